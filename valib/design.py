@@ -164,8 +164,9 @@ def _materialise(data, parsed, state, context, text):
         "encoder_state": {k: (Factor.Kind.CATEGORICAL, {"categories": list(v)}) for k, v in state.levels.items()}}
     how = {"output": "numpy", "na_action": "ignore"}
     try:
-        y = parsed.lhs.get_model_matrix(data, context=context, **how)
-        X = ModelSpec.from_spec(parsed.rhs, **how, **learned).get_model_matrix(data, context=context)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # _check_finite says it in a sentence
+            y = parsed.lhs.get_model_matrix(data, context=context, **how)
+            X = ModelSpec.from_spec(parsed.rhs, **how, **learned).get_model_matrix(data, context=context)
         spec = X.model_spec
         y, X = np.asarray(y, dtype=np.float64), np.ascontiguousarray(X, dtype=np.float64)
     except (FormulaicError, NameError, TypeError, ValueError, KeyError, AttributeError) as error:
