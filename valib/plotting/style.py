@@ -1,0 +1,185 @@
+"""The look of the figures, and the small helpers they share: colours, numbers, names, notes, gaps, suppression."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from valib.errors import ValibError
+
+STYLE = Path(__file__).resolve().parent.parent / "valib.mplstyle"
+WIDTH = 6.4  # inches: the text width of the PDF
+SMALL = 8.5  # points: the smallest print
+RASTER_ABOVE = 400  # more marks than this are drawn as pixels in PDF and SVG
+
+# Okabe and Ito (2008), told apart by readers with any common form of colour blindness.
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, INK = "#E69F00", "#56B4E9", "#222222"
+MUTED, PALE, FAINT = "#595959", "#9A9A9A", "#E4E4E4"
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
+MARKERS = ("o", "D", "s", "^", "v", "P", "X")
+LINES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)))
+
+
+def use_style() -> None:
+    """Apply the house style to every later figure of the session, the reader's own included."""
+    plt.style.use(STYLE)
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Run a figure function inside the house style, whatever style the session uses."""
+
+    @functools.wraps(draw)
+    def inside(*args: Any, **kwargs: Any) -> Figure:
+        with plt.style.context(STYLE, after_reset=True):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **kwargs: Any) -> tuple[Figure, Any]:
+    """A figure that pyplot does not keep (so a notebook shows it once) and its axes; sizes in inches."""
+    fig = Figure(figsize=(width, height), layout="constrained")
+    return fig, fig.subplots(rows, columns, **kwargs)
+
+
+def save(fig: Figure, path: str | Path) -> None:
+    """Write a figure to a file without a date in it: equal figures give equal bytes.
+
+    Raises ValueError (from matplotlib) for a file ending it cannot write.
+    """
+    undated = {".pdf": {"CreationDate": None, "ModDate": None}, ".svg": {"Date": None}}
+    with plt.style.context(STYLE, after_reset=True):
+        fig.savefig(path, metadata=undated.get(Path(path).suffix.lower()))
+
+
+def safe_name(name: object, width: int = 32) -> str:
+    """A school's name as matplotlib text: one line, no mathematics, shortened in the middle to `width` characters."""
+    text = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in str(name))).strip()
+    if len(text) > width:
+        head = (width - 1) * 2 // 3
+        text = text[:head].rstrip() + "…" + text[len(text) - (width - 1 - head) :].lstrip()
+    return text.replace("$", r"\$")
+
+
+def number(x: float, digits: int = 1, sign: bool = False) -> str:
+    """A number with a typographic minus; sign=True shows the plus; a rounded zero has no sign."""
+    text = f"{x:+.{digits}f}" if sign else f"{x:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def digits_for(values: Any) -> int:
+    """Decimals that suit the spread of these values: 1 for points on a test scale, 2 or 3 for standardised scores."""
+    values = np.abs(np.asarray(values, dtype=float))
+    top = np.nanmax(values, initial=0.0)
+    return 1 if top >= 10 else 2 if top >= 1 else 3
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`1 school`, `3,000 schools`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def percent(level: float) -> str:
+    """0.95 as `95%`."""
+    return f"{100 * level:g}%"
+
+
+def note(ax: Axes, *sentences: str) -> None:
+    """Small print over the axes; empty sentences are dropped. Its gid is `note`."""
+    text = "\n".join(s for s in sentences if s)
+    if text:
+        ax.annotate(text, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", ha="left",
+                    va="bottom", fontsize=SMALL, color=MUTED, gid="note", linespacing=1.3)  # fmt: skip
+
+
+def require(frame: pd.DataFrame, columns: Sequence[str], figure: str) -> None:
+    """Raise ValibError naming the columns that a figure needs and does not get, or that it gets no row."""
+    missing = [c for c in columns if c not in frame.columns]
+    if missing:
+        raise ValibError(f"The figure {figure} needs the column(s) {', '.join(missing)}.")
+    if frame.empty:
+        raise ValibError(f"The figure {figure} got a table without rows.")
+
+
+def suppress(frame: pd.DataFrame, min_n: int, figure: str, noun: str = "school") -> tuple[pd.DataFrame, str]:
+    """Rows with at least `min_n` students (column n), and a sentence that counts the others.
+
+    Raises ValibError when min_n > 1 and there is no column n, or when no row is left.
+    """
+    if min_n <= 1:
+        return frame, ""
+    require(frame, ["n"], f"{figure} (with min_n = {min_n})")
+    keep = (frame["n"] >= min_n).to_numpy()
+    dropped = int((~keep).sum())
+    if not keep.any():
+        raise ValibError(f"The figure {figure} has nothing to show: every {noun} has fewer than {min_n} students.")
+    return frame[keep], f"{plural(dropped, noun)} with fewer than {min_n} students not shown." if dropped else ""
+
+
+def break_at_gaps(cohort: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Cohorts in order and their values, with NaN where a calendar year is missing, so that no line crosses the gap."""
+    cohort, values = np.asarray(cohort, dtype=float), np.asarray(values, dtype=float)
+    order = np.argsort(cohort, kind="stable")
+    cohort, values = cohort[order], values[order]
+    gaps = np.flatnonzero(np.diff(cohort) > 1) + 1
+    return np.insert(cohort, gaps, cohort[gaps] - 0.5), np.insert(values, gaps, np.nan)
+
+
+def cohort_axis(ax: Axes, cohorts: Any) -> None:
+    """Ticks at the cohorts present (thinned when crowded); the years between them that have no cohort lie in grey."""
+    years = np.unique(np.asarray(cohorts, dtype=int))
+    ax.set_xlim(years[0] - 0.6, years[-1] + 0.6)
+    step = int(np.ceil(len(years) / 14))
+    ax.set_xticks(years[::-step][::-1], [str(y) for y in years[::-step][::-1]])
+    for before, after in itertools.pairwise(years):
+        if after - before > 1:
+            ax.axvspan(before + 0.5, after - 0.5, color="#F1F1F1", lw=0, zorder=0, gid="gap")
+
+
+def log_axis(ax: Axes) -> None:
+    """A logarithmic x axis with ticks 1, 2, 5, 10, 20, ... written as whole numbers."""
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    ticks = [m * 10**k for k in range(7) for m in (1, 2, 5) if low <= m * 10**k <= high]
+    ticks = ticks if len(ticks) <= 10 else [t for t in ticks if str(t)[0] == "1"]
+    ax.set_xticks(ticks)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def spread(positions: Any, gap: float) -> np.ndarray:
+    """Positions moved as little as needed so that neighbours are at least `gap` apart, the order kept."""
+    positions = np.asarray(positions, dtype=float)
+    order = np.argsort(positions, kind="stable")
+    blocks: list[list[float]] = []  # [sum of (position - offset in block), count]
+    for p in positions[order]:
+        blocks.append([p, 1.0])
+        while len(blocks) > 1 and _end(blocks[-2], gap) > _start(blocks[-1], gap):
+            total, count = blocks.pop()
+            blocks[-1][0] += total - count * blocks[-1][1] * gap
+            blocks[-1][1] += count
+    out = np.empty_like(positions)
+    out[order] = np.concatenate([b[0] / b[1] + gap * np.arange(b[1]) for b in blocks]) if blocks else []
+    return out
+
+
+def _start(block: list[float], gap: float) -> float:
+    return block[0] / block[1]
+
+
+def _end(block: list[float], gap: float) -> float:
+    return block[0] / block[1] + gap * block[1]
