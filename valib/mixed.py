@@ -12,7 +12,7 @@ Sources: Laird and Ware (1982); Longford (1987) and Bates et al. (2015) for the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -150,18 +150,37 @@ def profile(data: Compressed, theta: np.ndarray, reml: bool) -> Profile:
 def maximise(data: Compressed, reml: bool = False) -> np.ndarray:
     """theta (R,) that maximises the profiled (restricted) likelihood; exactly 0 on the boundary.
 
-    A grid in log theta finds the basin, Newton steps kept inside the grid cell finish; theta = 0 is taken when the
-    likelihood there is at least as high.
+    The likelihood can have two maxima (a boundary one and an inner one, for example one large school among tiny
+    ones). A grid in log theta brackets every inner maximum by the sign of the slope, Newton steps kept inside the
+    bracket finish, and the highest is taken; theta = 0 where nothing is higher.
     """
-    low = np.log(THETA_RANGE[0] / data.sizes.max())
-    grid = np.exp(np.linspace(low, np.log(THETA_RANGE[1]), GRID))
-    if len(data.n) == 1:
-        table = profile(data, grid, reml).deviance[:, None]
+    R = len(data.n)
+    grid = np.linspace(np.log(THETA_RANGE[0] / data.sizes.max()), np.log(THETA_RANGE[1]), GRID)
+    if R == 1:
+        slope = profile(data, np.exp(grid), reml).gradient[:, None]
     else:
-        table = np.stack([profile(data, np.full(len(data.n), g), reml).deviance for g in grid])
-    best = np.argmin(table, axis=0)
-    lower, upper = np.log(grid[np.maximum(best - 1, 0)]), np.log(grid[np.minimum(best + 1, GRID - 1)])
-    eta = np.log(grid[best])
+        slope = np.stack([profile(data, np.full(R, np.exp(g)), reml).gradient for g in grid])
+    slope = np.append(slope, np.ones((1, R)), axis=0)  # still falling at the end of the grid: the end is a candidate
+    ends = np.append(grid, grid[-1])
+    turns = (slope[:-1] < 0) & (slope[1:] >= 0)
+    order = np.cumsum(turns, axis=0)
+    theta = np.zeros(R)
+    lowest = profile(data, theta, reml).deviance
+    for k in range(1, int(order[-1].max()) + 1):
+        rows = np.flatnonzero(order[-1] >= k)
+        at = np.argmax(order[:, rows] == k, axis=0)
+        part = data if R == 1 else replace(data, counts=data.counts[rows], outer=data.outer[rows],
+                                           cross=data.cross[rows], n=data.n[rows])
+        found = np.exp(_descend(part, ends[at], ends[at + 1], reml))
+        deviance = profile(part, found, reml).deviance
+        better = deviance < lowest[rows]
+        theta[rows[better]], lowest[rows[better]] = found[better], deviance[better]
+    return theta
+
+
+def _descend(data: Compressed, lower: np.ndarray, upper: np.ndarray, reml: bool) -> np.ndarray:
+    """log theta (R,) where the deviance is least between lower and upper (R,), by Newton steps or halving."""
+    eta = (lower + upper) / 2
     for _ in range(MAX_STEPS):
         theta = np.exp(eta)
         at = profile(data, theta, reml)
@@ -170,13 +189,11 @@ def maximise(data: Compressed, reml: bool = False) -> np.ndarray:
         lower, upper = np.where(slope < 0, eta, lower), np.where(slope > 0, eta, upper)
         with np.errstate(divide="ignore", invalid="ignore"):
             new = eta - slope / curve
-        new = np.where((curve > 0) & (new > lower) & (new < upper), new, (lower + upper) / 2)
+        new = np.where((curve > 0) & (new >= lower) & (new <= upper), new, (lower + upper) / 2)
         step, eta = np.abs(new - eta), new
         if (step < STEP_TOLERANCE).all():
             break
-    theta = np.exp(eta)
-    zero = profile(data, np.zeros_like(theta), reml).deviance <= profile(data, theta, reml).deviance
-    return np.where(zero | (best == 0), 0.0, theta)
+    return eta
 
 
 def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
