@@ -1,0 +1,72 @@
+"""Data and reference values that several test files share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "tests" / "reference"
+CODES = {"school": "str", "student": "str", "Subject": "str", "school_id": "str", "student_id": "str", "lea": "str"}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file with its codes as text; read here by pandas alone, so that the proof does not lean on valib."""
+    header = pd.read_csv(path, nrows=0).columns
+    return pd.read_csv(path, dtype={c: t for c, t in CODES.items() if c in header})
+
+
+def reference(name: str) -> dict:
+    """One JSON file of tests/reference."""
+    return json.loads((REFERENCE / f"{name}.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def sleepstudy() -> pd.DataFrame:
+    raw = read_table(ROOT / "data" / "sleepstudy.csv")
+    return pd.DataFrame({"student": [str(i) for i in range(len(raw))], "school": raw.Subject, "cohort": 0,
+                         "score": raw.Reaction, "prior_score": raw.Days.astype(float)})
+
+
+@pytest.fixture(scope="session")
+def exam() -> pd.DataFrame:
+    raw = read_table(ROOT / "data" / "exam.csv")
+    return raw.assign(cohort=0, score=raw.normexam, prior_score=raw.standLRT)
+
+
+@pytest.fixture(scope="session")
+def chem97() -> pd.DataFrame:
+    raw = read_table(ROOT / "data" / "chem97.csv")
+    return raw.assign(cohort=0, score=raw.score.astype(float), prior_score=raw.gcsecnt)
+
+
+@pytest.fixture(scope="session")
+def panel() -> pd.DataFrame:
+    raw = read_table(REFERENCE / "data" / "panel_sim.csv")
+    return raw.rename(columns={"student_id": "student", "school_id": "school", "year": "cohort"})
+
+
+def simulate(rng: np.random.Generator, schools: int = 30, size=(5, 40), cohorts=(2015,), tau: float = 15.0,
+             sigma: float = 45.0, slope: float = 0.8, shift: dict | None = None, rho: float = 0.0,
+             sorting: float = 0.0) -> pd.DataFrame:
+    """Records of a plain random-intercept world, a fresh draw of students in each cohort.
+
+    rho is the correlation of a school's effects between any two cohorts; ``u`` (the school's effect in that cohort,
+    without the shift) is kept as a column so that a test can look the truth up.
+    """
+    names = np.array([f"S{k:04d}" for k in range(schools)])
+    lasting = rng.standard_normal(schools)
+    out = []
+    for cohort in cohorts:
+        u = tau * (np.sqrt(rho) * lasting + np.sqrt(1 - rho) * rng.standard_normal(schools))
+        n = rng.integers(size[0], size[1] + 1, schools)
+        code = np.repeat(np.arange(schools), n)
+        prior = 480 + sorting * u[code] + 20 * rng.standard_normal(schools)[code] + 60 * rng.standard_normal(len(code))
+        score = 110 + slope * prior + (shift or {}).get(cohort, 0.0) + u[code] + sigma * rng.standard_normal(len(code))
+        out.append(pd.DataFrame({"school": names[code], "cohort": cohort, "score": score, "prior_score": prior, "u": u[code]}))
+    frame = pd.concat(out, ignore_index=True)
+    return frame.assign(student=[f"P{k:06d}" for k in range(len(frame))])
