@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from valib.errors import ValibError
+from .errors import ValibError
 
 _PACKAGE = Path(__file__).resolve().parent
 

@@ -1,0 +1,107 @@
+"""The account of records: counts by hand, and a sentence for what would mislead or fail."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import simulate
+
+from valib.baseline import STANDARDISED
+from valib.check import check_records
+from valib.records import read_records
+from valib.results import as_json
+
+COHORTS = (2015, 2016, 2019, 2021)
+BASELINE, FOCAL = (2015, 2016), (2019, 2021)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return simulate(np.random.default_rng(20), schools=12, size=(6, 20), cohorts=COHORTS).drop(columns="u")
+
+
+def account(frame, **changed):
+    settings = {"baseline_cohorts": BASELINE, "focal_cohorts": FOCAL} | changed
+    return check_records(read_records(frame), **settings)
+
+
+def test_clean_records_have_no_warning_and_no_problem(frame):
+    said = account(frame)
+    assert (said.warnings, said.problems) == ((), ())
+    assert said.rows_read == said.rows_used == said.students == len(frame)
+    assert said.schools == 12
+    assert said.cohorts["role"].tolist() == ["baseline", "baseline", "focal", "focal"]
+    assert said.cohorts["students"].tolist() == [int((frame["cohort"] == t).sum()) for t in COHORTS]
+
+
+def test_a_cohort_outside_the_study_has_no_role(frame):
+    said = account(frame, focal_cohorts=(2021,))
+    assert said.cohorts.loc[2019, "role"] == ""
+    assert said.prior.index.tolist() == [2021]
+
+
+def test_the_prior_is_compared_in_baseline_sds(frame):
+    moved = frame.copy()
+    moved.loc[moved["cohort"] == 2021, "prior_score"] += 40.0
+    said = account(moved)
+    typical = moved.loc[moved["cohort"] <= 2016, "prior_score"]
+    focal = moved.loc[moved["cohort"] == 2021, "prior_score"]
+    assert said.prior.loc[2021, "smd"] == pytest.approx((focal.mean() - typical.mean()) / typical.std())
+    assert said.prior["ok"].tolist() == [True, False]
+    assert len(said.warnings) == 1 and "prior_score in cohort 2021" in said.warnings[0]
+
+
+def test_left_out_rows_repeated_students_and_tiny_schools_are_counted(frame):
+    rows = frame.copy()
+    rows.loc[[0, 1], "score"] = np.nan
+    rows.loc[2, "prior_score"] = np.nan
+    rows.loc[11, "student"] = rows.loc[10, "student"]
+    school = rows.loc[rows["cohort"] == 2021, "school"].iloc[0]
+    drop = rows.index[(rows["cohort"] == 2021) & (rows["school"] == school)][3:]
+    said = account(rows.drop(index=drop))
+    assert said.rows_read - said.rows_used == 3
+    assert said.left_out.to_dict("list") == {
+        "cohort": [2015, 2015], "reason": ["no prior score", "no score"], "rows": [1, 2]
+    }
+    assert said.cohorts["duplicates"].tolist() == [1, 0, 0, 0]
+    assert said.cohorts["tiny_schools"].tolist() == [0, 0, 0, 1]
+    left, twice, tiny = said.warnings
+    assert left.startswith(f"3 of {len(frame) - len(drop)} rows")
+    assert twice.startswith("Rows that repeat a student within a cohort: 1 (cohort 2015)")
+    assert tiny.startswith("School cohorts with fewer than 5 students: 1;")
+    assert said.problems == ()
+
+
+def test_what_would_stop_a_fit_is_a_problem(frame):
+    constant = frame.assign(prior_score=frame["prior_score"].where(frame["cohort"] != 2019, 480.0))
+    equal = frame.assign(score=frame["score"].where(frame["cohort"] != 2021, 500.0))
+    alone = frame.loc[(frame["cohort"] != 2016) | (frame["school"] == "S0003")]
+    cases = [
+        (account(frame, focal_cohorts=(2019, 2030)), "names cohort 2030, not in the data; the data hold cohorts 2015"),
+        (account(frame, formula="score ~ prior_score + sex"), "needs sex, not among the columns"),
+        (account(constant), "Column prior_score has the same value for all students of cohort 2019"),
+        (account(equal), "Column score has the same value for all students of cohort 2021"),
+        (account(alone), "Cohort 2016 has one school only"),
+        (account(frame.assign(twin=frame["prior_score"] * 2), formula="score ~ prior_score + twin"), "twin"),
+    ]
+    for said, part in cases:
+        assert len(said.problems) == 1 and part in said.problems[0]
+
+
+def test_scores_standardised_within_cohorts_are_a_problem(frame):
+    by_cohort = frame.groupby("cohort")["score"]
+    same = frame.assign(score=(frame["score"] - by_cohort.transform("mean")) / by_cohort.transform("std"))
+    assert account(same).problems == (STANDARDISED,)
+
+
+def test_the_account_survives_as_json(frame):
+    rows = frame.copy()
+    rows["cohort"] = rows["cohort"].astype(float)
+    rows.loc[0, "cohort"] = np.nan
+    content = json.loads(as_json(account(rows).to_dict()))
+    assert content["left_out"] == [{"cohort": None, "reason": "no cohort", "rows": 1}]
+    assert [row["cohort"] for row in content["cohorts"]] == list(COHORTS)
+    assert content["prior"][1]["ok"] is True

@@ -1,0 +1,247 @@
+"""The command `valib`: check, fit, baseline, book. Heavy modules are imported inside the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import __version__
+from . import options as opt
+from .console import plain_errors, print_account
+from .errors import ParamsError, ValibError
+
+if TYPE_CHECKING:
+    from .baseline import Benchmark
+    from .params import Params
+
+app = typer.Typer(
+    name="valib", rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"valib {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    """School value added against a benchmark: from student records to school effects and to the book.
+
+    Every setting defaults to params.yml in the working directory, or else to the demo study.
+
+    \b
+    Examples:
+      valib check                            look at the demo records
+      valib check my.csv                     look at your own
+      valib fit my.csv --model relative --cohorts 2024 --out results
+      valib book my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out somewhere
+    """
+
+
+@app.command(short_help="Validate student records, summarise them, warn.")
+def check(
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None, baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None, formula: opt.Formula = None, min_students: opt.MinStudents = None,
+    json: Annotated[bool, typer.Option("--json", help="Write the account as JSON.")] = False, debug: opt.Debug = False,
+) -> None:
+    """Validate student records, summarise them, and warn of what would mislead.
+
+    Rows that cannot be used are counted by reason and cohort. Ends with exit code 2 if the study cannot be fitted.
+
+    \b
+    Examples:
+      valib check
+      valib check my.csv --column school=SchoolCode --column cohort=Year
+      valib check my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2021 --json
+    """
+    with plain_errors(debug, quiet=True):
+        from .bundle import bundle_root
+        from .check import check_records
+        from .params import locate
+        from .results import as_json
+
+        study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, min_students=min_students)
+        account = check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts,
+                                formula=study.formula, min_students=study.min_students)
+        if json:
+            typer.echo(as_json(account.to_dict()), nl=False)
+        else:
+            file = locate(params)
+            print_account(account, "the demo study" if file.parent == bundle_root() else str(file))
+        if account.problems:
+            raise ValibError(" ".join(account.problems))
+
+
+@app.command(short_help="Estimate the effect of every school.")
+def fit(
+    model: Annotated[opt.Model, typer.Option("--model", help="Against the other schools, or against the baseline.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None, baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None,
+    cohorts: Annotated[str | None, typer.Option(
+        "--cohorts", metavar="2019,2021,...", help="The cohorts to fit. Default: the focal cohorts.")] = None,
+    benchmark: Annotated[str | None, typer.Option(
+        "--benchmark", metavar="FILE", help="A benchmark saved by `valib baseline`, instead of baseline cohorts.")] = None,
+    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None, variances: opt.Variances = None,
+    method: opt.Method = None, level: opt.Level = None, equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Estimate the effect of every school and write the results as CSV and JSON.
+
+    DIR gets school_effects.csv, fixed_effects.csv and fits.json, and shifts.csv if a shift is estimated.
+    Results of an earlier run in DIR are replaced when the run has succeeded.
+
+    \b
+    Examples:
+      valib fit --model relative --out results/relative
+      valib fit --model benchmark --out results/benchmark
+      valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
+      valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
+    """
+    with plain_errors(debug):
+        if benchmark and (baseline_cohorts or formula or estimator):
+            raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those options out.")
+        if benchmark and model is opt.Model.relative:
+            raise ParamsError("--benchmark is for --model benchmark; a relative model has none.")
+        study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, estimator=estimator,
+                       shift=shift, variances=variances, method=method, level=level, equating_se=equating_se,
+                       min_students=min_students)
+        _fit(study, model, out, cohorts, benchmark)
+
+
+@app.command(short_help="Fit the benchmark and save it.")
+def baseline(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file for the benchmark.")],
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None, baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None, formula: opt.Formula = None, estimator: opt.Estimator = None, method: opt.Method = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Fit the benchmark on the baseline cohorts and save it, to be applied later without their students.
+
+    The file holds coefficients, their covariance, variance components and summaries; no student, no school.
+
+    \b
+    Examples:
+      valib baseline --out baseline.json
+      valib baseline my.csv --baseline-cohorts 2016,2017 --estimator within --out baseline.json
+    """
+    with plain_errors(debug):
+        study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, estimator=estimator,
+                       method=method)
+        from .results import check_file
+
+        check_file(out)
+        fitted = _fit_baseline(study, study.read_records())
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fitted.save(out)
+        typer.echo(f"{out}: {fitted.formula} on cohorts {_listed(fitted.cohorts)}, "
+                   f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools.")
+
+
+@app.command(short_help="Render the book about these records.")
+def book(
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None, baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None, title: Annotated[str | None, typer.Option("--title", help="The book's title.")] = None,
+    school: Annotated[str | None, typer.Option("--school", help="The school to follow. Default: chosen by rule.")] = None,
+    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None, variances: opt.Variances = None,
+    method: opt.Method = None, level: opt.Level = None, equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the book.")] = Path("_build"),
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also make the PDF; needs LaTeX.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Chapters computed at a time.")] = 2,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False, debug: opt.Debug = False,
+) -> None:
+    """Render the book about these records: DIR/html, DIR/results, and DIR/valib.pdf with --pdf.
+
+    \b
+    Examples:
+      valib book
+      valib book my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out somewhere
+      valib book --params study.yml --pdf --out somewhere
+    """
+    with plain_errors(debug):
+        study = _study(params, data, column, baseline_cohorts, focal_cohorts, title=title, school=school,
+                       formula=formula, estimator=estimator, shift=shift, variances=variances, method=method,
+                       level=level, equating_se=equating_se, min_students=min_students, seed=seed)
+        from . import book as engine
+        from .results import check_folder
+
+        check_folder(out)
+        result = engine.build(study, out=out, pdf=pdf, jobs=jobs, progress=not quiet)
+        for path in (result.html, result.results, result.pdf):
+            if path is not None:
+                typer.echo(str(path))
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="valib")
+
+
+def _study(params: str | None, data: str | None, column: list[str] | None, baseline_cohorts: str | None,
+           focal_cohorts: str | None, **settings: Any) -> Params:
+    """Load the params file and put what the command line gives in place of its values."""
+    from .params import load, parse_cohorts
+
+    columns = None
+    if column:
+        pairs = [item.partition("=") for item in column]
+        if bad := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
+            raise ParamsError(f"--column is '{bad[0]}', expected NAME=SOURCE such as school=SchoolCode.")
+        columns = {name: source for name, _, source in pairs}
+    return load(params, data=data, columns=columns, baseline_cohorts=parse_cohorts(baseline_cohorts, "--baseline-cohorts"),
+                focal_cohorts=parse_cohorts(focal_cohorts, "--focal-cohorts"), **settings)
+
+
+def _fit_baseline(study: Params, records: Any) -> Benchmark:
+    from .baseline import fit_baseline
+
+    return fit_baseline(records, study.baseline_cohorts, formula=study.formula, estimator=study.estimator,
+                        method=study.method)
+
+
+def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, benchmark_file: str | None) -> None:
+    """Fit every cohort asked for, then write all results at once."""
+    from . import results
+    from .params import parse_cohorts
+
+    results.check_folder(out)
+    cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
+    records = study.read_records()
+    if model is opt.Model.relative:
+        from .relative import fit_relative
+
+        fits = [fit_relative(records, cohort, formula=study.formula, method=study.method, level=study.level)
+                for cohort in cohorts]
+    else:
+        fits = _benchmark_fits(study, records, cohorts, benchmark_file)
+    effects, held_back = results.school_effects(fits, study.min_students)
+    files = {"school_effects.csv": results.as_csv(effects), "fixed_effects.csv": results.as_csv(results.fixed_effects(fits)),
+             "fits.json": results.as_json([fit.summary() for fit in fits])}
+    if model is opt.Model.benchmark and study.shift == "estimated":
+        files["shifts.csv"] = results.as_csv(results.shifts(fits))
+    results.write_folder(out, files)
+    typer.echo(f"{out}: {model.value} value added of {len(effects):,} schools in cohorts {_listed(cohorts)}"
+               + (f"; {held_back} with fewer than {study.min_students} students not shown" if held_back else "") + ".")
+
+
+def _benchmark_fits(study: Params, records: Any, cohorts: list[int], benchmark_file: str | None) -> list:
+    """Fit the baseline, or load a saved one, and apply it to the cohorts."""
+    from .baseline import Benchmark
+    from .benchmark import fit_benchmark
+
+    benchmark = Benchmark.load(benchmark_file) if benchmark_file else _fit_baseline(study, records)
+    if shared := sorted(set(cohorts) & set(benchmark.cohorts)):
+        raise ParamsError(f"Cohort {_listed(shared)} is in the baseline: a cohort cannot be its own benchmark.")
+    return [fit_benchmark(records, cohort, benchmark, shift=study.shift, variances=study.variances, method=study.method,
+                          equating_se=study.equating_se, level=study.level) for cohort in cohorts]
+
+
+def _listed(cohorts: Any) -> str:
+    return ", ".join(str(cohort) for cohort in cohorts)

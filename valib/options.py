@@ -1,0 +1,44 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+
+class Model(str, Enum):
+    """The models that `valib fit` offers."""
+
+    relative = "relative"
+    benchmark = "benchmark"
+
+
+Data = Annotated[str | None, typer.Argument(
+    metavar="DATA", show_default=False,
+    help="Student records: a CSV, CSV.gz or Parquet file, or a bundled name such as demo. Default: the study's data.")]
+ParamsFile = Annotated[str | None, typer.Option(
+    "--params", metavar="FILE", help="The study's parameters. Default: ./params.yml if there, else the demo study.")]
+Column = Annotated[list[str] | None, typer.Option(
+    "--column", metavar="NAME=SOURCE",
+    help="A column's name in your records, such as school=SchoolCode; once for each column that differs.")]
+Baseline = Annotated[str | None, typer.Option(
+    "--baseline-cohorts", metavar="2015,2016,...", help="The cohorts that define what is typical.")]
+Focal = Annotated[str | None, typer.Option(
+    "--focal-cohorts", metavar="2019,2021,...", help="The cohorts that are judged against the baseline.")]
+Formula = Annotated[str | None, typer.Option(
+    "--formula", metavar="TEXT", help="The model, such as 'score ~ prior_score'.")]
+Estimator = Annotated[str | None, typer.Option(
+    "--estimator", metavar="mixed|ols|within", help="How the benchmark coefficients are estimated.")]
+Shift = Annotated[str | None, typer.Option(
+    "--shift", metavar="estimated|absorbed", help="Whether the system's shift since the baseline is estimated.")]
+Variances = Annotated[str | None, typer.Option(
+    "--variances", metavar="focal|baseline", help="Where a benchmark fit takes its variance components from.")]
+Method = Annotated[str | None, typer.Option("--method", metavar="ML|REML", help="Likelihood that is maximised.")]
+Level = Annotated[float | None, typer.Option("--level", help="Level of the intervals, such as 0.95.")]
+EquatingSe = Annotated[float | None, typer.Option(
+    "--equating-se", help="Standard error of the test equating, in score points.")]
+MinStudents = Annotated[int | None, typer.Option(
+    "--min-students", help="Schools with fewer students in a cohort are not shown.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

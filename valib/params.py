@@ -1,0 +1,211 @@
+"""The study's parameters: their defaults, their validation, and params.yml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .bundle import bundle_root
+from .errors import ModelError, ParamsError
+
+FILE_NAME = "params.yml"
+
+
+def _formula(text: str) -> str:
+    """Check that a formula parses and explains the score by something else than the score."""
+    from .design import parse
+
+    try:
+        parsed = parse(text)
+    except ModelError:
+        raise ValueError("a formula such as 'score ~ prior_score'") from None
+    if [str(term) for term in parsed.lhs] != ["score"]:
+        raise ValueError("a formula with score alone on the left of ~")
+    if "score" in parsed.rhs.required_variables:
+        raise ValueError("a formula without score on the right of ~")
+    return text
+
+
+def _distinct(values: list) -> list:
+    """Refuse a list that names something twice."""
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"each entry once, but {', '.join(map(str, twice))} stands there more than once")
+    return values
+
+
+FormulaText = Annotated[str, AfterValidator(_formula)]
+Cohorts = Annotated[list[int], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Params(BaseModel):
+    """A study: its records, its cohorts, its model and how it is reported. The defaults are the demo study.
+
+    ``data`` is the name of a bundled data set or, once loaded by :func:`load`, an absolute path.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    title: str = Field("School value added against a benchmark", min_length=1)
+    data: str = Field("demo", min_length=1)
+    columns: dict[str, str] = {}
+    baseline_cohorts: Cohorts = [2015, 2016, 2017]
+    focal_cohorts: Cohorts = [2019, 2021, 2023, 2024]
+    formula: FormulaText = "score ~ prior_score"
+    further_formulas: Annotated[list[FormulaText], AfterValidator(_distinct)] = [
+        "score ~ prior_score + school_mean(prior_score)",
+        "score ~ prior_score + female + ses + school_mean(prior_score)",
+    ]
+    estimator: Literal["mixed", "ols", "within"] = "mixed"
+    shift: Literal["estimated", "absorbed"] = "estimated"
+    variances: Literal["focal", "baseline"] = "focal"
+    method: Literal["ML", "REML"] = "ML"
+    level: float = Field(0.95, gt=0, lt=1)
+    equating_se: float = Field(0.0, ge=0)
+    min_students: int = Field(5, ge=1)
+    school: str | None = None
+    seed: int = Field(20150512, ge=0)
+    bootstrap_replicates: int = Field(200, ge=2)
+
+    @model_validator(mode="after")
+    def _cohorts_apart(self) -> Params:
+        shared = sorted(set(self.baseline_cohorts) & set(self.focal_cohorts))
+        if shared:
+            cohorts = ", ".join(map(str, shared))
+            raise ValueError(
+                f"baseline_cohorts and focal_cohorts both hold {cohorts}: a cohort cannot be its own benchmark"
+            )
+        return self
+
+    def read_records(self):
+        """Return the study's student records as ``valib.records.read_records`` gives them."""
+        from . import datasets, records
+
+        if self.data in datasets.names():
+            return datasets.load_records(self.data)
+        return records.read_records(self.data, columns=self.columns or None)
+
+
+def locate(path: str | Path | None = None) -> Path:
+    """Return the params file in force: the one named, else ./params.yml, else the demo study's."""
+    if path is not None:
+        return Path(path)
+    here = Path(FILE_NAME)
+    return here if here.is_file() else bundle_root() / FILE_NAME
+
+
+def load(path: str | Path | None = None, **overrides: Any) -> Params:
+    """Read a params file, put the overrides in place of its values, and validate.
+
+    Parameters
+    ----------
+    path : the params file; None takes ./params.yml if there is one, else the demo study's.
+    overrides : values by parameter name; None means "not given". A relative ``data`` path in the file
+        is relative to the file, in an override to the working directory.
+
+    Raises
+    ------
+    ParamsError
+        If the file cannot be read or a value is unusable; the sentence names file, line, key and value.
+    """
+    file = locate(path)
+    values, lines = _read_yaml(file)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if "data" in given:
+        given["data"] = _anchor(given["data"], Path.cwd())
+    if "data" in values:
+        values["data"] = _anchor(values["data"], file.parent)
+    for key in given:
+        lines.pop(key, None)
+    try:
+        return Params(**{**values, **given})
+    except ValidationError as error:
+        raise ParamsError(_sentence(error, file, lines)) from None
+
+
+def parse_cohorts(text: str | None, option: str) -> list[int] | None:
+    """Turn '2015,2016,2017' into a list of cohorts; None stays None. ``option`` is named in the error."""
+    if text is None:
+        return None
+    try:
+        cohorts = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ParamsError(f"{option} is '{text}', expected cohorts such as 2015,2016,2017.") from None
+    if len(set(cohorts)) < len(cohorts):
+        raise ParamsError(f"{option} is '{text}', expected each cohort once.")
+    return cohorts
+
+
+def _anchor(data: Any, folder: Path) -> Any:
+    """Make a data path absolute; a bundled name, or what is not text, stays as it is."""
+    from . import datasets
+
+    if not isinstance(data, (str, Path)) or not str(data) or str(data) in datasets.names():
+        return data
+    return str((folder / Path(data).expanduser()).resolve())
+
+
+def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the values of a params file and the line on which each key stands."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise ParamsError(f"There is no params file {file}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"The params file {file} cannot be read: {_reason(error)}.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ParamsError(f"{file}{line}: this is not YAML: {_reason(error)}.") from None
+    if values is None:
+        return {}, {}
+    if not isinstance(values, dict):
+        raise ParamsError(f"{file}: expected one 'name: value' a line, found a {type(values).__name__}.")
+    lines: dict[str, int] = {}
+    for key, _ in tree.value:
+        if key.value in lines:
+            raise ParamsError(f"{file}, line {key.start_mark.line + 1}: {key.value} is given a second time.")
+        lines[key.value] = key.start_mark.line + 1
+    return {str(key): value for key, value in values.items()}, lines
+
+
+def _reason(error: Exception) -> str:
+    """Return the short reason that an error carries."""
+    return getattr(error, "problem", None) or getattr(error, "strerror", None) or "it is not UTF-8 text"
+
+
+def _sentence(error: ValidationError, file: Path, lines: dict[str, int]) -> str:
+    """Turn pydantic's account into one sentence: file, line, key, what was given, what was expected."""
+    ours, theirs = [], []
+    for item in error.errors(include_url=False):
+        keys = [str(item["loc"][0])] if item["loc"] else ["baseline_cohorts", "focal_cohorts"]
+        line = max(lines.get(key, 0) for key in keys)
+        (theirs if line else ours).append((line, _complaint(item, keys[0] if item["loc"] else "")))
+    told = "; ".join(f"line {line}: {text}" for line, text in sorted(theirs))
+    return "; ".join([text for _, text in ours] + ([f"{file}, {told}"] if told else [])) + "."
+
+
+def _complaint(item: dict[str, Any], key: str) -> str:
+    """Say what is wrong with one parameter."""
+    kind, context = item["type"], item.get("ctx", {})
+    if not key:
+        return str(context["error"])
+    if kind == "extra_forbidden":
+        return f"there is no parameter {key} (the parameters are {', '.join(Params.model_fields)})"
+    if kind == "value_error":
+        expected = str(context["error"])
+    elif key == "school" or (kind == "string_type" and key in ("title", "data", "formula")):
+        expected = "text (put it in quotes)"
+    else:
+        expected = item["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+        expected = f"a number {expected}" if expected.startswith(("less", "greater")) else expected
+        expected = expected.replace("List should have at least 1 item after validation, not 0", "one cohort or more")
+        expected = expected.replace("String should have at least 1 character", "some text")
+        expected = expected.replace("dictionary", "mapping such as {school: SchoolCode}")
+    inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"][1:])
+    return f"{key}{inside} is {item['input']!r}, expected {expected}"

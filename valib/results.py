@@ -1,0 +1,127 @@
+"""Fits as tables and files: what `valib fit` writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import ParamsError
+
+FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "fits.json")
+
+
+def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
+    """Return one row a school and fit, and the number of rows held back.
+
+    Schools with fewer than ``min_students`` students in the cohort are held back: a tiny cell can show a student.
+    ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores.
+    """
+    parts = []
+    for fit in fits:
+        table = fit.school_effects.rename_axis("school").reset_index()
+        table.insert(0, "cohort", fit.cohort)
+        table.insert(0, "model", fit.model)
+        table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / fit.student_sd)
+        parts.append(table)
+    whole = pd.concat(parts, ignore_index=True)
+    shown = whole.loc[whole["n"] >= min_students].reset_index(drop=True)
+    return shown, len(whole) - len(shown)
+
+
+def fixed_effects(fits: list) -> pd.DataFrame:
+    """Return one row a coefficient and fit, with its standard error.
+
+    The rows of a benchmark fit are the benchmark's coefficients: the same for every focal cohort.
+    """
+    return pd.concat(
+        [
+            pd.DataFrame({
+                "model": fit.model,
+                "cohort": fit.cohort,
+                "term": list(fit.fixed_effects.index),
+                "estimate": fit.fixed_effects.to_numpy(),
+                "se": np.sqrt(np.diag(fit.vcov)),
+            })
+            for fit in fits
+        ],
+        ignore_index=True,
+    )
+
+
+def shifts(fits: list) -> pd.DataFrame:
+    """Return one row a cohort: its shift against the baseline, its standard error and interval.
+
+    ``effect_size`` is the shift divided by the standard deviation of the cohort's student scores.
+    """
+    rows = []
+    for fit in fits:
+        lower, upper = fit.shift_interval
+        rows.append({"cohort": fit.cohort, "shift": fit.shift, "se": fit.shift_se, "lower": lower, "upper": upper,
+                     "effect_size": fit.shift / fit.student_sd, "equating_se": fit.equating_se, "level": fit.level,
+                     "n_students": fit.n_students, "n_schools": fit.n_schools})
+    return pd.DataFrame(rows)
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy scalars, tuples and missing numbers into what JSON can hold."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def as_json(content: Any) -> str:
+    """Return content as indented JSON text."""
+    return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV text, numbers in full precision, missing as an empty field."""
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ParamsError if results cannot go to this folder; to be asked before anything is computed."""
+    part = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    if not part.is_dir():
+        raise ParamsError(f"--out is {folder}, but {part} is a file, expected a folder.")
+    if not os.access(part, os.W_OK):
+        raise ParamsError(f"--out is {folder}, but the folder {part} may not be written to.")
+
+
+def check_file(path: Path) -> None:
+    """Raise ParamsError if a result cannot be written to this file."""
+    if path.is_dir():
+        raise ParamsError(f"--out is {path}, which is a folder, expected a file.")
+    check_folder(path.absolute().parent)
+
+
+def write_folder(folder: Path, files: dict[str, str]) -> None:
+    """Write text files into a folder: aside first, then each renamed into place.
+
+    The files of :data:`FILES` that an earlier run left and this one does not make are removed, so that the
+    folder never mixes two runs. If writing fails, the earlier files stay as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".valib-", dir=folder))
+    try:
+        for name, text in files.items():
+            (aside / name).write_text(text, encoding="utf-8")
+        for name in files:
+            os.replace(aside / name, folder / name)
+        for name in set(FILES) - set(files):
+            (folder / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
