@@ -214,10 +214,10 @@ def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None
     undo = unshift(moments)
     b = undo[:-1, :-1] @ at.b[0] + undo[:-1, -1]
     vcov = sigma2 * undo[:-1, :-1] @ at.A_inverse[0] @ undo[:-1, :-1].T
-    loglik = -0.5 * (at.deviance[0] + dof * (1 + np.log(2 * np.pi / dof)))
     errors = variance_errors(at, chosen, sigma2, dof)
-    return MixedFit(moments.names[:-1], b, vcov, chosen * sigma2, sigma2, *errors, chosen, loglik, method,
-                    chosen == 0.0, round(data.n[0]), round(float(data.counts.sum())))
+    tau2, loglik = chosen * sigma2, -0.5 * (at.deviance[0] + dof * (1 + np.log(2 * np.pi / dof)))
+    return MixedFit(moments.names[:-1], b, vcov, float(tau2), float(sigma2), *errors, float(chosen), float(loglik),
+                    method, bool(chosen == 0), round(data.n[0]), round(float(data.counts.sum())))
 
 
 def loglik_at(moments: Moments, tau2: float, sigma2: float, method: str = "ML") -> float:

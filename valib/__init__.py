@@ -1,0 +1,32 @@
+"""valib: school value added, relative and against a benchmark.
+
+The public names below are loaded when first used, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "read_records": "records", "left_out": "records", "summarise": "records",
+    "load": "datasets", "load_records": "datasets",
+    "fit_relative": "relative", "fit_mixed": "relative", "CohortFit": "relative",
+    "fit_baseline": "baseline", "Benchmark": "baseline",
+    "fit_benchmark": "benchmark", "check_prior": "benchmark", "population_mean_va": "benchmark",
+    "bootstrap_benchmark": "bootstrap", "looks_standardised": "comparability",
+    "ValibError": "errors", "RecordsError": "errors", "ParamsError": "errors", "ModelError": "errors",
+    "BenchmarkError": "errors", "ValibWarning": "errors",
+}
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module 'valib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,170 @@
+"""Benchmark value added: a later cohort read against what was typical in the baseline cohorts.
+
+    r_ij = y_ij - x_ij' b_B
+    estimated shift:  r_ij = delta + u_j + e_ij,   benchmark VA_j = delta_hat + u_hat_j
+    absorbed shift:   r_ij = u_j + e_ij,           benchmark VA_j = u_hat_j  (the recipes of the seed question)
+
+The errors of b_B and of equating are common to all schools of the cohort; they enter every interval.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from . import blup as _blup
+from .baseline import STANDARDISED, Benchmark, _check_choice, fit_baseline
+from .comparability import PriorCheck, compare_prior, looks_standardised, score_moments
+from .design import build_design
+from .errors import BenchmarkError, ValibWarning
+from .mixed import MixedFit, fit_moments, loglik_at
+from .moments import Moments, compute_moments
+from .records import select
+from .relative import CohortFit, assemble
+
+__all__ = ["Benchmark", "check_prior", "fit_baseline", "fit_benchmark", "looks_standardised", "population_mean_va",
+           "predict_benchmark", "score_moments"]
+
+SHIFTS = ("estimated", "absorbed")
+VARIANCES = ("focal", "baseline")
+
+
+def fit_benchmark(records: pd.DataFrame, cohort: int, benchmark: Benchmark, shift: str = "estimated",
+                  variances: str = "focal", method: str = "ML", equating_se: float = 0.0,
+                  level: float = 0.95) -> CohortFit:
+    """Benchmark value added of one focal cohort.
+
+    shift: "estimated" (default) or "absorbed". variances: "focal" (ML/REML on r) or "baseline" (carried over).
+    equating_se: standard error of the link between the baseline's and the cohort's test scale, in score points; the
+    same error for every student of the cohort. Raises RecordsError for an absent cohort, BenchmarkError for scores
+    standardised within cohort and for columns or levels that do not fit the benchmark. Warns when the prior's
+    distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is
+    then not independent of the cohort, and the intervals are too wide).
+    """
+    _check_choice(shift, SHIFTS, "shift")
+    _check_choice(variances, VARIANCES, "variances")
+    if not (np.isfinite(equating_se) and equating_se >= 0):
+        raise BenchmarkError(f"The equating standard error must be zero or positive, not {equating_se}.")
+    data = select(records, [cohort])
+    _check_scale(records, int(cohort), benchmark)
+    design = build_design(data, benchmark.state)
+    _warn(data, int(cohort), benchmark)
+    moments = compute_moments(design)
+    fit = fit_residuals(moments, benchmark, shift, variances, method)
+    effects, shift_var = predict_benchmark(moments, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(),
+                                           fit.tau2, fit.sigma2, shift, equating_se)
+    estimated = shift == "estimated"
+    return assemble(fit, effects, moments, design, level, names=benchmark.coefficients.index,
+                    coefficients=benchmark.coefficients.to_numpy(), vcov=benchmark.vcov.to_numpy(),
+                    cohort=int(cohort), model="benchmark", formula=benchmark.formula,
+                    shift=float(fit.coefficients[0]) if estimated else None,
+                    shift_se=float(np.sqrt(shift_var)) if estimated else None, equating_se=float(equating_se),
+                    coefficient_source=benchmark.estimator, shift_mode=shift, variances_from=variances)
+
+
+def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
+    """Moments of r = y - X b about 0, with a column of ones before it if ``intercept``."""
+    columns, names = np.append(-b, 1.0)[:, None], ("residual",)
+    if intercept:
+        columns = np.column_stack([np.eye(len(b) + 1)[moments.intercept], columns])
+        names = ("Intercept", "residual")
+    moved = moments.transform(columns, names)
+    return moved.reshift(np.zeros(len(names)))
+
+
+def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances: str, method: str) -> MixedFit:
+    """The random-intercept model of r; its only coefficient, if any, is the system shift delta."""
+    r = residual_moments(moments, benchmark.coefficients.to_numpy(), shift == "estimated")
+    if variances == "focal":
+        return fit_moments(r, method)
+    theta, nan = benchmark.tau2 / benchmark.sigma2, float("nan")
+    held = fit_moments(r, method, theta=theta)
+    return replace(held, tau2=benchmark.tau2, sigma2=benchmark.sigma2, tau2_se=nan, sigma2_se=nan,
+                   vcov=held.vcov * benchmark.sigma2 / held.sigma2, singular=benchmark.tau2 == 0,
+                   loglik=loglik_at(r, benchmark.tau2, benchmark.sigma2, method))
+
+
+def predict_benchmark(moments: Moments, b: np.ndarray, vcov: np.ndarray, tau2: float, sigma2: float, shift: str,
+                      equating_se: float = 0.0) -> tuple[_blup.Blup, float | None]:
+    """Benchmark VA and its errors from the moments of one cohort (J cells), and the variance of the shift.
+
+    b (p,), vcov (p, p): benchmark coefficients and Var(b_B). With a_j = n_j / (1 + n_j theta), xbar_w the a-weighted
+    mean of xbar_j and g_j = (1 - lambda_j) xbar_w + lambda_j xbar_j:
+    estimated  Var(VA_j) = tau2 (1 - lambda_j) + (1 - lambda_j)^2 Var(delta) + g_j' Var(b_B) g_j + s2_equating
+    absorbed   Var(VA_j) = tau2 (1 - lambda_j) + lambda_j^2 (xbar_j' Var(b_B) xbar_j + s2_equating)
+    Diagnostic: the sampling variance of u_hat_j (without delta), in which Var(b_B) adds because b_B comes from other
+    students: lambda tau2 - lambda^2 Var(delta) + lambda^2 (xbar_j - xbar_w)' Var(b_B) (xbar_j - xbar_w).
+    """
+    n, means = moments.n, moments.means
+    xbar, residual = means[:, :-1], means[:, -1] - means[:, :-1] @ b
+    lam, F = _blup.shrinkage(n, tau2, sigma2), _blup.factor(vcov)
+    own, ones = tau2 * (1 - lam), np.ones((len(n), 1))
+    if shift == "absorbed":
+        common = lam[:, None] * np.hstack([xbar @ F, equating_se * ones])
+        shared = (common**2).sum(axis=1)
+        return _blup.Blup(lam * residual, lam, residual, own, own + shared, lam * tau2 + shared, common), None
+    a = n / (1 + n * tau2 / sigma2)
+    delta, centre, var_delta = a @ residual / a.sum(), a @ xbar / a.sum(), sigma2 / a.sum()
+    g = (1 - lam)[:, None] * centre + lam[:, None] * xbar
+    common = np.hstack([np.sqrt(var_delta) * (1 - lam)[:, None], g @ F, equating_se * ones])
+    apart = (((xbar - centre) @ F) ** 2).sum(axis=1)
+    diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
+    effects = _blup.Blup(delta + lam * (residual - delta), lam, residual, own, own + (common**2).sum(axis=1),
+                         diagnostic, common)
+    return effects, float(var_delta + ((centre @ F) ** 2).sum() + equating_se**2)
+
+
+def population_mean_va(relative: CohortFit, benchmark: Benchmark, reference: pd.Series | None = None,
+                       equating_se: float = 0.0) -> pd.DataFrame:
+    """Relative VA with the change of the population mean added: u_hat_j + x_ref' b_t - x_ref' b_B.
+
+    reference (p,): the profile x_ref as a row of the design matrix, by default the baseline means of its columns.
+    Error variance, with F the focal coefficients' Var(b_t):
+    tau2 (1 - lambda_j) + (x_ref - lambda_j xbar_j)' F (x_ref - lambda_j xbar_j) + x_ref' Var(b_B) x_ref + s2_equating.
+    Returns one row a school: effect, se, lower, upper (score points).
+    """
+    if list(relative.fixed_effects.index) != list(benchmark.coefficients.index):
+        raise BenchmarkError(f"The relative model has the columns {list(relative.fixed_effects.index)}, the benchmark "
+                             f"has {list(benchmark.coefficients.index)}: fit both with one formula.")
+    x = (benchmark.column_means if reference is None else reference).reindex(benchmark.coefficients.index)
+    if x.isna().any():
+        raise BenchmarkError(f"The reference profile lacks {', '.join(map(repr, x.index[x.isna()]))}.")
+    x = x.to_numpy(dtype=np.float64)
+    table = relative.school_effects
+    move = float(x @ relative.fixed_effects.to_numpy() - x @ benchmark.coefficients.to_numpy())
+    loading = (x - table["shrinkage"].to_numpy()[:, None] * relative.moments.means[:, :-1])
+    common = (loading @ _blup.factor(relative.vcov.to_numpy())) ** 2
+    var = (table["se_conditional"].to_numpy() ** 2 + common.sum(axis=1)
+           + x @ benchmark.vcov.to_numpy() @ x + equating_se**2)
+    effect = table["effect"] + move
+    lower, upper = _blup.interval(effect, np.sqrt(var), relative.level)
+    return pd.DataFrame({"n": table["n"], "effect": effect, "se": np.sqrt(var), "lower": lower, "upper": upper})
+
+
+def check_prior(records: pd.DataFrame, cohort: int, benchmark: Benchmark) -> PriorCheck:
+    """Compare the prior score of a focal cohort with the baseline's, as kept in the benchmark."""
+    columns = benchmark.summaries["columns"]
+    column = "prior_score" if "prior_score" in columns else next((c for c in columns if c != "score"), None)
+    if column is None:
+        raise BenchmarkError("The benchmark's formula has no numeric prior score to check.")
+    values = select(records, [cohort])[column].dropna().to_numpy(dtype=np.float64)
+    return compare_prior(values, column, cohort, columns[column]["mean"], columns[column]["sd"])
+
+
+def _check_scale(records: pd.DataFrame, cohort: int, benchmark: Benchmark) -> None:
+    scores = {int(k): v for k, v in benchmark.summaries["score_by_cohort"].items()}
+    if looks_standardised(scores | score_moments(records, [cohort])) and set(scores) != {cohort}:
+        raise BenchmarkError(STANDARDISED)
+
+
+def _warn(data: pd.DataFrame, cohort: int, benchmark: Benchmark) -> None:
+    if cohort in benchmark.cohorts:
+        warnings.warn(f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
+                      "and the intervals are too wide.", ValibWarning, stacklevel=3)
+    if any(c != "score" for c in benchmark.summaries["columns"]):
+        check = check_prior(data, cohort, benchmark)
+        if not check.ok:
+            warnings.warn(check.sentence + " A shift may come from the prior test.", ValibWarning, stacklevel=3)

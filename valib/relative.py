@@ -1,0 +1,159 @@
+"""The relative value-added model of one cohort, and the result that every one-cohort model returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from . import blup as _blup
+from .design import Design, build_design
+from .errors import ModelError
+from .mixed import MixedFit, fit_moments
+from .moments import Moments, compute_moments
+from .ranking import rank_effects
+from .records import select
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CohortFit:
+    """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
+
+    model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
+    school_effects: one row a school (index, sorted) with n, effect, shrinkage, se_conditional, se_comparative,
+    se_diagnostic, lower, upper; the interval uses se_comparative. ``effect`` is the BLUP for a relative model and the
+    benchmark VA for a benchmark model. tau2_se, sigma2_se: from the observed information (nan on the boundary or when
+    the variances were carried over). shift, shift_se: the system shift, None unless it was estimated.
+    student_sd: standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
+    left_out: rows dropped for a missing covariate, by column. common: loadings of the errors that schools share.
+    state: the design's state, so that other students can be scored.
+    """
+
+    cohort: int | None
+    model: str
+    formula: str
+    method: str
+    fixed_effects: pd.Series
+    vcov: pd.DataFrame
+    tau2: float
+    sigma2: float
+    tau2_se: float
+    sigma2_se: float
+    loglik: float
+    singular: bool
+    n_students: int
+    n_schools: int
+    student_sd: float
+    level: float
+    school_effects: pd.DataFrame
+    common: np.ndarray = field(repr=False)
+    left_out: Mapping[str, int]
+    shift: float | None = None
+    shift_se: float | None = None
+    equating_se: float = 0.0
+    coefficient_source: str = "focal"
+    shift_mode: str | None = None
+    variances_from: str = "focal"
+    moments: Moments | None = field(default=None, repr=False)
+
+    @property
+    def theta(self) -> float:
+        """tau2 / sigma2."""
+        return self.tau2 / self.sigma2
+
+    @property
+    def vpc(self) -> float:
+        """Variance partition coefficient tau2 / (tau2 + sigma2)."""
+        return self.tau2 / (self.tau2 + self.sigma2)
+
+    @property
+    def shift_interval(self) -> tuple[float, float] | None:
+        """Interval of the system shift at the fit's level; None unless the shift was estimated."""
+        if self.shift is None:
+            return None
+        lower, upper = _blup.interval(self.shift, self.shift_se, self.level)
+        return float(lower), float(upper)
+
+    def ranks(self, seed: int | np.random.Generator, draws: int = 2000) -> pd.DataFrame:
+        """Expected rank, its interval, and the probabilities of the lowest and highest fifth (rank 1 is highest)."""
+        table = self.school_effects
+        r = rank_effects(table["effect"].to_numpy(), table["se_conditional"].to_numpy() ** 2, self.common, seed, draws,
+                         self.level)
+        return pd.DataFrame({"n": table["n"], "effect": table["effect"], "expected_rank": r.expected,
+                             "rank_lower": r.lower, "rank_upper": r.upper, "p_bottom_quintile": r.p_bottom,
+                             "p_top_quintile": r.p_top}, index=table.index)
+
+    def summary(self) -> dict:
+        """The fit in plain numbers, for tables and JSON (no school, no student)."""
+        plain = {k: getattr(self, k) for k in (
+            "cohort", "model", "formula", "method", "tau2", "tau2_se", "sigma2", "sigma2_se", "theta", "vpc", "loglik",
+            "singular", "n_students", "n_schools", "student_sd", "level", "shift", "shift_se", "equating_se",
+            "coefficient_source", "shift_mode", "variances_from")}
+        plain["left_out"] = dict(self.left_out)
+        plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
+        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
+
+
+def fit_relative(records: pd.DataFrame, cohort: int | None = None, formula: str = "score ~ prior_score",
+                 method: str = "ML", level: float = 0.95) -> CohortFit:
+    """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
+
+    records: validated records (:func:`valib.read_records`); cohort: which one (may be left out when there is only
+    one); method "ML" or "REML". Raises RecordsError for a cohort that is not there, ModelError for what cannot be
+    fitted. With an intercept the effects sum to zero over schools exactly (the intercept's normal equation is
+    sum_j a_j rbar_j = 0 and u_hat_j = theta a_j rbar_j): they rank schools, they cannot show a change common to all.
+    """
+    if cohort is None:
+        cohorts = sorted(records["cohort"].unique().tolist())
+        if len(cohorts) != 1:
+            raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
+        cohort = cohorts[0]
+    design = build_design(select(records, [cohort]), formula)
+    return relative_from_design(design, method, level, int(cohort))
+
+
+def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML", level: float = 0.95) -> CohortFit:
+    """The same model on any table, for example ``fit_mixed(sleepstudy, "Reaction ~ Days", "Subject")``.
+
+    data: one row an observation; groups: the column of the random intercept.
+    """
+    return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None)
+
+
+def relative_from_design(design: Design, method: str, level: float, cohort: int | None) -> CohortFit:
+    """Fit the relative model to a design of one cohort."""
+    moments = compute_moments(design)
+    fit = fit_moments(moments, method)
+    means = moments.means
+    residual = means[:, -1] - means[:, :-1] @ fit.coefficients
+    effects = _blup.predict(moments.n, residual, fit.tau2, fit.sigma2, means[:, :-1], fit.vcov)
+    return assemble(fit, effects, moments, design, level, cohort=cohort, model="relative",
+                    formula=design.state.formula)
+
+
+def assemble(fit: MixedFit, effects: _blup.Blup, moments: Moments, design: Design, level: float, *, names=None,
+             coefficients=None, vcov=None, **rest) -> CohortFit:
+    """Put arrays into the labelled result; coefficients and vcov default to the fit's own."""
+    names = list(fit.names if names is None else names)
+    coefficients = fit.coefficients if coefficients is None else coefficients
+    vcov = fit.vcov if vcov is None else vcov
+    return CohortFit(
+        method=fit.method, fixed_effects=pd.Series(coefficients, index=names, name="coefficient"),
+        vcov=pd.DataFrame(vcov, index=names, columns=names), tau2=fit.tau2, sigma2=fit.sigma2, tau2_se=fit.tau2_se,
+        sigma2_se=fit.sigma2_se, loglik=fit.loglik, singular=fit.singular, n_students=fit.n_students,
+        n_schools=fit.n_groups, student_sd=float(design.y.std(ddof=1)), level=level,
+        school_effects=effects_table(moments, effects, level), common=effects.common, left_out=design.left_out,
+        moments=moments, **rest)
+
+
+def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.DataFrame:
+    """School effects as the contract's table, one row a cell of the moments (one cohort)."""
+    se = np.sqrt(effects.var_comparative)
+    lower, upper = _blup.interval(effects.effect, se, level)
+    index = pd.Index(moments.schools[moments.cell_school], name="school", dtype="str")
+    return pd.DataFrame({"n": moments.n.astype(np.int64), "effect": effects.effect, "shrinkage": effects.shrinkage,
+                         "se_conditional": np.sqrt(effects.var_conditional), "se_comparative": se,
+                         "se_diagnostic": np.sqrt(effects.var_diagnostic), "lower": lower, "upper": upper},
+                        index=index)
