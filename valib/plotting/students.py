@@ -1,4 +1,4 @@
-"""Figures of records and residuals. Students appear only as counts and averages: no single one can be recognised."""
+"""Figures of records and residuals. Students appear as counts and averages: none can be recognised."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ from valib.plotting.style import (
     log_axis,
     note,
     number,
+    on_white,
+    percent,
     plural,
     require,
     safe_name,
     spread,
     styled,
+    write,
 )
 
 COUNTS = LinearSegmentedColormap.from_list("counts", ["#DCE9F3", "#7FB2D6", BLUE, "#062B45"])
@@ -38,8 +41,8 @@ COUNTS = LinearSegmentedColormap.from_list("counts", ["#DCE9F3", "#7FB2D6", BLUE
 
 @styled
 def growth(prior: Any, score: Any, line: tuple[Any, Any, Any, Any] | None = None, *, min_n: int = 5,
-           unit: str = "score points", label_x: str = "Prior score", label_y: str = "Score") -> Figure:  # fmt: skip
-    """Score against prior score: students counted in hexagons, those with fewer than `min_n` left out and counted.
+           unit: str = "score points", label_x: str = "Prior score", label_y: str = "Score") -> Figure:
+    """Score against prior score: students counted in hexagons; those below `min_n` are left out, and counted.
 
     prior, score: (N,) arrays; rows with a missing value are ignored. line: (x, y, lower, upper), arrays of one
     length: a fitted line and its band, drawn as given. Raises ValibError when the lengths differ.
@@ -51,25 +54,29 @@ def growth(prior: Any, score: Any, line: tuple[Any, Any, Any, Any] | None = None
     fig, ax = canvas(4.2)
     grid = int(np.clip(np.sqrt(known.sum()) / 2.2, 8, 42))
     hexes = ax.hexbin(prior[known], score[known], gridsize=grid, mincnt=max(min_n, 1), cmap=COUNTS,
-                      linewidths=0.2, edgecolors="face")  # fmt: skip
+                      linewidths=0.2, edgecolors="face")
     shown = int(np.sum(hexes.get_array()))
-    if shown:
+    if shown:  # the axes end with the hexagons shown: the extreme students stay unknown
+        (left, low), (right, high) = hexes.get_offsets().min(axis=0), hexes.get_offsets().max(axis=0)
+        aside, above = 0.04 * (right - left) or 1.0, 0.06 * (high - low) or 1.0
+        ax.set(xlim=(left - aside, right + aside), ylim=(low - above, high + above))
         bar = fig.colorbar(hexes, ax=ax, label="Students in a hexagon", shrink=0.7, aspect=18, pad=0.02)
         bar.outline.set_visible(False)
         bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     if line is not None:
         x, y, lower, upper = (np.asarray(part, dtype=float) for part in line)
         ax.fill_between(x, lower, upper, color=VERMILLION, alpha=0.35, lw=0, zorder=3)
-        ax.plot(x, y, color=VERMILLION, lw=1.8, zorder=4, path_effects=[withStroke(linewidth=3.2, foreground="white")])
+        outline = [withStroke(linewidth=3.2, foreground="white")]
+        ax.plot(x, y, color=VERMILLION, lw=1.8, zorder=4, path_effects=outline, gid="line")
     ax.set(xlabel=f"{label_x} ({unit})", ylabel=f"{label_y} ({unit})")
-    left = int(known.sum()) - shown
-    note(ax, f"{plural(left, 'student')} in hexagons of fewer than {min_n} not shown." if left else "")
+    dropped = int(known.sum()) - shown
+    note(ax, f"{plural(dropped, 'student')} in hexagons of fewer than {min_n} not shown." if dropped else "")
     return fig
 
 
 @styled
 def cohort_scores(summary: pd.DataFrame, *, unit: str = "score points") -> Figure:
-    """Mean score and mean prior score by cohort, bars of one SD of the students; no line crosses a missing year.
+    """Mean score and mean prior score by cohort, bars of one SD of the students; no line over a missing year.
 
     summary: one row a cohort, columns cohort (or the index), score_mean, score_sd, prior_mean, prior_sd.
     """
@@ -78,16 +85,16 @@ def cohort_scores(summary: pd.DataFrame, *, unit: str = "score points") -> Figur
     summary = summary.sort_values("cohort")
     fig, ax = canvas(3.6)
     cohort = summary["cohort"].to_numpy(dtype=float)
-    cohort_axis(ax, cohort)
+    note(ax, "Grey: years without a cohort." if cohort_axis(ax, cohort) else "")
     ends = spread(summary[["score_mean", "prior_mean"]].iloc[-1], 0.12 * _height(summary))
-    looks = (("score", "Score", BLUE, "o", "-", 0.07), ("prior", "Prior score", VERMILLION, "D", (0, (5, 2)), -0.07))
+    looks = (("score", "Score", BLUE, "o", "-", 0.09), ("prior", "Prior score", VERMILLION, "D", "--", -0.09))
     for (stem, words, colour, marker, dash, aside), end in zip(looks, ends, strict=True):
         mean, sd = summary[f"{stem}_mean"].to_numpy(dtype=float), summary[f"{stem}_sd"].to_numpy(dtype=float)
         x, y = break_at_gaps(cohort + aside, mean)
         ax.plot(x, y, color=colour, ls=dash, gid=f"{stem}-mean")
-        ax.errorbar(cohort + aside, mean, yerr=sd, fmt=marker, color=colour, elinewidth=0.8, capsize=2.5, capthick=0.8)
-        ax.annotate(words, (1, end), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
-                    color=colour, va="center")  # fmt: skip
+        ax.errorbar(cohort + aside, mean, yerr=sd, fmt=marker, color=colour, elinewidth=0.8, capsize=2.5,
+                    capthick=0.8, gid=f"{stem}-sd")
+        write(ax, words, (1, end), (3, 0), xycoords=("axes fraction", "data"), color=colour)
     ax.set(xlabel="Cohort (year of the test)", ylabel=f"Mean ± 1 SD ({unit})")
     return fig
 
@@ -101,8 +108,8 @@ def _height(summary: pd.DataFrame) -> float:
 def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
     """How many students a school has in a cohort: a histogram on a log scale, the median marked.
 
-    records: canonical records (columns school, cohort), or an array of cell sizes. With min_n > 1 the smallest size
-    shown by name is marked and the cells below it counted.
+    records: canonical records (columns school, cohort), or an array of cell sizes. With min_n > 1 the smallest
+    size shown by name is marked and the cells below it counted.
     """
     if isinstance(records, pd.DataFrame):
         require(records, ["school", "cohort"], "school_sizes")
@@ -113,20 +120,20 @@ def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
         raise ValibError("The figure school_sizes got no school with students.")
     fig, ax = canvas(3.2)
     low, high = np.log(sizes.min() / 1.15), np.log(sizes.max() * 1.15)
-    edges = np.unique(np.round(np.exp(np.linspace(low, high, 31))) + 0.5)  # whole students: no bin without a size
+    edges = np.unique(np.round(np.exp(np.linspace(low, high, 31))) + 0.5)  # each bin holds a whole number
     edges = np.insert(edges, 0, max(sizes.min() - 0.5, 0.5)) if edges[0] > sizes.min() else edges
     ax.hist(sizes, bins=edges, color=BLUE, alpha=0.75, edgecolor="white", lw=0.5)
     log_axis(ax)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     median = float(np.median(sizes))
     ax.axvline(median, color=INK, lw=1, ls=(0, (5, 2)))
-    ax.annotate(f"median {median:g}", (median, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
-                textcoords="offset points", va="top", bbox={"fc": "white", "ec": "none", "alpha": 0.85, "pad": 1})  # fmt: skip
+    write(ax, f"median {median:g}", (median, 1), (4, -2), xycoords=("data", "axes fraction"), va="top",
+          bbox=on_white())
     sentence = ""
     if min_n > 1:
         ax.axvline(min_n - 0.5, color=VERMILLION, lw=1)
         below = int((sizes < min_n).sum())
-        sentence = f"{below:,} of {plural(sizes.size, 'cell')} hold fewer than {min_n} students (left of the solid line)."
+        sentence = f"{below:,} of {plural(sizes.size, 'cell')} hold fewer than {min_n} students (left of the line)."
     ax.set(xlabel="Students of a school in a cohort (log scale)", ylabel="Cells (school and cohort)")
     note(ax, sentence)
     return fig
@@ -145,7 +152,8 @@ def prior_shift(summary: pd.DataFrame, *, unit: str = "score points", label_x: s
     rows = np.arange(len(summary))
     fig, ax = canvas(1.25 + 0.34 * len(summary))
     if quantiles:
-        outer, inner, middle = (summary[list(c)].to_numpy(dtype=float) for c in (("q05", "q95"), ("q25", "q75"), ("q50",)))
+        columns = (["q05", "q95"], ["q25", "q75"], ["q50"])
+        outer, inner, middle = (summary[c].to_numpy(dtype=float) for c in columns)
         ax.hlines(rows, *outer.T, color=INK, lw=0.9, gid="outer")
         words = "Thick: middle half of the students; thin: 5th to 95th percentile; point: median."
     else:
@@ -158,24 +166,28 @@ def prior_shift(summary: pd.DataFrame, *, unit: str = "score points", label_x: s
     ax.axvline(middle[0, 0], color=PALE, lw=0.8, ls=(0, (5, 2)), zorder=0)
     ax.set_yticks(rows, [safe_name(c) for c in summary["cohort"]])
     ax.set_ylim(len(summary) - 0.5, -0.5)
-    for x, head, column, sign in ((1.03, "SMD", "smd", True), (1.16, "Variance ratio", "variance_ratio", False)):
-        ax.text(x, 1.0, head, transform=ax.transAxes, va="bottom", fontsize=SMALL, color=MUTED)
+    stated = ((48, "SMD", "smd", True), (100, "variance\nratio", "variance_ratio", False))
+    for x, head, column, sign in stated:
+        write(ax, head, (1, 1), (x, 2), xycoords="axes fraction", ha="right", va="bottom", fontsize=SMALL,
+              color=MUTED)
         for row, value in zip(rows, summary[column].to_numpy(dtype=float), strict=True):
-            ax.text(x, row, number(value, 2, sign) if np.isfinite(value) else "–", transform=ax.get_yaxis_transform(),
-                    va="center")  # fmt: skip
+            value = number(value, 2, sign) if np.isfinite(value) else "–"
+            write(ax, value, (1, row), (x, 0), xycoords=("axes fraction", "data"), ha="right")
     ax.set_xlabel(f"{label_x} ({unit})\n{words}", linespacing=1.5)
     return fig
 
 
 @styled
-def residual_checks(standardised_school: Any, standardised_student: Any, *, min_n: int = 10, level: float = 0.95) -> Figure:
-    """Normal quantile plots: each school effect over its diagnostic error; student residuals as averages of groups.
+def residual_checks(standardised_school: Any, standardised_student: Any, *, min_n: int = 10,
+                    level: float = 0.95) -> Figure:
+    """Normal quantile plots: school effects over their diagnostic errors; student residuals as group averages.
 
-    standardised_school: (J,); standardised_student: (N,), averaged in rank order over at most 200 groups of at least
-    `min_n` students, so that no point is a student. The band is the pointwise interval of normal order statistics
-    (beta quantiles, taken as independent).
+    standardised_school: (J,); standardised_student: (N,), averaged in rank order over at most 200 groups of at
+    least `min_n` students, so that no point is a student. The band is the pointwise interval of normal order
+    statistics (beta quantiles, schools taken as independent).
     """
-    school, student = (np.sort(v[np.isfinite(v)]) for v in (np.asarray(a, dtype=float) for a in (standardised_school, standardised_student)))  # fmt: skip
+    school, student = (np.asarray(v, dtype=float) for v in (standardised_school, standardised_student))
+    school, student = (np.sort(v[np.isfinite(v)]) for v in (school, student))
     if school.size < 2 or student.size < 2 * min_n:
         raise ValibError(f"The figure residual_checks needs two schools and {2 * min_n} students.")
     fig, axes = canvas(3.3, columns=2)
@@ -183,16 +195,17 @@ def residual_checks(standardised_school: Any, standardised_student: Any, *, min_
     groups = np.array_split(np.arange(student.size), min(200, student.size // min_n))
     scores = _normal_scores(student.size, level)[0]
     axes[0].fill_between(expected, low, high, color="#E9E9E9", lw=0)
-    pairs = ((expected, school), *[tuple(np.array([v[g].mean() for g in groups]) for v in (scores, student))])
+    pairs = ((expected, school), tuple(np.array([v[g].mean() for g in groups]) for v in (scores, student)))
     for ax, (x, y), colour, marker in zip(axes, pairs, (BLUE, VERMILLION), ("o", "D"), strict=True):
         ends = np.array([min(x[0], y[0]), max(x[-1], y[-1])]) * 1.05
         ax.plot(ends, ends, color=INK, lw=0.9, ls=(0, (5, 2)), zorder=1)
-        ax.plot(x, y, marker, ms=3, mfc=colour, mec="white", mew=0.3, ls="none", zorder=2, rasterized=x.size > 400)
+        ax.plot(x, y, marker, ms=2.8, mfc=colour, mew=0, ls="none", zorder=2, rasterized=x.size > 400)
         ax.set_xlabel("Expected if normal (SD)")
     axes[0].set_ylabel("School effect over its SD")
     axes[1].set_ylabel("Student residual over its SD")
-    note(axes[0], f"{plural(school.size, 'school')}; band: {100 * level:g}% of the time,\neach point by itself")
-    note(axes[1], f"{plural(student.size, 'student')}, averaged in\n{len(groups)} groups of {groups[-1].size} or more")
+    note(axes[0], f"{plural(school.size, 'school')};\ngrey: {percent(level)}, each point by itself")
+    size = f"{len(groups)} groups of {groups[-1].size} or more"
+    note(axes[1], f"{plural(student.size, 'student')}, averaged in\n{size}")
     return fig
 
 

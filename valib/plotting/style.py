@@ -1,10 +1,11 @@
-"""The look of the figures, and the small helpers they share: colours, numbers, names, notes, gaps, suppression."""
+"""The look of the figures and the small helpers they share: colours, numbers, names, notes, suppression."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ ORANGE, SKY, INK = "#E69F00", "#56B4E9", "#222222"
 MUTED, PALE, FAINT = "#595959", "#9A9A9A", "#E4E4E4"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
 MARKERS = ("o", "D", "s", "^", "v", "P", "X")
-LINES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)))
+LINES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)),
+         (0, (2, 2)))
 
 
 def use_style() -> None:
@@ -39,7 +41,6 @@ def use_style() -> None:
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Run a figure function inside the house style, whatever style the session uses."""
-
     @functools.wraps(draw)
     def inside(*args: Any, **kwargs: Any) -> Figure:
         with plt.style.context(STYLE, after_reset=True):
@@ -48,7 +49,8 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return inside
 
 
-def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **kwargs: Any) -> tuple[Figure, Any]:
+def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH,
+           **kwargs: Any) -> tuple[Figure, Any]:
     """A figure that pyplot does not keep (so a notebook shows it once) and its axes; sizes in inches."""
     fig = Figure(figsize=(width, height), layout="constrained")
     return fig, fig.subplots(rows, columns, **kwargs)
@@ -65,11 +67,11 @@ def save(fig: Figure, path: str | Path) -> None:
 
 
 def safe_name(name: object, width: int = 32) -> str:
-    """A school's name as matplotlib text: one line, no mathematics, shortened in the middle to `width` characters."""
+    """A name as matplotlib text: one line, no mathematics, shortened in the middle to `width` characters."""
     text = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in str(name))).strip()
     if len(text) > width:
         head = (width - 1) * 2 // 3
-        text = text[:head].rstrip() + "…" + text[len(text) - (width - 1 - head) :].lstrip()
+        text = text[:head].rstrip() + "…" + text[len(text) - (width - 1 - head):].lstrip()
     return text.replace("$", r"\$")
 
 
@@ -82,7 +84,7 @@ def number(x: float, digits: int = 1, sign: bool = False) -> str:
 
 
 def digits_for(values: Any) -> int:
-    """Decimals that suit the spread of these values: 1 for points on a test scale, 2 or 3 for standardised scores."""
+    """Decimals that suit these values: 1 for points on a test scale, 2 or 3 for standardised scores."""
     values = np.abs(np.asarray(values, dtype=float))
     top = np.nanmax(values, initial=0.0)
     return 1 if top >= 10 else 2 if top >= 1 else 3
@@ -98,12 +100,29 @@ def percent(level: float) -> str:
     return f"{100 * level:g}%"
 
 
+def write(ax: Axes, text: str, at: tuple[Any, Any], offset: tuple[float, float] = (0, 0),
+          **look: Any) -> None:
+    """Text `offset` points away from a place in the axes, vertically centred on it unless told otherwise."""
+    ax.annotate(text, at, offset, textcoords="offset points", **{"va": "center", **look})
+
+
+def leader(width: float, colour: str, **shape: Any) -> dict[str, Any]:
+    """The thin line from a text to what it names."""
+    return {"arrowstyle": "-", "lw": width, "color": colour, "shrinkA": 1, "shrinkB": 1, **shape}
+
+
+def on_white(pad: float = 1, alpha: float = 0.85) -> dict[str, Any]:
+    """The box behind a text that may lie on marks."""
+    return {"fc": "white", "ec": "none", "pad": pad, "alpha": alpha}
+
+
 def note(ax: Axes, *sentences: str) -> None:
-    """Small print over the axes; empty sentences are dropped. Its gid is `note`."""
-    text = "\n".join(s for s in sentences if s)
+    """Small print over the axes, wrapped to the figure; empty sentences are dropped. Its gid is `note`."""
+    width = int(13 * ax.figure.get_figwidth())
+    text = "\n".join(textwrap.fill(line, width) for s in sentences if s for line in s.split("\n"))
     if text:
-        ax.annotate(text, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", ha="left",
-                    va="bottom", fontsize=SMALL, color=MUTED, gid="note", linespacing=1.3)  # fmt: skip
+        write(ax, text, (0, 1), (0, 6), xycoords="axes fraction", va="bottom", fontsize=SMALL, color=MUTED,
+              gid="note", linespacing=1.3)
 
 
 def require(frame: pd.DataFrame, columns: Sequence[str], figure: str) -> None:
@@ -118,20 +137,24 @@ def require(frame: pd.DataFrame, columns: Sequence[str], figure: str) -> None:
 def suppress(frame: pd.DataFrame, min_n: int, figure: str, noun: str = "school") -> tuple[pd.DataFrame, str]:
     """Rows with at least `min_n` students (column n), and a sentence that counts the others.
 
-    Raises ValibError when min_n > 1 and there is no column n, or when no row is left.
+    A table with a column model has a row for each model: there the count is of schools, not of rows. Raises
+    ValibError when min_n > 1 and there is no column n, or when no row is left.
     """
     if min_n <= 1:
         return frame, ""
     require(frame, ["n"], f"{figure} (with min_n = {min_n})")
     keep = (frame["n"] >= min_n).to_numpy()
-    dropped = int((~keep).sum())
+    models = frame["model"].to_numpy() if "model" in frame.columns else np.zeros(len(frame))
+    dropped = int(pd.Series(~keep).groupby(models).sum().max())
     if not keep.any():
-        raise ValibError(f"The figure {figure} has nothing to show: every {noun} has fewer than {min_n} students.")
-    return frame[keep], f"{plural(dropped, noun)} with fewer than {min_n} students not shown." if dropped else ""
+        raise ValibError(
+            f"The figure {figure} has nothing to show: every {noun} has fewer than {min_n} students.")
+    sentence = f"{plural(dropped, noun)} with fewer than {min_n} students not shown." if dropped else ""
+    return frame[keep], sentence
 
 
 def break_at_gaps(cohort: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Cohorts in order and their values, with NaN where a calendar year is missing, so that no line crosses the gap."""
+    """Cohorts in order and their values, with NaN where a year is missing, so that no line crosses the gap."""
     cohort, values = np.asarray(cohort, dtype=float), np.asarray(values, dtype=float)
     order = np.argsort(cohort, kind="stable")
     cohort, values = cohort[order], values[order]
@@ -139,15 +162,19 @@ def break_at_gaps(cohort: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.insert(cohort, gaps, cohort[gaps] - 0.5), np.insert(values, gaps, np.nan)
 
 
-def cohort_axis(ax: Axes, cohorts: Any) -> None:
-    """Ticks at the cohorts present (thinned when crowded); the years between them that have no cohort lie in grey."""
+def cohort_axis(ax: Axes, cohorts: Any, grey: bool = True) -> bool:
+    """Ticks at the cohorts present (thinned when crowded); with `grey`, the years missing between them lie in grey.
+
+    Returns whether there is such a year.
+    """
     years = np.unique(np.asarray(cohorts, dtype=int))
     ax.set_xlim(years[0] - 0.6, years[-1] + 0.6)
     step = int(np.ceil(len(years) / 14))
     ax.set_xticks(years[::-step][::-1], [str(y) for y in years[::-step][::-1]])
-    for before, after in itertools.pairwise(years):
-        if after - before > 1:
-            ax.axvspan(before + 0.5, after - 0.5, color="#F1F1F1", lw=0, zorder=0, gid="gap")
+    gaps = [(before, after) for before, after in itertools.pairwise(years) if after - before > 1]
+    for before, after in gaps if grey else []:
+        ax.axvspan(before + 0.5, after - 0.5, color="#EFEFEF", lw=0, zorder=0, gid="gap")
+    return bool(gaps)
 
 
 def log_axis(ax: Axes) -> None:
