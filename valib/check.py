@@ -99,12 +99,11 @@ def _problems(records: pd.DataFrame, table: pd.DataFrame, study: Sequence[int], 
     if lacking := [name for name in required_columns(formula) if name not in records.columns]:
         problems.append(f"The formula '{formula}' needs {', '.join(lacking)}, not among the columns of the data.")
     used = table.loc[[cohort for cohort in table.index if cohort in study]]
-    for cohort, row in used.iterrows():
-        if row["schools"] < 2:
-            problems.append(f"Cohort {cohort} has one school only; school effects need two or more.")
-        for column, sd in (("score", row["score_sd"]), ("prior_score", row["prior_sd"])):
-            if not sd > 0:
-                problems.append(f"Column {column} has the same value for all students of cohort {cohort}.")
+    if (alone := used.index[used["schools"] < 2]).size:
+        problems.append(f"One school only in {_cohorts(alone)}; school effects need two or more.")
+    for column, sd in (("score", used["score_sd"]), ("prior_score", used["prior_sd"])):
+        if (same := used.index[~(sd > 0)]).size:
+            problems.append(f"Column {column} has the same value for all students of {_cohorts(same)}.")
     return problems
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +12,11 @@ import typer
 from . import __version__
 from . import options as opt
 from .console import plain_errors, print_account
-from .errors import ParamsError, ValibError
+from .errors import ParamsError, RecordsError, ValibError
 
 if TYPE_CHECKING:
     from .baseline import Benchmark
+    from .check import Account
     from .params import Params
 
 app = typer.Typer(
@@ -62,20 +65,17 @@ def check(
     """
     with plain_errors(debug, quiet=True):
         from .bundle import bundle_root
-        from .check import check_records
         from .params import locate
         from .results import as_json
 
         study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, min_students=min_students)
-        account = check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts,
-                                formula=study.formula, min_students=study.min_students)
+        account = _account(study)
         if json:
             typer.echo(as_json(account.to_dict()), nl=False)
         else:
             file = locate(params)
             print_account(account, "the demo study" if file.parent == bundle_root() else str(file))
-        if account.problems:
-            raise ValibError(" ".join(account.problems))
+        _refuse(account)
 
 
 @app.command(short_help="Estimate the effect of every school.")
@@ -169,10 +169,12 @@ def book(
         study = _study(params, data, column, baseline_cohorts, focal_cohorts, title=title, school=school,
                        formula=formula, estimator=estimator, shift=shift, variances=variances, method=method,
                        level=level, equating_se=equating_se, min_students=min_students, seed=seed)
-        from . import book as engine
         from .results import check_folder
 
         check_folder(out)
+        _refuse(_account(study))
+        from . import book as engine
+
         result = engine.build(study, out=out, pdf=pdf, jobs=jobs, progress=not quiet)
         for path in (result.html, result.results, result.pdf):
             if path is not None:
@@ -199,11 +201,37 @@ def _study(params: str | None, data: str | None, column: list[str] | None, basel
                 focal_cohorts=parse_cohorts(focal_cohorts, "--focal-cohorts"), **settings)
 
 
+def _account(study: Params) -> Account:
+    """Read the study's records and take account of them."""
+    from .check import check_records
+
+    return check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts, formula=study.formula,
+                         min_students=study.min_students)
+
+
+def _refuse(account: Account) -> None:
+    """Raise ValibError if something in the records would stop the study."""
+    if account.problems:
+        raise ValibError(f"{account.source}: {' '.join(account.problems)}")
+
+
+@contextlib.contextmanager
+def _about(records: Any, cohorts: list[int]) -> Iterator[None]:
+    """Put the file, and the cohorts unless they are what is wrong, before the sentence of an error."""
+    try:
+        yield
+    except ValibError as error:
+        cohort = "" if isinstance(error, RecordsError) else f", cohort{'s' * (len(cohorts) > 1)} {_listed(cohorts)}"
+        raise type(error)(f"{records.attrs['source']}{cohort}: {error}") from error
+
+
 def _fit_baseline(study: Params, records: Any) -> Benchmark:
+    """Fit the benchmark of the study."""
     from .baseline import fit_baseline
 
-    return fit_baseline(records, study.baseline_cohorts, formula=study.formula, estimator=study.estimator,
-                        method=study.method)
+    with _about(records, study.baseline_cohorts):
+        return fit_baseline(records, study.baseline_cohorts, formula=study.formula, estimator=study.estimator,
+                            method=study.method)
 
 
 def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, benchmark_file: str | None) -> None:
@@ -214,13 +242,8 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
     results.check_folder(out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
     records = study.read_records()
-    if model is opt.Model.relative:
-        from .relative import fit_relative
-
-        fits = [fit_relative(records, cohort, formula=study.formula, method=study.method, level=study.level)
-                for cohort in cohorts]
-    else:
-        fits = _benchmark_fits(study, records, cohorts, benchmark_file)
+    find = _relative_fits if model is opt.Model.relative else _benchmark_fits
+    fits = find(study, records, cohorts, benchmark_file)
     effects, held_back = results.school_effects(fits, study.min_students)
     files = {"school_effects.csv": results.as_csv(effects), "fixed_effects.csv": results.as_csv(results.fixed_effects(fits)),
              "fits.json": results.as_json([fit.summary() for fit in fits])}
@@ -231,16 +254,31 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
                + (f"; {held_back} with fewer than {study.min_students} students not shown" if held_back else "") + ".")
 
 
+def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> list:
+    """Fit each cohort by itself."""
+    from .relative import fit_relative
+
+    fits = []
+    for cohort in cohorts:
+        with _about(records, [cohort]):
+            fits.append(fit_relative(records, cohort, formula=study.formula, method=study.method, level=study.level))
+    return fits
+
+
 def _benchmark_fits(study: Params, records: Any, cohorts: list[int], benchmark_file: str | None) -> list:
-    """Fit the baseline, or load a saved one, and apply it to the cohorts."""
+    """Fit the baseline, or load a saved one, and apply it to each cohort."""
     from .baseline import Benchmark
     from .benchmark import fit_benchmark
 
     benchmark = Benchmark.load(benchmark_file) if benchmark_file else _fit_baseline(study, records)
     if shared := sorted(set(cohorts) & set(benchmark.cohorts)):
         raise ParamsError(f"Cohort {_listed(shared)} is in the baseline: a cohort cannot be its own benchmark.")
-    return [fit_benchmark(records, cohort, benchmark, shift=study.shift, variances=study.variances, method=study.method,
-                          equating_se=study.equating_se, level=study.level) for cohort in cohorts]
+    fits = []
+    for cohort in cohorts:
+        with _about(records, [cohort]):
+            fits.append(fit_benchmark(records, cohort, benchmark, shift=study.shift, variances=study.variances,
+                                      method=study.method, equating_se=study.equating_se, level=study.level))
+    return fits
 
 
 def _listed(cohorts: Any) -> str:
