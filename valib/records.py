@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from valib.errors import RecordsError, ValibWarning
-from valib.sources import Source, as_codes, as_numbers, can_be_codes, open_source
+from .errors import RecordsError, ValibWarning
+from .sources import Source, as_codes, as_numbers, can_be_codes, open_source
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
 ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
-from valib.errors import RecordsError
+from .errors import RecordsError
 
 # What a blank value looks like in a CSV file, outside the columns of codes (where only an empty field is missing).
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null")
