@@ -58,7 +58,8 @@ def test_left_out_rows_repeated_students_and_tiny_schools_are_counted(frame):
     rows = frame.copy()
     rows.loc[[0, 1], "score"] = np.nan
     rows.loc[2, "prior_score"] = np.nan
-    rows.loc[11, "student"] = rows.loc[10, "student"]
+    rows.loc[[11, 40], "student"] = rows.loc[10, "student"]
+    assert rows.loc[[10, 11, 40], "school"].tolist() == ["S0000", "S0000", "S0003"]
     school = rows.loc[rows["cohort"] == 2021, "school"].iloc[0]
     drop = rows.index[(rows["cohort"] == 2021) & (rows["school"] == school)][3:]
     said = account(rows.drop(index=drop))
@@ -66,11 +67,11 @@ def test_left_out_rows_repeated_students_and_tiny_schools_are_counted(frame):
     assert said.left_out.to_dict("list") == {
         "cohort": [2015, 2015], "reason": ["no prior score", "no score"], "rows": [1, 2]
     }
-    assert said.cohorts["duplicates"].tolist() == [1, 0, 0, 0]
+    assert said.cohorts["duplicates"].tolist() == [2, 0, 0, 0]
     assert said.cohorts["tiny_schools"].tolist() == [0, 0, 0, 1]
     left, twice, tiny = said.warnings
     assert left.startswith(f"3 of {len(frame) - len(drop)} rows")
-    assert twice.startswith("Rows that repeat a student within a cohort: 1 (cohort 2015)")
+    assert twice.startswith("Rows whose student code already stands in the cohort: 2 (cohort 2015), 1 of them in the same school;")
     assert tiny.startswith("School cohorts with fewer than 5 students: 1;")
     assert said.problems == ()
 

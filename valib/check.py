@@ -21,11 +21,11 @@ class Account:
 
     Attributes
     ----------
-    source : the file's name. rows_read, rows_used, students, schools : counts; a student who recurs counts once.
+    source : the file's name. rows_read, rows_used : counts of rows. students, schools : counts of distinct codes.
     left_out : rows that cannot be used; columns cohort, reason, rows.
     cohorts : one row a cohort, index cohort: role ("baseline", "focal" or ""), students, schools, school sizes,
-        tiny_schools (fewer than min_students students), duplicates (rows of a student who already stands in the
-        cohort), mean and SD of score and prior score.
+        tiny_schools (fewer than min_students students), duplicates (rows whose student code already stands
+        in the cohort), mean and SD of score and prior score.
     prior : one row a focal cohort, index cohort: smd (difference of its prior mean from the baseline's, in baseline
         SDs), variance_ratio and ok; empty if the baseline has no spread to compare with.
     warnings : sentences on what would mislead. problems : sentences on what would stop a fit of the study.
@@ -68,7 +68,8 @@ def check_records(records: pd.DataFrame, baseline_cohorts: Sequence[int], focal_
     prior, drifts = _compare_prior(records, table)
     lost = left_out(records)
     attrs = records.attrs
-    warnings = [*_left_out_warning(lost, attrs["rows_read"]), *_cell_warnings(table, min_students), *drifts]
+    same_school = int(records.duplicated(["student", "school", "cohort"]).sum())
+    warnings = [*_left_out_warning(lost, attrs["rows_read"]), *_cell_warnings(table, same_school, min_students), *drifts]
     problems = _problems(records, table, [*baseline_cohorts, *focal_cohorts], formula)
     if not problems:
         problems = _trial(records, baseline_cohorts, focal_cohorts, formula)
@@ -141,12 +142,13 @@ def _left_out_warning(lost: pd.DataFrame, rows_read: int) -> list[str]:
     return [f"{rows:,} of {rows_read:,} rows ({share}) cannot be used and are left out."]
 
 
-def _cell_warnings(table: pd.DataFrame, min_students: int) -> list[str]:
-    """Warn of students who stand in a cohort twice, and of tiny schools."""
+def _cell_warnings(table: pd.DataFrame, same_school: int, min_students: int) -> list[str]:
+    """Warn of student codes that stand in a cohort twice, and of tiny schools."""
     said = []
     if twice := int(table["duplicates"].sum()):
         where = _cohorts(table.index[table["duplicates"] > 0])
-        said.append(f"Rows that repeat a student within a cohort: {twice:,} ({where}); each is used as a student of its own.")
+        said.append(f"Rows whose student code already stands in the cohort: {twice:,} ({where}), {same_school:,} of them "
+                    "in the same school; each counts as a student of its own.")
     if tiny := int(table["tiny_schools"].sum()):
         said.append(f"School cohorts with fewer than {min_students} students: {tiny:,}; they enter the models, "
                     "and their effects are not shown.")

@@ -59,8 +59,8 @@ def print_account(account: Account, study: str) -> None:
     console = Console(**plain)
     console = console if console.is_terminal else Console(**plain, width=WIDTH)
     console.print(f"Records: {account.source}. Study: {study}.", soft_wrap=True)
-    console.print(f"{account.rows_read:,} rows read, {account.rows_used:,} used: {account.students:,} students, "
-                  f"{account.schools:,} schools, {len(account.cohorts):,} cohorts.", soft_wrap=True)
+    console.print(f"{account.rows_read:,} rows read, {account.rows_used:,} used: {account.students:,} student codes, "
+                  f"{account.schools:,} schools, cohorts: {len(account.cohorts):,}.", soft_wrap=True)
     scores = ["score_mean", "score_sd", "prior_mean", "prior_sd"]
     tables = {"Cohorts": account.cohorts.drop(columns=scores), "Scores": account.cohorts[scores],
               "Rows left out": account.left_out.set_index("cohort"),
