@@ -116,7 +116,7 @@ def _presence(design: PanelDesign, rng: np.random.Generator) -> np.ndarray:
     order = np.arange(shape[1])
     first = np.where(rng.random(shape[0]) < design.open_late, rng.integers(0, shape[1], shape[0]), 0)
     last = np.where(rng.random(shape[0]) < design.close_early, rng.integers(0, shape[1], shape[0]), shape[1] - 1)
-    span = (order >= first[:, None]) & (order <= np.maximum(first, last)[:, None])
+    span = (order >= first[:, None]) & (order <= last[:, None])
     present &= span
     empty = ~present.any(axis=1)
     present[empty, first[empty]] = True
