@@ -37,9 +37,9 @@ def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score point
                label: str = "Value added") -> Figure:
     """Densities of relative and benchmark value added over schools, one row a cohort, with the mean of each.
 
-    frames: one row a school, cohort and model; columns cohort, model ("Relative", "Benchmark", in any case),
-    effect (and n when min_n > 1). Kernel densities (Gaussian, Scott's bandwidth); effects that do not vary are
-    drawn as a spike.
+    frames: one row a school, cohort and model; columns cohort, model ("Relative", "Benchmark", in any case)
+    and effect (and n when min_n > 1). Kernel densities are Gaussian with Scott's bandwidth; effects that do
+    not vary are drawn as a spike.
     """
     require(frames, ["cohort", "model", "effect"], "va_density")
     frames = frames.assign(model=frames["model"].astype(str).str.capitalize())
@@ -47,7 +47,7 @@ def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score point
     cohorts = sorted(frames["cohort"].unique())
     models = sorted(frames["model"].unique(), key=lambda m: (m != "Relative", m != "Benchmark", str(m)))
     pooled = frames["effect"].to_numpy(dtype=float)
-    pad = 0.12 * np.ptp(pooled) or 1.0
+    pad = 0.18 * np.ptp(pooled) or 1.0
     grid = np.linspace(pooled.min() - pad, pooled.max() + pad, 512)
     fig, axes = canvas(min(0.75 + 1.12 * len(cohorts), 8.4), rows=len(cohorts), sharex=True, squeeze=False)
     fig.get_layout_engine().set(hspace=0.0, h_pad=0.01)
@@ -111,7 +111,7 @@ def _density_row(ax: Axes, grid: np.ndarray, curves: dict[str, tuple[np.ndarray,
 
 @styled
 def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score points") -> Figure:
-    """Benchmark against relative value added: a point a school and cohort, a line of slope one for each cohort.
+    """Benchmark against relative value added: a point a school and cohort, a line of slope one a cohort.
 
     frames: as for va_density, with column (or index) school. Each line stands at the mean difference of its
     cohort; at the right: cohort, that difference, and the correlation (Pearson) within the cohort.

@@ -43,9 +43,10 @@ def caterpillar(school_effects: pd.DataFrame, level: float = 0.95,
                 label: str = "Value added") -> Figure:
     """School effects in order, each with its interval (columns effect, lower, upper; n when min_n > 1).
 
-    level: what lower and upper cover, for the small print. highlight: school name(s) to mark.
-    label_extremes: so many schools named at either end. overlap: half-widths of overlap intervals (Goldstein and
-    Healy 1995), one for each row, drawn thick. shift: the system shift of a benchmark fit, a dashed line.
+    level: what lower and upper cover, for the small print. highlight: school name(s) to mark; one that is
+    held back by min_n is not named. label_extremes: so many schools named at either end. overlap: half-widths
+    of overlap intervals (Goldstein and Healy 1995), one for each row, drawn thick. shift: the system shift of
+    a benchmark fit, a dashed line.
     """
     require(school_effects, ["effect", "lower", "upper"], "caterpillar")
     frame = school_effects.assign(overlap=np.nan if overlap is None else np.asarray(overlap, dtype=float))
@@ -101,9 +102,10 @@ def _name_extremes(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, count: int) 
     for column, places, x, start, side in ends:
         places = places[np.argsort(frame[column].to_numpy()[places], kind="stable")]  # no leaders cross
         for k, i in enumerate(places):
-            ax.annotate(safe_name(frame.index[i]), (rank[i], frame[column].iloc[i]), (x, start + step * (k - 0.3)),
-                        textcoords=("axes fraction", "data"), ha=side, va="center", fontsize=SMALL,
-                        arrowprops=leader(0.6, PALE, relpos=(0 if side == "left" else 1, 0.5)))
+            end, place = (rank[i], frame[column].iloc[i]), (x, start + step * (k - 0.3))
+            line = leader(0.6, PALE, relpos=(0 if side == "left" else 1, 0.5))
+            ax.annotate(safe_name(frame.index[i]), end, place, textcoords=("axes fraction", "data"), ha=side,
+                        va="center", fontsize=SMALL, arrowprops=line)
 
 
 def _name_highlights(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, highlight: str | Sequence[str] | None,
@@ -124,8 +126,7 @@ def _name_highlights(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, highlight:
         value = form.format(value) if form else number(value, digits_for(frame["effect"]), True)
         ax.annotate(f"{safe_name(name)}: {value}", (rank[i], row[room]), (x, y), textcoords="axes fraction",
                     va="center", ha="left" if room == "upper" else "right", fontweight="bold", zorder=6,
-                    bbox=on_white(),
-                    arrowprops=leader(0.8, INK))
+                    bbox=on_white(), arrowprops=leader(0.8, INK))
 
 
 @styled

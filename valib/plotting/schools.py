@@ -44,7 +44,7 @@ def shrinkage(school_effects: pd.DataFrame, raw: Any, *, centre: float = 0.0, mi
               unit: str = "score points") -> Figure:
     """Left: raw mean residual (ring) and BLUP (dot) of each school against n. Right: the shrinkage factor.
 
-    school_effects: columns n, effect, shrinkage; raw: mean residual of each row (a Series is matched by school).
+    school_effects: columns n, effect, shrinkage; raw: mean residual of each (a Series is matched by name).
     centre: where effects shrink to (0, or the system shift). The curve lambda(n) = n theta/(1 + n theta) runs
     through the factors; theta = tau2/sigma2 is read off them.
     """
@@ -156,7 +156,8 @@ def byhand_blup(table: pd.DataFrame, *, highlight: object = None, level: float =
     for text, subject in zip(ax.get_yticklabels(), table["subject"], strict=True):
         if str(subject) == str(highlight):
             text.set_fontweight("bold")
-            ax.axhspan(text.get_position()[1] - 0.5, text.get_position()[1] + 0.5, color=FAINT, lw=0, zorder=0)
+            row = text.get_position()[1]
+            ax.axhspan(row - 0.5, row + 0.5, color=FAINT, lw=0, zorder=0)
     ax.set_ylim(-0.8, len(table) - 0.2)
     ax.set(xlabel=f"Deviation from the fixed part ({unit})", ylabel=noun)
     ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=2, handletextpad=0.2, borderpad=0)

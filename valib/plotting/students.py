@@ -44,8 +44,8 @@ def growth(prior: Any, score: Any, line: tuple[Any, Any, Any, Any] | None = None
            unit: str = "score points", label_x: str = "Prior score", label_y: str = "Score") -> Figure:
     """Score against prior score: students counted in hexagons; those below `min_n` are left out, and counted.
 
-    prior, score: (N,) arrays; rows with a missing value are ignored. line: (x, y, lower, upper), arrays of one
-    length: a fitted line and its band, drawn as given. Raises ValibError when the lengths differ.
+    prior, score: (N,) arrays; rows with a missing value are ignored. line: (x, y, lower, upper), arrays of
+    one length: a fitted line and its band, drawn as given. Raises ValibError when the lengths differ.
     """
     prior, score = np.asarray(prior, dtype=float), np.asarray(score, dtype=float)
     if prior.shape != score.shape:
@@ -108,8 +108,8 @@ def _height(summary: pd.DataFrame) -> float:
 def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
     """How many students a school has in a cohort: a histogram on a log scale, the median marked.
 
-    records: canonical records (columns school, cohort), or an array of cell sizes. With min_n > 1 the smallest
-    size shown by name is marked and the cells below it counted.
+    records: canonical records (columns school, cohort), or an array of cell sizes. With min_n > 1 the
+    smallest size shown by name is marked and the cells below it counted.
     """
     if isinstance(records, pd.DataFrame):
         require(records, ["school", "cohort"], "school_sizes")
@@ -133,7 +133,8 @@ def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
     if min_n > 1:
         ax.axvline(min_n - 0.5, color=VERMILLION, lw=1)
         below = int((sizes < min_n).sum())
-        sentence = f"{below:,} of {plural(sizes.size, 'cell')} hold fewer than {min_n} students (left of the line)."
+        cells = f"{below:,} of {plural(sizes.size, 'cell')}"
+        sentence = f"{cells} hold fewer than {min_n} students (left of the solid line)."
     ax.set(xlabel="Students of a school in a cohort (log scale)", ylabel="Cells (school and cohort)")
     note(ax, sentence)
     return fig
@@ -180,11 +181,11 @@ def prior_shift(summary: pd.DataFrame, *, unit: str = "score points", label_x: s
 @styled
 def residual_checks(standardised_school: Any, standardised_student: Any, *, min_n: int = 10,
                     level: float = 0.95) -> Figure:
-    """Normal quantile plots: school effects over their diagnostic errors; student residuals as group averages.
+    """Normal quantile plots: school effects over diagnostic errors; student residuals as averages.
 
-    standardised_school: (J,); standardised_student: (N,), averaged in rank order over at most 200 groups of at
-    least `min_n` students, so that no point is a student. The band is the pointwise interval of normal order
-    statistics (beta quantiles, schools taken as independent).
+    standardised_school: (J,); standardised_student: (N,), averaged in rank order over at most 200 groups of
+    at least `min_n` students, so that no point is a student. The band is the pointwise interval of normal
+    order statistics (beta quantiles, schools taken as independent).
     """
     school, student = (np.asarray(v, dtype=float) for v in (standardised_school, standardised_student))
     school, student = (np.sort(v[np.isfinite(v)]) for v in (school, student))

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -53,6 +54,7 @@ def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH,
            **kwargs: Any) -> tuple[Figure, Any]:
     """A figure that pyplot does not keep (so a notebook shows it once) and its axes; sizes in inches."""
     fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(fig)
     return fig, fig.subplots(rows, columns, **kwargs)
 
 
@@ -154,7 +156,7 @@ def suppress(frame: pd.DataFrame, min_n: int, figure: str, noun: str = "school")
 
 
 def break_at_gaps(cohort: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Cohorts in order and their values, with NaN where a year is missing, so that no line crosses the gap."""
+    """Cohorts in order and their values, with NaN where a year is missing, so that lines break there."""
     cohort, values = np.asarray(cohort, dtype=float), np.asarray(values, dtype=float)
     order = np.argsort(cohort, kind="stable")
     cohort, values = cohort[order], values[order]
@@ -163,9 +165,9 @@ def break_at_gaps(cohort: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cohort_axis(ax: Axes, cohorts: Any, grey: bool = True) -> bool:
-    """Ticks at the cohorts present (thinned when crowded); with `grey`, the years missing between them lie in grey.
+    """Ticks at the cohorts present (thinned when crowded); with `grey`, the missing years lie in grey.
 
-    Returns whether there is such a year.
+    Returns whether a year is missing.
     """
     years = np.unique(np.asarray(cohorts, dtype=int))
     ax.set_xlim(years[0] - 0.6, years[-1] + 0.6)

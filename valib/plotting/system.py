@@ -34,11 +34,11 @@ from valib.plotting.style import (
 @styled
 def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None,
            unit: str = "score points") -> Figure:
-    """System shift by focal cohort with its interval; the inner ticks leave out the error of the coefficients.
+    """System shift by focal cohort with its interval; inner ticks leave out the error of the coefficients.
 
-    table: columns cohort, shift, lower, upper. With se and se_coefficients (standard errors: the total, and the
-    part of the estimated benchmark coefficients) the inner interval has half-width
-    (upper - lower)/2 sqrt(1 - (se_coefficients/se)^2). baseline: cohorts of the benchmark, drawn as a bar at 0.
+    table: columns cohort, shift, lower, upper. With se and se_coefficients (standard errors: the total, and
+    the part of the estimated benchmark coefficients) the inner interval has half-width
+    (upper - lower)/2 sqrt(1 - (se_coefficients/se)^2). baseline: cohorts of the benchmark, a bar at 0.
     """
     require(table, ["cohort", "shift", "lower", "upper"], "shifts")
     table = table.sort_values("cohort")
@@ -75,8 +75,8 @@ def shift_over_prior(x: Any, shift: Any, lower: Any, upper: Any, prior_density: 
                      label_x: str = "Prior score") -> Figure:
     """The system shift at each prior score, with its band, over the density of the prior scores.
 
-    x, shift, lower, upper: (k,) arrays; prior_density: (k,) densities at x, or None. at: a prior score to mark (the
-    baseline mean, where the shift splits into level and slope).
+    x, shift, lower, upper: (k,) arrays; prior_density: (k,) densities at x, or None. at: a prior score to
+    mark (the baseline mean, where the shift splits into level and slope).
     """
     x, shift, lower, upper = (np.asarray(v, dtype=float) for v in (x, shift, lower, upper))
     fig, ax = canvas(3.5)
@@ -112,7 +112,7 @@ def bootstrap_vs_analytic(draws: Any, analytic_mean: float, analytic_se: float, 
                           unit: str = "score points", label: str = "System shift") -> Figure:
     """Histogram of bootstrap replicates of the shift, with the normal density of the analytic estimate on it.
 
-    draws: (R,) replicates, at least two. Both standard errors and intervals (percentile, normal) are written out.
+    draws: (R,) replicates, at least two. Both standard errors and intervals (percentile; normal) are stated.
     """
     draws = np.asarray(draws, dtype=float)
     draws = draws[np.isfinite(draws)]
@@ -135,8 +135,9 @@ def bootstrap_vs_analytic(draws: Any, analytic_mean: float, analytic_se: float, 
     for (low, high), (colour, words, dash, se), y in zip(spans, looks, (1.12, 1.28), strict=True):
         ax.hlines(y * top, low, high, color=colour, lw=2, ls=dash, gid=f"interval {words}")
         limits = f"{number(low, digits, True)} to {number(high, digits, True)}"
-        write(ax, f"{words}: SE {number(se, digits + 1)}, {percent(level)} {limits}", ((low + high) / 2, y * top),
-              (0, 3), ha="center", va="bottom", color=colour, fontsize=SMALL)
+        stated = f"{words}: SE {number(se, digits + 1)}, {percent(level)} {limits}"
+        write(ax, stated, ((low + high) / 2, y * top), (0, 3), ha="center", va="bottom", color=colour,
+              fontsize=SMALL)
     ax.set(ylim=(0, 1.45 * top), yticks=[], xlabel=f"{label} ({unit})", ylabel="Density")
     ax.spines["left"].set_visible(False)
     note(ax, f"{plural(draws.size, 'replicate')}.")
