@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .comparability import looks_standardised, score_moments
-from .design import Design, FormulaState, build_design
+from .design import Design, FormulaState, build_design, required_columns
 from .errors import BenchmarkError, ModelError
 from .mixed import MixedFit, fit_moments, unshift
 from .moments import Moments, compute_moments
@@ -61,14 +62,15 @@ class Benchmark:
         return pd.Series(np.sqrt(np.diag(self.vcov)), index=self.coefficients.index, name="se")
 
     def to_json(self) -> dict:
-        """The artefact as plain JSON types; floats survive exactly."""
-        return {"format": FORMAT, "design": self.state.to_json(), "cohorts": list(self.cohorts),
+        """The artefact as plain JSON types; floats survive exactly. A checksum tells a changed file."""
+        content = {"format": FORMAT, "design": self.state.to_json(), "cohorts": list(self.cohorts),
                 "estimator": self.estimator, "groups": self.groups, "method": self.method,
                 "coefficients": self.coefficients.tolist(), "vcov": self.vcov.to_numpy().tolist(),
                 "vcov_model": self.vcov_model.to_numpy().tolist(), "tau2": self.tau2, "sigma2": self.sigma2,
                 "n_students": self.n_students, "n_schools": self.n_schools,
                 "column_means": self.column_means.tolist(), "summaries": dict(self.summaries),
                 "fingerprint": self.fingerprint}
+        return content | {"checksum": _checksum(content)}
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure."""
@@ -104,10 +106,19 @@ class Benchmark:
         names = list(state.names)
         V, W = (np.array(content[k], dtype=np.float64) for k in ("vcov", "vcov_model"))
         numbers = np.array([content["tau2"], content["sigma2"], *content["coefficients"]], dtype=np.float64)
-        if V.shape != W.shape or V.shape != (len(names), len(names)) or not np.isfinite(numbers).all():
+        if not V.shape == W.shape == (len(names), len(names)) or len(numbers) != len(names) + 2:
             raise ValueError("coefficients and covariance do not fit together")
+        if not all(np.isfinite(x).all() for x in (numbers, V, W)):
+            raise ValueError("a number is not finite")
         if content["tau2"] < 0 or content["sigma2"] <= 0 or np.linalg.eigvalsh(V).min() < -1e-8 * np.abs(V).max():
             raise ValueError("a variance is negative")
+        known = content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
+        if not known or min(content["n_students"], content["n_schools"]) < 1:
+            raise ValueError("estimator, groups, method or counts are not valib's")
+        if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
+            raise ValueError("the summaries are not complete")
+        if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
+            raise ValueError("it was changed after it was written")
         return cls(state, tuple(int(c) for c in content["cohorts"]), content["estimator"], content["groups"],
                    content["method"], pd.Series(content["coefficients"], index=names, name="coefficient", dtype=float),
                    pd.DataFrame(V, index=names, columns=names), pd.DataFrame(W, index=names, columns=names),
@@ -148,6 +159,11 @@ def fit_baseline(records: pd.DataFrame, cohorts, formula: str = "score ~ prior_s
                      pd.DataFrame(vcov, index=names, columns=names),
                      pd.DataFrame(vcov_model, index=names, columns=names), float(mixed.tau2), float(mixed.sigma2),
                      round(N), J, means, _summaries(design, scores), _fingerprint(design))
+
+
+def _checksum(content: dict) -> str:
+    """SHA-256 of the artefact's content, the same however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 STANDARDISED = ("The scores look standardised within each cohort (every cohort has the same mean and the same standard "
@@ -213,8 +229,8 @@ def _check_within(moments: Moments, within: np.ndarray, columns: list[int]) -> N
 
 def _summaries(design: Design, scores: dict) -> dict:
     """n, mean, SD of the score by cohort, and of every numeric column that the formula uses."""
-    numeric = [c for c in design.data.columns
-               if c in design.state.formula and pd.api.types.is_numeric_dtype(design.data[c]) and c != "cohort"]
+    numeric = [c for c in required_columns(design.state.formula)
+               if pd.api.types.is_numeric_dtype(design.data[c]) and c != "cohort"]
     columns = {c: {"n": len(design.data), "mean": float(design.data[c].mean()),
                    "sd": float(design.data[c].std(ddof=1))} for c in numeric}
     return {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": columns}
@@ -222,7 +238,7 @@ def _summaries(design: Design, scores: dict) -> dict:
 
 def _fingerprint(design: Design) -> str:
     """A sum of row hashes over the columns used: 16 hex digits, the same for any order of the rows."""
-    used = ["school", "cohort", *sorted(c for c in design.data.columns if c in design.state.formula)]
+    used = ["school", "cohort", *required_columns(design.state.formula)]
     hashes = pd.util.hash_pandas_object(design.data[used], index=False).to_numpy()
     return f"{int(np.add.reduce(hashes, dtype=np.uint64)):016x}"
 

@@ -19,7 +19,7 @@ from .benchmark import fit_residuals, predict_benchmark
 from .comparability import looks_standardised, score_moments
 from .design import build_design
 from .errors import BenchmarkError
-from .mixed import Compressed, compress, maximise, profile, unshift
+from .mixed import COLLINEAR, Compressed, compress, maximise, profile, unshift
 from .moments import Moments, compute_moments
 from .records import select
 
@@ -91,11 +91,9 @@ def _replicates(moments: Moments, benchmark: Benchmark, cohorts, weights, shift,
     base = moments.select(benchmark.cohorts)
     w = weights[:, np.searchsorted(moments.schools, base.schools)]
     grouped = base.pool_cohorts() if benchmark.groups == "school" else base
-    try:
-        b, base_tau2, base_sigma2 = _baseline_coefficients(compress(grouped, w), grouped, benchmark)
-    except np.linalg.LinAlgError as error:
-        raise BenchmarkError("A bootstrap sample of schools leaves the coefficients undetermined: there are too few "
-                             "schools for this formula.") from error
+    baseline = compress(grouped, w)
+    _check_determined(baseline.cross[:, :-1, :-1])
+    b, base_tau2, base_sigma2 = _baseline_coefficients(baseline, grouped, benchmark)
     undo = unshift(moments)
     out = [[b @ undo[:-1, :-1].T + undo[:-1, -1]], [], [], []]
     for cohort in cohorts:
@@ -130,6 +128,17 @@ def _baseline_coefficients(data: Compressed, moments: Moments, benchmark: Benchm
     else:
         b = _within(data, moments.intercept, reml)
     return b, theta * sigma2, sigma2
+
+
+def _check_determined(cross: np.ndarray) -> None:
+    """Refuse replicates whose schools leave the coefficients undetermined; cross (R, p, p) of the shifted columns."""
+    size = np.sqrt(np.einsum("rii->ri", cross))
+    if (size > 0).all():
+        scaled = cross / (size[:, :, None] * size[:, None, :])
+        if np.linalg.eigvalsh(scaled)[:, 0].min() > COLLINEAR:
+            return
+    raise BenchmarkError("A bootstrap sample of schools leaves the coefficients undetermined: there are too few "
+                         "schools for this formula.")
 
 
 def _within(data: Compressed, intercept: int, reml: bool) -> np.ndarray:

@@ -40,19 +40,20 @@ def rank_effects(effect: np.ndarray, own: np.ndarray, common: np.ndarray, seed: 
                  draws: int = 2000, level: float = 0.95, block: int = 250) -> Ranks:
     """Rank statistics from draws; ``block`` draws are held at a time, so memory is J x draws two-byte ranks at most.
 
-    Raises ModelError when there is no variation to rank (all predictions equal, all variances zero).
+    Schools that cannot be told apart at all (school variance on its boundary 0) share all ranks evenly, whatever the
+    order of the rows. A fifth is J // 5 schools, at least one. Raises ModelError for fewer than two schools.
     """
     J = len(effect)
-    if J < 2 or (np.ptp(effect) == 0 and not np.any(own)):
-        raise ModelError("There is nothing to rank: all school effects are equal and known.")
+    if J < 2:
+        raise ModelError(f"Ranks need at least two schools; there are {J}.")
+    alike = np.ptp(effect) == 0 and not np.any(own) and not np.ptp(common, axis=0).any()
     rng = np.random.default_rng(seed)
     ranks = np.empty((draws, J), dtype=np.int32)
     for start in range(0, draws, block):
         size = min(block, draws - start)
-        drawn = draw_effects(effect, own, common, size, rng)
+        drawn = rng.random((size, J)) if alike else draw_effects(effect, own, common, size, rng)
         order = np.argsort(-drawn, axis=1, kind="stable")
         np.put_along_axis(ranks[start:start + size], order, np.arange(1, J + 1, dtype=np.int32)[None], axis=1)
-    tail = (1 - level) / 2
+    tail, fifth = (1 - level) / 2, max(1, J // 5)
     lower, upper = np.quantile(ranks, [tail, 1 - tail], axis=0, method="nearest")
-    fifth = J / 5
     return Ranks(ranks.mean(axis=0), lower, upper, (ranks > J - fifth).mean(axis=0), (ranks <= fifth).mean(axis=0))
