@@ -203,6 +203,16 @@ def test_saved_files_carry_no_date(tmp_path, ending):
     assert b"CreationDate" not in content and b"<dc:date>" not in content
 
 
+def test_notebooks_show_pixels_and_undated_vectors_whatever_the_session_style():
+    fig, again = plotting.shifts(shift_table()), plotting.shifts(shift_table())
+    with plt.style.context({"savefig.dpi": 50, "savefig.bbox": "tight"}):
+        pixels, vectors = fig._repr_png_(), fig._repr_pdf_()
+    width, height = np.frombuffer(pixels[16:24], dtype=">u4")  # the PNG header
+    assert (width, height) == (1280, 700)  # 6.4 in by 3.5 in at 200 dpi
+    assert vectors.startswith(b"%PDF") and b"CreationDate" not in vectors
+    assert (pixels, vectors) == (again._repr_png_(), again._repr_pdf_())
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_safe_name_draws_the_name_as_written(name):
     text = style.safe_name(name, 90)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 import re
 import textwrap
@@ -23,6 +24,7 @@ from valib.errors import ValibError
 STYLE = Path(__file__).resolve().parent.parent / "valib.mplstyle"
 WIDTH = 6.4  # inches: the text width of the PDF
 SMALL = 8.5  # points: the smallest print
+UNDATED = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}}
 RASTER_ABOVE = 400  # more marks than this are drawn as pixels in PDF and SVG
 
 # Okabe and Ito (2008), told apart by readers with any common form of colour blindness.
@@ -50,10 +52,26 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return inside
 
 
+class BookFigure(Figure):
+    """A figure, unknown to pyplot, that shows itself in any notebook: pixels for HTML, vectors for LaTeX."""
+
+    def _repr_png_(self) -> bytes:
+        return self._bytes("png")
+
+    def _repr_pdf_(self) -> bytes:
+        return self._bytes("pdf")
+
+    def _bytes(self, ending: str) -> bytes:
+        stream = io.BytesIO()
+        with plt.style.context(STYLE, after_reset=True):
+            self.savefig(stream, format=ending, metadata=UNDATED.get(ending))
+        return stream.getvalue()
+
+
 def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH,
            **kwargs: Any) -> tuple[Figure, Any]:
-    """A figure that pyplot does not keep (so a notebook shows it once) and its axes; sizes in inches."""
-    fig = Figure(figsize=(width, height), layout="constrained")
+    """An empty figure and its axes; sizes in inches."""
+    fig = BookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(fig)
     return fig, fig.subplots(rows, columns, **kwargs)
 
@@ -63,9 +81,8 @@ def save(fig: Figure, path: str | Path) -> None:
 
     Raises ValueError (from matplotlib) for a file ending it cannot write.
     """
-    undated = {".pdf": {"CreationDate": None, "ModDate": None}, ".svg": {"Date": None}}
     with plt.style.context(STYLE, after_reset=True):
-        fig.savefig(path, metadata=undated.get(Path(path).suffix.lower()))
+        fig.savefig(path, metadata=UNDATED.get(Path(path).suffix[1:].lower()))
 
 
 def safe_name(name: object, width: int = 32) -> str:
