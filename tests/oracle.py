@@ -1,7 +1,9 @@
-"""An independent answer: the model of methods.md by plain dense matrices, from the covariance of (u, y) upwards.
+"""An independent answer: the model of methods.md by plain dense matrices, from the covariance of (u, y)
+upwards.
 
-Nothing here uses valib, moments, shrinkage factors or the Woodbury identity: V is written out in full and inverted,
-so it is only for small data. Every error variance is the variance of a linear map of (u, e, b_B - b).
+Nothing here uses valib, moments, shrinkage factors or the Woodbury identity: V is written out in full and
+inverted, so it is only for small data. Every error variance is the variance of a linear map of (u, e, b_B -
+b).
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Dense:
 
     def loglik(self, method: str) -> float:
         p = self.X.shape[1] if method == "REML" else 0
-        value = -0.5 * ((len(self.y) - p) * np.log(2 * np.pi) + np.linalg.slogdet(self.V)[1] + self.y @ self.P @ self.y)
+        value = -0.5 * (
+            (len(self.y) - p) * np.log(2 * np.pi) + np.linalg.slogdet(self.V)[1] + self.y @ self.P @ self.y
+        )
         return value - (0.5 * np.linalg.slogdet(self.X.T @ self.Vi @ self.X)[1] if method == "REML" else 0.0)
 
     def score(self, method: str) -> np.ndarray:
@@ -58,12 +62,14 @@ class Dense:
         """Observed information of (tau2, sigma2), b profiled out."""
         W, P = (self.P if method == "REML" else self.Vi), self.P
         D = self._parts()
-        return np.array([[-0.5 * np.trace(W @ E @ W @ F) + self.y @ P @ E @ P @ F @ P @ self.y for F in D] for E in D])
+        return np.array(
+            [[-0.5 * np.trace(W @ E @ W @ F) + self.y @ P @ E @ P @ F @ P @ self.y for F in D] for E in D]
+        )
 
     def _parts(self):
         return self.Z @ self.Z.T, np.eye(len(self.y))
 
-    # -- predictions ------------------------------------------------------------------------------------------
+    # -- predictions --------------------
 
     @property
     def blup(self) -> np.ndarray:
@@ -90,7 +96,7 @@ class Dense:
         K = self.tau2 * self.Z.T @ self.P
         return K @ self.V @ K.T
 
-    # -- benchmark VA -----------------------------------------------------------------------------------------
+    # -- benchmark VA --------------------
 
     def _map(self, shift: str) -> np.ndarray:
         """K (J, N) with VA = K r, r = y - X b_B."""
@@ -98,7 +104,9 @@ class Dense:
         if shift == "absorbed":
             return self.tau2 * self.Z.T @ Vi
         mean = np.linalg.inv(one.T @ Vi @ one) @ one.T @ Vi
-        return np.ones((self.Z.shape[1], 1)) @ mean + self.tau2 * self.Z.T @ Vi @ (np.eye(len(self.y)) - one @ mean)
+        return np.ones((self.Z.shape[1], 1)) @ mean + self.tau2 * self.Z.T @ Vi @ (
+            np.eye(len(self.y)) - one @ mean
+        )
 
     def shift(self, b_B: np.ndarray, vcov_B: np.ndarray, equating_var: float = 0.0) -> tuple[float, float]:
         """delta_hat and Var(delta_hat - delta), b_B independent of the focal students."""
@@ -107,19 +115,26 @@ class Dense:
         variance = k @ self.V @ k + k @ self.X @ vcov_B @ self.X.T @ k + equating_var * k.sum() ** 2
         return float(k @ (self.y - self.X @ b_B)), float(variance)
 
-    def benchmark_va(self, b_B, vcov_B, shift: str, equating_var: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def benchmark_va(
+        self, b_B, vcov_B, shift: str, equating_var: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """VA (J,) and the covariance (J, J) of its error.
 
-        y = X b + 1 (delta + c) + Z u + e with c the equating error; the estimand is delta + u_j (estimated) or, with
-        the shift absorbed, the whole deviation u_j from the benchmark, taken as N(0, tau2). The error is
-        K (Z u + e) - u + K 1 c - K X (b_B - b): a linear map of independent parts with known covariances.
+        y = X b + 1 (delta + c) + Z u + e with c the equating error; the estimand is delta + u_j (estimated)
+        or, with the shift absorbed, the whole deviation u_j from the benchmark, taken as N(0, tau2). The
+        error is K (Z u + e) - u + K 1 c - K X (b_B - b): a linear map of independent parts with known
+        covariances.
         """
         K = self._map(shift)
         J = self.Z.shape[1]
         KZ = K @ self.Z - np.eye(J)
         KX, K1 = K @ self.X, K.sum(axis=1)
-        covariance = (self.tau2 * KZ @ KZ.T + self.sigma2 * K @ K.T + KX @ vcov_B @ KX.T
-                      + equating_var * np.outer(K1, K1))
+        covariance = (
+            self.tau2 * KZ @ KZ.T
+            + self.sigma2 * K @ K.T
+            + KX @ vcov_B @ KX.T
+            + equating_var * np.outer(K1, K1)
+        )
         return K @ (self.y - self.X @ b_B), covariance
 
 
@@ -130,14 +145,16 @@ def indicators(group) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cluster_robust(model: Dense, cluster) -> np.ndarray:
-    """Sandwich of the GLS estimate with whole clusters as the independent pieces, no small-sample factor, (p, p)."""
+    """Sandwich of the GLS estimate with whole clusters as the independent pieces, no small-sample
+    factor, (p, p)."""
     _, C = indicators(cluster)
     scores = C.T @ ((model.Vi @ (model.y - model.X @ model.b))[:, None] * model.X)
     return model.vcov @ scores.T @ scores @ model.vcov
 
 
 def within_estimate(X: np.ndarray, y: np.ndarray, cell, cluster) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes (without the first, constant column) by dummies written out, and their cluster sandwich without a factor."""
+    """Slopes (without the first, constant column) by dummies written out, and their cluster sandwich
+    without a factor."""
     _, D = indicators(cell)
     M = np.eye(len(y)) - D @ np.linalg.pinv(D)
     S = M @ X[:, 1:]

@@ -1,4 +1,5 @@
-"""Formulas to matrices: categories, interactions, school means, states that are learned once, and clear refusals."""
+"""Formulas to matrices: categories, interactions, school means, states that are learned once, and clear
+refusals."""
 
 from __future__ import annotations
 
@@ -16,10 +17,18 @@ from valib.errors import ModelError, ValibWarning
 def rows():
     rng = np.random.default_rng(3)
     n = 120
-    return pd.DataFrame({"student": [str(i) for i in range(n)], "school": rng.choice(list("DBAC"), n),
-                         "cohort": rng.choice([2015, 2016], n), "score": rng.normal(500, 60, n),
-                         "prior_score": rng.normal(480, 60, n), "region": rng.choice(["north", "south", "west"], n),
-                         "female": rng.integers(0, 2, n), "the ses": rng.normal(size=n)})
+    return pd.DataFrame(
+        {
+            "student": [str(i) for i in range(n)],
+            "school": rng.choice(list("DBAC"), n),
+            "cohort": rng.choice([2015, 2016], n),
+            "score": rng.normal(500, 60, n),
+            "prior_score": rng.normal(480, 60, n),
+            "region": rng.choice(["north", "south", "west"], n),
+            "female": rng.integers(0, 2, n),
+            "the ses": rng.normal(size=n),
+        }
+    )
 
 
 def column(design, name):
@@ -52,26 +61,37 @@ class TestMatrix:
 
     def test_powers_and_functions(self, rows):
         d = build_design(rows, "score ~ prior_score + I(prior_score ** 2) + np.log(prior_score)")
-        np.testing.assert_allclose(d.X[:, 2:], np.column_stack([rows.prior_score**2, np.log(rows.prior_score)]))
+        np.testing.assert_allclose(
+            d.X[:, 2:], np.column_stack([rows.prior_score**2, np.log(rows.prior_score)])
+        )
 
     def test_school_mean_is_of_the_school_in_the_cohort(self, rows):
         d = build_design(rows, "score ~ prior_score + school_mean(prior_score) + school_mean(female)")
         group = rows.groupby(["school", "cohort"])
-        np.testing.assert_allclose(column(d, "school_mean(prior_score)"), group.prior_score.transform("mean"), rtol=1e-13)
-        np.testing.assert_allclose(column(d, "school_mean(female)"), group.female.transform("mean"), rtol=1e-13)
+        np.testing.assert_allclose(
+            column(d, "school_mean(prior_score)"), group.prior_score.transform("mean"), rtol=1e-13
+        )
+        np.testing.assert_allclose(
+            column(d, "school_mean(female)"), group.female.transform("mean"), rtol=1e-13
+        )
 
     def test_school_mean_inside_an_interaction(self, rows):
         d = build_design(rows, "score ~ female:school_mean(prior_score)")
         mean = rows.groupby(["school", "cohort"]).prior_score.transform("mean")
-        np.testing.assert_allclose(column(d, "female:school_mean(prior_score)"), rows.female * mean, rtol=1e-13)
+        np.testing.assert_allclose(
+            column(d, "female:school_mean(prior_score)"), rows.female * mean, rtol=1e-13
+        )
 
     def test_school_mean_is_over_the_students_who_enter_the_model(self, rows):
         rows.loc[:9, "the ses"] = np.nan
         with pytest.warns(ValibWarning, match="10 of 120"):
             d = build_design(rows, "score ~ school_mean(prior_score) + `the ses`")
         kept = rows.iloc[10:]
-        np.testing.assert_allclose(column(d, "school_mean(prior_score)"),
-                                   kept.groupby(["school", "cohort"]).prior_score.transform("mean"), rtol=1e-13)
+        np.testing.assert_allclose(
+            column(d, "school_mean(prior_score)"),
+            kept.groupby(["school", "cohort"]).prior_score.transform("mean"),
+            rtol=1e-13,
+        )
         assert d.left_out == {"the ses": 10} and len(d.y) == 110
 
 
@@ -80,7 +100,9 @@ class TestCells:
         cells = make_cells(rows.school, rows.cohort)
         counts = rows.groupby(["school", "cohort"]).size()
         assert list(cells.schools) == ["A", "B", "C", "D"] and list(cells.cohorts) == [2015, 2016]
-        assert [(cells.schools[s], cells.cohorts[t]) for s, t in zip(cells.school, cells.cohort, strict=True)] == list(counts.index)
+        assert [
+            (cells.schools[s], cells.cohorts[t]) for s, t in zip(cells.school, cells.cohort, strict=True)
+        ] == list(counts.index)
         np.testing.assert_array_equal(cells.n, counts)
         assert (cells.schools[cells.school][cells.code] == rows.school.to_numpy()).all()
 
@@ -95,15 +117,24 @@ class TestCells:
         np.testing.assert_array_equal(one.code, none.code)
 
 
-STATEFUL = ["center(prior_score)", "scale(prior_score)", "poly(prior_score, 3)", "bs(prior_score, df=5)",
-            "scale(prior_score):C(region)", "C(region, contr.treatment('west'))", "C(region, contr.sum)",
-            "poly(prior_score, 2):female + region", "center(school_mean(prior_score))"]
+STATEFUL = [
+    "center(prior_score)",
+    "scale(prior_score)",
+    "poly(prior_score, 3)",
+    "bs(prior_score, df=5)",
+    "scale(prior_score):C(region)",
+    "C(region, contr.treatment('west'))",
+    "C(region, contr.sum)",
+    "poly(prior_score, 2):female + region",
+    "center(school_mean(prior_score))",
+]
 
 
 class TestState:
     @pytest.mark.parametrize("term", STATEFUL)
     def test_columns_of_later_rows_are_those_of_the_first_ones(self, rows, term):
-        """Reapplied to a part of the same rows, the state gives the same numbers, also after JSON; a new one would not."""
+        """Reapplied to a part of the same rows, the state gives the same numbers, also after JSON; a
+        new one would not."""
         rows["school"] = [f"{s}{c}" for s, c in zip(rows.school, rows.cohort, strict=True)]
         first = build_design(rows, f"score ~ {term}")
         part = rows[(rows.school < "C")]
@@ -111,7 +142,9 @@ class TestState:
         for s in (first.state, state):
             later = build_design(part, s)
             assert later.names == first.names
-            np.testing.assert_allclose(later.X, first.X[(rows.school < "C").to_numpy()], rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(
+                later.X, first.X[(rows.school < "C").to_numpy()], rtol=1e-12, atol=1e-12
+            )
 
     def test_a_centre_is_the_baseline_s_and_not_the_later_cohort_s(self, rows):
         first = build_design(rows, "score ~ center(prior_score)")
@@ -128,8 +161,15 @@ class TestState:
         later = build_design(rows[rows.region == "west"], first.state)
         np.testing.assert_array_equal(later.X, np.tile([1, 0, 1], (len(later.y), 1)))
 
-    @pytest.mark.parametrize("formula", ["score ~ region", "score ~ C(region)", "score ~ prior_score * region",
-                                         "score ~ C(region, contr.treatment('west'))"])
+    @pytest.mark.parametrize(
+        "formula",
+        [
+            "score ~ region",
+            "score ~ C(region)",
+            "score ~ prior_score * region",
+            "score ~ C(region, contr.treatment('west'))",
+        ],
+    )
     def test_an_unseen_level_is_named_with_its_column(self, rows, formula):
         state = build_design(rows, formula).state
         rows.loc[5, "region"] = "east"
@@ -157,8 +197,17 @@ class TestRefusals:
         with pytest.raises(ModelError, match="'fsm'"):
             build_design(rows, "score ~ school_mean(fsm)")
 
-    @pytest.mark.parametrize("formula", ["~ prior_score", "prior_score", "score ~ prior_score +", "score ~ (prior_score",
-                                         "score + prior_score ~ female", ""])
+    @pytest.mark.parametrize(
+        "formula",
+        [
+            "~ prior_score",
+            "prior_score",
+            "score ~ prior_score +",
+            "score ~ (prior_score",
+            "score + prior_score ~ female",
+            "",
+        ],
+    )
     def test_an_unreadable_formula_is_quoted(self, rows, formula):
         with pytest.raises(ModelError, match="formula|response"):
             build_design(rows, formula)

@@ -16,7 +16,8 @@ SUM = 1e-12  # relative; sums of a few hundred doubles, differing only in the or
 
 
 def by_hand(X, y, cells, cohort_of_row):
-    """Counts, sums and cross-products of the raw columns, in extended precision, cell by cell and cohort by cohort."""
+    """Counts, sums and cross-products of the raw columns, in extended precision, cell by cell and
+    cohort by cohort."""
     Z = np.column_stack([X, y]).astype(np.longdouble)
     sums = np.stack([Z[cells.code == c].sum(axis=0) for c in range(len(cells.n))])
     cross = np.stack([Z[cohort_of_row == t].T @ Z[cohort_of_row == t] for t in cells.cohorts])
@@ -27,7 +28,10 @@ def by_hand(X, y, cells, cohort_of_row):
 def design():
     rng = np.random.default_rng(11)
     world = simulate(rng, schools=12, size=(1, 15), cohorts=(2015, 2016, 2019))
-    world = world[~((world.school == "S0003") & (world.cohort == 2016)) & ~((world.school == "S0005") & (world.cohort != 2019))]
+    world = world[
+        ~((world.school == "S0003") & (world.cohort == 2016))
+        & ~((world.school == "S0005") & (world.cohort != 2019))
+    ]
     return build_design(world.sample(frac=1, random_state=5), "score ~ prior_score + np.log(prior_score)")
 
 
@@ -42,7 +46,9 @@ def same(a: Moments, b: Moments, rtol=1e-9):
     np.testing.assert_allclose(b.cross / np.outer(scale, scale), a.cross / np.outer(scale, scale), atol=rtol)
     assert (a.cell_cross is None) == (b.cell_cross is None)
     if a.cell_cross is not None:
-        np.testing.assert_allclose(b.cell_cross / np.outer(scale, scale), a.cell_cross / np.outer(scale, scale), atol=rtol)
+        np.testing.assert_allclose(
+            b.cell_cross / np.outer(scale, scale), a.cell_cross / np.outer(scale, scale), atol=rtol
+        )
 
 
 def rows_of(design, rows):
@@ -60,7 +66,12 @@ class TestSums:
         np.testing.assert_allclose(m.sums, sums.astype(float), rtol=SUM)
         np.testing.assert_allclose(m.cross, cross.astype(float), rtol=SUM)
         np.testing.assert_allclose(m.pooled(), cross.sum(axis=0).astype(float), rtol=SUM)
-        assert m.n_students == len(design.y) and m.names == ("Intercept", "prior_score", "np.log(prior_score)", "score")
+        assert m.n_students == len(design.y) and m.names == (
+            "Intercept",
+            "prior_score",
+            "np.log(prior_score)",
+            "score",
+        )
         labels = list(zip(m.schools[m.cell_school], m.cohorts[m.cell_cohort], strict=True))
         counts = design.data.groupby(["school", "cohort"]).size()
         assert labels == list(counts.index) and list(m.n) == list(counts)
@@ -68,13 +79,17 @@ class TestSums:
     def test_cross_products_by_cell_add_up_to_those_by_cohort(self, design):
         m = compute_moments(design, by_cell=True)
         for t in range(3):
-            np.testing.assert_allclose(m.cell_cross[m.cell_cohort == t].sum(axis=0), m.cross[t], rtol=1e-10, atol=1e-6)
+            np.testing.assert_allclose(
+                m.cell_cross[m.cell_cohort == t].sum(axis=0), m.cross[t], rtol=1e-10, atol=1e-6
+            )
         plain = compute_moments(design)
         np.testing.assert_allclose(plain.cross, m.cross, rtol=1e-10, atol=1e-6)
 
     def test_means_are_those_of_the_raw_columns(self, design):
         m = compute_moments(design)
-        np.testing.assert_allclose(m.means[:, -1], design.data.groupby(["school", "cohort"]).score.mean(), rtol=1e-12)
+        np.testing.assert_allclose(
+            m.means[:, -1], design.data.groupby(["school", "cohort"]).score.mean(), rtol=1e-12
+        )
 
     def test_the_intercept_is_never_shifted(self, design):
         m = compute_moments(design)
@@ -124,7 +139,9 @@ class TestSelection:
         pooled = compute_moments(design, by_cell=True).select([2015, 2016]).pool_cohorts()
         data = design.data[design.data.cohort != 2019]
         rows = np.flatnonzero(design.data.cohort != 2019)
-        alone = moments_from_arrays(design.X[rows], design.y[rows], make_cells(data.school), design.names, "score", by_cell=True)
+        alone = moments_from_arrays(
+            design.X[rows], design.y[rows], make_cells(data.school), design.names, "score", by_cell=True
+        )
         assert "S0005" not in pooled.schools
         np.testing.assert_array_equal(pooled.n, alone.n)
         alone = alone.reshift(pooled.shift)
@@ -141,8 +158,14 @@ class TestSelection:
         matrix = np.zeros((4, 2))
         matrix[0, 0], matrix[:3, 1], matrix[3, 1] = 1, -b, 1
         r = m.transform(matrix, ("Intercept", "residual"))
-        direct = moments_from_arrays(np.ones((len(design.y), 1)), design.y - design.X @ b, design.cells, ("Intercept",), "residual",
-                                     by_cell=True)
+        direct = moments_from_arrays(
+            np.ones((len(design.y), 1)),
+            design.y - design.X @ b,
+            design.cells,
+            ("Intercept",),
+            "residual",
+            by_cell=True,
+        )
         same(direct, r)
 
 
@@ -157,7 +180,9 @@ class TestReweighting:
         Z = np.column_stack([design.X, design.y])[rows] - m.shift
         cohort = design.data.cohort.to_numpy()[rows]
         for t, label in enumerate(m.cohorts):
-            np.testing.assert_allclose(m.cross[t], Z[cohort == label].T @ Z[cohort == label], rtol=1e-9, atol=1e-6)
+            np.testing.assert_allclose(
+                m.cross[t], Z[cohort == label].T @ Z[cohort == label], rtol=1e-9, atol=1e-6
+            )
         assert m.n_students == len(rows)
 
     def test_equal_weights_change_nothing(self, design):
