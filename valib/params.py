@@ -49,26 +49,26 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    title: str = Field("School value added against a benchmark", min_length=1)
-    data: str = Field("demo", min_length=1)
-    columns: dict[str, str] = {}
-    baseline_cohorts: Cohorts = [2015, 2016, 2017]
-    focal_cohorts: Cohorts = [2019, 2021, 2023, 2024]
-    formula: FormulaText = "score ~ prior_score"
-    further_formulas: Annotated[list[FormulaText], AfterValidator(_distinct)] = [
+    title: str = Field("School value added against a benchmark", min_length=1, description="Title of the book")
+    data: str = Field("demo", min_length=1, description="Student records")
+    columns: dict[str, str] = Field({}, description="Columns of the source")
+    baseline_cohorts: Cohorts = Field([2015, 2016, 2017], description="Baseline cohorts")
+    focal_cohorts: Cohorts = Field([2019, 2021, 2023, 2024], description="Focal cohorts")
+    formula: FormulaText = Field("score ~ prior_score", description="Formula of the value-added model")
+    further_formulas: Annotated[list[FormulaText], AfterValidator(_distinct)] = Field([
         "score ~ prior_score + school_mean(prior_score)",
         "score ~ prior_score + female + ses + school_mean(prior_score)",
-    ]
-    estimator: Literal["mixed", "ols", "within"] = "mixed"
-    shift: Literal["estimated", "absorbed"] = "estimated"
-    variances: Literal["focal", "baseline"] = "focal"
-    method: Literal["ML", "REML"] = "ML"
-    level: float = Field(0.95, gt=0, lt=1)
-    equating_se: float = Field(0.0, ge=0)
-    min_students: int = Field(5, ge=1)
-    school: str | None = None
-    seed: int = Field(20150512, ge=0)
-    bootstrap_replicates: int = Field(200, ge=2)
+    ], description="Further formulas, for sensitivity")
+    estimator: Literal["mixed", "ols", "within"] = Field("mixed", description="Estimator of the baseline coefficients")
+    shift: Literal["estimated", "absorbed"] = Field("estimated", description="System shift")
+    variances: Literal["focal", "baseline"] = Field("focal", description="Variances taken from")
+    method: Literal["ML", "REML"] = Field("ML", description="Likelihood")
+    level: float = Field(0.95, gt=0, lt=1, description="Level of the intervals")
+    equating_se: float = Field(0.0, ge=0, description="Standard error of equating (score points)")
+    min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
+    school: str | None = Field(None, description="School followed through the recipes")
+    seed: int = Field(20150512, ge=0, description="Seed")
+    bootstrap_replicates: int = Field(200, ge=2, description="Bootstrap replicates")
 
     @model_validator(mode="after")
     def _cohorts_apart(self) -> Params:

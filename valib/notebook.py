@@ -1,0 +1,256 @@
+"""What the chapters use: set up a study, record a number, show a table or a figure, check a claim, save a result.
+
+A chapter computes with valib and explains in prose. Numbers reach the prose through :func:`record` (pasted with the
+``glue:text`` role), figures through :func:`figure` (``glue:figure``), tables through :func:`table`, and sentences that
+hold only under a condition through :func:`say`. Nothing here shows a student's row.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .errors import ValibWarning
+from .params import Params
+
+DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for besides the working directory
+RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
+MINUS = "\N{MINUS SIGN}"
+PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
+
+_collected: list[str] = []
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """A chapter's study: validated parameters and records.
+
+    baseline, focal: the cohorts, sorted. is_demo: the bundled panel with the cohorts it was made to show; sentences
+    about that panel alone are said only then.
+    """
+
+    chapter: str
+    params: Params
+    records: pd.DataFrame = field(repr=False)
+
+    @property
+    def baseline(self) -> list[int]:
+        """Baseline cohorts, sorted."""
+        return sorted(self.params.baseline_cohorts)
+
+    @property
+    def focal(self) -> list[int]:
+        """Focal cohorts, sorted."""
+        return sorted(self.params.focal_cohorts)
+
+    @property
+    def is_demo(self) -> bool:
+        """The bundled panel with its own baseline and focal cohorts."""
+        default = Params()
+        return (self.params.data == "demo" and self.baseline == sorted(default.baseline_cohorts)
+                and self.focal == sorted(default.focal_cohorts))
+
+    def formulas(self) -> tuple[list[str], list[str]]:
+        """The study's formula and the further ones: those whose columns the records have, and those left out."""
+        from .design import required_columns
+
+        every = list(dict.fromkeys([self.params.formula, *self.params.further_formulas]))
+        usable = [f for f in every if set(required_columns(f)) <= set(self.records.columns)]
+        return usable, [f for f in every if f not in usable]
+
+
+def setup(chapter: str, **values: Any) -> Study:
+    """Start a chapter: validate its parameters, read and check the records, set the figure style.
+
+    values: the chapter's parameters by name; those it does not declare take the study's defaults. A relative data file
+    is looked for in the working directory and then in the folder named by the environment variable VALIB_DATA_DIR.
+    Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
+    """
+    from . import plotting
+    from .params import load
+
+    warnings.showwarning = _collect
+    warnings.simplefilter("always", ValibWarning)
+    plotting.use_style()
+    bundled = Params()
+    given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
+    given["data"] = _find(given["data"])
+    params = load(None, **{k: v for k, v in given.items() if v is not None})
+    records = params.read_records()
+    from .records import select
+
+    select(records, [*params.baseline_cohorts, *params.focal_cohorts])
+    return Study(chapter, params, records)
+
+
+def record(key: str, value: Any, spec: str | None = None) -> None:
+    """Record a value as plain text for the prose: {glue:text}`key`.
+
+    spec: a format such as ".1f", "+.2f" or ".0%"; without it whole numbers get thousands separators, other numbers
+    one decimal, text stays as it is, and a sequence is listed with commas and "and".
+    """
+    _glue(key, as_text(value, spec))
+
+
+def as_text(value: Any, spec: str | None = None) -> str:
+    """A value as it stands in prose: typographic minus, thousands separators, lists in words."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence):
+        return in_words([as_text(v, spec or "d") for v in value])
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "not available"
+    if spec is None:
+        spec = ",d" if isinstance(value, int) else ".1f"
+    text = format(value, spec)
+    if float(re.sub(r"[,%]", "", text) or 0) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def in_words(items: Sequence[str]) -> str:
+    """"a", "a and b", "a, b and c"."""
+    items = list(items)
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "none"
+
+
+def direction(x: float, up: str = "rose", down: str = "fell", none: str = "did not move", tolerance: float = 0.0) -> str:
+    """The word for the sign of x; ``none`` when abs(x) <= tolerance."""
+    return none if abs(x) <= tolerance else up if x > 0 else down
+
+
+def figure(key: str, fig: Any) -> None:
+    """Record a figure of valib.plotting for a ``glue:figure`` directive: pixels for HTML, vectors for LaTeX."""
+    _glue(key, fig)
+
+
+def table(frame: pd.DataFrame, caption: str, name: str, formats: Mapping[str, str] | str | None = None,
+          index: bool = True, raw: bool = False) -> None:
+    """Show a numbered table with a caption, the same in HTML and in PDF.
+
+    caption: MyST text, may hold mathematics and citations. name: label for {numref}. formats: format by column label,
+    or one for all numbers. Column labels are MyST text; text cells and the
+    index are escaped (names of schools), unless ``raw`` says that they are MyST already.
+    """
+    from IPython.display import Markdown, display
+
+    shown = frame.reset_index() if index else frame
+    formats = formats or {}
+    cells, align = {}, {}
+    for position, label in enumerate(shown.columns):
+        spec = formats if isinstance(formats, str) else formats.get(label)
+        column = shown.iloc[:, position]
+        numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        whole = numeric and pd.api.types.is_integer_dtype(column)
+        year = whole and str(label).lower() in ("cohort", "cohorts")
+        plain = "d" if year else None if whole or not isinstance(formats, str) else spec
+        use = spec if isinstance(formats, Mapping) and spec else plain
+        cells[position] = [str(v) if raw and isinstance(v, str) else _cell(v, use) for v in column]
+        align[position] = "--:" if numeric else ":--"
+    head = "| " + " | ".join(str(label) for label in shown.columns) + " |"
+    rule = "| " + " | ".join(align.values()) + " |"
+    body = ["| " + " | ".join(row) + " |" for row in zip(*cells.values(), strict=True)]
+    text = "\n".join([f"::::{{table}} {caption}", f":name: {name}", ":align: center", "", head, rule, *body, "::::"])
+    display(Markdown(text))
+
+
+def parameters(study: Study, *names: str) -> None:
+    """Show the parameters of the chapter in words, as its first table."""
+    rows = [(Params.model_fields[n].description or n.replace("_", " "), _in_cell(getattr(study.params, n)))
+            for n in names]
+    if "data" in names:
+        rows[names.index("data")] = (rows[names.index("data")][0], escape(Path(study.params.data).name))
+    frame = pd.DataFrame(rows, columns=["Parameter", "In this copy"])
+    table(frame, "Parameters of this chapter.", f"tab-{study.chapter}-parameters", index=False, raw=True)
+
+
+def say(markdown: str, when: bool = True) -> None:
+    """Show a sentence or paragraph (MyST), or nothing if its condition does not hold for these records."""
+    from IPython.display import Markdown, display
+
+    if when:
+        display(Markdown(markdown))
+
+
+def show_warnings() -> None:
+    """Show what valib warned of since the chapter began, each once; nothing if it did not."""
+    said = list(dict.fromkeys(_collected))
+    say(":::{warning}\n" + "\n".join(f"- {escape(text)}" for text in said) + "\n:::", when=bool(said))
+
+
+def check(condition: Any, message: str) -> None:
+    """A claim that the prose makes in words: stop the book if it does not hold."""
+    if not bool(condition):
+        raise AssertionError(f"A claim of the text does not hold: {message}")
+
+
+def save(content: Any, name: str) -> Path:
+    """Write a result beside the pages: a DataFrame as CSV or a benchmark as JSON; complete or not at all."""
+    from .results import as_csv
+
+    folder = Path(os.environ.get(RESULTS_FOLDER, "results"))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / name
+    if hasattr(content, "to_json") and not isinstance(content, pd.DataFrame):
+        return content.save(target)
+    aside = folder / f".{name}.{os.getpid()}.tmp"
+    aside.write_text(as_csv(content), encoding="utf-8")
+    os.replace(aside, target)
+    return target
+
+
+def escape(name: Any) -> str:
+    """Text of the records (a school's name) so that MyST, HTML and LaTeX show it and do nothing with it."""
+    return PUNCTUATION.sub(r"\\\1", " ".join(str(name).split()))
+
+
+def _cell(value: Any, spec: str | None) -> str:
+    if isinstance(value, str):
+        return escape(value)
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return as_text(value, spec)
+
+
+def _in_cell(value: Any) -> str:
+    if isinstance(value, str):
+        return f"`{value}`" if "~" in value else escape(value)
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
+        return "; ".join(_in_cell(v) for v in value)
+    if isinstance(value, Mapping):
+        return escape(", ".join(f"{k}: {v}" for k, v in value.items())) or "as they are named"
+    return "by rule" if value is None else as_text(value, None if not isinstance(value, float) else "g")
+
+
+def _find(data: str) -> str:
+    """A relative data file in the working directory, else in the folder of VALIB_DATA_DIR."""
+    folder = os.environ.get(DATA_FOLDER)
+    if folder and not Path(data).is_absolute() and not Path(data).exists() and (Path(folder) / data).exists():
+        return str(Path(folder) / data)
+    return data
+
+
+def _glue(key: str, value: Any) -> None:
+    from myst_nb import glue
+
+    glue(key, value, display=False)
+
+
+_shown = warnings.showwarning
+
+
+def _collect(message, category, filename, lineno, file=None, line=None):
+    """Keep valib's warnings for the page; pass others on."""
+    if issubclass(category, ValibWarning):
+        _collected.append(str(message))
+    else:
+        _shown(message, category, filename, lineno, file, line)
