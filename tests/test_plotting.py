@@ -234,6 +234,13 @@ def test_number_has_a_typographic_minus_and_no_negative_zero(value, sign, writte
     assert style.number(value, 1, sign) == written
 
 
+def test_correlation_never_rounds_up_to_one():
+    a = np.arange(100.0)
+    assert style.correlation(a, a + NORMAL[:100] / 5) == "r > 0.999"
+    assert style.correlation(a, 2 * a + 1) == "r = 1.000"
+    assert style.correlation(a, -a) == "r = −1.000"
+
+
 def test_break_at_gaps_separates_years_that_do_not_follow():
     x, y = style.break_at_gaps([2021, 2018, 2019], [3.0, 1.0, 2.0])
     np.testing.assert_array_equal(y, [1.0, 2.0, np.nan, 3.0])
@@ -390,7 +397,7 @@ def test_type_ab_matches_schools_by_name_and_states_their_correlation():
 
 
 def test_type_ab_says_so_when_one_set_does_not_vary():
-    assert "one set does not vary" in note(plotting.type_ab(np.zeros(5), np.arange(5.0), "A", "B"))
+    assert "r not defined" in note(plotting.type_ab(np.zeros(5), np.arange(5.0), "A", "B"))
 
 
 def test_byhand_blup_draws_limits_and_marks_the_subject():

@@ -19,6 +19,7 @@ from valib.plotting.style import (
     RASTER_ABOVE,
     SMALL,
     canvas,
+    correlation,
     digits_for,
     leader,
     note,
@@ -136,9 +137,8 @@ def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "
                 gid=f"slope one {cohort}")
         ax.plot(a, b, MARKERS[k % len(MARKERS)], color=colour, mec="white", mew=0.3, alpha=0.75, ls="none",
                 zorder=3, ms=2 if len(wide) > RASTER_ABOVE * 4 else 3.6, rasterized=len(wide) > RASTER_ABOVE)
-        varies = len(a) > 1 and a.std() > 0 and b.std() > 0
-        r = f"r = {number(np.corrcoef(a, b)[0, 1], 3)}" if varies else "r not defined"
-        tails.append((ends[1] + gap, f"{cohort}:  {number(gap, digits_for(wide), True)},  {r}", colour))
+        words = f"{cohort}:  {number(gap, digits_for(wide), True)},  {correlation(a, b)}"
+        tails.append((ends[1] + gap, words, colour))
     ax.set_xlim(ends)
     height = float(np.ptp(ax.get_ylim()))
     for (end, words, colour), y in zip(tails, spread([t[0] for t in tails], 0.055 * height), strict=True):

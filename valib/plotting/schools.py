@@ -23,6 +23,7 @@ from valib.plotting.style import (
     SMALL,
     VERMILLION,
     canvas,
+    correlation,
     digits_for,
     leader,
     log_axis,
@@ -105,9 +106,7 @@ def type_ab(effects_a: Any, effects_b: Any, label_x: str, label_y: str, *,
             right = x > ends.mean()
             write(ax, safe_name(name), (x, y), (-9 if right else 9, 0), ha="right" if right else "left",
                   fontweight="bold", zorder=5, bbox=on_white())
-    varies = len(a) > 1 and np.std(a) > 0 and np.std(b) > 0
-    said = f"r = {number(np.corrcoef(a, b)[0, 1], 3)}" if varies else "no correlation: one set does not vary"
-    note(ax, f"{said}; {plural(len(a), 'school')}; dashed: equal value added", left)
+    note(ax, f"{correlation(a, b)}; {plural(len(a), 'school')}; dashed: equal value added", left)
     return fig
 
 

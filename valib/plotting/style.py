@@ -114,6 +114,14 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def correlation(a: np.ndarray, b: np.ndarray) -> str:
+    """Pearson's r in words: `r = 0.912`; one that would round to 1 without being 1 is `r > 0.999`."""
+    if len(a) < 2 or not (np.std(a) > 0 and np.std(b) > 0):
+        return "r not defined"
+    r = float(np.corrcoef(a, b)[0, 1])
+    return "r > 0.999" if 0.9995 <= r < 1 - 1e-9 else f"r = {number(r, 3)}"
+
+
 def percent(level: float) -> str:
     """0.95 as `95%`."""
     return f"{100 * level:g}%"
