@@ -1,0 +1,43 @@
+# make book | pdf | test | lint | perf | clean. The first of them creates .venv and installs valib into it.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+STAMP := $(VENV)/.installed
+OUT ?= _build
+
+.DEFAULT_GOAL := help
+.PHONY: help install book pdf test lint perf clean
+
+help:  ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+install: $(STAMP)  ## Create .venv with the tested versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Error: valib needs Python 3.11 or later; '$(PYTHON)' is not. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Error: this Python cannot make virtual environments. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing valib and what it needs into $(VENV) ..."
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[book,dev]"
+	@touch $(STAMP)
+
+book: $(STAMP)  ## Render the book as HTML pages into _build
+	$(RUN) valib book --out "$(OUT)"
+
+pdf: $(STAMP)  ## Render the book as HTML pages and as PDF into _build (needs LaTeX)
+	$(RUN) valib book --pdf --out "$(OUT)"
+
+test: $(STAMP)  ## Run the tests
+	$(RUN) pytest -q -n 2
+
+lint: $(STAMP)  ## Check the code's style
+	$(RUN) ruff check .
+
+perf: $(STAMP)  ## Time valib beside other packages
+	@for script in perf/*.py; do echo "$$script"; $(VENV)/bin/python "$$script" || exit 1; done
+
+clean:  ## Remove what was made, but not .venv
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	find valib tests chapters data perf -name __pycache__ -prune -exec rm -rf {} +
