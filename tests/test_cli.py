@@ -79,7 +79,7 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     summary = json.loads(Path("new/folder/fits.json").read_text(encoding="utf-8"))
     assert [item["cohort"] for item in summary] == [2016, 2021]
     assert summary[1]["loglik"] == fit.loglik
-    assert sorted(p.name for p in Path("new/folder").iterdir()) == ["fits.json", "fixed_effects.csv", "school_effects.csv"]
+    assert list(contents(here / "new" / "folder")) == ["fits.json", "fixed_effects.csv", "school_effects.csv"]
 
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
@@ -125,7 +125,8 @@ def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(h
     done = run("fit", "later.csv", "--model", "benchmark", "--benchmark", "kept/baseline.json", "--cohorts", "2021",
                "--out", "later")
     assert done.exit_code == 0, done.stderr
-    whole, later = (pd.read_csv(f"{folder}/school_effects.csv").query("cohort == 2021") for folder in ("whole", "later"))
+    whole = pd.read_csv("whole/school_effects.csv").query("cohort == 2021")
+    later = pd.read_csv("later/school_effects.csv").query("cohort == 2021")
     np.testing.assert_allclose(later["effect"], whole["effect"], rtol=1e-9)
     np.testing.assert_allclose(later["se_comparative"], whole["se_comparative"], rtol=1e-9)
 
@@ -169,9 +170,12 @@ BAD = {
     ),
     "empty file": (lambda f: None, [], r"my\.csv: the file is empty"),
     "no rows": (lambda f: f.iloc[:0], [], r"my\.csv: holds no rows"),
-    "one school": (lambda f: f.assign(school="S1"), [], r"One school only in cohorts|my\.csv, cohorts? [\d, ]+: .*at least two schools"),
-    "baseline cohort absent": (lambda f: f, ["--baseline-cohorts", "2014,2015"], r"ohort 2014.* not in the data.* 2015"),
-    "focal cohort absent": (lambda f: f, ["--focal-cohorts", "2021,2030"], r"ohort 2030.* not in the data.* 2015"),
+    "one school": (
+        lambda f: f.assign(school="S1"), [],
+        r"One school only in cohorts|my\.csv, cohorts? [\d, ]+: .*at least two schools",
+    ),
+    "baseline cohort absent": (lambda f: f, ["--baseline-cohorts", "2014,2015"], r"ohort 2014.* not in the data.*2015"),
+    "focal cohort absent": (lambda f: f, ["--focal-cohorts", "2021,2030"], r"ohort 2030.* not in the data.*2015"),
     "constant prior": (lambda f: _constant(f, "prior_score"), [], r"olumn '?prior_score.* (constant|same value)"),
     "all scores equal": (lambda f: _constant(f, "score"), [], r"score (are equal|has the same value)"),
     "baseline equal to focal": (lambda f: f, ["--focal-cohorts", "2016"], r"both hold 2016"),

@@ -66,8 +66,8 @@ def test_data_is_relative_to_the_file_and_an_override_to_the_working_directory(t
 
 def test_read_records_applies_the_columns(study, tmp_path):
     (tmp_path / "r.csv").write_text("Pupil,Code,Sat,Y5,Y3\n1,007,2018,5,4\n2,007,2018,6,4.5\n", encoding="utf-8")
-    params = load(study("data: r.csv\ncolumns: {student: Pupil, school: Code, cohort: Sat, score: Y5, prior_score: Y3}"))
-    records = params.read_records()
+    columns = "{student: Pupil, school: Code, cohort: Sat, score: Y5, prior_score: Y3}"
+    records = load(study(f"data: r.csv\ncolumns: {columns}")).read_records()
     assert records["school"].tolist() == ["007", "007"]
     assert records["prior_score"].tolist() == [4.0, 4.5]
 

@@ -69,7 +69,8 @@ def check_records(records: pd.DataFrame, baseline_cohorts: Sequence[int], focal_
     lost = left_out(records)
     attrs = records.attrs
     same_school = int(records.duplicated(["student", "school", "cohort"]).sum())
-    warnings = [*_left_out_warning(lost, attrs["rows_read"]), *_cell_warnings(table, same_school, min_students), *drifts]
+    cells = _cell_warnings(table, same_school, min_students)
+    warnings = [*_left_out_warning(lost, attrs["rows_read"]), *cells, *drifts]
     problems = _problems(records, table, [*baseline_cohorts, *focal_cohorts], formula)
     if not problems:
         problems = _trial(records, baseline_cohorts, focal_cohorts, formula)
@@ -120,7 +121,7 @@ def _trial(records: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int],
 
 
 def _compare_prior(records: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Compare the prior scores of each focal cohort with the baseline's; return the account's ``prior`` and warnings."""
+    """Compare each focal cohort's prior scores with the baseline's; return the account's ``prior`` and warnings."""
     empty = pd.DataFrame(columns=["smd", "variance_ratio", "ok"], index=pd.Index([], name="cohort"))
     typical = records.loc[records["cohort"].isin(table.index[table["role"] == "baseline"]), "prior_score"]
     if not typical.std() > 0:
@@ -147,8 +148,8 @@ def _cell_warnings(table: pd.DataFrame, same_school: int, min_students: int) -> 
     said = []
     if twice := int(table["duplicates"].sum()):
         where = _cohorts(table.index[table["duplicates"] > 0])
-        said.append(f"Rows whose student code already stands in the cohort: {twice:,} ({where}), {same_school:,} of them "
-                    "in the same school; each counts as a student of its own.")
+        said.append(f"Rows whose student code already stands in the cohort: {twice:,} ({where}), {same_school:,} of "
+                    "them in the same school; each counts as a student of its own.")
     if tiny := int(table["tiny_schools"].sum()):
         said.append(f"School cohorts with fewer than {min_students} students: {tiny:,}; they enter the models, "
                     "and their effects are not shown.")

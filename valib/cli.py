@@ -32,7 +32,8 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[bool, typer.Option(
+        "--version", callback=_version, is_eager=True, help="Say the version.")] = False,
 ) -> None:
     """School value added against a benchmark: from student records to school effects and to the book.
 
@@ -49,8 +50,9 @@ def _root(
 
 @app.command(short_help="Validate student records, summarise them, warn.")
 def check(
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None, baseline_cohorts: opt.Baseline = None,
-    focal_cohorts: opt.Focal = None, formula: opt.Formula = None, min_students: opt.MinStudents = None,
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
+    min_students: opt.MinStudents = None,
     json: Annotated[bool, typer.Option("--json", help="Write the account as JSON.")] = False, debug: opt.Debug = False,
 ) -> None:
     """Validate student records, summarise them, and warn of what would mislead.
@@ -68,7 +70,8 @@ def check(
         from .params import locate
         from .results import as_json
 
-        study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, min_students=min_students)
+        study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula,
+                       min_students=min_students)
         account = _account(study)
         if json:
             typer.echo(as_json(account.to_dict()), nl=False)
@@ -82,15 +85,15 @@ def check(
 def fit(
     model: Annotated[opt.Model, typer.Option("--model", help="Against the other schools, or against the baseline.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None, baseline_cohorts: opt.Baseline = None,
-    focal_cohorts: opt.Focal = None,
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
     cohorts: Annotated[str | None, typer.Option(
         "--cohorts", metavar="2019,2021,...", help="The cohorts to fit. Default: the focal cohorts.")] = None,
     benchmark: Annotated[str | None, typer.Option(
-        "--benchmark", metavar="FILE", help="A benchmark saved by `valib baseline`, instead of baseline cohorts.")] = None,
-    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None, variances: opt.Variances = None,
-    method: opt.Method = None, level: opt.Level = None, equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None,
-    debug: opt.Debug = False,
+        "--benchmark", metavar="FILE", help="A benchmark saved by `valib baseline`, for the baseline.")] = None,
+    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
+    variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
+    equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None, debug: opt.Debug = False,
 ) -> None:
     """Estimate the effect of every school and write the results as CSV and JSON.
 
@@ -106,7 +109,7 @@ def fit(
     """
     with plain_errors(debug):
         if benchmark and (baseline_cohorts or formula or estimator):
-            raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those options out.")
+            raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
         if benchmark and model is opt.Model.relative:
             raise ParamsError("--benchmark is for --model benchmark; a relative model has none.")
         study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, estimator=estimator,
@@ -118,9 +121,9 @@ def fit(
 @app.command(short_help="Fit the benchmark and save it.")
 def baseline(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file for the benchmark.")],
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None, baseline_cohorts: opt.Baseline = None,
-    focal_cohorts: opt.Focal = None, formula: opt.Formula = None, estimator: opt.Estimator = None, method: opt.Method = None,
-    debug: opt.Debug = False,
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
+    estimator: opt.Estimator = None, method: opt.Method = None, debug: opt.Debug = False,
 ) -> None:
     """Fit the benchmark on the baseline cohorts and save it, to be applied later without their students.
 
@@ -146,11 +149,13 @@ def baseline(
 
 @app.command(short_help="Render the book about these records.")
 def book(
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None, baseline_cohorts: opt.Baseline = None,
-    focal_cohorts: opt.Focal = None, title: Annotated[str | None, typer.Option("--title", help="The book's title.")] = None,
-    school: Annotated[str | None, typer.Option("--school", help="The school to follow. Default: chosen by rule.")] = None,
-    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None, variances: opt.Variances = None,
-    method: opt.Method = None, level: opt.Level = None, equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None,
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
+    title: Annotated[str | None, typer.Option("--title", help="The book's title.")] = None,
+    school: Annotated[str | None, typer.Option("--school", help="The school to follow, else chosen by rule.")] = None,
+    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
+    variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
+    equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the book.")] = Path("_build"),
     pdf: Annotated[bool, typer.Option("--pdf", help="Also make the PDF; needs LaTeX.")] = False,
@@ -197,8 +202,9 @@ def _study(params: str | None, data: str | None, column: list[str] | None, basel
         if bad := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
             raise ParamsError(f"--column is '{bad[0]}', expected NAME=SOURCE such as school=SchoolCode.")
         columns = {name: source for name, _, source in pairs}
-    return load(params, data=data, columns=columns, baseline_cohorts=parse_cohorts(baseline_cohorts, "--baseline-cohorts"),
-                focal_cohorts=parse_cohorts(focal_cohorts, "--focal-cohorts"), **settings)
+    cohorts = {"baseline_cohorts": parse_cohorts(baseline_cohorts, "--baseline-cohorts"),
+               "focal_cohorts": parse_cohorts(focal_cohorts, "--focal-cohorts")}
+    return load(params, data=data, columns=columns, **cohorts, **settings)
 
 
 def _account(study: Params) -> Account:
@@ -245,7 +251,8 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
     find = _relative_fits if model is opt.Model.relative else _benchmark_fits
     fits = find(study, records, cohorts, benchmark_file)
     effects, held_back = results.school_effects(fits, study.min_students)
-    files = {"school_effects.csv": results.as_csv(effects), "fixed_effects.csv": results.as_csv(results.fixed_effects(fits)),
+    files = {"school_effects.csv": results.as_csv(effects),
+             "fixed_effects.csv": results.as_csv(results.fixed_effects(fits)),
              "fits.json": results.as_json([fit.summary() for fit in fits])}
     if model is opt.Model.benchmark and study.shift == "estimated":
         files["shifts.csv"] = results.as_csv(results.shifts(fits))

@@ -84,7 +84,8 @@ def _table(frame: pd.DataFrame) -> Any:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(str(frame.index.name))
     for name in frame.columns:
-        table.add_column(name.removesuffix("_school").replace("_", " "), justify="left" if name in ("role", "reason") else "right")
+        justify = "left" if name in ("role", "reason") else "right"
+        table.add_column(name.removesuffix("_school").replace("_", " "), justify=justify)
     columns = [_texts(frame[name]) for name in frame.columns]
     for cells in zip(frame.index.astype("str").fillna("unknown"), *columns, strict=True):
         table.add_row(*cells)
