@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -157,3 +157,54 @@ def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.Dat
                          "se_conditional": np.sqrt(effects.var_conditional), "se_comparative": se,
                          "se_diagnostic": np.sqrt(effects.var_diagnostic), "lower": lower, "upper": upper},
                         index=index)
+
+
+def fit_formulas(records: pd.DataFrame, cohort: int, formulas: Iterable[str], method: str = "ML",
+                 level: float = 0.95) -> tuple[dict[str, CohortFit], dict[str, str]]:
+    """One cohort under several formulas: the fits by formula, and for those that cannot be fitted the reason."""
+    fits, refused = {}, {}
+    for formula in formulas:
+        try:
+            fits[formula] = fit_relative(records, cohort, formula, method, level)
+        except ModelError as error:
+            refused[formula] = str(error)
+    return fits, refused
+
+
+def school_residuals(fit: CohortFit) -> pd.DataFrame:
+    """What the schools of a relative fit look like before shrinkage, for checks: index school, columns n, residual
+    (rbar_j = ybar_j - xbar_j' b, score points) and standardised = rbar_j / sd(rbar_j), with
+
+        Var(rbar_j) = tau2 + sigma2 / n_j - xbar_j' Var(b) xbar_j
+
+    u_hat_j over its diagnostic standard error is the same number, but is 0 / 0 where the school variance is 0.
+    Raises ModelError for a benchmark fit.
+    """
+    _check_relative(fit)
+    n, means, b = fit.moments.n, fit.moments.means, fit.fixed_effects.to_numpy()
+    residual = means[:, -1] - means[:, :-1] @ b
+    common = ((means[:, :-1] @ _blup.factor(fit.vcov.to_numpy())) ** 2).sum(axis=1)
+    var = fit.tau2 + fit.sigma2 / n - common
+    standardised = residual / np.sqrt(np.where(var > 0, var, np.nan))
+    return pd.DataFrame({"n": n.astype(np.int64), "residual": residual, "standardised": standardised},
+                        index=fit.school_effects.index)
+
+
+def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
+    """Student residuals y_ij - x_ij' b - u_hat_j of a relative fit, (N,) in score points, for checks.
+
+    records: those the model was fitted to; the order is theirs, less rows that lack a covariate. Raises ModelError
+    for a benchmark fit and for other records than the fit's.
+    """
+    _check_relative(fit)
+    design = build_design(select(records, [fit.cohort]), fit.formula)
+    effects = fit.school_effects["effect"]
+    if list(design.names) != list(fit.fixed_effects.index) or list(design.cells.schools) != list(effects.index) \
+            or len(design.y) != fit.n_students:
+        raise ModelError(f"These are not the records that the model of cohort {fit.cohort} was fitted to.")
+    return design.y - design.X @ fit.fixed_effects.to_numpy() - effects.to_numpy()[design.cells.code]
+
+
+def _check_relative(fit: CohortFit) -> None:
+    if fit.model != "relative" or fit.cohort is None:
+        raise ModelError("Residuals are those of a relative model of one cohort of records.")
