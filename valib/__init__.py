@@ -15,7 +15,7 @@ _HOME = {
     "fit_relative": "relative", "fit_mixed": "relative", "CohortFit": "relative",
     "fit_baseline": "baseline", "Benchmark": "baseline",
     "fit_benchmark": "benchmark", "check_prior": "benchmark", "population_mean_va": "benchmark",
-    "bootstrap_benchmark": "bootstrap", "looks_standardised": "comparability",
+    "bootstrap_benchmark": "bootstrap", "Link": "scale", "ScaleBreak": "scale", "looks_standardised": "comparability",
     "ValibError": "errors", "RecordsError": "errors", "ParamsError": "errors", "ModelError": "errors",
     "BenchmarkError": "errors", "ValibWarning": "errors",
 }

@@ -10,6 +10,7 @@ The errors of b_B and of equating are common to all schools of the cohort; they 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from .mixed import MixedFit, fit_moments, loglik_at
 from .moments import Moments, compute_moments
 from .records import select
 from .relative import CohortFit, assemble
+from .scale import ScaleBreak, crossed, perturbed, to_old_scale
 
 __all__ = ["Benchmark", "check_prior", "fit_baseline", "fit_benchmark", "looks_standardised", "population_mean_va",
            "predict_benchmark", "score_moments"]
@@ -33,14 +35,16 @@ VARIANCES = ("focal", "baseline")
 
 
 def fit_benchmark(records: pd.DataFrame, cohort: int, benchmark: Benchmark, shift: str = "estimated",
-                  variances: str = "focal", method: str = "ML", equating_se: float = 0.0,
-                  level: float = 0.95) -> CohortFit:
+                  variances: str = "focal", method: str = "ML", equating_se: float = 0.0, level: float = 0.95,
+                  scale_breaks: Sequence[ScaleBreak] = ()) -> CohortFit:
     """Benchmark value added of one focal cohort.
 
     shift: "estimated" (default) or "absorbed". variances: "focal" (ML/REML on r) or "baseline" (carried over).
     equating_se: standard error of the link between the baseline's and the cohort's test scale, in score points; the
-    same error for every student of the cohort. Raises RecordsError for an absent cohort, BenchmarkError for scores
-    standardised within cohort and for columns or levels that do not fit the benchmark. Warns when the prior's
+    same error for every student of the cohort. scale_breaks: declared changes of a test's scale; one between baseline
+    and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
+    Raises RecordsError for an absent cohort, ModelError for columns or levels that do not fit the benchmark,
+    BenchmarkError for scores standardised within cohort and for a break without a link. Warns when the prior's
     distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is
     then not independent of the cohort, and the intervals are too wide).
     """
@@ -48,14 +52,17 @@ def fit_benchmark(records: pd.DataFrame, cohort: int, benchmark: Benchmark, shif
     _check_choice(variances, VARIANCES, "variances")
     if not (np.isfinite(equating_se) and equating_se >= 0):
         raise BenchmarkError(f"The equating standard error must be zero or positive, not {equating_se}.")
-    data = select(records, [cohort])
+    links = crossed(scale_breaks, benchmark.cohorts, int(cohort))
     _check_scale(records, int(cohort), benchmark)
+    source = select(records, [cohort])
+    data = to_old_scale(source, links)
     design = build_design(data, benchmark.state)
     _warn(data, int(cohort), benchmark)
     moments = compute_moments(design)
+    link_loadings = _link_loadings(source, links, moments, benchmark)
     fit = fit_residuals(moments, benchmark, shift, variances, method)
     effects, shift_var = predict_benchmark(moments, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(),
-                                           fit.tau2, fit.sigma2, shift, equating_se)
+                                           fit.tau2, fit.sigma2, shift, equating_se, link_loadings)
     estimated = shift == "estimated"
     return assemble(fit, effects, moments, design, level, names=benchmark.coefficients.index,
                     coefficients=benchmark.coefficients.to_numpy(), vcov=benchmark.vcov.to_numpy(),
@@ -88,33 +95,50 @@ def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances:
 
 
 def predict_benchmark(moments: Moments, b: np.ndarray, vcov: np.ndarray, tau2: float, sigma2: float, shift: str,
-                      equating_se: float = 0.0) -> tuple[_blup.Blup, float | None]:
+                      equating_se: float = 0.0, link_loadings: np.ndarray | None = None,
+                      ) -> tuple[_blup.Blup, float | None]:
     """Benchmark VA and its errors from the moments of one cohort (J cells), and the variance of the shift.
 
     b (p,), vcov (p, p): benchmark coefficients and Var(b_B). With a_j = n_j / (1 + n_j theta), xbar_w the a-weighted
     mean of xbar_j and g_j = (1 - lambda_j) xbar_w + lambda_j xbar_j:
     estimated  Var(VA_j) = tau2 (1 - lambda_j) + (1 - lambda_j)^2 Var(delta) + g_j' Var(b_B) g_j + s2_equating
     absorbed   Var(VA_j) = tau2 (1 - lambda_j) + lambda_j^2 (xbar_j' Var(b_B) xbar_j + s2_equating)
+    link_loadings (J, m): what m standard normal errors of a scale link do to the mean residuals; they enter as the
+    equating error does, weighted like xbar_j where they differ between schools.
     Diagnostic: the sampling variance of u_hat_j (without delta), in which Var(b_B) adds because b_B comes from other
     students: lambda tau2 - lambda^2 Var(delta) + lambda^2 (xbar_j - xbar_w)' Var(b_B) (xbar_j - xbar_w).
     """
     n, means = moments.n, moments.means
     xbar, residual = means[:, :-1], means[:, -1] - means[:, :-1] @ b
     lam, F = _blup.shrinkage(n, tau2, sigma2), _blup.factor(vcov)
-    own, ones = tau2 * (1 - lam), np.ones((len(n), 1))
+    own, L = tau2 * (1 - lam), np.full((len(n), 1), equating_se)
+    if link_loadings is not None:
+        L = np.hstack([L, link_loadings])
     if shift == "absorbed":
-        common = lam[:, None] * np.hstack([xbar @ F, equating_se * ones])
+        common = lam[:, None] * np.hstack([xbar @ F, L])
         shared = (common**2).sum(axis=1)
         return _blup.Blup(lam * residual, lam, residual, own, own + shared, lam * tau2 + shared, common), None
     a = n / (1 + n * tau2 / sigma2)
     delta, centre, var_delta = a @ residual / a.sum(), a @ xbar / a.sum(), sigma2 / a.sum()
     g = (1 - lam)[:, None] * centre + lam[:, None] * xbar
-    common = np.hstack([np.sqrt(var_delta) * (1 - lam)[:, None], g @ F, equating_se * ones])
-    apart = (((xbar - centre) @ F) ** 2).sum(axis=1)
+    L_centre = a @ L / a.sum()
+    L_g = (1 - lam)[:, None] * L_centre + lam[:, None] * L
+    common = np.hstack([np.sqrt(var_delta) * (1 - lam)[:, None], g @ F, L_g])
+    apart = (((xbar - centre) @ F) ** 2).sum(axis=1) + ((L - L_centre) ** 2).sum(axis=1)
     diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
     effects = _blup.Blup(delta + lam * (residual - delta), lam, residual, own, own + (common**2).sum(axis=1),
                          diagnostic, common)
-    return effects, float(var_delta + ((centre @ F) ** 2).sum() + equating_se**2)
+    return effects, float(var_delta + ((centre @ F) ** 2).sum() + (L_centre**2).sum())
+
+
+def _link_loadings(source: pd.DataFrame, links, moments: Moments, benchmark: Benchmark) -> np.ndarray | None:
+    """(J, m) change of each school's mean residual per standard normal error of the links crossed."""
+    b = np.append(-benchmark.coefficients.to_numpy(), 1.0)
+    columns = []
+    for moved, step in perturbed(links):
+        design = build_design(to_old_scale(source, moved), benchmark.state)
+        columns.append((compute_moments(design).means - moments.means) @ b / step)
+    return np.column_stack(columns) if columns else None
 
 
 def population_mean_va(relative: CohortFit, benchmark: Benchmark, reference: pd.Series | None = None,
