@@ -1,6 +1,7 @@
 """The bundled data are the ones described: counts, columns, checksums, and a demo panel that can be made again."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -87,6 +88,14 @@ def test_demo_has_a_counterpart_of_school_a():
     assert relative[near] == pytest.approx(-13, abs=1)
     assert benchmark.school_effects["effect"][near] == pytest.approx(-27.4, abs=1.5)
     assert benchmark.shift == pytest.approx(-14.4, abs=1)
+
+
+def test_lme4_values_are_those_of_the_reference():
+    reference = json.loads((DATA.parent / "tests/reference/case1_sleepstudy.json").read_text())["REML"]["ranef"]
+    table = datasets.load("sleepstudy_lme4")
+    assert table["Subject"].tolist() == reference["group"]
+    assert table["blup"].tolist() == reference["b"]
+    assert table["var_conditional"].tolist() == reference["condvar"]
 
 
 def test_unknown_names_and_tables_without_students_are_refused():

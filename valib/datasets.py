@@ -71,10 +71,10 @@ _DEMO = Dataset(
     note=(
         "No test was sat in 2020: there is no outcome in 2020 and no prior score for 2022, so neither cohort exists. "
         "The cohort of 2023 sat its prior test in the disturbed year 2021. Some schools open, close or miss a cohort; "
-        "some students lack a score or changed school between the tests. Level, drift and the spread of school effects, "
-        "and then the seed, were chosen so that a school like School A of the question is among them. The truth behind "
-        "the scores is in `demo_truth.csv`, one row a school and cohort (school, cohort, drift, slope, n students drawn, "
-        "u the school effect, intake the school's expected prior score less the overall mean); chapters 1 to 8 never "
+        "some students lack a score or changed school between the tests. Level, drift and the spread of school "
+        "effects, and then the seed, were chosen so that a school like School A of the question is among them. The truth behind "
+        "the scores is in `demo_truth.csv`, one row a school and cohort (school, cohort, drift, slope, n students "
+        "drawn, u the school effect, intake the school's expected prior score less the overall mean); chapters 1 to 8 never "
         "read it."
     ),
 )
@@ -156,7 +156,27 @@ _SLEEPSTUDY = Dataset(
     codes=("Subject",),
     note="No student records: subjects stand where schools stand elsewhere, for the predictor by hand.",
 )
-_REGISTRY = {dataset.name: dataset for dataset in (_DEMO, _EXAM, _CHEM97, _SLEEPSTUDY)}
+_SLEEPSTUDY_LME4 = Dataset(
+    name="sleepstudy_lme4",
+    title="What lme4 predicts for the subjects of sleepstudy",
+    rows=18,
+    schools=None,
+    source="`ranef(lmer(Reaction ~ Days + (1 | Subject), sleepstudy), condVar = TRUE)`, lme4 1.1.31 (REML)",
+    licence="That of valib",
+    citation=(
+        "Bates, D., Mächler, M., Bolker, B. and Walker, S. (2015). Fitting linear mixed-effects models using lme4. "
+        "Journal of Statistical Software 67(1), 1-48."
+    ),
+    columns={
+        "Subject": "subject's code",
+        "blup": "predicted random intercept, in milliseconds",
+        "var_conditional": "its conditional variance (lme4's condVar), in square milliseconds",
+    },
+    sha256="c83d9cb22b6c63fc5abbb3a3c46e029ba8c7960efb826ac6599ac78f864f1a33",
+    codes=("Subject",),
+    note="Results of another program, to hold the predictor by hand against.",
+)
+_REGISTRY = {dataset.name: dataset for dataset in (_DEMO, _EXAM, _CHEM97, _SLEEPSTUDY, _SLEEPSTUDY_LME4)}
 
 
 def names() -> tuple[str, ...]:
