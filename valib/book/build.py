@@ -1,0 +1,187 @@
+"""Build the book: check first, work aside, move into place at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..bundle import bundle_root
+from ..errors import ParamsError, ValibError
+
+if TYPE_CHECKING:
+    from ..params import Params
+    from .progress import Progress
+
+MARK = ".made-by-valib"  # stands in every folder that a later run may replace
+LAST = "appendix_build"  # this chapter tells of the others, so it runs after them
+
+
+class BookError(RuntimeError):
+    """The book could not be made: a chapter failed, or a page or the PDF could not be rendered."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookResult:
+    """Where the book is.
+
+    Attributes
+    ----------
+    html : the first page. results : the folder of CSV files. pdf : the PDF, or None if it was not asked for.
+    seconds : time taken by each chapter, and by "pages" and "pdf".
+    """
+
+    html: Path
+    results: Path
+    pdf: Path | None
+    seconds: dict[str, float]
+
+
+def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress: bool = True,
+          sources: Path | None = None) -> BookResult:
+    """Render the book about a study into the folder ``out``.
+
+    Parameters
+    ----------
+    params : the study.
+    out : gets html/, results/ and baseline.json, and valib.pdf if ``pdf``. What an earlier run left there is replaced
+        when all has succeeded, and stays as it was if anything fails.
+    jobs : chapters computed at a time.
+    progress : show on stderr what is being done.
+    sources : the folder with _config.yml, _toc.yml and chapters/; by default that of valib.
+
+    Raises
+    ------
+    ValibError
+        If the records cannot bear the study, a chapter finds them unusable, the folder holds what valib has not made,
+        or LaTeX is asked for and missing.
+    BookError
+        If a chapter or the rendering fails for another reason.
+    """
+    from .progress import Progress
+
+    out = Path(out).absolute()
+    if pdf:
+        from .latex import need_latex
+
+        need_latex()
+    _refuse_foreign(out)
+    records = _check(params)
+    with _work_folder(out) as work, Progress(progress) as shown:
+        seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, records)
+        finished = _collect(work, pdf)
+        _move_into_place(finished, out, work / "replaced")
+    return BookResult(out / "html" / "index.html", out / "results", out / "valib.pdf" if pdf else None, seconds)
+
+
+def _check(params: Params) -> dict[str, int]:
+    """Read the records once and refuse what would stop the study; return how many rows there are."""
+    from ..check import check_records
+
+    account = check_records(params.read_records(), params.baseline_cohorts, params.focal_cohorts,
+                            formula=params.formula, min_students=params.min_students)
+    if account.problems:
+        raise ValibError(f"{account.source}: {' '.join(account.problems)}")
+    return {"rows_read": account.rows_read, "rows_used": account.rows_used}
+
+
+def _make(params: Params, work: Path, sources: Path, pdf: bool, jobs: int, shown: Progress,
+          records: dict[str, int]) -> dict[str, float]:
+    """Stage, execute and render in the working folder; return the seconds of each step."""
+    from .execute import run_chapters
+    from .render import render
+    from .staging import stage
+
+    started = time.time()
+    book = stage(params, sources, work)
+    (work / "results").mkdir()
+    first = [name for name in book.notebooks if name.name != LAST]
+    last = [name for name in book.notebooks if name.name == LAST]
+    seconds = run_chapters(book, first, params, work, jobs, shown)
+    facts = {"chapters": {name.name: seconds[name.name] for name in first}, "started": started, **records}
+    (work / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    seconds |= run_chapters(book, last, params, work, 1, shown)
+    return seconds | render(book.folder, work, pdf, jobs, shown)
+
+
+@contextmanager
+def _work_folder(out: Path) -> Iterator[Path]:
+    """Give a fresh folder inside ``out`` and remove it afterwards, and ``out`` too if it was not there and got nothing.
+
+    Working folders that a killed run has left are removed first.
+    """
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob(".valib-book-*"):
+        if not _alive(old.name.split("-")[2]):
+            shutil.rmtree(old, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".valib-book-{os.getpid()}-", dir=out))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        for folder in missing:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+
+def _alive(pid: str) -> bool:
+    """Return whether a process of this number runs."""
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Raise ParamsError if html/ or results/ in the target hold what no run of the book has made."""
+    for name in ("html", "results"):
+        folder = out / name
+        if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ParamsError(f"--out is {out}, but {folder} is there already and not from `valib book`: "
+                              "name another folder.")
+
+
+def _collect(work: Path, pdf: bool) -> dict[str, Path | None]:
+    """Return what goes into the target, by name; None for what an earlier run may have left and this one does not make."""
+    results = work / "results"
+    for folder in (work / "html", results):
+        (folder / MARK).touch()
+    baseline = results / "baseline.json"
+    if baseline.exists():
+        baseline = baseline.rename(work / "baseline.json")
+    return {"html": work / "html", "results": results, "baseline.json": baseline if baseline.exists() else None,
+            "valib.pdf": work / "valib.pdf" if pdf else None}
+
+
+def _move_into_place(finished: dict[str, Path | None], out: Path, replaced: Path) -> None:
+    """Rename everything into the target; if one rename fails, put back what was there."""
+    replaced.mkdir()
+    done: list[str] = []
+    try:
+        for name, made in finished.items():
+            done.append(name)
+            if (out / name).exists():
+                (out / name).rename(replaced / name)
+            if made is not None:
+                made.rename(out / name)
+    except OSError:
+        for name in done:
+            if (replaced / name).exists():
+                if (out / name).exists():
+                    (out / name).rename(replaced / f"{name}.new")
+                (replaced / name).rename(out / name)
+        raise

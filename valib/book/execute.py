@@ -1,0 +1,103 @@
+"""Execute chapters in processes of their own, several at a time; stop at the first that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+
+if TYPE_CHECKING:
+    from ..params import Params
+    from .progress import Progress
+    from .staging import Staged
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+DATA_FOLDER, RESULTS_FOLDER, FACTS = "VALIB_DATA_DIR", "VALIB_RESULTS", "VALIB_RUN_FACTS"
+
+
+def run_chapters(book: Staged, names: Sequence[PurePosixPath], params: Params, work: Path, jobs: int,
+                 shown: Progress) -> dict[str, float]:
+    """Execute notebooks of a staged book in place; return the seconds of each, by the chapter's name.
+
+    Raises ValibError if a chapter finds the input unusable, BookError if it fails for another reason; both name the
+    chapter and the cell. The chapters still running are stopped then.
+    """
+    running: set[subprocess.Popen] = set()
+    environment = kernel_environment(params, work)
+
+    def run(name: PurePosixPath) -> float:
+        shown.start(name.name)
+        _run_one(book.folder / f"{name}.ipynb", work, environment, running, shown)
+        return shown.finish(name.name)
+
+    with ThreadPoolExecutor(max(jobs, 1)) as pool:
+        tasks = {name: pool.submit(run, name) for name in names}
+        try:
+            wait(tasks.values(), return_when=FIRST_EXCEPTION)
+            failures = [e for t in tasks.values() if t.done() and not t.cancelled() and (e := t.exception())]
+            if failures:
+                raise failures[0]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+    return {name.name: task.result() for name, task in tasks.items()}
+
+
+def kernel_environment(params: Params, work: Path) -> dict[str, str]:
+    """Return the environment of the kernels: one thread each, where data are and results go, no settings of the user's."""
+    folder = Path(params.data).parent if Path(params.data).is_absolute() else None
+    environment = {key: value for key, value in os.environ.items() if key not in (DATA_FOLDER, "MPLBACKEND")}
+    environment |= dict.fromkeys(ONE_THREAD, "1") | {
+        RESULTS_FOLDER: str(work / "results"), FACTS: str(work / "facts.json"), "IPYTHONDIR": str(work / "ipython"),
+        "JUPYTER_DATA_DIR": str(work / "jupyter"), "JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PLATFORM_DIRS": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONHASHSEED": "0",
+    }
+    return environment | ({DATA_FOLDER: str(folder)} if folder else {})
+
+
+def _run_one(path: Path, work: Path, environment: dict[str, str], running: set[subprocess.Popen],
+             shown: Progress) -> None:
+    """Execute one notebook in place in a process of its own."""
+    folder = work / "run" / path.stem
+    folder.mkdir(parents=True)
+    report = folder / "report.json"
+    hidden = {str(work): "", environment.get(DATA_FOLDER, ""): "", str(Path.home()): "~"}
+    order = {"notebook": str(path), "cwd": str(folder), "report": str(report), "hidden": hidden}
+    process = subprocess.Popen([sys.executable, "-m", "valib.book.chapter", json.dumps(order)], env=environment,
+                               cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, errors="replace")
+    running.add(process)
+    noise, _ = process.communicate()  # what kernels print on their terminal is of no use to the reader
+    running.discard(process)
+    if not report.is_file():
+        tail = noise.strip().splitlines()
+        raise _book_error(f"{path.name}: the process ended without a report{': ' + tail[-1] if tail else ''}")
+    told = json.loads(report.read_text(encoding="utf-8"))
+    for line in told["notes"]:
+        shown.note(f"{path.stem}: {line}")
+    if told["error"]:
+        raise _failure(path.name, told["error"])
+
+
+def _failure(chapter: str, error: dict[str, Any]) -> Exception:
+    """Turn what a chapter reports into one sentence: input it cannot use, or a failure inside."""
+    kind = getattr(errors, error["name"], None)
+    if isinstance(kind, type) and issubclass(kind, errors.ValibError):
+        return kind(f"{error['text']} (found by {chapter}, {error['where']})")
+    failure = _book_error(f"{chapter}, {error['where']}: {error['name']}: {error['text']}")
+    failure.add_note(error["traceback"])
+    return failure
+
+
+def _book_error(sentence: str) -> Exception:
+    from .build import BookError
+
+    return BookError(sentence)

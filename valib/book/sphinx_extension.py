@@ -1,0 +1,90 @@
+"""What the book needs of Sphinx beyond Jupyter Book: MathJax beside the pages, round citations, the PDF's structure."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sphinxcontrib.bibtex.plugin
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinxcontrib.bibtex.style.referencing import BracketStyle
+from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
+
+MATHJAX = "tex-svg-full.js"  # one file, no fonts to fetch: it works from file:// without a network
+
+
+def _round() -> BracketStyle:
+    return BracketStyle(left="(", right=")")
+
+
+@dataclass
+class RoundReferenceStyle(AuthorYearReferenceStyle):
+    """Author and year in round brackets."""
+
+    bracket_parenthetical: BracketStyle = field(default_factory=_round)
+    bracket_textual: BracketStyle = field(default_factory=_round)
+    bracket_author: BracketStyle = field(default_factory=_round)
+    bracket_label: BracketStyle = field(default_factory=_round)
+    bracket_year: BracketStyle = field(default_factory=_round)
+
+
+class FrontMatter(SphinxPostTransform):
+    """In the PDF, make the root page a chapter without a number, and leave out the page of references.
+
+    Sphinx would drop the root page's title and make chapters of its sections; and LaTeX prints the references itself,
+    under a heading of its own at the end.
+    """
+
+    default_priority = 5
+    builders = ("latex",)
+
+    def run(self, **_: Any) -> None:
+        """Rearrange the assembled document."""
+        root = next((node for node in self.document.children if isinstance(node, nodes.section)), None)
+        if root is None:
+            return
+        for page in list(self.document.findall(addnodes.start_of_file)):
+            if not any(page.findall(nodes.section)) or _is_bibliography(page):
+                page.parent.remove(page)
+        chapter = nodes.section("", ids=list(root["ids"]), names=list(root["names"]))
+        for child in list(root.children):
+            if not (isinstance(child, nodes.compound) and "toctree-wrapper" in child["classes"]):
+                root.remove(child)
+                chapter.append(child)
+        root.insert(0, nodes.title("", self.config.html_title))
+        root["ids"] = []
+        begin = nodes.raw("", r"\setcounter{secnumdepth}{-1}", format="latex")
+        end = nodes.raw("", r"\setcounter{secnumdepth}{1}", format="latex")
+        for place, node in enumerate((begin, chapter, end), start=1):
+            root.insert(place, node)
+
+
+def _is_bibliography(page: nodes.Element) -> bool:
+    """Return whether a page holds nothing but the bibliography."""
+    return page["docname"].endswith("/references")
+
+
+def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    """Put MathJax beside the pages, where mathjax_path names it."""
+    if error or app.builder.format != "html":
+        return
+    package = importlib.util.find_spec("sphinx-mathjax-offline")
+    source = Path(package.origin).parent / "static" / "mathjax" / MATHJAX
+    target = Path(app.outdir) / "_static" / "mathjax"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target / MATHJAX)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register everything with Sphinx."""
+    sphinxcontrib.bibtex.plugin.register_plugin(
+        "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundReferenceStyle)
+    app.add_post_transform(FrontMatter)
+    app.connect("build-finished", _copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

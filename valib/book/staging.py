@@ -1,0 +1,139 @@
+"""The working copy of the book's sources: this study's title, and its parameters in the cells that declare them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import yaml
+
+if TYPE_CHECKING:
+    from ..params import Params
+
+WIDTH = 100  # a list of texts longer than this in the parameters cell is put on several lines
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A staged book: its folder (a copy of the sources) and the notebooks of _toc.yml in order, relative, no suffix."""
+
+    folder: Path
+    notebooks: tuple[PurePosixPath, ...]
+
+
+def stage(params: Params, sources: Path, work: Path) -> Staged:
+    """Copy the sources of the book into ``work/book``, with the study's title and parameters put in.
+
+    Raises BookError if _toc.yml lists a file that is not there.
+    """
+    from .build import BookError
+    from .titlepage import titlepage
+
+    folder = work / "book"
+    folder.mkdir()
+    for name in ("_config.yml", "_toc.yml", "references.bib"):
+        shutil.copyfile(sources / name, folder / name)
+    shutil.copytree(sources / "chapters", folder / "chapters", ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    notebooks = []
+    for name in toc_files(yaml.safe_load((folder / "_toc.yml").read_text(encoding="utf-8"))):
+        if (folder / f"{name}.ipynb").is_file():
+            notebooks.append(PurePosixPath(name))
+        elif not (folder / f"{name}.md").is_file():
+            raise BookError(f"_toc.yml lists {name}, but there is neither {name}.ipynb nor {name}.md")
+    for name in notebooks:
+        put_parameters(folder / f"{name}.ipynb", params)
+    _configure(folder / "_config.yml", params.title)
+    (folder / "titlepage.tex").write_text(titlepage(params), encoding="utf-8")
+    return Staged(folder, tuple(notebooks))
+
+
+def toc_files(toc: Any) -> Iterator[str]:
+    """Give the files that a table of contents lists, in order."""
+    if isinstance(toc, dict):
+        for key, value in toc.items():
+            if key in ("root", "file"):
+                yield value
+            else:
+                yield from toc_files(value)
+    elif isinstance(toc, list):
+        for entry in toc:
+            yield from toc_files(entry)
+
+
+def _configure(path: Path, title: str) -> None:
+    """Put the study's title into the configuration."""
+    from .titlepage import tex
+
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config["title"] = title
+    config.setdefault("latex", {}).setdefault("latex_documents", {})["title"] = tex(title)
+    path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+
+
+def put_parameters(path: Path, params: Params) -> None:
+    """Write the study's values over the defaults in a notebook's parameters cell.
+
+    Only what the cell declares is put in, so that a chapter never gets a name it does not use, and the page shows the
+    values in force. The data file is given by its name alone: the folder reaches the kernel through its environment.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    values = params.model_dump()
+    values["data"] = Path(params.data).name
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
+            cell.source = with_values(cell.source, values)
+    nbformat.write(notebook, path)
+
+
+def with_values(source: str, values: dict[str, Any]) -> str:
+    """Return Python source with the values of its top-level assignments replaced; comments stay where they are.
+
+    An assignment whose literal equals the value, or whose name has no value, is left as it stands.
+    """
+    lines = source.encode().splitlines(keepends=True)  # ast counts columns in UTF-8 bytes
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    text = source.encode()
+    for node in reversed(ast.parse(source).body):
+        name = _assigned(node)
+        if name not in values or _literal(node.value) == (values[name],):
+            continue
+        start = starts[node.value.lineno - 1] + node.value.col_offset
+        end = starts[node.value.end_lineno - 1] + node.value.end_col_offset
+        text = text[:start] + as_source(values[name]).encode() + text[end:]
+    return text.decode()
+
+
+def _assigned(node: ast.stmt) -> str | None:
+    """Return the name that a statement assigns to, or None if it is no plain assignment."""
+    target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+    target = node.target if isinstance(node, ast.AnnAssign) and node.value else target
+    return target.id if isinstance(target, ast.Name) else None
+
+
+def _literal(node: ast.expr) -> tuple[Any, ...]:
+    """Return the value of a literal in a tuple, or an empty tuple if it is none."""
+    try:
+        return (ast.literal_eval(node),)
+    except ValueError:
+        return ()
+
+
+def as_source(value: Any) -> str:
+    """Return Python source of a parameter's value: texts in double quotes, a long list one entry a line."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{as_source(k)}: {as_source(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        items = [as_source(item) for item in value]
+        short = "[" + ", ".join(items) + "]"
+        return short if len(short) <= WIDTH else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
+    return repr(value)
