@@ -70,12 +70,12 @@ _DEMO = Dataset(
     canonical={"student": "student_id", "school": "school_id", "cohort": "year"},
     note=(
         "No test was sat in 2020: there is no outcome in 2020 and no prior score for 2022, so neither cohort exists. "
-        "The cohort of 2023 sat its prior test in the disturbed year 2021. Some schools open, close or miss a cohort; "
-        "some students lack a score or changed school between the tests. Level, drift and the spread of school "
-        "effects, and then the seed, were chosen so that a school like School A of the question is among them. The truth behind "
-        "the scores is in `demo_truth.csv`, one row a school and cohort (school, cohort, drift, slope, n students "
-        "drawn, u the school effect, intake the school's expected prior score less the overall mean); chapters 1 to 8 never "
-        "read it."
+        "The cohort of 2023 sat its prior test in the disturbed year 2021. Some schools open, close or miss a cohort;"
+        " some students lack a score or changed school between the tests. Level, drift and the spread of school "
+        "effects, and then the seed, were chosen so that a school like School A of the question is among them. The "
+        "truth behind the scores is in `demo_truth.csv`, one row a school and cohort (school, cohort, drift, slope, n"
+        " students drawn, u the school effect, intake the school's expected prior score less the overall mean); "
+        "chapters 1 to 8 never read it."
     ),
 )
 _EXAM = Dataset(
