@@ -18,7 +18,7 @@ FLOORS = [
     {"records", "sources", "datasets", "simulate", "panel_design", "bundle", "comparability"},
     {"design", "moments", "engines"},
     {"mixed", "multivariate", "blup", "quantile"},
-    {"relative", "baseline", "benchmark", "bootstrap", "drift", "stability", "ranking", "montecarlo"},
+    {"relative", "baseline", "benchmark", "bootstrap", "drift", "stability", "ranking", "montecarlo", "compare"},
     {
         "plotting",
         "notebook",
