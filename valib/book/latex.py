@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import ValibError
 
 TOOLS = ("latexmk", "xelatex", "kpsewhich")
-FILES = ("fontspec.sty", "fncychap.sty", "tabulary.sty", "titlesec.sty", "booktabs.sty", "FreeSerif.otf")
+FILES = ("fontspec.sty", "polyglossia.sty", "unicode-math.sty", "tabulary.sty", "titlesec.sty", "texgyretermes-math.otf")
 PACKAGES = "latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended tex-gyre fonts-freefont-otf"
 TIMEOUT = 900  # seconds
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from .latex import make_pdf
 from .progress import Progress
 
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 STRICT = ("-W", "-n", "--keep-going")
 WARNING = re.compile(r"^.*(?:WARNING|ERROR|CRITICAL|Traceback|Error:).*$", re.MULTILINE)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -46,7 +47,7 @@ def _jupyter_book(book: Path, target: Path, builder: str) -> None:
     """Run Jupyter Book; raise BookError with its warnings if there are any."""
     from .build import BookError
 
-    order = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(book), "--path-output", str(target), *STRICT]
+    order = [sys.executable, "-c", JUPYTER_BOOK, "build", str(book), "--path-output", str(target), *STRICT]
     order += ["--builder", builder]
     done = subprocess.run(order, cwd=book, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, errors="replace", check=False, env={**os.environ, "PYTHONUTF8": "1"})

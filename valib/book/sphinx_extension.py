@@ -35,10 +35,10 @@ class RoundReferenceStyle(AuthorYearReferenceStyle):
 
 
 class FrontMatter(SphinxPostTransform):
-    """In the PDF, make the root page a chapter without a number, and leave out the page of references.
+    """In the PDF, make the root page a chapter without a number, and take the heading off the page of references.
 
-    Sphinx would drop the root page's title and make chapters of its sections; and LaTeX prints the references itself,
-    under a heading of its own at the end.
+    Sphinx would drop the root page's title and make chapters of its sections; and LaTeX gathers the references at the
+    end, under a heading of its own.
     """
 
     default_priority = 5
@@ -50,8 +50,10 @@ class FrontMatter(SphinxPostTransform):
         if root is None:
             return
         for page in list(self.document.findall(addnodes.start_of_file)):
-            if not any(page.findall(nodes.section)) or _is_bibliography(page):
-                page.parent.remove(page)
+            section = page.next_node(nodes.section)
+            if page["docname"].endswith("/references") and section is not None:
+                content = [child for child in section.children if not isinstance(child, nodes.title)]
+                page.replace(section, nodes.compound("", *content))
         chapter = nodes.section("", ids=list(root["ids"]), names=list(root["names"]))
         for child in list(root.children):
             if not (isinstance(child, nodes.compound) and "toctree-wrapper" in child["classes"]):
@@ -65,9 +67,23 @@ class FrontMatter(SphinxPostTransform):
             root.insert(place, node)
 
 
-def _is_bibliography(page: nodes.Element) -> bool:
-    """Return whether a page holds nothing but the bibliography."""
-    return page["docname"].endswith("/references")
+class NumberColumns(SphinxPostTransform):
+    """In the PDF, set the columns of a Markdown table flush right that are flush right in the pages."""
+
+    default_priority = 6
+    builders = ("latex",)
+
+    def run(self, **_: Any) -> None:
+        """Put a column specification before each table without one."""
+        for table in list(self.document.findall(nodes.table)):
+            body = table.next_node(nodes.tbody)
+            if body is None or not body.children or "colwidths-given" in table["classes"]:
+                continue
+            right = ["text-right" in entry["classes"] for entry in body.children[0].children]
+            if any(right):
+                place = table.parent.index(table)
+                spec = "".join("R" if flush else "L" for flush in right)
+                table.parent.insert(place, addnodes.tabular_col_spec(spec=spec))
 
 
 def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
@@ -86,5 +102,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     sphinxcontrib.bibtex.plugin.register_plugin(
         "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundReferenceStyle)
     app.add_post_transform(FrontMatter)
+    app.add_post_transform(NumberColumns)
     app.connect("build-finished", _copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -16,6 +16,7 @@ import yaml
 if TYPE_CHECKING:
     from ..params import Params
 
+FONTS = ("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSansMono-Oblique.ttf", "DejaVuSansMono-BoldOblique.ttf")
 WIDTH = 100  # a list of texts longer than this in the parameters cell is put on several lines
 
 
@@ -50,6 +51,7 @@ def stage(params: Params, sources: Path, work: Path) -> Staged:
         put_parameters(folder / f"{name}.ipynb", params)
     _configure(folder / "_config.yml", params.title)
     (folder / "titlepage.tex").write_text(titlepage(params), encoding="utf-8")
+    _copy_fonts(folder)
     return Staged(folder, tuple(notebooks))
 
 
@@ -74,6 +76,15 @@ def _configure(path: Path, title: str) -> None:
     config["title"] = title
     config.setdefault("latex", {}).setdefault("latex_documents", {})["title"] = tex(title)
     path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+
+
+def _copy_fonts(folder: Path) -> None:
+    """Put the PDF's typewriter font beside the sources: matplotlib carries it, so nothing need be installed for it."""
+    import matplotlib
+
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    for font in FONTS:
+        shutil.copyfile(fonts / font, folder / font)
 
 
 def put_parameters(path: Path, params: Params) -> None:
