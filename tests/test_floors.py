@@ -17,8 +17,9 @@ FLOORS = [
     {"errors"},
     {"records", "sources", "datasets", "simulate", "panel_design", "bundle", "comparability"},
     {"design", "moments", "engines"},
-    {"mixed", "multivariate", "blup", "quantile"},
-    {"relative", "baseline", "benchmark", "bootstrap", "drift", "stability", "ranking", "montecarlo", "compare"},
+    {"mixed", "covariance", "multivariate", "multivariate_fit", "newton", "blup", "quantile"},
+    {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "ranking",
+     "montecarlo", "compare"},
     {
         "plotting",
         "notebook",

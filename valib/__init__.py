@@ -15,6 +15,8 @@ _HOME = {
     "fit_relative": "relative", "fit_mixed": "relative", "CohortFit": "relative",
     "fit_baseline": "baseline", "Benchmark": "baseline",
     "fit_benchmark": "benchmark", "check_prior": "benchmark", "population_mean_va": "benchmark",
+    "fit_joint": "joint", "fit_structures": "joint", "compare_joint": "joint", "JointFit": "joint",
+    "bootstrap_joint": "joint_bootstrap",
     "bootstrap_benchmark": "bootstrap", "Link": "scale", "ScaleBreak": "scale", "looks_standardised": "comparability",
     "ValibError": "errors", "RecordsError": "errors", "ParamsError": "errors", "ModelError": "errors",
     "BenchmarkError": "errors", "ValibWarning": "errors",
