@@ -123,14 +123,23 @@ def in_words(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "none"
 
 
-def direction(x: float, up: str = "rose", down: str = "fell", none: str = "did not move", tolerance: float = 0.0) -> str:
+def estimate(value: float, se: float, spec: str | None = None) -> str:
+    """An estimate with its standard error in brackets: "0.563 (0.012)"."""
+    return f"{as_text(float(value), spec)} ({as_text(float(se), spec)})"
+
+
+def direction(x: float, up: str = "rose", down: str = "fell", none: str = "did not move",
+              tolerance: float = 0.0) -> str:
     """The word for the sign of x; ``none`` when abs(x) <= tolerance."""
     return none if abs(x) <= tolerance else up if x > 0 else down
 
 
 def figure(key: str, fig: Any) -> None:
-    """Record a figure of valib.plotting for a ``glue:figure`` directive: pixels for HTML, vectors for LaTeX."""
-    _glue(key, fig)
+    """Record a figure of valib.plotting for a ``glue:figure`` directive: pixels for HTML, vectors for LaTeX.
+
+    It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once.
+    """
+    _glue(key, fig, display=True)
 
 
 def table(frame: pd.DataFrame, caption: str, name: str, formats: Mapping[str, str] | str | None = None,
@@ -163,9 +172,34 @@ def table(frame: pd.DataFrame, caption: str, name: str, formats: Mapping[str, st
     display(Markdown(text))
 
 
+def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int) -> None:
+    """Show the effects of every school in every cohort as a table that a reader can search; HTML only.
+
+    relative, benchmark: fits of the same cohorts in the same order. Schools with fewer than ``min_students`` students
+    in a cohort are left out. The PDF says where the table is to be found.
+    """
+    from html import escape as html
+
+    from IPython.display import display
+
+    heads = ["School", "Cohort", "Students", "Relative VA", "Benchmark VA", "from", "to"]
+    rows = []
+    for own, against in zip(relative, benchmark, strict=True):
+        effects = against.school_effects[["effect", "lower", "upper"]]
+        both = own.school_effects[["n", "effect"]].join(effects, rsuffix="_benchmark")
+        for school, n, *values in both[both["n"] >= min_students].itertuples():
+            numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
+            rows.append(f"<tr><td>{html(str(school))}</td>" + "".join(f'<td class="number">{v}</td>' for v in numbers))
+    head = "".join(f"<th{' class=number' if k else ''}>{text}</th>" for k, text in enumerate(heads))
+    page = (f'<div class="schools-table"><table><thead><tr>{head}</tr></thead><tbody>' + "</tr>\n".join(rows)
+            + "</tr></tbody></table></div>")
+    note = f"The table has {as_text(len(rows))} rows, one a school and cohort. It is part of the HTML pages."
+    display({"text/html": page, "text/markdown": note}, raw=True)
+
+
 def parameters(study: Study, *names: str) -> None:
     """Show the parameters of the chapter in words, as its first table."""
-    rows = [(Params.model_fields[n].description or n.replace("_", " "), _in_cell(getattr(study.params, n)))
+    rows = [(Params.model_fields[n].description or n.replace("_", " "), parameter_text(getattr(study.params, n)))
             for n in names]
     if "data" in names:
         rows[names.index("data")] = (rows[names.index("data")][0], escape(Path(study.params.data).name))
@@ -221,11 +255,12 @@ def _cell(value: Any, spec: str | None) -> str:
     return as_text(value, spec)
 
 
-def _in_cell(value: Any) -> str:
+def parameter_text(value: Any) -> str:
+    """A parameter's value as MyST for a table cell."""
     if isinstance(value, str):
         return f"`{value}`" if "~" in value else escape(value)
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
-        return "; ".join(_in_cell(v) for v in value)
+        return "; ".join(parameter_text(v) for v in value)
     if isinstance(value, Mapping):
         return escape(", ".join(f"{k}: {v}" for k, v in value.items())) or "as they are named"
     return "by rule" if value is None else as_text(value, None if not isinstance(value, float) else "g")
@@ -239,10 +274,10 @@ def _find(data: str) -> str:
     return data
 
 
-def _glue(key: str, value: Any) -> None:
+def _glue(key: str, value: Any, display: bool = False) -> None:
     from myst_nb import glue
 
-    glue(key, value, display=False)
+    glue(key, value, display=display)
 
 
 _shown = warnings.showwarning
