@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 import valib
 from valib import cli
-from valib.bundle import bundle_root
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -63,7 +62,7 @@ def test_the_library_example(here, capsys):
 
 
 def test_the_files_it_names_are_there():
-    root = bundle_root()
+    root = Path(__file__).parents[1]
     for name in re.findall(r"\]\(([\w./-]+)\)", README):
         assert (root / name).exists(), name
     makefile = (root / "Makefile").read_text(encoding="utf-8")
@@ -75,3 +74,8 @@ def test_the_packages_for_the_pdf_are_those_that_the_build_asks_for():
     from valib.book.latex import PACKAGES
 
     assert f"apt-get install {PACKAGES}\n" in README
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == valib.__version__

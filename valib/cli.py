@@ -16,7 +16,6 @@ from .errors import ParamsError, RecordsError, ValibError
 
 if TYPE_CHECKING:
     from .baseline import Benchmark
-    from .check import Account
     from .params import Params
 
 app = typer.Typer(
@@ -67,18 +66,21 @@ def check(
     """
     with plain_errors(debug, quiet=True):
         from .bundle import bundle_root
+        from .check import check_records
         from .params import locate
         from .results import as_json
 
         study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula,
                        min_students=min_students)
-        account = _account(study)
+        account = check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts,
+                                formula=study.formula, min_students=study.min_students)
         if json:
             typer.echo(as_json(account.to_dict()), nl=False)
         else:
             file = locate(params)
             print_account(account, "the demo study" if file.parent == bundle_root() else str(file))
-        _refuse(account)
+        if account.problems:
+            raise ValibError(f"{account.source}: {' '.join(account.problems)}")
 
 
 @app.command(short_help="Estimate the effect of every school.")
@@ -174,12 +176,10 @@ def book(
         study = _study(params, data, column, baseline_cohorts, focal_cohorts, title=title, school=school,
                        formula=formula, estimator=estimator, shift=shift, variances=variances, method=method,
                        level=level, equating_se=equating_se, min_students=min_students, seed=seed)
+        from . import book as engine
         from .results import check_folder
 
         check_folder(out)
-        _refuse(_account(study))
-        from . import book as engine
-
         result = engine.build(study, out=out, pdf=pdf, jobs=jobs, progress=not quiet)
         for path in (result.html, result.results, result.pdf):
             if path is not None:
@@ -205,20 +205,6 @@ def _study(params: str | None, data: str | None, column: list[str] | None, basel
     cohorts = {"baseline_cohorts": parse_cohorts(baseline_cohorts, "--baseline-cohorts"),
                "focal_cohorts": parse_cohorts(focal_cohorts, "--focal-cohorts")}
     return load(params, data=data, columns=columns, **cohorts, **settings)
-
-
-def _account(study: Params) -> Account:
-    """Read the study's records and take account of them."""
-    from .check import check_records
-
-    return check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts, formula=study.formula,
-                         min_students=study.min_students)
-
-
-def _refuse(account: Account) -> None:
-    """Raise ValibError if something in the records would stop the study."""
-    if account.problems:
-        raise ValibError(f"{account.source}: {' '.join(account.problems)}")
 
 
 @contextlib.contextmanager
