@@ -228,6 +228,11 @@ class TestArtefact:
         assert benchmark.summaries["columns"]["prior_score"]["mean"] == pytest.approx(
             rows.prior_score.mean(), rel=1e-12
         )
+        stored = benchmark.summaries["score_by_cohort"]
+        assert set(stored) == {"2015", "2016"}
+        for cohort, score in rows.groupby("cohort").score:
+            told = stored[str(cohort)]
+            assert (told["n"], told["mean"], told["sd"]) == pytest.approx((len(score), score.mean(), score.std()))
         assert benchmark.column_means["prior_score"] == pytest.approx(rows.prior_score.mean(), rel=1e-10)
 
     @pytest.fixture

@@ -18,7 +18,8 @@ BASELINE, FOCAL = (2015, 2016, 2017), 2021
 
 @pytest.fixture(scope="module")
 def world() -> pd.DataFrame:
-    return simulate(
+    """One school is gone in the focal cohort, one is new."""
+    frame = simulate(
         np.random.default_rng(8),
         schools=25,
         size=(4, 25),
@@ -27,6 +28,16 @@ def world() -> pd.DataFrame:
         rho=0.5,
         shift={2021: -10.0},
     )
+    gone = (frame.school == "S0003") & (frame.cohort == 2021)
+    new = (frame.school == "S0007") & (frame.cohort < 2021)
+    return frame[~gone & ~new]
+
+
+def mean_effect_by_hand(rows, coefficients, shift, tau2, sigma2) -> float:
+    """Benchmark VA of every focal school, drawn or not, at a replicate's coefficients and variances; their mean."""
+    residual = rows.score - coefficients["Intercept"] - coefficients["prior_score"] * rows.prior_score
+    mean, n = residual.groupby(rows.school).mean(), rows.groupby("school").size()
+    return (shift + n * tau2 / (n * tau2 + sigma2) * (mean - shift)).mean()
 
 
 @pytest.mark.filterwarnings("ignore::valib.errors.ValibWarning")
@@ -35,6 +46,8 @@ def world() -> pd.DataFrame:
     [
         ("mixed", "school_cohort", "estimated", "focal", "ML"),
         ("mixed", "school", "absorbed", "baseline", "REML"),
+        ("mixed", "school_cohort", "absorbed", "focal", "REML"),
+        ("ols", "school_cohort", "estimated", "focal", "REML"),
         ("ols", "school_cohort", "absorbed", "focal", "ML"),
         ("within", "school_cohort", "estimated", "baseline", "ML"),
     ],
@@ -64,6 +77,10 @@ def test_a_replicate_is_the_fit_to_schools_repeated(world, estimator, groups, sh
             assert result.shift.loc[r, 2021] == pytest.approx(fit.shift, abs=1e-5)
         else:
             assert np.isnan(result.shift.loc[r, 2021])
+        by_hand = mean_effect_by_hand(
+            world[world.cohort == 2021], again.coefficients, fit.shift or 0.0, fit.tau2, fit.sigma2
+        )
+        assert result.mean_effect.loc[r, 2021] == pytest.approx(by_hand, abs=1e-5)
 
 
 def errors_of_the_shift(rho: float, flip: bool = False, worlds: int = 6):

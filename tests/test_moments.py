@@ -185,6 +185,11 @@ class TestReweighting:
             )
         assert m.n_students == len(rows)
 
+    def test_pooling_and_reweighting_in_either_order(self, design):
+        weight = np.random.default_rng(3).multinomial(12, np.full(12, 1 / 12))
+        m = compute_moments(design, by_cell=True)
+        same(m.reweight(weight).pool_cohorts(), m.pool_cohorts().reweight(weight))
+
     def test_equal_weights_change_nothing(self, design):
         m = compute_moments(design, by_cell=True)
         same(m, m.reweight(np.ones(12)))

@@ -15,10 +15,10 @@ from valib.relative import CohortFit, fit_relative
 # lme4's optimum was polished until theta was exact to about 1e-10, and both programs work in double
 # precision: fixed effects and predictions move with the square root of the error in the likelihood at most,
 # variances a little more.
-FIXED = 1e-8  # relative to the largest entry of the vector
-PREDICTED = 1e-7
-VARIANCE = 1e-7
-LOGLIK = 1e-6  # absolute; a log-likelihood of 1e5 has about 1e-11 x 1e5 of rounding in it
+FIXED = 1e-9  # relative to the largest entry of the vector; 5e-11 was seen
+PREDICTED = 2e-9  # likewise; 1.3e-10 was seen
+VARIANCE = 5e-9  # 3e-10 was seen
+LOGLIK = 1e-8  # absolute; 1.3e-10 was seen, on a log-likelihood of 7e4
 
 PANEL_YEARS = [2015, 2016, 2017, 2019, 2021, 2024]
 
