@@ -243,7 +243,7 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
     if model is opt.Model.benchmark and study.shift == "estimated":
         files["shifts.csv"] = results.as_csv(results.shifts(fits))
     results.write_folder(out, files)
-    typer.echo(f"{out}: {model.value} value added of {len(effects):,} schools in cohorts {_listed(cohorts)}"
+    typer.echo(f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {_listed(cohorts)}"
                + (f"; {held_back} with fewer than {study.min_students} students not shown" if held_back else "") + ".")
 
 
