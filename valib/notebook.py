@@ -263,7 +263,7 @@ def parameter_text(value: Any) -> str:
         return "; ".join(parameter_text(v) for v in value)
     if isinstance(value, Mapping):
         return escape(", ".join(f"{k}: {v}" for k, v in value.items())) or "as they are named"
-    return "by rule" if value is None else as_text(value, None if not isinstance(value, float) else "g")
+    return "by rule" if value is None else as_text(value, "g" if isinstance(value, float) else "d")
 
 
 def _find(data: str) -> str:
