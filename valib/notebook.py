@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from .bundle import bundle_root
 from .errors import ValibWarning
 from .params import Params
 
@@ -83,7 +84,7 @@ def setup(chapter: str, **values: Any) -> Study:
     bundled = Params()
     given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
     given["data"] = _find(given["data"])
-    params = load(None, **{k: v for k, v in given.items() if v is not None})
+    params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
     records = params.read_records()
     from .records import select
 
