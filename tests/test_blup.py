@@ -117,6 +117,13 @@ class TestByHand:
         assert (lower[0], upper[0]) == pytest.approx((10 - 2 * z, 10 + 2 * z), rel=1e-12)
 
 
+@pytest.mark.parametrize("level", [95, 1.0, 0.0, -0.5, np.nan])
+def test_a_level_that_is_no_probability_is_refused(level):
+    """95 for 0.95 would give intervals of nan."""
+    with pytest.raises(ModelError, match="between 0 and 1"):
+        fit_relative(world(1), level=level)
+
+
 class TestKnownVariances:
     """Simulated with the variances given to `predict`, so that the stated errors must be exact."""
 

@@ -159,6 +159,14 @@ class TestResult:
         assert b.se**2 - a.se**2 == pytest.approx(25.0, rel=1e-9)
         assert b.upper - b.lower == pytest.approx((a.upper - a.lower) * b.se / a.se, rel=1e-9)
 
+    @pytest.mark.parametrize(
+        ("what", "options"),
+        [("shift", {"shift": "free"}), ("variances", {"variances": "x"}), ("two replicates", {"replicates": 1})],
+    )
+    def test_other_options(self, world, what, options):
+        with pytest.raises(BenchmarkError, match=what):
+            bootstrap_benchmark(world, fit_baseline(world, [2015]), [2021], seed=1, **options)
+
     def test_too_few_schools_are_refused(self, world):
         few = world[world.school.isin(["S0001", "S0002"])].assign(
             ses=lambda d: (d.school == "S0001").astype(float)

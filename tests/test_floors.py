@@ -4,6 +4,7 @@ readable."""
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if "_bundle" not in p.parts)
 MODULES = sorted({module_of(p) for p in FILES})
 
 
+@lru_cache
 def graph() -> dict[str, set[str]]:
     edges: dict[str, set[str]] = {m: set() for m in MODULES}
     for path in FILES:

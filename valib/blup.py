@@ -74,7 +74,9 @@ def factor(vcov: np.ndarray) -> np.ndarray:
 
 
 def interval(effect: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Normal interval effect -+ z se with coverage ``level`` for one school."""
+    """Normal interval effect -+ z se with coverage ``level`` for one school; ModelError unless 0 < level < 1."""
+    if not 0 < level < 1:
+        raise ModelError(f"The level of an interval must lie between 0 and 1, as 0.95 does, not {level}.")
     z = stats.norm.ppf(0.5 + level / 2)
     return effect - z * se, effect + z * se
 

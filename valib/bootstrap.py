@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from . import blup as _blup
-from .baseline import STANDARDISED, Benchmark
-from .benchmark import fit_residuals, predict_benchmark
+from .baseline import STANDARDISED, Benchmark, _check_choice
+from .benchmark import SHIFTS, VARIANCES, fit_residuals, predict_benchmark
 from .comparability import looks_standardised, score_moments
 from .design import build_design
 from .errors import BenchmarkError
@@ -65,6 +65,10 @@ def bootstrap_benchmark(records: pd.DataFrame, benchmark: Benchmark, cohorts, *,
     replacement from all schools of either. seed: int or numpy Generator. Raises as fit_baseline and fit_benchmark do;
     BenchmarkError if a replicate cannot be estimated (too few schools).
     """
+    _check_choice(shift, SHIFTS, "shift")
+    _check_choice(variances, VARIANCES, "variances")
+    if replicates < 2:
+        raise BenchmarkError(f"A bootstrap needs at least two replicates, not {replicates}.")
     cohorts = tuple(sorted(int(c) for c in cohorts))
     data = select(records, sorted({*benchmark.cohorts, *cohorts}))
     if looks_standardised(score_moments(records, sorted({*benchmark.cohorts, *cohorts}))):
@@ -174,8 +178,8 @@ def _school_table(moments, benchmark, cohorts, va, shift, variances, method, lev
                                      fit.sigma2, shift)
         se = np.sqrt(point.var_conditional + va[k].var(axis=0, ddof=1))
         lower, upper = _blup.interval(point.effect, se, level)
-        rows.append(pd.DataFrame({"cohort": cohort, "school": focal.schools[focal.cell_school], "n": focal.n.astype(int),
-                                  "effect": point.effect, "se_analytic": np.sqrt(point.var_comparative),
+        rows.append(pd.DataFrame({"cohort": cohort, "school": focal.schools[focal.cell_school],
+                                  "n": focal.n.astype(int), "effect": point.effect, "se_analytic": np.sqrt(point.var_comparative),
                                   "se_bootstrap": se, "lower": lower, "upper": upper}))
     return pd.concat(rows, ignore_index=True)
 
