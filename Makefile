@@ -30,7 +30,7 @@ pdf: $(STAMP)  ## Render the book as HTML pages and as PDF into _build (needs La
 	$(RUN) valib book --pdf --out "$(OUT)"
 
 test: $(STAMP)  ## Run the tests
-	$(RUN) pytest -q -n 2
+	$(RUN) pytest -q -n 2 --dist loadfile
 
 lint: $(STAMP)  ## Check the code's style
 	$(RUN) ruff check .

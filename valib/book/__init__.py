@@ -5,6 +5,6 @@
 Everything is made in a working folder inside the target and moved into place when all of it has succeeded.
 """
 
-from .build import BookError, BookResult, build
+from .assemble import BookError, BookResult, build
 
 __all__ = ["BookError", "BookResult", "build"]

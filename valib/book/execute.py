@@ -52,7 +52,7 @@ def run_chapters(book: Staged, names: Sequence[PurePosixPath], params: Params, w
 
 
 def kernel_environment(params: Params, work: Path) -> dict[str, str]:
-    """Return the environment of the kernels: one thread each, where data are and results go, no settings of the user's."""
+    """Return the kernels' environment: one thread each, where data are and results go, none of the user's settings."""
     folder = Path(params.data).parent if Path(params.data).is_absolute() else None
     environment = {key: value for key, value in os.environ.items() if key not in (DATA_FOLDER, "MPLBACKEND")}
     environment |= dict.fromkeys(ONE_THREAD, "1") | {
@@ -98,6 +98,6 @@ def _failure(chapter: str, error: dict[str, Any]) -> Exception:
 
 
 def _book_error(sentence: str) -> Exception:
-    from .build import BookError
+    from .assemble import BookError
 
     return BookError(sentence)

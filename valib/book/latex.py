@@ -10,8 +10,9 @@ from pathlib import Path
 from ..errors import ValibError
 
 TOOLS = ("latexmk", "xelatex", "kpsewhich")
-FILES = ("fontspec.sty", "polyglossia.sty", "unicode-math.sty", "tabulary.sty", "titlesec.sty", "texgyretermes-math.otf")
-PACKAGES = "latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended tex-gyre fonts-freefont-otf"
+FILES = ("polyglossia.sty", "unicode-math.sty", "titlesec.sty", "texgyretermes-math.otf", "FreeSerif.otf")
+PACKAGES = ("latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended tex-gyre fonts-texgyre-math "
+            "fonts-freefont-otf")
 TIMEOUT = 900  # seconds
 
 
@@ -22,7 +23,7 @@ def need_latex() -> None:
         missing = [file for file in FILES if not _found(file)]
     if missing:
         raise ValibError(f"The PDF needs LaTeX, and {', '.join(missing)} cannot be found. On Debian or Ubuntu: "
-                         f"apt-get install {PACKAGES}. Without --pdf the pages are made all the same.")
+                         f"apt-get install --no-install-recommends {PACKAGES}. Without --pdf the pages are made all the same.")
 
 
 def make_pdf(folder: Path, name: str = "valib") -> Path:
@@ -30,7 +31,7 @@ def make_pdf(folder: Path, name: str = "valib") -> Path:
 
     Raises BookError with the first error of LaTeX.
     """
-    from .build import BookError
+    from .assemble import BookError
 
     order = ["latexmk", "-xelatex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", f"{name}.tex"]
     try:

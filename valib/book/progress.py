@@ -28,8 +28,9 @@ class Progress:
             from rich.progress import Progress as Live
             from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-            self._live = Live(SpinnerColumn(finished_text="\N{CHECK MARK}"), TextColumn("{task.description}", markup=False),
-                              TimeElapsedColumn(), console=self._console)
+            spinner = SpinnerColumn(finished_text="\N{CHECK MARK}")
+            text = TextColumn("{task.description}", markup=False)
+            self._live = Live(spinner, text, TimeElapsedColumn(), console=self._console)
             self._live.start()
         return self
 

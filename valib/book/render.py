@@ -45,7 +45,7 @@ def _pdf(book: Path, work: Path, shown: Progress) -> tuple[str, float]:
 
 def _jupyter_book(book: Path, target: Path, builder: str) -> None:
     """Run Jupyter Book; raise BookError with its warnings if there are any."""
-    from .build import BookError
+    from .assemble import BookError
 
     order = [sys.executable, "-c", JUPYTER_BOOK, "build", str(book), "--path-output", str(target), *STRICT]
     order += ["--builder", builder]

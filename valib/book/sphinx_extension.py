@@ -16,6 +16,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
+LONGTABLE = 30  # Sphinx sets a longer table as a longtable, which does not know the columns of tabulary
 MATHJAX = "tex-svg-full.js"  # one file, no fonts to fetch: it works from file:// without a network
 
 
@@ -81,9 +82,10 @@ class NumberColumns(SphinxPostTransform):
                 continue
             right = ["text-right" in entry["classes"] for entry in body.children[0].children]
             if any(right):
-                place = table.parent.index(table)
-                spec = "".join("R" if flush else "L" for flush in right)
-                table.parent.insert(place, addnodes.tabular_col_spec(spec=spec))
+                long = len(body.children) > LONGTABLE or "longtable" in table["classes"]
+                text, number = (rf"\X{{1}}{{{len(right)}}}", "r") if long else ("L", "R")
+                spec = "".join(number if flush else text for flush in right)
+                table.parent.insert(table.parent.index(table), addnodes.tabular_col_spec(spec=spec))
 
 
 def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import yaml
 if TYPE_CHECKING:
     from ..params import Params
 
-FONTS = ("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSansMono-Oblique.ttf", "DejaVuSansMono-BoldOblique.ttf")
+FONTS = tuple(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique"))
 WIDTH = 100  # a list of texts longer than this in the parameters cell is put on several lines
 
 
@@ -33,7 +34,7 @@ def stage(params: Params, sources: Path, work: Path) -> Staged:
 
     Raises BookError if _toc.yml lists a file that is not there.
     """
-    from .build import BookError
+    from .assemble import BookError
     from .titlepage import titlepage
 
     folder = work / "book"
@@ -74,6 +75,7 @@ def _configure(path: Path, title: str) -> None:
 
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     config["title"] = title
+    config["sphinx"]["config"]["html_theme_options"]["logo"] = {"text": html.escape(title)}  # the theme does not escape
     config.setdefault("latex", {}).setdefault("latex_documents", {})["title"] = tex(title)
     path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 

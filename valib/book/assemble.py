@@ -156,7 +156,7 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _collect(work: Path, pdf: bool) -> dict[str, Path | None]:
-    """Return what goes into the target, by name; None for what an earlier run may have left and this one does not make."""
+    """Return what goes into the target, by name; None for what this run has not made and an earlier one may have."""
     results = work / "results"
     for folder in (work / "html", results):
         (folder / MARK).touch()
