@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from .bundle import bundle_root
-from .errors import ValibWarning
+from .errors import ValibError, ValibWarning
 from .params import Params
 
 DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for besides the working directory
@@ -148,8 +148,8 @@ def table(frame: pd.DataFrame, caption: str, name: str, formats: Mapping[str, st
     """Show a numbered table with a caption, the same in HTML and in PDF.
 
     caption: MyST text, may hold mathematics and citations. name: label for {numref}. formats: format by column label,
-    or one for all numbers. Column labels are MyST text; text cells and the
-    index are escaped (names of schools), unless ``raw`` says that they are MyST already.
+    or one for all numbers. Column labels are MyST text; text cells and the index are escaped (names of schools), unless
+    ``raw`` says that they are MyST already.
     """
     from IPython.display import Markdown, display
 
@@ -186,8 +186,8 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
     heads = ["School", "Cohort", "Students", "Relative VA", "Benchmark VA", "from", "to"]
     rows = []
     for own, against in zip(relative, benchmark, strict=True):
-        effects = against.school_effects[["effect", "lower", "upper"]]
-        both = own.school_effects[["n", "effect"]].join(effects, rsuffix="_benchmark")
+        effects = against.school_effects[["effect", "lower", "upper"]].rename(columns={"effect": "benchmark"})
+        both = own.school_effects[["n", "effect"]].join(effects)
         for school, n, *values in both[both["n"] >= min_students].itertuples():
             numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
             rows.append(f"<tr><td>{html(str(school))}</td>" + "".join(f'<td class="number">{v}</td>' for v in numbers))
@@ -229,9 +229,14 @@ def check(condition: Any, message: str) -> None:
 
 
 def save(content: Any, name: str) -> Path:
-    """Write a result beside the pages: a DataFrame as CSV or a benchmark as JSON; complete or not at all."""
+    """Write a result beside the pages: a DataFrame as CSV or a benchmark as JSON; complete or not at all.
+
+    Raises ValibError for a table with a row a student.
+    """
     from .results import as_csv
 
+    if isinstance(content, pd.DataFrame) and "student" in (*content.columns, *content.index.names):
+        raise ValibError(f"{name} has a column student: rows of students are not written beside the pages.")
     folder = Path(os.environ.get(RESULTS_FOLDER, "results"))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / name
@@ -251,6 +256,8 @@ def escape(name: Any) -> str:
 def _cell(value: Any, spec: str | None) -> str:
     if isinstance(value, str):
         return escape(value)
+    if pd.api.types.is_bool(value):
+        return "yes" if value else "no"
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     return as_text(value, spec)
