@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import statsmodels
 from rich.console import Console
 from rich.table import Table
 
@@ -94,7 +95,7 @@ def main() -> None:
     rows_moments = [("one pass of X'X", product), ("moments from arrays", seconds(
         lambda: compute_moments(design), args.repeats))]
     title = (f"{args.students:,} students, {args.schools:,} schools, {args.covariates} covariates; "
-             f"{os.cpu_count()} cores, numpy {np.__version__}, statsmodels as installed")
+             f"{os.cpu_count()} cores, numpy {np.__version__}, statsmodels {statsmodels.__version__}")
     console = Console()
     for heading, part, base in ((title, rows, ours), ("Moments of the same arrays", rows_moments, product)):
         table = Table("what", "seconds", "ratio", title=heading)
