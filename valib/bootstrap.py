@@ -180,7 +180,8 @@ def _school_table(moments, benchmark, cohorts, va, shift, variances, method, lev
         lower, upper = _blup.interval(point.effect, se, level)
         rows.append(pd.DataFrame({"cohort": cohort, "school": focal.schools[focal.cell_school],
                                   "n": focal.n.astype(int), "effect": point.effect,
-                                  "se_analytic": np.sqrt(point.var_comparative), "se_bootstrap": se, "lower": lower, "upper": upper}))
+                                  "se_analytic": np.sqrt(point.var_comparative), "se_bootstrap": se,
+                                  "lower": lower, "upper": upper}))
     return pd.concat(rows, ignore_index=True)
 
 
