@@ -23,7 +23,7 @@ def need_latex() -> None:
         missing = [file for file in FILES if not _found(file)]
     if missing:
         raise ValibError(f"The PDF needs LaTeX, and {', '.join(missing)} cannot be found. On Debian or Ubuntu: "
-                         f"apt-get install --no-install-recommends {PACKAGES}. Without --pdf the pages are made all the same.")
+                         f"apt-get install --no-install-recommends {PACKAGES}. Without --pdf the pages alone are made.")
 
 
 def make_pdf(folder: Path, name: str = "valib") -> Path:
