@@ -62,9 +62,11 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None,
                   np.tile(cohort + 0.11, 2), color=BLUE, lw=1.6, zorder=3, gid="inner")
         note(ax, f"Line: {percent(level)} interval; ticks: without the error of the benchmark coefficients.")
     ax.plot(cohort, shift, "o", color=BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none")
-    for where, value in zip(cohort, shift, strict=True):
-        ax.annotate(number(value, digits_for(shift), True), (where, value), (8, 0),
-                    textcoords="offset points", va="center", fontweight="bold", zorder=3)
+    before, after = np.diff(cohort, prepend=-np.inf), np.diff(cohort, append=np.inf)
+    for where, value, left in zip(cohort, shift, before > after, strict=True):  # away from the nearer neighbour
+        ax.annotate(number(value, digits_for(shift), True), (where, value), (-8 if left else 8, 0),
+                    textcoords="offset points", va="center", ha="right" if left else "left", fontweight="bold",
+                    zorder=3)
     ax.set(xlabel="Cohort (year of the test)", ylabel=f"System shift ({unit})")
     return fig
 
