@@ -10,8 +10,8 @@ import pandas as pd
 
 SMD_LIMIT = 0.2               # standardised mean difference of the prior, beyond which a benchmark warns
 VARIANCE_RATIO_LIMITS = (0.8, 1.25)
-SAME_MOMENTS = 1e-3           # cohort means (in SD) and SDs (as a ratio) this close were made equal
-UNIT_SCALE = 1e-2             # the same about mean 0 and SD 1
+SAME_MOMENTS = 1e-3           # cohort means (in SD) and SDs (as a ratio) this close were made equal,
+SAME_BY_CHANCE = 0.05         # and closer than this share of what sampling alone makes of two equal cohorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,9 @@ def score_moments(records: pd.DataFrame, cohorts) -> dict[int, dict[str, float]]
 def looks_standardised(scores: Mapping[int, Mapping[str, float]]) -> bool:
     """Were the scores standardised within each cohort, so that no drift is left to find?
 
-    scores: n, mean and sd by cohort (:func:`score_moments`). True when two or more cohorts all have mean 0 and SD 1,
-    or all share one mean and one SD, more closely than sampling allows.
+    scores: n, mean and sd by cohort (:func:`score_moments`). True when two or more cohorts share one mean and one SD
+    far more closely than sampling allows: two cohorts of n students of one stable system differ by about
+    sqrt(2 / n) SD, so the tolerance is the smaller of 0.001 and a twentieth of that.
     """
     if len(scores) < 2:
         return False
@@ -74,6 +75,5 @@ def looks_standardised(scores: Mapping[int, Mapping[str, float]]) -> bool:
     sd = np.array([s["sd"] for s in scores.values()])
     if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (sd > 0).all()):
         return False
-    unit = (np.abs(mean) < UNIT_SCALE).all() and (np.abs(sd - 1) < UNIT_SCALE).all()
-    same = np.ptp(mean) < SAME_MOMENTS * sd.mean() and sd.max() / sd.min() < 1 + SAME_MOMENTS
-    return bool(unit or same)
+    close = min(SAME_MOMENTS, SAME_BY_CHANCE * np.sqrt(2 / max(s["n"] for s in scores.values())))
+    return bool(np.ptp(mean) < close * sd.mean() and sd.max() / sd.min() < 1 + close)
