@@ -66,6 +66,11 @@ def test_numbers_in_prose(value, spec, text):
     assert nb.as_text(value, spec) == text
 
 
+def test_an_estimate_with_its_standard_error():
+    assert nb.estimate(-13.96, np.float64(2.04), ".1f") == "−14.0 (2.0)"
+    assert nb.estimate(0.0, float("nan"), ".2f") == "0.00 (not available)"
+
+
 @pytest.mark.parametrize("value", [-13.94, "St. Mary's & Co_50%", "00417", "'quoted' \"twice\"", [2015, 2016]])
 def test_a_recorded_value_is_what_the_page_pastes(value):
     """myst-nb evaluates the glued text as a Python literal; what comes out must be the text that was meant."""
