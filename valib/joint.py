@@ -11,7 +11,7 @@ from scipy import stats
 
 from . import blup as _blup
 from .covariance import STRUCTURES
-from .design import build_design, required_columns
+from .design import build_design
 from .errors import ModelError
 from .moments import Moments, compute_moments
 from .multivariate_fit import MultivariateFit, fit_joint_moments
@@ -149,8 +149,6 @@ def cohort_moments(records: pd.DataFrame, cohorts: Iterable[int], formula: str,
                    by_cell: bool = False) -> tuple[list[Moments], dict[int, dict[str, int]]]:
     """Moments of each cohort alone, in calendar order, and the rows left out of each for a missing covariate."""
     wanted = sorted({int(c) for c in cohorts})
-    columns = dict.fromkeys(["school", "cohort", *(c for c in required_columns(formula) if c in records.columns)])
-    records = records[list(columns)]
     parts, left_out = [], {}
     for cohort in wanted:
         design = build_design(select(records, [cohort]), formula)
