@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,10 +26,11 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
     se_schools: sampling of schools and students in the focal cohort, sqrt(sigma2 / sum a_j).
     se_coefficients: error of the baseline coefficients, sqrt(xbar_w' Var(b_B) xbar_w), common to all cohorts.
     se_scale: equating and links, what remains of se. effect_size: shift over the focal student SD.
-    Raises BenchmarkError for a fit whose shift was absorbed.
+    Raises BenchmarkError for a fit whose shift was absorbed, or that is not against this benchmark.
     """
     rows = []
     for fit in fits:
+        _belongs(fit, benchmark)
         if fit.shift is None:
             raise BenchmarkError(f"The shift of cohort {fit.cohort} was absorbed, not estimated: it has no parts.")
         a = fit.moments.n / (1 + fit.moments.n * fit.theta)
@@ -49,6 +51,8 @@ def shift_at(relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.
 
     relative: the focal cohort's own model, same formula as the benchmark. profile (p,) or (m, p).
     Var = x'(Var(b_t) + Var(b_B)) x + s2_equating; the two sets of coefficients are taken as independent.
+    Across a break of the scale the relative model is that of the scores carried back (:func:`valib.scale.carry_back`),
+    and equating_se holds the link's error too (se_scale of :func:`shift_parts`).
     """
     _same_columns(relative, benchmark)
     x = np.atleast_2d(np.asarray(profile, dtype=np.float64))
@@ -85,7 +89,8 @@ def shift_over_prior(relative: CohortFit, benchmark: Benchmark, prior: np.ndarra
     """
     _same_columns(relative, benchmark)
     names = list(benchmark.coefficients.index)
-    others = [n for n in names if PRIOR in n and n not in (PRIOR, f"school_mean({PRIOR})")]
+    inside = re.compile(rf"\b{PRIOR}\b")
+    others = [n for n in names if inside.search(n) and n not in (PRIOR, f"school_mean({PRIOR})")]
     if PRIOR not in names or others:
         raise ModelError(f"The shift over the prior needs {PRIOR} as one linear column of the formula"
                          + (f", but it also enters through {', '.join(map(repr, others))}." if others else "."))
@@ -105,6 +110,7 @@ def relative_to_school(records: pd.DataFrame, fit: CohortFit, benchmark: Benchma
     The two cohorts' prediction errors are taken as independent given b_B; for the school itself (j = k), whose effects
     are correlated over years, that is too wide: use the joint model. One row a school: n, effect, se, lower, upper.
     """
+    _belongs(fit, benchmark)
     if baseline_cohort not in benchmark.cohorts:
         raise BenchmarkError(f"Cohort {baseline_cohort} is not in the baseline {list(benchmark.cohorts)}.")
     base = compute_moments(build_design(select(records, [baseline_cohort]), benchmark.state))
@@ -142,32 +148,40 @@ def prior_sensitivity(fit: CohortFit, benchmark: Benchmark, mean_changes: Sequen
                       reliabilities: Sequence[tuple[float, float]] = ()) -> pd.DataFrame:
     """How much of a shift could be a changed prior test; one row a scenario (score points).
 
-    mean_changes: the prior test became easier by d points (scores d higher for the same knowledge): the shift is then
-    too low by slope d. reliabilities: pairs (baseline, focal) of the prior's reliability within the population: the
-    regression slope is the true slope times the reliability and turns about the mean prior, so a change from r_B to
-    r_t adds slope (r_t / r_B - 1) (x - mean) to a student with prior x: nothing on average when the mean prior is
-    unchanged, but schools with high or low intakes gain or lose.
-    Columns: scenario, artefact (what the change adds to the shift), corrected (shift less artefact), low_intake,
-    high_intake (what it adds to a school whose mean prior lies one baseline SD below or above the mean).
+    mean_changes: the prior test became easier by d points (scores d higher for the same knowledge): that adds
+    -slope d to every student and to the shift.
+    reliabilities: pairs (r_B, r_t) of the prior's reliability in the baseline and in the focal cohort, where it is
+    measured as the slope is (within schools for the mixed and the within estimator). Errors of measurement with mean 0
+    flatten the line through the mean prior, slope = true slope times reliability, so a student with prior x is given
+        slope (1/r_B - 1) (mean_t - mean_B) + slope (r_t/r_B - 1) (x - mean_t)
+    The second term is 0 on average over students: a change of reliability turns the shift over the prior and leaves
+    the shift as it is. The first needs no change: with an unreliable prior, part of a changed intake counts as shift.
+    Columns: scenario, artefact (what it adds to the shift), corrected (shift less artefact), low_prior, high_prior
+    (what it adds to a student one baseline SD below or above the focal mean prior).
     """
+    _belongs(fit, benchmark)
     if PRIOR not in benchmark.coefficients.index:
         raise ModelError(f"The sensitivity to the prior needs {PRIOR} as a linear column of the formula.")
     slope, sd = float(benchmark.coefficients[PRIOR]), float(benchmark.summaries["columns"][PRIOR]["sd"])
     moments = fit.moments
     focal = float(moments.n @ moments.means[:, moments.names.index(PRIOR)] / moments.n.sum())
     apart = focal - float(benchmark.column_means[PRIOR])
-    rows = []
-    for d in mean_changes:
-        rows.append((f"prior test easier by {d:+.1f} points", -slope * d, -slope * d, -slope * d))
+    rows = [(f"prior test easier by {d:+.1f} points", -slope * d, 0.0) for d in mean_changes]
     for before, after in reliabilities:
         if not (0 < before <= 1 and 0 < after <= 1):
             raise ModelError(f"A reliability lies above 0 and not above 1; given were {before} and {after}.")
-        turn = slope * (after / before - 1)
-        rows.append((f"reliability of the prior from {before:.2f} to {after:.2f}", turn * apart, turn * (apart - sd),
-                     turn * (apart + sd)))
-    frame = pd.DataFrame(rows, columns=["scenario", "artefact", "low_intake", "high_intake"])
-    frame.insert(2, "corrected", fit.shift - frame["artefact"] if fit.shift is not None else np.nan)
-    return frame
+        rows.append((f"reliability of the prior from {before:.2f} to {after:.2f}", slope * (1 / before - 1) * apart,
+                     slope * (after / before - 1) * sd))
+    frame = pd.DataFrame(rows, columns=["scenario", "artefact", "turn"])
+    shift = np.nan if fit.shift is None else fit.shift
+    return pd.DataFrame({"scenario": frame["scenario"], "artefact": frame["artefact"],
+                         "corrected": shift - frame["artefact"], "low_prior": frame["artefact"] - frame["turn"],
+                         "high_prior": frame["artefact"] + frame["turn"]})
+
+
+def _belongs(fit: CohortFit, benchmark: Benchmark) -> None:
+    if fit.model != "benchmark" or not fit.fixed_effects.equals(benchmark.coefficients):
+        raise BenchmarkError(f"The fit of cohort {fit.cohort} is not a fit against this benchmark.")
 
 
 def _same_columns(relative: CohortFit, benchmark: Benchmark) -> None:

@@ -15,13 +15,17 @@ import numpy as np
 import pandas as pd
 
 from .errors import BenchmarkError
+from .records import select
 
 COLUMNS = ("score", "prior_score")
+STRICT = {"extra": "forbid", "strict": False}  # how pydantic reads these classes from a params file
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """old = intercept + slope new, in score points; standard errors of both and their covariance."""
+
+    __pydantic_config__ = STRICT
 
     slope: float = 1.0
     intercept: float = 0.0
@@ -52,6 +56,8 @@ class ScaleBreak:
     the new scale.
     """
 
+    __pydantic_config__ = STRICT
+
     cohort: int
     column: str = "score"
     link: Link | None = None
@@ -61,13 +67,19 @@ class ScaleBreak:
             raise BenchmarkError(f"A scale break concerns {' or '.join(COLUMNS)}, not {self.column!r}.")
 
 
-def crossed(breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohort: int) -> list[ScaleBreak]:
-    """The breaks between the baseline cohorts and a focal cohort, all of them linked, or BenchmarkError."""
+def check_baseline(breaks: Sequence[ScaleBreak], baseline: Sequence[int]) -> None:
+    """Raise BenchmarkError when a scale changes between two baseline cohorts."""
     first, last = min(baseline), max(baseline)
     inside = [b for b in breaks if first < b.cohort <= last]
     if inside:
         raise BenchmarkError(f"The scale of {inside[0].column} changes with cohort {inside[0].cohort}, inside the "
                              f"baseline {first} to {last}: choose baseline cohorts on one side of it.")
+
+
+def crossed(breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohort: int) -> list[ScaleBreak]:
+    """The breaks between the baseline cohorts and a focal cohort, all of them linked, or BenchmarkError."""
+    check_baseline(breaks, baseline)
+    first, last = min(baseline), max(baseline)
     between = [b for b in breaks if last < b.cohort <= cohort or cohort < b.cohort <= first]
     for b in between:
         if b.link is None or cohort < first:
@@ -76,6 +88,15 @@ def crossed(breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohort: int) 
                 f"cohort {cohort}: a benchmark across it needs a link (slope, intercept and their errors)"
                 + (", and a link leads to later cohorts only." if b.link else "."))
     return sorted(between, key=lambda b: b.cohort)
+
+
+def carry_back(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Sequence[int],
+               cohort: int) -> pd.DataFrame:
+    """The records of one cohort on the scale of the baseline: what :func:`valib.fit_benchmark` fits.
+
+    For models that are compared with a benchmark, such as a relative model across a break. Raises as :func:`crossed`.
+    """
+    return to_old_scale(select(records, [cohort]), crossed(breaks, baseline, cohort))
 
 
 def to_old_scale(data: pd.DataFrame, breaks: Sequence[ScaleBreak]) -> pd.DataFrame:

@@ -50,12 +50,15 @@ class TwoStep:
 def two_step(fits: Sequence[CohortFit]) -> TwoStep:
     """Collect separate relative fits; ModelError when one has no school variance (its predictions are all zero)."""
     fits = sorted(fits, key=lambda f: f.cohort)
+    if any(f.model != "relative" for f in fits):
+        raise ModelError("Two-step correlations are of relative fits: a benchmark's effects hold the shift.")
     flat = [f.cohort for f in fits if f.singular]
     if flat:
         raise ModelError(f"The between-school variance of cohort {flat[0]} is zero: its school effects cannot be "
                          "correlated.")
     schools = sorted(set().union(*(f.school_effects.index for f in fits)))
     tables = [f.school_effects.reindex(schools) for f in fits]
+
     def column(name):
         return np.column_stack([t[name].to_numpy(dtype=np.float64) for t in tables])
 
@@ -65,16 +68,17 @@ def two_step(fits: Sequence[CohortFit]) -> TwoStep:
 
 
 def pairwise_correlation(effects: np.ndarray) -> np.ndarray:
-    """(T, T) Pearson correlations over the schools present (not nan) in both cohorts; effects (J, T)."""
+    """(T, T) Pearson correlations over the schools present (not nan) in both cohorts; effects (J, T).
+
+    nan where fewer than two schools are shared or the effects do not vary.
+    """
     T = effects.shape[1]
     out = np.eye(T)
     for t in range(T):
         for s in range(t):
-            both = np.isfinite(effects[:, t]) & np.isfinite(effects[:, s])
-            if both.sum() > 1:
-                out[t, s] = out[s, t] = np.corrcoef(effects[both, t], effects[both, s])[0, 1]
-            else:
-                out[t, s] = out[s, t] = np.nan
+            both = effects[np.isfinite(effects[:, [t, s]]).all(axis=1)][:, [t, s]]
+            defined = len(both) > 1 and (np.ptp(both, axis=0) > 0).all()
+            out[t, s] = out[s, t] = np.corrcoef(both.T)[0, 1] if defined else np.nan
     return out
 
 
@@ -87,18 +91,11 @@ def reflate_matrix(effects: np.ndarray, omega: np.ndarray) -> np.ndarray:
     return effects @ (np.linalg.cholesky(omega) @ np.linalg.inv(np.linalg.cholesky(S))).T
 
 
-def mean_reliability(data: TwoStep) -> tuple[np.ndarray, np.ndarray]:
-    """(T, T) means over the schools shared by t and s of lambda_jt, and of 1 / lambda_jt; [t, s] is cohort t's."""
-    present = data.n > 0
-    T = present.shape[1]
-    mean, inverse = np.full((T, T), np.nan), np.full((T, T), np.nan)
-    for t in range(T):
-        for s in range(T):
-            both = present[:, t] & present[:, s]
-            if both.any():
-                lam = data.shrinkage[both, t]
-                mean[t, s], inverse[t, s] = lam.mean(), (1 / lam).mean()
-    return mean, inverse
+def mean_reliability(data: TwoStep) -> np.ndarray:
+    """(T, T) means of lambda_jt over the schools that cohorts t and s share; [t, s] is cohort t's."""
+    present = (data.n > 0).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return (np.nan_to_num(data.shrinkage) * present).T @ present / (present.T @ present)
 
 
 def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
@@ -113,7 +110,7 @@ def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
         raise ModelError(f"The separate fits are of {data.cohorts.tolist()}, the joint fit of {list(joint.cohorts)}.")
     present = np.where(data.n > 0, 1.0, np.nan)
     eb = joint.school_effects["effect"].unstack().reindex(index=data.schools, columns=data.cohorts).to_numpy()
-    mean, _ = mean_reliability(data)
+    mean = mean_reliability(data)
     scale = np.sqrt(mean * mean.T)
     observed = {"eb": pairwise_correlation(data.effects), "unshrunken": pairwise_correlation(data.unshrunken),
                 "reflated": pairwise_correlation(data.reflated), "joint_eb": pairwise_correlation(eb * present)}
@@ -146,7 +143,13 @@ def expected_correlations(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) 
     disattenuated  unshrunken / sqrt(mean lambda_t mean lambda_s)
     joint_eb       from mean over schools of Cov(u_hat) = Omega H_j Omega, H_j = D^1/2 (I + D^1/2 Omega D^1/2)^-1 D^1/2,
                    D = diag(n / sigma2); joint_model rho itself. The error of the fixed effects is left out.
+    nan for cohorts that share no school (all but joint_model) and where a variance of Omega is 0.
     """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _expected(n, omega, sigma2)
+
+
+def _expected(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) -> dict[str, np.ndarray]:
     T, var = len(sigma2), np.diag(omega)
     lam = np.column_stack([shrinkage(n[:, t], var[t], sigma2[t]) for t in range(T)])
     root = np.sqrt(n / sigma2)
@@ -171,6 +174,23 @@ def expected_correlations(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) 
                 out[way][t, s] = out[way][s, t] = value
     out["joint_model"] = omega / np.sqrt(np.outer(var, var))
     return out
+
+
+def attenuation_curves(rhos: Sequence[float], reliabilities: np.ndarray | None = None) -> pd.DataFrame:
+    """Expected correlations of two cohorts in every way when all schools have one reliability lambda.
+
+    Columns: rho, reliability, way, expected. reliabilities: values in (0, 1), by default 0.02 to 0.98.
+    The closed forms are rho lambda for eb, unshrunken and reflated, rho for disattenuated and joint_model, and for
+    joint_eb the correlation of Omega (Omega + (1 / lambda - 1) I)^-1 Omega, Omega = [[1, rho], [rho, 1]].
+    """
+    grid = np.linspace(0.02, 0.98, 49) if reliabilities is None else np.asarray(reliabilities, dtype=np.float64)
+    rows = []
+    for rho in rhos:
+        omega = np.array([[1.0, rho], [rho, 1.0]])
+        for lam in grid:
+            expected = expected_correlations(np.ones((1, 2)), omega, np.full(2, 1 / lam - 1))
+            rows += [(float(rho), float(lam), way, expected[way][0, 1]) for way in WAYS]
+    return pd.DataFrame(rows, columns=["rho", "reliability", "way", "expected"])
 
 
 def _fisher(r: float, n: int, z: float) -> tuple[float, float]:
@@ -237,6 +257,8 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
 
     The errors the two schools share through the fixed effects are taken into account.
     """
+    if school == other:
+        raise ModelError(f"Two schools are compared; both named are '{school}'.")
     here = present_schools(joint, (first, second))
     labels, arrays = joint.arrays.data.schools, joint.arrays
     at = [list(joint.cohorts).index(c) for c in (first, second)]
