@@ -235,3 +235,24 @@ class TestRefusals:
         with pytest.warns(ValibWarning, match="5 without 'region'"):
             d = build_design(rows, "score ~ region + female")
         assert d.left_out == {"region": 5, "female": 7} and len(d.y) == 110
+
+
+@pytest.mark.parametrize(
+    ("formula", "columns"),
+    [
+        ("score ~ center(x) + scale(z)", ["score", "x", "z"]),
+        ("score ~ bs(x, df=3) + poly(z, 2)", ["score", "x", "z"]),
+        ("score ~ np.log(x) + I(z ** 2) + C(g, contr.treatment('a'))", ["g", "score", "x", "z"]),
+        ("score ~ `my column` + school_mean(x)", ["my column", "score", "x"]),
+        ("score ~ 1", ["score"]),
+    ],
+)
+def test_required_columns_are_found_inside_transforms(formula, columns):
+    assert required_columns(formula) == columns
+
+
+def test_a_missing_value_inside_a_transform_is_left_out_and_said():
+    data = pd.DataFrame({"score": [1.0, 2.0, 4.0, 3.0], "x": [1.0, np.nan, 2.0, 5.0], "school": list("aabb")})
+    with pytest.warns(ValibWarning, match="1 of 4 rows .* 1 without 'x'"):
+        design = build_design(data, "score ~ center(x)", cohort=None)
+    assert design.left_out == {"x": 1} and len(design.y) == 3

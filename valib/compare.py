@@ -37,7 +37,7 @@ def school_to_follow(fits: Sequence[CohortFit], min_students: int = 5, school: s
 
     fits: relative fits in the order of their cohorts. The rule: among the schools with at least ``min_students``
     students in every cohort (in the last one, if no school has them in all), the school whose effect in the last
-    cohort is nearest to the ``share`` quantile of their effects; of equals the first by name. Raises RecordsError for
+    cohort is nearest to the ``share`` quantile of all schools' effects there; of equals the first by name. Raises RecordsError for
     a named school that is absent from the last cohort or has fewer students, and when no school has enough.
     """
     last = fits[-1].school_effects
@@ -50,7 +50,7 @@ def school_to_follow(fits: Sequence[CohortFit], min_students: int = 5, school: s
     if not candidates:
         raise RecordsError(f"No school has {min_students} students in cohort {fits[-1].cohort}.")
     effect = last.loc[candidates, "effect"]
-    return str((effect - effect.quantile(share)).abs().idxmin())
+    return str((effect - last["effect"].quantile(share)).abs().idxmin())
 
 
 def follow(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ with the baseline's columns and not with columns re-centred on the later cohort.
 
 from __future__ import annotations
 
+import ast
 import re
 import warnings
 from dataclasses import dataclass
@@ -121,9 +122,28 @@ def parse(formula: str) -> Formula:
 
 
 def required_columns(formula: str) -> list[str]:
-    """The columns of the records that a formula needs, in alphabetical order."""
-    variables = {str(v) for v in parse(formula).required_variables}
-    return sorted(variables - FUNCTIONS)
+    """The columns of the records that a formula needs, in alphabetical order.
+
+    formulaic leaves out the arguments of its stateful transforms (``center(x)``), so Python factors are read as code:
+    every name in them that is neither called nor the module of something called.
+    """
+    parsed = parse(formula)
+    names = {str(v) for v in parsed.required_variables}
+    for factor in {f for side in (parsed.lhs, parsed.rhs) for term in side for f in term.factors}:
+        if factor.eval_method is Factor.EvalMethod.PYTHON:
+            names |= _names_in(str(factor.expr))
+    return sorted(names - FUNCTIONS)
+
+
+def _names_in(expression: str) -> set[str]:
+    """Names that an expression uses as values; none if it is no plain Python (columns quoted in backticks)."""
+    try:
+        nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+    except SyntaxError:
+        return set()
+    used = {id(n.func) for n in nodes if isinstance(n, ast.Call)} | {id(n.value) for n in nodes
+                                                                     if isinstance(n, ast.Attribute)}
+    return {n.id for n in nodes if isinstance(n, ast.Name) and id(n) not in used}
 
 
 def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = "school",
