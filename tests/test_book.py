@@ -212,7 +212,7 @@ def test_the_pdf(tiny, tmp_path, rng, monkeypatch):
     assert not re.search(r"Overfull \\hbox \(\d{2,}\.", logs["log"]), "more than 10 points too wide"
     assert not re.search("undefined|Missing character", logs["log"])
     assert logs["tex"].index("{What is asked}") < logs["tex"].index(r"\chapter{One}")
-    assert r"\section{Equation}" in logs["tex"] and r"\begin{tabulary}{\linewidth}[t]{LR}" in logs["tex"]
+    assert r"\section{Equation}" in logs["tex"] and r"\begin{tabulary}{\linewidth}[t]{RLR}" in logs["tex"]
 
 
 @pytest.fixture
@@ -322,6 +322,7 @@ def test_a_missing_latex_package_is_named(monkeypatch):
 
 
 SOURCE = '''# Käse
+seed = 12345      # wide
 data = "demo"   # the "file", é
 columns: dict = {}
 cohorts = [
@@ -336,10 +337,10 @@ other = data + "x"
 
 def test_values_are_put_in_and_comments_stay():
     values = {"data": 'Große "Schule".csv', "columns": {"school": "Schule"}, "cohorts": [2019, 2021], "level": 0.9,
-              "school": "0017", "a": 5}  # fmt: skip
+              "school": "0017", "a": 5, "seed": 7}  # fmt: skip
     changed = with_values(SOURCE, values)
     assert changed.splitlines() == [
-        "# Käse", 'data = "Große \\"Schule\\".csv"   # the "file", é', 'columns: dict = {"school": "Schule"}',
+        "# Käse", "seed = 7          # wide", 'data = "Große \\"Schule\\".csv"  # the "file", é', 'columns: dict = {"school": "Schule"}',
         "cohorts = [", "    2019,  # first", "    2021,", "]", "a, b = 1, 2", 'level = 0.9; school = "0017"',
         'other = data + "x"',
     ]  # fmt: skip

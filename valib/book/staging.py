@@ -105,7 +105,7 @@ def put_parameters(path: Path, params: Params) -> None:
 
 
 def with_values(source: str, values: dict[str, Any]) -> str:
-    """Return Python source with the values of its top-level assignments replaced; comments stay where they are.
+    """Return Python source with the values of its top-level assignments replaced; comments keep their column.
 
     An assignment whose literal equals the value, or whose name has no value, is left as it stands.
     """
@@ -120,8 +120,18 @@ def with_values(source: str, values: dict[str, Any]) -> str:
             continue
         start = starts[node.value.lineno - 1] + node.value.col_offset
         end = starts[node.value.end_lineno - 1] + node.value.end_col_offset
-        text = text[:start] + as_source(values[name]).encode() + text[end:]
+        text = _replaced(text, start, end, as_source(values[name]).encode())
     return text.decode()
+
+
+def _replaced(text: bytes, start: int, end: int, new: bytes) -> bytes:
+    """Replace a part of the text; blanks before a comment on the line make up for what the line grew or shrank."""
+    rest = text[end:]
+    blanks = len(rest) - len(rest.lstrip(b" "))
+    if rest[blanks:].startswith(b"#") and b"\n" not in text[start:end] + new:
+        wanted = blanks + len(text[start:end].decode()) - len(new.decode())
+        rest = b" " * max(wanted, 2) + rest[blanks:]
+    return text[:start] + new + rest
 
 
 def _assigned(node: ast.stmt) -> str | None:
