@@ -20,7 +20,7 @@ FLOORS = [
     {"design", "moments", "engines", "scale"},
     {"mixed", "covariance", "multivariate", "multivariate_fit", "newton", "blup", "quantile"},
     {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "ranking",
-     "montecarlo", "compare"},
+     "montecarlo", "compare", "stability_check"},
     {
         "plotting",
         "notebook",
