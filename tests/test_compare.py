@@ -10,7 +10,7 @@ from conftest import simulate
 from valib import compare
 from valib.baseline import fit_baseline
 from valib.benchmark import check_prior, fit_benchmark
-from valib.errors import ModelError, RecordsError
+from valib.errors import RecordsError
 from valib.relative import fit_relative
 
 EXACT = 1e-9  # score points; both sides are closed forms at one theta
@@ -82,17 +82,6 @@ def test_follow_shows_residual_times_shrinkage(world):
     delta = default[-1].shift
     assert table.loc["default", "effect"] == pytest.approx(delta + lam["default"] * (r["default"] - delta), abs=EXACT)
     assert compare.follow({"relative": relative[-1]}, "no such school").empty
-
-
-def test_parts_of_the_shift_error_add_up(world):
-    table = compare.shift_errors(world[3])
-    parts = table[["se_sampling", "se_coefficients", "se_equating"]].pow(2).sum(axis=1)
-    np.testing.assert_allclose(parts, table["se"] ** 2, rtol=1e-12)
-    np.testing.assert_allclose(table["se_equating"], 2.0, rtol=1e-6)
-    known = [fit_benchmark(world[0], 2024, world[1]["mixed"])]
-    assert compare.shift_errors(known)["se_equating"].iloc[0] < 1e-6
-    with pytest.raises(ModelError, match="estimated"):
-        compare.shift_errors([fit_benchmark(world[0], 2024, world[1]["mixed"], shift="absorbed")])
 
 
 def test_mean_over_schools_keeps_the_common_error(world):

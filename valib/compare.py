@@ -1,4 +1,4 @@
-"""Fits side by side: recipes for one school, what each makes of the spread and the mean, where a shift's error is from.
+"""Fits side by side: recipes for one school, what each makes of the spread and the mean.
 
 Nothing is estimated here that another module does not estimate; the functions line results up for a reader.
 """
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from . import blup as _blup
 from .baseline import ESTIMATORS, Benchmark, fit_baseline
 from .benchmark import fit_benchmark
 from .comparability import PriorCheck
@@ -37,8 +36,9 @@ def school_to_follow(fits: Sequence[CohortFit], min_students: int = 5, school: s
 
     fits: relative fits in the order of their cohorts. The rule: among the schools with at least ``min_students``
     students in every cohort (in the last one, if no school has them in all), the school whose effect in the last
-    cohort is nearest to the ``share`` quantile of all schools' effects there; of equals the first by name. Raises RecordsError for
-    a named school that is absent from the last cohort or has fewer students, and when no school has enough.
+    cohort is nearest to the ``share`` quantile of all schools' effects there; of equals the first by name. Raises
+    RecordsError for a named school that is absent from the last cohort or has fewer students, and when no school has
+    enough.
     """
     last = fits[-1].school_effects
     large = [set(fit.school_effects.index[fit.school_effects["n"] >= min_students]) for fit in fits]
@@ -81,31 +81,6 @@ def spread(fits: Mapping[str, Sequence[CohortFit]]) -> pd.DataFrame:
         {"cohort": fit.cohort, "recipe": name, "sd": np.sqrt(fit.tau2), "mean": fit.school_effects["effect"].mean(),
          "shrinkage": fit.school_effects["shrinkage"].mean(), "shift": np.nan if fit.shift is None else fit.shift}
         for name, several in fits.items() for fit in several])
-
-
-def shift_errors(fits: Sequence[CohortFit]) -> pd.DataFrame:
-    """The standard error of each system shift and the parts of it that its variance adds up from.
-
-        Var(shift) = Var(delta_hat) + xbar_w' Var(b_B) xbar_w + s2_equating
-
-    se_sampling, se_coefficients, se_equating: roots of the three terms; share_coefficients: the second over the sum.
-    se_equating holds a scale link's errors too. Raises ModelError for a fit whose shift was absorbed.
-    """
-    rows = []
-    for fit in fits:
-        if fit.shift is None:
-            raise ModelError("The errors of a shift need fits with shift='estimated'.")
-        n, means = fit.moments.n, fit.moments.means[:, :-1]
-        a = n / (1 + n * fit.theta)
-        sampling = fit.sigma2 / a.sum()
-        coefficients = float((((a @ means / a.sum()) @ _blup.factor(fit.vcov.to_numpy())) ** 2).sum())
-        rest = max(fit.shift_se**2 - sampling - coefficients, 0.0)
-        lower, upper = fit.shift_interval
-        rows.append({"cohort": fit.cohort, "shift": fit.shift, "se": fit.shift_se, "lower": lower, "upper": upper,
-                     "se_sampling": np.sqrt(sampling), "se_coefficients": np.sqrt(coefficients),
-                     "se_equating": np.sqrt(rest), "share_coefficients": coefficients / fit.shift_se**2,
-                     "effect_size": fit.shift / fit.student_sd})
-    return pd.DataFrame(rows)
 
 
 def mean_error(fit: CohortFit) -> tuple[float, float]:

@@ -25,7 +25,8 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
 
     se_schools: sampling of schools and students in the focal cohort, sqrt(sigma2 / sum a_j).
     se_coefficients: error of the baseline coefficients, sqrt(xbar_w' Var(b_B) xbar_w), common to all cohorts.
-    se_scale: equating and links, what remains of se. effect_size: shift over the focal student SD.
+    se_scale: equating and links, what remains of se. share_coefficients: se_coefficients^2 / se^2.
+    effect_size: shift over the focal student SD.
     Raises BenchmarkError for a fit whose shift was absorbed, or that is not against this benchmark.
     """
     rows = []
@@ -41,7 +42,8 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
         rows.append({"cohort": fit.cohort, "shift": fit.shift, "se": fit.shift_se, "se_schools": np.sqrt(schools),
                      "se_coefficients": np.sqrt(coefficients),
                      "se_scale": np.sqrt(max(fit.shift_se**2 - schools - coefficients, 0.0)), "lower": lower,
-                     "upper": upper, "effect_size": fit.shift / fit.student_sd})
+                     "upper": upper, "share_coefficients": coefficients / fit.shift_se**2,
+                     "effect_size": fit.shift / fit.student_sd})
     return pd.DataFrame(rows)
 
 
