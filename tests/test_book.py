@@ -340,7 +340,8 @@ def test_values_are_put_in_and_comments_stay():
               "school": "0017", "a": 5, "seed": 7}  # fmt: skip
     changed = with_values(SOURCE, values)
     assert changed.splitlines() == [
-        "# Käse", "seed = 7          # wide", 'data = "Große \\"Schule\\".csv"  # the "file", é', 'columns: dict = {"school": "Schule"}',
+        "# Käse", "seed = 7          # wide", 'data = "Große \\"Schule\\".csv"  # the "file", é',
+        'columns: dict = {"school": "Schule"}',
         "cohorts = [", "    2019,  # first", "    2021,", "]", "a, b = 1, 2", 'level = 0.9; school = "0017"',
         'other = data + "x"',
     ]  # fmt: skip
