@@ -192,7 +192,7 @@ def test_other_separator_is_recognised_in_the_error(tmp_path):
         (bytes(range(256)) * 4, "neither CSV in UTF-8 nor Parquet"),
         (b"PAR1" + bytes(400), "cannot be read"),
         (b"PK\x03\x04rest", "workbook or an archive"),
-        (gzip.compress(CSV.encode())[:40], "cannot be read"),
+        (gzip.compress(CSV.encode(), mtime=0)[:40], "cannot be read"),
         (b"student,school,school,score,prior_score\n1,A,B,1,2\n", "more than one column is named 'school'"),
     ],
 )
