@@ -205,9 +205,8 @@ def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Ge
     Normal about the joint EB predictions with each school's full error covariance; the error of the fixed effects is
     drawn once a draw, common to all schools.
     """
+    here, arrays = present_schools(joint, cohorts), joint.arrays
     at = [list(joint.cohorts).index(c) for c in cohorts]
-    arrays = joint.arrays
-    here = present_schools(joint, cohorts)
     rng = np.random.default_rng(seed)
     conditional = arrays.conditional[here][:, at][:, :, at]
     values, vectors = np.linalg.eigh(conditional)
@@ -235,9 +234,8 @@ def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
     se_independent: what it would be if the two errors were independent, for comparison. p_up: probability that the
     effect went up. One row a school (index): n_first, n_second, change, se, se_independent, lower, upper, p_up.
     """
-    at = [list(joint.cohorts).index(c) for c in (first, second) if c in joint.cohorts]
-    here = present_schools(joint, (first, second))
-    arrays = joint.arrays
+    here, arrays = present_schools(joint, (first, second)), joint.arrays
+    at = [list(joint.cohorts).index(c) for c in (first, second)]
     S = arrays.sensitivity[here][:, at]
     error = arrays.conditional[here][:, at][:, :, at] + S @ arrays.vcov @ S.transpose(0, 2, 1)
     separate = error[:, 0, 0] + error[:, 1, 1]
