@@ -290,7 +290,7 @@ class TestPriorSensitivity:
             with pytest.raises(ModelError, match="above 0 and not above 1"):
                 prior_sensitivity(fit, benchmark, reliabilities=[pair])
         other = fit_baseline(small, BASELINE, "score ~ female")
-        with pytest.raises(ModelError, match="needs prior_score as a linear column"):
+        with pytest.raises(ModelError, match="needs prior_score as one linear column"):
             prior_sensitivity(fit_benchmark(small, 2021, other), other, [1.0])
         assert prior_sensitivity(fit, benchmark).empty
 

@@ -13,9 +13,11 @@ from .baseline import Benchmark
 from .benchmark import predict_benchmark
 from .design import build_design
 from .errors import BenchmarkError, ModelError
+from .joint import JointFit
 from .moments import compute_moments
 from .records import select
 from .relative import CohortFit
+from .stability import change_in_va, present_schools
 
 PRIOR = "prior_score"
 
@@ -47,11 +49,62 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+def shift_difference(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame:
+    """Difference of the system shifts of every two cohorts, the later less the earlier, with its error (score points).
+
+    The shifts share the error of b_B, which remains only as far as the intakes differ (weights a_j, as in the shift):
+    Var = Var(delta_t) + Var(delta_s) + (xbar_wt - xbar_ws)' Var(b_B) (xbar_wt - xbar_ws) + s2_eq,t + s2_eq,s.
+    Each cohort's equating error is its own; links of declared breaks that both cohorts cross are shared (both fits are
+    to have been given the same breaks). The schools of the two cohorts are taken as independent, which is too wide
+    where effects last: :func:`system_change` does without that.
+    Columns: first, second, difference, se, se_independent (nothing shared), lower, upper.
+    """
+    fits = sorted(fits, key=lambda f: f.cohort)
+    parts = shift_parts(fits, benchmark)
+    V, p = benchmark.vcov.to_numpy(), len(benchmark.coefficients)
+    centres = [coefficient_loadings(f).mean(axis=0) for f in fits]   # the mean of g_j over schools is xbar_w
+    links = [f.common.mean(axis=0)[p + 2:] for f in fits]            # after delta_hat, b_B and equating
+    rows = []
+    for s in range(len(fits)):
+        for t in range(s + 1, len(fits)):
+            x, L = centres[t] - centres[s], links[t].copy()
+            L[:len(links[s])] -= links[s]
+            own = sum(parts["se_schools"][k] ** 2 + fits[k].equating_se**2 for k in (s, t))
+            rows.append({"first": fits[s].cohort, "second": fits[t].cohort,
+                         "difference": fits[t].shift - fits[s].shift, "se": np.sqrt(own + x @ V @ x + L @ L),
+                         "se_independent": np.hypot(fits[s].shift_se, fits[t].shift_se)})
+    frame = pd.DataFrame(rows, columns=["first", "second", "difference", "se", "se_independent"])
+    frame["lower"], frame["upper"] = _blup.interval(frame["difference"], frame["se"], fits[0].level)
+    return frame
+
+
+def mean_change(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame:
+    """Change of the mean score since the baseline, split into intake and shift; one row a cohort (score points).
+
+        ybar_t - ybar_B = (xbar_t - xbar_B)' b_B + delta_t + weighting,     means over students
+
+    intake: what the changed covariates lead one to expect at the baseline's coefficients; shift: the fit's; weighting:
+    the rest. The rest is 0 for least squares coefficients with the mean residual of the students as the shift (Oaxaca
+    1973, Blinder 1973), and for the mixed model's when all means are weighted by a_j as the shift is; otherwise it is
+    the difference of the two ways of weighting. Raises BenchmarkError as :func:`shift_parts`.
+    """
+    shifts = shift_parts(fits, benchmark)["shift"]
+    rows = []
+    for fit, shift in zip(fits, shifts, strict=True):
+        means = fit.moments.n @ fit.moments.means / fit.moments.n.sum()
+        change = means[-1] - benchmark.summaries["columns"]["score"]["mean"]
+        intake = (means[:-1] - benchmark.column_means.to_numpy()) @ benchmark.coefficients.to_numpy()
+        rows.append({"cohort": fit.cohort, "change": change, "intake": intake, "shift": shift,
+                     "weighting": change - intake - shift})
+    return pd.DataFrame(rows)
+
+
 def shift_at(relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.ndarray,
              equating_se: float = 0.0) -> pd.DataFrame:
     """delta_t(x) = x'(b_t - b_B) with its error at design rows x: columns shift, se, lower, upper, one row a profile.
 
-    relative: the focal cohort's own model, same formula as the benchmark. profile (p,) or (m, p).
+    relative: the focal cohort's own model, same formula as the benchmark (fitted with ``benchmark.state`` where it
+    has transforms that learn from the data, such as center). profile (p,) or (m, p).
     Var = x'(Var(b_t) + Var(b_B)) x + s2_equating; the two sets of coefficients are taken as independent.
     Across a break of the scale the relative model is that of the scores carried back (:func:`valib.scale.carry_back`),
     and equating_se holds the link's error too (se_scale of :func:`shift_parts`).
@@ -90,12 +143,7 @@ def shift_over_prior(relative: CohortFit, benchmark: Benchmark, prior: np.ndarra
     the baseline mean): the curve would then not be a line in that one column.
     """
     _same_columns(relative, benchmark)
-    names = list(benchmark.coefficients.index)
-    inside = re.compile(rf"\b{PRIOR}\b")
-    others = [n for n in names if inside.search(n) and n not in (PRIOR, f"school_mean({PRIOR})")]
-    if PRIOR not in names or others:
-        raise ModelError(f"The shift over the prior needs {PRIOR} as one linear column of the formula"
-                         + (f", but it also enters through {', '.join(map(repr, others))}." if others else "."))
+    names = _linear_prior(benchmark, "shift over the prior")
     prior = np.asarray(prior, dtype=np.float64)
     profile = np.tile(benchmark.column_means.to_numpy(), (len(prior), 1))
     profile[:, names.index(PRIOR)] = prior
@@ -151,7 +199,7 @@ def prior_sensitivity(fit: CohortFit, benchmark: Benchmark, mean_changes: Sequen
     """How much of a shift could be a changed prior test; one row a scenario (score points).
 
     mean_changes: the prior test became easier by d points (scores d higher for the same knowledge): that adds
-    -slope d to every student and to the shift.
+    -slope d to every student and to the shift (slope: with that of the school mean of the prior, if it is there).
     reliabilities: pairs (r_B, r_t) of the prior's reliability in the baseline and in the focal cohort, where it is
     measured as the slope is (within schools for the mixed and the within estimator). Errors of measurement with mean 0
     flatten the line through the mean prior, slope = true slope times reliability, so a student with prior x is given
@@ -162,13 +210,13 @@ def prior_sensitivity(fit: CohortFit, benchmark: Benchmark, mean_changes: Sequen
     (what it adds to a student one baseline SD below or above the focal mean prior).
     """
     _belongs(fit, benchmark)
-    if PRIOR not in benchmark.coefficients.index:
-        raise ModelError(f"The sensitivity to the prior needs {PRIOR} as a linear column of the formula.")
+    _linear_prior(benchmark, "sensitivity to the prior")
     slope, sd = float(benchmark.coefficients[PRIOR]), float(benchmark.summaries["columns"][PRIOR]["sd"])
     moments = fit.moments
     focal = float(moments.n @ moments.means[:, moments.names.index(PRIOR)] / moments.n.sum())
     apart = focal - float(benchmark.column_means[PRIOR])
-    rows = [(f"prior test easier by {d:+.1f} points", -slope * d, 0.0) for d in mean_changes]
+    whole = slope + float(benchmark.coefficients.get(f"school_mean({PRIOR})", 0.0))
+    rows = [(f"prior test easier by {d:+.1f} points", -whole * d, 0.0) for d in mean_changes]
     for before, after in reliabilities:
         if not (0 < before <= 1 and 0 < after <= 1):
             raise ModelError(f"A reliability lies above 0 and not above 1; given were {before} and {after}.")
@@ -179,6 +227,71 @@ def prior_sensitivity(fit: CohortFit, benchmark: Benchmark, mean_changes: Sequen
     return pd.DataFrame({"scenario": frame["scenario"], "artefact": frame["artefact"],
                          "corrected": shift - frame["artefact"], "low_prior": frame["artefact"] - frame["turn"],
                          "high_prior": frame["artefact"] + frame["turn"]})
+
+
+def system_change(joint: JointFit, first: int, second: int, profile: pd.Series,
+                  scale_se: float = 0.0) -> dict[str, float]:
+    """Change of the system between two cohorts for a student of the given profile: x'(b_t - b_s), no benchmark in it.
+
+    profile (p,): a row of the design matrix, such as the benchmark's column_means (then fit with ``benchmark.state``
+    where the formula has transforms that learn from the data). change, se, lower, upper, and
+    se_independent, which ignores that the joint model's b_t and b_s are correlated through schools that last.
+    scale_se: standard error of the link between the two cohorts' scales.
+    """
+    loading = _contrast(joint, first, second, profile)
+    V = joint.vcov.to_numpy()
+    apart = loading * (joint.vcov.index.get_level_values("cohort") == second)
+    se = np.sqrt(loading @ V @ loading + scale_se**2)
+    separate = apart @ V @ apart + (loading - apart) @ V @ (loading - apart)
+    change = float(loading @ joint.fixed_effects.to_numpy())
+    lower, upper = _blup.interval(change, se, joint.level)
+    return {"change": change, "se": float(se), "se_independent": float(np.sqrt(separate + scale_se**2)),
+            "lower": float(lower), "upper": float(upper)}
+
+
+def change_on_benchmark(joint: JointFit, first: int, second: int, profile: pd.Series,
+                        scale_se: float = 0.0) -> pd.DataFrame:
+    """Change of every school's value added on a fixed scale: (u_jt - u_js) + x'(b_t - b_s), schools in both cohorts.
+
+    With c = (-1, 1) over the two cohorts, C_j the school's error covariance with known b, S_j = d u_hat_j / d b and k
+    the loading of x'(b_t - b_s) on all coefficients, Var = c'C_j c + (S_j'c + k)' Var(b) (S_j'c + k) + scale_se^2.
+    One row a school: n_first, n_second, change, se, lower, upper. Arguments as in :func:`system_change`.
+    """
+    k = _contrast(joint, first, second, profile)
+    relative = change_in_va(joint, first, second)
+    at, here = [joint.cohorts.index(c) for c in (first, second)], present_schools(joint, (first, second))
+    arrays = joint.arrays
+    own = arrays.conditional[here][:, at][:, :, at]
+    known = own[:, 0, 0] + own[:, 1, 1] - 2 * own[:, 0, 1]
+    loading = arrays.sensitivity[here][:, at[1]] - arrays.sensitivity[here][:, at[0]] + k
+    se = np.sqrt(known + np.einsum("jp,pq,jq->j", loading, arrays.vcov, loading) + scale_se**2)
+    change = relative["change"] + k @ joint.fixed_effects.to_numpy()
+    lower, upper = _blup.interval(change, se, joint.level)
+    return relative[["n_first", "n_second"]].assign(change=change, se=se, lower=lower, upper=upper)
+
+
+def _contrast(joint: JointFit, first: int, second: int, profile: pd.Series) -> np.ndarray:
+    """(P,) loading of x'(b_second - b_first) on the joint model's coefficients."""
+    loading = pd.Series(0.0, index=joint.fixed_effects.index)
+    for cohort, sign in ((first, -1.0), (second, 1.0)):
+        if cohort not in joint.cohorts:
+            raise ModelError(f"Cohort {cohort} is not in the joint fit; it has {list(joint.cohorts)}.")
+        if list(joint.fixed_effects[cohort].index) != list(profile.index):
+            raise ModelError(f"The profile has the columns {list(profile.index)}, the joint model of cohort {cohort} "
+                             f"has {list(joint.fixed_effects[cohort].index)}.")
+        loading[cohort] += sign * profile.to_numpy()
+    return loading.to_numpy()
+
+
+def _linear_prior(benchmark: Benchmark, what: str) -> list[str]:
+    """The benchmark's columns, the prior among them as one linear column (and its school mean), or ModelError."""
+    names = list(benchmark.coefficients.index)
+    inside = re.compile(rf"\b{PRIOR}\b")
+    others = [n for n in names if inside.search(n) and n not in (PRIOR, f"school_mean({PRIOR})")]
+    if PRIOR not in names or others:
+        raise ModelError(f"The {what} needs {PRIOR} as one linear column of the formula"
+                         + (f", but it also enters through {', '.join(map(repr, others))}." if others else "."))
+    return names
 
 
 def _belongs(fit: CohortFit, benchmark: Benchmark) -> None:

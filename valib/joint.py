@@ -11,7 +11,7 @@ from scipy import stats
 
 from . import blup as _blup
 from .covariance import STRUCTURES
-from .design import build_design
+from .design import FormulaState, build_design
 from .errors import ModelError
 from .moments import Moments, compute_moments
 from .multivariate_fit import MultivariateFit, fit_joint_moments
@@ -122,22 +122,23 @@ class JointFit:
         return plain
 
 
-def fit_joint(records: pd.DataFrame, cohorts: Iterable[int], formula: str = "score ~ prior_score",
+def fit_joint(records: pd.DataFrame, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
               covariance: str = "unstructured", residual: str = "by_cohort", method: str = "ML",
               level: float = 0.95) -> JointFit:
     """Joint model of several cohorts: fixed effects of each cohort's own, school effects correlated over cohorts.
 
     records: validated records; cohorts: two or more. The formula is applied within each cohort (transforms and levels
-    are the cohort's own), so with covariance="independent" and residual="by_cohort" this is :func:`valib.fit_relative`
-    for every cohort. covariance: one of :data:`valib.covariance.STRUCTURES`. residual: "by_cohort" or "common" student
-    variance. method: "ML" or "REML". Schools may miss cohorts.
+    are the cohort's own; given the state of another design, such as ``benchmark.state``, they are that one's), so with
+    covariance="independent" and residual="by_cohort" this is :func:`valib.fit_relative` for every cohort. covariance:
+    one of :data:`valib.covariance.STRUCTURES`. residual: "by_cohort" or "common" student variance. method: "ML" or
+    "REML". Schools may miss cohorts.
     Raises RecordsError for absent cohorts, ModelError for what cannot be fitted (the cohort named).
     """
     parts, left_out = cohort_moments(records, cohorts, formula)
     return joint_from_moments(parts, formula, covariance, residual, method, level, left_out)
 
 
-def fit_structures(records: pd.DataFrame, cohorts: Iterable[int], formula: str = "score ~ prior_score",
+def fit_structures(records: pd.DataFrame, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
                    covariances: Iterable[str] = tuple(STRUCTURES), residual: str = "by_cohort", method: str = "ML",
                    level: float = 0.95) -> dict[str, JointFit]:
     """The same joint model under several covariance structures, from one pass over the students."""
@@ -145,7 +146,7 @@ def fit_structures(records: pd.DataFrame, cohorts: Iterable[int], formula: str =
     return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out) for c in covariances}
 
 
-def cohort_moments(records: pd.DataFrame, cohorts: Iterable[int], formula: str,
+def cohort_moments(records: pd.DataFrame, cohorts: Iterable[int], formula: str | FormulaState,
                    by_cell: bool = False) -> tuple[list[Moments], dict[int, dict[str, int]]]:
     """Moments of each cohort alone, in calendar order, and the rows left out of each for a missing covariate."""
     wanted = sorted({int(c) for c in cohorts})
@@ -157,7 +158,7 @@ def cohort_moments(records: pd.DataFrame, cohorts: Iterable[int], formula: str,
     return parts, left_out
 
 
-def joint_from_moments(parts: list[Moments], formula: str, covariance: str = "unstructured",
+def joint_from_moments(parts: list[Moments], formula: str | FormulaState, covariance: str = "unstructured",
                        residual: str = "by_cohort", method: str = "ML", level: float = 0.95,
                        left_out: Mapping[int, Mapping[str, int]] | None = None) -> JointFit:
     """The joint model from the moments of single cohorts in calendar order, wherever they were computed."""
@@ -170,7 +171,8 @@ def joint_from_moments(parts: list[Moments], formula: str, covariance: str = "un
         return pd.DataFrame(values, index=cohorts, columns=cohorts)
 
     return JointFit(
-        cohorts=tuple(cohorts.tolist()), formula=formula, covariance=covariance, residual=residual, method=method,
+        cohorts=tuple(cohorts.tolist()), formula=getattr(formula, "formula", formula), covariance=covariance,
+        residual=residual, method=method,
         fixed_effects=pd.Series(fit.coefficients, index=terms, name="coefficient"),
         vcov=pd.DataFrame(fit.vcov, index=terms, columns=terms), omega=square(fit.omega), omega_se=square(fit.omega_se),
         correlation=square(fit.correlation), correlation_se=square(fit.correlation_se),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import blup as _blup
-from .design import Design, build_design
+from .design import Design, FormulaState, build_design
 from .errors import ModelError
 from .mixed import MixedFit, fit_moments
 from .moments import Moments, compute_moments
@@ -96,14 +96,16 @@ class CohortFit:
         return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
 
-def fit_relative(records: pd.DataFrame, cohort: int | None = None, formula: str = "score ~ prior_score",
+def fit_relative(records: pd.DataFrame, cohort: int | None = None, formula: str | FormulaState = "score ~ prior_score",
                  method: str = "ML", level: float = 0.95) -> CohortFit:
     """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
 
     records: validated records (:func:`valib.read_records`); cohort: which one (may be left out when there is only
-    one); method "ML" or "REML". Raises RecordsError for a cohort that is not there, ModelError for what cannot be
-    fitted. With an intercept the effects sum to zero over schools exactly (the intercept's normal equation is
-    sum_j a_j rbar_j = 0 and u_hat_j = theta a_j rbar_j): they rank schools, they cannot show a change common to all.
+    one); formula: text, or the state of another design such as ``benchmark.state``, so that transforms and levels are
+    the benchmark's and coefficients can be compared; method "ML" or "REML". Raises RecordsError for a cohort that is
+    not there, ModelError for what cannot be fitted. With an intercept the effects sum to zero over schools exactly
+    (the intercept's normal equation is sum_j a_j rbar_j = 0 and u_hat_j = theta a_j rbar_j): they rank schools, they
+    cannot show a change common to all.
     """
     if cohort is None:
         cohorts = sorted(records["cohort"].unique().tolist())
