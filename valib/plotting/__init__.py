@@ -1,15 +1,24 @@
 """Every figure of the book: results (tables, arrays) in, a matplotlib Figure out; nothing is fitted here."""
 
 from valib.plotting.density import relative_vs_benchmark, va_density
-from valib.plotting.ranked import caterpillar, rank_intervals
+from valib.plotting.ranked import caterpillar, change_in_va, rank_intervals
 from valib.plotting.schools import byhand_blup, recipes, shrinkage, type_ab
+from valib.plotting.stability import (
+    attenuation,
+    correlation_by_gap,
+    correlation_matrix,
+    correlation_ways,
+    quintile_transitions,
+    shift_split,
+)
 from valib.plotting.students import cohort_scores, growth, prior_shift, residual_checks, school_sizes
 from valib.plotting.style import COLOURS, STYLE, WIDTH, safe_name, save, use_style
 from valib.plotting.system import bootstrap_vs_analytic, shift_over_prior, shifts
 
 __all__ = [
-    "COLOURS", "STYLE", "WIDTH", "bootstrap_vs_analytic", "byhand_blup", "caterpillar", "cohort_scores",
-    "growth", "prior_shift", "rank_intervals", "recipes", "relative_vs_benchmark", "residual_checks",
-    "safe_name", "save", "school_sizes", "shift_over_prior", "shifts", "shrinkage", "type_ab", "use_style",
-    "va_density",
+    "COLOURS", "STYLE", "WIDTH", "attenuation", "bootstrap_vs_analytic", "byhand_blup", "caterpillar",
+    "change_in_va", "cohort_scores", "correlation_by_gap", "correlation_matrix", "correlation_ways", "growth",
+    "prior_shift", "quintile_transitions", "rank_intervals", "recipes", "relative_vs_benchmark",
+    "residual_checks", "safe_name", "save", "school_sizes", "shift_over_prior", "shift_split", "shifts",
+    "shrinkage", "type_ab", "use_style", "va_density",
 ]

@@ -1,4 +1,4 @@
-"""Figures of schools in order: effects with their intervals, ranks with theirs."""
+"""Figures of schools in order: effects with their intervals, ranks with theirs, changes with theirs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy import stats
 
 from valib.plotting.style import (
     BLUE,
@@ -127,6 +128,41 @@ def _name_highlights(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, highlight:
         ax.annotate(f"{safe_name(name)}: {value}", (rank[i], row[room]), (x, y), textcoords="axes fraction",
                     va="center", ha="left" if room == "upper" else "right", fontweight="bold", zorder=6,
                     bbox=on_white(), arrowprops=leader(0.8, INK))
+
+
+@styled
+def change_in_va(frame: pd.DataFrame, highlight: str | Sequence[str] | None = None, *, level: float = 0.95,
+                 min_n: int = 1, unit: str = "score points") -> Figure:
+    """Changes of school effects between two cohorts in order, each with its interval from the joint model.
+
+    frame: columns change, lower, upper, se_independent (and n_first, n_second when min_n > 1: the smaller counts).
+    Ticks: ends of the intervals that take the errors of the two cohorts as independent. highlight: school name(s).
+    """
+    require(frame, ["change", "lower", "upper", "se_independent"], "change_in_va")
+    if min_n > 1:
+        require(frame, ["n_first", "n_second"], f"change_in_va (with min_n = {min_n})")
+        frame = frame.assign(n=frame[["n_first", "n_second"]].min(axis=1))
+    frame, left = suppress(frame.rename(columns={"change": "effect"}), min_n, "change_in_va")
+    frame = frame.sort_values("effect", kind="stable")
+    rank, half = np.arange(1, len(frame) + 1), stats.norm.ppf(0.5 + level / 2) * frame["se_independent"]
+    fig, ax = canvas(4.1)
+    ax.axhline(0, color=INK, lw=0.8, zorder=1)
+    sides = np.where(frame["upper"] < 0, -1, np.where(frame["lower"] > 0, 1, 0))
+    for side, colour, marker in ((0, MUTED, "o"), (-1, VERMILLION, "v"), (1, BLUE, "^")):
+        _intervals(ax, rank[sides == side], frame[sides == side], colour, marker, len(frame))
+    width = 0.34 if len(frame) <= RASTER_ABOVE else 0.5
+    ends = np.concatenate([frame["effect"] - half, frame["effect"] + half])
+    ax.hlines(ends, np.tile(rank - width, 2), np.tile(rank + width, 2), color=INK, lw=0.6, gid="independent",
+              rasterized=len(frame) > RASTER_ABOVE, zorder=2)
+    _name_highlights(ax, frame, rank, highlight)
+    ax.set_xlim(0.5 - 0.01 * len(frame), len(frame) * 1.01 + 0.5)
+    _rank_ticks(ax.xaxis, len(frame))
+    ax.set(xlabel="Schools, from the largest fall to the largest rise", ylabel=f"Change in value added ({unit})")
+    below, across, above = (int((sides == s).sum()) for s in (-1, 0, 1))
+    apart = int((frame["effect"].abs() > half).sum())
+    note(ax, f"{percent(level)} intervals: {below:,} below 0 (▼), {across:,} across it (●), {above:,} above it (▲). "
+         f"Ticks: if the errors of the two cohorts were independent; {apart:,} would then lie off 0.", left)
+    return fig
 
 
 @styled
