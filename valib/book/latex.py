@@ -11,8 +11,7 @@ from ..errors import ValibError
 
 TOOLS = ("latexmk", "xelatex", "kpsewhich")
 FILES = ("polyglossia.sty", "unicode-math.sty", "titlesec.sty", "texgyretermes-math.otf", "FreeSerif.otf")
-PACKAGES = ("latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended tex-gyre fonts-texgyre-math "
-            "fonts-freefont-otf")
+PACKAGES = "latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts-texgyre-math fonts-freefont-otf"
 TIMEOUT = 900  # seconds
 
 

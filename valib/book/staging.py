@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..params import Params
 
 FONTS = tuple(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique"))
-WIDTH = 100  # a list of texts longer than this in the parameters cell is put on several lines
+WIDTH = 72  # a value longer than this in the parameters cell is put on several lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +150,15 @@ def _literal(node: ast.expr) -> tuple[Any, ...]:
 
 
 def as_source(value: Any) -> str:
-    """Return Python source of a parameter's value: texts in double quotes, a long list one entry a line."""
+    """Return Python source of a parameter's value: texts in double quotes, what is long one entry a line."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)):
+        return repr(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{as_source(k)}: {as_source(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
+        items = [f"{as_source(key)}: {as_source(item)}" for key, item in value.items()]
+    else:
         items = [as_source(item) for item in value]
-        short = "[" + ", ".join(items) + "]"
-        return short if len(short) <= WIDTH else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
-    return repr(value)
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    short = first + ", ".join(items) + last
+    return short if len(short) <= WIDTH else f"{first}\n" + "".join(f"    {item},\n" for item in items) + last
