@@ -13,6 +13,7 @@ from valib.baseline import STANDARDISED
 from valib.check import check_records
 from valib.records import read_records
 from valib.results import as_json
+from valib.scale import Link, ScaleBreak
 
 COHORTS = (2015, 2016, 2019, 2021)
 BASELINE, FOCAL = (2015, 2016), (2019, 2021)
@@ -35,6 +36,25 @@ def test_clean_records_have_no_warning_and_no_problem(frame):
     assert said.schools == 12
     assert said.cohorts["role"].tolist() == ["baseline", "baseline", "focal", "focal"]
     assert said.cohorts["students"].tolist() == [int((frame["cohort"] == t).sum()) for t in COHORTS]
+
+
+def test_a_prior_is_compared_on_the_scale_of_the_baseline(frame):
+    """The focal prior scores on a new scale: carried back they agree with the baseline's, as they are they do not."""
+    plain, moved = account(frame), frame.copy()
+    moved.loc[moved.cohort == 2021, "prior_score"] = (moved.prior_score[moved.cohort == 2021] + 80) / 1.25
+    breaks = [ScaleBreak(2020, "prior_score", Link(1.25, -80.0))]
+    said = account(moved, scale_breaks=breaks)
+    pd.testing.assert_frame_equal(said.prior, plain.prior)
+    assert not said.problems and len(said.warnings) == 1
+    assert said.warnings[0].startswith("The scale of prior_score changes with cohort 2020: cohort 2021 carried back by")
+    assert not account(moved).prior.loc[2021, "ok"]
+    unlinked = account(moved, scale_breaks=[ScaleBreak(2020, "prior_score")])
+    assert not unlinked.prior.loc[2021, "ok"] and "needs a link" in unlinked.problems[0]
+
+
+def test_breaks_that_the_study_does_not_cross_are_not_mentioned(frame):
+    said = account(frame, scale_breaks=[ScaleBreak(2012), ScaleBreak(2015), ScaleBreak(2022, "prior_score")])
+    assert (said.warnings, said.problems) == ((), ())
 
 
 def test_a_cohort_outside_the_study_has_no_role(frame):

@@ -19,8 +19,10 @@ import valib
 from valib import cli
 from valib.baseline import Benchmark, fit_baseline
 from valib.benchmark import fit_benchmark
+from valib.joint import fit_joint
 from valib.records import read_records
 from valib.relative import fit_relative
+from valib.scale import Link, ScaleBreak
 
 COHORTS = (2015, 2016, 2019, 2021)
 STUDY = {"baseline_cohorts": [2015, 2016], "focal_cohorts": [2019, 2021], "further_formulas": []}
@@ -28,6 +30,7 @@ COMMANDS = {
     "check": ["check"],
     "relative": ["fit", "--model", "relative", "--out", "results"],
     "benchmark": ["fit", "--model", "benchmark", "--out", "results"],
+    "joint": ["fit", "--model", "joint", "--out", "results"],
     "baseline": ["baseline", "--out", "results/baseline.json"],
     "book": ["book", "--quiet", "--out", "results"],
 }
@@ -96,6 +99,101 @@ def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
     shown = fit.school_effects.query("n >= 5")
     np.testing.assert_allclose(effects["upper"], shown["upper"])
     assert effects["school"].tolist() == shown.index.tolist()
+
+
+def test_fit_joint_writes_what_the_library_finds(here, good):
+    options = ["--covariance", "ar1", "--residual", "common", "--method", "REML", "--level", "0.9"]
+    good[~((good.school == "S0001") & (good.cohort == 2019))].to_csv("my.csv", index=False)
+    done = run("fit", "--model", "joint", *options, "--cohorts", "2021,2016,2019", "--out", "results")
+    assert done.exit_code == 0, done.stderr
+    assert not Path("results/shifts.csv").exists()
+    records = read_records("my.csv")
+    fit = fit_joint(records, [2016, 2019, 2021], covariance="ar1", residual="common", method="REML", level=0.9)
+    effects = pd.read_csv("results/school_effects.csv", dtype={"school": "str"})
+    assert effects["model"].unique().tolist() == ["joint"] and effects["cohort"].is_monotonic_increasing
+    ours = effects.set_index(["school", "cohort"])
+    assert ("S0001", 2019) not in ours.index and ours["n"].min() >= 5
+    shown = fit.school_effects.query("n >= 5")
+    assert len(ours) == len(shown)
+    pd.testing.assert_frame_equal(ours[shown.columns], shown.loc[ours.index], check_exact=False, rtol=1e-12)
+    sd = records.groupby("cohort").score.std()
+    np.testing.assert_allclose(effects["effect_size"], effects["effect"] / sd.loc[effects["cohort"]].to_numpy())
+    tiny = int(((fit.school_effects["n"] > 0) & (fit.school_effects["n"] < 5)).sum())
+    assert tiny > 0 and f"{tiny} with fewer than 5 students not shown" in done.stdout
+    fixed = pd.read_csv("results/fixed_effects.csv").set_index(["cohort", "term"])
+    np.testing.assert_allclose(fixed["estimate"], fit.fixed_effects)
+    np.testing.assert_allclose(fixed["se"] ** 2, np.diag(fit.vcov))
+    pd.testing.assert_frame_equal(pd.read_csv("results/correlations.csv"), fit.correlations(), check_dtype=False)
+    omega = pd.read_csv("results/omega.csv")
+    for row in omega.itertuples():
+        assert row.covariance == pytest.approx(fit.omega.loc[row.cohort, row.other])
+        assert row.se == pytest.approx(fit.omega_se.loc[row.cohort, row.other])
+    assert len(omega) == 6
+    summary = json.loads(Path("results/fits.json").read_text(encoding="utf-8"))
+    assert summary[0]["model"] == "joint" and summary[0]["loglik"] == fit.loglik
+    assert run("fit", "--model", "relative", "--out", "results").exit_code == 0
+    assert not Path("results/omega.csv").exists() and not Path("results/correlations.csv").exists()
+
+
+def test_a_joint_fit_on_the_boundary_is_written_and_said(here, good):
+    residual = good.score - 0.8 * good.prior_score
+    flat = good.score - 0.999 * residual.groupby([good.school, good.cohort]).transform("mean")
+    good.assign(score=flat).to_csv("my.csv", index=False)
+    done = run("fit", "--model", "joint", "--covariance", "compound_symmetry", "--out", "results")
+    assert done.exit_code == 0 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("Warning: The school effects of a cohort do not vary")
+    assert pd.read_csv("results/correlations.csv")["correlation"].isna().all()
+
+
+BREAK = {"cohort": 2020, "column": "score", "link": {"slope": 1.25, "intercept": -80.0, "intercept_se": 6.0}}
+
+
+def declare(**changed):
+    """Write a study with a break of the score's scale before 2021."""
+    study = STUDY | {"data": "my.csv", "scale_breaks": [BREAK | changed]}
+    Path("params.yml").write_text(yaml.safe_dump(study), encoding="utf-8")
+
+
+def test_a_linked_break_is_carried_into_the_benchmark_and_said_by_check(here, good):
+    declare()
+    done = run("fit", "--model", "benchmark", "--out", "results")
+    assert done.exit_code == 0, done.stderr
+    shifts = pd.read_csv("results/shifts.csv").set_index("cohort")
+    records = read_records(good)
+    benchmark = fit_baseline(records, [2015, 2016])
+    link = ScaleBreak(2020, "score", Link(1.25, -80.0, 0.0, 6.0))
+    for cohort, breaks in ((2019, []), (2021, [link])):
+        fit = fit_benchmark(records, cohort, benchmark, scale_breaks=breaks)
+        np.testing.assert_allclose(shifts.loc[cohort, ["shift", "se"]], [fit.shift, fit.shift_se])
+    assert fit.shift_se > 6
+    assert run("baseline", "--out", "kept.json").exit_code == 0
+    assert run("fit", "--model", "benchmark", "--benchmark", "kept.json", "--out", "again").exit_code == 0
+    assert Path("again/shifts.csv").read_bytes() == Path("results/shifts.csv").read_bytes()
+    said = " ".join(run("check").stdout.split())
+    assert ("The scale of score changes with cohort 2020: cohort 2021 carried back by old = -80 + 1.25 new; the link's "
+            "error enters shift and benchmark value added.") in said
+
+
+@pytest.mark.parametrize("command", [["check"], ["fit", "--model", "benchmark", "--out", "results"]])
+def test_a_break_without_a_link_is_refused(here, command):
+    declare(link=None)
+    before = contents(here)
+    done = run(*command)
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert "changes with cohort 2020, between the baseline 2015 to 2016 and cohort 2021" in done.stderr
+    assert contents(here) == before
+    for other in (["fit", "--model", "relative"], ["fit", "--model", "joint"], ["fit", "--model", "benchmark",
+                                                                               "--cohorts", "2019"]):
+        assert run(*other, "--out", "other").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["check", "benchmark", "baseline"])
+def test_a_break_inside_the_baseline_is_refused_even_with_a_link(here, command):
+    declare(cohort=2016)
+    before = contents(here)
+    done = run(*COMMANDS[command])
+    assert done.exit_code == 2 and "changes with cohort 2016, inside the baseline 2015 to 2016" in done.stderr
+    assert contents(here) == before
 
 
 def test_schools_below_the_minimum_are_held_back_and_counted(here, good):
@@ -182,7 +280,8 @@ BAD = {
     "no file": (lambda f: f, ["nowhere.csv"], r"nowhere\.csv: there is no such file"),
     "wrong level": (lambda f: f, ["--params", "wrong.yml"], r"wrong\.yml, line 1: level is 2"),
 }
-NOT_ITS_BUSINESS = {("baseline", "focal cohort absent"), ("relative", "baseline cohort absent")}
+NOT_ITS_BUSINESS = {("baseline", "focal cohort absent"), ("relative", "baseline cohort absent"),
+                    ("joint", "baseline cohort absent")}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -219,8 +318,14 @@ WRONG = {
     "not a benchmark": (["--benchmark", "my.csv"], "my.csv"),
     "benchmark and formula": (["--benchmark", "b.json", "--formula", "score ~ 1"], "--benchmark brings its own"),
     "benchmark, relative": (["--benchmark", "b.json", "--model", "relative"], "--benchmark is for --model benchmark"),
+    "benchmark, joint": (["--benchmark", "b.json", "--model", "joint"], "--benchmark is for --model benchmark"),
+    "covariance, benchmark": (["--covariance", "ar1"], "--covariance is for --model joint; a benchmark model has none"),
+    "residual, relative": (["--model", "relative", "--residual", "common"], "--residual is for --model joint"),
+    "covariance": (["--model", "joint", "--covariance", "banana"], "must be one of unstructured, compound_symmetry"),
+    "residual": (["--model", "joint", "--residual", "none"], "must be one of by_cohort, common, not 'none'"),
+    "one cohort, joint": (["--model", "joint", "--cohorts", "2019"], "my.csv, cohort 2019: A joint model needs"),
     "no such option": (["--models", "relative"], "No such option"),
-    "a model that is not offered": (["--model", "joint"], "--model"),
+    "a model that is not offered": (["--model", "quantile"], "--model"),
 }
 
 

@@ -10,6 +10,7 @@ import yaml
 from valib.bundle import bundle_root
 from valib.errors import ParamsError
 from valib.params import Params, load, locate, parse_cohorts
+from valib.scale import Link, ScaleBreak
 
 
 @pytest.fixture
@@ -72,6 +73,14 @@ def test_read_records_applies_the_columns(study, tmp_path):
     assert records["prior_score"].tolist() == [4.0, 4.5]
 
 
+def test_scale_breaks_are_read_as_the_library_takes_them(study):
+    text = ("scale_breaks:\n  - {cohort: 2023, link: {slope: 2, intercept: -3.5, slope_se: 0.1}}\n"
+            "  - {cohort: 2023, column: prior_score, link: null}\n")
+    params = load(study(text))
+    assert params.scale_breaks == [ScaleBreak(2023, "score", Link(2.0, -3.5, 0.1)), ScaleBreak(2023, "prior_score")]
+    assert load(study(yaml.safe_dump(params.model_dump()))) == params
+
+
 WRONG = {
     "levle: 0.9": ["line 1", "there is no parameter levle", "level"],
     "seed: 1\nlevel: 1.5": ["line 2", "level is 1.5", "less than 1"],
@@ -83,6 +92,20 @@ WRONG = {
     "estimator: lm": ["estimator is 'lm'", "'mixed', 'ols' or 'within'"],
     "shift: no": ["shift is False", "'estimated' or 'absorbed'"],
     "variances: pooled": ["variances is 'pooled'", "'focal' or 'baseline'"],
+    "scale_breaks: 2023": ["scale_breaks is 2023", "list"],
+    "scale_breaks: [2023]": ["scale_breaks[0] is 2023", "a mapping such as {cohort: 2023"],
+    "scale_breaks: [{column: score}]": ["scale_breaks[0] lacks its cohort"],
+    "scale_breaks: [{cohort: soon}]": ["scale_breaks[0].cohort is 'soon', expected integer."],
+    "scale_breaks: [{cohort: 2023, colum: score}]": ["scale_breaks[0] has no colum (it has cohort, column, link)"],
+    "scale_breaks: [{cohort: 2023, column: grade}]": ["scale_breaks[0]", "concerns score or prior_score, not 'grade'"],
+    "scale_breaks: [{cohort: 2023, link: 1.1}]": ["scale_breaks[0].link is 1.1", "{slope: 1.0, intercept: 0.0}"],
+    "scale_breaks: [{cohort: 2023, link: {slop: 1}}]": ["scale_breaks[0].link has no slop (it has slope, intercept"],
+    "scale_breaks: [{cohort: 2023, link: {slope: -1}}]": ["scale_breaks[0].link is {'slope': -1}: a link needs"],
+    "scale_breaks: [{cohort: 2023, link: {slope: .nan}}]": ["a link needs a positive slope"],
+    "scale_breaks: [{cohort: 2023, link: {intercept: x}}]": ["scale_breaks[0].link.intercept is 'x'", "number"],
+    "scale_breaks: [{cohort: 2023, link: {covariance: 1}}]": ["covariance is larger than its two standard errors"],
+    "seed: 1\nscale_breaks: [{cohort: 2023}, {cohort: 2023, column: score}]": [
+        "line 2", "each entry once, but score with cohort 2023 stands there more than once"],
     "min_students: 0": ["min_students is 0", "greater than or equal to 1"],
     "min_students: 2.5": ["min_students is 2.5", "integer"],
     "seed: true": ["seed is True", "integer"],

@@ -25,8 +25,8 @@ def blocks(language: str) -> list[str]:
 def here(tmp_path, monkeypatch):
     """A working directory with the README's study.yml and records that fit it."""
     monkeypatch.chdir(tmp_path)
-    (study,) = blocks("yaml")
-    Path("study.yml").write_text(study, encoding="utf-8")
+    study, breaks = blocks("yaml")
+    Path("study.yml").write_text(study + breaks, encoding="utf-8")
     columns = yaml.safe_load(study)["columns"]
     demo = valib.load_records("demo")
     demo[demo["cohort"].isin([2016, 2017, 2019, 2021])].rename(columns=columns).to_csv("my.csv", index=False)
@@ -49,6 +49,7 @@ def test_the_commands(here, monkeypatch):
         assert done.exit_code == 0, (command, done.output)
     assert built == [([2019, 2021, 2023, 2024], "somewhere"), ([2019, 2021], "our_book")]
     assert Path("results/2024/shifts.csv").read_text(encoding="utf-8").count("\n") == 2
+    assert Path("results/joint/correlations.csv").read_text(encoding="utf-8").count("\n") == 7
     assert Path("results/benchmark/school_effects.csv").is_file() and Path("results/relative/fits.json").is_file()
 
 
@@ -59,6 +60,7 @@ def test_the_library_example(here, capsys):
     shift, se = re.search(r"system shift (-[\d.]+), standard error ([\d.]+)", said).groups()
     assert -20 < float(shift) < -8 and 0 < float(se) < 4
     assert "p_bottom_quintile" in said
+    assert "correlation" in said and "p_up" in said
 
 
 def test_the_files_it_names_are_there():

@@ -11,8 +11,9 @@ import pandas as pd
 from .baseline import STANDARDISED, fit_baseline
 from .comparability import compare_prior, looks_standardised, score_moments
 from .design import required_columns
-from .errors import ValibError
+from .errors import BenchmarkError, ValibError
 from .records import left_out, select, summarise
+from .scale import ScaleBreak, carry_back, crossed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,19 +60,21 @@ class Account:
 
 
 def check_records(records: pd.DataFrame, baseline_cohorts: Sequence[int], focal_cohorts: Sequence[int],
-                  formula: str = "score ~ prior_score", min_students: int = 5) -> Account:
-    """Take account of records read by ``read_records``, in view of a study's cohorts and formula.
+                  formula: str = "score ~ prior_score", min_students: int = 5,
+                  scale_breaks: Sequence[ScaleBreak] = ()) -> Account:
+    """Take account of records read by ``read_records``, in view of a study's cohorts, formula and scale breaks.
 
     Nothing here raises on what the records hold: what would stop a fit is told in ``problems``.
     """
     table = _cohort_table(records, baseline_cohorts, focal_cohorts, min_students)
-    prior, drifts = _compare_prior(records, table)
+    prior, drifts = _compare_prior(records, table, scale_breaks)
+    links, refused = _across_breaks(scale_breaks, baseline_cohorts, focal_cohorts)
     lost = left_out(records)
     attrs = records.attrs
     same_school = int(records.duplicated(["student", "school", "cohort"]).sum())
     cells = _cell_warnings(table, same_school, min_students)
-    warnings = [*_left_out_warning(lost, attrs["rows_read"]), *cells, *drifts]
-    problems = _problems(records, table, [*baseline_cohorts, *focal_cohorts], formula)
+    warnings = [*_left_out_warning(lost, attrs["rows_read"]), *cells, *links, *drifts]
+    problems = [*_problems(records, table, [*baseline_cohorts, *focal_cohorts], formula), *refused]
     if not problems:
         problems = _trial(records, baseline_cohorts, focal_cohorts, formula)
     return Account(
@@ -120,7 +123,34 @@ def _trial(records: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int],
     return []
 
 
-def _compare_prior(records: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _across_breaks(breaks: Sequence[ScaleBreak], baseline: Sequence[int],
+                   focal: Sequence[int]) -> tuple[list[str], list[str]]:
+    """Say what each declared break means for the study: what is carried back, and what is refused."""
+    said, refused = [], []
+    for item in breaks:
+        try:
+            beyond = [cohort for cohort in sorted(focal) if crossed([item], baseline, cohort)]
+        except BenchmarkError as error:
+            refused.append(str(error))
+            continue
+        if beyond:
+            said.append(f"The scale of {item.column} changes with cohort {item.cohort}: {_cohorts(beyond)} carried "
+                        f"back by old = {item.link.intercept:g} + {item.link.slope:g} new; the link's error enters "
+                        "shift and benchmark value added.")
+    return said, refused
+
+
+def _on_baseline_scale(records: pd.DataFrame, table: pd.DataFrame, breaks: Sequence[ScaleBreak],
+                       cohort: int) -> pd.DataFrame:
+    """Return the records of a cohort carried back over linked breaks; as they are where that cannot be done."""
+    try:
+        return carry_back(records, breaks, table.index[table["role"] == "baseline"], cohort)
+    except BenchmarkError:
+        return select(records, [cohort])
+
+
+def _compare_prior(records: pd.DataFrame, table: pd.DataFrame,
+                   breaks: Sequence[ScaleBreak]) -> tuple[pd.DataFrame, list[str]]:
     """Compare each focal cohort's prior scores with the baseline's; return the account's ``prior`` and warnings."""
     empty = pd.DataFrame(columns=["smd", "variance_ratio", "ok"], index=pd.Index([], name="cohort"))
     typical = records.loc[records["cohort"].isin(table.index[table["role"] == "baseline"]), "prior_score"]
@@ -128,7 +158,7 @@ def _compare_prior(records: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataF
         return empty, []
     checks = {}
     for cohort in table.index[table["role"] == "focal"]:
-        values = select(records, [cohort])["prior_score"].to_numpy()
+        values = _on_baseline_scale(records, table, breaks, cohort)["prior_score"].to_numpy()
         checks[cohort] = compare_prior(values, "prior_score", cohort, typical.mean(), typical.std())
     rows = [{"smd": item.smd, "variance_ratio": item.variance_ratio, "ok": item.ok} for item in checks.values()]
     prior = pd.DataFrame(rows, columns=empty.columns, index=pd.Index(checks, name="cohort"))

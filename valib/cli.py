@@ -56,7 +56,8 @@ def check(
 ) -> None:
     """Validate student records, summarise them, and warn of what would mislead.
 
-    Rows that cannot be used are counted by reason and cohort. Ends with exit code 2 if the study cannot be fitted.
+    Rows that cannot be used are counted by reason and cohort; what a declared break of a test's scale means is said.
+    Ends with exit code 2 if the study cannot be fitted.
 
     \b
     Examples:
@@ -73,7 +74,8 @@ def check(
         study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula,
                        min_students=min_students)
         account = check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts,
-                                formula=study.formula, min_students=study.min_students)
+                                formula=study.formula, min_students=study.min_students,
+                                scale_breaks=study.scale_breaks)
         if json:
             typer.echo(as_json(account.to_dict()), nl=False)
         else:
@@ -85,7 +87,8 @@ def check(
 
 @app.command(short_help="Estimate the effect of every school.")
 def fit(
-    model: Annotated[opt.Model, typer.Option("--model", help="Against the other schools, or against the baseline.")],
+    model: Annotated[opt.Model, typer.Option(
+        "--model", help="Against the other schools, against the baseline, or several cohorts at once.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
     data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
@@ -95,11 +98,13 @@ def fit(
         "--benchmark", metavar="FILE", help="A benchmark saved by `valib baseline`, for the baseline.")] = None,
     formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
     variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
-    equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None, debug: opt.Debug = False,
+    equating_se: opt.EquatingSe = None, covariance: opt.Covariance = None, residual: opt.Residual = None,
+    min_students: opt.MinStudents = None, debug: opt.Debug = False,
 ) -> None:
     """Estimate the effect of every school and write the results as CSV and JSON.
 
-    DIR gets school_effects.csv, fixed_effects.csv and fits.json, and shifts.csv if a shift is estimated.
+    DIR gets school_effects.csv, fixed_effects.csv and fits.json, shifts.csv if a shift is estimated, and of a joint
+    model correlations.csv and omega.csv (how school effects covary over cohorts).
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -108,16 +113,20 @@ def fit(
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
+      valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
     """
     with plain_errors(debug):
         if benchmark and (baseline_cohorts or formula or estimator):
             raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
-        if benchmark and model is opt.Model.relative:
-            raise ParamsError("--benchmark is for --model benchmark; a relative model has none.")
+        if benchmark and model is not opt.Model.benchmark:
+            raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
+        structure = {k: v for k, v in {"covariance": covariance, "residual": residual}.items() if v is not None}
+        if structure and model is not opt.Model.joint:
+            raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
         study = _study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, estimator=estimator,
                        shift=shift, variances=variances, method=method, level=level, equating_se=equating_se,
                        min_students=min_students)
-        _fit(study, model, out, cohorts, benchmark)
+        _fit(study, model, out, cohorts, benchmark, structure)
 
 
 @app.command(short_help="Fit the benchmark and save it.")
@@ -220,13 +229,16 @@ def _about(records: Any, cohorts: list[int]) -> Iterator[None]:
 def _fit_baseline(study: Params, records: Any) -> Benchmark:
     """Fit the benchmark of the study."""
     from .baseline import fit_baseline
+    from .scale import check_baseline
 
     with _about(records, study.baseline_cohorts):
+        check_baseline(study.scale_breaks, study.baseline_cohorts)
         return fit_baseline(records, study.baseline_cohorts, formula=study.formula, estimator=study.estimator,
                             method=study.method)
 
 
-def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, benchmark_file: str | None) -> None:
+def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, benchmark_file: str | None,
+         structure: dict[str, str]) -> None:
     """Fit every cohort asked for, then write all results at once."""
     from . import results
     from .params import parse_cohorts
@@ -234,17 +246,30 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
     results.check_folder(out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
     records = study.read_records()
-    find = _relative_fits if model is opt.Model.relative else _benchmark_fits
-    fits = find(study, records, cohorts, benchmark_file)
-    effects, held_back = results.school_effects(fits, study.min_students)
-    files = {"school_effects.csv": results.as_csv(effects),
-             "fixed_effects.csv": results.as_csv(results.fixed_effects(fits)),
-             "fits.json": results.as_json([fit.summary() for fit in fits])}
-    if model is opt.Model.benchmark and study.shift == "estimated":
-        files["shifts.csv"] = results.as_csv(results.shifts(fits))
-    results.write_folder(out, files)
+    if model is opt.Model.joint:
+        files, effects, held_back = _joint_results(study, records, cohorts, structure)
+    else:
+        find = _relative_fits if model is opt.Model.relative else _benchmark_fits
+        fits = find(study, records, cohorts, benchmark_file)
+        effects, held_back = results.school_effects(fits, study.min_students)
+        files = {"fixed_effects.csv": results.as_csv(results.fixed_effects(fits)),
+                 "fits.json": results.as_json([fit.summary() for fit in fits])}
+        if model is opt.Model.benchmark and study.shift == "estimated":
+            files["shifts.csv"] = results.as_csv(results.shifts(fits))
+    results.write_folder(out, {"school_effects.csv": results.as_csv(effects), **files})
     typer.echo(f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {_listed(cohorts)}"
                + (f"; {held_back} with fewer than {study.min_students} students not shown" if held_back else "") + ".")
+
+
+def _joint_results(study: Params, records: Any, cohorts: list[int],
+                   structure: dict[str, str]) -> tuple[dict[str, str], Any, int]:
+    """Fit one model to all cohorts; return its files, the table of school effects, and the rows held back."""
+    from . import results
+    from .joint import fit_joint
+
+    with _about(records, cohorts):
+        fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **structure)
+    return results.joint_files(fit), *results.joint_effects(fit, study.min_students)
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> list:
@@ -270,7 +295,8 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], benchmark_f
     for cohort in cohorts:
         with _about(records, [cohort]):
             fits.append(fit_benchmark(records, cohort, benchmark, shift=study.shift, variances=study.variances,
-                                      method=study.method, equating_se=study.equating_se, level=study.level))
+                                      method=study.method, equating_se=study.equating_se, level=study.level,
+                                      scale_breaks=study.scale_breaks))
     return fits
 
 

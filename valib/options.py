@@ -13,6 +13,7 @@ class Model(str, Enum):
 
     relative = "relative"
     benchmark = "benchmark"
+    joint = "joint"
 
 
 Data = Annotated[str | None, typer.Argument(
@@ -39,6 +40,13 @@ Method = Annotated[str | None, typer.Option("--method", metavar="ML|REML", help=
 Level = Annotated[float | None, typer.Option("--level", help="Level of the intervals, such as 0.95.")]
 EquatingSe = Annotated[float | None, typer.Option(
     "--equating-se", help="Standard error of the test equating, in score points.")]
+Covariance = Annotated[str | None, typer.Option(
+    "--covariance", metavar="unstructured|ar1|...", show_default=False,
+    help="Joint model: how school effects vary and covary over cohorts; unstructured (the default), "
+         "compound_symmetry, ar1, antedependence, toeplitz or independent.")]
+Residual = Annotated[str | None, typer.Option(
+    "--residual", metavar="by_cohort|common", show_default=False,
+    help="Joint model: a student variance for each cohort (the default), or one for all.")]
 MinStudents = Annotated[int | None, typer.Option(
     "--min-students", help="Schools with fewer students in a cohort are not shown.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

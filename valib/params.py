@@ -9,7 +9,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .bundle import bundle_root
-from .errors import ModelError, ParamsError
+from .errors import ModelError, ParamsError, ValibError
+from .scale import Link, ScaleBreak
 
 FILE_NAME = "params.yml"
 
@@ -35,6 +36,12 @@ def _distinct(values: list) -> list:
     if twice:
         raise ValueError(f"each entry once, but {', '.join(map(str, twice))} stands there more than once")
     return values
+
+
+def _one_by_one(breaks: list[ScaleBreak]) -> list[ScaleBreak]:
+    """Refuse two breaks of one column with one cohort."""
+    _distinct([f"{b.column} with cohort {b.cohort}" for b in breaks])
+    return breaks
 
 
 FormulaText = Annotated[str, AfterValidator(_formula)]
@@ -65,6 +72,8 @@ class Params(BaseModel):
     method: Literal["ML", "REML"] = Field("ML", description="Likelihood")
     level: float = Field(0.95, gt=0, lt=1, description="Level of the intervals")
     equating_se: float = Field(0.0, ge=0, description="Standard error of equating (score points)")
+    scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
+        [], description="Declared breaks of a test's scale, with their links")
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
     school: str | None = Field(None, description="School followed through the recipes")
     seed: int = Field(20150512, ge=0, description="Seed")
@@ -197,6 +206,8 @@ def _complaint(item: dict[str, Any], key: str) -> str:
         return str(context["error"])
     if kind == "extra_forbidden":
         return f"there is no parameter {key} (the parameters are {', '.join(Params.model_fields)})"
+    if key == "scale_breaks" and (told := _break_complaint(item)):
+        return told
     if kind == "value_error":
         expected = str(context["error"])
     elif key == "school" or (kind == "string_type" and key in ("title", "data", "formula")):
@@ -207,5 +218,27 @@ def _complaint(item: dict[str, Any], key: str) -> str:
         expected = expected.replace("List should have at least 1 item after validation, not 0", "one cohort or more")
         expected = expected.replace("String should have at least 1 character", "some text")
         expected = expected.replace("dictionary", "mapping such as {school: SchoolCode}")
-    inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"][1:])
-    return f"{key}{inside} is {item['input']!r}, expected {expected}"
+        expected = expected.split(", unable")[0]
+    return f"{_place(item['loc'])} is {item['input']!r}, expected {expected}"
+
+
+def _break_complaint(item: dict[str, Any]) -> str | None:
+    """Say what is wrong with the form of a scale break or its link; None for a wrong value like any other."""
+    kind, loc = item["type"], item["loc"]
+    if kind == "value_error" and isinstance(error := item["ctx"]["error"], ValibError):
+        sentence = str(error).removesuffix(".")
+        return f"{_place(loc)} is {item['input']!r}: {sentence[0].lower()}{sentence[1:]}"
+    if kind == "unexpected_keyword_argument":
+        names = ScaleBreak.__dataclass_fields__ if len(loc) == 3 else Link.__dataclass_fields__
+        return f"{_place(loc[:-1])} has no {loc[-1]} (it has {', '.join(names)})"
+    if kind == "missing":
+        return f"{_place(loc[:-1])} lacks its {loc[-1]}"
+    if kind == "dataclass_type":
+        form = "{cohort: 2023, column: score, link: null}" if len(loc) == 2 else "{slope: 1.0, intercept: 0.0}"
+        return f"{_place(loc)} is {item['input']!r}, expected a mapping such as {form}"
+    return None
+
+
+def _place(loc: tuple[str | int, ...]) -> str:
+    """A parameter, or a part of it: scale_breaks[0].link."""
+    return str(loc[0]) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc[1:])

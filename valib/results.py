@@ -6,15 +6,19 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from .errors import ParamsError
+from .errors import ParamsError, ValibWarning
 
-FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "fits.json")
+if TYPE_CHECKING:
+    from .joint import JointFit
+
+FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json")
 
 
 def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
@@ -67,6 +71,40 @@ def shifts(fits: list) -> pd.DataFrame:
                      "effect_size": fit.shift / fit.student_sd, "equating_se": fit.equating_se, "level": fit.level,
                      "n_students": fit.n_students, "n_schools": fit.n_schools})
     return pd.DataFrame(rows)
+
+
+def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, int]:
+    """Return one row a school and cohort in which it has students, and the number of rows held back.
+
+    What :func:`school_effects` says holds here too; predictions for cohorts that a school is missing from are left out.
+    """
+    whole = fit.school_effects.reset_index().sort_values(["cohort", "school"], ignore_index=True)
+    whole = whole[whole["n"] > 0]
+    whole.insert(0, "model", "joint")
+    whole.insert(1, "cohort", whole.pop("cohort"))
+    sd = whole["cohort"].map(fit.student_sd)
+    whole.insert(whole.columns.get_loc("effect") + 1, "effect_size", whole["effect"] / sd)
+    shown = whole.loc[whole["n"] >= min_students].reset_index(drop=True)
+    return shown, len(whole) - len(shown)
+
+
+def joint_files(fit: JointFit) -> dict[str, str]:
+    """Return the text of a joint fit's files but school_effects.csv; warn where Omega lies on its boundary.
+
+    omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
+    """
+    if fit.singular:
+        warnings.warn("The school effects of a cohort do not vary, or those of several vary together exactly: the "
+                      "errors of their covariances are not known.", ValibWarning, stacklevel=2)
+    fixed = fit.fixed_effects.rename("estimate").reset_index()
+    fixed.insert(0, "model", "joint")
+    t, s = np.triu_indices(len(fit.cohorts))
+    years = np.asarray(fit.cohorts)
+    omega = pd.DataFrame({"cohort": years[t], "other": years[s], "covariance": fit.omega.to_numpy()[t, s],
+                          "se": fit.omega_se.to_numpy()[t, s]})
+    return {"fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov)))),
+            "correlations.csv": as_csv(fit.correlations()), "omega.csv": as_csv(omega),
+            "fits.json": as_json([{"model": "joint", **fit.summary()}])}
 
 
 def plain(value: Any) -> Any:
