@@ -86,7 +86,8 @@ def _check(params: Params) -> dict[str, int]:
     from ..check import check_records
 
     account = check_records(params.read_records(), params.baseline_cohorts, params.focal_cohorts,
-                            formula=params.formula, min_students=params.min_students)
+                            formula=params.formula, min_students=params.min_students,
+                            scale_breaks=params.scale_breaks)
     if account.problems:
         raise ValibError(f"{account.source}: {' '.join(account.problems)}")
     return {"rows_read": account.rows_read, "rows_used": account.rows_used}

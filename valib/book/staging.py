@@ -161,4 +161,6 @@ def as_source(value: Any) -> str:
         items = [as_source(item) for item in value]
     first, last = "{}" if isinstance(value, dict) else "[]"
     short = first + ", ".join(items) + last
-    return short if len(short) <= WIDTH else f"{first}\n" + "".join(f"    {item},\n" for item in items) + last
+    if len(short) <= WIDTH:
+        return short
+    return "\n    ".join([first, *(item.replace("\n", "\n    ") + "," for item in items)]) + f"\n{last}"
