@@ -264,7 +264,11 @@ def test_a_page_that_is_not_there(tiny, tmp_path, rng):
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"focal_cohorts": [2044]}, "2044"), ({"formula": "score ~ prior_score + wealth"}, "wealth")],
+    [
+        ({"focal_cohorts": [2044]}, "2044"),
+        ({"formula": "score ~ prior_score + wealth"}, "wealth"),
+        ({"scale_breaks": [{"cohort": 2032, "column": "score"}]}, "2032"),
+    ],
 )
 def test_records_that_cannot_bear_the_study_are_refused_first(tiny, tmp_path, rng, settings, words):
     assert words in refused(tiny, tmp_path, rng, ValibError, **settings)
