@@ -18,9 +18,10 @@ FLOORS = [
     {"errors"},
     {"records", "sources", "datasets", "simulate", "panel_design", "bundle", "comparability"},
     {"design", "moments", "engines", "scale"},
-    {"mixed", "covariance", "multivariate", "multivariate_fit", "newton", "blup", "quantile"},
+    {"mixed", "covariance", "multivariate", "multivariate_fit", "newton", "blup", "quantile", "measurement"},
     {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "ranking",
-     "montecarlo", "compare", "stability_check"},
+     "montecarlo", "compare", "stability_check", "mechanisms", "recipes", "performance", "simulation_methods",
+     "calibrate"},
     {
         "plotting",
         "notebook",

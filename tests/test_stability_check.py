@@ -10,7 +10,7 @@ import valib as va
 from valib import stability
 from valib.errors import ModelError
 from valib.multivariate_fit import fit_joint_moments
-from valib.stability_check import _correlate, _draw, _two_step, simulate_ways, usable_cohorts
+from valib.stability_check import _draw, correlate_ways, simulate_ways, two_step_moments, usable_cohorts
 
 OMEGA = np.array([[200.0, 130.0, 60.0], [130.0, 260.0, 150.0], [60.0, 150.0, 230.0]])
 SIGMA2 = np.array([2000.0, 1500.0, 2500.0])
@@ -45,7 +45,7 @@ def test_a_draw_goes_through_the_same_models_as_records():
     fits = [va.fit_relative(students, t, "score ~ 1") for t in (2001, 2002, 2003)]
     joint = va.fit_joint(students, (2001, 2002, 2003), "score ~ 1")
     wanted = stability.correlations(fits, joint)[["correlation", "lower", "upper"]].to_numpy()
-    found = _correlate(_two_step(parts), fit_joint_moments(parts), 0.95)
+    found = correlate_ways(two_step_moments(parts), fit_joint_moments(parts), 0.95)
     assert np.allclose(found.reshape(wanted.shape), wanted, atol=1e-7)
 
 

@@ -77,7 +77,7 @@ def bootstrap_benchmark(records: pd.DataFrame, benchmark: Benchmark, cohorts, *,
     rng = np.random.default_rng(seed)
     J = len(moments.schools)
     weights = rng.multinomial(J, np.full(J, 1 / J), size=replicates).astype(np.float64)
-    parts = [_replicates(moments, benchmark, cohorts, weights[i:i + BLOCK], shift, variances, method)
+    parts = [refit_weighted(moments, benchmark, cohorts, weights[i:i + BLOCK], shift, variances, method)
              for i in range(0, replicates, BLOCK)]
     b, delta, tau2, va = ([np.concatenate([part[i][k] for part in parts]) for k in range(len(parts[0][i]))]
                           for i in range(4))
@@ -89,8 +89,12 @@ def bootstrap_benchmark(records: pd.DataFrame, benchmark: Benchmark, cohorts, *,
         _school_table(moments, benchmark, cohorts, va, shift, variances, method, level), replicates, level)
 
 
-def _replicates(moments: Moments, benchmark: Benchmark, cohorts, weights, shift, variances, method):
-    """One block of R replicates: lists over cohorts of b (R, p), delta (R,), tau2 (R,), VA (R, J_t)."""
+def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shift, variances, method):
+    """One block of R replicates: lists over cohorts of b (R, p), delta (R,), tau2 (R,), VA (R, J_t).
+
+    moments: of baseline and focal cohorts by cell; weights (R, J): school multiplicities. Of benchmark only cohorts,
+    estimator, groups and method are used.
+    """
     reml = method == "REML"
     base = moments.select(benchmark.cohorts)
     w = weights[:, np.searchsorted(moments.schools, base.schools)]

@@ -68,13 +68,13 @@ def simulate_ways(omega: np.ndarray, sigma2: np.ndarray, n: np.ndarray, replicat
                              "as 0.")
         parts = _draw(factor, sigma2, n, rng)
         try:
-            drawn.append(_correlate(_two_step(parts), fit_joint_moments(parts), level))
-        except _Undefined:
+            drawn.append(correlate_ways(two_step_moments(parts), fit_joint_moments(parts), level))
+        except Undefined:
             failed += 1
     return _summary(np.stack(drawn), expected_correlations(n, omega, sigma2))
 
 
-class _Undefined(Exception):
+class Undefined(Exception):
     """A replicate with a between-school variance of 0."""
 
 
@@ -94,24 +94,24 @@ def _draw(factor: np.ndarray, sigma2: np.ndarray, n: np.ndarray, rng: np.random.
     return parts
 
 
-def _two_step(parts: list[Moments]) -> TwoStep:
-    """Separate models of the cohorts."""
+def two_step_moments(parts: list[Moments]) -> TwoStep:
+    """Separate models of the cohorts, from moments whose schools are numbered 0..J-1; Undefined where tau2 is 0."""
     fits = [fit_moments(m) for m in parts]
     if any(f.singular for f in fits):
-        raise _Undefined
+        raise Undefined
     J, T = 1 + max(m.schools.max() for m in parts), len(parts)
     n, effects, shrinkage = np.zeros((J, T)), np.full((J, T), np.nan), np.full((J, T), np.nan)
     for t, (m, f) in enumerate(zip(parts, fits, strict=True)):
-        blup = _blup.predict(m.n, m.means[:, -1] - f.coefficients[0], f.tau2, f.sigma2)
+        blup = _blup.predict(m.n, m.means[:, -1] - m.means[:, :-1] @ f.coefficients, f.tau2, f.sigma2)
         n[m.schools, t], effects[m.schools, t], shrinkage[m.schools, t] = m.n, blup.effect, blup.shrinkage
     return TwoStep(np.arange(J), np.arange(T), n, effects, shrinkage, np.array([f.tau2 for f in fits]),
                    np.array([f.sigma2 for f in fits]))
 
 
-def _correlate(data: TwoStep, joint: MultivariateFit, level: float) -> np.ndarray:
-    """(pairs, 6, 3): estimate and the two limits of its interval for every way."""
+def correlate_ways(data: TwoStep, joint: MultivariateFit, level: float) -> np.ndarray:
+    """(pairs, 6, 3): estimate and the limits of its interval for every way; Undefined where the joint model has none."""
     if not np.isfinite(joint.correlation).all():
-        raise _Undefined
+        raise Undefined
     eb = np.full(data.n.shape, np.nan)
     eb[joint.data.schools] = joint.effects
     eb[data.n == 0] = np.nan
