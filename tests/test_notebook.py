@@ -176,6 +176,16 @@ def test_the_parameters_in_words():
                                             "<code>score ~ prior_score</code>", "by rule"]  # fmt: skip
 
 
+def test_declared_breaks_in_words():
+    with warnings.catch_warnings():
+        study = nb.setup("x", scale_breaks=[{"cohort": 2023, "link": {"slope": 1.1}},
+                                            {"cohort": 2024, "column": "prior_score", "link": {"intercept_se": 2.0}}])
+        plain = nb.setup("x")
+    assert nb.parameter_text(plain.params.scale_breaks) == "none"
+    text = nb.parameter_text(study.params.scale_breaks).replace("\\", "")
+    assert text == "score from cohort 2023, linked; prior_score from cohort 2024, linked"
+
+
 def test_warnings_are_shown_once_and_escaped():
     with warnings.catch_warnings():
         nb.setup("x")
@@ -218,3 +228,22 @@ def test_the_table_of_schools_holds_every_school_large_enough_and_no_other(recor
     numbers = [expected.loc[school, "effect"], va_row["effect"], va_row["lower"], va_row["upper"]]
     assert last[1:] == ["2033", str(expected.loc[school, "n"]), *(nb.as_text(float(x)) for x in numbers)]
     assert f"{len(expected)} rows" in output.data["text/markdown"]
+
+
+def test_a_declared_break_carries_the_records_to_one_scale_and_keeps_the_error():
+    link = {"slope": 1.1, "intercept": -20.0, "slope_se": 0.01, "intercept_se": 2.0}
+    with warnings.catch_warnings():
+        study, plain = nb.setup("x", scale_breaks=[{"cohort": 2023, "link": link}]), nb.setup("x")
+    for cohort, slope, intercept in ((2021, 1.0, 0.0), (2024, 1.1, -20.0)):
+        was, now = (s.records.loc[s.records["cohort"] == cohort, "score"] for s in (plain, study))
+        np.testing.assert_allclose(now, intercept + slope * was, rtol=1e-12)
+    benchmark = va.fit_baseline(plain.records, plain.baseline)
+    direct = va.fit_benchmark(plain.records, 2024, benchmark, scale_breaks=study.params.scale_breaks)
+    carried = va.fit_benchmark(study.records, 2024, benchmark, scale_breaks=study.scale_breaks)
+    np.testing.assert_allclose([carried.shift, carried.shift_se], [direct.shift, direct.shift_se], rtol=1e-7)
+    assert carried.shift_se > 2 * va.fit_benchmark(study.records, 2024, benchmark).shift_se
+
+
+def test_a_declared_break_without_a_link_is_refused():
+    with pytest.raises(va.BenchmarkError, match="changes with cohort 2023"):
+        nb.setup("x", scale_breaks=[{"cohort": 2023}])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +13,9 @@ from valib.baseline import fit_baseline
 from valib.benchmark import fit_benchmark
 from valib.drift import shift_parts
 from valib.errors import BenchmarkError
+from valib.records import read_records
 from valib.relative import fit_relative
-from valib.scale import Link, ScaleBreak, carry_back, crossed, perturbed, to_old_scale
+from valib.scale import Link, ScaleBreak, carry_back, crossed, on_one_scale, perturbed, to_old_scale
 
 EXACT = 1e-9
 BASELINE = [2015, 2016]
@@ -201,3 +204,17 @@ class TestLinkError:
         assert perturbed([ScaleBreak(2021, "score", Link(1.1, 3.0))]) == []
         breaks = [ScaleBreak(2021, "score", LINK), ScaleBreak(2021, "prior_score", Link(slope_se=0.1))]
         assert len(perturbed(breaks)) == 3
+
+
+def test_records_on_one_scale_with_what_is_left_of_the_breaks_give_the_same_fits():
+    records = read_records(Path(__file__).parent / "reference" / "data" / "panel_sim.csv")
+    breaks = [ScaleBreak(2019, "score", Link(1.1, -5.0, 0.01, 1.0, -0.004)),
+              ScaleBreak(2024, "score", Link(0.8, 30.0, 0.004, 2.0, -0.006)),
+              ScaleBreak(2021, "prior_score", Link(0.9, -10.0, 0.002, 1.0))]
+    benchmark = fit_baseline(records, [2015, 2016, 2017], "score ~ prior_score + school_mean(prior_score)")
+    moved, left = on_one_scale(records, breaks, [2015, 2016, 2017], [2019, 2021, 2024])
+    for cohort in (2019, 2021, 2024):
+        direct = fit_benchmark(records, cohort, benchmark, scale_breaks=breaks)
+        carried = fit_benchmark(moved, cohort, benchmark, scale_breaks=left)
+        np.testing.assert_allclose([carried.shift, carried.shift_se], [direct.shift, direct.shift_se], rtol=1e-8)
+        np.testing.assert_allclose(carried.school_effects, direct.school_effects, rtol=1e-7, atol=1e-8)

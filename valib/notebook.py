@@ -21,6 +21,7 @@ import pandas as pd
 from .bundle import bundle_root
 from .errors import ValibError, ValibWarning
 from .params import Params
+from .scale import ScaleBreak
 
 DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for besides the working directory
 RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
@@ -34,6 +35,8 @@ _collected: list[str] = []
 class Study:
     """A chapter's study: validated parameters and records.
 
+    records: on one scale: later cohorts are carried back over the study's declared and linked breaks. scale_breaks: what
+    is left of those breaks, links that change nothing and keep the errors, for :func:`valib.fit_benchmark`.
     baseline, focal: the cohorts, sorted. is_demo: the bundled panel with the cohorts it was made to show; sentences
     about that panel alone are said only then.
     """
@@ -41,6 +44,7 @@ class Study:
     chapter: str
     params: Params
     records: pd.DataFrame = field(repr=False)
+    scale_breaks: tuple[ScaleBreak, ...] = ()
 
     @property
     def baseline(self) -> list[int]:
@@ -77,6 +81,8 @@ def setup(chapter: str, **values: Any) -> Study:
     """
     from . import plotting
     from .params import load
+    from .records import select
+    from .scale import check_baseline, on_one_scale
 
     warnings.showwarning = _collect
     warnings.simplefilter("always", ValibWarning)
@@ -86,10 +92,10 @@ def setup(chapter: str, **values: Any) -> Study:
     given["data"] = _find(given["data"])
     params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
     records = params.read_records()
-    from .records import select
-
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
-    return Study(chapter, params, records)
+    check_baseline(params.scale_breaks, params.baseline_cohorts)
+    records, breaks = on_one_scale(records, params.scale_breaks, params.baseline_cohorts, params.focal_cohorts)
+    return Study(chapter, params, records, tuple(breaks))
 
 
 def record(key: str, value: Any, spec: str | None = None) -> None:
@@ -267,7 +273,9 @@ def parameter_text(value: Any) -> str:
     """A parameter's value as MyST for a table cell."""
     if isinstance(value, str):
         return f"`{value}`" if "~" in value else escape(value)
-    if isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
+    if isinstance(value, ScaleBreak):
+        return escape(f"{value.column} from cohort {value.cohort}, " + ("linked" if value.link else "not linked"))
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (str, ScaleBreak)):
         return "; ".join(parameter_text(v) for v in value)
     if isinstance(value, Mapping):
         return escape(", ".join(f"{k}: {v}" for k, v in value.items())) or "as they are named"

@@ -99,6 +99,44 @@ def carry_back(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Se
     return to_old_scale(select(records, [cohort]), crossed(breaks, baseline, cohort))
 
 
+def on_one_scale(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Sequence[int],
+                 cohorts: Sequence[int]) -> tuple[pd.DataFrame, list[ScaleBreak]]:
+    """Records with the given later cohorts carried back to the baseline's scale, and what is left of the breaks.
+
+    What is left are links that change nothing and keep the errors: a link old = a + s new of errors (da, ds) moves a
+    score y that was already carried back by S da - ds A / s + (ds / s) y, where y = A + S s new is the whole way back
+    from the link's own scale. Benchmark fits of these records with these breaks equal those of the records as they
+    were. Raises as :func:`crossed`.
+    """
+    if not breaks:
+        return records, []
+    moved = records.copy()
+    scores = dict(records.attrs.get("score_by_cohort", {}))
+    for cohort in cohorts:
+        rows = (moved["cohort"] == cohort).to_numpy()
+        for b in reversed(crossed(breaks, baseline, cohort)):
+            moved.loc[rows, b.column] = b.link.intercept + b.link.slope * moved.loc[rows, b.column]
+            if b.column == "score" and cohort in scores:
+                old = scores[cohort]
+                scores[cohort] = old | {"mean": b.link.intercept + b.link.slope * old["mean"],
+                                        "sd": b.link.slope * old["sd"]}
+    if scores:
+        moved.attrs["score_by_cohort"] = scores
+    return moved, [_error_only(b, breaks) for b in breaks if b.link is not None and b.cohort > max(baseline)]
+
+
+def _error_only(b: ScaleBreak, breaks: Sequence[ScaleBreak]) -> ScaleBreak:
+    """The break with its link's errors as they stand for scores already carried back."""
+    S, A, s = 1.0, 0.0, b.link.slope
+    for e in sorted((e for e in breaks if e.column == b.column and e.cohort < b.cohort), key=lambda e: e.cohort):
+        A, S = A + S * e.link.intercept, S * e.link.slope
+    A = A + S * b.link.intercept
+    va, vs, c = b.link.intercept_se**2, b.link.slope_se**2, b.link.covariance
+    var = max(S**2 * va + (A / s) ** 2 * vs - 2 * S * A / s * c, 0.0)
+    return ScaleBreak(b.cohort, b.column, Link(1.0, 0.0, np.sqrt(vs) / s, float(np.sqrt(var)),
+                                               float(S / s * c - A * vs / s**2)))
+
+
 def to_old_scale(data: pd.DataFrame, breaks: Sequence[ScaleBreak]) -> pd.DataFrame:
     """The rows of one cohort with its scores carried back over linked breaks, the latest break first."""
     if not breaks:
