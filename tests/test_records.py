@@ -69,7 +69,8 @@ def test_csv_codes_survive_and_unusable_rows_are_counted(tmp_path):
     assert records.attrs["score_by_cohort"][2023]["n"] == 2
 
 
-@pytest.mark.parametrize("code", ["00417", "St. Mary's & Co_50%", "NA", "null", "1e5", "0x1F", "Ünïon, \"A\"\nB", "1.50"])
+@pytest.mark.parametrize(
+    "code", ["00417", "St. Mary's & Co_50%", "NA", "null", "1e5", "0x1F", "Ünïon, \"A\"\nB", "1.50"])
 def test_csv_and_parquet_keep_every_school_code(tmp_path, frame, code):
     frame.loc[2:, "school"] = code
     frame.to_csv(tmp_path / "a.csv", index=False)
