@@ -113,7 +113,8 @@ def test_float_codes_with_missing_values_written_by_pandas_become_whole(tmp_path
 
 def test_scores_of_every_type_and_missing_marker(frame):
     for scores in ([1, None, "2.5", pd.NA], pd.Categorical([1.0, None, 2.5, None]), ["1", " ", " 2.5 ", "NA"],
-                   pd.array([1, None, 2.5, None], dtype="Float64"), [Decimal(1), None, Decimal("2.5"), np.nan]):  # fmt: skip
+                   pd.array([1, None, 2.5, None], dtype="Float64"),
+                    [Decimal(1), None, Decimal("2.5"), np.nan]):  # fmt: skip
         records = read_records(frame.assign(score=pd.Series(scores)))
         assert records["score"].tolist() == [1.0, 2.5]
         assert left_out(records)["rows"].tolist() == [2]
@@ -224,7 +225,8 @@ def test_mappings_that_cannot_be_meant(frame, columns, words):
 def test_mapping_renames_swaps_and_beats_aliases(frame):
     source = frame.rename(columns={"cohort": "year", "score": "prior_score", "prior_score": "score"})
     source["taken"] = [2030, 2031, 2031, 2031]
-    columns = {"cohort": "taken", "score": "prior_score", "prior_score": "score", "student": "school", "school": "student"}
+    columns = {"cohort": "taken", "score": "prior_score", "prior_score": "score", "student": "school",
+               "school": "student"}
     records = read_records(source, columns)
     assert records["cohort"].tolist() == [2030, 2031, 2031, 2031]
     assert records["year"].tolist() == [2023, 2024, 2024, 2024]
@@ -262,7 +264,8 @@ def test_summarise_against_hand_counts(frame):
     table = summarise(read_records(frame))
     assert table.index.tolist() == [2023, 2024]
     row = table.loc[2024]
-    assert row[["students", "schools", "smallest_school", "median_school", "largest_school"]].tolist() == [3, 2, 1, 1.5, 2]
+    sizes = ["students", "schools", "smallest_school", "median_school", "largest_school"]
+    assert row[sizes].tolist() == [3, 2, 1, 1.5, 2]
     assert row["score_mean"] == pytest.approx(10 / 3)
     assert row["score_sd"] == pytest.approx(np.std([2, 3, 5], ddof=1))
     assert row["prior_mean"] == pytest.approx(5 / 3)

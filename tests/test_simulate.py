@@ -78,7 +78,8 @@ def test_drift_slope_and_variances_are_recovered():
 
 
 def test_effects_are_serially_correlated_by_calendar_gap_and_sorted_on():
-    design = PanelDesign(cohorts=(2015, 2016, 2019), schools=400, size=1, rho=0.8, sorting=0.3, tau=10.0, intake_sd=20.0)
+    design = PanelDesign(cohorts=(2015, 2016, 2019), schools=400, size=1, rho=0.8, sorting=0.3, tau=10.0,
+                         intake_sd=20.0)
     gap1, gap3, gap4, sorting, sd, intake_sd = [], [], [], [], [], []
     for panel in replicates(design):
         u = panel.truth.pivot(index="school", columns="cohort", values="u")

@@ -112,7 +112,8 @@ class Benchmark:
             raise ValueError("a number is not finite")
         if content["tau2"] < 0 or content["sigma2"] <= 0 or np.linalg.eigvalsh(V).min() < -1e-8 * np.abs(V).max():
             raise ValueError("a variance is negative")
-        known = content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
+        known = (content["estimator"] in ESTIMATORS and content["groups"] in GROUPS
+                 and content["method"] in ("ML", "REML"))
         if not known or min(content["n_students"], content["n_schools"]) < 1:
             raise ValueError("estimator, groups, method or counts are not valib's")
         if not {"score_by_cohort", "columns"} <= set(content["summaries"]):

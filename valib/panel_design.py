@@ -107,7 +107,7 @@ class PanelDesign:
         if not 1 <= self.size_limits[0] <= self.size_limits[1]:
             raise ParamsError("size_limits must be two numbers of students, the smaller first and at least 1.")
         if self.intake_sd**2 > self.reliability * self.prior_sd**2:
-            raise ParamsError("intake_sd^2 must not exceed reliability x prior_sd^2, the variance of true prior scores.")
+            raise ParamsError("intake_sd^2 must not exceed reliability x prior_sd^2, the variance of true priors.")
         for name in ("drift", "slope_change", "prior_shift", "prior_spread"):
             if unknown := sorted(set(getattr(self, name)) - set(self.cohorts)):
                 raise ParamsError(f"{name} names cohort {unknown[0]}, which is not among the cohorts.")

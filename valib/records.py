@@ -211,7 +211,8 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         "rows_read": rows_read,
         "left_out": counted,
         "score_by_cohort": {
-            int(cohort): {"n": int(n), "mean": float(mean), "sd": float(sd)} for cohort, n, mean, sd in scored.itertuples()
+            int(cohort): {"n": int(n), "mean": float(mean), "sd": float(sd)}
+            for cohort, n, mean, sd in scored.itertuples()
         },
         "as_read": as_read,
     }
