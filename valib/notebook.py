@@ -36,7 +36,8 @@ class Study:
     """A chapter's study: validated parameters and records.
 
     records: on one scale: later cohorts are carried back over the study's declared and linked breaks.
-    scale_breaks: what is left of those breaks, links that change nothing and keep the errors, for :func:`valib.fit_benchmark`.
+    scale_breaks: what is left of those breaks, links that change nothing and keep the errors, for
+    :func:`valib.fit_benchmark`.
     baseline, focal: the cohorts, sorted. is_demo: the bundled panel with the cohorts it was made to show; sentences
     about that panel alone are said only then.
     """
