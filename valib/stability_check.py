@@ -109,7 +109,7 @@ def two_step_moments(parts: list[Moments]) -> TwoStep:
 
 
 def correlate_ways(data: TwoStep, joint: MultivariateFit, level: float) -> np.ndarray:
-    """(pairs, 6, 3): estimate and the limits of its interval for every way; Undefined where the joint model has none."""
+    """(pairs, 6, 3): estimate and the limits of its interval for every way; Undefined where the joint fit has none."""
     if not np.isfinite(joint.correlation).all():
         raise Undefined
     eb = np.full(data.n.shape, np.nan)
