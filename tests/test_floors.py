@@ -30,6 +30,7 @@ FLOORS = [
         "results",
         "check",
         "console",
+        "simulation_command",
         "book",
         "cli",
         "__main__",

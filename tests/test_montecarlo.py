@@ -115,7 +115,7 @@ def test_methods_that_are_not_there_are_refused(arguments):
 
 @pytest.fixture(scope="module")
 def published():
-    methods = ["seed", "answer", "default", "default, b known", "relative", "mixed / estimated / baseline"]
+    methods = ["seed", "answer", "default", "default (b known)", "relative", "mixed / estimated / baseline"]
     return montecarlo.run(["plain", "drift", "sorting"], methods, replicates=300, seed=20150512)
 
 
@@ -151,8 +151,8 @@ def test_which_intervals_cover_in_the_plain_world(published):
         assert published.get("plain", method, "va", "coverage") == pytest.approx(0.95, abs=0.01)
         check(published, "plain", method, "shift", "coverage", 0.95)
     assert published.get("plain", "relative", "effect", "coverage") == pytest.approx(0.95, abs=0.01)
-    known = published.get("plain", "default, b known", "shift", "coverage")
-    assert known < 0.95 - 2 * published.mcse("plain", "default, b known", "shift", "coverage")
+    known = published.get("plain", "default (b known)", "shift", "coverage")
+    assert known < 0.95 - 2 * published.mcse("plain", "default (b known)", "shift", "coverage")
     assert published.get("drift", "answer", "va", "coverage") < 0.93
     check(published, "plain", "default", "va", "bias", 0.0)
     width = published.get("plain", "default", "shift", "width") / (2 * 1.96)
@@ -168,7 +168,7 @@ def test_schools_that_last_make_the_analytic_shift_error_too_wide_and_the_bootst
 
 
 def test_the_reliability_correction_undoes_what_error_in_the_prior_does():
-    run = montecarlo.run(["measurement error"], ["default", "default, corrected", "relative", "relative, corrected"],
+    run = montecarlo.run(["measurement error"], ["default", "default (corrected)", "relative", "relative (corrected)"],
                          replicates=200, seed=3)
     name = "measurement error"
     # within schools the reliability is 5000 / (5000 + error); the intake fell by 20 points
@@ -176,13 +176,13 @@ def test_the_reliability_correction_undoes_what_error_in_the_prior_does():
     slope = 0.8 * 5000 / (5000 + error)
     check(run, name, "default", "slope", "mean", slope, 0.01)
     check(run, name, "default", "shift", "mean", -20 * (0.8 - slope), 0.2)
-    for method in ("default, corrected", "relative, corrected"):
+    for method in ("default (corrected)", "relative (corrected)"):
         check(run, name, method, "slope", "bias", 0.0)
         check(run, name, method, "slope", "coverage", 0.95)
         check(run, name, method, "gradient", "mean", 0.0, 0.006)
-    check(run, name, "default, corrected", "shift", "bias", 0.0)
-    assert run.get(name, "default, corrected", "va", "coverage") == pytest.approx(0.95, abs=0.01)
-    assert run.get(name, "relative, corrected", "effect", "coverage") == pytest.approx(0.95, abs=0.012)
+    check(run, name, "default (corrected)", "shift", "bias", 0.0)
+    assert run.get(name, "default (corrected)", "va", "coverage") == pytest.approx(0.95, abs=0.01)
+    assert run.get(name, "relative (corrected)", "effect", "coverage") == pytest.approx(0.95, abs=0.012)
 
 
 def test_an_easier_prior_test_looks_like_a_loss_of_value_added():
@@ -191,8 +191,8 @@ def test_an_easier_prior_test_looks_like_a_loss_of_value_added():
 
 
 def test_the_equating_error_widens_the_intervals_that_know_of_it():
-    run = montecarlo.run(["equating error"], ["default", "default, equating"], replicates=300, seed=1)
-    check(run, "equating error", "default, equating", "shift", "coverage", 0.95)
+    run = montecarlo.run(["equating error"], ["default", "default (equating)"], replicates=300, seed=1)
+    check(run, "equating error", "default (equating)", "shift", "coverage", 0.95)
     assert run.get("equating error", "default", "shift", "coverage") < 0.75
 
 

@@ -56,7 +56,7 @@ def fit_by_library(records, s, m):
 ANALYTIC = [m for m in METHODS.values() if m.model != "correlation" and m.intervals == "full" and not m.corrected]
 
 
-@pytest.mark.parametrize("m", [*ANALYTIC, Method("relative, REML", "relative", likelihood="REML"),
+@pytest.mark.parametrize("m", [*ANALYTIC, Method("relative (REML)", "relative", likelihood="REML"),
                                Method("within, REML", estimator="within", likelihood="REML")], ids=lambda m: m.name)
 @pytest.mark.filterwarnings("ignore:The prior scores")
 def test_the_library_gives_the_same_on_the_same_students(world, m):
@@ -77,7 +77,7 @@ def test_the_library_gives_the_same_on_the_same_students(world, m):
 @pytest.mark.filterwarnings("ignore:The prior scores")
 def test_known_coefficients_leave_their_error_out(world):
     s, fits, records = world
-    shift = fits.apply(METHODS["default, b known"])["shift"][1]
+    shift = fits.apply(METHODS["default (b known)"])["shift"][1]
     moments, library = _moments(s, fits.worlds, 1).select([s.focal]), fit_by_library(records, s, METHODS["default"])
     a = moments.n / (1 + moments.n * library.theta)
     z = 1.959963984540054

@@ -1,9 +1,7 @@
-"""The command `valib`: check, fit, baseline, book. Heavy modules are imported inside the commands."""
+"""The command `valib`: check, fit, baseline, simulate, book. Heavy modules are imported inside the commands."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +9,8 @@ import typer
 
 from . import __version__
 from . import options as opt
-from .console import plain_errors, print_account
-from .errors import ParamsError, RecordsError, ValibError
+from .console import about, listed, plain_errors, print_account
+from .errors import ParamsError, ValibError
 
 if TYPE_CHECKING:
     from .baseline import Benchmark
@@ -26,6 +24,14 @@ app = typer.Typer(
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"valib {__version__}")
+        raise typer.Exit
+
+
+def _list_names(value: bool) -> None:
+    if value:
+        from .simulation_command import list_names
+
+        typer.echo(list_names())
         raise typer.Exit
 
 
@@ -154,8 +160,50 @@ def baseline(
         fitted = _fit_baseline(study, study.read_records())
         out.parent.mkdir(parents=True, exist_ok=True)
         fitted.save(out)
-        typer.echo(f"{out}: {fitted.formula} on cohorts {_listed(fitted.cohorts)}, "
+        typer.echo(f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
                    f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools.")
+
+
+@app.command(short_help="Check by simulation what each method does.")
+def simulate(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
+    scenarios: Annotated[str | None, typer.Option(
+        "--scenarios", metavar="NAME,...", help="The worlds to simulate. Default: all, and your study.")] = None,
+    methods: Annotated[str | None, typer.Option(
+        "--methods", metavar="NAME,...", help="The methods to compare. Default: those of the question and of valib.",
+        )] = None,
+    replicates: Annotated[int | None, typer.Option("--replicates", min=2, help="Data sets a scenario [1000].")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="200 data sets a scenario.")] = False,
+    reliability: Annotated[float, typer.Option(
+        "--reliability", help="Reliability of your prior score, for the scenario 'this study'.")] = 1.0,
+    names: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_names,
+                                        help="List scenarios and methods.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 2,
+    level: opt.Level = None, seed: opt.Seed = None, quiet: opt.Quiet = False, debug: opt.Debug = False,
+) -> None:
+    """Check by simulation what each method does, with Monte Carlo standard errors.
+
+    DIR gets performance.csv (one row a measure), scenarios.csv (the truth) and replicates.parquet. The scenario 'this
+    study' is calibrated to your records: its last focal cohort against its baseline. A run that was interrupted takes
+    up where it stopped.
+
+    \b
+    Examples:
+      valib simulate --list
+      valib simulate --fast --out results/simulation
+      valib simulate --scenarios drift,sorting --methods seed,answer,default --replicates 500 --out results/simulation
+      valib simulate my.csv --scenarios "this study" --reliability 0.9 --out results/simulation
+    """
+    with plain_errors(debug):
+        if fast and replicates is not None:
+            raise ParamsError("--fast stands for --replicates 200: give one of the two.")
+        study = _study(params, data, column, baseline_cohorts, focal_cohorts, level=level, seed=seed)
+        from .simulation_command import simulate_study
+
+        simulate_study(study, out, scenarios, methods, 200 if fast else replicates or 1000, jobs, reliability, quiet,
+                       has_data=bool(data))
 
 
 @app.command(short_help="Render the book about these records.")
@@ -167,11 +215,11 @@ def book(
     formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
     variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
     equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")] = None,
+    seed: opt.Seed = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the book.")] = Path("_build"),
     pdf: Annotated[bool, typer.Option("--pdf", help="Also make the PDF; needs LaTeX.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Chapters computed at a time.")] = 2,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False, debug: opt.Debug = False,
+    quiet: opt.Quiet = False, debug: opt.Debug = False,
 ) -> None:
     """Render the book about these records: DIR/html, DIR/results, and DIR/valib.pdf with --pdf.
 
@@ -216,22 +264,12 @@ def _study(params: str | None, data: str | None, column: list[str] | None, basel
     return load(params, data=data, columns=columns, **cohorts, **settings)
 
 
-@contextlib.contextmanager
-def _about(records: Any, cohorts: list[int]) -> Iterator[None]:
-    """Put the file, and the cohorts unless they are what is wrong, before the sentence of an error."""
-    try:
-        yield
-    except ValibError as error:
-        cohort = "" if isinstance(error, RecordsError) else f", cohort{'s' * (len(cohorts) > 1)} {_listed(cohorts)}"
-        raise type(error)(f"{records.attrs['source']}{cohort}: {error}") from error
-
-
 def _fit_baseline(study: Params, records: Any) -> Benchmark:
     """Fit the benchmark of the study."""
     from .baseline import fit_baseline
     from .scale import check_baseline
 
-    with _about(records, study.baseline_cohorts):
+    with about(records, study.baseline_cohorts):
         check_baseline(study.scale_breaks, study.baseline_cohorts)
         return fit_baseline(records, study.baseline_cohorts, formula=study.formula, estimator=study.estimator,
                             method=study.method)
@@ -257,7 +295,7 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
         if model is opt.Model.benchmark and study.shift == "estimated":
             files["shifts.csv"] = results.as_csv(results.shifts(fits))
     results.write_folder(out, {"school_effects.csv": results.as_csv(effects), **files})
-    typer.echo(f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {_listed(cohorts)}"
+    typer.echo(f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
                + (f"; {held_back} with fewer than {study.min_students} students not shown" if held_back else "") + ".")
 
 
@@ -267,7 +305,7 @@ def _joint_results(study: Params, records: Any, cohorts: list[int],
     from . import results
     from .joint import fit_joint
 
-    with _about(records, cohorts):
+    with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **structure)
     return results.joint_files(fit), *results.joint_effects(fit, study.min_students)
 
@@ -278,7 +316,7 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
 
     fits = []
     for cohort in cohorts:
-        with _about(records, [cohort]):
+        with about(records, [cohort]):
             fits.append(fit_relative(records, cohort, formula=study.formula, method=study.method, level=study.level))
     return fits
 
@@ -290,15 +328,11 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], benchmark_f
 
     benchmark = Benchmark.load(benchmark_file) if benchmark_file else _fit_baseline(study, records)
     if shared := sorted(set(cohorts) & set(benchmark.cohorts)):
-        raise ParamsError(f"Cohort {_listed(shared)} is in the baseline: a cohort cannot be its own benchmark.")
+        raise ParamsError(f"Cohort {listed(shared)} is in the baseline: a cohort cannot be its own benchmark.")
     fits = []
     for cohort in cohorts:
-        with _about(records, [cohort]):
+        with about(records, [cohort]):
             fits.append(fit_benchmark(records, cohort, benchmark, shift=study.shift, variances=study.variances,
                                       method=study.method, equating_se=study.equating_se, level=study.level,
                                       scale_breaks=study.scale_breaks))
     return fits
-
-
-def _listed(cohorts: Any) -> str:
-    return ", ".join(str(cohort) for cohort in cohorts)

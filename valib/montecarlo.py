@@ -29,7 +29,7 @@ from .simulation_methods import METHODS, Fits, Method, method
 CHUNK = 50   # replicates drawn and fitted at once; part of the key of a cached chunk
 ENGINE = 1   # to be raised whenever the numbers of a chunk may change
 FAST = 200   # replicates of a fast run
-DEFAULT_METHODS = ("seed", "answer", "default", "default, b known", "relative")
+DEFAULT_METHODS = ("seed", "answer", "default", "default (b known)", "relative")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

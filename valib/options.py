@@ -49,4 +49,6 @@ Residual = Annotated[str | None, typer.Option(
     help="Joint model: a student variance for each cohort (the default), or one for all.")]
 MinStudents = Annotated[int | None, typer.Option(
     "--min-students", help="Schools with fewer students in a cohort are not shown.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -1,4 +1,4 @@
-"""Fits as tables and files: what `valib fit` writes."""
+"""Fits and simulations as tables and files: what `valib fit` and `valib simulate` write."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,10 @@ from .errors import ParamsError, ValibWarning
 
 if TYPE_CHECKING:
     from .joint import JointFit
+    from .montecarlo import MonteCarlo
 
-FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json")
+FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json",
+         "performance.csv", "scenarios.csv", "replicates.parquet")
 
 
 def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
@@ -107,6 +110,12 @@ def joint_files(fit: JointFit) -> dict[str, str]:
             "fits.json": as_json([{"model": "joint", **fit.summary()}])}
 
 
+def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:
+    """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate."""
+    return {"performance.csv": as_csv(run.table), "scenarios.csv": as_csv(run.scenarios.reset_index()),
+            "replicates.parquet": run.draws.to_parquet(index=False)}
+
+
 def plain(value: Any) -> Any:
     """Turn numpy scalars, tuples and missing numbers into what JSON can hold."""
     if isinstance(value, np.generic):
@@ -146,8 +155,8 @@ def check_file(path: Path) -> None:
     check_folder(path.absolute().parent)
 
 
-def write_folder(folder: Path, files: dict[str, str]) -> None:
-    """Write text files into a folder: aside first, then each renamed into place.
+def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write files into a folder: aside first, then each renamed into place.
 
     The files of :data:`FILES` that an earlier run left and this one does not make are removed, so that the
     folder never mixes two runs. If writing fails, the earlier files stay as they were.
@@ -155,8 +164,8 @@ def write_folder(folder: Path, files: dict[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".valib-", dir=folder))
     try:
-        for name, text in files.items():
-            (aside / name).write_text(text, encoding="utf-8")
+        for name, content in files.items():
+            (aside / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
         for name in files:
             os.replace(aside / name, folder / name)
         for name in set(FILES) - set(files):
