@@ -136,6 +136,18 @@ def estimate(value: float, se: float, spec: str | None = None) -> str:
     return f"{as_text(float(value), spec)} ({as_text(float(se), spec)})"
 
 
+def simulated(run: Any, rows: Mapping[str, tuple[str, str]],
+              columns: Mapping[str, tuple[str, str, str]]) -> pd.DataFrame:
+    """Measures of a Monte Carlo run as text, each with its Monte Carlo standard error in brackets; empty if not run.
+
+    rows: (scenario, method) by row label. columns: (estimand, measure, format) by column label.
+    """
+    t = run.table.set_index(["scenario", "method", "estimand", "measure"])[["value", "mcse"]]
+    cells = {label: [estimate(*t.loc[(*row, e, m)], spec) if (*row, e, m) in t.index else "" for row in rows.values()]
+             for label, (e, m, spec) in columns.items()}
+    return pd.DataFrame(cells, index=list(rows))
+
+
 def direction(x: float, up: str = "rose", down: str = "fell", none: str = "did not move",
               tolerance: float = 0.0) -> str:
     """The word for the sign of x; ``none`` when abs(x) <= tolerance."""

@@ -3,6 +3,7 @@
 from valib.plotting.density import relative_vs_benchmark, va_density
 from valib.plotting.ranked import caterpillar, change_in_va, rank_intervals
 from valib.plotting.schools import byhand_blup, recipes, shrinkage, type_ab
+from valib.plotting.simulation import bias, coverage, measured, over_parameter
 from valib.plotting.stability import (
     attenuation,
     correlation_by_gap,
@@ -16,9 +17,9 @@ from valib.plotting.style import COLOURS, STYLE, WIDTH, safe_name, save, use_sty
 from valib.plotting.system import bootstrap_vs_analytic, shift_over_prior, shifts
 
 __all__ = [
-    "COLOURS", "STYLE", "WIDTH", "attenuation", "bootstrap_vs_analytic", "byhand_blup", "caterpillar",
-    "change_in_va", "cohort_scores", "correlation_by_gap", "correlation_matrix", "correlation_ways", "growth",
-    "prior_shift", "quintile_transitions", "rank_intervals", "recipes", "relative_vs_benchmark",
-    "residual_checks", "safe_name", "save", "school_sizes", "shift_over_prior", "shift_split", "shifts",
-    "shrinkage", "type_ab", "use_style", "va_density",
+    "COLOURS", "STYLE", "WIDTH", "attenuation", "bias", "bootstrap_vs_analytic", "byhand_blup", "caterpillar",
+    "change_in_va", "cohort_scores", "correlation_by_gap", "correlation_matrix", "correlation_ways", "coverage",
+    "growth", "measured", "over_parameter", "prior_shift", "quintile_transitions", "rank_intervals", "recipes",
+    "relative_vs_benchmark", "residual_checks", "safe_name", "save", "school_sizes", "shift_over_prior", "shift_split",
+    "shifts", "shrinkage", "type_ab", "use_style", "va_density",
 ]
