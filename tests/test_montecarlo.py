@@ -105,7 +105,8 @@ def test_what_cannot_be_run_is_refused(arguments, part):
 
 @pytest.mark.parametrize("arguments", [
     {"model": "other"}, {"intervals": "none"}, {"estimator": "within", "context": True}, {"shift": "none"},
-    {"intervals": "bootstrap", "corrected": True}, {"way": "none"}, {"draws": 1, "intervals": "bootstrap"}])
+    {"intervals": "bootstrap", "context": True},
+    {"context": True, "corrected": True}, {"way": "none"}, {"draws": 1, "intervals": "bootstrap"}])
 def test_methods_that_are_not_there_are_refused(arguments):
     with pytest.raises(ParamsError, match="Method 'm'"):
         Method("m", **arguments)

@@ -48,17 +48,22 @@ def fit_by_library(records, s, m):
     formula = "score ~ prior_score" + (" + school_mean(prior_score)" if m.context else "")
     if m.model == "relative":
         return va.fit_relative(records, s.focal, formula, m.likelihood)
-    benchmark = va.fit_baseline(records, s.baseline, formula, m.estimator, m.groups, m.likelihood)
+    errors = {"prior_score": s.error_variances[0]} if m.corrected else None
+    benchmark = va.fit_baseline(records, s.baseline, formula, m.estimator, m.groups, m.likelihood, errors)
     return va.fit_benchmark(records, s.focal, benchmark, m.shift, m.variances, m.likelihood,
                             s.equating_se if m.equating else 0.0)
 
 
-ANALYTIC = [m for m in METHODS.values() if m.model != "correlation" and m.intervals == "full" and not m.corrected]
+ANALYTIC = [m for m in METHODS.values() if m.model != "correlation" and m.intervals == "full"
+            and m.name != "relative (corrected)"]
 
 
 @pytest.mark.parametrize("m", [*ANALYTIC, Method("relative (REML)", "relative", likelihood="REML"),
-                               Method("within, REML", estimator="within", likelihood="REML")], ids=lambda m: m.name)
-@pytest.mark.filterwarnings("ignore:The prior scores")
+                               Method("within, REML", estimator="within", likelihood="REML"),
+                               Method("within, corrected", estimator="within", corrected=True),
+                               Method("ols, corrected", estimator="ols", corrected=True, variances="baseline")],
+                         ids=lambda m: m.name)
+@pytest.mark.filterwarnings("ignore:The distribution of prior_score")
 def test_the_library_gives_the_same_on_the_same_students(world, m):
     s, fits, records = world
     found, library = fits._predict(*fits._key(m)), fit_by_library(records, s, m)
@@ -74,7 +79,7 @@ def test_the_library_gives_the_same_on_the_same_students(world, m):
         assert np.sqrt(found.shift_full[1]) == pytest.approx(library.shift_se, rel=SAME)
 
 
-@pytest.mark.filterwarnings("ignore:The prior scores")
+@pytest.mark.filterwarnings("ignore:The distribution of prior_score")
 def test_known_coefficients_leave_their_error_out(world):
     s, fits, records = world
     shift = fits.apply(METHODS["default (b known)"])["shift"][1]
@@ -85,7 +90,7 @@ def test_known_coefficients_leave_their_error_out(world):
     assert shift[5] < fits.apply(METHODS["default"])["shift"][1][5]
 
 
-@pytest.mark.filterwarnings("ignore:The prior scores")
+@pytest.mark.filterwarnings("ignore:The distribution of prior_score")
 def test_correlations_are_those_of_the_library(world):
     s, fits, records = world
     cohorts = [s.baseline[-1], s.focal]

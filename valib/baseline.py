@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 from .comparability import looks_standardised, score_moments
 from .design import Design, FormulaState, build_design, required_columns
 from .errors import BenchmarkError, ModelError
+from .measurement import error_vector, fit_corrected
 from .mixed import MixedFit, fit_moments, unshift
 from .moments import Moments, compute_moments
 from .records import select
@@ -31,8 +32,10 @@ class Benchmark:
 
     coefficients (p,) and vcov (p, p): b_B with its covariance clustered by school; vcov_model: the covariance the
     estimator's own model gives. tau2, sigma2 (score points squared): of the baseline mixed model with the same groups.
+    sigma2 is of y - x'b as recorded: an error of measurement that was corrected for counts with b^2 s2m.
     column_means (p,): baseline means of the design columns. summaries: n, mean, sd of the score by cohort and of every
     numeric column of the formula. fingerprint: of the baseline rows used, the same for any order of them.
+    error_variance: variance of the error of measurement that was taken off, by column; empty: of none.
     """
 
     state: FormulaState
@@ -50,6 +53,7 @@ class Benchmark:
     column_means: pd.Series
     summaries: Mapping[str, dict]
     fingerprint: str
+    error_variance: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def formula(self) -> str:
@@ -70,6 +74,8 @@ class Benchmark:
                 "n_students": self.n_students, "n_schools": self.n_schools,
                 "column_means": self.column_means.tolist(), "summaries": dict(self.summaries),
                 "fingerprint": self.fingerprint}
+        if self.error_variance:
+            content["error_variance"] = dict(self.error_variance)
         return content | {"checksum": _checksum(content)}
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -125,16 +131,20 @@ class Benchmark:
                    pd.DataFrame(V, index=names, columns=names), pd.DataFrame(W, index=names, columns=names),
                    float(content["tau2"]), float(content["sigma2"]), int(content["n_students"]),
                    int(content["n_schools"]), pd.Series(content["column_means"], index=names, dtype=float),
-                   content["summaries"], content["fingerprint"])
+                   content["summaries"], content["fingerprint"],
+                   {str(k): float(v) for k, v in content.get("error_variance", {}).items()})
 
 
 def fit_baseline(records: pd.DataFrame, cohorts, formula: str = "score ~ prior_score", estimator: str = "mixed",
-                 groups: str = "school_cohort", method: str = "ML") -> Benchmark:
+                 groups: str = "school_cohort", method: str = "ML",
+                 error_variance: Mapping[str, float] | None = None) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
 
     estimator "mixed" (random intercepts), "ols" (pooled least squares) or "within" (school x cohort fixed effects;
     the intercept is then the generalised least squares mean of what the slopes leave). groups: the random intercept
     of the mixed model is per "school_cohort" cell or per "school" (constant over the baseline cohorts).
+    error_variance: variance of the error of measurement in a column, where known, for example
+    ``{"prior_score": (1 - reliability) * variance}``; the coefficients are then those of true scores (methods.md, 8).
     Covariance: J/(J-1) (N-1)/(N-p) times the sum over schools of outer products of influences (CR1; Liang and Zeger
     1986). Raises RecordsError, ModelError; BenchmarkError without an intercept or for standardised scores.
     """
@@ -150,16 +160,18 @@ def fit_baseline(records: pd.DataFrame, cohorts, formula: str = "score ~ prior_s
     if cells.intercept is None:
         raise BenchmarkError(f"The formula {formula!r} has no intercept; a benchmark needs one.")
     grouped = cells.pool_cohorts() if groups == "school" else cells
-    mixed = fit_moments(grouped, method)
-    b, influence, vcov_model = estimate(grouped, estimator, mixed)
+    errors = error_vector(grouped, error_variance or {})
+    mixed = fit_corrected(grouped, errors, method)
+    b, influence, vcov_model = estimate(grouped, estimator, mixed, errors)
     J, N, p = len(cells.schools), cells.n_students, cells.n_fixed
     vcov = J / (J - 1) * (N - 1) / (N - p) * influence.T @ influence
     names = list(design.names)
     means = pd.Series((cells.weight @ cells.sums / N + cells.shift)[:-1], index=names)
     return Benchmark(design.state, cohorts, estimator, groups, method, pd.Series(b, index=names, name="coefficient"),
                      pd.DataFrame(vcov, index=names, columns=names),
-                     pd.DataFrame(vcov_model, index=names, columns=names), float(mixed.tau2), float(mixed.sigma2),
-                     round(N), J, means, _summaries(design, scores), _fingerprint(design))
+                     pd.DataFrame(vcov_model, index=names, columns=names), float(mixed.tau2),
+                     float(mixed.sigma2 + errors @ b**2), round(N), J, means, _summaries(design, scores),
+                     _fingerprint(design), {k: float(v) for k, v in (error_variance or {}).items() if v})
 
 
 def _checksum(content: dict) -> str:
@@ -171,16 +183,20 @@ STANDARDISED = ("The scores look standardised within each cohort (every cohort h
                 "deviation), so no change of the system is left in them: a benchmark needs scores on one scale.")
 
 
-def estimate(moments: Moments, estimator: str, mixed: MixedFit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def estimate(moments: Moments, estimator: str, mixed: MixedFit,
+             errors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients b (p,), school influences (J, p) with b_hat - b = sum of them, and the model's covariance (p, p).
 
     One family: with A = sum_c (X'X - w_c s s') and likewise for X'y, w_c = 0 is least squares, theta/(1 + n theta) the
-    mixed model and 1/n the within estimator.
+    mixed model and 1/n the within estimator. errors (p,): error variances to be taken off, n (1 - w_c) of them a cell.
     """
     n = moments.n
     w = {"ols": 0 * n, "mixed": mixed.theta / (1 + n * mixed.theta), "within": 1 / n}[estimator]
     cell = moments.cell_cross - w[:, None, None] * moments.sums[:, :, None] * moments.sums[:, None, :]
-    p, M = moments.n_fixed, cell.sum(axis=0)
+    p = moments.n_fixed
+    if errors is not None:
+        cell[:, np.arange(p), np.arange(p)] -= (n * (1 - w))[:, None] * errors
+    M = cell.sum(axis=0)
     columns = [c for c in range(p) if not (estimator == "within" and c == moments.intercept)]
     if estimator == "within":
         _check_within(moments, M, columns)

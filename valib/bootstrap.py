@@ -19,6 +19,7 @@ from .benchmark import SHIFTS, VARIANCES, fit_residuals, predict_benchmark
 from .comparability import looks_standardised, score_moments
 from .design import build_design
 from .errors import BenchmarkError
+from .measurement import error_vector, remove_error
 from .mixed import COLLINEAR, Compressed, compress, maximise, profile, unshift
 from .moments import Moments, compute_moments
 from .records import select
@@ -93,15 +94,17 @@ def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shi
     """One block of R replicates: lists over cohorts of b (R, p), delta (R,), tau2 (R,), VA (R, J_t).
 
     moments: of baseline and focal cohorts by cell; weights (R, J): school multiplicities. Of benchmark only cohorts,
-    estimator, groups and method are used.
+    estimator, groups, method and error_variance are used.
     """
     reml = method == "REML"
     base = moments.select(benchmark.cohorts)
     w = weights[:, np.searchsorted(moments.schools, base.schools)]
     grouped = base.pool_cohorts() if benchmark.groups == "school" else base
-    baseline = compress(grouped, w)
+    errors = error_vector(grouped, benchmark.error_variance)
+    baseline = remove_error(compress(grouped, w), errors)
     _check_determined(baseline.cross[:, :-1, :-1])
     b, base_tau2, base_sigma2 = _baseline_coefficients(baseline, grouped, benchmark)
+    base_sigma2 = base_sigma2 + b**2 @ errors
     undo = unshift(moments)
     out = [[b @ undo[:-1, :-1].T + undo[:-1, -1]], [], [], []]
     for cohort in cohorts:

@@ -14,8 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from .design import INTERCEPT
 from .errors import ModelError
-from .mixed import Compressed
+from .mixed import Compressed, MixedFit, check_estimable, compress, fit_compressed
+from .moments import Moments
 
 SMALLEST = 0.05  # share of a covariate's variance within schools that must be left after the correction
 
@@ -27,19 +29,46 @@ def error_variance(reliability: float, variance: float) -> float:
     return (1 - reliability) * variance
 
 
-def remove_error(data: Compressed, variances: Mapping[int, float] | np.ndarray) -> Compressed:
+def error_vector(moments: Moments, variances: Mapping[str, float]) -> np.ndarray:
+    """(p,): error variances by column of X, from those by name.
+
+    Raises ModelError for a column that is not there, a negative variance, and a school mean of a column with error
+    (its own error and the column's are not independent).
+    """
+    out = np.zeros(moments.n_fixed)
+    for name, value in variances.items():
+        if name not in moments.names[:-1] or name == INTERCEPT:
+            raise ModelError(f"There is no column {name!r} whose error could be corrected; there are "
+                             f"{', '.join(map(repr, moments.names[:-1]))}.")
+        if not (np.isfinite(value) and value >= 0):
+            raise ModelError(f"The error variance of {name!r} must be zero or positive, not {value}.")
+        others = [n for n in moments.names[:-1] if n != name and name in n] if value else []
+        if others:
+            raise ModelError(f"The error in {name!r} is also in {', '.join(map(repr, others))}: only a linear column "
+                             "by itself can be corrected.")
+        out[moments.names.index(name)] = value
+    return out
+
+
+def fit_corrected(moments: Moments, variances: np.ndarray, method: str = "ML") -> MixedFit:
+    """:func:`valib.mixed.fit_moments` with the errors' expected excess removed; variances (p,) by column of X.
+
+    tau2 and sigma2 are those given the true covariates. vcov and the errors of the variances are the model's, which do
+    not know of the correction: take clustered ones for the coefficients.
+    """
+    check_estimable(moments)
+    return fit_compressed(remove_error(compress(moments), variances), moments, method)
+
+
+def remove_error(data: Compressed, variances: np.ndarray) -> Compressed:
     """Compressed sums without what errors of measurement add to them on average.
 
-    variances: error variance by position of the covariate; or (R, p) and (p,), one for every data set and column.
+    variances: (p,), by column of X, or (R, p), of every data set by itself.
     Raises ModelError where less than a twentieth of a covariate's variation within cells would be left: the error
     would then be nearly all of what is recorded.
     """
     s2m = np.zeros((len(data.n), data.p))
-    if isinstance(variances, Mapping):
-        for k, value in variances.items():
-            s2m[:, k] = value
-    else:
-        s2m[:] = variances
+    s2m[:] = variances
     if not s2m.any():
         return data
     k = np.arange(data.p)

@@ -203,9 +203,13 @@ def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None
     Raises ModelError for fewer than two groups, groups of one student only, constant or collinear columns (named),
     a response without variation, and a perfect fit.
     """
-    reml = _is_reml(method)
     check_estimable(moments)
-    data = compress(moments)
+    return fit_compressed(compress(moments), moments, method, theta)
+
+
+def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
+    """The fit of :func:`fit_moments` from compressed sums of these moments, whatever was taken off them."""
+    reml = _is_reml(method)
     chosen = maximise(data, reml)[0] if theta is None else float(theta)
     at = profile(data, np.array([chosen]), reml)
     _check_fit(at.rss[0], moments, chosen)

@@ -70,10 +70,12 @@ class Method:
             if getattr(self, key) not in allowed:
                 raise ParamsError(f"Method '{self.name}': {key} must be one of {', '.join(allowed)}, "
                                   f"not {getattr(self, key)!r}.")
-        if self.intervals == "bootstrap" and (self.model != "benchmark" or self.corrected or self.context):
-            raise ParamsError(f"Method '{self.name}': only the plain benchmark has bootstrap intervals here.")
+        if self.intervals == "bootstrap" and (self.model != "benchmark" or self.context):
+            raise ParamsError(f"Method '{self.name}': here only a benchmark without a school mean can be bootstrapped.")
         if self.context and self.estimator == "within":
             raise ParamsError(f"Method '{self.name}': a school mean does not vary within schools.")
+        if self.context and self.corrected:
+            raise ParamsError(f"Method '{self.name}': the error of a school mean is not corrected for.")
         if self.draws < 2:
             raise ParamsError(f"Method '{self.name}': a bootstrap needs two draws or more.")
 
@@ -186,7 +188,8 @@ class Fits:
             J = len(moments.schools)
             rng = np.random.default_rng(_child(self.seeds[r]))
             weights = rng.multinomial(J, np.full(J, 1 / J), size=m.draws).astype(np.float64)
-            spec = _Spec(self.scenario.baseline, m.estimator, m.groups, m.likelihood)
+            errors = {"prior_score": self.scenario.error_variances[0] if m.corrected else 0.0}
+            spec = _Spec(self.scenario.baseline, m.estimator, m.groups, m.likelihood, errors)
             _, delta, _, va = refit_weighted(moments, spec, [self.scenario.focal], weights, m.shift, m.variances,
                                              m.likelihood)
             spread[r, here[r]] = va[0].var(axis=0, ddof=1)
@@ -222,6 +225,7 @@ class _Spec:
     estimator: str
     groups: str
     method: str
+    error_variance: dict[str, float]
 
 
 def _moments(s: Scenario, worlds: Worlds, r: int) -> Moments:
