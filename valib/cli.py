@@ -174,7 +174,7 @@ def simulate(
     methods: Annotated[str | None, typer.Option(
         "--methods", metavar="NAME,...", help="The methods to compare. Default: those of the question and of valib.",
         )] = None,
-    replicates: Annotated[int | None, typer.Option("--replicates", min=2, help="Data sets a scenario [1000].")] = None,
+    replicates: Annotated[int | None, typer.Option("--replicates", min=2, help="Data sets a scenario. Default: the study's.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="200 data sets a scenario.")] = False,
     reliability: Annotated[float, typer.Option(
         "--reliability", help="Reliability of your prior score, for the scenario 'this study'.")] = 1.0,
@@ -202,8 +202,8 @@ def simulate(
         study = _study(params, data, column, baseline_cohorts, focal_cohorts, level=level, seed=seed)
         from .simulation_command import simulate_study
 
-        simulate_study(study, out, scenarios, methods, 200 if fast else replicates or 1000, jobs, reliability, quiet,
-                       has_data=bool(data))
+        count = 200 if fast else replicates or study.simulation_replicates
+        simulate_study(study, out, scenarios, methods, count, jobs, reliability, quiet, has_data=bool(data))
 
 
 @app.command(short_help="Render the book about these records.")
