@@ -509,7 +509,7 @@ class TestRefusals:
             )
 
     def test_models_of_different_formulas_are_not_compared(self, small):
-        with pytest.raises(BenchmarkError, match="one formula"):
+        with pytest.raises(BenchmarkError, match="benchmark.s formula"):
             population_mean_va(
                 fit_relative(small, 2021, "score ~ prior_score + female"), fit_baseline(small, [2015, 2016])
             )
@@ -522,3 +522,12 @@ class TestRefusals:
         np.testing.assert_allclose(
             b.school_effects.se_comparative, a.school_effects.se_comparative, rtol=1e-4
         )
+
+
+def test_coefficients_of_columns_with_other_centres_are_not_compared(small):
+    benchmark = fit_baseline(small, [2015, 2016], "score ~ center(prior_score)")
+    with pytest.raises(BenchmarkError, match="benchmark.state"):
+        population_mean_va(fit_relative(small, 2021, "score ~ center(prior_score)"), benchmark)
+    centred = population_mean_va(fit_relative(small, 2021, benchmark.state), benchmark)
+    plain = population_mean_va(fit_relative(small, 2021), fit_baseline(small, [2015, 2016]))
+    np.testing.assert_allclose(centred, plain, rtol=1e-7)

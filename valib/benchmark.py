@@ -150,9 +150,7 @@ def population_mean_va(relative: CohortFit, benchmark: Benchmark, reference: pd.
     tau2 (1 - lambda_j) + (x_ref - lambda_j xbar_j)' F (x_ref - lambda_j xbar_j) + x_ref' Var(b_B) x_ref + s2_equating.
     Returns one row a school: effect, se, lower, upper (score points).
     """
-    if list(relative.fixed_effects.index) != list(benchmark.coefficients.index):
-        raise BenchmarkError(f"The relative model has the columns {list(relative.fixed_effects.index)}, the benchmark "
-                             f"has {list(benchmark.coefficients.index)}: fit both with one formula.")
+    check_same_columns(relative, benchmark)
     x = (benchmark.column_means if reference is None else reference).reindex(benchmark.coefficients.index)
     if x.isna().any():
         raise BenchmarkError(f"The reference profile lacks {', '.join(map(repr, x.index[x.isna()]))}.")
@@ -166,6 +164,18 @@ def population_mean_va(relative: CohortFit, benchmark: Benchmark, reference: pd.
     effect = table["effect"] + move
     lower, upper = _blup.interval(effect, np.sqrt(var), relative.level)
     return pd.DataFrame({"n": table["n"], "effect": effect, "se": np.sqrt(var), "lower": lower, "upper": upper})
+
+
+def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
+    """Refuse to compare coefficients of columns that do not mean the same: other terms, centres or levels."""
+    if relative.model != "relative" or list(relative.fixed_effects.index) != list(benchmark.coefficients.index):
+        raise BenchmarkError(f"The {relative.model} model has the columns {list(relative.fixed_effects.index)}, the "
+                             f"benchmark has {list(benchmark.coefficients.index)}: comparing coefficients needs the "
+                             "focal cohort's relative model with the benchmark's formula.")
+    ours, theirs = (s.to_json() for s in (relative.state, benchmark.state))
+    if (ours["transform_state"], ours["levels"]) != (theirs["transform_state"], theirs["levels"]):
+        raise BenchmarkError("The relative model has centres, scales or levels of its own, so its coefficients do not "
+                             "mean the same as the benchmark's: fit it with benchmark.state as its formula.")
 
 
 def check_prior(records: pd.DataFrame, cohort: int, benchmark: Benchmark) -> PriorCheck:

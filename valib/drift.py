@@ -10,7 +10,7 @@ import pandas as pd
 
 from . import blup as _blup
 from .baseline import Benchmark
-from .benchmark import predict_benchmark
+from .benchmark import check_same_columns, predict_benchmark
 from .design import build_design
 from .errors import BenchmarkError, ModelError
 from .joint import JointFit
@@ -109,7 +109,7 @@ def shift_at(relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.
     Across a break of the scale the relative model is that of the scores carried back (:func:`valib.scale.carry_back`),
     and equating_se holds the link's error too (se_scale of :func:`shift_parts`).
     """
-    _same_columns(relative, benchmark)
+    check_same_columns(relative, benchmark)
     x = np.atleast_2d(np.asarray(profile, dtype=np.float64))
     shift = x @ (relative.fixed_effects.to_numpy() - benchmark.coefficients.to_numpy())
     V = relative.vcov.to_numpy() + benchmark.vcov.to_numpy()
@@ -125,7 +125,7 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float = 
     what the change of intake makes of changed slopes; total = xbar_t'(b_t - b_B). The split depends on the centre:
     about another profile than the baseline means it comes out differently, the total does not.
     """
-    _same_columns(relative, benchmark)
+    check_same_columns(relative, benchmark)
     moments = relative.moments
     focal = (moments.n @ moments.means / moments.n.sum())[:-1]
     baseline = benchmark.column_means.to_numpy()
@@ -142,7 +142,7 @@ def shift_over_prior(relative: CohortFit, benchmark: Benchmark, prior: np.ndarra
     Raises ModelError when the prior enters other than as the linear column ``prior_score`` (school means of it stay at
     the baseline mean): the curve would then not be a line in that one column.
     """
-    _same_columns(relative, benchmark)
+    check_same_columns(relative, benchmark)
     names = _linear_prior(benchmark, "shift over the prior")
     prior = np.asarray(prior, dtype=np.float64)
     profile = np.tile(benchmark.column_means.to_numpy(), (len(prior), 1))
@@ -297,9 +297,3 @@ def _linear_prior(benchmark: Benchmark, what: str) -> list[str]:
 def _belongs(fit: CohortFit, benchmark: Benchmark) -> None:
     if fit.model != "benchmark" or not fit.fixed_effects.equals(benchmark.coefficients):
         raise BenchmarkError(f"The fit of cohort {fit.cohort} is not a fit against this benchmark.")
-
-
-def _same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
-    if relative.model != "relative" or list(relative.fixed_effects.index) != list(benchmark.coefficients.index):
-        raise BenchmarkError("Comparing coefficients needs the focal cohort's relative model with the benchmark's "
-                             "formula.")

@@ -57,6 +57,7 @@ class CohortFit:
     shift_mode: str | None = None
     variances_from: str = "focal"
     moments: Moments | None = field(default=None, repr=False)
+    state: FormulaState | None = field(default=None, repr=False)
 
     @property
     def theta(self) -> float:
@@ -147,7 +148,7 @@ def assemble(fit: MixedFit, effects: _blup.Blup, moments: Moments, design: Desig
         sigma2_se=fit.sigma2_se, loglik=fit.loglik, singular=fit.singular, n_students=fit.n_students,
         n_schools=fit.n_groups, student_sd=float(design.y.std(ddof=1)), level=level,
         school_effects=effects_table(moments, effects, level), common=effects.common, left_out=design.left_out,
-        moments=moments, **rest)
+        moments=moments, state=design.state, **rest)
 
 
 def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.DataFrame:
