@@ -43,13 +43,14 @@ def test_the_commands(here, monkeypatch):
     monkeypatch.setattr("valib.book.build", build)
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("valib ")]
-    assert {command[0] for command in commands} == {"check", "fit", "baseline", "book"}
+    assert {command[0] for command in commands} == {"check", "fit", "baseline", "book", "simulate"}
     for command in commands:
         done = CliRunner().invoke(cli.app, command)
         assert done.exit_code == 0, (command, done.output)
     assert built == [([2019, 2021, 2023, 2024], "somewhere"), ([2019, 2021], "our_book")]
     assert Path("results/2024/shifts.csv").read_text(encoding="utf-8").count("\n") == 2
     assert Path("results/joint/correlations.csv").read_text(encoding="utf-8").count("\n") == 7
+    assert Path("results/simulation/performance.csv").is_file()
     assert Path("results/benchmark/school_effects.csv").is_file() and Path("results/relative/fits.json").is_file()
 
 

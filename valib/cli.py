@@ -174,7 +174,8 @@ def simulate(
     methods: Annotated[str | None, typer.Option(
         "--methods", metavar="NAME,...", help="The methods to compare. Default: those of the question and of valib.",
         )] = None,
-    replicates: Annotated[int | None, typer.Option("--replicates", min=2, help="Data sets a scenario. Default: the study's.")] = None,
+    replicates: Annotated[int | None, typer.Option(
+        "--replicates", min=2, help="Data sets a scenario. Default: the study's.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="200 data sets a scenario.")] = False,
     reliability: Annotated[float, typer.Option(
         "--reliability", help="Reliability of your prior score, for the scenario 'this study'.")] = 1.0,
