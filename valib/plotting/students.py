@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -122,7 +123,7 @@ def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
     low, high = np.log(sizes.min() / 1.15), np.log(sizes.max() * 1.15)
     edges = np.unique(np.round(np.exp(np.linspace(low, high, 31))) + 0.5)  # each bin holds a whole number
     edges = np.insert(edges, 0, max(sizes.min() - 0.5, 0.5)) if edges[0] > sizes.min() else edges
-    ax.hist(sizes, bins=edges, color=BLUE, alpha=0.75, edgecolor="white", lw=0.5)
+    sns.histplot(x=sizes, bins=edges, ax=ax, color=BLUE, alpha=0.75, edgecolor="white", linewidth=0.5)
     log_axis(ax)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     median = float(np.median(sizes))

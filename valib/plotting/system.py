@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -129,9 +130,10 @@ def bootstrap_vs_analytic(draws: Any, analytic_mean: float, analytic_se: float, 
     density = stats.norm.pdf(grid, analytic_mean, analytic_se)
     fig, ax = canvas(3.5)
     bins = int(np.clip(np.sqrt(draws.size) * 1.3, 8, 50))
-    heights, _, _ = ax.hist(draws, bins=bins, density=True, color=BLUE, alpha=0.35, edgecolor="white", lw=0.5)
+    sns.histplot(x=draws, bins=bins, stat="density", ax=ax, color=BLUE, alpha=0.35, edgecolor="white", linewidth=0.5)
+    highest = max(bar.get_height() for bar in ax.patches)
     ax.plot(grid, density, color=VERMILLION, lw=1.8, ls=(0, (5, 2)), gid="normal")
-    top = max(heights.max(), density.max())
+    top = max(highest, density.max())
     looks = ((BLUE, "Bootstrap", "-", draws.std(ddof=1)), (VERMILLION, "Analytic", (0, (5, 2)), analytic_se))
     digits = digits_for(draws) + (analytic_se < 1)
     for (low, high), (colour, words, dash, se), y in zip(spans, looks, (1.12, 1.28), strict=True):
