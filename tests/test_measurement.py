@@ -76,6 +76,15 @@ def test_the_true_slope_and_the_true_shift_come_back(records, estimator):
     assert shifts[0] - shifts[1] == pytest.approx(-20 * 0.8 * (1 - share), abs=0.9)
 
 
+def test_the_relative_model_is_corrected_as_well(records):
+    raw, corrected = (va.fit_relative(records, 2019, error_variance=e) for e in (None, {"prior_score": 1125.0}))
+    assert raw.fixed_effects["prior_score"] == pytest.approx(0.8 * 3875 / 5000, abs=0.03)
+    assert corrected.fixed_effects["prior_score"] == pytest.approx(0.8, abs=0.04)
+    assert corrected.sigma2 == pytest.approx(45**2 + 0.64 * 1125, rel=0.05) and np.isnan(corrected.sigma2_se)
+    none = va.fit_relative(records, 2019, error_variance={"prior_score": 0.0})
+    pd.testing.assert_frame_equal(none.school_effects, raw.school_effects, check_exact=True)
+
+
 def test_errors_grow_with_the_correction(records):
     raw, corrected = (va.fit_baseline(records, COHORTS, error_variance=e) for e in (None, {"prior_score": 1125.0}))
     assert corrected.se["prior_score"] > raw.se["prior_score"] / 0.8

@@ -17,7 +17,8 @@ from valib.simulation_methods import Method
 
 SMALL = scenario("drift", schools=20)
 TINY = [SMALL, scenario("heavy tails", schools=20)]
-SOME = ["seed", "default", Method("boot", intervals="bootstrap", draws=10, replicates=60), "eb"]
+SOME = ["seed", "default", Method("boot", intervals="bootstrap", draws=10, replicates=60),
+        Method("eb", "correlation", way="eb", replicates=60)]
 SETTINGS = {"replicates": 110, "seed": 4}  # three chunks a scenario, the last one short
 Z = 4.0  # Monte Carlo standard errors; the seeds are fixed
 
@@ -39,7 +40,8 @@ import os
 from valib import montecarlo
 from valib.mechanisms import scenario
 from valib.simulation_methods import Method
-some = ["seed", "default", Method("boot", intervals="bootstrap", draws=10, replicates=60), "eb"]
+some = ["seed", "default", Method("boot", intervals="bootstrap", draws=10, replicates=60),
+        Method("eb", "correlation", way="eb", replicates=60)]
 montecarlo.run([scenario("drift", schools=20), scenario("heavy tails", schools=20)], some, replicates=110, seed=4,
                cache={str(tmp_path / "cache")!r}, progress=lambda done, all: done == 2 and os._exit(9))
 """

@@ -163,15 +163,21 @@ def fit_baseline(records: pd.DataFrame, cohorts, formula: str = "score ~ prior_s
     errors = error_vector(grouped, error_variance or {})
     mixed = fit_corrected(grouped, errors, method)
     b, influence, vcov_model = estimate(grouped, estimator, mixed, errors)
-    J, N, p = len(cells.schools), cells.n_students, cells.n_fixed
-    vcov = J / (J - 1) * (N - 1) / (N - p) * influence.T @ influence
+    vcov = clustered(influence, cells.n_students)
     names = list(design.names)
-    means = pd.Series((cells.weight @ cells.sums / N + cells.shift)[:-1], index=names)
+    means = pd.Series((cells.weight @ cells.sums / cells.n_students + cells.shift)[:-1], index=names)
     return Benchmark(design.state, cohorts, estimator, groups, method, pd.Series(b, index=names, name="coefficient"),
                      pd.DataFrame(vcov, index=names, columns=names),
                      pd.DataFrame(vcov_model, index=names, columns=names), float(mixed.tau2),
-                     float(mixed.sigma2 + errors @ b**2), round(N), J, means, _summaries(design, scores),
-                     _fingerprint(design), {k: float(v) for k, v in (error_variance or {}).items() if v})
+                     float(mixed.sigma2 + errors @ b**2), round(cells.n_students), len(cells.schools), means,
+                     _summaries(design, scores), _fingerprint(design),
+                     {k: float(v) for k, v in (error_variance or {}).items() if v})
+
+
+def clustered(influence: np.ndarray, n_students: float) -> np.ndarray:
+    """(p, p): covariance of coefficients from the influences (J, p) of schools, CR1 (Liang and Zeger 1986)."""
+    J, p = influence.shape
+    return J / (J - 1) * (n_students - 1) / (n_students - p) * influence.T @ influence
 
 
 def _checksum(content: dict) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from . import blup as _blup
+from .baseline import clustered, estimate
 from .design import Design, FormulaState, build_design
 from .errors import ModelError
+from .measurement import error_vector, fit_corrected
 from .mixed import MixedFit, fit_moments
 from .moments import Moments, compute_moments
 from .ranking import rank_effects
@@ -98,7 +100,8 @@ class CohortFit:
 
 
 def fit_relative(records: pd.DataFrame, cohort: int | None = None, formula: str | FormulaState = "score ~ prior_score",
-                 method: str = "ML", level: float = 0.95) -> CohortFit:
+                 method: str = "ML", level: float = 0.95,
+                 error_variance: Mapping[str, float] | None = None) -> CohortFit:
     """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
 
     records: validated records (:func:`valib.read_records`); cohort: which one (may be left out when there is only
@@ -107,6 +110,9 @@ def fit_relative(records: pd.DataFrame, cohort: int | None = None, formula: str 
     not there, ModelError for what cannot be fitted. With an intercept the effects sum to zero over schools exactly
     (the intercept's normal equation is sum_j a_j rbar_j = 0 and u_hat_j = theta a_j rbar_j): they rank schools, they
     cannot show a change common to all.
+    error_variance: variance of the error of measurement in a column, where known, for example
+    ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
+    is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
     """
     if cohort is None:
         cohorts = sorted(records["cohort"].unique().tolist())
@@ -114,7 +120,7 @@ def fit_relative(records: pd.DataFrame, cohort: int | None = None, formula: str 
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
     design = build_design(select(records, [cohort]), formula)
-    return relative_from_design(design, method, level, int(cohort))
+    return relative_from_design(design, method, level, int(cohort), error_variance)
 
 
 def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML", level: float = 0.95) -> CohortFit:
@@ -125,15 +131,26 @@ def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML",
     return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None)
 
 
-def relative_from_design(design: Design, method: str, level: float, cohort: int | None) -> CohortFit:
+def relative_from_design(design: Design, method: str, level: float, cohort: int | None,
+                         error_variance: Mapping[str, float] | None = None) -> CohortFit:
     """Fit the relative model to a design of one cohort."""
-    moments = compute_moments(design)
-    fit = fit_moments(moments, method)
+    corrected = bool(error_variance) and any(error_variance.values())
+    moments = compute_moments(design, by_cell=corrected)
+    fit = _fit_corrected(moments, method, error_variance) if corrected else fit_moments(moments, method)
     means = moments.means
     residual = means[:, -1] - means[:, :-1] @ fit.coefficients
     effects = _blup.predict(moments.n, residual, fit.tau2, fit.sigma2, means[:, :-1], fit.vcov)
     return assemble(fit, effects, moments, design, level, cohort=cohort, model="relative",
                     formula=design.state.formula)
+
+
+def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, float]) -> MixedFit:
+    """The fit without the errors' excess, with clustered errors and the residual variance as recorded."""
+    errors = error_vector(moments, error_variance)
+    fit = fit_corrected(moments, errors, method)
+    _, influence, _ = estimate(moments, "mixed", fit, errors)
+    return replace(fit, vcov=clustered(influence, moments.n_students), sigma2_se=float("nan"),
+                   sigma2=fit.sigma2 + float(errors @ fit.coefficients**2))
 
 
 def assemble(fit: MixedFit, effects: _blup.Blup, moments: Moments, design: Design, level: float, *, names=None,
