@@ -155,7 +155,7 @@ def _chunk(s: Scenario, methods: tuple[Method, ...], start: int, stop: int, seed
 def _key(s: Scenario, methods: tuple[Method, ...], seed: int, level: float) -> str:
     """What a chunk's numbers depend on, as 16 hex digits."""
     content = [asdict(s), [asdict(m) for m in methods], seed, level, CHUNK, ENGINE, __version__, np.__version__]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, default=float).encode()).hexdigest()[:16]
 
 
 def _compute(s: Scenario, methods: tuple[Method, ...], start: int, stop: int, seed: int, level: float) -> pd.DataFrame:
