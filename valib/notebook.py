@@ -143,8 +143,14 @@ def simulated(run: Any, rows: Mapping[str, tuple[str, str]],
     rows: (scenario, method) by row label. columns: (estimand, measure, format) by column label.
     """
     t = run.table.set_index(["scenario", "method", "estimand", "measure"])[["value", "mcse"]]
-    cells = {label: [estimate(*t.loc[(*row, e, m)], spec) if (*row, e, m) in t.index else "" for row in rows.values()]
-             for label, (e, m, spec) in columns.items()}
+    def cell(key: tuple[str, ...], spec: str) -> str:
+        if key not in t.index:
+            return ""
+        value, plain = float(t.at[key, "value"]), spec.lstrip("+")
+        shown = as_text(value, spec if float(format(value, plain)) else plain)
+        return f"{shown} ({as_text(float(t.at[key, 'mcse']), plain)})"
+
+    cells = {label: [cell((*row, e, m), spec) for row in rows.values()] for label, (e, m, spec) in columns.items()}
     return pd.DataFrame(cells, index=list(rows))
 
 

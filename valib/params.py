@@ -78,7 +78,7 @@ class Params(BaseModel):
     school: str | None = Field(None, description="School followed through the recipes")
     seed: int = Field(20150512, ge=0, description="Seed")
     bootstrap_replicates: int = Field(200, ge=2, description="Bootstrap replicates")
-    simulation_replicates: int = Field(1000, ge=20, description="Replicates of each simulated scenario")
+    simulation_replicates: int = Field(500, ge=20, description="Replicates of each simulated scenario")
 
     @model_validator(mode="after")
     def _cohorts_apart(self) -> Params:
