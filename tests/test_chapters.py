@@ -128,3 +128,7 @@ def test_no_year_of_the_demo_study_stands_in_prose(page):
     for text in texts:
         plain = re.sub(FAMILIAR, "", text, flags=re.DOTALL)
         assert not DEMO_YEARS & set(re.findall(r"\b\d{4}\b", plain)), plain
+
+
+def test_the_account_of_a_copy_knows_every_parameter():
+    assert set(parameters(ROOT / "chapters" / "appendix_build.ipynb")) == set(Params.model_fields)
