@@ -69,6 +69,15 @@ def test_over_parameter_draws_the_simulation_and_the_formula():
     assert {t.get_text() for t in fig.legends[0].get_texts()} == {"seed", "answer", "truth"}
 
 
+def test_a_legend_of_long_names_stays_within_the_figure():
+    names = ["coefficients as known", "full, analytic", "bootstrap of schools", "full, with equating error"]
+    table = pd.concat([measured().iloc[:1].assign(series=name) for name in names])
+    fig = plotting.coverage(table)
+    fig.canvas.draw()
+    box = fig.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= fig.bbox.width
+
+
 def test_equal_figures_have_equal_bytes():
     assert png(plotting.coverage(measured())) == png(plotting.coverage(measured()))
 

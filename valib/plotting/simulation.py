@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from valib.plotting.style import COLOURS, INK, LINES, MARKERS, MUTED, canvas, note, percent, require, styled
 
 MC = 1.96  # Monte Carlo standard errors on either side of a value
+LINE = 88  # characters of a legend that fit in one line
 
 
 def measured(run: Any, measure: str, estimands: Sequence[str], scenarios: Mapping[str, str],
@@ -74,9 +75,14 @@ def over_parameter(table: pd.DataFrame, formula: pd.DataFrame | None = None, *, 
         ax.set_ylabel(labels_y[panel])
         ax.xaxis.set_major_locator(MaxNLocator(5))
     handles = {t: h for ax in axes.ravel() for h, t in zip(*ax.get_legend_handles_labels(), strict=True)}
-    fig.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 4))
+    fig.legend(handles.values(), handles, loc="outside lower center", ncols=_columns(list(handles)))
     note(axes[0, 0], "Marks: simulated, with 95% Monte Carlo intervals.", "" if formula is None else "Lines: formula.")
     return fig
+
+
+def _columns(names: list[str]) -> int:
+    """Legend entries side by side, so that the widest line stays within the figure."""
+    return max(1, min(len(names), 4, LINE // (max(map(len, names)) + 6)))
 
 
 def _lines(ax: Axes, formula: pd.DataFrame, series: list[str]) -> None:
@@ -112,5 +118,5 @@ def _dots(table: pd.DataFrame, figure: str, reference: float, label_x: str) -> t
     axes[0, 0].set_ylim(len(labels) - 0.5, -0.5)
     if len(series) > 1:
         handles, names = axes[0, 0].get_legend_handles_labels()
-        fig.legend(handles, names, loc="outside lower center", ncols=min(len(series), 4))
+        fig.legend(handles, names, loc="outside lower center", ncols=_columns(names))
     return fig, list(axes.ravel())
