@@ -30,7 +30,8 @@ def rendered(tmp_path_factory):
     source = {"school": "School Code", "student": "PupilID", "cohort": "Year", "score": "Y5", "prior_score": "Y3"}
     records.rename(columns=source).to_csv(root / "our pupils.csv", index=False)
     params = Params(title="Our schools: 50% & more", data=str(root / "our pupils.csv"), columns=source,
-                    baseline_cohorts=[2030, 2031], focal_cohorts=[2033, 2034], school=FOLLOWED)  # fmt: skip
+                    baseline_cohorts=[2030, 2031], focal_cohorts=[2033, 2034], school=FOLLOWED,
+                    simulation_replicates=100)  # fmt: skip
     pdf = shutil.which("latexmk") is not None
     return book.build(params, root / "out", pdf=pdf, progress=False)
 
