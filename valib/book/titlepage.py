@@ -45,7 +45,7 @@ def titlepage(params: Params) -> str:
         r"\renewcommand{\arraystretch}{1.25}",
         r"\begin{tabular}{@{}>{\raggedright\arraybackslash}p{0.32\textwidth}>{\raggedright\arraybackslash}p{0.6\textwidth}@{}}",
         r"\toprule", body, r"\bottomrule", r"\end{tabular}", r"\vfill",
-        r"Every figure and table in this copy was computed from these records with these parameters.\par",
+        r"The figures and tables about the study were computed from these records with these parameters.\par",
         r"\end{titlepage}", "",
     ])
 
