@@ -16,7 +16,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-MEASURES = ("mean", "truth", "bias", "emp_se", "rmse", "coverage", "width", "spearman", "misclassified")
 VALUES = ("estimate", "truth", "error", "square", "covered", "width", "spearman", "misclassified")
 SCHOOL_ESTIMANDS = ("va", "effect")  # one value a school
 KEYS = ["scenario", "method", "estimand"]
