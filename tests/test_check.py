@@ -11,8 +11,8 @@ from conftest import simulate
 
 from valib.baseline import STANDARDISED
 from valib.check import check_records
+from valib.output import as_json
 from valib.records import read_records
-from valib.results import as_json
 from valib.scale import Link, ScaleBreak
 
 COHORTS = (2015, 2016, 2019, 2021)

@@ -343,7 +343,7 @@ def test_a_failure_inside_ends_with_1_and_a_failed_write_keeps_the_earlier_resul
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("valib.results.os.replace", fail)
+    monkeypatch.setattr("valib.output.os.replace", fail)
     before = contents(here)
     done = run(*COMMANDS["benchmark"])
     assert done.exit_code == 1

@@ -258,7 +258,7 @@ def save(content: Any, name: str) -> Path:
 
     Raises ValibError for a table with a row a student.
     """
-    from .results import as_csv
+    from .output import as_csv
 
     if isinstance(content, pd.DataFrame) and "student" in (*content.columns, *content.index.names):
         raise ValibError(f"{name} has a column student: rows of students are not written beside the pages.")

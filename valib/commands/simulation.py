@@ -8,11 +8,11 @@ from pathlib import Path
 
 import typer
 
-from . import montecarlo, results
-from .calibrate import calibrate
-from .console import about, progress_bar
-from .errors import ParamsError
-from .params import Params
+from .. import montecarlo, output, results
+from ..calibrate import calibrate
+from ..console import about, progress_bar
+from ..errors import ParamsError
+from ..params import Params
 
 THIS_STUDY = "this study"  # the scenario calibrated to the records
 
@@ -39,7 +39,7 @@ def _names(text: str, known: Iterable[str], option: str) -> list[str]:
 def simulate_study(study: Params, out: Path, scenarios: str | None, methods: str | None, replicates: int, jobs: int,
                    reliability: float, quiet: bool, has_data: bool) -> None:
     """Run the simulation; finished chunks wait in a hidden folder until all are done."""
-    results.check_folder(out)
+    output.check_folder(out)
     known = [*montecarlo.SCENARIOS, THIS_STUDY]
     worlds: list = _names(scenarios, known, "--scenarios") if scenarios else known
     chosen = _names(methods, montecarlo.METHODS, "--methods") if methods else montecarlo.DEFAULT_METHODS
@@ -54,7 +54,7 @@ def simulate_study(study: Params, out: Path, scenarios: str | None, methods: str
     with progress_bar("Simulating", quiet) as progress:
         run = montecarlo.run(worlds, chosen, replicates=replicates, seed=study.seed,
                              jobs=jobs, level=study.level, cache=chunks, progress=progress)
-    results.write_folder(out, results.simulation_files(run))
+    output.write_folder(out, results.simulation_files(run))
     shutil.rmtree(chunks, ignore_errors=True)
     typer.echo(f"{out}: {len(run.scenarios)} scenarios, {run.table['method'].nunique()} methods, "
                f"{replicates:,} data sets each.")

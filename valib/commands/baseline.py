@@ -1,0 +1,40 @@
+"""`valib baseline`: the benchmark alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import options as opt
+from ..console import listed, plain_errors
+from .study import fit_study_baseline, load_study
+
+
+def baseline(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file for the benchmark.")],
+    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
+    estimator: opt.Estimator = None, method: opt.Method = None, debug: opt.Debug = False,
+) -> None:
+    """Fit the benchmark on the baseline cohorts and save it, to be applied later without their students.
+
+    The file holds coefficients, their covariance, variance components and summaries; no student, no school.
+
+    \b
+    Examples:
+      valib baseline --out baseline.json
+      valib baseline my.csv --baseline-cohorts 2016,2017 --estimator within --out baseline.json
+    """
+    with plain_errors(debug):
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, estimator=estimator,
+                           method=method)
+        from ..output import check_file
+
+        check_file(out)
+        fitted = fit_study_baseline(study, study.read_records())
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fitted.save(out)
+        typer.echo(f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
+                   f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools.")

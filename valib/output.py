@@ -1,0 +1,77 @@
+"""How results become files: as CSV or JSON text, written aside and renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import ParamsError
+
+FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json",
+         "performance.csv", "scenarios.csv", "replicates.parquet")
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy scalars, tuples and missing numbers into what JSON can hold."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def as_json(content: Any) -> str:
+    """Return content as indented JSON text."""
+    return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV text, numbers in full precision, missing as an empty field."""
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ParamsError if results cannot go to this folder; to be asked before anything is computed."""
+    part = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    if not part.is_dir():
+        raise ParamsError(f"--out is {folder}, but {part} is a file, expected a folder.")
+    if not os.access(part, os.W_OK):
+        raise ParamsError(f"--out is {folder}, but the folder {part} may not be written to.")
+
+
+def check_file(path: Path) -> None:
+    """Raise ParamsError if a result cannot be written to this file."""
+    if path.is_dir():
+        raise ParamsError(f"--out is {path}, which is a folder, expected a file.")
+    check_folder(path.absolute().parent)
+
+
+def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write files into a folder: aside first, then each renamed into place.
+
+    The files of :data:`FILES` that an earlier run left and this one does not make are removed, so that the
+    folder never mixes two runs. If writing fails, the earlier files stay as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".valib-", dir=folder))
+    try:
+        for name, content in files.items():
+            (aside / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        for name in files:
+            os.replace(aside / name, folder / name)
+        for name in set(FILES) - set(files):
+            (folder / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
