@@ -1,4 +1,4 @@
-# make book | pdf | test | lint | perf | clean. The first of them creates .venv and installs valib into it.
+# make book | pdf | test | test-all | lint | perf | clean. The first of them creates .venv and installs valib into it.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 OUT ?= _build
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf test lint perf clean
+.PHONY: help install book pdf test test-all lint perf clean
 
 help:  ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 install: $(STAMP)  ## Create .venv with the tested versions
 
@@ -32,10 +32,18 @@ pdf: $(STAMP)  ## Render the book as HTML pages and as PDF into _build (needs La
 test: $(STAMP)  ## Run the tests
 	$(RUN) pytest -q -n 2 --dist loadfile
 
+test-all: test $(VENV)/.spark  ## Run the tests, then the long ones (faults, leaks, servers, Spark)
+	$(RUN) pytest -q -n 2 --dist loadfile -m long
+
 lint: $(STAMP)  ## Check the code's style
 	$(RUN) ruff check .
 
-perf: $(STAMP)  ## Time valib beside other packages
+$(VENV)/.%: $(STAMP)
+	@echo "Installing what valib[$*] needs ..."
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
+	@touch $@
+
+perf: $(VENV)/.perf $(VENV)/.spark  ## Time valib beside other packages
 	@for script in perf/*.py; do echo "$$script"; $(VENV)/bin/python "$$script" || exit 1; done
 
 clean:  ## Remove what was made, but not .venv
