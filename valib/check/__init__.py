@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from .baseline import STANDARDISED, fit_baseline
-from .comparability import compare_prior, looks_standardised, score_moments
-from .design import required_columns
-from .errors import BenchmarkError, ValibError
-from .records import left_out, select, summarise
-from .scale import ScaleBreak, carry_back, crossed
+from ..baseline import STANDARDISED, fit_baseline
+from ..comparability import compare_prior, looks_standardised, score_moments
+from ..design import required_columns
+from ..errors import BenchmarkError, ValibError
+from ..records import left_out, select, summarise
+from ..scale import ScaleBreak, carry_back, crossed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
