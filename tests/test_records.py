@@ -175,10 +175,6 @@ def test_missing_columns_are_listed_with_those_that_are_there(frame):
     )
 
 
-def test_other_separator_is_recognised_in_the_error(tmp_path):
-    assert "separated by commas, not ';'" in refusal(write(tmp_path, CSV.replace(",", ";")))
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -189,9 +185,8 @@ def test_other_separator_is_recognised_in_the_error(tmp_path):
         (b"student,school,cohort,score,prior_score\n1,A,2024,1,2,3\n", "line 2 has 6 fields where the header has 5"),
         (b'student,school,cohort,score,prior_score\n1,"A,2024,1,2\n2,B,2024,1,2\n', "cannot be read as CSV"),
         (b"student,school,cohort,score,prior_score\n1,A,2024,,2\n", "no row can be used (1 with no score)"),
-        ("student,school,cohort,score,prior_score\n1,Åby,2024,1,2\n".encode("latin-1"), "neither CSV in UTF-8"),
-        (CSV.encode("utf-16"), "neither CSV in UTF-8 nor Parquet"),
-        (bytes(range(256)) * 4, "neither CSV in UTF-8 nor Parquet"),
+        (CSV.encode("utf-16-le"), "neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet"),
+        (bytes(range(256)) * 4, "neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet"),
         (b"PAR1" + bytes(400), "cannot be read"),
         (b"PK\x03\x04rest", "workbook or an archive"),
         (gzip.compress(CSV.encode(), mtime=0)[:40], "cannot be read"),

@@ -52,7 +52,8 @@ def read_records(source, columns: Mapping[str, str] | None = None) -> pd.DataFra
     opened = open_source(source)
     names = _names(opened, dict(columns or {}))
     codes = [name for name in opened.columns if names.get(name, name) in ("student", "school")]
-    frame = opened.read(text_columns=codes)
+    numbers = [name for name in opened.columns if names.get(name, name) in ("cohort", "score", "prior_score")]
+    frame = opened.read(text_columns=codes, number_columns=numbers)
     earlier = frame.attrs
     frame = frame.rename(columns=names)
     if frame.empty:
@@ -67,7 +68,7 @@ def read_records(source, columns: Mapping[str, str] | None = None) -> pd.DataFra
             ValibWarning,
             stacklevel=2,
         )
-    records = _convert(frame, from_csv=opened.path is not None)
+    records = _convert(frame, from_text=opened.dialect is not None)
     return _complete(records, opened, earlier)
 
 
@@ -155,10 +156,8 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
         return
     missing = list(cases.loc[cases["check"] == "column_in_dataframe", "failure_case"])
     if missing:
-        hint = next((f"; fields must be separated by commas, not '{mark}'" for mark in ";\t|"
-                     if len(source.columns) == 1 and mark in str(source.columns[0])), "")  # fmt: skip
         raise RecordsError(
-            f"{source.name}: no column for {_listed(missing)}; the columns there are {_listed(source.columns)}{hint}."
+            f"{source.name}: no column for {_listed(missing)}; the columns there are {_listed(source.columns)}."
         )
     faults = []
     for (column, check), rows in cases.groupby(["column", "check"], sort=False)["index"]:
@@ -172,12 +171,12 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
     raise RecordsError(f"{source.name}: {'; '.join(faults)}.")
 
 
-def _convert(frame: pd.DataFrame, from_csv: bool) -> pd.DataFrame:
+def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:
     """Canonical columns first, in their types; cohort stays float while it may be missing."""
     records = frame[[*CANONICAL, *(name for name in frame.columns if name not in CANONICAL)]]
     for name in ("student", "school"):
         codes = as_codes(frame[name])
-        if from_csv and (whole := codes.dropna()).size and whole.str.fullmatch(r"-?\d+\.0").all():
+        if from_text and (whole := codes.dropna()).size and whole.str.fullmatch(r"-?\d+\.0").all():
             codes = codes.str.removesuffix(".0")  # an integer column that pandas had written as floats
         records[name] = codes
     for name in ("cohort", "score", "prior_score"):

@@ -1,0 +1,165 @@
+"""Text files: comma, semicolon, tab or vertical bar between the fields; plain or gzipped."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import warnings
+import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from pandas.errors import EmptyDataError, ParserError, ParserWarning
+
+from ..errors import RecordsError, ValibWarning
+from .dialect import detect, is_blank, reading
+from .source import Source
+from .values import MISSING
+
+NOT_A_TABLE = "is neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet; save the table as one of these."
+
+
+@dataclass(frozen=True, slots=True)
+class TextSource(Source):
+    """A text file.
+
+    ``skip`` counts its records up to and including the header, blank ones too.
+    """
+
+    skip: int = 0
+
+    def read(self, text_columns: Collection[str] = (), number_columns: Collection[str] = ()) -> pd.DataFrame:
+        """Return all rows; see `Source.read`. A file that turns out not to be UTF-8 is read as Windows-1252."""
+        try:
+            frame = self._read(text_columns)
+        except UnicodeDecodeError as error:
+            if self.dialect.encoding != "utf-8":
+                raise RecordsError(f"{self.name}: {NOT_A_TABLE}") from error
+            return _as_windows(self).read(text_columns, number_columns)
+        except EmptyDataError:
+            return pd.DataFrame(columns=list(self.columns))
+        except (ParserError, ParserWarning, csv.Error) as error:
+            raise RecordsError(self._ragged_row()) from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise RecordsError(f"{self.name}: cannot be read to its end ({error}).") from error
+        for name in self.columns:
+            if name not in text_columns and pd.api.types.is_string_dtype(frame[name].dtype):
+                frame[name] = self._numbers(frame[name], name in number_columns)
+        return frame
+
+    def _read(self, text_columns: Collection[str]) -> pd.DataFrame:
+        missing = {name: [""] if name in text_columns else list(MISSING) for name in self.columns}
+        encoding = "utf-8" if self.dialect.encoding == "utf-8-sig" else self.dialect.encoding  # the mark is skipped
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)
+            return pd.read_csv(
+                self.path, header=None, names=list(self.columns), skiprows=self.skip, index_col=False,
+                dtype=dict.fromkeys(text_columns, "str"), keep_default_na=False, na_values=missing,
+                sep=self.dialect.delimiter, decimal=self.dialect.decimal, encoding=encoding,
+                compression="gzip" if self.dialect.gzip else None, low_memory=False,
+            )  # fmt: skip
+
+    def _numbers(self, column: pd.Series, needed: bool) -> pd.Series:
+        """A column that was read as text: as numbers if its decimal mark is not the file's, or only blanks stood in the
+        way."""
+        mark = reading(column.dropna().unique(), self.dialect.decimal)
+        if mark is None or mark == self.dialect.decimal == ".":
+            return column
+        if mark:
+            text = column.str.strip()
+            return pd.to_numeric(text.mask(text.isin(MISSING)).str.replace(mark, "."))
+        first = next(k for k, value in enumerate(column) if isinstance(value, str) and ("," in value or "." in value))
+        value = column.iloc[first].strip()
+        told = (f"{self.name}: column '{column.name}' holds '{value}' ({self.where([first])}), which may be"
+                f" {value.replace(',', '.', 1)} or {value.replace(',', '').replace('.', '')};"
+                " write numbers without marks between thousands")  # fmt: skip
+        if needed:
+            raise RecordsError(f"{told}.")
+        warnings.warn(f"{told}. The column is left as text.", ValibWarning, stacklevel=2)
+        return column
+
+    def _counted(self, positions: list[int]) -> tuple[str, list[int]]:
+        """The line on which each row starts: blank lines count, and so do line breaks inside quotation marks."""
+        wanted, lines = set(positions), []
+        for position, (start, _) in enumerate(self._records()):
+            if position in wanted:
+                lines.append(start)
+            if len(lines) == len(wanted):
+                break
+        return "line", lines
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Rows after the header with the line each starts on; blank lines are passed over."""
+        with _open_text(self.path, self.dialect.encoding, self.dialect.gzip) as stream:
+            reader = csv.reader(stream, delimiter=self.dialect.delimiter)
+            for _ in range(self.skip):
+                next(reader)
+            start = reader.line_num + 1
+            for fields in reader:
+                if not is_blank(fields):
+                    yield start, fields
+                start = reader.line_num + 1
+
+    def _ragged_row(self) -> str:
+        width = len(self.columns)
+        try:
+            for line, fields in self._records():
+                if len(fields) > width:
+                    return f"{self.name}: line {line} has {len(fields)} fields where the header has {width}."
+        except csv.Error:
+            pass  # then the general sentence is all that can be said
+        return f"{self.name}: cannot be read as CSV; a quotation mark may not be closed."
+
+
+def open_text(path: Path) -> TextSource:
+    """Open a text file: find its dialect and its header.
+
+    Raises
+    ------
+    RecordsError
+        If it is empty, or not text in one of the encodings.
+    """
+    try:
+        dialect, preamble = detect(path)
+        columns, skip = _header(path, dialect, preamble)
+    except UnicodeDecodeError as error:
+        raise RecordsError(f"{path.name}: {NOT_A_TABLE}") from error
+    source = TextSource(path.name, columns, path=path, dialect=dialect, skip=skip)
+    return _as_windows(source) if dialect.encoding == "cp1252" else source
+
+
+def _header(path: Path, dialect, preamble: bool) -> tuple[tuple[str, ...], int]:
+    """Column names, and how many records (blank ones included) they take up."""
+    with _open_text(path, dialect.encoding, dialect.gzip, errors="strict") as stream:
+        for skip, fields in enumerate(csv.reader(stream, delimiter=dialect.delimiter), start=1):
+            if any(ord(character) < 32 and character not in "\t\r\n" for field in fields for character in field):
+                raise RecordsError(f"{path.name}: {NOT_A_TABLE}")
+            if not is_blank(fields) and not (preamble and skip == 1):
+                names = (field.strip() for field in fields)
+                return tuple(name or f"Unnamed: {position}" for position, name in enumerate(names)), skip
+    raise RecordsError(f"{path.name}: the file is empty.")
+
+
+def _open_text(path: Path, encoding: str, compressed: bool, errors: str = "replace"):
+    """Open a text file for counting its lines; a byte of another encoding moves none of them."""
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    return (gzip.open if compressed else open)(path, "rt", encoding=encoding, errors=errors, newline="")
+
+
+def _as_windows(source: TextSource) -> TextSource:
+    """The source as Windows-1252, with a warning that names the first line that is not UTF-8."""
+    with _open_text(source.path, "utf-8", source.dialect.gzip, errors="surrogateescape") as stream:
+        line = next(n for n, text in enumerate(stream, 1) if not text.isascii() and _has_foreign_byte(text))
+    warnings.warn(
+        f"{source.name}: line {line} holds a byte that is not UTF-8, so the file is read as Windows-1252 (Latin-1);"
+        " if names look wrong, save it in UTF-8.",
+        ValibWarning,
+        stacklevel=2,
+    )
+    return replace(source, dialect=replace(source.dialect, encoding="cp1252"))
+
+
+def _has_foreign_byte(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)
