@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from .design import INTERCEPT, Cells, Design
 from .errors import ModelError
@@ -62,6 +63,12 @@ class Moments:
     def means(self) -> np.ndarray:
         """(C, k) cell means of the unshifted columns."""
         return self.sums / self.n[:, None] + self.shift
+
+    @property
+    def response_sd(self) -> float:
+        """Standard deviation of the response over students."""
+        n, total = self.n_students, float(self.weight @ self.sums[:, -1])
+        return float(np.sqrt((self.pooled()[-1, -1] - total**2 / n) / (n - 1)))
 
     def pooled(self) -> np.ndarray:
         """(k, k) shifted cross-product over all cohorts."""
@@ -155,24 +162,17 @@ def moments_from_arrays(X: np.ndarray, y: np.ndarray, cells: Cells, names: tuple
     shift (k,): give the same one to every chunk of a larger table (adding reshifts otherwise).
     """
     names = tuple(names) if names is not None else tuple(f"x{k}" for k in range(X.shape[1]))
-    k = len(names) + 1
+    if not (X.flags.c_contiguous or X.flags.f_contiguous):
+        X = np.ascontiguousarray(X)
     if shift is None:
         shift = near_mean(X, y, names)
-    sums = np.empty((len(cells.n), k))
-    for c in range(k - 1):
-        sums[:, c] = np.bincount(cells.code, weights=X[:, c], minlength=len(cells.n))
-    sums[:, -1] = np.bincount(cells.code, weights=y, minlength=len(cells.n))
     n = cells.n.astype(np.float64)
-    sums -= n[:, None] * shift
-    cell_cross = None
     if by_cell:
-        cell_cross = _cross_by_cell(X, y, cells, shift)
+        sums, cell_cross = _by_cell(X, y, cells, shift)
         cross = _sum_by(cells.cohort, cell_cross, len(cells.cohorts))
-    elif len(cells.cohorts) == 1:
-        cross = _cross(X, y, shift)[None]
     else:
-        t = cells.cohort[cells.code]
-        cross = np.stack([_cross(X[t == i], y[t == i], shift) for i in range(len(cells.cohorts))])
+        sums, cell_cross = _sums(X, y, cells) - n[:, None] * shift, None
+        cross = _by_cohort(X, y, cells, shift)
     return Moments((*names, response), shift, cells.schools, cells.cohorts, cells.school, cells.cohort, n, sums,
                    cross, cell_cross, np.ones(len(n)))
 
@@ -187,34 +187,77 @@ def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarra
     return shift
 
 
-def _cross(X: np.ndarray, y: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Shifted cross-product (k, k) of [X, y], block by block."""
-    k = len(shift)
-    out = np.zeros((k, k))
-    block = np.empty((min(CHUNK, max(len(y), 1)), k))
-    for start in range(0, len(y), CHUNK):
-        rows = slice(start, min(start + CHUNK, len(y)))
-        Z = block[: rows.stop - rows.start]
-        np.subtract(X[rows], shift[:-1], out=Z[:, :-1])
-        np.subtract(y[rows], shift[-1], out=Z[:, -1])
-        out += Z.T @ Z
+def _sums(X: np.ndarray, y: np.ndarray, cells: Cells) -> np.ndarray:
+    """Sums (C, k) of the columns as they are, by cell."""
+    C, N = len(cells.n), len(y)
+    out = np.empty((C, X.shape[1] + 1))
+    if X.flags.f_contiguous:
+        for c in range(X.shape[1]):
+            out[:, c] = np.bincount(cells.code, weights=X[:, c], minlength=C)
+    else:  # rows lie together: one pass over them, as the product of a sparse matrix of ones
+        out[:, :-1] = sparse.csc_array((np.ones(N), cells.code, np.arange(N + 1)), shape=(C, N)) @ X
+    out[:, -1] = np.bincount(cells.code, weights=y, minlength=C)
     return out
 
 
-def _cross_by_cell(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) -> np.ndarray:
-    """Shifted cross-products (C, k, k), from rows ordered by cell."""
-    order = np.argsort(cells.code, kind="stable")
-    Z = np.column_stack([X, y])[order] - shift
-    ends = np.cumsum(cells.n)
-    starts = ends - cells.n
-    k = Z.shape[1]
-    out = np.empty((len(cells.n), k, k))
-    for a in range(k):
-        products = Z[:, a:] * Z[:, a:a + 1]
-        part = np.add.reduceat(products, starts, axis=0)
-        out[:, a, a:] = part
-        out[:, a:, a] = part
+def _by_cohort(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) -> np.ndarray:
+    """Shifted cross-products (T, k, k) of [X, y] by cohort, block by block."""
+    T, k = len(cells.cohorts), len(shift)
+    out, block = np.zeros((T, k, k)), np.empty((k, CHUNK))
+    order, ends = None, [len(y)]
+    if T > 1:
+        cohort = cells.cohort[cells.code]
+        order, ends = _order(cohort, T), np.cumsum(np.bincount(cohort, minlength=T))
+    start = 0
+    for t, end in enumerate(ends):
+        for first in range(start, end, CHUNK):
+            Z = _block(block, X, y, shift, order, first, min(first + CHUNK, end))
+            out[t] += Z @ Z.T
+        start = end
     return out
+
+
+def _by_cell(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shifted sums (C, k) and cross-products (C, k, k) by cell, block by block of whole cells."""
+    C, k = len(cells.n), len(shift)
+    order = None if (cells.code[1:] >= cells.code[:-1]).all() else _order(cells.code, C)
+    sums, cross, ends = np.empty((C, k)), np.empty((C, k, k)), np.cumsum(cells.n)
+    stops = np.unique(np.minimum(np.searchsorted(ends, np.arange(CHUNK, ends[-1] + CHUNK, CHUNK)) + 1, C))
+    block = np.empty((2, k, CHUNK + int(cells.n.max())))
+    first = 0
+    for stop in stops:
+        start, end = ends[first] - cells.n[first], ends[stop - 1]
+        starts = ends[first:stop] - cells.n[first:stop] - start
+        Z, products = _block(block[0], X, y, shift, order, start, end), block[1][:, :end - start]
+        sums[first:stop] = np.add.reduceat(Z, starts, axis=1).T
+        for a in range(k):
+            np.multiply(Z[a:], Z[a], out=products[a:])
+            part = np.add.reduceat(products[a:], starts, axis=1).T
+            cross[first:stop, a, a:] = part
+            cross[first:stop, a:, a] = part
+        first = stop
+    return sums, cross
+
+
+def _block(block: np.ndarray, X: np.ndarray, y: np.ndarray, shift: np.ndarray, order: np.ndarray | None, first: int,
+           stop: int) -> np.ndarray:
+    """Shifted columns of the rows first .. stop - 1, in that order: (k, stop - first), a view of the block."""
+    Z = block[:, :stop - first]
+    if order is None:
+        part, response = X[first:stop].T, y[first:stop]
+    else:
+        rows = order[first:stop]
+        part = np.take(X.T, rows, axis=1) if X.flags.f_contiguous else np.take(X, rows, axis=0).T
+        response = y[rows]
+    np.subtract(part, shift[:-1, None], out=Z[:-1])
+    np.subtract(response, shift[-1], out=Z[-1])
+    return Z
+
+
+def _order(code: np.ndarray, size: int) -> np.ndarray:
+    """Rows in the order of their code 0..size-1, equal codes in the order they stand: SciPy's counting sort."""
+    N = len(code)
+    return sparse.csc_array((np.ones(N, dtype=np.int8), code, np.arange(N + 1)), shape=(size, N)).tocsr().indices
 
 
 def _sum_by(code: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
