@@ -1,0 +1,150 @@
+"""Suppression of small cells, and the reader who tries to undo it with all that is published.
+
+The attacker knows: how many students and schools a cohort has, the fixed rule, the effects and sizes of the schools
+shown, both variance components. Two equations bind the effects held back: their sum, and, at the maximum of the
+likelihood, sum_j (u_j^2 + v(n_j)) = J tau2.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import simulate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from valib import fit_benchmark, fit_joint, fit_relative
+from valib.baseline import fit_baseline
+from valib.disclosure import HIDDEN, cells, few, few_of_total, shown, shown_in_all
+
+MINIMUM = 5
+
+
+def world(seed: int, small=(2, 30, 41, 52), others: int = 20) -> pd.DataFrame:
+    """Records of one cohort with schools of these sizes and of ``others`` larger ones."""
+    rng = np.random.default_rng(seed)
+    frame = simulate(rng, schools=len(small) + others, size=(60, 60))
+    sizes = dict(zip([f"S{k:04d}" for k in range(len(small))], small, strict=True))
+    place = frame.groupby("school").cumcount()
+    return frame[place < frame["school"].map(sizes).fillna(60)].reset_index(drop=True)
+
+
+def known(fit, mask: np.ndarray) -> dict[str, float]:
+    """What follows from the tables for the schools held back: number, students, sum of effects, and J tau2's rest."""
+    table = fit.school_effects
+    public = table[mask]
+    variance = fit.tau2 * (1 - public["shrinkage"])
+    return {"schools": len(table) - len(public), "students": int(fit.n_students - public["n"].sum()),
+            "sum": -float(public["effect"].sum()),
+            "squares": float(len(table) * fit.tau2 - (public["effect"] ** 2 + variance).sum()),
+            "largest": int(public["n"].min())}
+
+
+def sizes_possible(told: dict[str, float]) -> list[tuple[int, ...]]:
+    """Sizes the schools held back may have: one or more below the minimum, none larger than the smallest shown."""
+    tops = range(1, told["largest"] + 1)
+    return [n for n in itertools.combinations_with_replacement(tops, told["schools"])
+            if sum(n) == told["students"] and n[0] < MINIMUM]
+
+
+def squares(fit, told: dict[str, float], sizes: tuple[int, ...]) -> float:
+    """The sum of squares of the effects held back, if they have these sizes."""
+    theta = fit.tau2 / fit.sigma2
+    return told["squares"] - sum(fit.tau2 * (1 - n * theta / (1 + n * theta)) for n in sizes)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_attacker_recovers_when_one_two_and_three_schools_are_held_back(seed):
+    fit = fit_relative(world(seed), 2015)
+    effects, n = fit.school_effects["effect"], fit.school_effects["n"]
+    order = n.sort_values(kind="stable").index
+    assert n[order[0]] < MINIMUM <= n[order[1]]
+
+    alone = known(fit, ~n.index.isin(order[:1]))     # primary suppression only: size and effect are plain
+    assert sizes_possible(alone) == [(n[order[0]],)]
+    assert alone["sum"] == pytest.approx(effects[order[0]], abs=1e-7)
+
+    pair = known(fit, ~n.index.isin(order[:2]))      # two: a handful of candidates, one of them the truth
+    candidates = []
+    for sizes in sizes_possible(pair):
+        radius = squares(fit, pair, sizes) / 2 - pair["sum"] ** 2 / 4
+        candidates += [pair["sum"] / 2 + side * np.sqrt(radius) for side in (-1, 1) if radius >= 0]
+    assert len(candidates) <= 2 * (MINIMUM - 1)
+    assert np.abs(np.array(candidates) - effects[order[0]]).min() < 0.01 * np.sqrt(fit.tau2)
+
+    mask = shown(n, MINIMUM)
+    told = known(fit, mask)
+    assert told["schools"] == HIDDEN == 3
+    possible = sizes_possible(told)
+    assert len(possible) > 10 and len({sizes[0] for sizes in possible}) > 1
+    truth = effects[~mask].to_numpy()
+    total = squares(fit, told, tuple(n[~mask]))
+    assert total == pytest.approx((truth**2).sum(), rel=1e-4, abs=1e-3 * fit.tau2)
+    # Each point of a circle obeys both equations, and the smallest school's effect runs over a whole range.
+    centre, radius = told["sum"] / 3, np.sqrt(total - told["sum"] ** 2 / 3)
+    a, b = np.array([2, -1, -1]) / np.sqrt(6), np.array([0, 1, -1]) / np.sqrt(2)
+    around = np.linspace(0, 2 * np.pi, 400)[:, None]
+    others = centre + radius * (np.cos(around) * a + np.sin(around) * b)
+    assert np.allclose(others.sum(axis=1), told["sum"]) and np.allclose((others**2).sum(axis=1), total)
+    assert np.ptp(others[:, 0]) > np.ptp(truth) > 0
+
+
+def test_the_effects_of_a_cohort_sum_to_zero_or_to_the_shift_in_every_model():
+    """Why one school held back is given away: true of each of the three models, whatever the formula."""
+    rng = np.random.default_rng(4)
+    records = simulate(rng, schools=25, size=(2, 40), cohorts=(2015, 2016, 2018), rho=0.6, shift={2018: -9.0})
+    formula = "score ~ prior_score + school_mean(prior_score)"
+    relative = fit_relative(records, 2018, formula)
+    assert abs(relative.school_effects["effect"].sum()) < 1e-6
+    against = fit_benchmark(records, 2018, fit_baseline(records, [2015, 2016], formula))
+    assert against.school_effects["effect"].sum() == pytest.approx(25 * against.shift, abs=1e-6)
+    joint = fit_joint(records, [2015, 2016, 2018])
+    assert joint.school_effects["effect"].groupby(level="cohort").sum().abs().max() < 1e-5
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 12))
+def test_what_is_held_back_is_the_least_that_protects(sizes, minimum):
+    n = np.array(sizes, dtype=int)
+    mask = shown(n, minimum)
+    hidden = n[~mask & (n > 0)]
+    small = (n > 0) & (n < minimum)
+    assert not mask[n == 0].any() and not mask[small].any()
+    if not small.any():
+        assert hidden.size == 0
+        return
+    assert mask.sum() == 0 or (hidden.size >= HIDDEN and hidden.sum() >= minimum)
+    assert mask.sum() == 0 or hidden.max() <= n[mask].min()
+    if hidden.size > max(HIDDEN, small.sum()):  # one fewer would not have done
+        assert np.sort(hidden)[:-1].sum() < minimum
+
+
+def test_ties_fall_by_label_whatever_the_order_of_the_rows():
+    n = pd.Series({"d": 9, "b": 9, "a": 2, "c": 9, "e": 9, "f": 30})
+    for seed in range(10):
+        mixed = n.sample(frac=1, random_state=seed)
+        hidden = set(mixed.index[~shown(mixed, 5)])
+        assert hidden == {"a", "b", "c"}
+    assert shown(n.to_numpy(), 5, n.index).tolist() == [True, False, False, False, True, True]
+
+
+def test_cells_are_held_back_cohort_by_cohort_and_a_change_needs_both():
+    sizes = pd.DataFrame({2015: [3, 6, 8, 20, 30, 40], 2016: [20, 21, 22, 23, 24, 0]}, index=list("abcdef"))
+    long = sizes.T.stack()
+    long = long[long > 0]
+    mask = cells(long, 5)
+    assert mask[2015].to_dict() == dict(zip("abcdef", [False, False, False, True, True, True], strict=True))
+    assert mask[2016].all() and len(mask[2016]) == 5
+    assert shown_in_all(long, 5, [2015, 2016]).to_dict() == {
+        "a": False, "b": False, "c": False, "d": True, "e": True}
+
+
+def test_counts_in_words_and_the_total_that_would_give_one_away():
+    assert [few(k, 5) for k in (0, 1, 4, 5, 1234)] == ["0", "fewer than 5", "fewer than 5", "5", "1,234"]
+    assert few_of_total([3, 0, 12, 70], 5) == ["fewer than 5", "0", "not shown", "70"]
+    assert few_of_total([1, 2, 12, 70], 5) == ["fewer than 5", "fewer than 5", "not shown", "70"]
+    assert few_of_total([3, 4, 12, 70], 5) == ["fewer than 5", "fewer than 5", "12", "70"]
+    assert few_of_total([8, 12], 5) == ["8", "12"] and few_of_total([2], 5) == ["fewer than 5"]
