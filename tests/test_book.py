@@ -53,7 +53,7 @@ ONE = [
                      "'Effects', 'tab-one', formats='.2f')"),
     "nb.save(pd.DataFrame({'a': [1]}), 'effects.csv')\n"
     "nb.save(va.fit_baseline(study.records, [2030, 2031]), 'baseline.json')",
-    "print(os.getcwd())\nprint(os.environ['VALIB_DATA_DIR'])\nprint('stray', 'on stderr', file=sys.stderr)",
+    "print(os.getcwd())\nprint(os.environ['VALIB_RECORDS'])\nprint('stray', 'on stderr', file=sys.stderr)",
     "'baseline_cohorts' in globals(), rounds, os.environ['OMP_NUM_THREADS']",
 ]  # fmt: skip
 TWO = ["# Two\n\nSee {numref}`tab-one`.", ("parameters", "seed = 1"), "seed"]

@@ -25,6 +25,7 @@ from .scale import ScaleBreak
 
 DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for besides the working directory
 RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
+RECORDS_FILE = "VALIB_RECORDS"      # the records as the book has prepared them; the study's data without it
 MINUS = "\N{MINUS SIGN}"
 PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
 
@@ -79,10 +80,11 @@ def setup(chapter: str, **values: Any) -> Study:
     values: the chapter's parameters by name; those it does not declare take the study's defaults. A relative data file
     is looked for in the working directory and then in the folder named by the environment variable VALIB_DATA_DIR.
     Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
+    Where VALIB_RECORDS names a file, the records come from it: the book reads the data once and prepares them.
     """
     from . import plotting
     from .params import load
-    from .records import select
+    from .records import read_records, select
     from .scale import check_baseline, on_one_scale
 
     warnings.showwarning = _collect
@@ -92,7 +94,8 @@ def setup(chapter: str, **values: Any) -> Study:
     given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
     given["data"] = _find(given["data"])
     params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
-    records = params.read_records()
+    prepared = os.environ.get(RECORDS_FILE)
+    records = read_records(prepared) if prepared else params.read_records()
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
     check_baseline(params.scale_breaks, params.baseline_cohorts)
     records, breaks = on_one_scale(records, params.scale_breaks, params.baseline_cohorts, params.focal_cohorts)

@@ -17,6 +17,8 @@ from ..bundle import bundle_root
 from ..errors import ParamsError, ValibError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..params import Params
     from .progress import Progress
 
@@ -66,6 +68,7 @@ def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress:
         If a chapter or the rendering fails for another reason.
     """
     from .progress import Progress
+    from .staging import prepare_records
 
     out = Path(out).absolute()
     if pdf:
@@ -73,19 +76,22 @@ def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress:
 
         need_latex()
     _refuse_foreign(out)
-    records = _check(params)
+    records = params.read_records()
+    rows = _check(params, records)
     with _work_folder(out) as work, Progress(progress) as shown:
-        seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, records)
+        prepare_records(params, work, records)
+        del records
+        seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, rows)
         finished = _collect(work, pdf)
         _move_into_place(finished, out, work / "replaced")
     return BookResult(out / "html" / "index.html", out / "results", out / "valib.pdf" if pdf else None, seconds)
 
 
-def _check(params: Params) -> dict[str, int]:
-    """Read the records once and refuse what would stop the study; return how many rows there are."""
+def _check(params: Params, records: pd.DataFrame) -> dict[str, int]:
+    """Refuse what would stop the study; return how many rows there are."""
     from ..check import check_records
 
-    account = check_records(params.read_records(), params.baseline_cohorts, params.focal_cohorts,
+    account = check_records(records, params.baseline_cohorts, params.focal_cohorts,
                             formula=params.formula, min_students=params.min_students,
                             scale_breaks=params.scale_breaks)
     if account.problems:
@@ -94,7 +100,7 @@ def _check(params: Params) -> dict[str, int]:
 
 
 def _make(params: Params, work: Path, sources: Path, pdf: bool, jobs: int, shown: Progress,
-          records: dict[str, int]) -> dict[str, float]:
+          rows: dict[str, int]) -> dict[str, float]:
     """Stage, execute and render in the working folder; return the seconds of each step."""
     from .execute import run_chapters
     from .render import render
@@ -106,7 +112,7 @@ def _make(params: Params, work: Path, sources: Path, pdf: bool, jobs: int, shown
     first = [name for name in book.notebooks if name.name != LAST]
     last = [name for name in book.notebooks if name.name == LAST]
     seconds = run_chapters(book, first, params, work, jobs, shown)
-    facts = {"chapters": {name.name: seconds[name.name] for name in first}, "started": started, **records}
+    facts = {"chapters": {name.name: seconds[name.name] for name in first}, "started": started, **rows}
     (work / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     seconds |= run_chapters(book, last, params, work, 1, shown)
     return seconds | render(book.folder, work, pdf, jobs, shown)

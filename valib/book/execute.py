@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..bundle import bundle_root
 
 if TYPE_CHECKING:
     from ..params import Params
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
     from .staging import Staged
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-DATA_FOLDER, RESULTS_FOLDER, FACTS = "VALIB_DATA_DIR", "VALIB_RESULTS", "VALIB_RUN_FACTS"
+RESULTS_FOLDER, FACTS, RECORDS = "VALIB_RESULTS", "VALIB_RUN_FACTS", "VALIB_RECORDS"
+# Settings of the user that no kernel is given: the data's place, and what may hold passwords and keys.
+WITHHELD = re.compile(r"^(PG.*|VALIB_.*|MPLBACKEND)$|PASS|SECRET|TOKEN|CREDENTIAL|_KEY$|^KEY|DATABASE|DB_URL",
+                      re.IGNORECASE)
 
 
 def run_chapters(book: Staged, names: Sequence[PurePosixPath], params: Params, work: Path, jobs: int,
@@ -30,11 +36,12 @@ def run_chapters(book: Staged, names: Sequence[PurePosixPath], params: Params, w
     chapter and the cell. The chapters still running are stopped then.
     """
     running: set[subprocess.Popen] = set()
-    environment = kernel_environment(params, work)
+    environment = kernel_environment(work)
+    hidden = hidden_texts(params, work)
 
     def run(name: PurePosixPath) -> float:
         shown.start(name.name)
-        _run_one(book.folder / f"{name}.ipynb", work, environment, running, shown)
+        _run_one(book.folder / f"{name}.ipynb", work, environment, hidden, running, shown)
         return shown.finish(name.name)
 
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
@@ -51,25 +58,34 @@ def run_chapters(book: Staged, names: Sequence[PurePosixPath], params: Params, w
     return {name.name: task.result() for name, task in tasks.items()}
 
 
-def kernel_environment(params: Params, work: Path) -> dict[str, str]:
-    """Return the kernels' environment: one thread each, where data are and results go, none of the user's settings."""
-    folder = Path(params.data).parent if Path(params.data).is_absolute() else None
-    environment = {key: value for key, value in os.environ.items() if key not in (DATA_FOLDER, "MPLBACKEND")}
+def kernel_environment(work: Path) -> dict[str, str]:
+    """Return the kernels' environment: one thread each, where the prepared records are and results go.
+
+    None of the user's settings is in it: no path of the source, no password or key.
+    """
+    environment = {key: value for key, value in os.environ.items() if not WITHHELD.search(key)}
     environment |= dict.fromkeys(ONE_THREAD, "1") | {
         RESULTS_FOLDER: str(work / "results"), FACTS: str(work / "facts.json"), "IPYTHONDIR": str(work / "ipython"),
         "JUPYTER_DATA_DIR": str(work / "jupyter"), "JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PLATFORM_DIRS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONHASHSEED": "0",
+        RECORDS: str(work / "records.parquet"),
     }
-    return environment | ({DATA_FOLDER: str(folder)} if folder else {})
+    return environment
 
 
-def _run_one(path: Path, work: Path, environment: dict[str, str], running: set[subprocess.Popen],
-             shown: Progress) -> None:
+def hidden_texts(params: Params, work: Path) -> dict[str, str]:
+    """Return the folders of this machine that no output may name, each with what stands instead."""
+    folders = [work, Path(sys.prefix), bundle_root(), Path(tempfile.gettempdir())]
+    folders += [Path(params.data).parent] if Path(params.data).is_absolute() else []
+    return {str(folder): "" for folder in folders if len(folder.parts) > 1} | {str(Path.home()): "~"}
+
+
+def _run_one(path: Path, work: Path, environment: dict[str, str], hidden: dict[str, str],
+             running: set[subprocess.Popen], shown: Progress) -> None:
     """Execute one notebook in place in a process of its own."""
     folder = work / "run" / path.stem
     folder.mkdir(parents=True)
     report = folder / "report.json"
-    hidden = {str(work): "", environment.get(DATA_FOLDER, ""): "", str(Path.home()): "~"}
     order = {"notebook": str(path), "cwd": str(folder), "report": str(report), "hidden": hidden}
     process = subprocess.Popen([sys.executable, "-m", "valib.book.chapter", json.dumps(order)], env=environment,
                                cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

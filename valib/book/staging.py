@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import html
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+import numpy as np
+import pandas as pd
 import yaml
+
+from ..design import required_columns
+from ..records import CANONICAL
 
 if TYPE_CHECKING:
     from ..params import Params
@@ -54,6 +60,27 @@ def stage(params: Params, sources: Path, work: Path) -> Staged:
     (folder / "titlepage.tex").write_text(titlepage(params), encoding="utf-8")
     _copy_fonts(folder)
     return Staged(folder, tuple(notebooks))
+
+
+def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = None) -> Path:
+    """Write the study's records as its notebooks may have them to ``work/records.parquet``; return that file.
+
+    records: as ``params.read_records()`` gives them, which reads them if they are left out. Student codes become
+    running numbers: equal ones stay equal, and their order is drawn (from the study's seed). Columns that no formula
+    of the study names, a student's name perhaps, stay behind. What the records carry along (attrs) comes with them.
+    The file is readable by its owner alone; ``work`` should be too.
+    """
+    records = params.read_records() if records is None else records
+    named = {name for formula in (params.formula, *params.further_formulas) for name in required_columns(formula)}
+    kept = records[[name for name in records.columns if name in CANONICAL or name in named]].copy()
+    code, found = pd.factorize(kept["student"])
+    numbers = np.random.default_rng(params.seed).permutation(len(found)) + 1
+    kept["student"] = pd.Series(numbers[code], kept.index).astype("str")
+    kept.attrs = dict(records.attrs)
+    path = work / "records.parquet"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        kept.to_parquet(file, index=False)
+    return path
 
 
 def toc_files(toc: Any) -> Iterator[str]:
