@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from .comparability import looks_standardised, score_moments
-from .design import Design, FormulaState, build_design, required_columns
+from .design import FormulaState
 from .errors import BenchmarkError, ModelError
+from .files import write_file
 from .measurement import error_vector, fit_corrected
 from .mixed import MixedFit, fit_moments, unshift
-from .moments import Moments, compute_moments
-from .records import select
+from .moments import Moments
+from .summed import Records, Summed, require_cohorts, sum_students
 
 FORMAT = "valib-benchmark-1"
 ESTIMATORS = ("mixed", "ols", "within")
@@ -81,12 +82,9 @@ class Benchmark:
     def save(self, path: str | os.PathLike) -> Path:
         """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure."""
         path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            aside.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            os.replace(aside, path)
+            write_file(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise BenchmarkError(f"The benchmark cannot be written to '{path}': {error.strerror}.") from error
         return path
 
@@ -97,13 +95,15 @@ class Benchmark:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise BenchmarkError(f"The benchmark '{path}' cannot be read: {error.strerror}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BenchmarkError(f"The benchmark '{path}' is not a JSON file ({error}).") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise BenchmarkError(f"The file '{path}' is not a benchmark of this version of valib ({FORMAT}).")
         try:
             return cls._from_json(content)
-        except (KeyError, TypeError, ValueError) as error:
+        except ModelError as error:
+            raise BenchmarkError(f"The benchmark '{path}' cannot be used: {error}") from error
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise BenchmarkError(f"The benchmark '{path}' is damaged ({type(error).__name__}: {error}).") from error
 
     @classmethod
@@ -135,7 +135,7 @@ class Benchmark:
                    {str(k): float(v) for k, v in content.get("error_variance", {}).items()})
 
 
-def fit_baseline(records: pd.DataFrame, cohorts, formula: str = "score ~ prior_score", estimator: str = "mixed",
+def fit_baseline(records: Records, cohorts, formula: str = "score ~ prior_score", estimator: str = "mixed",
                  groups: str = "school_cohort", method: str = "ML",
                  error_variance: Mapping[str, float] | None = None) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
@@ -151,26 +151,37 @@ def fit_baseline(records: pd.DataFrame, cohorts, formula: str = "score ~ prior_s
     _check_choice(estimator, ESTIMATORS, "estimator")
     _check_choice(groups, GROUPS, "groups")
     cohorts = tuple(sorted(int(c) for c in cohorts))
-    data = select(records, cohorts)
+    require_cohorts(records, cohorts)
     scores = score_moments(records, cohorts)
     if looks_standardised(scores):
         raise BenchmarkError(STANDARDISED)
-    design = build_design(data, formula)
-    cells = compute_moments(design, by_cell=True)
+    students = sum_students(records, cohorts, formula, by_cell=True, describe=True)
+    return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance)
+
+
+def baseline_from_moments(students: Summed, cohorts: tuple[int, ...], scores: Mapping[int, Mapping[str, float]],
+                          estimator: str = "mixed", groups: str = "school_cohort", method: str = "ML",
+                          error_variance: Mapping[str, float] | None = None) -> Benchmark:
+    """The benchmark from the sums of the baseline's students by cell, with their description; see :func:`fit_baseline`.
+
+    scores: n, mean and sd of the score by cohort (:func:`valib.comparability.score_moments`).
+    """
+    cells, state = students.moments, students.state
     if cells.intercept is None:
-        raise BenchmarkError(f"The formula {formula!r} has no intercept; a benchmark needs one.")
+        raise BenchmarkError(f"The formula {state.formula!r} has no intercept; a benchmark needs one.")
     grouped = cells.pool_cohorts() if groups == "school" else cells
     errors = error_vector(grouped, error_variance or {})
     mixed = fit_corrected(grouped, errors, method)
     b, influence, vcov_model = estimate(grouped, estimator, mixed, errors)
     vcov = clustered(influence, cells.n_students)
-    names = list(design.names)
+    names = list(state.names)
     means = pd.Series((cells.weight @ cells.sums / cells.n_students + cells.shift)[:-1], index=names)
-    return Benchmark(design.state, cohorts, estimator, groups, method, pd.Series(b, index=names, name="coefficient"),
+    summaries = {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": dict(students.columns)}
+    return Benchmark(state, cohorts, estimator, groups, method, pd.Series(b, index=names, name="coefficient"),
                      pd.DataFrame(vcov, index=names, columns=names),
                      pd.DataFrame(vcov_model, index=names, columns=names), float(mixed.tau2),
                      float(mixed.sigma2 + errors @ b**2), round(cells.n_students), len(cells.schools), means,
-                     _summaries(design, scores), _fingerprint(design),
+                     summaries, students.fingerprint,
                      {k: float(v) for k, v in (error_variance or {}).items() if v})
 
 
@@ -248,22 +259,6 @@ def _check_within(moments: Moments, within: np.ndarray, columns: list[int]) -> N
     if constant:
         raise ModelError(f"Column {', '.join(map(repr, constant))} does not vary within schools, so the 'within' "
                          "estimator cannot give its coefficient: use 'mixed', or leave it out.")
-
-
-def _summaries(design: Design, scores: dict) -> dict:
-    """n, mean, SD of the score by cohort, and of every numeric column that the formula uses."""
-    numeric = [c for c in required_columns(design.state.formula)
-               if pd.api.types.is_numeric_dtype(design.data[c]) and c != "cohort"]
-    columns = {c: {"n": len(design.data), "mean": float(design.data[c].mean()),
-                   "sd": float(design.data[c].std(ddof=1))} for c in numeric}
-    return {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": columns}
-
-
-def _fingerprint(design: Design) -> str:
-    """A sum of row hashes over the columns used: 16 hex digits, the same for any order of the rows."""
-    used = ["school", "cohort", *required_columns(design.state.formula)]
-    hashes = pd.util.hash_pandas_object(design.data[used], index=False).to_numpy()
-    return f"{int(np.add.reduce(hashes, dtype=np.uint64)):016x}"
 
 
 def _check_choice(value: str, allowed: tuple[str, ...], what: str) -> None:

@@ -9,21 +9,24 @@ with the baseline's columns and not with columns re-centred on the later cohort.
 
 from __future__ import annotations
 
-import ast
-import re
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from formulaic import Formula, ModelSpec, SimpleFormula
+from formulaic import Formula, ModelSpec
 from formulaic.errors import FormulaicError
 from formulaic.parser.types import Factor
 
+from .covariates import WIDEST, as_covariates, check_size, check_width
 from .errors import ModelError, ValibWarning
+from .formula import categories_of, columns_of, factors, parse, required_columns
+from .formula_code import first_line, shown
+
+__all__ = ["INTERCEPT", "Cells", "Design", "FormulaState", "build_design", "make_cells", "parse", "required_columns"]
 
 INTERCEPT = "Intercept"
-FUNCTIONS = {"school_mean", "np"}  # names in a formula that are not columns
+LONGEST_STATE = 200  # numbers that one transform keeps, knots above all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,9 +65,12 @@ class FormulaState:
 
     @classmethod
     def from_json(cls, content: dict) -> FormulaState:
-        """The inverse of :meth:`to_json`."""
-        return cls(content["formula"], tuple(content["names"]), _unpack(content["transform_state"]),
-                   dict(content["levels"]))
+        """The inverse of :meth:`to_json`; ValueError for what no formula can have learned."""
+        formula, names, levels = content["formula"], content["names"], dict(content["levels"])
+        known = factors(parse(formula).rhs)
+        if not levels.keys() <= known.keys() or not all(_are_plain(v, WIDEST) for v in [names, *levels.values()]):
+            raise ValueError("the levels are not those of its formula")
+        return cls(formula, tuple(map(str, names)), _unpack(content["transform_state"]), levels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,45 +113,6 @@ def make_cells(school: pd.Series, cohort: pd.Series | None = None) -> Cells:
     return Cells(schools, np.asarray(cohorts), code, used // len(cohorts), used % len(cohorts), count[used])
 
 
-def parse(formula: str) -> Formula:
-    """Parse a formula of one response and one linear predictor, or say in a sentence why it cannot be."""
-    try:
-        parsed = Formula(formula)
-    except (FormulaicError, AttributeError, SyntaxError, TypeError, ValueError) as error:
-        raise ModelError(f"The formula {formula!r} cannot be read: write it as 'score ~ prior_score + ...' "
-                         f"({_first_line(error)}).") from error
-    lhs, rhs = getattr(parsed, "lhs", None), getattr(parsed, "rhs", None)
-    if not (isinstance(lhs, SimpleFormula) and isinstance(rhs, SimpleFormula) and len(list(lhs)) == 1):
-        raise ModelError(f"The formula {formula!r} must have one response and one linear predictor, "
-                         "as in 'score ~ prior_score'.")
-    return parsed
-
-
-def required_columns(formula: str) -> list[str]:
-    """The columns of the records that a formula needs, in alphabetical order.
-
-    formulaic leaves out the arguments of its stateful transforms (``center(x)``), so Python factors are read as code:
-    every name in them that is neither called nor the module of something called.
-    """
-    parsed = parse(formula)
-    names = {str(v) for v in parsed.required_variables}
-    for factor in {f for side in (parsed.lhs, parsed.rhs) for term in side for f in term.factors}:
-        if factor.eval_method is Factor.EvalMethod.PYTHON:
-            names |= _names_in(str(factor.expr))
-    return sorted(names - FUNCTIONS)
-
-
-def _names_in(expression: str) -> set[str]:
-    """Names that an expression uses as values; none if it is no plain Python (columns quoted in backticks)."""
-    try:
-        nodes = list(ast.walk(ast.parse(expression, mode="eval")))
-    except SyntaxError:
-        return set()
-    used = {id(n.func) for n in nodes if isinstance(n, ast.Call)} | {id(n.value) for n in nodes
-                                                                     if isinstance(n, ast.Attribute)}
-    return {n.id for n in nodes if isinstance(n, ast.Name) and id(n) not in used}
-
-
 def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = "school",
                  cohort: str | None = "cohort") -> Design:
     """Build y and X from student rows.
@@ -158,22 +125,25 @@ def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = 
     state = formula if isinstance(formula, FormulaState) else None
     text = state.formula if state else formula
     parsed = parse(text)
-    needed = required_columns(text)
+    needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
     absent = [c for c in [*needed, groups] if c not in data.columns]
     if absent:
-        raise ModelError(f"The formula {text!r} needs column {_quoted(absent)}, which the records do not have; "
+        raise ModelError(f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have; "
                          f"they have {_quoted(list(map(str, data.columns)))}.")
     data, left_out = _drop_missing(data, needed)
+    covariates = as_covariates(data, parsed)
+    check_width(covariates, parsed.rhs, state.levels if state else None)
     if state:
-        _check_levels(data, state)
+        _check_levels(covariates, parsed, state)
     cells = make_cells(data[groups], data[cohort] if cohort else None)
     context = {"school_mean": lambda x: _cell_mean(x, cells), "np": np}
-    y, X, spec = _materialise(data, parsed, state, context, text)
+    y, X, spec = _materialise(covariates, parsed, state, context, text)
     fitted = state or FormulaState(text, tuple(spec.column_names), dict(spec.transform_state), _levels(spec))
     if state and tuple(spec.column_names) != state.names:
-        raise ModelError(f"The formula {text!r} gives the columns {_quoted(spec.column_names)} on these records, "
+        raise ModelError(f"The formula {shown(text)} gives the columns {_quoted(spec.column_names)} on these records, "
                          f"but the benchmark has {_quoted(state.names)}.")
     _check_finite(X, y, fitted.names, text)
+    check_size(X, y, fitted.names)
     return Design(X, y, fitted, cells, left_out, data)
 
 
@@ -189,10 +159,12 @@ def _materialise(data, parsed, state, context, text):
             X = ModelSpec.from_spec(parsed.rhs, **how, **learned).get_model_matrix(data, context=context)
         spec = X.model_spec
         y, X = np.asarray(y, dtype=np.float64), np.ascontiguousarray(X, dtype=np.float64)
-    except (FormulaicError, NameError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"The formula {text!r} cannot be applied to these records ({_first_line(error)}).") from error
+    except (FormulaicError, NameError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
+            RecursionError) as error:
+        raise ModelError(f"The formula {shown(text)} cannot be applied to these records "
+                         f"({first_line(error)}).") from error
     if y.shape[1] != 1:
-        raise ModelError(f"The response of {text!r} must be one numeric column, not {y.shape[1]} columns.")
+        raise ModelError(f"The response of {shown(text)} must be one numeric column, not {y.shape[1]} columns.")
     return y[:, 0], X, spec
 
 
@@ -217,13 +189,12 @@ def _drop_missing(data: pd.DataFrame, needed: list[str]) -> tuple[pd.DataFrame, 
     return data.loc[keep], left_out
 
 
-def _check_levels(data: pd.DataFrame, state: FormulaState) -> None:
+def _check_levels(data: pd.DataFrame, parsed: Formula, state: FormulaState) -> None:
     """Refuse categories the state has not seen; a coefficient for them does not exist."""
-    for factor, levels in state.levels.items():
-        for column in (c for c in required_columns(f"{factor} ~ 1") if c in data.columns):
-            if factor not in (column, f"C({column})") and not re.match(rf"C\({re.escape(column)}\s*,", factor):
-                continue
-            unseen = [v for v in pd.unique(data[column].dropna()) if v not in levels]
+    for name, factor in factors(parsed.rhs).items():
+        levels = state.levels.get(name)
+        for column in categories_of(factor) if levels is not None else ():
+            unseen = set(pd.unique(data[column])) - set(levels)
             if unseen:
                 raise ModelError(f"Column '{column}' has the level {_quoted(sorted(map(str, unseen)))}, which the "
                                  f"baseline does not have; it has {_quoted(list(map(str, levels)))}.")
@@ -236,7 +207,7 @@ def _check_finite(X: np.ndarray, y: np.ndarray, names: tuple[str, ...], text: st
     if not np.isfinite(y).all():
         bad = ["the response", *bad]
     if bad:
-        raise ModelError(f"The formula {text!r} gives values that are not finite in {_quoted(bad)}.")
+        raise ModelError(f"The formula {shown(text)} gives values that are not finite in {_quoted(bad)}.")
 
 
 def _cell_mean(x, cells: Cells) -> np.ndarray:
@@ -247,12 +218,8 @@ def _cell_mean(x, cells: Cells) -> np.ndarray:
 
 def _quoted(names) -> str:
     """Names in quotes, the first eight of them."""
-    shown = ", ".join(f"'{n}'" for n in names[:8])
-    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+    said = ", ".join(f"'{n}'" for n in names[:8])
+    return said + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _pack(value):
@@ -270,10 +237,22 @@ def _pack(value):
     raise ModelError(f"A transform of the formula keeps a {type(value).__name__}, which cannot be saved as JSON.")
 
 
-def _unpack(value):
-    """The inverse of :func:`_pack`."""
+def _unpack(value, depth: int = 6):
+    """The inverse of :func:`_pack`; ValueError for more than transforms keep."""
+    if not depth or len(value if isinstance(value, (list, dict)) else ()) > LONGEST_STATE:
+        raise ValueError("the state of its formula is not valib's")
     if isinstance(value, dict):
         if "array" in value:
-            return np.asarray(value["array"])
-        return {_unpack(k): _unpack(v) for k, v in value["items"]}
-    return [_unpack(v) for v in value] if isinstance(value, list) else value
+            array = np.asarray(value["array"])
+            if array.dtype.kind not in "biuf" or array.size > LONGEST_STATE:
+                raise ValueError("the state of its formula holds other things than numbers")
+            return array
+        if len(value["items"]) > LONGEST_STATE:
+            raise ValueError("the state of its formula is not valib's")
+        return {_unpack(k, depth - 1): _unpack(v, depth - 1) for k, v in value["items"]}
+    return [_unpack(v, depth - 1) for v in value] if isinstance(value, list) else value
+
+
+def _are_plain(values, most: int) -> bool:
+    """Whether values are a list of texts, numbers and truth values, not too long."""
+    return isinstance(values, list) and len(values) <= most and all(isinstance(v, (str, int, float)) for v in values)

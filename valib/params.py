@@ -17,15 +17,15 @@ FILE_NAME = "params.yml"
 
 def _formula(text: str) -> str:
     """Check that a formula parses and explains the score by something else than the score."""
-    from .design import parse
+    from .formula import columns_of, parse
 
     try:
         parsed = parse(text)
-    except ModelError:
-        raise ValueError("a formula such as 'score ~ prior_score'") from None
+    except ModelError as error:
+        raise ValueError(f"a formula such as 'score ~ prior_score' ({str(error).removesuffix('.')})") from None
     if [str(term) for term in parsed.lhs] != ["score"]:
         raise ValueError("a formula with score alone on the left of ~")
-    if "score" in parsed.rhs.required_variables:
+    if "score" in columns_of(parsed.rhs):
         raise ValueError("a formula without score on the right of ~")
     return text
 
