@@ -18,14 +18,13 @@ import pandas as pd
 
 from . import blup as _blup
 from .baseline import STANDARDISED, Benchmark, _check_choice, fit_baseline
-from .comparability import PriorCheck, compare_prior, looks_standardised, score_moments
-from .design import build_design
+from .comparability import PriorCheck, looks_standardised, prior_check, score_moments
 from .errors import BenchmarkError, ValibWarning
 from .mixed import MixedFit, fit_moments, loglik_at
-from .moments import Moments, compute_moments
-from .records import select
+from .moments import Moments
 from .relative import CohortFit, assemble
-from .scale import ScaleBreak, crossed, perturbed, to_old_scale
+from .scale import ScaleBreak, crossed, perturbed
+from .summed import Records, Summed, describe_column, sum_students
 
 __all__ = ["Benchmark", "check_prior", "fit_baseline", "fit_benchmark", "looks_standardised", "population_mean_va",
            "predict_benchmark", "score_moments"]
@@ -34,7 +33,7 @@ SHIFTS = ("estimated", "absorbed")
 VARIANCES = ("focal", "baseline")
 
 
-def fit_benchmark(records: pd.DataFrame, cohort: int, benchmark: Benchmark, shift: str = "estimated",
+def fit_benchmark(records: Records, cohort: int, benchmark: Benchmark, shift: str = "estimated",
                   variances: str = "focal", method: str = "ML", equating_se: float = 0.0, level: float = 0.95,
                   scale_breaks: Sequence[ScaleBreak] = ()) -> CohortFit:
     """Benchmark value added of one focal cohort.
@@ -54,19 +53,28 @@ def fit_benchmark(records: pd.DataFrame, cohort: int, benchmark: Benchmark, shif
         raise BenchmarkError(f"The equating standard error must be zero or positive, not {equating_se}.")
     links = crossed(scale_breaks, benchmark.cohorts, int(cohort))
     _check_scale(records, int(cohort), benchmark)
-    source = select(records, [cohort])
-    data = to_old_scale(source, links)
-    design = build_design(data, benchmark.state)
-    _warn(data, int(cohort), benchmark)
-    moments = compute_moments(design)
-    link_loadings = _link_loadings(source, links, moments, benchmark)
+    students = sum_students(records, [cohort], benchmark.state, links=links)
+    _warn(records, int(cohort), benchmark, links)
+    loadings = _link_loadings(records, int(cohort), links, students.moments, benchmark)
+    return benchmark_from_moments(students, int(cohort), benchmark, shift, variances, method, equating_se, level,
+                                  loadings)
+
+
+def benchmark_from_moments(students: Summed, cohort: int, benchmark: Benchmark, shift: str = "estimated",
+                           variances: str = "focal", method: str = "ML", equating_se: float = 0.0, level: float = 0.95,
+                           link_loadings: np.ndarray | None = None) -> CohortFit:
+    """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
+
+    link_loadings (J, m): what m standard normal errors of a scale link do to the schools' mean residuals.
+    """
+    moments = students.moments
     fit = fit_residuals(moments, benchmark, shift, variances, method)
     effects, shift_var = predict_benchmark(moments, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(),
                                            fit.tau2, fit.sigma2, shift, equating_se, link_loadings)
     estimated = shift == "estimated"
-    return assemble(fit, effects, moments, design, level, names=benchmark.coefficients.index,
+    return assemble(fit, effects, students, level, names=benchmark.coefficients.index,
                     coefficients=benchmark.coefficients.to_numpy(), vcov=benchmark.vcov.to_numpy(),
-                    cohort=int(cohort), model="benchmark", formula=benchmark.formula,
+                    cohort=cohort, model="benchmark",
                     shift=float(fit.coefficients[0]) if estimated else None,
                     shift_se=float(np.sqrt(shift_var)) if estimated else None, equating_se=float(equating_se),
                     coefficient_source=benchmark.estimator, shift_mode=shift, variances_from=variances)
@@ -131,13 +139,14 @@ def predict_benchmark(moments: Moments, b: np.ndarray, vcov: np.ndarray, tau2: f
     return effects, float(var_delta + ((centre @ F) ** 2).sum() + (L_centre**2).sum())
 
 
-def _link_loadings(source: pd.DataFrame, links, moments: Moments, benchmark: Benchmark) -> np.ndarray | None:
+def _link_loadings(records: Records, cohort: int, links: Sequence[ScaleBreak], moments: Moments,
+                   benchmark: Benchmark) -> np.ndarray | None:
     """(J, m) change of each school's mean residual per standard normal error of the links crossed."""
     b = np.append(-benchmark.coefficients.to_numpy(), 1.0)
     columns = []
     for moved, step in perturbed(links):
-        design = build_design(to_old_scale(source, moved), benchmark.state)
-        columns.append((compute_moments(design).means - moments.means) @ b / step)
+        means = sum_students(records, [cohort], benchmark.state, links=moved).moments.means
+        columns.append((means - moments.means) @ b / step)
     return np.column_stack(columns) if columns else None
 
 
@@ -178,27 +187,27 @@ def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
                              "mean the same as the benchmark's: fit it with benchmark.state as its formula.")
 
 
-def check_prior(records: pd.DataFrame, cohort: int, benchmark: Benchmark) -> PriorCheck:
-    """Compare the prior score of a focal cohort with the baseline's, as kept in the benchmark."""
+def check_prior(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak] = ()) -> PriorCheck:
+    """Compare the prior score of a focal cohort, carried back over ``links``, with the baseline's in the benchmark."""
     columns = benchmark.summaries["columns"]
     column = "prior_score" if "prior_score" in columns else next((c for c in columns if c != "score"), None)
     if column is None:
         raise BenchmarkError("The benchmark's formula has no numeric prior score to check.")
-    values = select(records, [cohort])[column].dropna().to_numpy(dtype=np.float64)
-    return compare_prior(values, column, cohort, columns[column]["mean"], columns[column]["sd"])
+    mean, sd = describe_column(records, cohort, column, links)
+    return prior_check(mean, sd, column, cohort, columns[column]["mean"], columns[column]["sd"])
 
 
-def _check_scale(records: pd.DataFrame, cohort: int, benchmark: Benchmark) -> None:
+def _check_scale(records: Records, cohort: int, benchmark: Benchmark) -> None:
     scores = {int(k): v for k, v in benchmark.summaries["score_by_cohort"].items()}
     if looks_standardised(scores | score_moments(records, [cohort])) and set(scores) != {cohort}:
         raise BenchmarkError(STANDARDISED)
 
 
-def _warn(data: pd.DataFrame, cohort: int, benchmark: Benchmark) -> None:
+def _warn(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]) -> None:
     if cohort in benchmark.cohorts:
         warnings.warn(f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
                       "and the intervals are too wide.", ValibWarning, stacklevel=3)
     if any(c != "score" for c in benchmark.summaries["columns"]):
-        check = check_prior(data, cohort, benchmark)
+        check = check_prior(records, cohort, benchmark, links)
         if not check.ok:
             warnings.warn(check.sentence + " A shift may come from the prior test.", ValibWarning, stacklevel=3)

@@ -44,6 +44,12 @@ class PriorCheck:
 def compare_prior(values: np.ndarray, column: str, cohort: int, baseline_mean: float, baseline_sd: float) -> PriorCheck:
     """Compare prior scores (N,) of a focal cohort with the baseline's mean and standard deviation."""
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    return prior_check(mean, sd, column, cohort, baseline_mean, baseline_sd)
+
+
+def prior_check(mean: float, sd: float, column: str, cohort: int, baseline_mean: float,
+                baseline_sd: float) -> PriorCheck:
+    """:func:`compare_prior` from the mean and standard deviation of the focal cohort's prior scores."""
     smd, ratio = (mean - baseline_mean) / baseline_sd, (sd / baseline_sd) ** 2
     ok = abs(smd) <= SMD_LIMIT and VARIANCE_RATIO_LIMITS[0] <= ratio <= VARIANCE_RATIO_LIMITS[1]
     return PriorCheck(column, int(cohort), baseline_mean, baseline_sd, mean, sd, smd, ratio, ok)

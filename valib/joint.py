@@ -11,11 +11,11 @@ from scipy import stats
 
 from . import blup as _blup
 from .covariance import STRUCTURES
-from .design import FormulaState, build_design
+from .design import FormulaState
 from .errors import ModelError
-from .moments import Moments, compute_moments
+from .moments import Moments
 from .multivariate_fit import MultivariateFit, fit_joint_moments
-from .records import select
+from .summed import Records, sum_students
 
 NESTED = {  # covariance structure: those it is a special case of
     "independent": {"antedependence", "unstructured"}, "compound_symmetry": {"toeplitz", "unstructured"},
@@ -122,7 +122,7 @@ class JointFit:
         return plain
 
 
-def fit_joint(records: pd.DataFrame, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
+def fit_joint(records: Records, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
               covariance: str = "unstructured", residual: str = "by_cohort", method: str = "ML",
               level: float = 0.95) -> JointFit:
     """Joint model of several cohorts: fixed effects of each cohort's own, school effects correlated over cohorts.
@@ -138,7 +138,7 @@ def fit_joint(records: pd.DataFrame, cohorts: Iterable[int], formula: str | Form
     return joint_from_moments(parts, formula, covariance, residual, method, level, left_out)
 
 
-def fit_structures(records: pd.DataFrame, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
+def fit_structures(records: Records, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
                    covariances: Iterable[str] = tuple(STRUCTURES), residual: str = "by_cohort", method: str = "ML",
                    level: float = 0.95) -> dict[str, JointFit]:
     """The same joint model under several covariance structures, from one pass over the students."""
@@ -146,15 +146,15 @@ def fit_structures(records: pd.DataFrame, cohorts: Iterable[int], formula: str |
     return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out) for c in covariances}
 
 
-def cohort_moments(records: pd.DataFrame, cohorts: Iterable[int], formula: str | FormulaState,
+def cohort_moments(records: Records, cohorts: Iterable[int], formula: str | FormulaState,
                    by_cell: bool = False) -> tuple[list[Moments], dict[int, dict[str, int]]]:
     """Moments of each cohort alone, in calendar order, and the rows left out of each for a missing covariate."""
     wanted = sorted({int(c) for c in cohorts})
     parts, left_out = [], {}
     for cohort in wanted:
-        design = build_design(select(records, [cohort]), formula)
-        parts.append(compute_moments(design, by_cell))
-        left_out[cohort] = design.left_out
+        students = sum_students(records, [cohort], formula, by_cell)
+        parts.append(students.moments)
+        left_out[cohort] = students.left_out
     return parts, left_out
 
 
@@ -180,7 +180,7 @@ def joint_from_moments(parts: list[Moments], formula: str | FormulaState, covari
         sigma2_se=pd.Series(fit.sigma2_se, index=cohorts, name="sigma2_se"), loglik=fit.loglik,
         n_parameters=fit.n_parameters, n_students=round(fit.data.n_students), n_schools=len(fit.data.schools),
         singular=fit.singular, converged=fit.converged,
-        student_sd=pd.Series([_student_sd(m) for m in parts], index=cohorts, name="student_sd"), level=level,
+        student_sd=pd.Series([m.response_sd for m in parts], index=cohorts, name="student_sd"), level=level,
         school_effects=_effects_table(fit, level), left_out=dict(left_out or {}), arrays=fit)
 
 
@@ -232,12 +232,6 @@ def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
                          "se_conditional": np.sqrt(np.maximum(own, 0.0)), "se_comparative": se,
                          "se_diagnostic": np.sqrt(np.maximum(tau2 - var, 0.0)), "lower": lower, "upper": upper},
                         index=index)
-
-
-def _student_sd(moments: Moments) -> float:
-    """Standard deviation of the response over students."""
-    n, total = moments.n_students, moments.sums[:, -1].sum()
-    return float(np.sqrt((moments.pooled()[-1, -1] - total**2 / n) / (n - 1)))
 
 
 def _finite(value: float) -> float | None:

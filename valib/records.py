@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -108,12 +108,17 @@ def select(records: pd.DataFrame, cohorts: int | Iterable[int]) -> pd.DataFrame:
         If no cohort is asked for, or one is not in the data; names the cohorts that are.
     """
     wanted = [cohorts] if isinstance(cohorts, numbers.Integral) else list(cohorts)
-    present = records["cohort"].unique()
+    check_cohorts(wanted, records["cohort"].unique())
+    return records[records["cohort"].isin(wanted)].reset_index(drop=True)
+
+
+def check_cohorts(wanted: Sequence[int], present: Iterable[int]) -> None:
+    """Raise RecordsError if no cohort is wanted, or one that is not among those present."""
+    present = sorted(present)
     absent = [cohort for cohort in wanted if cohort not in present]
     if absent or not wanted:
         asked = f"Cohort {_listed(absent)} is not in the data" if absent else "No cohort was asked for"
-        raise RecordsError(f"{asked}; the cohorts there are {_listed(sorted(present))}.")
-    return records[records["cohort"].isin(wanted)].reset_index(drop=True)
+        raise RecordsError(f"{asked}; the cohorts there are {_listed(present)}.")
 
 
 def _names(source: Source, columns: dict[str, str]) -> dict:

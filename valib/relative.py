@@ -14,9 +14,10 @@ from .design import Design, FormulaState, build_design
 from .errors import ModelError
 from .measurement import error_vector, fit_corrected
 from .mixed import MixedFit, fit_moments
-from .moments import Moments, compute_moments
+from .moments import Moments
 from .ranking import rank_effects
 from .records import select
+from .summed import Records, Summed, cohorts_of, sum_students, summed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +100,7 @@ class CohortFit:
         return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
 
-def fit_relative(records: pd.DataFrame, cohort: int | None = None, formula: str | FormulaState = "score ~ prior_score",
+def fit_relative(records: Records, cohort: int | None = None, formula: str | FormulaState = "score ~ prior_score",
                  method: str = "ML", level: float = 0.95,
                  error_variance: Mapping[str, float] | None = None) -> CohortFit:
     """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
@@ -115,12 +116,12 @@ def fit_relative(records: pd.DataFrame, cohort: int | None = None, formula: str 
     is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
     """
     if cohort is None:
-        cohorts = sorted(records["cohort"].unique().tolist())
+        cohorts = cohorts_of(records)
         if len(cohorts) != 1:
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
-    design = build_design(select(records, [cohort]), formula)
-    return relative_from_design(design, method, level, int(cohort), error_variance)
+    students = sum_students(records, [cohort], formula, by_cell=_corrected(error_variance))
+    return relative_from_moments(students, method, level, int(cohort), error_variance)
 
 
 def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML", level: float = 0.95) -> CohortFit:
@@ -134,14 +135,24 @@ def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML",
 def relative_from_design(design: Design, method: str, level: float, cohort: int | None,
                          error_variance: Mapping[str, float] | None = None) -> CohortFit:
     """Fit the relative model to a design of one cohort."""
-    corrected = bool(error_variance) and any(error_variance.values())
-    moments = compute_moments(design, by_cell=corrected)
+    return relative_from_moments(summed(design, by_cell=_corrected(error_variance)), method, level, cohort,
+                                 error_variance)
+
+
+def relative_from_moments(students: Summed, method: str = "ML", level: float = 0.95, cohort: int | None = None,
+                          error_variance: Mapping[str, float] | None = None) -> CohortFit:
+    """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
+    moments = students.moments
+    corrected = _corrected(error_variance)
     fit = _fit_corrected(moments, method, error_variance) if corrected else fit_moments(moments, method)
     means = moments.means
     residual = means[:, -1] - means[:, :-1] @ fit.coefficients
     effects = _blup.predict(moments.n, residual, fit.tau2, fit.sigma2, means[:, :-1], fit.vcov)
-    return assemble(fit, effects, moments, design, level, cohort=cohort, model="relative",
-                    formula=design.state.formula)
+    return assemble(fit, effects, students, level, cohort=cohort, model="relative")
+
+
+def _corrected(error_variance: Mapping[str, float] | None) -> bool:
+    return bool(error_variance) and any(error_variance.values())
 
 
 def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, float]) -> MixedFit:
@@ -153,19 +164,21 @@ def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, f
                    sigma2=fit.sigma2 + float(errors @ fit.coefficients**2))
 
 
-def assemble(fit: MixedFit, effects: _blup.Blup, moments: Moments, design: Design, level: float, *, names=None,
-             coefficients=None, vcov=None, **rest) -> CohortFit:
+def assemble(fit: MixedFit, effects: _blup.Blup, students: Summed, level: float, *, names=None, coefficients=None,
+             vcov=None, **rest) -> CohortFit:
     """Put arrays into the labelled result; coefficients and vcov default to the fit's own."""
     names = list(fit.names if names is None else names)
     coefficients = fit.coefficients if coefficients is None else coefficients
     vcov = fit.vcov if vcov is None else vcov
+    moments = students.moments
     return CohortFit(
-        method=fit.method, fixed_effects=pd.Series(coefficients, index=names, name="coefficient"),
+        formula=students.state.formula, method=fit.method,
+        fixed_effects=pd.Series(coefficients, index=names, name="coefficient"),
         vcov=pd.DataFrame(vcov, index=names, columns=names), tau2=fit.tau2, sigma2=fit.sigma2, tau2_se=fit.tau2_se,
         sigma2_se=fit.sigma2_se, loglik=fit.loglik, singular=fit.singular, n_students=fit.n_students,
-        n_schools=fit.n_groups, student_sd=float(design.y.std(ddof=1)), level=level,
-        school_effects=effects_table(moments, effects, level), common=effects.common, left_out=design.left_out,
-        moments=moments, state=design.state, **rest)
+        n_schools=fit.n_groups, student_sd=moments.response_sd, level=level,
+        school_effects=effects_table(moments, effects, level), common=effects.common, left_out=students.left_out,
+        moments=moments, state=students.state, **rest)
 
 
 def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.DataFrame:
@@ -179,7 +192,7 @@ def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.Dat
                         index=index)
 
 
-def fit_formulas(records: pd.DataFrame, cohort: int, formulas: Iterable[str], method: str = "ML",
+def fit_formulas(records: Records, cohort: int, formulas: Iterable[str], method: str = "ML",
                  level: float = 0.95) -> tuple[dict[str, CohortFit], dict[str, str]]:
     """One cohort under several formulas: the fits by formula, and for those that cannot be fitted the reason."""
     fits, refused = {}, {}
