@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -45,6 +46,14 @@ app.command(short_help="Check by simulation what each method does.")(simulate.si
 app.command(short_help="Render the book about these records.")(book.book)
 
 
+def _stop(*_: object) -> None:
+    """End as after Ctrl-C: what is half made is removed."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _stop)
     app(prog_name="valib")

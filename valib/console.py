@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .errors import RecordsError, ValibError, ValibWarning
+from .files import UNUSABLE, reason
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .check import Account
 
+INTERRUPTED = 130  # exit code, as of other programs that a signal has ended
 WIDTH = 100  # of the tables where the output is no terminal
 
 
@@ -36,9 +38,15 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
             yield
         except (typer.Exit, typer.Abort):
             raise
+        except KeyboardInterrupt:
+            typer.echo("Interrupted: what an earlier run left is as it was.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             if debug:
                 raise
+            if isinstance(error, OSError):
+                typer.echo(f"Error: {reason(error)}: what an earlier run left is as it was.", err=True)
+                raise typer.Exit(2 if error.errno in UNUSABLE else 1) from None
             if isinstance(error, ValibError):
                 typer.echo(f"Error: {error}", err=True)
                 raise typer.Exit(2) from None

@@ -22,9 +22,11 @@ from joblib import Parallel, delayed, parallel_config
 
 from . import __version__
 from .errors import ParamsError
+from .files import write_file
 from .mechanisms import SCENARIOS, Scenario, draw, scenario
 from .performance import KEYS, VALUES, summarise
 from .simulation_methods import METHODS, Fits, Method, method
+from .workers import end_with
 
 CHUNK = 50   # replicates drawn and fitted at once; part of the key of a cached chunk
 ENGINE = 1   # to be raised whenever the numbers of a chunk may change
@@ -96,7 +98,8 @@ def run(scenarios: Iterable[Scenario | str] = tuple(SCENARIOS),
     tasks = [(s, m, start, min(start + CHUNK, replicates), seed, level, cache)
              for s, m in plans for start in range(0, replicates, CHUNK)]
     parts = []
-    with parallel_config("loky", n_jobs=min(jobs, len(tasks)), inner_max_num_threads=1 if jobs > 1 else None):
+    with parallel_config("loky", n_jobs=min(jobs, len(tasks)), inner_max_num_threads=1 if jobs > 1 else None,
+                         initializer=end_with, initargs=(os.getpid(),)):
         for part in Parallel(return_as="generator")(delayed(_chunk)(*task) for task in tasks):
             parts.append(part)
             if progress is not None:
@@ -143,12 +146,7 @@ def _chunk(s: Scenario, methods: tuple[Method, ...], start: int, stop: int, seed
         file.unlink(missing_ok=True)
     table = _compute(s, methods, start, stop, seed, level)
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        table.to_parquet(aside, index=False)
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_file(file, table.to_parquet(index=False))
     return table
 
 

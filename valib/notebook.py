@@ -20,6 +20,7 @@ import pandas as pd
 
 from .bundle import bundle_root
 from .errors import ValibError, ValibWarning
+from .files import write_file
 from .params import Params
 from .scale import ScaleBreak
 
@@ -270,9 +271,7 @@ def save(content: Any, name: str) -> Path:
     target = folder / name
     if hasattr(content, "to_json") and not isinstance(content, pd.DataFrame):
         return content.save(target)
-    aside = folder / f".{name}.{os.getpid()}.tmp"
-    aside.write_text(as_csv(content), encoding="utf-8")
-    os.replace(aside, target)
+    write_file(target, as_csv(content))
     return target
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from . import files
 from .errors import ParamsError
+from .files import claim
+
+__all__ = ["FILES", "as_csv", "as_json", "check_file", "check_folder", "claim", "plain", "write_folder"]
 
 FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json",
          "performance.csv", "scenarios.csv", "replicates.parquet")
@@ -47,7 +49,7 @@ def check_folder(folder: Path) -> None:
     part = next(part for part in (folder, *folder.absolute().parents) if part.exists())
     if not part.is_dir():
         raise ParamsError(f"--out is {folder}, but {part} is a file, expected a folder.")
-    if not os.access(part, os.W_OK):
+    if not os.access(part, os.R_OK | os.W_OK | os.X_OK):
         raise ParamsError(f"--out is {folder}, but the folder {part} may not be written to.")
 
 
@@ -58,20 +60,15 @@ def check_file(path: Path) -> None:
     check_folder(path.absolute().parent)
 
 
-def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Write files into a folder: aside first, then each renamed into place.
+def write_folder(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write files into a claimed folder: aside first, then all of them renamed into place, or none.
 
     The files of :data:`FILES` that an earlier run left and this one does not make are removed, so that the
     folder never mixes two runs. If writing fails, the earlier files stay as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".valib-", dir=folder))
-    try:
-        for name, content in files.items():
-            (aside / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        for name in files:
-            os.replace(aside / name, folder / name)
-        for name in set(FILES) - set(files):
-            (folder / name).unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with files.work_folder(folder) as aside:
+        for name, content in contents.items():
+            with files.told_of(folder / name):
+                (aside / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        made = {name: aside / name for name in contents}
+        files.move_into_place(dict.fromkeys(FILES) | made, folder, aside)

@@ -30,11 +30,11 @@ def baseline(
     with plain_errors(debug):
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, estimator=estimator,
                            method=method)
-        from ..output import check_file
+        from ..output import check_file, claim
 
         check_file(out)
-        fitted = fit_study_baseline(study, study.read_records())
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fitted.save(out)
+        with claim(out.parent, out.name):
+            fitted = fit_study_baseline(study, study.read_records())
+            fitted.save(out)
         typer.echo(f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
                    f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools.")

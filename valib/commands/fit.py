@@ -61,12 +61,21 @@ def fit(
 
 def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, benchmark_file: str | None,
          structure: dict[str, str]) -> None:
-    """Fit every cohort asked for, then write all results at once."""
-    from .. import output, results
+    """Hold the folder for this run and fit."""
+    from .. import output
     from ..params import parse_cohorts
 
     output.check_folder(out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
+    with output.claim(out):
+        _fit_into(study, model, out, cohorts, benchmark_file, structure)
+
+
+def _fit_into(study: Params, model: opt.Model, out: Path, cohorts: list[int], benchmark_file: str | None,
+              structure: dict[str, str]) -> None:
+    """Fit every cohort asked for, then write all results at once."""
+    from .. import output, results
+
     records = study.read_records()
     if model is opt.Model.joint:
         files, effects, held_back = _joint_results(study, records, cohorts, structure)

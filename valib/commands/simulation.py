@@ -51,10 +51,11 @@ def simulate_study(study: Params, out: Path, scenarios: str | None, methods: str
             world = calibrate(records, study.baseline_cohorts, last, THIS_STUDY, reliability)
         worlds = [world if name == THIS_STUDY else name for name in worlds]
     chunks = out / ".simulation"
-    with progress_bar("Simulating", quiet) as progress:
-        run = montecarlo.run(worlds, chosen, replicates=replicates, seed=study.seed,
-                             jobs=jobs, level=study.level, cache=chunks, progress=progress)
-    output.write_folder(out, results.simulation_files(run))
-    shutil.rmtree(chunks, ignore_errors=True)
+    with output.claim(out):
+        with progress_bar("Simulating", quiet) as progress:
+            run = montecarlo.run(worlds, chosen, replicates=replicates, seed=study.seed,
+                                 jobs=jobs, level=study.level, cache=chunks, progress=progress)
+        output.write_folder(out, results.simulation_files(run))
+        shutil.rmtree(chunks, ignore_errors=True)
     typer.echo(f"{out}: {len(run.scenarios)} scenarios, {run.table['method'].nunique()} methods, "
                f"{replicates:,} data sets each.")
