@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valib.design import FormulaState, build_design, make_cells, required_columns
+from valib.covariates import as_covariates
+from valib.design import INTERCEPT, FormulaState, build_design, make_cells, parse, required_columns
 from valib.errors import ModelError, ValibWarning
+from valib.plain_design import plain_matrix
 
 
 @pytest.fixture
@@ -256,3 +258,44 @@ def test_a_missing_value_inside_a_transform_is_left_out_and_said():
     with pytest.warns(ValibWarning, match="1 of 4 rows .* 1 without 'x'"):
         design = build_design(data, "score ~ center(x)", cohort=None)
     assert design.left_out == {"x": 1} and len(design.y) == 3
+
+
+def formulaic_alone(monkeypatch):
+    monkeypatch.setattr("valib.design.plain_matrix", lambda *_: None)
+
+
+@pytest.mark.parametrize("rhs", [
+    "prior_score", "1", "0 + prior_score", "prior_score - 1", "ses + prior_score", "prior_score + prior_score",
+    "ses + school_mean(prior_score) + prior_score", "school_mean( ses )", "prior_score + whole", "`two words` + ses",
+    "small + short", "maybe + ses", "truth + ses",
+])  # fmt: skip
+def test_a_plain_design_is_formulaics_own(rhs, monkeypatch):
+    data = numbers_of_all_kinds()
+    plain = plain_matrix(as_covariates(data, parse(f"score ~ {rhs}")), parse(f"score ~ {rhs}"), np.sign, INTERCEPT)
+    assert plain is not None
+    ours = build_design(data, f"score ~ {rhs}")
+    formulaic_alone(monkeypatch)
+    theirs = build_design(data, f"score ~ {rhs}")
+    assert ours.state.to_json() == theirs.state.to_json()
+    np.testing.assert_array_equal(ours.X, theirs.X)
+    np.testing.assert_array_equal(ours.y, theirs.y)
+
+
+@pytest.mark.parametrize("formula", [
+    "score ~ prior_score:ses", "score ~ C(group)", "score ~ group", "np.log(score) ~ prior_score",
+    "score ~ center(prior_score)", "score ~ school_mean(np.log(prior_score))", "1 ~ prior_score", "score ~ Intercept",
+])  # fmt: skip
+def test_what_is_not_plain_is_left_to_formulaic(formula):
+    covariates = as_covariates(numbers_of_all_kinds(), parse(formula))
+    assert plain_matrix(covariates, parse(formula), np.sign, INTERCEPT) is None
+
+
+def numbers_of_all_kinds():
+    rng = np.random.default_rng(3)
+    return pd.DataFrame({
+        "school": pd.Series(list("abbcacb"), dtype="str"), "cohort": [1, 1, 2, 2, 2, 1, 1],
+        "score": rng.normal(size=7), "prior_score": rng.normal(9, 1, size=7), "ses": rng.normal(size=7),
+        "two words": rng.normal(size=7), "whole": np.arange(7), "small": np.arange(7, dtype=np.int8),
+        "short": np.arange(7, dtype=np.float32) / 3, "maybe": pd.array(range(7), dtype="Int64"),
+        "group": pd.Series(list("xyxyxyx"), dtype="str"), "truth": [True, False] * 3 + [True],
+        "Intercept": rng.normal(size=7)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import simulate
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from valib.design import build_design, make_cells
 from valib.errors import ModelError
-from valib.moments import Moments, compute_moments, moments_from_arrays
+from valib.moments import CHUNK, Moments, compute_moments, moments_from_arrays
 
 SUM = 1e-12  # relative; sums of a few hundred doubles, differing only in the order of addition
 
@@ -220,3 +221,32 @@ class TestDigits:
     def test_scores_far_from_zero_but_without_an_intercept_are_still_summed_rightly(self, design):
         m = moments_from_arrays(design.X[:, 1:2], design.y, design.cells, ("prior_score",), "score")
         assert m.pooled()[0, 1] == pytest.approx(float(design.X[:, 1] @ design.y), rel=1e-12)
+
+
+@pytest.mark.parametrize("by_cell", [False, True])
+@pytest.mark.parametrize("layout", ["rows together", "columns together", "every second row"])
+def test_moments_do_not_depend_on_layout_or_order_of_the_rows(layout, by_cell):
+    """More rows than a block holds, cells larger and smaller than a block, two cohorts, sorted and not."""
+    rng = np.random.default_rng(8)
+    N = 2 * CHUNK + 4_321
+    school = np.where(rng.random(N) < 0.6, 0, rng.integers(1, 40, N))
+    cohort, X = rng.integers(2015, 2017, N), np.column_stack([np.ones(N), rng.normal(480, 60, (N, 2))])
+    y = X @ [3.0, 0.8, -0.1] + rng.normal(0, 45, N)
+    names = ("Intercept", "a", "b")
+
+    def sums(order, X):
+        cells = make_cells(pd.Series(school[order]), pd.Series(cohort[order]))
+        return moments_from_arrays(X, y[order], cells, names, by_cell=by_cell), cells
+
+    order = {"every second row": slice(None, None, 2)}.get(layout, slice(None))
+    laid = {"rows together": np.ascontiguousarray, "columns together": np.asfortranarray}.get(layout, lambda X: X[::2])
+    moments, cells = sums(order, laid(X))
+    centred = X[order] - moments.shift[:-1], y[order] - moments.shift[-1]
+    expected, cross = by_hand(*centred, cells, cohort[order])
+    size = np.sqrt(np.einsum("tkk->k", cross)).astype(float)
+    np.testing.assert_allclose(moments.sums / size, (expected / size).astype(float), atol=1e-10)
+    np.testing.assert_allclose(moments.cross / np.outer(size, size), (cross / np.outer(size, size)).astype(float),
+                               atol=SUM)
+    by_school = np.lexsort([cohort[order], school[order]])
+    ordered = np.arange(N)[order][by_school]
+    same(moments, sums(ordered, np.asfortranarray(X[ordered]))[0], rtol=SUM)

@@ -22,6 +22,7 @@ from .covariates import WIDEST, as_covariates, check_size, check_width
 from .errors import ModelError, ValibWarning
 from .formula import categories_of, columns_of, factors, parse, required_columns
 from .formula_code import first_line, shown
+from .plain_design import plain_matrix
 
 __all__ = ["INTERCEPT", "Cells", "Design", "FormulaState", "build_design", "make_cells", "parse", "required_columns"]
 
@@ -137,18 +138,20 @@ def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = 
         _check_levels(covariates, parsed, state)
     cells = make_cells(data[groups], data[cohort] if cohort else None)
     context = {"school_mean": lambda x: _cell_mean(x, cells), "np": np}
-    y, X, spec = _materialise(covariates, parsed, state, context, text)
-    fitted = state or FormulaState(text, tuple(spec.column_names), dict(spec.transform_state), _levels(spec))
-    if state and tuple(spec.column_names) != state.names:
-        raise ModelError(f"The formula {shown(text)} gives the columns {_quoted(spec.column_names)} on these records, "
-                         f"but the benchmark has {_quoted(state.names)}.")
+    plain = plain_matrix(covariates, parsed, context["school_mean"], INTERCEPT)
+    y, X, learned = ((*plain[:2], FormulaState(text, plain[2], {}, {})) if plain
+                     else _materialise(covariates, parsed, state, context, text))
+    fitted = state or learned
+    if learned.names != fitted.names:
+        raise ModelError(f"The formula {shown(text)} gives the columns {_quoted(learned.names)} on these records, "
+                         f"but the benchmark has {_quoted(fitted.names)}.")
     _check_finite(X, y, fitted.names, text)
     check_size(X, y, fitted.names)
     return Design(X, y, fitted, cells, left_out, data)
 
 
 def _materialise(data, parsed, state, context, text):
-    """Run formulaic; return y (N,), X (N, p) and the model spec of the right-hand side."""
+    """Run formulaic; return y (N,), X (N, p) and what it learned for the right-hand side."""
     learned = {} if state is None else {
         "transform_state": state.transform_state,
         "encoder_state": {k: (Factor.Kind.CATEGORICAL, {"categories": list(v)}) for k, v in state.levels.items()}}
@@ -158,14 +161,14 @@ def _materialise(data, parsed, state, context, text):
             y = parsed.lhs.get_model_matrix(data, context=context, **how)
             X = ModelSpec.from_spec(parsed.rhs, **how, **learned).get_model_matrix(data, context=context)
         spec = X.model_spec
-        y, X = np.asarray(y, dtype=np.float64), np.ascontiguousarray(X, dtype=np.float64)
+        y, X = np.asarray(y, dtype=np.float64), np.asfortranarray(X, dtype=np.float64)
     except (FormulaicError, NameError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
             RecursionError) as error:
         raise ModelError(f"The formula {shown(text)} cannot be applied to these records "
                          f"({first_line(error)}).") from error
     if y.shape[1] != 1:
         raise ModelError(f"The response of {shown(text)} must be one numeric column, not {y.shape[1]} columns.")
-    return y[:, 0], X, spec
+    return y[:, 0], X, FormulaState(text, tuple(spec.column_names), dict(spec.transform_state), _levels(spec))
 
 
 def _levels(spec: ModelSpec) -> dict[str, list]:

@@ -171,7 +171,8 @@ def moments_from_arrays(X: np.ndarray, y: np.ndarray, cells: Cells, names: tuple
         sums, cell_cross = _by_cell(X, y, cells, shift)
         cross = _sum_by(cells.cohort, cell_cross, len(cells.cohorts))
     else:
-        sums, cell_cross = _sums(X, y, cells) - n[:, None] * shift, None
+        ones = names.index(INTERCEPT) if INTERCEPT in names else None
+        sums, cell_cross = _sums(X, y, cells, ones) - n[:, None] * shift, None
         cross = _by_cohort(X, y, cells, shift)
     return Moments((*names, response), shift, cells.schools, cells.cohorts, cells.school, cells.cohort, n, sums,
                    cross, cell_cross, np.ones(len(n)))
@@ -187,13 +188,13 @@ def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarra
     return shift
 
 
-def _sums(X: np.ndarray, y: np.ndarray, cells: Cells) -> np.ndarray:
-    """Sums (C, k) of the columns as they are, by cell."""
+def _sums(X: np.ndarray, y: np.ndarray, cells: Cells, ones: int | None) -> np.ndarray:
+    """Sums (C, k) of the columns as they are, by cell; the sums of column ``ones`` are the counts."""
     C, N = len(cells.n), len(y)
     out = np.empty((C, X.shape[1] + 1))
     if X.flags.f_contiguous:
         for c in range(X.shape[1]):
-            out[:, c] = np.bincount(cells.code, weights=X[:, c], minlength=C)
+            out[:, c] = cells.n if c == ones else np.bincount(cells.code, weights=X[:, c], minlength=C)
     else:  # rows lie together: one pass over them, as the product of a sparse matrix of ones
         out[:, :-1] = sparse.csc_array((np.ones(N), cells.code, np.arange(N + 1)), shape=(C, N)) @ X
     out[:, -1] = np.bincount(cells.code, weights=y, minlength=C)

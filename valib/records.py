@@ -24,14 +24,16 @@ ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}
 _REASONS = ("cohort", "school", "student", "score", "prior_score")
 
 
-def read_records(source, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+def read_records(source, columns: Mapping[str, str] | None = None, table: str | None = None) -> pd.DataFrame:
     """Read student records and check them.
 
     Parameters
     ----------
-    source : a path to a CSV, gzipped CSV or Parquet file, or a pandas DataFrame (which is not changed).
+    source : a path to a CSV, gzipped CSV, Parquet, Excel or .rda file or to a folder of Parquet files; a database's
+        URL; or a pandas DataFrame (which is not changed).
     columns : this library's name -> the source's name, for those that differ: ``{"school": "SchoolCode"}``.
         ``student_id``, ``school_id`` and ``year`` are recognised unasked. Covariates can be renamed too.
+    table : the sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def read_records(source, columns: Mapping[str, str] | None = None) -> pd.DataFra
         If the source is not a table, a column is missing, mapped wrongly or named twice, a score is text or
         infinite, a cohort is not a whole number, or no row is left. Names the file, the column and the rows.
     """
-    opened = open_source(source)
+    opened = open_source(source, table)
     names = _names(opened, dict(columns or {}))
     codes = [name for name in opened.columns if names.get(name, name) in ("student", "school")]
     numbers = [name for name in opened.columns if names.get(name, name) in ("cohort", "score", "prior_score")]
@@ -108,8 +110,12 @@ def select(records: pd.DataFrame, cohorts: int | Iterable[int]) -> pd.DataFrame:
         If no cohort is asked for, or one is not in the data; names the cohorts that are.
     """
     wanted = [cohorts] if isinstance(cohorts, numbers.Integral) else list(cohorts)
-    check_cohorts(wanted, records["cohort"].unique())
-    return records[records["cohort"].isin(wanted)].reset_index(drop=True)
+    cohort = records["cohort"]
+    present = cohort.iloc[:1] if len(cohort) and (cohort == cohort.iat[0]).all() else cohort.unique()
+    check_cohorts(wanted, present)
+    if set(present) <= set(wanted):
+        return records.reset_index(drop=True)  # pandas copies nothing until somebody writes
+    return records[cohort.isin(wanted) if len(wanted) > 1 else cohort == wanted[0]].reset_index(drop=True)
 
 
 def check_cohorts(wanted: Sequence[int], present: Iterable[int]) -> None:
