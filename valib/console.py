@@ -84,7 +84,10 @@ def listed(cohorts: Any) -> str:
 
 def _one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    name = type(error).__name__
+    if lines and type(error).__module__.startswith("valib."):
+        return lines[0]
+    return f"{name}: {lines[0]}" if lines else name
 
 
 def print_account(account: Account, study: str) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle import bundle_root
 from ..errors import ParamsError, ValibError
+from ..files import claim, move_into_place, work_folder
+from .children import TIME_LIMIT, Children
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +44,7 @@ class BookResult:
 
 
 def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress: bool = True,
-          sources: Path | None = None) -> BookResult:
+          sources: Path | None = None, minutes: float = TIME_LIMIT) -> BookResult:
     """Render the book about a study into the folder ``out``.
 
     Parameters
@@ -58,12 +55,13 @@ def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress:
     jobs : chapters computed at a time.
     progress : show on stderr what is being done.
     sources : the folder with _config.yml, _toc.yml and chapters/; by default that of valib.
+    minutes : how long one chapter, the pages or the PDF may take; what takes longer is stopped.
 
     Raises
     ------
     ValibError
-        If the records cannot bear the study, a chapter finds them unusable, the folder holds what valib has not made,
-        or LaTeX is asked for and missing.
+        If the records cannot bear the study, a chapter finds them unusable, the folder holds what valib has not made
+        or another run is writing there, or LaTeX is asked for and missing.
     BookError
         If a chapter or the rendering fails for another reason.
     """
@@ -76,14 +74,13 @@ def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress:
 
         need_latex()
     _refuse_foreign(out)
-    records = params.read_records()
-    rows = _check(params, records)
-    with _work_folder(out) as work, Progress(progress) as shown:
+    with claim(out), work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
+        records = params.read_records()
+        rows = _check(params, records)
         prepare_records(params, work, records)
         del records
-        seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, rows)
-        finished = _collect(work, pdf)
-        _move_into_place(finished, out, work / "replaced")
+        seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, rows, children)
+        move_into_place(_collect(work, pdf), out, work)
     return BookResult(out / "html" / "index.html", out / "results", out / "valib.pdf" if pdf else None, seconds)
 
 
@@ -100,7 +97,7 @@ def _check(params: Params, records: pd.DataFrame) -> dict[str, int]:
 
 
 def _make(params: Params, work: Path, sources: Path, pdf: bool, jobs: int, shown: Progress,
-          rows: dict[str, int]) -> dict[str, float]:
+          rows: dict[str, int], children: Children) -> dict[str, float]:
     """Stage, execute and render in the working folder; return the seconds of each step."""
     from .execute import run_chapters
     from .render import render
@@ -111,46 +108,11 @@ def _make(params: Params, work: Path, sources: Path, pdf: bool, jobs: int, shown
     (work / "results").mkdir()
     first = [name for name in book.notebooks if name.name != LAST]
     last = [name for name in book.notebooks if name.name == LAST]
-    seconds = run_chapters(book, first, params, work, jobs, shown)
+    seconds = run_chapters(book, first, params, work, jobs, shown, children)
     facts = {"chapters": {name.name: seconds[name.name] for name in first}, "started": started, **rows}
     (work / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-    seconds |= run_chapters(book, last, params, work, 1, shown)
-    return seconds | render(book.folder, work, pdf, jobs, shown)
-
-
-@contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    """Give a fresh folder inside ``out`` and remove it afterwards, and ``out`` too if it was not there and got nothing.
-
-    Working folders that a killed run has left are removed first.
-    """
-    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob(".valib-book-*"):
-        if not _alive(old.name.split("-")[2]):
-            shutil.rmtree(old, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=f".valib-book-{os.getpid()}-", dir=out))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        for folder in missing:
-            if any(folder.iterdir()):
-                break
-            folder.rmdir()
-
-
-def _alive(pid: str) -> bool:
-    """Return whether a process of this number runs."""
-    if not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    seconds |= run_chapters(book, last, params, work, 1, shown, children)
+    return seconds | render(book.folder, work, pdf, jobs, shown, children)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -172,23 +134,3 @@ def _collect(work: Path, pdf: bool) -> dict[str, Path | None]:
         baseline = baseline.rename(work / "baseline.json")
     return {"html": work / "html", "results": results, "baseline.json": baseline if baseline.exists() else None,
             "valib.pdf": work / "valib.pdf" if pdf else None}
-
-
-def _move_into_place(finished: dict[str, Path | None], out: Path, replaced: Path) -> None:
-    """Rename everything into the target; if one rename fails, put back what was there."""
-    replaced.mkdir()
-    done: list[str] = []
-    try:
-        for name, made in finished.items():
-            done.append(name)
-            if (out / name).exists():
-                (out / name).rename(replaced / name)
-            if made is not None:
-                made.rename(out / name)
-    except OSError:
-        for name in done:
-            if (replaced / name).exists():
-                if (out / name).exists():
-                    (out / name).rename(replaced / f"{name}.new")
-                (replaced / name).rename(out / name)
-        raise

@@ -1,7 +1,8 @@
 """Execute one notebook in place and report: ``python -m valib.book.chapter ORDER``, a process of its own.
 
-ORDER is JSON: notebook (path), cwd (the kernel's folder), report (where to write what happened) and hidden (texts
-that must not stand in the outputs, such as folders of this machine, each with what stands instead).
+ORDER is JSON: notebook (path), cwd (the kernel's folder) and hidden (texts that must not stand in the outputs, such as
+folders of this machine, each with what stands instead). The report is the last line printed, after :data:`REPORT`: that
+works on a full disk too.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import Any
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 TEXT = ("text/plain", "text/html", "text/markdown", "text/latex")
+REPORT = "\x1e valib reports: "
+DIED = "the kernel died (out of memory, or ended by the code or from outside)"
+NOISE = re.compile(r"Matplotlib (is building|created) |Could not save (the )?font")  # of no use to anybody
 START_TIMEOUT = 180  # seconds that a kernel may take to start on a busy machine
 
 
 def main(order: dict[str, Any]) -> None:
-    """Execute the notebook and write the report: error (or None) and notes."""
+    """Execute the notebook and print the report: error (or None) and notes."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     path = Path(order["notebook"])
     report: dict[str, Any] = {"error": None, "notes": []}
@@ -31,12 +36,25 @@ def main(order: dict[str, Any]) -> None:
             "name": error.ename, "text": _first_line(error.evalue), "where": f"code cell {error.exec_count}",
             "traceback": ANSI.sub("", "\n".join(error.traceback)),
         }
-    except Exception as error:  # a kernel that dies, a file that is no notebook: all is told in the report
-        report["error"] = {"name": type(error).__name__, "text": _first_line(str(error)), "where": "at start",
+    except DeadKernelError:
+        report["error"] = {"name": "", "text": DIED, "where": reached(path), "traceback": ""}
+    except Exception as error:  # a full disk, a file that is no notebook: all is told in the report
+        report["error"] = {"name": type(error).__name__, "text": _first_line(str(error)), "where": reached(path),
                            "traceback": ""}
     else:
         report["notes"] = clean(path, {text: instead for text, instead in order["hidden"].items() if len(text) > 1})
-    Path(order["report"]).write_text(json.dumps(report), encoding="utf-8")
+    print(f"\n{REPORT}{json.dumps(report)}", flush=True)
+
+
+def reached(path: Path) -> str:
+    """Say how far the execution of a notebook has got: papermill writes it down before and after every cell."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, LookupError):  # it was killed while writing
+        return "in a cell that is not known"
+    started = [k for k, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")]
+    number = sum(cell["cell_type"] == "code" for cell in cells[: started[-1] + 1]) if started else 0
+    return f"code cell {number}" if number else "at start"
 
 
 def clean(path: Path, hidden: dict[str, str]) -> list[str]:
@@ -54,7 +72,8 @@ def clean(path: Path, hidden: dict[str, str]) -> list[str]:
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":
             continue
-        notes += [_last_line(output.text) for output in cell.outputs if output.get("name") == "stderr"]
+        said = [_last_line(output.text) for output in cell.outputs if output.get("name") == "stderr"]
+        notes += [line for line in said if not NOISE.search(line)]
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         for output in cell.outputs:
             _hide(output, hidden)

@@ -2,60 +2,51 @@
 
 from __future__ import annotations
 
+import builtins
+import functools
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..bundle import bundle_root
+from .chapter import REPORT, reached
+from .surroundings import surroundings
 
 if TYPE_CHECKING:
     from ..params import Params
+    from .children import Children
     from .progress import Progress
     from .staging import Staged
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 RESULTS_FOLDER, FACTS, RECORDS = "VALIB_RESULTS", "VALIB_RUN_FACTS", "VALIB_RECORDS"
 # Settings of the user that no kernel is given: the data's place, and what may hold passwords and keys.
-WITHHELD = re.compile(r"^(PG.*|VALIB_.*|MPLBACKEND)$|PASS|SECRET|TOKEN|CREDENTIAL|_KEY$|^KEY|DATABASE|DB_URL",
-                      re.IGNORECASE)
+WITHHELD = re.compile(r"^(PG.*|VALIB_.*|MPLBACKEND|MATPLOTLIBRC)$|PASS|SECRET|TOKEN|CREDENTIAL|_KEY$|^KEY|DATABASE"
+                      r"|DB_URL", re.IGNORECASE)
 
 
 def run_chapters(book: Staged, names: Sequence[PurePosixPath], params: Params, work: Path, jobs: int,
-                 shown: Progress) -> dict[str, float]:
+                 shown: Progress, children: Children) -> dict[str, float]:
     """Execute notebooks of a staged book in place; return the seconds of each, by the chapter's name.
 
     Raises ValibError if a chapter finds the input unusable, BookError if it fails for another reason; both name the
     chapter and the cell. The chapters still running are stopped then.
     """
-    running: set[subprocess.Popen] = set()
     environment = kernel_environment(work)
     hidden = hidden_texts(params, work)
 
     def run(name: PurePosixPath) -> float:
         shown.start(name.name)
-        _run_one(book.folder / f"{name}.ipynb", work, environment, hidden, running, shown)
+        _run_one(book.folder / f"{name}.ipynb", work, environment, hidden, children, shown)
         return shown.finish(name.name)
 
-    with ThreadPoolExecutor(max(jobs, 1)) as pool:
-        tasks = {name: pool.submit(run, name) for name in names}
-        try:
-            wait(tasks.values(), return_when=FIRST_EXCEPTION)
-            failures = [e for t in tasks.values() if t.done() and not t.cancelled() and (e := t.exception())]
-            if failures:
-                raise failures[0]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
-    return {name.name: task.result() for name, task in tasks.items()}
+    return children.all({name.name: functools.partial(run, name) for name in names}, jobs)
 
 
 def kernel_environment(work: Path) -> dict[str, str]:
@@ -64,9 +55,9 @@ def kernel_environment(work: Path) -> dict[str, str]:
     None of the user's settings is in it: no path of the source, no password or key.
     """
     environment = {key: value for key, value in os.environ.items() if not WITHHELD.search(key)}
-    environment |= dict.fromkeys(ONE_THREAD, "1") | {
-        RESULTS_FOLDER: str(work / "results"), FACTS: str(work / "facts.json"), "IPYTHONDIR": str(work / "ipython"),
-        "JUPYTER_DATA_DIR": str(work / "jupyter"), "JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PLATFORM_DIRS": "1",
+    environment |= surroundings(work) | dict.fromkeys(ONE_THREAD, "1") | {
+        RESULTS_FOLDER: str(work / "results"), FACTS: str(work / "facts.json"),
+        "JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PLATFORM_DIRS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONHASHSEED": "0",
         RECORDS: str(work / "records.parquet"),
     }
@@ -77,30 +68,28 @@ def hidden_texts(params: Params, work: Path) -> dict[str, str]:
     """Return the folders of this machine that no output may name, each with what stands instead."""
     folders = [work, Path(sys.prefix), bundle_root(), Path(tempfile.gettempdir())]
     folders += [Path(params.data).parent] if Path(params.data).is_absolute() else []
-    return {str(folder): "" for folder in folders if len(folder.parts) > 1} | {str(Path.home()): "~"}
+    return {str(folder): "" for folder in folders if len(folder.parts) > 1} | {os.path.expanduser("~"): "~"}
 
 
-def _run_one(path: Path, work: Path, environment: dict[str, str], hidden: dict[str, str],
-             running: set[subprocess.Popen], shown: Progress) -> None:
+def _run_one(path: Path, work: Path, environment: dict[str, str], hidden: dict[str, str], children: Children,
+             shown: Progress) -> None:
     """Execute one notebook in place in a process of its own."""
     folder = work / "run" / path.stem
     folder.mkdir(parents=True)
-    report = folder / "report.json"
-    order = {"notebook": str(path), "cwd": str(folder), "report": str(report), "hidden": hidden}
-    process = subprocess.Popen([sys.executable, "-m", "valib.book.chapter", json.dumps(order)], env=environment,
-                               cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, errors="replace")
-    running.add(process)
-    noise, _ = process.communicate()  # what kernels print on their terminal is of no use to the reader
-    running.discard(process)
-    if not report.is_file():
-        tail = noise.strip().splitlines()
-        raise _book_error(f"{path.name}: the process ended without a report{': ' + tail[-1] if tail else ''}")
-    told = json.loads(report.read_text(encoding="utf-8"))
-    for line in told["notes"]:
+    order = {"notebook": str(path), "cwd": str(folder), "hidden": hidden}
+    ended = children.run([sys.executable, "-m", "valib.book.chapter", json.dumps(order)], folder, environment)
+    if ended.late:
+        raise _book_error(f"{path.name}, {reached(path)}: stopped at {children.limit}")
+    noise, reported, told = ended.text.rpartition(REPORT)  # what kernels print before it is of no use to the reader
+    if not reported:
+        tail = ended.text.strip().splitlines()
+        raise _book_error(f"{path.name}, {reached(path)}: the process ended without a report (exit code {ended.code})"
+                          + (f": {tail[-1]}" if tail else ""))
+    report = json.loads(told)
+    for line in report["notes"]:
         shown.note(f"{path.stem}: {line}")
-    if told["error"]:
-        raise _failure(path.name, told["error"])
+    if report["error"]:
+        raise _failure(path.name, report["error"])
 
 
 def _failure(chapter: str, error: dict[str, Any]) -> Exception:
@@ -108,7 +97,12 @@ def _failure(chapter: str, error: dict[str, Any]) -> Exception:
     kind = getattr(errors, error["name"], None)
     if isinstance(kind, type) and issubclass(kind, errors.ValibError):
         return kind(f"{error['text']} (found by {chapter}, {error['where']})")
-    failure = _book_error(f"{chapter}, {error['where']}: {error['name']}: {error['text']}")
+    system = getattr(builtins, error["name"], None)
+    if isinstance(system, type) and issubclass(system, OSError):
+        text = re.sub(r"^\[Errno \d+\] ", "", error["text"])
+    else:
+        text = f"{error['name']}: {error['text']}".removeprefix(": ")
+    failure = _book_error(f"{chapter}, {error['where']}: {text}")
     failure.add_note(error["traceback"])
     return failure
 

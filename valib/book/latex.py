@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ValibError
+from .children import Children
 
 TOOLS = ("latexmk", "xelatex", "kpsewhich")
 FILES = ("polyglossia.sty", "unicode-math.sty", "titlesec.sty", "texgyretermes-math.otf", "FreeSerif.otf")
 PACKAGES = "latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts-texgyre-math fonts-freefont-otf"
-TIMEOUT = 900  # seconds
 
 
 def need_latex() -> None:
@@ -25,22 +26,20 @@ def need_latex() -> None:
                          f"apt-get install --no-install-recommends {PACKAGES}. Without --pdf the pages alone are made.")
 
 
-def make_pdf(folder: Path, name: str = "valib") -> Path:
+def make_pdf(folder: Path, children: Children, environment: Mapping[str, str], name: str = "valib") -> Path:
     """Run latexmk on ``name``.tex in the folder; return the PDF.
 
-    Raises BookError with the first error of LaTeX.
+    Raises BookError with the first error of LaTeX, or if it passes the time limit.
     """
     from .assemble import BookError
 
     order = ["latexmk", "-xelatex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", f"{name}.tex"]
-    try:
-        done = subprocess.run(order, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=TIMEOUT, text=True, errors="replace", check=False)
-    except subprocess.TimeoutExpired:
-        raise BookError(f"LaTeX did not end within {TIMEOUT // 60} minutes") from None
+    ended = children.run(order, folder, environment)
+    if ended.late:
+        raise BookError(f"LaTeX had not ended: stopped at {children.limit}")
     pdf = folder / f"{name}.pdf"
-    if done.returncode or not pdf.is_file():
-        raise BookError(f"LaTeX failed: {_first_error(done.stdout)}")
+    if ended.code or not pdf.is_file():
+        raise BookError(f"LaTeX failed: {_first_error(ended.text)}")
     return pdf
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .children import Children
 from .latex import make_pdf
 from .progress import Progress
+from .surroundings import surroundings
 
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 STRICT = ("-W", "-n", "--keep-going")
@@ -18,45 +19,47 @@ WARNING = re.compile(r"^.*(?:WARNING|ERROR|CRITICAL|Traceback|Error:).*$", re.MU
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def render(book: Path, work: Path, pdf: bool, jobs: int, shown: Progress) -> dict[str, float]:
+def render(book: Path, work: Path, pdf: bool, jobs: int, shown: Progress, children: Children) -> dict[str, float]:
     """Render a staged and executed book to ``work/html``, and to ``work/valib.pdf``; return the seconds of each.
 
-    Raises BookError if Jupyter Book warns of anything or LaTeX fails.
+    Raises BookError if Jupyter Book warns of anything, LaTeX fails, or one of them passes the time limit.
     """
-    steps = [_pages, _pdf] if pdf else [_pages]
-    with ThreadPoolExecutor(min(max(jobs, 1), len(steps))) as pool:
-        tasks = [pool.submit(step, book, work, shown) for step in steps]
-        return dict(task.result() for task in tasks)
+    environment = {**os.environ, **surroundings(work), "PYTHONUTF8": "1"}
+    steps = {"pages": _pages, "pdf": _pdf} if pdf else {"pages": _pages}
+
+    def take(name: str) -> float:
+        shown.start(name)
+        steps[name](book, work, environment, children)
+        return shown.finish(name)
+
+    return children.all({name: functools.partial(take, name) for name in steps}, jobs)
 
 
-def _pages(book: Path, work: Path, shown: Progress) -> tuple[str, float]:
-    shown.start("pages")
-    _jupyter_book(book, work / "render-html", "html")
+def _pages(book: Path, work: Path, environment: dict[str, str], children: Children) -> None:
+    _jupyter_book(book, work / "render-html", "html", environment, children)
     (work / "render-html" / "_build" / "html").rename(work / "html")
-    return "pages", shown.finish("pages")
 
 
-def _pdf(book: Path, work: Path, shown: Progress) -> tuple[str, float]:
-    shown.start("pdf")
-    _jupyter_book(book, work / "render-pdf", "latex")
-    make_pdf(work / "render-pdf" / "_build" / "latex").rename(work / "valib.pdf")
-    return "pdf", shown.finish("pdf")
+def _pdf(book: Path, work: Path, environment: dict[str, str], children: Children) -> None:
+    _jupyter_book(book, work / "render-pdf", "latex", environment, children)
+    make_pdf(work / "render-pdf" / "_build" / "latex", children, environment).rename(work / "valib.pdf")
 
 
-def _jupyter_book(book: Path, target: Path, builder: str) -> None:
+def _jupyter_book(book: Path, target: Path, builder: str, environment: dict[str, str], children: Children) -> None:
     """Run Jupyter Book; raise BookError with its warnings if there are any."""
     from .assemble import BookError
 
     order = [sys.executable, "-c", JUPYTER_BOOK, "build", str(book), "--path-output", str(target), *STRICT]
     order += ["--builder", builder]
-    done = subprocess.run(order, cwd=book, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, errors="replace", check=False, env={**os.environ, "PYTHONUTF8": "1"})
-    if done.returncode == 0:
+    ended = children.run(order, book, environment)
+    what = "the pages" if builder == "html" else "the PDF"
+    if ended.late:
+        raise BookError(f"Jupyter Book had not made {what}: stopped at {children.limit}")
+    if ended.code == 0:
         return
-    log = COLOUR.sub("", done.stdout).replace(f"{book}/", "")
+    log = COLOUR.sub("", ended.text).replace(f"{book}/", "")
     told = list(dict.fromkeys(line.strip() for line in WARNING.findall(log)))
     print("\n".join(told or log.strip().splitlines()[-30:]), file=sys.stderr)
-    failure = BookError(f"Jupyter Book refused the {'pages' if builder == 'html' else 'PDF'}: "
-                        f"{told[0] if told else 'see above'}")
+    failure = BookError(f"Jupyter Book refused {what}: {told[0] if told else 'see above'}")
     failure.add_note(log)
     raise failure

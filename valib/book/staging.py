@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import html
+import importlib.util
 import json
 import os
 import shutil
@@ -109,9 +110,8 @@ def _configure(path: Path, title: str) -> None:
 
 def _copy_fonts(folder: Path) -> None:
     """Put the PDF's typewriter font beside the sources: matplotlib carries it, so nothing need be installed for it."""
-    import matplotlib
-
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    package = Path(importlib.util.find_spec("matplotlib").origin).parent  # importing it would look for its settings
+    fonts = package / "mpl-data" / "fonts" / "ttf"
     for font in FONTS:
         shutil.copyfile(fonts / font, folder / font)
 

@@ -24,6 +24,9 @@ def book(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the book.")] = Path("_build"),
     pdf: Annotated[bool, typer.Option("--pdf", help="Also make the PDF; needs LaTeX.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Chapters computed at a time.")] = 2,
+    time_limit: Annotated[float, typer.Option(
+        "--time-limit", metavar="MINUTES", min=0.001,
+        help="What one chapter, the pages or the PDF may take before it is stopped.")] = 30.0,
     quiet: opt.Quiet = False, debug: opt.Debug = False,
 ) -> None:
     """Render the book about these records: DIR/html, DIR/results, and DIR/valib.pdf with --pdf.
@@ -42,7 +45,7 @@ def book(
         from ..output import check_folder
 
         check_folder(out)
-        result = engine.build(study, out=out, pdf=pdf, jobs=jobs, progress=not quiet)
+        result = engine.build(study, out=out, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit)
         for path in (result.html, result.results, result.pdf):
             if path is not None:
                 typer.echo(str(path))
