@@ -18,7 +18,11 @@ class Model(str, Enum):
 
 Data = Annotated[str | None, typer.Argument(
     metavar="DATA", show_default=False,
-    help="Student records: a CSV, CSV.gz or Parquet file, or a bundled name such as demo. Default: the study's data.")]
+    help="Student records: a CSV, CSV.gz, Parquet, Excel or .rda file, a folder of Parquet files, a database's URL, "
+         "or a bundled name such as demo. Default: the study's data.")]
+Table = Annotated[str | None, typer.Option(
+    "--table", metavar="NAME",
+    help="A workbook's sheet, an .rda's data frame, a database's table or a SELECT. Default: the only one.")]
 ParamsFile = Annotated[str | None, typer.Option(
     "--params", metavar="FILE", help="The study's parameters. Default: ./params.yml if there, else the demo study.")]
 Column = Annotated[list[str] | None, typer.Option(

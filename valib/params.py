@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from .bundle import bundle_root
 from .errors import ModelError, ParamsError, ValibError
 from .scale import Link, ScaleBreak
+from .sources import anchor_url, data_name, is_query, is_url
 
 FILE_NAME = "params.yml"
 
@@ -51,13 +52,14 @@ Cohorts = Annotated[list[int], Field(min_length=1), AfterValidator(_distinct)]
 class Params(BaseModel):
     """A study: its records, its cohorts, its model and how it is reported. The defaults are the demo study.
 
-    ``data`` is the name of a bundled data set or, once loaded by :func:`load`, an absolute path.
+    ``data`` is the name of a bundled data set, a database's URL or, once loaded by :func:`load`, an absolute path.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     title: str = Field("School value added against a benchmark", min_length=1, description="Title of the book")
     data: str = Field("demo", min_length=1, description="Student records")
+    table: str | None = Field(None, min_length=1, description="Table of the source")
     columns: dict[str, str] = Field({}, description="Columns of the source")
     baseline_cohorts: Cohorts = Field([2015, 2016, 2017], description="Baseline cohorts")
     focal_cohorts: Cohorts = Field([2019, 2021, 2023, 2024], description="Focal cohorts")
@@ -90,13 +92,30 @@ class Params(BaseModel):
             )
         return self
 
+    @property
+    def data_name(self) -> str:
+        """What may be shown of the source: a file's name, or a database's without its user, host or password."""
+        return data_name(self.data)
+
+    @property
+    def table_name(self) -> str | None:
+        """What may be shown of the table: its name; of a query, which may name a student, only that it is one."""
+        return "a query" if self.table is not None and is_query(self.table) else self.table
+
+    def __repr_args__(self):
+        """Show a database without its user, host or password."""
+        shown = {"data": self.data_name} if is_url(self.data) else {}
+        return [(name, shown.get(name, value)) for name, value in super().__repr_args__()]
+
     def read_records(self):
         """Return the study's student records as ``valib.records.read_records`` gives them."""
         from . import datasets, records
 
         if self.data in datasets.names():
+            if self.table is not None:
+                raise ParamsError(f"The data set {self.data} is one table: leave table out.")
             return datasets.load_records(self.data)
-        return records.read_records(self.data, columns=self.columns or None)
+        return records.read_records(self.data, columns=self.columns or None, table=self.table)
 
 
 def locate(path: str | Path | None = None) -> Path:
@@ -114,7 +133,8 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     ----------
     path : the params file; None takes ./params.yml if there is one, else the demo study's.
     overrides : values by parameter name; None means "not given". A relative ``data`` path in the file
-        is relative to the file, in an override to the working directory.
+        is relative to the file, in an override to the working directory. The file's ``table`` belongs to its
+        ``data``: other data leave it behind.
 
     Raises
     ------
@@ -126,6 +146,7 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     given = {key: value for key, value in overrides.items() if value is not None}
     if "data" in given:
         given["data"] = _anchor(given["data"], Path.cwd())
+        values.pop("table", None)
     if "data" in values:
         values["data"] = _anchor(values["data"], file.parent)
     for key in given:
@@ -150,11 +171,13 @@ def parse_cohorts(text: str | None, option: str) -> list[int] | None:
 
 
 def _anchor(data: Any, folder: Path) -> Any:
-    """Make a data path absolute; a bundled name, or what is not text, stays as it is."""
+    """Make a data path absolute; a bundled name, a server's URL, or what is not text, stays as it is."""
     from . import datasets
 
     if not isinstance(data, (str, Path)) or not str(data) or str(data) in datasets.names():
         return data
+    if is_url(data):
+        return anchor_url(data, folder)
     return str((folder / Path(data).expanduser()).resolve())
 
 
@@ -211,7 +234,7 @@ def _complaint(item: dict[str, Any], key: str) -> str:
         return told
     if kind == "value_error":
         expected = str(context["error"])
-    elif key == "school" or (kind == "string_type" and key in ("title", "data", "formula")):
+    elif key == "school" or (kind == "string_type" and key in ("title", "data", "table", "formula")):
         expected = "text (put it in quotes)"
     else:
         expected = item["msg"].removeprefix("Input should be ").removeprefix("a valid ")

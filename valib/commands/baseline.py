@@ -14,7 +14,7 @@ from .study import fit_study_baseline, load_study
 
 def baseline(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file for the benchmark.")],
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
     estimator: opt.Estimator = None, method: opt.Method = None, debug: opt.Debug = False,
 ) -> None:
@@ -28,8 +28,8 @@ def baseline(
       valib baseline my.csv --baseline-cohorts 2016,2017 --estimator within --out baseline.json
     """
     with plain_errors(debug):
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, estimator=estimator,
-                           method=method)
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, formula=formula,
+                           estimator=estimator, method=method)
         from ..output import check_file, claim
 
         check_file(out)

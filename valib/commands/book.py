@@ -13,7 +13,7 @@ from .study import load_study
 
 
 def book(
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
     title: Annotated[str | None, typer.Option("--title", help="The book's title.")] = None,
     school: Annotated[str | None, typer.Option("--school", help="The school to follow, else chosen by rule.")] = None,
@@ -38,7 +38,8 @@ def book(
       valib book --params study.yml --pdf --out somewhere
     """
     with plain_errors(debug):
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, title=title, school=school,
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table,
+                           title=title, school=school,
                            formula=formula, estimator=estimator, shift=shift, variances=variances, method=method,
                            level=level, equating_se=equating_se, min_students=min_students, seed=seed)
         from .. import book as engine

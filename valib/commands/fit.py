@@ -20,7 +20,7 @@ def fit(
     model: Annotated[opt.Model, typer.Option(
         "--model", help="Against the other schools, against the baseline, or several cohorts at once.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
     cohorts: Annotated[str | None, typer.Option(
         "--cohorts", metavar="2019,2021,...", help="The cohorts to fit. Default: the focal cohorts.")] = None,
@@ -53,7 +53,8 @@ def fit(
         structure = {k: v for k, v in {"covariance": covariance, "residual": residual}.items() if v is not None}
         if structure and model is not opt.Model.joint:
             raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula, estimator=estimator,
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table,
+                           formula=formula, estimator=estimator,
                            shift=shift, variances=variances, method=method, level=level, equating_se=equating_se,
                            min_students=min_students)
         _fit(study, model, out, cohorts, benchmark, structure)
@@ -88,8 +89,9 @@ def _fit_into(study: Params, model: opt.Model, out: Path, cohorts: list[int], be
         if model is opt.Model.benchmark and study.shift == "estimated":
             files["shifts.csv"] = output.as_csv(results.shifts(fits))
     output.write_folder(out, {"school_effects.csv": output.as_csv(effects), **files})
+    hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
-               + (f"; {held_back} with fewer than {study.min_students} students not shown" if held_back else "") + ".")
+               + (hidden if held_back else "") + ".")
 
 
 def _joint_results(study: Params, records: Any, cohorts: list[int],

@@ -23,7 +23,7 @@ def _list_names(value: bool) -> None:
 
 def simulate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
     scenarios: Annotated[str | None, typer.Option(
         "--scenarios", metavar="NAME,...", help="The worlds to simulate. Default: all, and your study.")] = None,
@@ -56,7 +56,8 @@ def simulate(
     with plain_errors(debug):
         if fast and replicates is not None:
             raise ParamsError("--fast stands for --replicates 200: give one of the two.")
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, level=level, seed=seed)
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, level=level,
+                           seed=seed)
         from .simulation import simulate_study
 
         count = 200 if fast else replicates or study.simulation_replicates
