@@ -2,48 +2,100 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import options as opt
-from ..console import plain_errors, print_account
+from ..console import plain_errors
 from ..errors import ValibError
 from .study import load_study
 
+if TYPE_CHECKING:
+    from ..check import Account
+    from ..params import Params
+
 
 def check(
-    data: opt.Data = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
     min_students: opt.MinStudents = None,
-    json: Annotated[bool, typer.Option("--json", help="Write the account as JSON.")] = False, debug: opt.Debug = False,
+    json: Annotated[bool, typer.Option("--json", help="Write the account as JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(
+        "--out", metavar="FILE", help="Write the account to this file and not to the screen.")] = None,
+    debug: opt.Debug = False,
 ) -> None:
-    """Validate student records, summarise them, and warn of what would mislead.
+    """Take account of student records: what is there, what is left out and why, what would mislead.
 
-    Rows that cannot be used are counted by reason and cohort; what a declared break of a test's scale means is said.
-    Ends with exit code 2 if the study cannot be fitted.
+    Rows by cohort; linkage to the prior score; student codes and schools that come, go or stand twice; ranges of the
+    scores; the prior score against the baseline; covariates; what a declared break of a test's scale means. Warnings
+    say what to do. Ends with exit code 2 if the study cannot be fitted.
 
     \b
     Examples:
       valib check
       valib check my.csv --column school=SchoolCode --column cohort=Year
-      valib check my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2021 --json
+      valib check my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2021 --json --out account.json
     """
     with plain_errors(debug, quiet=True):
-        from ..bundle import bundle_root
         from ..check import check_records
-        from ..output import as_json
-        from ..params import locate
+        from ..output import check_file
 
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, formula=formula,
+        if out is not None:
+            check_file(out)
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, formula=formula,
                            min_students=min_students)
         account = check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts,
                                 formula=study.formula, min_students=study.min_students,
-                                scale_breaks=study.scale_breaks)
-        if json:
-            typer.echo(as_json(account.to_dict()), nl=False)
-        else:
-            file = locate(params)
-            print_account(account, "the demo study" if file.parent == bundle_root() else str(file))
+                                scale_breaks=study.scale_breaks, further_formulas=_further(study))
+        _tell(account, params, json, out)
         if account.problems:
             raise ValibError(f"{account.source}: {' '.join(account.problems)}")
+
+
+def _further(study: Params) -> list[str]:
+    """Return the further formulas that the study gives itself; the demo study's own only for the demo study."""
+    from .. import datasets
+
+    given = "further_formulas" in study.model_fields_set
+    return study.further_formulas if given or study.data in datasets.names() else []
+
+
+def _tell(account: Account, params: str | None, json: bool, out: Path | None) -> None:
+    """Write the account to a file or to the screen, as JSON or as text."""
+    from ..bundle import bundle_root
+    from ..check.text import account_text
+    from ..files import claim, write_file
+    from ..output import as_json
+    from ..params import locate
+
+    file = locate(params)
+    study = "the demo study" if file.parent == bundle_root() else str(file)
+    content = account.to_dict()
+    if out is None:
+        text = as_json(content) if json else account_text(content, study, _width(), problems=False)
+        typer.echo(_encodable(text), nl=False)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with claim(out.parent, out.name):
+        write_file(out, as_json(content) if json else account_text(content, study))
+    if not json:
+        typer.echo(f"{out}: the account of {content['source']}.")
+
+
+def _width() -> int:
+    """Return the columns that tables may take: those of the terminal, else what a page holds."""
+    from rich.console import Console
+
+    from ..check.text import WIDTH
+
+    console = Console()
+    return console.width if console.is_terminal else WIDTH
+
+
+def _encodable(text: str) -> str:
+    """Return text with what the output cannot show as '?'."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

@@ -1,0 +1,129 @@
+"""Linkage of students to their prior scores, and student codes that stand more than once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .coded import Ask, Coded, Finding
+from .limits import CHANCE, LINKED_CHANGE, LINKED_SCORE_CHANGE, LINKED_SHARE, REPEATED_SHARE, REUSED_SHARE
+from .words import by_cohort, cohorts, counts, number, percent
+
+ROUNDING = 1e-9  # of a share
+
+
+def linkage(records: pd.DataFrame, lost: pd.DataFrame, table: pd.DataFrame, ask: Ask) -> pd.DataFrame:
+    """How many students who have a school and a score also have a prior score, by cohort.
+
+    Columns: scored, linked (counts), share, score_difference (mean score of the rows used less that of all rows with
+    a score, in score points). Cohorts of which no row can be used are there with linked = 0. lost: see `left_out`;
+    table: see `summarise`.
+    """
+    unlinked = lost[lost["reason"] == "no prior score"].dropna().set_index("cohort")["rows"].astype("int64")
+    index = pd.Index(sorted({*table.index, *unlinked.index}), name="cohort", dtype="int64")
+    linked = table["students"].reindex(index, fill_value=0).astype("int64")
+    scored = linked + unlinked.reindex(index, fill_value=0)
+    kept = records.attrs.get("score_by_cohort", {})
+    difference = [_difference(table, kept.get(cohort), cohort) for cohort in index]
+    return pd.DataFrame({"role": [ask.role(t) for t in index], "scored": scored, "linked": linked,
+                         "share": linked / scored, "score_difference": difference}, index=index)
+
+
+def _difference(table: pd.DataFrame, scored: dict | None, cohort: int) -> float:
+    """Mean score of the rows used less that of all rows with a score; NaN where it is not known."""
+    if scored is None or cohort not in table.index:
+        return float("nan")
+    if scored["n"] == table.at[cohort, "students"]:
+        return 0.0
+    return float(table.at[cohort, "score_mean"] - scored["mean"])
+
+
+def linkage_findings(table: pd.DataFrame, score_sd: pd.Series) -> list[Finding]:
+    """Warn of low linkage, and of linkage that changes between baseline and focal cohorts."""
+    found = []
+    study = table[table["role"] != ""]
+    low = study[study["share"] < LINKED_SHARE]
+    if len(low):
+        shares = by_cohort({t: percent(share) for t, share in low["share"].items()})
+        found.append(Finding("linkage", tuple(low.index), (
+            f"Students with a score who have a prior score are under {LINKED_SHARE:.0%} ({shares}): the results hold "
+            "for these students only, so find out who lacks one and whether codes fail to match.")))
+    base, focal = study[study["role"] == "baseline"], study[study["role"] == "focal"]
+    if not base["scored"].sum() or not base["linked"].sum():
+        return found
+    usual = base["linked"].sum() / base["scored"].sum()
+    moved = focal[(focal["share"] - usual).abs() > LINKED_CHANGE + ROUNDING]
+    if len(moved):
+        shares = by_cohort({t: percent(share) for t, share in moved["share"].items()})
+        found.append(Finding("linkage_change", tuple(moved.index), (
+            f"The share of students with a prior score was {percent(usual)} in the baseline and differs by more than "
+            f"{100 * LINKED_CHANGE:g} points later ({shares}): part of the shift may come from who is linked, so "
+            "compare those left out.")))
+    return found + _selection(base, focal, score_sd)
+
+
+def _selection(base: pd.DataFrame, focal: pd.DataFrame, score_sd: pd.Series) -> list[Finding]:
+    """Warn where leaving students out moves the mean score otherwise than in the baseline, beyond chance."""
+    weights = base["linked"] / base["linked"].sum()
+    usual, sd = float((weights * base["score_difference"]).sum()), float(score_sd.reindex(base.index).mean())
+    noise = CHANCE * sd * np.sqrt((1 - focal["share"]).clip(lower=0) / focal["scored"])
+    change = (focal["score_difference"] - usual).abs()
+    moved = focal[(change > LINKED_SCORE_CHANGE * sd) & (change > noise)]
+    if not len(moved):
+        return []
+    told = by_cohort({t: number(value) for t, value in moved["score_difference"].items()})
+    return [Finding("linkage_scores", tuple(moved.index), (
+        f"Leaving students out moves the mean score by {number(usual)} points in the baseline, but otherwise later "
+        f"({told}): as much of the shift may come from who is linked, so look at those left out."))]
+
+
+def repeated_codes(coded: Coded) -> tuple[pd.DataFrame, int]:
+    """Student codes that stand more than once, by cohort, and the number of codes in several cohorts.
+
+    Columns: same_school, other_school (rows whose code already stands in the cohort, in the same or another school),
+    students_in_two_schools (codes in two or more schools of the cohort), seen_before (codes that also stand in an
+    earlier cohort).
+    """
+    J, T = max(len(coded.schools), 1), max(len(coded.cohorts), 1)
+    key = np.sort((coded.student * T + coded.cohort) * J + coded.school)
+    student_cohort = key // J
+    again = student_cohort[1:] == student_cohort[:-1]
+    same = key[1:] == key[:-1]
+    other = student_cohort[1:][again & ~same]
+    each = student_cohort[np.concatenate([[True], ~again])]
+    before = (each // T)[1:] == (each // T)[:-1]
+    table = pd.DataFrame({
+        "same_school": coded.per_cohort(student_cohort[1:][same] % T),
+        "other_school": coded.per_cohort(other % T),
+        "students_in_two_schools": coded.per_cohort(_distinct(other) % T),
+        "seen_before": coded.per_cohort(each[1:][before] % T),
+    })
+    return table, len(_distinct(each[1:][before] // T))
+
+
+def _distinct(ordered: np.ndarray) -> np.ndarray:
+    """Return the different values of an ascending array."""
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[:len(ordered)]]
+
+
+def code_findings(table: pd.DataFrame, several: int, students: int, rows: int) -> list[Finding]:
+    """Warn of student codes that stand twice in a cohort, or in several cohorts."""
+    found = []
+    twice = table["same_school"] + table["other_school"]
+    if total := int(twice.sum()):
+        advice = ("numbered within schools, it seems: make them unique, such as school and student together"
+                  if total > REUSED_SHARE * rows else "remove copies and keep one school a student")
+        found.append(Finding("duplicates", tuple(twice.index[twice > 0]), (
+            f"Rows whose student code already stands in the cohort: {total:,} ({counts(twice)}), "
+            f"{int(table['same_school'].sum()):,} of them in the same school; each counts as a student of its own; "
+            f"{advice}.")))
+    if several > REPEATED_SHARE * students:
+        where = table.index[table["seen_before"] > 0]
+        many = several > REUSED_SHARE * students
+        meaning = ("the records follow students over the years, or codes are used again; the models take cohorts as "
+                   "different students, so choose cohorts that share none" if many else
+                   "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student")
+        found.append(Finding("several_cohorts", tuple(where), (
+            f"Student codes that stand in more than one cohort: {several:,} ({percent(several / students)}; seen "
+            f"before in {cohorts(where)}): {meaning}.")))
+    return found
