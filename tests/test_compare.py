@@ -59,15 +59,22 @@ class TestSchoolToFollow:
         fits = world[2]
         n = fits[-1].school_effects["n"]
         assert compare.school_to_follow(fits, 5, school=n.idxmax()) == n.idxmax()
-        with pytest.raises(RecordsError, match="students in cohort 2024"):
+        with pytest.raises(RecordsError, match="cannot be shown in cohort 2024: .* fewer than"):
             compare.school_to_follow(fits, int(n.min()) + 1, school=n.idxmin())
+
+    def test_a_school_that_hides_a_small_one_is_not_followed(self, world):
+        fit = world[2][-1]
+        smallest = fit.school_effects["n"].nsmallest(3, keep="all")
+        hider = smallest.index[-1]
+        with pytest.raises(RecordsError, match="hides a school that has"):
+            compare.school_to_follow([fit], int(smallest.iloc[0]) + 1, school=hider)
 
     def test_last_cohort_decides_where_no_school_is_large_in_all(self, world):
         early, late = world[2]
         floor = int(late.school_effects["n"].max())
         if (early.school_effects["n"] >= floor).any():
             floor += 1
-            with pytest.raises(RecordsError, match="No school has"):
+            with pytest.raises(RecordsError, match="No school that may be shown has"):
                 compare.school_to_follow([early, late], floor)
         else:
             assert compare.school_to_follow([early, late], floor) == late.school_effects["n"].idxmax()

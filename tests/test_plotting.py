@@ -295,7 +295,11 @@ def test_school_sizes_counts_cells_of_records_and_those_too_small():
     fig = plotting.school_sizes(records, min_n=5)
     assert sum(p.get_height() for p in fig.axes[0].patches) == 3
     assert "2 of 3 cells hold fewer than 5 students" in note(fig)
-    assert "median 4" in texts(fig)
+    assert "median under 5" in texts(fig)
+    tall = plotting.school_sizes(pd.Series([1, 4, 4, 30, 40, 50, 60]), min_n=5)
+    flat = plotting.school_sizes(pd.Series([2, 2, 3, 30, 40, 50, 60]), min_n=5)
+    bars = [[(p.get_x(), p.get_width(), p.get_height()) for p in fig.axes[0].patches] for fig in (tall, flat)]
+    assert bars[0] == bars[1] and bars[0][0][2] == 3, "sizes below the minimum can be told from one another"
 
 
 def test_caterpillar_draws_each_interval_in_order_and_states_what_it_left_out():
@@ -309,7 +313,7 @@ def test_caterpillar_draws_each_interval_in_order_and_states_what_it_left_out():
     below, above = int((kept["upper"] < 0).sum()), int((kept["lower"] > 0).sum())
     counts = f"{below} below 0 (▼), {54 - below - above} across it (●), {above} above it"
     assert f"90% intervals: {counts}" in note(fig)
-    assert "6 schools with fewer than 5 students not shown." in note(fig)
+    assert "6 schools not shown: fewer than 5 students, or hiding one that has." in note(fig)
 
 
 def test_caterpillar_never_names_a_school_that_is_held_back():
@@ -428,7 +432,7 @@ def test_va_density_marks_means_and_integrates_to_one():
             x, y = next(line for line in ax.lines if line.get_gid() == model).get_data()
             np.testing.assert_allclose(np.nansum(y) * (x[1] - x[0]), 1, atol=0.02)  # thin tails not drawn
             assert any(style.number(means[cohort, model], 1, True) in t.get_text() for t in ax.texts)
-    assert "24 school-cohort cells with fewer than 5 students not shown." in note(fig)
+    assert "24 school-cohort cells not shown: fewer than 5 students, or hiding one that has." in note(fig)
     assert texts(fig).count("54 schools") == 4
 
 

@@ -190,7 +190,7 @@ def test_changes_in_order_with_both_intervals_and_counts():
     below, above = int((kept["upper"] < 0).sum()), int((kept["lower"] > 0).sum())
     assert f"90% intervals: {below} below 0 (▼), {55 - below - above} across it (●), {above} above it" in note(fig)
     assert f"{off} would then lie off 0" in note(fig)
-    assert "5 schools with fewer than 5 students not shown." in note(fig)
+    assert "5 schools not shown: fewer than 5 students, or hiding one that has." in note(fig)
     words = " ".join(texts(fig))
     assert "00001: " in words and "St. Mary" not in words
 

@@ -14,6 +14,7 @@ import pandas as pd
 from .baseline import ESTIMATORS, Benchmark, fit_baseline
 from .benchmark import fit_benchmark
 from .comparability import PriorCheck
+from .disclosure import only_shown
 from .errors import ModelError, RecordsError, ValibError, ValibWarning
 from .relative import CohortFit
 
@@ -34,21 +35,21 @@ def school_to_follow(fits: Sequence[CohortFit], min_students: int = 5, school: s
                      share: float = 0.2) -> str:
     """The school followed through the recipes: the one named, else the one nearest a quantile of the last fit.
 
-    fits: relative fits in the order of their cohorts. The rule: among the schools with at least ``min_students``
-    students in every cohort (in the last one, if no school has them in all), the school whose effect in the last
-    cohort is nearest to the ``share`` quantile of all schools' effects there; of equals the first by name. Raises
-    RecordsError for a named school that is absent from the last cohort or has fewer students, and when no school has
-    enough.
+    fits: relative fits in the order of their cohorts. The rule: among the schools that may be shown in every cohort
+    (in the last one, if none may in all; see :mod:`valib.disclosure`), the school whose effect in the last cohort is
+    nearest to the ``share`` quantile of all schools' effects there; of equals the first by name. Raises RecordsError
+    for a named school that is absent from the last cohort or may not be shown there, and when none may.
     """
     last = fits[-1].school_effects
-    large = [set(fit.school_effects.index[fit.school_effects["n"] >= min_students]) for fit in fits]
+    large = [set(only_shown(fit.school_effects, min_students).index) for fit in fits]
     if school is not None:
         if school not in large[-1]:
-            raise RecordsError(f"School {school!r} does not have {min_students} students in cohort {fits[-1].cohort}.")
+            raise RecordsError(f"School {school!r} cannot be shown in cohort {fits[-1].cohort}: it is not there, has "
+                               f"fewer than {min_students} students, or hides a school that has.")
         return school
     candidates = sorted(set.intersection(*large) or large[-1])
     if not candidates:
-        raise RecordsError(f"No school has {min_students} students in cohort {fits[-1].cohort}.")
+        raise RecordsError(f"No school that may be shown has {min_students} students in cohort {fits[-1].cohort}.")
     effect = last.loc[candidates, "effect"]
     return str((effect - last["effect"].quantile(share)).abs().idxmin())
 

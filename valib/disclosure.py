@@ -82,6 +82,11 @@ def shown_in_all(sizes: pd.Series, min_students: int, cohorts: Iterable[int]) ->
     return wide[wide.notna().all(axis=1)].all(axis=1).astype(bool)
 
 
+def only_shown(table: pd.DataFrame, min_students: int) -> pd.DataFrame:
+    """Return the rows of a cohort's schools that may be shown; ``table``: index school, column n, all its schools."""
+    return table[shown(table["n"], min_students)]
+
+
 def few(count: int, min_students: int) -> str:
     """Return a count of students as text: "fewer than 5" for 1 to 4, which could be told from one another."""
     return f"fewer than {min_students}" if 0 < count < min_students else f"{count:,d}"

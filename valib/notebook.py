@@ -206,18 +206,20 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
     """Show the effects of every school in every cohort as a table that a reader can search; HTML only.
 
     relative, benchmark: fits of the same cohorts in the same order. Schools with fewer than ``min_students`` students
-    in a cohort are left out. The PDF says where the table is to be found.
+    in a cohort are left out, and those that hide them (:mod:`valib.disclosure`). The PDF says where to find the table.
     """
     from html import escape as html
 
     from IPython.display import display
 
     heads = ["School", "Cohort", "Students", "Relative VA", "Benchmark VA", "from", "to"]
+    from .disclosure import only_shown
+
     rows = []
     for own, against in zip(relative, benchmark, strict=True):
         effects = against.school_effects[["effect", "lower", "upper"]].rename(columns={"effect": "benchmark"})
         both = own.school_effects[["n", "effect"]].join(effects)
-        for school, n, *values in both[both["n"] >= min_students].itertuples():
+        for school, n, *values in only_shown(both, min_students).itertuples():
             numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
             rows.append(f"<tr><td>{html(str(school))}</td>" + "".join(f'<td class="number">{v}</td>' for v in numbers))
     head = "".join(f"<th{' class=number' if k else ''}>{text}</th>" for k, text in enumerate(heads))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .disclosure import cells, few, only_shown
 from .errors import ValibWarning
 from .output import as_csv, as_json
 
@@ -19,19 +20,20 @@ if TYPE_CHECKING:
 def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
     """Return one row a school and fit, and the number of rows held back.
 
-    Schools with fewer than ``min_students`` students in the cohort are held back: a tiny cell can show a student.
+    Schools with fewer than ``min_students`` students in the cohort are held back, for a tiny cell can show a student,
+    and others with them so that theirs cannot be worked out (:mod:`valib.disclosure`).
     ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores.
     """
-    parts = []
+    parts, rows = [], 0
     for fit in fits:
-        table = fit.school_effects.rename_axis("school").reset_index()
+        rows += len(fit.school_effects)
+        table = only_shown(fit.school_effects, min_students).rename_axis("school").reset_index()
         table.insert(0, "cohort", fit.cohort)
         table.insert(0, "model", fit.model)
         table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / fit.student_sd)
         parts.append(table)
-    whole = pd.concat(parts, ignore_index=True)
-    shown = whole.loc[whole["n"] >= min_students].reset_index(drop=True)
-    return shown, len(whole) - len(shown)
+    shown = pd.concat(parts, ignore_index=True)
+    return shown, rows - len(shown)
 
 
 def fixed_effects(fits: list) -> pd.DataFrame:
@@ -79,11 +81,23 @@ def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, i
     whole.insert(1, "cohort", whole.pop("cohort"))
     sd = whole["cohort"].map(fit.student_sd)
     whole.insert(whole.columns.get_loc("effect") + 1, "effect_size", whole["effect"] / sd)
-    shown = whole.loc[whole["n"] >= min_students].reset_index(drop=True)
-    return shown, len(whole) - len(shown)
+    mask = cells(whole.set_index(["cohort", "school"])["n"], min_students).to_numpy()
+    return whole[mask].reset_index(drop=True), int((~mask).sum())
 
 
-def joint_files(fit: JointFit) -> dict[str, str]:
+def summaries(fits: list, min_students: int = 1) -> list[dict]:
+    """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words."""
+    told = [{"model": "joint", **fit.summary()} for fit in fits]  # the summary of a fit of one cohort names its model
+    return [{**one, "left_out": _few(one["left_out"], min_students)} for one in told]
+
+
+def _few(counts: dict, min_students: int) -> dict:
+    """Return counts of students, by column or by cohort and column, the small ones as text."""
+    return {key: _few(value, min_students) if isinstance(value, dict)
+            else value if value >= min_students else few(value, min_students) for key, value in counts.items()}
+
+
+def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
     """Return the text of a joint fit's files but school_effects.csv; warn where Omega lies on its boundary.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
@@ -99,7 +113,7 @@ def joint_files(fit: JointFit) -> dict[str, str]:
                           "se": fit.omega_se.to_numpy()[t, s]})
     return {"fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov)))),
             "correlations.csv": as_csv(fit.correlations()), "omega.csv": as_csv(omega),
-            "fits.json": as_json([{"model": "joint", **fit.summary()}])}
+            "fits.json": as_json(summaries([fit], min_students))}
 
 
 def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:

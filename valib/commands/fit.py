@@ -85,7 +85,7 @@ def _fit_into(study: Params, model: opt.Model, out: Path, cohorts: list[int], be
         fits = find(study, records, cohorts, benchmark_file)
         effects, held_back = results.school_effects(fits, study.min_students)
         files = {"fixed_effects.csv": output.as_csv(results.fixed_effects(fits)),
-                 "fits.json": output.as_json([fit.summary() for fit in fits])}
+                 "fits.json": output.as_json(results.summaries(fits, study.min_students))}
         if model is opt.Model.benchmark and study.shift == "estimated":
             files["shifts.csv"] = output.as_csv(results.shifts(fits))
     output.write_folder(out, {"school_effects.csv": output.as_csv(effects), **files})
@@ -102,7 +102,7 @@ def _joint_results(study: Params, records: Any, cohorts: list[int],
 
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **structure)
-    return results.joint_files(fit), *results.joint_effects(fit, study.min_students)
+    return results.joint_files(fit, study.min_students), *results.joint_effects(fit, study.min_students)
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> list:

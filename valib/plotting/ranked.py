@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
+from valib.disclosure import shown
 from valib.plotting.style import (
     BLUE,
     INK,
@@ -135,13 +136,16 @@ def change_in_va(frame: pd.DataFrame, highlight: str | Sequence[str] | None = No
                  min_n: int = 1, unit: str = "score points") -> Figure:
     """Changes of school effects between two cohorts in order, each with its interval from the joint model.
 
-    frame: columns change, lower, upper, se_independent (and n_first, n_second when min_n > 1: the smaller counts).
+    frame: columns change, lower, upper, se_independent (and, when min_n > 1, n_first and n_second, or shown: whether
+    the school may be shown in both cohorts, as disclosure.shown_in_all says from all schools of both).
     Ticks: ends of the intervals that take the errors of the two cohorts as independent. highlight: school name(s).
     """
     require(frame, ["change", "lower", "upper", "se_independent"], "change_in_va")
     if min_n > 1:
         require(frame, ["n_first", "n_second"], f"change_in_va (with min_n = {min_n})")
         frame = frame.assign(n=frame[["n_first", "n_second"]].min(axis=1))
+        if "shown" not in frame.columns:
+            frame["shown"] = shown(frame["n_first"], min_n) & shown(frame["n_second"], min_n)
     frame, left = suppress(frame.rename(columns={"change": "effect"}), min_n, "change_in_va")
     frame = frame.sort_values("effect", kind="stable")
     rank, half = np.arange(1, len(frame) + 1), stats.norm.ppf(0.5 + level / 2) * frame["se_independent"]

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from valib.disclosure import shown
 from valib.errors import ValibError
 from valib.plotting.style import (
     BLUE,
@@ -88,7 +89,7 @@ def type_ab(effects_a: Any, effects_b: Any, label_x: str, label_y: str, *,
     effects_a, effects_b: school_effects tables (column effect), Series by school, or arrays of one length.
     Tables and Series are matched by school; only schools in both are drawn.
     """
-    frame, left = suppress(_paired(effects_a, effects_b), min_n, "type_ab")
+    frame, left = suppress(_paired(effects_a, effects_b, min_n), min_n, "type_ab")
     a, b = frame["a"].to_numpy(dtype=float), frame["b"].to_numpy(dtype=float)
     fig, ax = canvas(4.3, width=4.7)
     span = max(np.ptp(a), np.ptp(b), 1e-9) / 2 * 1.12
@@ -110,13 +111,15 @@ def type_ab(effects_a: Any, effects_b: Any, label_x: str, label_y: str, *,
     return fig
 
 
-def _paired(effects_a: Any, effects_b: Any) -> pd.DataFrame:
-    """Columns a, b (and n, the smaller, when both are tables with n), rows the schools in both."""
+def _paired(effects_a: Any, effects_b: Any, min_n: int) -> pd.DataFrame:
+    """Columns a, b (and, of two tables with n: n, the smaller, and shown, in both), rows the schools in both."""
     parts = []
     for name, effects in (("a", effects_a), ("b", effects_b)):
         if isinstance(effects, pd.DataFrame):
             require(effects, ["effect"], "type_ab")
+            mask = {f"shown_{name}": shown(effects["n"], min_n)} if "n" in effects.columns else {}
             effects = effects.rename(columns={"effect": name, "n": f"n_{name}"}).filter([name, f"n_{name}"])
+            effects = effects.assign(**mask)
         else:
             effects = pd.Series(effects, name=name, dtype=float).to_frame()
         parts.append(effects)
@@ -128,6 +131,7 @@ def _paired(effects_a: Any, effects_b: Any) -> pd.DataFrame:
         raise ValibError("The figure type_ab got no school with both effects.")
     if {"n_a", "n_b"} <= set(frame.columns):
         frame["n"] = frame[["n_a", "n_b"]].min(axis=1)
+        frame["shown"] = frame["shown_a"].to_numpy(dtype=bool) & frame["shown_b"].to_numpy(dtype=bool)
     return frame
 
 

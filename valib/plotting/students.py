@@ -110,7 +110,7 @@ def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
     """How many students a school has in a cohort: a histogram on a log scale, the median marked.
 
     records: canonical records (columns school, cohort), or an array of cell sizes. With min_n > 1 the
-    smallest size shown by name is marked and the cells below it counted.
+    smallest size shown by name is marked, and the cells below it are one bar, counted.
     """
     if isinstance(records, pd.DataFrame):
         require(records, ["school", "cohort"], "school_sizes")
@@ -119,21 +119,25 @@ def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
     sizes = sizes[sizes > 0]
     if not sizes.size:
         raise ValibError("The figure school_sizes got no school with students.")
+    below = int((sizes < min_n).sum())
+    sizes = np.where(sizes < min_n, max(min_n // 2, 1), sizes)  # cells too small are one bar
     fig, ax = canvas(3.2)
     low, high = np.log(sizes.min() / 1.15), np.log(sizes.max() * 1.15)
     edges = np.unique(np.round(np.exp(np.linspace(low, high, 31))) + 0.5)  # each bin holds a whole number
     edges = np.insert(edges, 0, max(sizes.min() - 0.5, 0.5)) if edges[0] > sizes.min() else edges
+    if below:
+        edges = np.concatenate([[0.5, min_n - 0.5], edges[edges > min_n - 0.5]])
     sns.histplot(x=sizes, bins=edges, ax=ax, color=BLUE, alpha=0.75, edgecolor="white", linewidth=0.5)
     log_axis(ax)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     median = float(np.median(sizes))
     ax.axvline(median, color=INK, lw=1, ls=(0, (5, 2)))
-    write(ax, f"median {median:g}", (median, 1), (4, -2), xycoords=("data", "axes fraction"), va="top",
+    words = f"median {median:g}" if median >= min_n else f"median under {min_n}"
+    write(ax, words, (median, 1), (4, -2), xycoords=("data", "axes fraction"), va="top",
           bbox=on_white())
     sentence = ""
     if min_n > 1:
         ax.axvline(min_n - 0.5, color=VERMILLION, lw=1)
-        below = int((sizes < min_n).sum())
         cells = f"{below:,} of {plural(sizes.size, 'cell')}"
         sentence = f"{cells} hold fewer than {min_n} students (left of the solid line)."
     ax.set(xlabel="Students of a school in a cohort (log scale)", ylabel="Cells (school and cohort)")

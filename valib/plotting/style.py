@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from valib import disclosure
 from valib.errors import ValibError
 
 STYLE = Path(__file__).resolve().parent.parent / "valib.mplstyle"
@@ -162,21 +163,34 @@ def require(frame: pd.DataFrame, columns: Sequence[str], figure: str) -> None:
 
 
 def suppress(frame: pd.DataFrame, min_n: int, figure: str, noun: str = "school") -> tuple[pd.DataFrame, str]:
-    """Rows with at least `min_n` students (column n), and a sentence that counts the others.
+    """Rows that may be shown where none may with fewer than `min_n` students (column n), and a sentence on the others.
 
-    A table with a column model has a row for each model: there the count is of schools, not of rows. Raises
-    ValibError when min_n > 1 and there is no column n, or when no row is left.
+    Each cohort and model (columns) by itself, schools by the column school or the index: see valib.disclosure. A
+    column shown, if there, decides instead. The sentence counts schools of one model, not rows. Raises ValibError
+    when min_n > 1 and there is no column n, or when no row is left.
     """
     if min_n <= 1:
+    keep = frame["shown"].to_numpy(dtype=bool) if "shown" in frame.columns else _may_be_shown(frame, models, min_n)
         return frame, ""
     require(frame, ["n"], f"{figure} (with min_n = {min_n})")
-    keep = (frame["n"] >= min_n).to_numpy()
     models = frame["model"].to_numpy() if "model" in frame.columns else np.zeros(len(frame))
     dropped = int(pd.Series(~keep).groupby(models).sum().max())
     if not keep.any():
-        raise ValibError(
-            f"The figure {figure} has nothing to show: every {noun} has fewer than {min_n} students.")
-    sentence = f"{plural(dropped, noun)} with fewer than {min_n} students not shown." if dropped else ""
+        raise ValibError(f"The figure {figure} has nothing to show: every {noun} has fewer than {min_n} students, or "
+                         "hides one that has.")
+    sentence = f"{plural(dropped, noun)} not shown: fewer than {min_n} students, or hiding one that has."
+    sentence = sentence if dropped else ""
+def _may_be_shown(frame: pd.DataFrame, models: np.ndarray, min_n: int) -> np.ndarray:
+    """(rows,) which may be shown, each cohort and model by itself."""
+    index = frame.index.get_level_values("school") if "school" in frame.index.names else frame.index
+    labels = np.asarray(frame["school"] if "school" in frame.columns else index, dtype=object)
+    cohorts = frame["cohort"].to_numpy() if "cohort" in frame.columns else np.zeros(len(frame))
+    n, keep = frame["n"].to_numpy(), np.zeros(len(frame), dtype=bool)
+    for rows in pd.DataFrame({"cohort": cohorts, "model": models}).groupby(["cohort", "model"]).indices.values():
+        keep[rows] = disclosure.shown(n[rows], min_n, labels[rows])
+    return keep
+
+
     return frame[keep], sentence
 
 
