@@ -170,16 +170,19 @@ def suppress(frame: pd.DataFrame, min_n: int, figure: str, noun: str = "school")
     when min_n > 1 and there is no column n, or when no row is left.
     """
     if min_n <= 1:
-    keep = frame["shown"].to_numpy(dtype=bool) if "shown" in frame.columns else _may_be_shown(frame, models, min_n)
         return frame, ""
     require(frame, ["n"], f"{figure} (with min_n = {min_n})")
     models = frame["model"].to_numpy() if "model" in frame.columns else np.zeros(len(frame))
+    keep = frame["shown"].to_numpy(dtype=bool) if "shown" in frame.columns else _may_be_shown(frame, models, min_n)
     dropped = int(pd.Series(~keep).groupby(models).sum().max())
     if not keep.any():
         raise ValibError(f"The figure {figure} has nothing to show: every {noun} has fewer than {min_n} students, or "
                          "hides one that has.")
     sentence = f"{plural(dropped, noun)} not shown: fewer than {min_n} students, or hiding one that has."
     sentence = sentence if dropped else ""
+    return frame[keep], sentence
+
+
 def _may_be_shown(frame: pd.DataFrame, models: np.ndarray, min_n: int) -> np.ndarray:
     """(rows,) which may be shown, each cohort and model by itself."""
     index = frame.index.get_level_values("school") if "school" in frame.index.names else frame.index
@@ -189,9 +192,6 @@ def _may_be_shown(frame: pd.DataFrame, models: np.ndarray, min_n: int) -> np.nda
     for rows in pd.DataFrame({"cohort": cohorts, "model": models}).groupby(["cohort", "model"]).indices.values():
         keep[rows] = disclosure.shown(n[rows], min_n, labels[rows])
     return keep
-
-
-    return frame[keep], sentence
 
 
 def break_at_gaps(cohort: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
