@@ -1,0 +1,233 @@
+"""Workbooks, R files and Parquet: the same four records wherever they are."""
+
+import gzip
+import re
+import zipfile
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pandas as pd
+import pytest
+
+from valib.errors import RecordsError, ValibWarning
+from valib.records import left_out, read_records
+from valib.sources import open_source
+
+DATA = Path(__file__).parent / "data"  # written by R and xlwt: see the README there
+HEADER = ("student", "school", "cohort", "score", "prior_score")
+ROWS = [
+    ("001", "00417", 2023, 512.5, 430),
+    ("002", "Åby", 2024, None, 401.25),
+    ("003", "Åby", 2024, 498, 402),
+    ("004", None, 2024, 510, 400),
+]
+
+
+def frame():
+    return pd.DataFrame(ROWS, columns=HEADER)
+
+
+def cell_xlsx(column, row, value):
+    place = f'r="{chr(65 + column)}{row}"'
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f'<c {place} t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+    return f"<c {place}><v>{value}</v></c>"
+
+
+def xlsx(path, sheets):
+    """A workbook: sheet name -> rows, a row being values or None for a blank row."""
+    names = "".join(f'<sheet name="{escape(n)}" sheetId="{k}" r:id="r{k}"/>' for k, n in enumerate(sheets, 1))
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("[Content_Types].xml", '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types'
+                      '"><Default Extension="xml" ContentType="application/xml"/></Types>')  # fmt: skip
+        book.writestr("xl/workbook.xml", '<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
+                      'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
+                      f"<sheets>{names}</sheets></workbook>")  # fmt: skip
+        book.writestr("_rels/.rels", '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+                      '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
+                      'officeDocument" Target="xl/workbook.xml"/></Relationships>')  # fmt: skip
+        kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
+        book.writestr("xl/_rels/workbook.xml.rels", '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006'
+                      '/relationships">' + "".join(f'<Relationship Id="r{k}" Type="{kind}" Target="worksheets/s{k}.xml"/>'
+                                                   for k in range(1, len(sheets) + 1)) + "</Relationships>")  # fmt: skip
+        for k, rows in enumerate(sheets.values(), 1):
+            body = "".join(f'<row r="{r}">' + "".join(cell_xlsx(c, r, v) for c, v in enumerate(row)) + "</row>"
+                           for r, row in enumerate(rows, 1) if row)  # fmt: skip
+            book.writestr(f"xl/worksheets/s{k}.xml", '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/'
+                          f'2006/main"><sheetData>{body}</sheetData></worksheet>')  # fmt: skip
+    return path
+
+
+def cell_ods(value):
+    if value is None:
+        return "<table:table-cell/>"
+    if isinstance(value, str):
+        return f'<table:table-cell office:value-type="string"><text:p>{escape(value)}</text:p></table:table-cell>'
+    return f'<table:table-cell office:value-type="float" office:value="{value}"/>'
+
+
+def ods(path, sheets):
+    """The same as an OpenDocument spreadsheet."""
+    space = 'xmlns:{0}="urn:oasis:names:tc:opendocument:xmlns:{0}:1.0"'
+    tables = "".join(
+        f'<table:table table:name="{escape(name)}">'
+        + "".join("<table:table-row>" + "".join(map(cell_ods, row or [None])) + "</table:table-row>" for row in rows)
+        + "</table:table>"
+        for name, rows in sheets.items()
+    )
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        book.writestr("META-INF/manifest.xml", f'<manifest:manifest {space.format("manifest")}/>')
+        book.writestr("content.xml", f'<office:document-content {space.format("office")} {space.format("table")} '
+                      f'{space.format("text")}><office:body><office:spreadsheet>{tables}</office:spreadsheet>'
+                      "</office:body></office:document-content>")  # fmt: skip
+    return path
+
+
+def xls(path, sheets):
+    """The workbook of the old kind that xlwt made: the sheets Reading and Notes."""
+    path.write_bytes((DATA / "schools.xls").read_bytes())
+    return path
+
+
+WRITERS = {"xlsx": xlsx, "ods": ods, "xls": xls}
+SHEETS = {"Reading": [None, None, HEADER, *ROWS], "Notes": [("made for a test",)]}
+
+
+@pytest.fixture
+def expected():
+    return read_records(frame())
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_sheet_gives_the_records(tmp_path, expected, kind):
+    path = WRITERS[kind](tmp_path / f"schools.{kind}", SHEETS)
+    records = read_records(path, table="Reading")
+    pd.testing.assert_frame_equal(records, expected)
+    assert records["school"].tolist() == ["00417", "Åby"]
+    assert left_out(records).equals(left_out(expected))
+    with pytest.warns(ValibWarning, match=f"schools.{kind}: has 2 sheets; the first, 'Reading', is read"):
+        pd.testing.assert_frame_equal(read_records(path), expected)
+    with pytest.raises(RecordsError, match="has no sheet 'reading'; its sheets are Reading, Notes"):
+        read_records(path, table="reading")
+    with pytest.raises(RecordsError, match=f"schools.{kind}: holds no rows"):
+        read_records(path, table="Notes")
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "ods"])
+def test_rows_are_counted_as_the_sheet_counts_them(tmp_path, kind):
+    rows = [None, HEADER, ROWS[0], None, ("5", "A", 2024, "absent", 1), ("6", "A", 2024, 1, 1)]
+    path = WRITERS[kind](tmp_path / f"schools.{kind}", {"One": rows})
+    with pytest.raises(RecordsError, match=r"'score' must hold numbers, but 1 row does not \(row 5; first: 'absent'\)"):
+        read_records(path)
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "ods"])
+def test_codes_of_a_sheet_are_whole_and_empty_columns_are_left_behind(tmp_path, kind):
+    rows = [(*HEADER, None, " x "), (1, 417, 2024, 1, 2, None, 3), (2.0, "0417", 2024, 1.5, "2.5", None, " "),
+            ("3", 417.0, 2024, "NA", 1)]  # fmt: skip
+    records = read_records(WRITERS[kind](tmp_path / f"a.{kind}", {"One": rows}))
+    assert records["student"].tolist() == ["1", "2"] and records["school"].tolist() == ["417", "0417"]
+    assert records["prior_score"].tolist() == [2.0, 2.5]
+    assert list(records.columns) == [*HEADER, "x"] and records["x"].dtype == "float64"
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "ods"])
+def test_empty_sheets_headers_alone_and_no_workbooks_are_refused(tmp_path, kind):
+    def refused(sheets, words):
+        with pytest.raises(RecordsError, match=words):
+            read_records(WRITERS[kind](tmp_path / f"a.{kind}", sheets))
+
+    refused({"One": [None]}, f"a.{kind}: the sheet 'One' is empty")
+    refused({"One": [(" ", None)]}, f"a.{kind}: the sheet 'One' is empty")
+    refused({"One": [HEADER]}, f"a.{kind}: holds no rows")
+    refused({"One": [(*HEADER, "score"), (*ROWS[0], 1)]}, "more than one column is named 'score'")
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as archive:
+        archive.writestr("a.csv", "student,school\n1,2\n")
+    with pytest.raises(RecordsError, match="b.xlsx: is a workbook or an archive that cannot be read"):
+        read_records(tmp_path / "b.xlsx")
+
+
+R_FILES = ["schools.rda", "schools.rds", "several.rda"]
+
+
+@pytest.mark.parametrize("name", R_FILES)
+def test_an_r_file_gives_the_records(expected, name):
+    records = read_records(DATA / name, table="tibble" if name == "several.rda" else None)
+    pd.testing.assert_frame_equal(records[list(HEADER)], expected)
+    assert records["sat"].iloc[0] == pd.Timestamp("2023-05-09")
+    assert records["girl"].iloc[0] is True and records["girl"].isna().tolist() == [False, True]
+
+
+def test_a_selection_in_a_workspace_with_functions_is_read():
+    records = read_records(DATA / "several.rda", table="later")
+    assert records["student"].tolist() == ["003"] and records.attrs["rows_read"] == 3
+
+
+def test_data_frames_are_chosen_by_name_and_listed():
+    with pytest.raises(RecordsError, match="several.rda: holds 2 data frames; choose one of tibble, later by table"):
+        read_records(DATA / "several.rda")
+    for table in ("double", "counts", "absent"):
+        with pytest.raises(RecordsError, match=f"has no data frame '{table}'; its data frames are tibble, later"):
+            read_records(DATA / "several.rda", table=table)
+    with pytest.raises(RecordsError, match="number.rds: holds no data frame"):
+        read_records(DATA / "number.rds")
+    with pytest.raises(RecordsError, match="schools.rda: has no data frame 'x'; its data frames are schools"):
+        read_records(DATA / "schools.rda", table="x")
+
+
+def test_damaged_r_files_end_in_one_sentence(tmp_path):
+    whole = gzip.decompress((DATA / "schools.rda").read_bytes())
+    cuts = range(10, len(whole) - 1, 40)
+    refused = 0
+    for cut in cuts:
+        path = tmp_path / "cut.rda"
+        path.write_bytes(gzip.compress(whole[:cut]))
+        with pytest.raises(RecordsError, match="^cut.rda: cannot be read as R data"):
+            read_records(path)
+        refused += 1
+    assert refused == len(cuts) > 15
+
+
+def test_a_folder_of_parquet_parts_is_one_table(tmp_path):
+    folder = tmp_path / "records"
+    for cohort in (2023, 2024):
+        part = folder / f"cohort={cohort}"
+        part.mkdir(parents=True)
+        rows = frame()[lambda f, t=cohort: f["cohort"] == t].drop(columns="cohort")
+        rows.to_parquet(part / "part.parquet", index=False)
+    (folder / "_SUCCESS").write_text("")
+    (folder / "readme.txt").write_text("not a part")
+    pd.testing.assert_frame_equal(read_records(folder), read_records(frame()))
+    with pytest.raises(RecordsError, match="records: is one table"):
+        read_records(folder, table="x")
+
+
+def test_parts_of_different_types_are_one_table_and_keys_keep_leading_zeros(tmp_path):
+    for school, scores in (("00417", [1, 2]), ("1", [1.5, None])):
+        part = tmp_path / f"school={school}"
+        part.mkdir()
+        pd.DataFrame({"student": ["a", "b"], "cohort": 2024, "score": scores, "prior_score": 1}).to_parquet(
+            part / "p.parquet")
+    records = read_records(tmp_path)
+    assert records["school"].tolist() == ["00417", "00417", "1"] and records["score"].tolist() == [1, 2, 1.5]
+
+
+def test_folders_that_are_no_table_are_refused(tmp_path):
+    with pytest.raises(RecordsError, match=f"{re.escape(tmp_path.name)}: is a folder without Parquet files"):
+        read_records(tmp_path)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(RecordsError, match=f"^{re.escape(tmp_path.name)}: cannot be read"):
+        read_records(tmp_path)
+    for name, values in (("a", ["1"]), ("b", [pd.Timestamp("2024-05-01")])):
+        pd.DataFrame({"student": values}).to_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(RecordsError, match=f"^{re.escape(tmp_path.name)}: cannot be read"):
+        read_records(tmp_path)
+
+
+def test_a_parquet_file_keeps_its_columns_and_drops_its_index(tmp_path):
+    frame().set_index("student", drop=False).rename_axis("row").to_parquet(tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert source.columns == HEADER and source.read()["student"].tolist() == ["001", "002", "003", "004"]
