@@ -10,8 +10,9 @@ from conftest import simulate
 
 from valib.baseline import fit_baseline
 from valib.benchmark import fit_benchmark
-from valib.bootstrap import bootstrap_benchmark
+from valib.bootstrap import Spread, bootstrap_benchmark, bootstrap_from_moments
 from valib.errors import BenchmarkError
+from valib.summed import sum_students
 
 BASELINE, FOCAL = (2015, 2016, 2017), 2021
 
@@ -175,3 +176,23 @@ class TestResult:
         benchmark = fit_baseline(few, [2015, 2016], "score ~ prior_score + ses")
         with pytest.raises(BenchmarkError, match="few"):
             bootstrap_benchmark(few, benchmark, [2021], seed=1, replicates=50)
+
+
+def test_blocks_of_any_size_give_the_same_errors(world, monkeypatch):
+    """The spread of the schools' effects is put together from blocks; 25 schools x 8 entries force blocks of 2."""
+    benchmark = fit_baseline(world, [2015, 2016])
+    moments = sum_students(world, [2015, 2016, 2021], benchmark.state, by_cell=True).moments
+    whole = bootstrap_from_moments(moments, benchmark, (2021,), seed=2, replicates=9)
+    monkeypatch.setattr("valib.bootstrap.ENTRIES", 8)
+    parts = bootstrap_from_moments(moments, benchmark, (2021,), seed=2, replicates=9)
+    pd.testing.assert_frame_equal(parts.school_effects, whole.school_effects, rtol=1e-9)
+    pd.testing.assert_frame_equal(parts.shift, whole.shift, rtol=1e-9)
+    pd.testing.assert_frame_equal(parts.mean_effect, whole.mean_effect, rtol=1e-9)
+
+
+def test_spread_is_the_variance_of_all_blocks():
+    values = np.random.default_rng(0).normal(1e6, 1, (11, 4))
+    spread = Spread()
+    for block in (values[:2], values[2:3], values[3:]):
+        spread.add(block)
+    np.testing.assert_allclose(spread.variance, values.var(axis=0, ddof=1), rtol=1e-9)

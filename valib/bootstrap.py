@@ -8,7 +8,8 @@ Sources: Davison and Hinkley (1997, section 3.8) and Field and Welsh (2007), res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -17,14 +18,14 @@ from . import blup as _blup
 from .baseline import STANDARDISED, Benchmark, _check_choice
 from .benchmark import SHIFTS, VARIANCES, fit_residuals, predict_benchmark
 from .comparability import looks_standardised, score_moments
-from .design import build_design
 from .errors import BenchmarkError
 from .measurement import error_vector, remove_error
 from .mixed import COLLINEAR, Compressed, compress, maximise, profile, unshift
-from .moments import Moments, compute_moments
-from .records import select
+from .moments import Moments
+from .summed import Records, sum_students
 
-BLOCK = 250  # replicates fitted at once; bounds the memory
+BLOCK = 250           # replicates fitted at once, at most,
+ENTRIES = 2_000_000   # and their multiplicities of schools: both bound the memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,37 +58,80 @@ class BenchmarkBootstrap:
         return pd.DataFrame({"mean": draws.mean(), "se": se, "lower": lower, "upper": upper}).rename_axis("cohort")
 
 
-def bootstrap_benchmark(records: pd.DataFrame, benchmark: Benchmark, cohorts, *, seed: int | np.random.Generator,
-                        replicates: int = 200, shift: str = "estimated", variances: str = "focal",
-                        method: str = "ML", level: float = 0.95) -> BenchmarkBootstrap:
+@dataclass(slots=True, eq=False)
+class Spread:
+    """Variance over replicates that come in blocks (Chan, Golub and LeVeque 1983); mean, squares: (J,)."""
+
+    count: int = 0
+    mean: np.ndarray | float = 0.0
+    squares: np.ndarray | float = field(default=0.0, repr=False)
+
+    def add(self, block: np.ndarray) -> None:
+        """Take in the values (R, J) of R more replicates."""
+        R, mean = len(block), block.mean(axis=0)
+        change, total = mean - self.mean, self.count + R
+        self.squares = self.squares + R * block.var(axis=0) + change**2 * (self.count * R / total)
+        self.mean, self.count = self.mean + change * (R / total), total
+
+    @property
+    def variance(self) -> np.ndarray:
+        """(J,) with divisor R - 1."""
+        return self.squares / (self.count - 1)
+
+
+def bootstrap_benchmark(records: Records, benchmark: Benchmark, cohorts: Iterable[int], *,
+                        seed: int | np.random.Generator, replicates: int = 200, shift: str = "estimated",
+                        variances: str = "focal", method: str = "ML", level: float = 0.95) -> BenchmarkBootstrap:
     """Bootstrap a fitted benchmark and the focal cohorts that are read against it.
 
     records: with the baseline cohorts (they are refitted) and the focal ``cohorts``; schools are resampled with
     replacement from all schools of either. seed: int or numpy Generator. Raises as fit_baseline and fit_benchmark do;
     BenchmarkError if a replicate cannot be estimated (too few schools).
     """
+    cohorts = tuple(sorted(int(c) for c in cohorts))
+    every = sorted({*benchmark.cohorts, *cohorts})
+    _check_options(shift, variances, replicates)
+    moments = sum_students(records, every, benchmark.state, by_cell=True).moments
+    if looks_standardised(score_moments(records, every)):
+        raise BenchmarkError(STANDARDISED)
+    return bootstrap_from_moments(moments, benchmark, cohorts, seed=seed, replicates=replicates, shift=shift,
+                                  variances=variances, method=method, level=level)
+
+
+def bootstrap_from_moments(moments: Moments, benchmark: Benchmark, cohorts: tuple[int, ...], *,
+                           seed: int | np.random.Generator, replicates: int = 200, shift: str = "estimated",
+                           variances: str = "focal", method: str = "ML", level: float = 0.95) -> BenchmarkBootstrap:
+    """The bootstrap from the sums by cell of baseline and focal cohorts under ``benchmark.state``.
+
+    Replicates are fitted in blocks, and of a block only what the result holds is kept: memory grows neither with the
+    replicates nor, beyond some cells, with the schools.
+    """
+    _check_options(shift, variances, replicates)
+    rng, J = np.random.default_rng(seed), len(moments.schools)
+    rows = [[], [], [], []]
+    spreads = [Spread() for _ in cohorts]
+    block = max(2, min(BLOCK, ENTRIES // J))
+    for start in range(0, replicates, block):
+        weights = rng.multinomial(J, np.full(J, 1 / J), size=min(block, replicates - start))
+        b, delta, tau2, va = refit_weighted(moments, benchmark, cohorts, weights, shift, variances, method)
+        for kept, part in zip(rows, (b[0], *(np.column_stack(v) for v in (delta, tau2, [v.mean(axis=1) for v in va]))),
+                              strict=True):
+            kept.append(part)
+        for spread, values in zip(spreads, va, strict=True):
+            spread.add(values)
+    index = pd.RangeIndex(replicates, name="replicate")
+    b, delta, tau2, mean = (np.concatenate(kept) for kept in rows)
+    frame = pd.DataFrame(b, index=index, columns=list(benchmark.coefficients.index))
+    by_cohort = (pd.DataFrame(values, index=index, columns=list(cohorts)) for values in (delta, mean, tau2))
+    table = _school_table(moments, benchmark, cohorts, spreads, shift, variances, method, level)
+    return BenchmarkBootstrap(cohorts, frame, *by_cohort, table, replicates, level)
+
+
+def _check_options(shift: str, variances: str, replicates: int) -> None:
     _check_choice(shift, SHIFTS, "shift")
     _check_choice(variances, VARIANCES, "variances")
     if replicates < 2:
         raise BenchmarkError(f"A bootstrap needs at least two replicates, not {replicates}.")
-    cohorts = tuple(sorted(int(c) for c in cohorts))
-    data = select(records, sorted({*benchmark.cohorts, *cohorts}))
-    if looks_standardised(score_moments(records, sorted({*benchmark.cohorts, *cohorts}))):
-        raise BenchmarkError(STANDARDISED)
-    moments = compute_moments(build_design(data, benchmark.state), by_cell=True)
-    rng = np.random.default_rng(seed)
-    J = len(moments.schools)
-    weights = rng.multinomial(J, np.full(J, 1 / J), size=replicates).astype(np.float64)
-    parts = [refit_weighted(moments, benchmark, cohorts, weights[i:i + BLOCK], shift, variances, method)
-             for i in range(0, replicates, BLOCK)]
-    b, delta, tau2, va = ([np.concatenate([part[i][k] for part in parts]) for k in range(len(parts[0][i]))]
-                          for i in range(4))
-    index = pd.RangeIndex(replicates, name="replicate")
-    names = list(benchmark.coefficients.index)
-    return BenchmarkBootstrap(
-        cohorts, pd.DataFrame(b[0], index=index, columns=names), _frame(delta, cohorts, index),
-        _frame([v.mean(axis=1) for v in va], cohorts, index), _frame(tau2, cohorts, index),
-        _school_table(moments, benchmark, cohorts, va, shift, variances, method, level), replicates, level)
 
 
 def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shift, variances, method):
@@ -175,22 +219,18 @@ def _residual_data(data: Compressed, b: np.ndarray, shift: str, intercept: int) 
     return Compressed(data.sizes, data.counts, Lt[:, None] @ data.outer @ L[:, None], Lt @ data.cross @ L, data.n)
 
 
-def _school_table(moments, benchmark, cohorts, va, shift, variances, method, level) -> pd.DataFrame:
+def _school_table(moments, benchmark, cohorts, spreads, shift, variances, method, level) -> pd.DataFrame:
     """Estimates on the data themselves with bootstrap errors, one row a cohort and school."""
     rows = []
-    for k, cohort in enumerate(cohorts):
+    for cohort, spread in zip(cohorts, spreads, strict=True):
         focal = moments.select([cohort])
         fit = fit_residuals(focal, benchmark, shift, variances, method)
         point, _ = predict_benchmark(focal, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(), fit.tau2,
                                      fit.sigma2, shift)
-        se = np.sqrt(point.var_conditional + va[k].var(axis=0, ddof=1))
+        se = np.sqrt(point.var_conditional + spread.variance)
         lower, upper = _blup.interval(point.effect, se, level)
         rows.append(pd.DataFrame({"cohort": cohort, "school": focal.schools[focal.cell_school],
                                   "n": focal.n.astype(int), "effect": point.effect,
                                   "se_analytic": np.sqrt(point.var_comparative), "se_bootstrap": se,
                                   "lower": lower, "upper": upper}))
     return pd.concat(rows, ignore_index=True)
-
-
-def _frame(values, cohorts, index) -> pd.DataFrame:
-    return pd.DataFrame(np.column_stack(values), index=index, columns=list(cohorts))

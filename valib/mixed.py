@@ -94,21 +94,25 @@ class Profile:
 def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
     """Add cells of equal size. weights (R, J): school multiplicities of R bootstrap data sets (needs cell_cross)."""
     sizes, code = np.unique(moments.n, return_inverse=True)
-    k = moments.sums.shape[1]
-    outer = (moments.sums[:, :, None] * moments.sums[:, None, :]).reshape(-1, k * k)
-    order = np.argsort(code, kind="stable")
+    k, order = moments.sums.shape[1], np.argsort(code, kind="stable")
     edges = np.append(np.flatnonzero(np.diff(code[order], prepend=-1)), len(code))
+    S = moments.sums[order]
+    outer = (S[:, :, None] * S[:, None, :]).reshape(-1, k * k)
     if weights is None:
-        W, cross = moments.weight[None], moments.pooled()[None]
+        w = moments.weight[order]
+        counts = np.add.reduceat(w, edges[:-1])[None]
+        parts = np.add.reduceat(w[:, None] * outer, edges[:-1], axis=0)[None]
+        cross = moments.pooled()[None]
     else:
-        W = np.asarray(weights, dtype=np.float64)[:, moments.cell_school]
-        cross = (W @ moments.cell_cross.reshape(-1, k * k)).reshape(-1, k, k)
-    parts, counts = np.empty((len(W), len(sizes), k * k)), np.empty((len(W), len(sizes)))
-    for d in range(len(sizes)):
-        cells = order[edges[d]:edges[d + 1]]
-        parts[:, d] = W[:, cells] @ outer[cells]
-        counts[:, d] = W[:, cells].sum(axis=1)
-    return Compressed(sizes, counts, parts.reshape(len(W), -1, k, k), cross, W @ moments.n)
+        W = np.ascontiguousarray(np.asarray(weights, dtype=np.float64).T)[moments.cell_school[order]]
+        both = np.concatenate([outer, moments.cell_cross.reshape(-1, k * k)[order]], axis=1)
+        counts = np.add.reduceat(W, edges[:-1], axis=0).T
+        sums = np.empty((len(sizes), W.shape[1], 2 * k * k))
+        for d, (first, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            np.matmul(W[first:stop].T, both[first:stop], out=sums[d])
+        parts = sums[:, :, :k * k].transpose(1, 0, 2)
+        cross = sums[:, :, k * k:].sum(axis=0).reshape(-1, k, k)
+    return Compressed(sizes, counts, np.ascontiguousarray(parts).reshape(-1, len(sizes), k, k), cross, counts @ sizes)
 
 
 def profile(data: Compressed, theta: np.ndarray, reml: bool) -> Profile:
