@@ -140,7 +140,7 @@ def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = 
     context = {"school_mean": lambda x: _cell_mean(x, cells), "np": np}
     plain = plain_matrix(covariates, parsed, context["school_mean"], INTERCEPT)
     y, X, learned = ((*plain[:2], FormulaState(text, plain[2], {}, {})) if plain
-                     else _materialise(covariates, parsed, state, context, text))
+                     else materialise(covariates, parsed, state, context, text))
     fitted = state or learned
     if learned.names != fitted.names:
         raise ModelError(f"The formula {shown(text)} gives the columns {_quoted(learned.names)} on these records, "
@@ -150,7 +150,7 @@ def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = 
     return Design(X, y, fitted, cells, left_out, data)
 
 
-def _materialise(data, parsed, state, context, text):
+def materialise(data, parsed, state, context, text):
     """Run formulaic; return y (N,), X (N, p) and what it learned for the right-hand side."""
     learned = {} if state is None else {
         "transform_state": state.transform_state,
@@ -184,12 +184,17 @@ def _drop_missing(data: pd.DataFrame, needed: list[str]) -> tuple[pd.DataFrame, 
         return data, {}
     keep = ~np.logical_or.reduce(list(missing.values()))
     left_out = {c: int(m.sum()) for c, m in missing.items()}
-    said = ", ".join(f"{n} without '{c}'" for c, n in left_out.items())
-    warnings.warn(f"{int((~keep).sum())} of {len(data)} rows are left out of the model: {said}.", ValibWarning,
-                  stacklevel=4)
-    if not keep.any():
-        raise ModelError(f"No row is left for the model: {said}.")
+    said = say_left_out(left_out, int((~keep).sum()), len(data))
+    warnings.warn(said, ValibWarning, stacklevel=4)
     return data.loc[keep], left_out
+
+
+def say_left_out(counts: dict[str, int], dropped: int, total: int) -> str:
+    """How many rows lack a covariate, by column, in one sentence. Raises ModelError if no row is left."""
+    said = ", ".join(f"{n} without '{c}'" for c, n in counts.items())
+    if dropped == total:
+        raise ModelError(f"No row is left for the model: {said}.")
+    return f"{dropped} of {total} rows are left out of the model: {said}."
 
 
 def _check_levels(data: pd.DataFrame, parsed: Formula, state: FormulaState) -> None:
@@ -197,18 +202,27 @@ def _check_levels(data: pd.DataFrame, parsed: Formula, state: FormulaState) -> N
     for name, factor in factors(parsed.rhs).items():
         levels = state.levels.get(name)
         for column in categories_of(factor) if levels is not None else ():
-            unseen = set(pd.unique(data[column])) - set(levels)
-            if unseen:
-                raise ModelError(f"Column '{column}' has the level {_quoted(sorted(map(str, unseen)))}, which the "
-                                 f"baseline does not have; it has {_quoted(list(map(str, levels)))}.")
+            check_known(column, set(pd.unique(data[column])), levels)
+
+
+def check_known(column: str, found: set, levels: list) -> None:
+    """Refuse levels of a column that are not among those known."""
+    if unseen := found - set(levels):
+        raise ModelError(f"Column '{column}' has the level {_quoted(sorted(map(str, unseen)))}, which the "
+                         f"baseline does not have; it has {_quoted(list(map(str, levels)))}.")
 
 
 def _check_finite(X: np.ndarray, y: np.ndarray, names: tuple[str, ...], text: str) -> None:
     """Refuse infinite or undefined values, naming the column (log of a negative number, an infinite covariate)."""
-    total = X.sum(axis=0)
-    bad = [names[k] for k in np.flatnonzero(~np.isfinite(total)) if not np.isfinite(X[:, k]).all()]
-    if not np.isfinite(y).all():
-        bad = ["the response", *bad]
+    finite = np.isfinite(X.sum(axis=0))
+    for k in np.flatnonzero(~finite):
+        finite[k] = np.isfinite(X[:, k]).all()
+    refuse_not_finite(finite, bool(np.isfinite(y).all()), names, text)
+
+
+def refuse_not_finite(finite: np.ndarray, response: bool, names: tuple[str, ...], text: str) -> None:
+    """Raise ModelError if a column (finite (p,)) or the response holds values that are not finite."""
+    bad = [*([] if response else ["the response"]), *(names[k] for k in np.flatnonzero(~finite))]
     if bad:
         raise ModelError(f"The formula {shown(text)} gives values that are not finite in {_quoted(bad)}.")
 

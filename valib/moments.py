@@ -134,8 +134,8 @@ class Moments:
         weight = np.ones(J)
         weight[code] = self.weight
         return replace(self, cohorts=self.cohorts[:1], cell_school=np.arange(J), cell_cohort=np.zeros(J, dtype=np.intp),
-                       n=_sum_by(code, self.n, J), sums=_sum_by(code, self.sums, J), cross=self.pooled()[None],
-                       cell_cross=None if self.cell_cross is None else _sum_by(code, self.cell_cross, J),
+                       n=sum_by(code, self.n, J), sums=sum_by(code, self.sums, J), cross=self.pooled()[None],
+                       cell_cross=None if self.cell_cross is None else sum_by(code, self.cell_cross, J),
                        weight=weight)
 
     def reweight(self, weight: np.ndarray) -> Moments:
@@ -143,7 +143,7 @@ class Moments:
         if self.cell_cross is None:
             raise ModelError("Reweighting needs the cross-products by cell: compute the moments with by_cell=True.")
         w = np.asarray(weight, dtype=np.float64)[self.cell_school]
-        cross = _sum_by(self.cell_cohort, w[:, None, None] * self.cell_cross, len(self.cohorts))
+        cross = sum_by(self.cell_cohort, w[:, None, None] * self.cell_cross, len(self.cohorts))
         return replace(self, weight=w, cross=cross)
 
 
@@ -169,7 +169,7 @@ def moments_from_arrays(X: np.ndarray, y: np.ndarray, cells: Cells, names: tuple
     n = cells.n.astype(np.float64)
     if by_cell:
         sums, cell_cross = _by_cell(X, y, cells, shift)
-        cross = _sum_by(cells.cohort, cell_cross, len(cells.cohorts))
+        cross = sum_by(cells.cohort, cell_cross, len(cells.cohorts))
     else:
         ones = names.index(INTERCEPT) if INTERCEPT in names else None
         sums, cell_cross = _sums(X, y, cells, ones) - n[:, None] * shift, None
@@ -261,7 +261,7 @@ def _order(code: np.ndarray, size: int) -> np.ndarray:
     return sparse.csc_array((np.ones(N, dtype=np.int8), code, np.arange(N + 1)), shape=(size, N)).tocsr().indices
 
 
-def _sum_by(code: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+def sum_by(code: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
     """Sum rows of values by code 0..size-1."""
     flat = values.reshape(len(values), -1)
     out = np.stack([np.bincount(code, weights=flat[:, c], minlength=size) for c in range(flat.shape[1])], axis=1)
@@ -269,7 +269,7 @@ def _sum_by(code: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _merge(code: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return _sum_by(code, np.concatenate([first, second]), int(code.max()) + 1)
+    return sum_by(code, np.concatenate([first, second]), int(code.max()) + 1)
 
 
 def _recentre(cross: np.ndarray, sums: np.ndarray, n: np.ndarray, d: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from .errors import RecordsError, ValibWarning
+from .names import LONGEST, readable
 from .sources import Source, as_codes, as_numbers, can_be_codes, open_source
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
@@ -52,7 +53,7 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
         infinite, a cohort is not a whole number, or no row is left. Names the file, the column and the rows.
     """
     opened = open_source(source, table)
-    names = _names(opened, dict(columns or {}))
+    names = resolve_names(opened.name, opened.columns, dict(columns or {}))
     codes = [name for name in opened.columns if names.get(name, name) in ("student", "school")]
     numbers = [name for name in opened.columns if names.get(name, name) in ("cohort", "score", "prior_score")]
     frame = opened.read(text_columns=codes, number_columns=numbers)
@@ -127,28 +128,28 @@ def check_cohorts(wanted: Sequence[int], present: Iterable[int]) -> None:
         raise RecordsError(f"{asked}; the cohorts there are {_listed(present)}.")
 
 
-def _names(source: Source, columns: dict[str, str]) -> dict:
-    """Which of the source's columns get which new name; refuses a mapping that cannot be meant."""
-    there = list(source.columns)
+def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict:
+    """Which of a source's columns get which new name; refuses a mapping that cannot be meant."""
+    there = list(there)
     doubled = sorted({str(name) for name in there if there.count(name) > 1})
     if doubled:
-        raise RecordsError(f"{source.name}: more than one column is named {_listed(doubled, quote=True)}.")
+        raise RecordsError(f"{source}: more than one column is named {_listed(doubled, quote=True)}.")
     asked = list(columns.values())
     absent = [str(name) for name in asked if name not in there]
     if absent:
         raise RecordsError(
-            f"{source.name}: the column mapping names {_listed(absent, quote=True)}, which is not among the columns"
+            f"{source}: the column mapping names {_listed(absent, quote=True)}, which is not among the columns"
             f" {_listed(there)}."
         )
     shared = sorted({str(name) for name in asked if asked.count(name) > 1})
     if shared:
-        raise RecordsError(f"{source.name}: the column mapping uses {_listed(shared, quote=True)} more than once.")
+        raise RecordsError(f"{source}: the column mapping uses {_listed(shared, quote=True)} more than once.")
     names = {name: canonical for canonical, name in columns.items()}
     kept = [name for name in there if name not in names]
     clash = [canonical for canonical in columns if canonical in kept]
     if clash:
         raise RecordsError(
-            f"{source.name}: {_listed(clash, quote=True)} is mapped from another column but is also the name of a"
+            f"{source}: {_listed(clash, quote=True)} is mapped from another column but is also the name of a"
             " column there; map or rename that one too."
         )
     for alias, canonical in ALIASES.items():
@@ -171,12 +172,15 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
             f"{source.name}: no column for {_listed(missing)}; the columns there are {_listed(source.columns)}."
         )
     faults = []
-    for (column, check), rows in cases.groupby(["column", "check"], sort=False)["index"]:
-        positions = np.sort(rows.to_numpy(dtype=np.int64))
-        name = original.get(column, column)
+    for (column, check), case in cases.groupby(["column", "check"], sort=False):
+        name = readable(original.get(column, column), LONGEST)
         known = "" if name == column else f" ({column})"
-        value = str(frame[column].iloc[positions[0]])
-        value = value if len(value) <= 24 else f"{value[:20]}..."
+        if case["index"].isna().any():  # the check itself came to grief, as over half a surrogate pair
+            kind = str(case["failure_case"].iloc[0]).partition("(")[0]
+            faults.append(f"column '{name}'{known} {check}, but holds values that cannot be read ({kind})")
+            continue
+        positions = np.sort(case["index"].to_numpy(dtype=np.int64))
+        value = readable(frame[column].iloc[positions[0]], 24)
         count = f"{len(positions)} rows do not" if len(positions) > 1 else "1 row does not"
         faults.append(f"column '{name}'{known} {check}, but {count} ({source.where(positions)}; first: '{value}')")
     raise RecordsError(f"{source.name}: {'; '.join(faults)}.")
@@ -186,13 +190,18 @@ def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:
     """Canonical columns first, in their types; cohort stays float while it may be missing."""
     records = frame[[*CANONICAL, *(name for name in frame.columns if name not in CANONICAL)]]
     for name in ("student", "school"):
-        codes = as_codes(frame[name])
-        if from_text and (whole := codes.dropna()).size and whole.str.fullmatch(r"-?\d+\.0").all():
-            codes = codes.str.removesuffix(".0")  # an integer column that pandas had written as floats
-        records[name] = codes
+        records[name] = code_labels(frame[name], from_text)
     for name in ("cohort", "score", "prior_score"):
         records[name] = as_numbers(frame[name])[0]
     return records
+
+
+def code_labels(column: pd.Series, from_text: bool) -> pd.Series:
+    """The codes of a column as text; from_text: of a text file, where 12.0 is an integer that pandas wrote as float."""
+    codes = as_codes(column)
+    if from_text and (whole := codes.dropna()).size and whole.str.fullmatch(r"-?\d+\.0").all():
+        codes = codes.str.removesuffix(".0")
+    return codes
 
 
 def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFrame:
@@ -230,7 +239,7 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
 
 
 def _listed(names: Iterable, quote: bool = False) -> str:
-    shown = [f"'{name}'" if quote else str(name) for name in names]
+    shown = [f"'{readable(name, LONGEST)}'" if quote else readable(name, LONGEST) for name in names]
     return ", ".join(shown if len(shown) <= 30 else [*shown[:30], f"and {len(shown) - 30} more"])
 
 

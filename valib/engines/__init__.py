@@ -1,0 +1,88 @@
+"""Records larger than memory: their sums by school and cohort, computed where the rows are.
+
+A model needs sums only (:mod:`valib.moments`), so an engine that adds up columns by group is enough: DuckDB, embedded,
+for Parquet files, folders of Parquet parts and text files; Spark for a cluster's DataFrames. The numbers equal those
+from records in memory to some 1e-12 relative; the order in which threads add changes the last digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ..design import FormulaState
+from ..errors import RecordsError
+from .stream import StreamedRecords
+
+__all__ = ["ENGINES", "StreamedRecords", "choose_engine", "stream_records"]
+
+ENGINES = ("auto", "memory", "duckdb", "spark")
+SHARE = 16            # a file may be up to this share of the free memory to be read into it,
+COMPRESSED = 5        # where a compressed file (gzip, Parquet) counts this often,
+MOST_ROWS = 5_000_000  # and a Parquet file may have up to so many rows
+
+
+def choose_engine(source: Any, engine: str = "auto") -> str:
+    """The engine for a source: the one asked for, or by its size.
+
+    "auto" is "duckdb" for a folder, for a file larger than a sixteenth of the free memory (a gzipped or Parquet file
+    counted five times) and for a Parquet file of more than 5 million rows; "spark" for a Spark DataFrame; else
+    "memory".
+    Raises RecordsError for an unknown engine.
+    """
+    if engine not in ENGINES:
+        raise RecordsError(f"The engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
+    if engine != "auto":
+        return engine
+    if _is_spark(source):
+        return "spark"
+    try:
+        path = Path(source)
+        if path.is_dir():
+            return "duckdb"
+        with open(path, "rb") as stream:
+            start = stream.read(4)
+        size = path.stat().st_size
+    except (OSError, TypeError, ValueError):
+        return "memory"
+    parquet = start == b"PAR1"
+    if not parquet and (start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0") or start[:1] == b"\0"):
+        return "memory"
+    if size * (COMPRESSED if parquet or start[:2] == b"\x1f\x8b" else 1) > psutil.virtual_memory().available / SHARE:
+        return "duckdb"
+    return "duckdb" if parquet and _rows(path) > MOST_ROWS else "memory"
+
+
+def stream_records(source: Any, columns: Mapping[str, str] | None = None, engine: str = "duckdb",
+                   formula: str | FormulaState = "score ~ prior_score", by_cell: bool = False,
+                   progress: Callable[[int, int], None] | None = None) -> StreamedRecords:
+    """Open records to be streamed: what the models take in place of a DataFrame of records.
+
+    source: a Parquet file, a folder of Parquet parts or a text file; for Spark a Spark DataFrame too. columns: as for
+    :func:`valib.read_records`. engine: "duckdb" or "spark". formula, by_cell: what will be asked (a benchmark's
+    baseline needs by_cell), so that one pass does. progress: told (done, in all) while DuckDB reads.
+    Raises RecordsError as read_records does, and for a source that an engine cannot read.
+    """
+    if engine == "spark" or _is_spark(source):
+        from .spark import SparkEngine
+
+        return StreamedRecords(SparkEngine(source), columns, formula, by_cell)
+    from .duck import DuckEngine
+
+    return StreamedRecords(DuckEngine(source, progress), columns, formula, by_cell)
+
+
+def _is_spark(source: Any) -> bool:
+    return type(source).__module__.startswith("pyspark.")
+
+
+def _rows(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(path).num_rows
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,216 @@
+"""DuckDB, embedded: Parquet files, folders of Parquet parts, and text files, larger than memory."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import psutil
+import pyarrow as pa
+
+from ..errors import RecordsError
+from ..sources import TextSource, open_source
+from .dialect import DuckSql
+from .layout import Column
+
+MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
+ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16"}
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+          "UHUGEINT")  # fmt: skip
+Progress = Callable[[int, int], None]
+
+
+class DuckEngine:
+    """A source opened with DuckDB. name: for messages; names, columns: as the source has them; table: in SQL."""
+
+    sql = DuckSql()
+    table = "source"
+
+    def __init__(self, path: str | Path, progress: Progress | None = None):
+        self._path, self._progress = Path(path), progress
+        self.name = self._path.name
+        self._text: TextSource | None = None
+        self._serial = False
+        self._spill = tempfile.TemporaryDirectory(prefix="valib-")
+        memory = min(MEMORY, psutil.virtual_memory().available // 2)
+        self._connection = duckdb.connect(config={
+            "memory_limit": f"{memory >> 20}MB", "temp_directory": self._spill.name,
+            "autoinstall_known_extensions": False, "autoload_known_extensions": False})
+        self._parts = self._find()
+        with self._plain_errors():
+            self.columns = self._open()
+        self.names = [column.name for column in self.columns]
+
+    def close(self) -> None:
+        """Forget the source; what DuckDB had put aside on disk is gone."""
+        self._connection.close()
+        self._spill.cleanup()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the source is a text file, which is slow to read: one pass is better than two."""
+        return self._text is not None
+
+    def query(self, sql: str) -> pa.Table:
+        """The rows of a query, which must be few."""
+        with self._plain_errors(), self._watched():
+            try:
+                return self._connection.sql(sql).to_arrow_table()
+            except duckdb.Error as error:
+                if self._text is None or self._serial or "parallel=false" not in str(error):
+                    raise
+            self._serial = True  # line breaks inside quotation marks
+            self._define()
+            return self._connection.sql(sql).to_arrow_table()
+
+    def batches(self, sql: str, rows: int = 1 << 18) -> Iterator[pa.RecordBatch]:
+        """The rows of a query in batches, however many there are."""
+        with self._plain_errors():
+            yield from self._connection.sql(sql).to_arrow_reader(rows)
+
+    def put(self, name: str, table: pa.Table) -> str:
+        """Make a small table known to SQL; return what to call it."""
+        self._connection.register(name, table)
+        return name
+
+    def where(self, condition: str, column: str) -> tuple[int, str, str]:
+        """How many rows a condition holds for, where the first few are, and the value of a column in the first."""
+        with self._plain_errors():
+            if self._text is None:
+                place = f"*, filename AS part, file_row_number AS place FROM {self._reader(', file_row_number=true')}"
+                source = f"(SELECT {place}) AS raw({', '.join([*self._names(), 'part', 'place'])})"
+                order = "part, place"
+            else:
+                source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
+            total = self._connection.sql(f"SELECT count(*) FROM {source} WHERE {condition}").fetchone()[0]
+            first = self._connection.sql(f"SELECT part, place, {column} FROM {source} WHERE {condition} "
+                                         f"ORDER BY {order} LIMIT 5").fetchall()
+        return total, self._places(first, total), str(first[0][2])
+
+    def _places(self, first: list[tuple], total: int) -> str:
+        if self._text is not None:
+            return self._text.where(_Positions([row[1] for row in first], total))
+        rows = [f"row {place + 1:,}" if len(self._parts) == 1 else f"'{Path(part).name}' row {place + 1:,}"
+                for part, place, _ in first]
+        return ", ".join([*rows, f"{total - len(rows):,} more"] if total > len(rows) else rows)
+
+    def _find(self) -> list[Path]:
+        """The parts of a folder, or the file. Raises RecordsError for what DuckDB does not read."""
+        if self._path.is_dir():
+            parts = sorted(p for p in self._path.rglob("*.parquet") if p.is_file() and not any(
+                part.startswith((".", "_")) for part in p.relative_to(self._path).parts))
+            if not parts:
+                raise RecordsError(f"{self.name}: the folder holds no Parquet file (*.parquet).")
+            return parts
+        try:
+            with open(self._path, "rb") as stream:
+                start = stream.read(4)
+        except OSError as error:
+            raise RecordsError(f"{self._path}: cannot be read ({error.strerror}).") from error
+        if start == b"PAR1":
+            return [self._path]
+        self._text = opened = open_source(self._path)
+        if not isinstance(opened, TextSource):
+            raise RecordsError(f"{self.name}: the engines duckdb and spark read text and Parquet files and folders of "
+                               "Parquet parts; take --engine memory for this source.")
+        if opened.dialect.encoding not in ENCODINGS:
+            raise RecordsError(f"{self.name}: is not in UTF-8, which the engine duckdb needs: save it so, or take "
+                               "--engine memory.")
+        return [self._path]
+
+    def _open(self) -> list[Column]:
+        """Create the view of the source and say what its columns hold."""
+        described = self._connection.sql(f"DESCRIBE SELECT * FROM {self._reader()}").fetchall()
+        if self._text is None:
+            names = [row[0] for row in described if row[0] != "filename"]
+        else:
+            names = list(self._text.columns)
+        self._count = len(names)
+        self._define()
+        types = self._connection.sql(f"DESCRIBE {self.table}").fetchall()
+        decimal = self._text.dialect.decimal if self._text else "."
+        return [Column(name, row[0], _kind(row[1]), row[1] in (*_WHOLE, "BOOLEAN"), self.is_text, decimal, name)
+                for name, row in zip(names, types, strict=True)]
+
+    def _define(self) -> None:
+        """The view of the source, its columns renamed by position."""
+        chosen = "*" if self._text else "* EXCLUDE (filename)"
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table}({', '.join(self._names())}) AS "
+                                 f"SELECT {chosen} FROM {self._reader()}")
+
+    def _names(self) -> list[str]:
+        return [f"c{i}" for i in range(self._count)]
+
+    def _reader(self, options: str = "") -> str:
+        paths = ", ".join(self.sql.text(_no_pattern(str(p.resolve()))) for p in self._parts)
+        if self._text is None:
+            return f"read_parquet([{paths}], union_by_name=true, filename=true{options})"
+        dialect, text = self._text.dialect, self.sql.text
+        columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self._text.columns)))
+        return (f"read_csv({paths}, auto_detect=false, header=false, skip={self._text.skip}, columns={{{columns}}}, "
+                f"delim={text(dialect.delimiter)}, quote='\"', escape='\"', null_padding=true, "
+                f"encoding={text(ENCODINGS[dialect.encoding])}, compression='{'gzip' if dialect.gzip else 'none'}'"
+                f"{', parallel=false' if self._serial else ''})")
+
+    @contextlib.contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise RecordsError(f"{self.name}: cannot be read to its end ({lines[0][:200]}).") from error
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Tell the progress of the query that runs inside, a few times a second."""
+        if self._progress is None:
+            yield
+            return
+        done = threading.Event()
+
+        def tell() -> None:
+            while not done.wait(0.2):
+                share = self._connection.query_progress()
+                self._progress(max(int(share), 0), 100)
+
+        watcher = threading.Thread(target=tell, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+
+class _Positions:
+    """The first few of many rows."""
+
+    def __init__(self, first: list[int], total: int):
+        self._first, self._total = first, total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._first)
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __contains__(self, position: object) -> bool:
+        return position in self._first
+
+
+def _no_pattern(path: str) -> str:
+    """A path in which nothing is a pattern."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in path)
+
+
+def _kind(kind: str) -> str | None:
+    """What a column of a DuckDB type holds."""
+    if kind in _WHOLE or kind in ("FLOAT", "DOUBLE") or kind.startswith("DECIMAL"):
+        return "number"
+    if kind == "BOOLEAN":
+        return "truth"
+    return "text" if kind == "VARCHAR" or kind.startswith("ENUM") else None

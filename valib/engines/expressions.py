@@ -1,0 +1,104 @@
+"""Factors of a formula as SQL on doubles.
+
+What is covered: columns, numbers, ``+ - * / // % **``, comparisons, ``I``, ``log`` ``log2`` ``log10`` ``exp``, the
+``np.`` functions of the formula language and ``school_mean``. What is not raises :class:`NotInSql`: transforms that
+learn from all students (``center``, ``scale``, ``poly``, ``bs`` and the other splines) and contrasts other than the
+treatment coding.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..formula_code import tree_of
+from .dialect import DuckSql
+
+_SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
+_COMPARED = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "=", ast.NotEq: "<>"}
+_NAN = "CAST('NaN' AS DOUBLE)"
+
+
+class NotInSql(ValueError):
+    """A factor of a formula that has no SQL; its text."""
+
+
+@dataclass
+class Compiler:
+    """Turns factors into SQL. numbers: the SQL of every column that holds numbers, by name.
+
+    means: the SQL of what ``school_mean`` was asked of, in the order of the columns m0, m1, ... that stand for it.
+    """
+
+    sql: DuckSql
+    numbers: Mapping[str, str]
+    means: list[str] = field(default_factory=list)
+
+    def factor(self, code: str) -> str:
+        """The SQL of one factor. Raises NotInSql."""
+        tree, self._names = tree_of(code)
+        try:
+            return self._value(tree.body)
+        except NotInSql:
+            raise NotInSql(code) from None
+
+    def _value(self, node: ast.AST) -> str:
+        if isinstance(node, ast.Name):
+            return self._column(self._names.get(node.id, node.id))
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            return self.sql.number(node.value)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.UAdd, ast.USub)):
+            return f"({'-' if isinstance(node.op, ast.USub) else '+'}{self._value(node.operand)})"
+        if isinstance(node, ast.BinOp):
+            return self._arithmetic(node)
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            left, right = self._value(node.left), self._value(node.comparators[0])
+            return f"(CASE WHEN {left} {_COMPARED[type(node.ops[0])]} {right} THEN 1e0 ELSE 0e0 END)"
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        raise NotInSql
+
+    def _column(self, name: str) -> str:
+        if name not in self.numbers:
+            raise NotInSql
+        return self.numbers[name]
+
+    def _arithmetic(self, node: ast.BinOp) -> str:
+        left, right, kind = self._value(node.left), self._value(node.right), type(node.op)
+        if kind in _SIGNS:
+            return f"({left} {_SIGNS[kind]} {right})"
+        if kind is ast.Pow:
+            whole = node.right.value if isinstance(node.right, ast.Constant) else None
+            return f"({left} * {left})" if whole == 2 else f"power({left}, {right})"
+        ratio = f"(CASE WHEN {right} <> 0 THEN {left} / {right} ELSE {_NAN} END)"
+        if kind is ast.Div:
+            return ratio
+        whole = f"CAST(floor({ratio}) AS DOUBLE)"
+        return whole if kind is ast.FloorDiv else f"({left} - {right} * {whole})"
+
+    def _call(self, node: ast.Call) -> str:
+        name = ast.unparse(node.func).removeprefix("np.")
+        if name == "Q":
+            return self._column(node.args[0].value)
+        if node.keywords or len(node.args) != (2 if name in ("maximum", "minimum") else 1):
+            raise NotInSql
+        x = self._value(node.args[0])
+        if name == "school_mean":
+            if "m.m" in x:  # a mean of means
+                raise NotInSql
+            if x not in self.means:
+                self.means.append(x)
+            return f"m.m{self.means.index(x)}"
+        if name in ("maximum", "minimum"):
+            return f"{'greatest' if name == 'maximum' else 'least'}({x}, {self._value(node.args[1])})"
+        simple = {"I": x, "exp": f"exp({x})", "abs": f"abs({x})",
+                  "sqrt": f"(CASE WHEN {x} >= 0 THEN sqrt({x}) ELSE {_NAN} END)"}
+        if name in simple:
+            return simple[name]
+        if name == "log1p":  # exact for small x too
+            return (f"(CASE WHEN 1 + {x} = 1 THEN {x} WHEN {x} > -1 THEN ln(1 + {x}) * ({x} / ((1 + {x}) - 1)) "
+                    f"ELSE {_NAN} END)")
+        if name in ("log", "log2", "log10"):
+            return f"(CASE WHEN {x} > 0 THEN {'ln' if name == 'log' else name}({x}) ELSE {_NAN} END)"
+        raise NotInSql
