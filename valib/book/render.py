@@ -36,16 +36,16 @@ def render(book: Path, work: Path, pdf: bool, jobs: int, shown: Progress, childr
 
 
 def _pages(book: Path, work: Path, environment: dict[str, str], children: Children) -> None:
-    _jupyter_book(book, work / "render-html", "html", environment, children)
+    run_jupyter_book(book, work / "render-html", "html", environment, children)
     (work / "render-html" / "_build" / "html").rename(work / "html")
 
 
 def _pdf(book: Path, work: Path, environment: dict[str, str], children: Children) -> None:
-    _jupyter_book(book, work / "render-pdf", "latex", environment, children)
+    run_jupyter_book(book, work / "render-pdf", "latex", environment, children)
     make_pdf(work / "render-pdf" / "_build" / "latex", children, environment).rename(work / "valib.pdf")
 
 
-def _jupyter_book(book: Path, target: Path, builder: str, environment: dict[str, str], children: Children) -> None:
+def run_jupyter_book(book: Path, target: Path, builder: str, environment: dict[str, str], children: Children) -> None:
     """Run Jupyter Book; raise BookError with its warnings if there are any."""
     from .assemble import BookError
 

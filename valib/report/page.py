@@ -1,0 +1,225 @@
+"""What the page of one school shows: its tables, and the sentences that its intervals allow."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ValibError
+from ..notebook import as_text, escape, in_words
+from ..plotting.style import digits_for
+from . import words
+from .results import ABSENT, HELD_BACK, SHOWN, StudyResults
+from .words import Estimate, Place
+
+NOT_SHOWN = {HELD_BACK: "not shown", ABSENT: "no students"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SchoolPage:
+    """One school of a study.
+
+    school: its code. cells: its rows of the study's results, index cohort, with those of the study's cohorts beside
+    them. changes: its changes between years. study: what the results say of the study. digits: decimals of values in
+    score points, by the spread of the students' scores.
+    """
+
+    school: str
+    cells: pd.DataFrame
+    changes: pd.DataFrame
+    study: dict[str, Any] = field(repr=False)
+    digits: int
+
+    @property
+    def level(self) -> float:
+        """Level of the intervals."""
+        return self.study["settings"]["level"]
+
+    @property
+    def label(self) -> str:
+        """Part of the labels of its tables, which no two schools of a run share."""
+        return hashlib.sha256(self.school.encode()).hexdigest()[:16]
+
+    @property
+    def false_alarms(self) -> float:
+        """How many in a hundred exactly average schools an interval of this level leaves out at most."""
+        return round(100 * (1 - self.level), 6)
+
+    @property
+    def changes_known(self) -> bool:
+        """Whether anything is said about a change between years."""
+        return self.study["why_no_change"] is None and len(self.shown) > 1
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The cohorts in which the school is shown."""
+        return self.cells[self.cells["state"] == SHOWN]
+
+    @property
+    def last(self) -> int:
+        """The last cohort in which the school is shown."""
+        return int(self.shown.index[-1])
+
+    def estimate(self, cohort: int, model: str) -> Estimate:
+        """Value added and interval, model "relative", "benchmark" or "shift"."""
+        row = self.cells.loc[cohort]
+        return Estimate(*(float(row[f"{model}{end}"]) for end in ("", "_lower", "_upper")))
+
+    def opening(self) -> str:
+        """The study, the years and the day in one line."""
+        baseline, focal = (in_words([str(c) for c in self.study[role]]) for role in ("baseline", "focal"))
+        return (f"**School:** {escape(self.school)}. **Study:** {escape(self.study['title'])}. "
+                f"**Years:** {baseline} (baseline), {focal}. **Made on** {self.study['day']}.")
+
+    def about(self) -> str:
+        """What the page is, in two sentences."""
+        same = "the same earlier scores"
+        if self.study["covariates"]:
+            same += f" and the same {escape(in_words(self.study['covariates']))}"
+        return (f"This page tells how far the students of this school came, compared with students elsewhere who had "
+                f"{same}: this difference, averaged over the school's students, is its *value added*. Each figure is "
+                f"an estimate with a {words.percent(self.level)} interval, the range of values that fit the records; "
+                "where it is wide, little can be said.")
+
+    def in_short(self) -> list[str]:
+        """The sentences that matter most: the last year against both yardsticks, change, and place."""
+        row, last = self.cells.loc[self.last], self.last
+        said = [words.relative(last, self.estimate(last, "relative"), self.level, self.digits, row["singular"])]
+        focal = [c for c in self.shown.index if c in self.study["focal"]]
+        if focal:
+            said.append(self.against_baseline(focal[-1]))
+        said.append(self._place(last))
+        return [*said, *self.change()[:1]]
+
+    def against_baseline(self, cohort: int) -> str:
+        """The benchmark value added of a focal cohort, and what of it is common to all schools."""
+        row = self.cells.loc[cohort]
+        text = words.benchmark(cohort, self.estimate(cohort, "benchmark"), self.study["baseline"], self.level,
+                               self.digits, row["benchmark_singular"])
+        common = words.system(cohort, self.estimate(cohort, "shift"), self.level, self.digits)
+        return text if row["benchmark_singular"] else f"{text} {common}".strip()
+
+    def over_the_years(self) -> str:
+        """In which years it was above or below, and which years have no figure."""
+        singular = self.cells.index[self.cells["singular"].astype(bool)].tolist()
+        estimates = {int(c): self.estimate(c, "relative") for c in self.shown.index}
+        state = self.cells["state"]
+        gaps = words.gaps(state.index[state == HELD_BACK].tolist(), state.index[state == ABSENT].tolist(),
+                          self.study["settings"]["min_students"])
+        return " ".join(text for text in (words.years(estimates, singular), gaps) if text)
+
+    def change(self) -> list[str]:
+        """From the first and from the previous year shown to the last, or why a change cannot be said."""
+        cohorts = self.shown.index.tolist()
+        if len(cohorts) < 2:
+            return [words.WHY_NO_CHANGE["one_cohort"]]
+        if self.study["why_no_change"]:
+            return [words.WHY_NO_CHANGE[self.study["why_no_change"]]]
+        said = []
+        for first in dict.fromkeys([cohorts[0], cohorts[-2]]):
+            found = self.changes[(self.changes["first"] == first) & (self.changes["second"] == cohorts[-1])]
+            values = found[["change", "lower", "upper"]].to_numpy(dtype=float)
+            estimate = Estimate(*values[0]) if len(values) else Estimate(np.nan, np.nan, np.nan)
+            said.append(words.change(first, cohorts[-1], estimate, self.level, self.digits))
+        return said
+
+    def value_added_table(self) -> pd.DataFrame:
+        """One row a cohort: students, both kinds of value added, each with its interval in words."""
+        rows = []
+        for cohort, row in self.cells.iterrows():
+            texts = [NOT_SHOWN.get(row["state"], "")] + [""] * 4
+            if row["state"] == SHOWN:
+                texts = [as_text(int(row["n"]))]
+                for model in ("relative", "benchmark"):
+                    estimate = self.estimate(cohort, model)
+                    there = estimate.side != "missing"
+                    texts += [words.points(estimate, self.digits) if there else "",
+                              words.interval(estimate, self.digits) if there else ""]
+            rows.append([self._year(cohort), *texts])
+        interval = f"{words.percent(self.level)} interval"
+        return pd.DataFrame(rows, columns=["Year", "Students", "Against its year", interval, "Against the baseline",
+                                           interval])
+
+    def place_table(self) -> pd.DataFrame:
+        """One row a cohort in which it is shown: schools, expected place, interval, highest and lowest fifth."""
+        rows = []
+        for cohort, row in self.shown.iterrows():
+            if row["singular"] or not np.isfinite(row["expected_rank"]):
+                continue
+            rows.append([self._year(cohort), as_text(int(row["schools"])), as_text(float(row["expected_rank"]), ".0f"),
+                         f"{row['rank_lower']:.0f} to {row['rank_upper']:.0f}", words.chance(row["p_top"]),
+                         words.chance(row["p_bottom"])])
+        return pd.DataFrame(rows, columns=["Year", "Schools", "Expected place",
+                                           f"{words.percent(self.level)} interval", "Highest fifth", "Lowest fifth"])
+
+    def position(self) -> str:
+        """The place in the last cohort, in words."""
+        return self._place(self.last)
+
+    def intake_table(self) -> pd.DataFrame:
+        """One row a cohort in which it is shown: students, mean and SD of the prior score, here and in all schools."""
+        columns = ["prior_mean", "all_prior_mean", "prior_sd", "all_prior_sd"]
+        digits = digits_for(self.cells["all_prior_mean"])
+        rows = [[self._year(cohort), as_text(int(row["n"])), *(_number(row[c], digits) for c in columns)]
+                for cohort, row in self.shown.iterrows()]
+        return pd.DataFrame(rows, columns=["Year", "Students", "Mean", "Mean, all schools", "Spread (SD)",
+                                           "Spread, all schools"])
+
+    def analyst_table(self) -> pd.DataFrame:
+        """One row a cohort in which it is shown: standard errors, reliability, effect size, and the system's shift."""
+        rows = []
+        for cohort, row in self.shown.iterrows():
+            shift = self.estimate(cohort, "shift")
+            told = shift.side != "missing"
+            rows.append([self._year(cohort), _number(row["relative_se"], self.digits + 1),
+                         _number(row["reliability"], 2), _number(row["effect_size"], 2, "+"),
+                         _number(row["benchmark_se"], self.digits + 1), _number(row["vpc"], 3),
+                         f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})" if told else ""])
+        return pd.DataFrame(rows, columns=["Year", "SE, its year", "Reliability", "Effect size", "SE, baseline", "VPC",
+                                           "System shift"])
+
+    def settings(self) -> str:
+        """The model and its settings in one paragraph."""
+        s = self.study["settings"]
+        shift = "no shift of the system" if s["shift"] == "absorbed" else "the shift of the system estimated"
+        text = (f"Records: {escape(self.study['source'])}. Model: `{s['formula']}`, random intercept for schools, "
+                f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
+                f"cohorts. Standard error of equating: {s['equating_se']:g}. Smallest school shown: "
+                f"{s['min_students']} students. Seed of the ranks: {s['seed']}.")
+        return text
+
+    def _place(self, cohort: int) -> str:
+        row = self.cells.loc[cohort]
+        place = Place(row["expected_rank"], row["rank_lower"], row["rank_upper"], row["p_top"], row["p_bottom"],
+                      int(row["schools"]))
+        return words.position(cohort, place, self.level, row["singular"])
+
+    def _year(self, cohort: int) -> str:
+        return f"{cohort}*" if cohort in self.study["baseline"] else str(cohort)
+
+
+def read_page(results: str | Path, school: str) -> SchoolPage:
+    """Read one school's page from the folder of a study's results.
+
+    Raises ValibError for a school that is not among the results or may not be shown in any cohort.
+    """
+    return school_page(StudyResults.load(Path(results)), school)
+
+
+def school_page(results: StudyResults, school: str) -> SchoolPage:
+    """One school's page from the results of a study; raises as :func:`read_page`."""
+    cells = results.cells[results.cells["school"] == school].drop(columns="school").set_index("cohort")
+    if not (cells["state"] == SHOWN).any():
+        raise ValibError(f"School '{school}' may not be shown in any cohort of the study, or is not in its records.")
+    about = results.cohorts.rename(columns={"prior_mean": "all_prior_mean", "prior_sd": "all_prior_sd"})
+    changes = results.changes[results.changes["school"] == school].drop(columns="school")
+    return SchoolPage(school, cells.join(about), changes, results.study, digits_for(results.cohorts["student_sd"]))
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    return as_text(float(value), f"{sign}.{digits}f") if np.isfinite(value) else ""
