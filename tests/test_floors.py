@@ -36,6 +36,7 @@ FLOORS = [
         "commands",
         "book",
         "cli",
+        "report",
         "__main__",
         "__init__",
     },

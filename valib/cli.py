@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import baseline, book, check, fit, simulate
+from .commands import baseline, book, check, fit, report, simulate
 
 app = typer.Typer(
     name="valib", rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -44,6 +44,7 @@ app.command(short_help="Estimate the effect of every school.")(fit.fit)
 app.command(short_help="Fit the benchmark and save it.")(baseline.baseline)
 app.command(short_help="Check by simulation what each method does.")(simulate.simulate)
 app.command(short_help="Render the book about these records.")(book.book)
+app.command(short_help="Make a page about each school.")(report.report)
 
 
 def _stop(*_: object) -> None:

@@ -173,12 +173,13 @@ def figure(key: str, fig: Any) -> None:
 
 
 def table(frame: pd.DataFrame, caption: str, name: str, formats: Mapping[str, str] | str | None = None,
-          index: bool = True, raw: bool = False) -> None:
+          index: bool = True, raw: bool = False, right: bool = False) -> None:
     """Show a numbered table with a caption, the same in HTML and in PDF.
 
     caption: MyST text, may hold mathematics and citations. name: label for {numref}. formats: format by column label,
     or one for all numbers. Column labels are MyST text; text cells and the index are escaped (names of schools), unless
-    ``raw`` says that they are MyST already.
+    ``raw`` says that they are MyST already. right: all columns but the first hold numbers, be they text, and stand
+    flush right.
     """
     from IPython.display import Markdown, display
 
@@ -194,7 +195,7 @@ def table(frame: pd.DataFrame, caption: str, name: str, formats: Mapping[str, st
         plain = "d" if year else None if whole or not isinstance(formats, str) else spec
         use = spec if isinstance(formats, Mapping) and spec else plain
         cells[position] = [str(v) if raw and isinstance(v, str) else _cell(v, use) for v in column]
-        align[position] = "--:" if numeric else ":--"
+        align[position] = "--:" if numeric or (right and position) else ":--"
     head = "| " + " | ".join(str(label) for label in shown.columns) + " |"
     rule = "| " + " | ".join(align.values()) + " |"
     body = ["| " + " | ".join(row) + " |" for row in zip(*cells.values(), strict=True)]
