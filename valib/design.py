@@ -184,17 +184,16 @@ def _drop_missing(data: pd.DataFrame, needed: list[str]) -> tuple[pd.DataFrame, 
         return data, {}
     keep = ~np.logical_or.reduce(list(missing.values()))
     left_out = {c: int(m.sum()) for c, m in missing.items()}
-    said = say_left_out(left_out, int((~keep).sum()), len(data))
-    warnings.warn(said, ValibWarning, stacklevel=4)
+    say_left_out(left_out, int((~keep).sum()), len(data))
     return data.loc[keep], left_out
 
 
-def say_left_out(counts: dict[str, int], dropped: int, total: int) -> str:
-    """How many rows lack a covariate, by column, in one sentence. Raises ModelError if no row is left."""
+def say_left_out(counts: dict[str, int], dropped: int, total: int) -> None:
+    """Warn how many rows lack a covariate, by column. Raises ModelError if no row is left."""
     said = ", ".join(f"{n} without '{c}'" for c, n in counts.items())
+    warnings.warn(f"{dropped} of {total} rows are left out of the model: {said}.", ValibWarning, stacklevel=5)
     if dropped == total:
         raise ModelError(f"No row is left for the model: {said}.")
-    return f"{dropped} of {total} rows are left out of the model: {said}."
 
 
 def _check_levels(data: pd.DataFrame, parsed: Formula, state: FormulaState) -> None:

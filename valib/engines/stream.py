@@ -214,7 +214,7 @@ class StreamedRecords:
         """Rows that lack a covariate, by column; said in a warning, and refused if none is left."""
         counts, dropped, total = found.lacking(cohorts)
         if counts:
-            warnings.warn(say_left_out(counts, dropped, total), ValibWarning, stacklevel=4)
+            say_left_out(counts, dropped, total)
         return counts
 
     def _designed(self, found: Pass, text: str, state: FormulaState | None, cohorts: Sequence[int],
