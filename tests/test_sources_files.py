@@ -49,9 +49,10 @@ def xlsx(path, sheets):
                       '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
                       'officeDocument" Target="xl/workbook.xml"/></Relationships>')  # fmt: skip
         kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
-        book.writestr("xl/_rels/workbook.xml.rels", '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006'
-                      '/relationships">' + "".join(f'<Relationship Id="r{k}" Type="{kind}" Target="worksheets/s{k}.xml"/>'
-                                                   for k in range(1, len(sheets) + 1)) + "</Relationships>")  # fmt: skip
+        links = "".join(f'<Relationship Id="r{k}" Type="{kind}" Target="worksheets/s{k}.xml"/>'
+                        for k in range(1, len(sheets) + 1))  # fmt: skip
+        book.writestr("xl/_rels/workbook.xml.rels", "<Relationships xmlns="
+                      f'"http://schemas.openxmlformats.org/package/2006/relationships">{links}</Relationships>')
         for k, rows in enumerate(sheets.values(), 1):
             body = "".join(f'<row r="{r}">' + "".join(cell_xlsx(c, r, v) for c, v in enumerate(row)) + "</row>"
                            for r, row in enumerate(rows, 1) if row)  # fmt: skip

@@ -158,7 +158,7 @@ def test_numbers_of_two_meanings_are_refused_where_needed_and_left_elsewhere(tmp
     ["1.234,5"], ["1.234,5", "999,5"], ["512,5", "498.5"], ["1,234.5"], ["1.234", "x"], ["1,234,567"], ["1.234.567"]])
 def test_mixed_marks_are_refused_as_no_numbers(tmp_path, values):
     rows = "\n".join(f'{k};A;2024;"{value}";0,5' for k, value in enumerate(values))
-    with pytest.raises(RecordsError, match="'score' must hold numbers, but 1 row|'score' must hold numbers, but 2 rows"):
+    with pytest.raises(RecordsError, match="'score' must hold numbers, but [12] row"):
         read_records(write(tmp_path, f"student;school;cohort;score;prior_score\n{rows}\n"))
 
 
