@@ -86,14 +86,25 @@ def _as_covariate(column: pd.Series, as_number: bool, as_category: bool) -> pd.S
             raise ModelError(f"Column '{column.name}' holds text ({_first(column)}), where the formula needs numbers"
                              f"{_hint(column)}.")
         if kind == "category":
-            return column.cat.remove_unused_categories()
+            return _as_category(column.cat.remove_unused_categories())
         if not as_category and _is_number_text(column):
             raise ModelError(f"Column '{column.name}' holds numbers stored as text ({_first(column)}): store them as "
                              f"numbers, or write C({column.name}) if they are categories.")
         return column if dtype == object else column.astype("str")
-    if as_category or (kind == "truth" and dtype == object and not as_number):
+    truths = kind == "truth" and dtype == object and not as_number
+    if dtype == np.float64 or truths or (as_category and dtype != object):
         return column
-    return column if dtype == np.float64 else pd.Series(column.to_numpy(dtype=np.float64), index=column.index)
+    try:
+        return pd.Series(column.to_numpy(dtype=np.float64), index=column.index)
+    except (OverflowError, ArithmeticError) as error:
+        raise ModelError(f"Column '{column.name}' holds numbers too large for arithmetic.") from error
+
+
+def _as_category(column: pd.Series) -> pd.Series:
+    levels = pd.Series(column.cat.categories, name=column.name)
+    if _kind(levels) not in ("text", "number", "truth") or (levels.dtype == object and _kind(levels) == "number"):
+        raise ModelError(f"Column '{column.name}' has for categories {_said(levels)}, where a formula needs text.")
+    return column
 
 
 def _kind(column: pd.Series) -> str | None:

@@ -21,12 +21,13 @@ import pandas as pd
 from .bundle import bundle_root
 from .errors import ValibError, ValibWarning
 from .files import write_file
+from .names import LONGEST, readable
 from .params import Params
 from .scale import ScaleBreak
 
 DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for besides the working directory
-RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
 RECORDS_FILE = "VALIB_RECORDS"      # the records as the book has prepared them; the study's data without it
+RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
 MINUS = "\N{MINUS SIGN}"
 PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
 
@@ -80,8 +81,8 @@ def setup(chapter: str, **values: Any) -> Study:
 
     values: the chapter's parameters by name; those it does not declare take the study's defaults. A relative data file
     is looked for in the working directory and then in the folder named by the environment variable VALIB_DATA_DIR.
-    Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
     Where VALIB_RECORDS names a file, the records come from it: the book reads the data once and prepares them.
+    Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
     """
     from . import plotting
     from .params import load
@@ -213,16 +214,17 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
 
     from IPython.display import display
 
-    heads = ["School", "Cohort", "Students", "Relative VA", "Benchmark VA", "from", "to"]
     from .disclosure import only_shown
 
+    heads = ["School", "Cohort", "Students", "Relative VA", "Benchmark VA", "from", "to"]
     rows = []
     for own, against in zip(relative, benchmark, strict=True):
         effects = against.school_effects[["effect", "lower", "upper"]].rename(columns={"effect": "benchmark"})
         both = own.school_effects[["n", "effect"]].join(effects)
         for school, n, *values in only_shown(both, min_students).itertuples():
             numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
-            rows.append(f"<tr><td>{html(str(school))}</td>" + "".join(f'<td class="number">{v}</td>' for v in numbers))
+            rows.append(f"<tr><td>{html(readable(school, 200))}</td>"
+                        + "".join(f'<td class="number">{v}</td>' for v in numbers))
     head = "".join(f"<th{' class=number' if k else ''}>{text}</th>" for k, text in enumerate(heads))
     page = (f'<div class="schools-table"><table><thead><tr>{head}</tr></thead><tbody>' + "</tr>\n".join(rows)
             + "</tr></tbody></table></div>")
@@ -235,7 +237,7 @@ def parameters(study: Study, *names: str) -> None:
     rows = [(Params.model_fields[n].description or n.replace("_", " "), parameter_text(getattr(study.params, n)))
             for n in names]
     if "data" in names:
-        rows[names.index("data")] = (rows[names.index("data")][0], escape(Path(study.params.data).name))
+        rows[names.index("data")] = (rows[names.index("data")][0], escape(readable(study.params.data_name, 200)))
     frame = pd.DataFrame(rows, columns=["Parameter", "In this copy"])
     table(frame, "Parameters of this chapter.", f"tab-{study.chapter}-parameters", index=False, raw=True)
 
@@ -280,12 +282,23 @@ def save(content: Any, name: str) -> Path:
 
 def escape(name: Any) -> str:
     """Text of the records (a school's name) so that MyST, HTML and LaTeX show it and do nothing with it."""
-    return PUNCTUATION.sub(r"\\\1", " ".join(str(name).split()))
+    return PUNCTUATION.sub(r"\\\1", readable(name))
+
+
+def code(text: str) -> str:
+    """A formula as MyST: in typewriter where nothing in it could end that, else escaped like any other text."""
+    text = readable(text, 300)
+    return escape(text) if set(text) & set("`|{$\\") else f"`{text}`"
+
+
+def name(value: Any) -> str:
+    """A school's name for :func:`record`: one line, 40 characters at most; recorded text stays text."""
+    return readable(value, 40)
 
 
 def _cell(value: Any, spec: str | None) -> str:
     if isinstance(value, str):
-        return escape(value)
+        return escape(readable(value, LONGEST)) if value else ""
     if pd.api.types.is_bool(value):
         return "yes" if value else "no"
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
@@ -296,13 +309,13 @@ def _cell(value: Any, spec: str | None) -> str:
 def parameter_text(value: Any) -> str:
     """A parameter's value as MyST for a table cell."""
     if isinstance(value, str):
-        return f"`{value}`" if "~" in value else escape(value)
+        return code(value) if "~" in value else escape(readable(value, 200))
     if isinstance(value, ScaleBreak):
         return escape(f"{value.column} from cohort {value.cohort}, " + ("linked" if value.link else "not linked"))
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (str, ScaleBreak)):
         return "; ".join(parameter_text(v) for v in value)
     if isinstance(value, Mapping):
-        return escape(", ".join(f"{k}: {v}" for k, v in value.items())) or "as they are named"
+        return escape(readable(", ".join(f"{k}: {v}" for k, v in value.items()), 300)) if value else "as they are named"
     return "by rule" if value is None else as_text(value, "g" if isinstance(value, float) else "d")
 
 

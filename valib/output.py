@@ -14,6 +14,7 @@ import pandas as pd
 from . import files
 from .errors import ParamsError
 from .files import claim
+from .spreadsheet import safe_table
 
 __all__ = ["FILES", "as_csv", "as_json", "check_file", "check_folder", "claim", "plain", "write_folder"]
 
@@ -40,8 +41,11 @@ def as_json(content: Any) -> str:
 
 
 def as_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV text, numbers in full precision, missing as an empty field."""
-    return table.to_csv(index=False, lineterminator="\n")
+    """Return a table as CSV text, numbers in full precision, missing as an empty field.
+
+    No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.spreadsheet`.
+    """
+    return safe_table(table).to_csv(index=False, lineterminator="\n")
 
 
 def check_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 import yaml
 
 from ..design import required_columns
+from ..names import readable
 from ..records import CANONICAL
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ def toc_files(toc: Any) -> Iterator[str]:
 
 def _configure(path: Path, title: str) -> None:
     """Put the study's title into the configuration."""
-    from .titlepage import tex
+    from .titlepage import LONGEST_TITLE, tex
 
+    title = readable(title, LONGEST_TITLE)
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     config["title"] = title
     config["sphinx"]["config"]["html_theme_options"]["logo"] = {"text": html.escape(title)}  # the theme does not escape
@@ -124,7 +126,7 @@ def put_parameters(path: Path, params: Params) -> None:
     """
     notebook = nbformat.read(path, as_version=4)
     values = params.model_dump()
-    values["data"] = Path(params.data).name
+    values |= {"data": params.data_name, "table": params.table_name}
     for cell in notebook.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
             cell.source = with_values(cell.source, values)
@@ -179,7 +181,7 @@ def _literal(node: ast.expr) -> tuple[Any, ...]:
 def as_source(value: Any) -> str:
     """Return Python source of a parameter's value: texts in double quotes, what is long one entry a line."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in json.dumps(value, ensure_ascii=False))
     if not isinstance(value, (dict, list)):
         return repr(value)
     if isinstance(value, dict):

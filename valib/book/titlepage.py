@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..names import readable
 
 if TYPE_CHECKING:
     from ..params import Params
 
 SPECIAL = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
            "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-           ">": r"\textgreater{}", '"': r"\textquotedbl{}", "'": "\N{RIGHT SINGLE QUOTATION MARK}", "\n": " "}
+           ">": r"\textgreater{}", '"': r"\textquotedbl{}", "'": "\N{RIGHT SINGLE QUOTATION MARK}"}
+LONGEST_TITLE = 200  # characters of a title or of a parameter on the title page
 
 
 def tex(text: str) -> str:
     """Return text so that LaTeX prints it and does nothing with it."""
-    return "".join(SPECIAL.get(letter, letter) for letter in text)
+    return "".join(SPECIAL.get(letter, letter) for letter in readable(text, LONGEST_TITLE))
 
 
 def titlepage(params: Params) -> str:
     """Return the title page as LaTeX: what stands on it is the study's, read from its parameters."""
     rows = [
-        ("Student records", Path(params.data).name if params.data != "demo" else "the simulated demo panel"),
+        ("Student records", params.data_name if params.data != "demo" else "the simulated demo panel"),
         ("Baseline cohorts", _listed(params.baseline_cohorts)),
         ("Focal cohorts", _listed(params.focal_cohorts)),
         ("Model", params.formula),

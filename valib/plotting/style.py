@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from valib import disclosure
 from valib.errors import ValibError
+from valib.names import readable
 
 STYLE = Path(__file__).resolve().parent.parent / "valib.mplstyle"
 WIDTH = 6.4  # inches: the text width of the PDF
@@ -88,11 +88,7 @@ def save(fig: Figure, path: str | Path) -> None:
 
 def safe_name(name: object, width: int = 32) -> str:
     """A name as matplotlib text: one line, no mathematics, shortened in the middle to `width` characters."""
-    text = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in str(name))).strip()
-    if len(text) > width:
-        head = (width - 1) * 2 // 3
-        text = text[:head].rstrip() + "…" + text[len(text) - (width - 1 - head):].lstrip()
-    return text.replace("$", r"\$")
+    return readable(name, width).replace("$", r"\$")
 
 
 def number(x: float, digits: int = 1, sign: bool = False) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 
+EXACT, LONGEST_CODE = 2.0**53, 1e40  # codes that are floating-point numbers, and other numbers, lie below these
 # What a blank value looks like in a text file, outside the columns of codes (where only an empty field is missing).
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null")
 
@@ -44,7 +44,7 @@ def as_codes(column: pd.Series) -> pd.Series:
     """Text codes (dtype ``str``), stripped; blank is missing. The column must have passed `can_be_codes`."""
     column = _plain(column)
     if pd.api.types.is_float_dtype(column.dtype):
-        whole = column.isna() | ((column == np.floor(column)) & (column.abs() < 2.0**63))
+        whole = column.isna() | (column == np.floor(column))
         column = column.astype("Int64") if whole.all() else column.astype(object)
     if column.dtype == object:
         column = column.map(_code_text, na_action="ignore")
@@ -59,18 +59,21 @@ def _code_text(value) -> str:
 
 
 def can_be_codes(column: pd.Series) -> np.ndarray:
-    """Mask of the values that are text or finite numbers, or missing."""
+    """Mask of the values that are text or numbers that are exact, or missing.
+
+    A floating-point number of 2^53 or more stands for several whole numbers, so it is no code.
+    """
     column = _plain(column)
     kind = column.dtype
     missing = column.isna().to_numpy(dtype=bool)
     if kind == object:
         return missing | np.fromiter(map(_is_code, column), dtype=bool, count=len(column))
     if pd.api.types.is_float_dtype(kind):
-        return missing | np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        return missing | (np.abs(column.to_numpy(dtype=np.float64, na_value=np.nan)) < EXACT)
     return missing | (pd.api.types.is_string_dtype(kind) or pd.api.types.is_integer_dtype(kind))
 
 
 def _is_code(value) -> bool:
     if isinstance(value, (numbers.Real, Decimal)) and not isinstance(value, bool):
-        return math.isfinite(value)
+        return abs(value) < (EXACT if isinstance(value, (float, np.floating)) else LONGEST_CODE)
     return isinstance(value, str)

@@ -1,0 +1,47 @@
+"""Names as the records have them, made fit to be shown: one line, no control characters, not too long.
+
+A school's name is text from elsewhere. What gives it a meaning to HTML, Markdown or LaTeX is escaped where it is shown
+(:func:`valib.notebook.escape`); here it loses what would disturb any page: line breaks, control characters, marks that
+turn the direction of the text around them, characters that take no room, and piles of accents.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+BLANK = "(blank)"
+LONGEST = 60  # characters of a name in a table
+_TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"             # directional marks
+_NOTHING = "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
+_EMPTY = "\u115f\u1160\u2800\u3164\uffa0"                           # letters that look like blanks
+_DROPPED = re.compile(f"[{_TURNS}{_NOTHING}]")
+_SPACE = re.compile(rf"[\s{_EMPTY}\x1c-\x1f\x85]+")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_MOST_MARKS = 3  # accents on one letter
+
+
+def readable(name: object, longest: int | None = None) -> str:
+    """A name on one line, without what would disturb a page; shortened in the middle to ``longest`` characters.
+
+    Control characters become the replacement character; marks of direction and characters without width go; what looks
+    empty is said to be blank. Nothing is escaped.
+    """
+    text = _SPACE.sub(" ", _DROPPED.sub("", str(name))).strip(" \u200c\u200d")
+    text = _without_piles(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
+    if longest is not None and len(text) > longest:
+        head = (longest - 1) * 2 // 3
+        text = text[:head].rstrip() + "…" + text[len(text) - (longest - 1 - head):].lstrip()
+    return text or BLANK
+
+
+def _without_piles(text: str) -> str:
+    """At most three combining marks on one letter, and none without a letter."""
+    if text.isascii():
+        return text
+    kept, marks = [], _MOST_MARKS
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
