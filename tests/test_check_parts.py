@@ -187,7 +187,7 @@ def test_the_schools_that_change_most_come_first_and_small_ones_are_held_back():
 def test_schools_balance_from_cohort_to_cohort_on_random_panels():
     """Open schools: those there and those that are missing; they change by the new and the gone only."""
     rng = np.random.default_rng(11)
-    for _ in range(20):
+    for _ in range(6):
         there = rng.random((15, 6)) < rng.uniform(0.3, 0.9)
         there[0] = True
         said = take(table({(f"S{j:02d}", 2010 + t): 3 for j, t in zip(*np.nonzero(there), strict=True)}),

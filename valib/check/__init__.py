@@ -32,11 +32,12 @@ def check_records(records: pd.DataFrame, baseline_cohorts: Sequence[int], focal_
     told = told_cohorts(present, ask)
     coded = encode(records, told)
     cells = schools.count_cells(coded)
-    table = _cohort_table(coded, cells, ask)
-    parts, found, stops = _parts(records, coded, cells, table, lost, ask)
-    problems = [*study.problems(records, table, lost, ask), *stops]
-    if not problems:
-        problems = study.trial(records, ask)
+    with np.errstate(all="ignore"):  # scores of 1e308 overflow; what they do to a fit is told by the trial
+        table = _cohort_table(coded, cells, ask)
+        parts, found, stops = _parts(records, coded, cells, table, lost, ask)
+        problems = [*study.problems(records, table, lost, ask), *stops]
+        if not problems:
+            problems = study.trial(records, ask)
     return Account(
         source=records.attrs["source"], ask=ask, rows_read=records.attrs["rows_read"], rows_used=len(records),
         students=coded.students if coded.data is records else records["student"].nunique(),
@@ -50,8 +51,7 @@ def _cohort_table(coded: Coded, cells: schools.Cells, ask: Ask) -> pd.DataFrame:
     """Return the account's ``cohorts``, but for the duplicates."""
     rows = pd.DataFrame({"cohort": coded.data["cohort"].to_numpy(), "school": coded.school,
                          "score": coded.data["score"].to_numpy(), "prior_score": coded.data["prior_score"].to_numpy()})
-    with np.errstate(over="ignore", invalid="ignore"):
-        table = summarise(rows)
+    table = summarise(rows)
     table.insert(0, "role", [ask.role(cohort) for cohort in table.index])
     return table.join(schools.sizes(cells, coded, ask.min_students))
 

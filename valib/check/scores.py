@@ -38,9 +38,8 @@ def describe(coded: Coded, ask: Ask) -> tuple[pd.DataFrame, list[Finding]]:
 
 def _row(ordered: np.ndarray, values: np.ndarray, n: np.ndarray) -> tuple[float, ...]:
     """Return one row of the table of scores."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, sd = ordered.mean(), ordered.std(ddof=1) if len(ordered) > 1 else np.nan
-        p1, median, p99 = np.quantile(ordered, [0.01, 0.5, 0.99])
+    mean, sd = ordered.mean(), ordered.std(ddof=1) if len(ordered) > 1 else np.nan
+    p1, median, p99 = np.quantile(ordered, [0.01, 0.5, 0.99])
     return mean, sd, ordered[0], p1, median, p99, ordered[-1], len(values), n[0] / n.sum(), n[-1] / n.sum()
 
 

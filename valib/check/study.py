@@ -95,7 +95,7 @@ def compare_priors(records: pd.DataFrame, table: pd.DataFrame, ask: Ask) -> tupl
     if not sd > 0:
         return empty, []
     checks = {}
-    for cohort in table.index[table["role"] == "focal"]:
+    for cohort in table.index[(table["role"] == "focal") & (table["students"] > 1)]:
         values = _on_baseline_scale(records, table, ask, cohort)["prior_score"].to_numpy()
         checks[cohort] = compare_prior(values, "prior_score", cohort, mean, sd)
     rows = [{"smd": item.smd, "variance_ratio": item.variance_ratio, "ok": item.ok} for item in checks.values()]

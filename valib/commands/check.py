@@ -49,17 +49,19 @@ def check(
                            min_students=min_students)
         account = check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts,
                                 formula=study.formula, min_students=study.min_students,
-                                scale_breaks=study.scale_breaks, further_formulas=_further(study))
+                                scale_breaks=study.scale_breaks, further_formulas=_further(study, params))
         _tell(account, params, json, out)
         if account.problems:
             raise ValibError(f"{account.source}: {' '.join(account.problems)}")
 
 
-def _further(study: Params) -> list[str]:
-    """Return the further formulas that the study gives itself; the demo study's own only for the demo study."""
+def _further(study: Params, params: str | None) -> list[str]:
+    """Return the further formulas that the study gives; those of the demo study are for the demo study's records."""
     from .. import datasets
+    from ..bundle import bundle_root
+    from ..params import locate
 
-    given = "further_formulas" in study.model_fields_set
+    given = "further_formulas" in study.model_fields_set and locate(params).resolve().parent != bundle_root().resolve()
     return study.further_formulas if given or study.data in datasets.names() else []
 
 
