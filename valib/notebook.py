@@ -223,7 +223,7 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
         both = own.school_effects[["n", "effect"]].join(effects)
         for school, n, *values in only_shown(both, min_students).itertuples():
             numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
-            rows.append(f"<tr><td>{html(readable(school, 200))}</td>"
+            rows.append(f"<tr><td>{html(readable(school, LONGEST))}</td>"
                         + "".join(f'<td class="number">{v}</td>' for v in numbers))
     head = "".join(f"<th{' class=number' if k else ''}>{text}</th>" for k, text in enumerate(heads))
     page = (f'<div class="schools-table"><table><thead><tr>{head}</tr></thead><tbody>' + "</tr>\n".join(rows)

@@ -14,11 +14,11 @@ from conftest import simulate
 from hostile_names import COLUMNS, COVARIATE, FILE, FOLDER, FOLLOWED, LEVELS, SCHOOLS, TITLE
 
 from valib import book
-from valib.names import readable
+from valib.names import LONGEST, readable
 from valib.params import Params
 
 pytestmark = pytest.mark.long
-INJECTED = {"script": "alert(", "style": "display:none", "iframe": "", "svg": "alert(", "img": "onerror"}
+OURS = {"toggleFullScreen()", "window.print()"}  # what the theme's own buttons do
 
 
 def hostile_study(root, **settings) -> Params:
@@ -56,7 +56,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
-        handlers = [name for name in values if name.startswith("on")]
+        handlers = [name for name, value in values.items() if name.startswith("on") and value not in OURS]
         hrefs = [v for k, v in values.items() if k in ("href", "src") and v and re.match(r"\s*(javascript|file):", v)]
         if handlers or hrefs or "evil" in "".join(v or "" for v in values.values() if tag in ("img", "iframe", "a")):
             self.bad.append((tag, attrs))
@@ -92,7 +92,7 @@ def squeezed(text: str) -> str:
 
 
 def test_how_many_names_are_tried():
-    assert len(set(SCHOOLS)) == len(SCHOOLS) == 134 and len(LEVELS) == 5 and len(COLUMNS) == 5
+    assert len(set(SCHOOLS)) == len(SCHOOLS) == 130 and len(LEVELS) == 5 and len(COLUMNS) == 5
 
 
 def test_no_name_becomes_an_element_or_an_attribute(rendered):
@@ -115,7 +115,7 @@ def test_every_school_large_enough_is_shown_by_its_readable_name(rendered):
     schools = {re.sub(r"^'(?='*\s*[=+\-@\t\n])", "", name) for name in effects["school"]}
     assert len(schools) > 100
     for name in schools:
-        assert squeezed(readable(name, 200)) in shown, name
+        assert squeezed(readable(name, LONGEST)) in shown, name
 
 
 def test_the_followed_school_title_and_file_stand_in_the_prose(rendered):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import shutil
 from dataclasses import dataclass, field
@@ -88,6 +89,12 @@ class NumberColumns(SphinxPostTransform):
                 table.parent.insert(table.parent.index(table), addnodes.tabular_col_spec(spec=spec))
 
 
+def _escape_title(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """The theme puts the book's title into the head of the search page as it stands: give it escaped there."""
+    if page == "search":
+        context["docstitle"] = html.escape(context["docstitle"])
+
+
 def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Put MathJax beside the pages, where mathjax_path names it."""
     if error or app.builder.format != "html":
@@ -105,5 +112,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
         "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundReferenceStyle)
     app.add_post_transform(FrontMatter)
     app.add_post_transform(NumberColumns)
+    app.connect("html-page-context", _escape_title)
     app.connect("build-finished", _copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
