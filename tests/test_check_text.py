@@ -276,6 +276,7 @@ BAD = {
     "params that are not there": lambda: ["--params", "nowhere.yml"],
     "params that are no YAML": lambda: ["--params", _file("bad.yml", b"a: [1\n")],
     "an output that is a folder": lambda: ["my.csv", *STUDY, "--out", "."],
+    "an output over the records": lambda: ["my.csv", *STUDY, "--out", "my.csv"],
     "an output below a file": lambda: ["my.csv", *STUDY, "--out", "my.csv/account.txt"],
 }
 
@@ -285,16 +286,17 @@ def _file(name: str, content: bytes) -> str:
     return name
 
 
-@pytest.mark.parametrize("form", [[], ["--json"]])
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_ends_in_one_sentence(here, name, form):
-    done = run(*BAD[name](), *form)
+def test_bad_input_ends_in_one_sentence(here, name):
+    arguments, before = BAD[name](), Path("my.csv").read_bytes()
+    done = run(*arguments)
+    assert Path("my.csv").read_bytes() == before
     assert done.exit_code == 2, done.stderr
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
 def test_bad_inputs_are_counted():
-    assert len(BAD) == 24
+    assert len(BAD) == 25
 
 
 def test_names_from_the_data_cannot_steer_the_terminal(here, frame):

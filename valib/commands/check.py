@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 
 from .. import options as opt
 from ..console import plain_errors
-from ..errors import ValibError
+from ..errors import ParamsError, ValibError
 from .study import load_study
 
 if TYPE_CHECKING:
@@ -41,18 +42,27 @@ def check(
     """
     with plain_errors(debug, quiet=True):
         from ..check import check_records
-        from ..output import check_file
+        from ..params import locate
 
-        if out is not None:
-            check_file(out)
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, formula=formula,
                            min_students=min_students)
+        if out is not None:
+            _check_out(out, study.data, locate(params))
         account = check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts,
                                 formula=study.formula, min_students=study.min_students,
                                 scale_breaks=study.scale_breaks, further_formulas=_further(study, params))
         _tell(account, params, json, out)
         if account.problems:
             raise ValibError(f"{account.source}: {' '.join(account.problems)}")
+
+
+def _check_out(out: Path, *sources: str | Path) -> None:
+    """Raise ParamsError if the account cannot go to this file, or would go over what the study is read from."""
+    from ..output import check_file
+
+    check_file(out)
+    if out.exists() and any(os.path.exists(source) and out.samefile(source) for source in sources):
+        raise ParamsError(f"--out is {out}, from which the study itself is read: name another file.")
 
 
 def _further(study: Params, params: str | None) -> list[str]:
