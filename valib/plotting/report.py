@@ -17,7 +17,6 @@ from valib.plotting.style import (
     VERMILLION,
     canvas,
     note,
-    percent,
     require,
     styled,
     write,
@@ -37,7 +36,7 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
     """
     frame = _by_cohort(frame, "school_va", ["role", *_with_interval("relative"), *_with_interval("benchmark"), "shift"])
     focal = frame[frame["role"] == "focal"]
-    fig, (left, right) = canvas(2.75, columns=2, sharey=True, width_ratios=[len(frame) + 1, len(focal) + 1])
+    fig, (left, right) = canvas(2.6, columns=2, sharey=True, width_ratios=[len(frame) + 1, len(focal) + 1])
     for ax, part, model in ((left, frame, "relative"), (right, focal, "benchmark")):
         _axis(ax, part)
         ax.axhline(0, color=INK, lw=0.9, zorder=1)
@@ -56,14 +55,14 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
 
 
 @styled
-def school_place(frame: pd.DataFrame, *, level: float = 0.95) -> Figure:
+def school_place(frame: pd.DataFrame) -> Figure:
     """The place of one school among the schools of each cohort, with its interval; 1 is the highest value added.
 
     frame: one row a cohort, columns expected_rank, rank_lower, rank_upper, schools; missing where there is none. A
     column for each cohort holds all its places; the highest and the lowest fifth are set off.
     """
     frame = _by_cohort(frame, "school_place", ["expected_rank", "rank_lower", "rank_upper", "schools"])
-    fig, ax = canvas(2.5)
+    fig, ax = canvas(1.7)
     _axis(ax, frame)
     total = frame["schools"].to_numpy(dtype=float)
     x, fifth = _positions(frame), np.maximum(total // 5, 1)
@@ -82,7 +81,6 @@ def school_place(frame: pd.DataFrame, *, level: float = 0.95) -> Figure:
     ax.set_yticks(ticks, [f"{t:,.0f}" for t in ticks])
     ax.set_ylim(total.max() + 0.5, 0.5)
     ax.set_ylabel("Place (1 = highest)")
-    note(ax, f"Line: {percent(level)} interval. Column: all schools of the year.")
     return fig
 
 
@@ -95,7 +93,7 @@ def school_intake(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
     """
     needed = [f"{what}_q{q}" for what in ("mean", "sd") for q in ("05", "25", "50", "75", "95")]
     frame = _by_cohort(frame, "school_intake", ["prior_mean", "prior_sd", *needed])
-    fig, axes = canvas(2.4, columns=2)
+    fig, axes = canvas(1.7, columns=2)
     for ax, what, label in ((axes[0], "mean", f"Mean ({unit})"), (axes[1], "sd", f"SD ({unit})")):
         _axis(ax, frame, most=5)
         x, value = _positions(frame), frame[f"prior_{what}"]

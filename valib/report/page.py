@@ -17,6 +17,7 @@ from . import words
 from .results import ABSENT, HELD_BACK, SHOWN, StudyResults
 from .words import Estimate, Place
 
+NONE = "\N{EN DASH}"  # stands where there is no figure
 NOT_SHOWN = {HELD_BACK: "not shown", ABSENT: "no students"}
 
 
@@ -93,8 +94,7 @@ class SchoolPage:
         focal = [c for c in self.shown.index if c in self.study["focal"]]
         if focal:
             said.append(self.against_baseline(focal[-1]))
-        said.append(self._place(last))
-        return [*said, *self.change()[:1]]
+        return [*said, self._place(last), *self.change()]
 
     def against_baseline(self, cohort: int) -> str:
         """The benchmark value added of a focal cohort, and what of it is common to all schools."""
@@ -132,14 +132,14 @@ class SchoolPage:
         """One row a cohort: students, both kinds of value added, each with its interval in words."""
         rows = []
         for cohort, row in self.cells.iterrows():
-            texts = [NOT_SHOWN.get(row["state"], "")] + [""] * 4
+            texts = [NOT_SHOWN.get(row["state"], "")] + [NONE] * 4
             if row["state"] == SHOWN:
                 texts = [as_text(int(row["n"]))]
                 for model in ("relative", "benchmark"):
                     estimate = self.estimate(cohort, model)
                     there = estimate.side != "missing"
-                    texts += [words.points(estimate, self.digits) if there else "",
-                              words.interval(estimate, self.digits) if there else ""]
+                    texts += [words.points(estimate, self.digits) if there else NONE,
+                              words.interval(estimate, self.digits) if there else NONE]
             rows.append([self._year(cohort), *texts])
         interval = f"{words.percent(self.level)} interval"
         return pd.DataFrame(rows, columns=["Year", "Students", "Against its year", interval, "Against the baseline",
@@ -156,10 +156,6 @@ class SchoolPage:
                          words.chance(row["p_bottom"])])
         return pd.DataFrame(rows, columns=["Year", "Schools", "Expected place",
                                            f"{words.percent(self.level)} interval", "Highest fifth", "Lowest fifth"])
-
-    def position(self) -> str:
-        """The place in the last cohort, in words."""
-        return self._place(self.last)
 
     def intake_table(self) -> pd.DataFrame:
         """One row a cohort in which it is shown: students, mean and SD of the prior score, here and in all schools."""
@@ -179,7 +175,7 @@ class SchoolPage:
             rows.append([self._year(cohort), _number(row["relative_se"], self.digits + 1),
                          _number(row["reliability"], 2), _number(row["effect_size"], 2, "+"),
                          _number(row["benchmark_se"], self.digits + 1), _number(row["vpc"], 3),
-                         f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})" if told else ""])
+                         f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})" if told else NONE])
         return pd.DataFrame(rows, columns=["Year", "SE, its year", "Reliability", "Effect size", "SE, baseline", "VPC",
                                            "System shift"])
 
@@ -222,4 +218,4 @@ def school_page(results: StudyResults, school: str) -> SchoolPage:
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:
-    return as_text(float(value), f"{sign}.{digits}f") if np.isfinite(value) else ""
+    return as_text(float(value), f"{sign}.{digits}f") if np.isfinite(value) else NONE
