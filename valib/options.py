@@ -53,6 +53,10 @@ Residual = Annotated[str | None, typer.Option(
     help="Joint model: a student variance for each cohort (the default), or one for all.")]
 MinStudents = Annotated[int | None, typer.Option(
     "--min-students", help="Schools with fewer students in a cohort are not shown.")]
+Engine = Annotated[str | None, typer.Option(
+    "--engine", metavar="auto|memory|duckdb|spark", show_default=False,
+    help="Where the sums over students are made: in memory, or streamed from files larger than memory. "
+         "auto (the default) chooses by size.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -9,14 +9,14 @@ import typer
 
 from .. import options as opt
 from ..console import listed, plain_errors
-from .study import fit_study_baseline, load_study
+from .study import fit_study_baseline, load_study, open_records
 
 
 def baseline(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file for the benchmark.")],
     data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
-    estimator: opt.Estimator = None, method: opt.Method = None, debug: opt.Debug = False,
+    estimator: opt.Estimator = None, method: opt.Method = None, engine: opt.Engine = None, debug: opt.Debug = False,
 ) -> None:
     """Fit the benchmark on the baseline cohorts and save it, to be applied later without their students.
 
@@ -34,7 +34,7 @@ def baseline(
 
         check_file(out)
         with claim(out.parent, out.name):
-            fitted = fit_study_baseline(study, study.read_records())
+            fitted = fit_study_baseline(study, open_records(study, engine, by_cell=True))
             fitted.save(out)
         typer.echo(f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
                    f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools.")

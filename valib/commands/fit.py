@@ -10,9 +10,10 @@ import typer
 from .. import options as opt
 from ..console import about, listed, plain_errors
 from ..errors import ParamsError
-from .study import fit_study_baseline, load_study
+from .study import fit_study_baseline, load_study, open_records
 
 if TYPE_CHECKING:
+    from ..baseline import Benchmark
     from ..params import Params
 
 
@@ -29,7 +30,7 @@ def fit(
     formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
     variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
     equating_se: opt.EquatingSe = None, covariance: opt.Covariance = None, residual: opt.Residual = None,
-    min_students: opt.MinStudents = None, debug: opt.Debug = False,
+    min_students: opt.MinStudents = None, engine: opt.Engine = None, debug: opt.Debug = False,
 ) -> None:
     """Estimate the effect of every school and write the results as CSV and JSON.
 
@@ -43,6 +44,7 @@ def fit(
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
+      valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
     """
     with plain_errors(debug):
@@ -57,11 +59,11 @@ def fit(
                            formula=formula, estimator=estimator,
                            shift=shift, variances=variances, method=method, level=level, equating_se=equating_se,
                            min_students=min_students)
-        _fit(study, model, out, cohorts, benchmark, structure)
+        _fit(study, model, out, cohorts, benchmark, structure, engine)
 
 
 def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, benchmark_file: str | None,
-         structure: dict[str, str]) -> None:
+         structure: dict[str, str], engine: str | None) -> None:
     """Hold the folder for this run and fit."""
     from .. import output
     from ..params import parse_cohorts
@@ -69,20 +71,23 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
     output.check_folder(out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
     with output.claim(out):
-        _fit_into(study, model, out, cohorts, benchmark_file, structure)
+        _fit_into(study, model, out, cohorts, benchmark_file, structure, engine)
 
 
 def _fit_into(study: Params, model: opt.Model, out: Path, cohorts: list[int], benchmark_file: str | None,
-              structure: dict[str, str]) -> None:
+              structure: dict[str, str], engine: str | None) -> None:
     """Fit every cohort asked for, then write all results at once."""
     from .. import output, results
+    from ..baseline import Benchmark
 
-    records = study.read_records()
+    saved = Benchmark.load(benchmark_file) if benchmark_file else None
+    records = open_records(study, engine, saved.formula if saved else study.formula,
+                           by_cell=model is opt.Model.benchmark and saved is None)
     if model is opt.Model.joint:
         files, effects, held_back = _joint_results(study, records, cohorts, structure)
     else:
         find = _relative_fits if model is opt.Model.relative else _benchmark_fits
-        fits = find(study, records, cohorts, benchmark_file)
+        fits = find(study, records, cohorts, saved)
         effects, held_back = results.school_effects(fits, study.min_students)
         files = {"fixed_effects.csv": output.as_csv(results.fixed_effects(fits)),
                  "fits.json": output.as_json(results.summaries(fits, study.min_students))}
@@ -116,12 +121,11 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
     return fits
 
 
-def _benchmark_fits(study: Params, records: Any, cohorts: list[int], benchmark_file: str | None) -> list:
+def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benchmark | None) -> list:
     """Fit the baseline, or load a saved one, and apply it to each cohort."""
-    from ..baseline import Benchmark
     from ..benchmark import fit_benchmark
 
-    benchmark = Benchmark.load(benchmark_file) if benchmark_file else fit_study_baseline(study, records)
+    benchmark = saved or fit_study_baseline(study, records)
     if shared := sorted(set(cohorts) & set(benchmark.cohorts)):
         raise ParamsError(f"Cohort {listed(shared)} is in the baseline: a cohort cannot be its own benchmark.")
     fits = []

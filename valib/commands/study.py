@@ -28,6 +28,22 @@ def load_study(params: str | None, data: str | None, column: list[str] | None, b
     return load(params, data=data, columns=columns, **cohorts, **settings)
 
 
+def open_records(study: Params, engine: str | None, formula: str | None = None, by_cell: bool = False) -> Any:
+    """The study's records in memory, or streamed; formula and by_cell: what will be asked of a stream."""
+    from .. import datasets
+    from ..console import progress_bar
+    from ..engines import can_stream, choose_engine, stream_records
+
+    bundled, formula = study.data in datasets.names(), formula or study.formula
+    chosen = "memory" if (bundled or study.table) and engine in (None, "auto") else choose_engine(study.data, engine)
+    if chosen == "memory" or (engine in (None, "auto") and not can_stream(formula)):
+        return study.read_records()
+    if bundled:
+        raise ParamsError(f"The data set {study.data} is bundled and small: leave --engine out.")
+    with progress_bar("Reading", quiet=False) as progress:
+        return stream_records(study.data, study.columns, chosen, formula, by_cell, progress)
+
+
 def fit_study_baseline(study: Params, records: Any) -> Benchmark:
     """Fit the benchmark of the study."""
     from ..baseline import fit_baseline

@@ -15,9 +15,10 @@ import psutil
 
 from ..design import FormulaState
 from ..errors import RecordsError
+from ..formula import factors, parse
 from .stream import StreamedRecords
 
-__all__ = ["ENGINES", "StreamedRecords", "choose_engine", "stream_records"]
+__all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "stream_records"]
 
 ENGINES = ("auto", "memory", "duckdb", "spark")
 SHARE = 16            # a file may be up to this share of the free memory to be read into it,
@@ -25,7 +26,15 @@ COMPRESSED = 5        # where a compressed file (gzip, Parquet) counts this ofte
 MOST_ROWS = 5_000_000  # and a Parquet file may have up to so many rows
 
 
-def choose_engine(source: Any, engine: str = "auto") -> str:
+LEARNING = ("center(", "scale(", "standardize(", "poly(", "bs(", "cr(", "cs(", "cc(")
+
+
+def can_stream(formula: str) -> bool:
+    """Whether no term of a formula learns its numbers from all students first, as ``center`` and splines do."""
+    return not any(name in text for text in factors(parse(formula).rhs) for name in LEARNING)
+
+
+def choose_engine(source: Any, engine: str | None = "auto") -> str:
     """The engine for a source: the one asked for, or by its size.
 
     "auto" is "duckdb" for a folder, for a file larger than a sixteenth of the free memory (a gzipped or Parquet file
@@ -33,6 +42,7 @@ def choose_engine(source: Any, engine: str = "auto") -> str:
     "memory".
     Raises RecordsError for an unknown engine.
     """
+    engine = engine or "auto"
     if engine not in ENGINES:
         raise RecordsError(f"The engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
     if engine != "auto":

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ..errors import RecordsError
 from ..sources import TextSource, open_source
+from ..sources.parquet import ParquetSource
 from .dialect import DuckSql
 from .layout import Column
 
@@ -43,7 +44,6 @@ class DuckEngine:
         self._parts = self._find()
         with self._plain_errors():
             self.columns = self._open()
-        self.names = [column.name for column in self.columns]
 
     def close(self) -> None:
         """Forget the source; what DuckDB had put aside on disk is gone."""
@@ -81,8 +81,8 @@ class DuckEngine:
         """How many rows a condition holds for, where the first few are, and the value of a column in the first."""
         with self._plain_errors():
             if self._text is None:
-                place = f"*, filename AS part, file_row_number AS place FROM {self._reader(', file_row_number=true')}"
-                source = f"(SELECT {place}) AS raw({', '.join([*self._names(), 'part', 'place'])})"
+                reader = self._reader(", filename=true, file_row_number=true")
+                source = f"(SELECT {self._renamed()}, filename AS part, file_row_number AS place FROM {reader})"
                 order = "part, place"
             else:
                 source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
@@ -100,55 +100,47 @@ class DuckEngine:
 
     def _find(self) -> list[Path]:
         """The parts of a folder, or the file. Raises RecordsError for what DuckDB does not read."""
-        if self._path.is_dir():
-            parts = sorted(p for p in self._path.rglob("*.parquet") if p.is_file() and not any(
-                part.startswith((".", "_")) for part in p.relative_to(self._path).parts))
-            if not parts:
-                raise RecordsError(f"{self.name}: the folder holds no Parquet file (*.parquet).")
-            return parts
-        try:
-            with open(self._path, "rb") as stream:
-                start = stream.read(4)
-        except OSError as error:
-            raise RecordsError(f"{self._path}: cannot be read ({error.strerror}).") from error
-        if start == b"PAR1":
-            return [self._path]
-        self._text = opened = open_source(self._path)
-        if not isinstance(opened, TextSource):
+        opened = open_source(self._path)
+        self.names = list(opened.columns)
+        if isinstance(opened, TextSource):
+            self._text = opened
+            if opened.dialect.encoding not in ENCODINGS:
+                raise RecordsError(f"{self.name}: is not in UTF-8, which the engine duckdb needs: save it so, or take "
+                                   "--engine memory.")
+        elif not isinstance(opened, ParquetSource):
             raise RecordsError(f"{self.name}: the engines duckdb and spark read text and Parquet files and folders of "
                                "Parquet parts; take --engine memory for this source.")
-        if opened.dialect.encoding not in ENCODINGS:
-            raise RecordsError(f"{self.name}: is not in UTF-8, which the engine duckdb needs: save it so, or take "
-                               "--engine memory.")
+        if self._path.is_dir():
+            return sorted(p for p in self._path.rglob("*.parquet") if not p.name.startswith((".", "_")))
         return [self._path]
 
     def _open(self) -> list[Column]:
         """Create the view of the source and say what its columns hold."""
-        described = self._connection.sql(f"DESCRIBE SELECT * FROM {self._reader()}").fetchall()
         if self._text is None:
-            names = [row[0] for row in described if row[0] != "filename"]
-        else:
-            names = list(self._text.columns)
-        self._count = len(names)
+            found = {row[0] for row in self._connection.sql(f"DESCRIBE SELECT * FROM {self._reader()}").fetchall()}
+            if lost := [name for name in self.names if name not in found]:
+                raise RecordsError(f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
+                                   "which the engine duckdb cannot tell apart: rename it.")
         self._define()
         types = self._connection.sql(f"DESCRIBE {self.table}").fetchall()
         decimal = self._text.dialect.decimal if self._text else "."
         return [Column(name, row[0], _kind(row[1]), row[1] in (*_WHOLE, "BOOLEAN"), self.is_text, decimal, name)
-                for name, row in zip(names, types, strict=True)]
+                for name, row in zip(self.names, types, strict=True)]
 
     def _define(self) -> None:
         """The view of the source, its columns renamed by position."""
-        chosen = "*" if self._text else "* EXCLUDE (filename)"
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table}({', '.join(self._names())}) AS "
-                                 f"SELECT {chosen} FROM {self._reader()}")
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} "
+                                 f"FROM {self._reader()}")
 
-    def _names(self) -> list[str]:
-        return [f"c{i}" for i in range(self._count)]
+    def _renamed(self) -> str:
+        if self._text is not None:
+            return "*"
+        return ", ".join(f'{_quoted(name)} AS c{i}' for i, name in enumerate(self.names))
 
     def _reader(self, options: str = "") -> str:
         paths = ", ".join(self.sql.text(_no_pattern(str(p.resolve()))) for p in self._parts)
         if self._text is None:
-            return f"read_parquet([{paths}], union_by_name=true, filename=true{options})"
+            return f"read_parquet([{paths}], union_by_name=true, hive_types_autocast=false{options})"
         dialect, text = self._text.dialect, self.sql.text
         columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self._text.columns)))
         return (f"read_csv({paths}, auto_detect=false, header=false, skip={self._text.skip}, columns={{{columns}}}, "
@@ -200,6 +192,10 @@ class _Positions:
 
     def __contains__(self, position: object) -> bool:
         return position in self._first
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _no_pattern(path: str) -> str:
