@@ -417,3 +417,15 @@ def test_a_focal_cohort_that_cannot_be_scored_stops_the_study():
     frame["x"] = np.arange(len(frame)) % 9 - np.where(frame["cohort"] == 2016, 20, -1)
     said = take(frame, formula="score ~ prior_score + np.log(x)")
     assert len(said.problems) == 1 and said.problems[0].startswith("Cohort 2016: The formula")
+
+
+def test_rows_without_school_or_score_are_told_by_cohort_and_those_without_a_prior_are_not():
+    frame = two_cohorts()
+    late = frame.index[frame["cohort"] == 2016]
+    frame.loc[late[:9], "score"] = np.nan
+    frame.loc[late[9:12], "school"] = None
+    frame.loc[frame.index[:18], "prior_score"] = np.nan  # 18 of 200 in 2015: linkage, not rows
+    said = take(frame)
+    assert "(cohort 2016: 6.0%)" in found(said, "left_out")[0].text
+    frame.loc[late[10:12], "school"] = "A"
+    assert not found(take(frame), "left_out")  # 10 of 200 are 5%

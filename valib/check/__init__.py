@@ -90,12 +90,13 @@ def _rows_findings(records: pd.DataFrame, table: pd.DataFrame, lost: pd.DataFram
         found.append(Finding("no_cohort", (), (
             f"{unknown:,} of {records.attrs['rows_read']:,} rows have no cohort and are left out: fill in the year of "
             "the test.")))
-    rows = lost.dropna().groupby("cohort")["rows"].sum()
+    rows = lost[lost["reason"] != "no prior score"].dropna().groupby("cohort")["rows"].sum()
     rows = rows[rows.index.isin(ask.cohorts)]
-    share = rows / (rows + table["students"].reindex(rows.index, fill_value=0))
+    every = lost.dropna().groupby("cohort")["rows"].sum().reindex(rows.index)
+    share = rows / (every + table["students"].reindex(rows.index, fill_value=0))
     if len(many := share[share > LEFT_OUT_SHARE]):
         told = by_cohort({t: percent(value) for t, value in many.items()})
         found.append(Finding("left_out", tuple(int(t) for t in many.index), (
-            f"More than {LEFT_OUT_SHARE:.0%} of the rows of some cohorts are left out ({told}): look at the reasons, "
-            "and at the schools they come from.")))
+            f"More than {LEFT_OUT_SHARE:.0%} of the rows of some cohorts lack a school, a student code or a score "
+            f"({told}): look at the reasons, and at the schools they come from.")))
     return found

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from .. import comparability
 
-# Rows. One row in twenty that cannot be used is more than stray blanks: a whole source or school type may be absent.
+# Rows. One row in twenty without school, student code or score is more than stray blanks: a whole source may be absent.
+# Rows that lack only a prior score are a matter of linkage.
 LEFT_OUT_SHARE = 0.05
 
 # Linkage. National studies link nine students in ten or more; below that the linked are no longer the cohort.
@@ -25,9 +26,10 @@ REUSED_SHARE = 0.20
 REPEATED_SHARE = 0.01
 
 # Schools. Twice the size, or half, is no change of intake but of the school; small schools do so by chance alone, so
-# the change must also be beyond chance: more than SIZE_CHANCE times the root of the two sizes' sum (Poisson counts).
+# the change must also be beyond chance: more than SIZE_CHANCE times the root of the two sizes' sum (Poisson counts;
+# five of these happen once in a million pairs).
 SIZE_FACTOR = 2.0
-SIZE_CHANCE = 4.0
+SIZE_CHANCE = 5.0
 # One school in five new and one in five gone at once is no turnover of schools but a change of codes.
 RECODED_SHARE = 0.20
 # One student in ten in a school that the baseline has not seen: the shift then tells of other schools as well.

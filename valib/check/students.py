@@ -66,7 +66,8 @@ def _selection(base: pd.DataFrame, focal: pd.DataFrame, score_sd: pd.Series) -> 
     """Warn where leaving students out moves the mean score otherwise than in the baseline, beyond chance."""
     weights = base["linked"] / base["linked"].sum()
     usual, sd = float((weights * base["score_difference"]).sum()), float(score_sd.reindex(base.index).mean())
-    noise = CHANCE * sd * np.sqrt((1 - focal["share"]).clip(lower=0) / focal["scored"])
+    unlinked, every = base["scored"].sum() - base["linked"].sum(), base["scored"].sum()
+    noise = CHANCE * sd * np.sqrt((1 - focal["share"]) / focal["scored"] + unlinked / every**2)
     change = (focal["score_difference"] - usual).abs()
     moved = focal[(change > LINKED_SCORE_CHANGE * sd) & (change > noise)]
     if not len(moved):

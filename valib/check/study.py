@@ -94,9 +94,9 @@ def compare_priors(records: pd.DataFrame, table: pd.DataFrame, ask: Ask) -> tupl
     mean, sd = typical.mean(), typical.std()
     if not sd > 0:
         return empty, []
-    checks = {}
+    checks, slim = {}, records[["cohort", "score", "prior_score"]]
     for cohort in table.index[(table["role"] == "focal") & (table["students"] > 1)]:
-        values = _on_baseline_scale(records, table, ask, cohort)["prior_score"].to_numpy()
+        values = _on_baseline_scale(slim, table, ask, cohort)["prior_score"].to_numpy()
         checks[cohort] = compare_prior(values, "prior_score", cohort, mean, sd)
     rows = [{"smd": item.smd, "variance_ratio": item.variance_ratio, "ok": item.ok} for item in checks.values()]
     prior = pd.DataFrame(rows, columns=empty.columns, index=pd.Index(checks, name="cohort"))
