@@ -15,7 +15,8 @@ import psutil
 
 from ..design import FormulaState
 from ..errors import RecordsError
-from ..formula import factors, parse
+from ..formula import parse
+from .chunks import learning_terms
 from .stream import StreamedRecords
 
 __all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "stream_records"]
@@ -26,12 +27,9 @@ COMPRESSED = 5        # where a compressed file (gzip, Parquet) counts this ofte
 MOST_ROWS = 5_000_000  # and a Parquet file may have up to so many rows
 
 
-LEARNING = ("center(", "scale(", "standardize(", "poly(", "bs(", "cr(", "cs(", "cc(")
-
-
 def can_stream(formula: str) -> bool:
     """Whether no term of a formula learns its numbers from all students first, as ``center`` and splines do."""
-    return not any(name in text for text in factors(parse(formula).rhs) for name in LEARNING)
+    return not learning_terms(parse(formula))
 
 
 def choose_engine(source: Any, engine: str | None = "auto") -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from formulaic import Formula
 
 from ..covariates import as_covariates, check_size
 from ..design import FormulaState, make_cells, materialise, refuse_not_finite
@@ -14,6 +16,13 @@ from ..formula import categories_of, factors
 from ..formula_code import shown
 from ..moments import Moments, moments_from_arrays, near_mean
 from .passes import Pass, years
+
+LEARNING = ("center", "scale", "standardize", "poly", "bs", "cr", "cs", "cc")
+
+
+def learning_terms(parsed: Formula) -> list[str]:
+    """The factors that learn their numbers from all students first, as ``center`` and splines do."""
+    return [text for text in factors(parsed.rhs) if re.search(rf"\b({'|'.join(LEARNING)})\(", text)]
 
 
 class Chunks:
@@ -25,6 +34,9 @@ class Chunks:
 
     def __init__(self, engine, found: Pass, text: str, state: FormulaState | None):
         self._engine, self._found, self._text, self._state = engine, found, text, state
+        if state is None and (terms := learning_terms(found.parsed)):
+            raise ModelError(f"The term {terms[0]} learns from all students, which a stream cannot: take "
+                             "--engine memory, or write it with numbers, such as I(prior_score - 500).")
         if any("school_mean" in name for name in factors(found.parsed.rhs)):
             raise ModelError(f"The formula {shown(text)} has a term beside school_mean() that a stream cannot make: "
                              "take --engine memory.")
@@ -52,10 +64,6 @@ class Chunks:
         return total, state
 
     def _check(self, learned: FormulaState, state: FormulaState) -> None:
-        new = [name for name in learned.transform_state if name not in state.transform_state]
-        if new:
-            raise ModelError(f"The term {new[0]} learns from all students, which a stream cannot: take --engine memory,"
-                             " or write it with numbers, such as I(prior_score - 500).")
         if state.names and learned.names != state.names:
             raise ModelError(f"The formula {shown(self._text)} gives other columns on these records than the benchmark "
                              "has.")
@@ -70,5 +78,7 @@ class Chunks:
                 alias = found.layout.texts.get(column) or found.layout.numbers[column]
                 rows = self._engine.query(f"SELECT DISTINCT l.t, l.{alias} FROM {found.relation} WHERE status = 0")
                 there = rows.column(1).to_pandas()[np.isin(years(rows.column(0)), cohorts)]
-                out[text] = sorted(pd.unique(there).tolist())
+                levels = sorted(pd.unique(there).tolist())
+                whole = column == "cohort" or found.layout.columns[column].whole
+                out[text] = [int(v) for v in levels] if whole and alias.startswith("v") else levels
         return out

@@ -86,21 +86,20 @@ class DuckEngine:
                 order = "part, place"
             else:
                 source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
-            total = self._connection.sql(f"SELECT count(*) FROM {source} WHERE {condition}").fetchone()[0]
+            total = self._connection.sql(f"SELECT count(*) FROM {source} WHERE {condition}").fetchall()[0][0]
             first = self._connection.sql(f"SELECT part, place, {column} FROM {source} WHERE {condition} "
                                          f"ORDER BY {order} LIMIT 5").fetchall()
         return total, self._places(first, total), str(first[0][2])
 
     def _places(self, first: list[tuple], total: int) -> str:
-        if self._text is not None:
-            return self._text.where(_Positions([row[1] for row in first], total))
-        rows = [f"row {place + 1:,}" if len(self._parts) == 1 else f"'{Path(part).name}' row {place + 1:,}"
-                for part, place, _ in first]
+        if len(self._parts) == 1:
+            return self._opened.where(_Positions([row[1] for row in first], total))
+        rows = [f"'{Path(part).name}' row {place + 1:,}" for part, place, _ in first]
         return ", ".join([*rows, f"{total - len(rows):,} more"] if total > len(rows) else rows)
 
     def _find(self) -> list[Path]:
         """The parts of a folder, or the file. Raises RecordsError for what DuckDB does not read."""
-        opened = open_source(self._path)
+        self._opened = opened = open_source(self._path)
         self.names = list(opened.columns)
         if isinstance(opened, TextSource):
             self._text = opened

@@ -81,6 +81,10 @@ class Pass:
         """(G,): whether the rows of a group lack any of some columns."""
         return (self.status & self.layout.lacking(lambda test: test.name in names and not test.fault)) != 0
 
+    def lacks(self, column: str) -> bool:
+        """Whether any row lacks a column."""
+        return bool(self.n[self._lacks(column)].sum())
+
     def usable(self) -> np.ndarray:
         """(G,): whether the rows lack nothing but covariates."""
         return ~self._lacks(*REASONS) & (self.n > 0)

@@ -19,7 +19,7 @@ from ..formula_code import shown
 from ..moments import Moments
 from ..records import CANONICAL, check_cohorts, resolve_names
 from ..scale import ScaleBreak
-from ..sources import as_numbers
+from ..sources import MISSING, as_numbers
 from ..summed import Summed, hash_rows
 from .chunks import Chunks
 from .dialect import DuckSql
@@ -30,6 +30,7 @@ from .wide import category_columns, pick, structure
 
 SAMPLE = 10_000      # rows that say what a covariate is, and about where its mean lies
 MOST_LEVELS = 1_000  # of a categorical covariate
+TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")  # in a text file
 
 
 class Engine(Protocol):
@@ -108,7 +109,7 @@ class StreamedRecords:
         if missing := [c for c in CANONICAL if c not in columns]:
             raise RecordsError(f"{engine.name}: no column for {', '.join(missing)}; the columns there are "
                                f"{', '.join(engine.names)}.")
-        return columns
+        return {name: columns[name] for name in (*CANONICAL, *(c for c in columns if c not in CANONICAL))}
 
     @staticmethod
     def _key(links: Sequence[ScaleBreak], cohorts: Sequence[int]) -> tuple:
@@ -136,17 +137,19 @@ class StreamedRecords:
                              f" they have {_quoted(list(self._columns))}.")
         kinds = self._kinds(needed, parsed)
         texts = tuple(c for c in needed if kinds[c] == "text")
-        layout = Layout(self._engine.sql, self._columns, tuple(c for c in needed if kinds[c] != "text"), texts,
+        judged = {c: self._truth(self._columns[c]) for c in needed if kinds[c] == "truth" and self._columns[c].words}
+        columns = {**self._columns, **judged}
+        layout = Layout(self._engine.sql, columns, tuple(c for c in needed if kinds[c] != "text"), texts,
                         links, only)
         try:
             categories = category_columns(parsed, kinds)
-            levels = {c: self._levels(c, kinds[c]) for c in set(categories.values())}
+            levels = {c: self._levels(columns[c], kinds[c]) for c in set(categories.values())}
         except NotInSql:
             categories, levels = None, {}
         found = run_pass(self._engine, layout, parsed, needed, categories, levels, by_cell, SAMPLE)
         self._refuse(found)
-        if found.unreadable:  # not numbers after all
-            self._words |= found.unreadable
+        if turned := found.unreadable | {c for c in judged if found.lacks(c)}:  # text after all
+            self._words |= turned
             return self._make(text, by_cell, links, only)
         return found
 
@@ -164,22 +167,32 @@ class StreamedRecords:
         rows = self._engine.query(f"SELECT {chosen} FROM (SELECT * FROM {self._engine.table} LIMIT {SAMPLE}) AS first")
         frame = pd.DataFrame({c.name: rows.column(i).to_pandas() for i, c in enumerate(columns)})
         for c in columns:
-            values, bad = as_numbers(frame[c.name])
-            if c.name in (*NUMBERS, "cohort") or (c.words and c.name not in self._words and not bad.any()):
+            text = frame[c.name].str.replace(",", ".") if c.words and c.decimal == "," else frame[c.name]
+            values, bad = as_numbers(text)
+            judged = c.words and c.name not in self._words
+            if c.name in (*NUMBERS, "cohort") or (judged and not bad.any()):
                 frame[c.name] = values
+            elif judged and frame[c.name].isin([*TRUE, *FALSE]).all():
+                frame[c.name] = frame[c.name].isin(TRUE)
             elif c.words:
-                frame[c.name] = frame[c.name].mask(frame[c.name].isin(["", *_missing()]))
+                frame[c.name] = frame[c.name].mask(frame[c.name].isin(MISSING))
         return frame
 
-    def _levels(self, name: str, kind: str) -> list:
+    def _truth(self, column: Column) -> Column:
+        """A column of a text file with the words true and false, as 1 and 0; anything else is NULL."""
+        listed, x = self._engine.sql.listed, column.sql
+        return replace(column, sql=f"CASE WHEN {listed(x, TRUE)} THEN 1 WHEN {listed(x, FALSE)} THEN 0 END",
+                       kind="truth", whole=True, words=False)
+
+    def _levels(self, column: Column, kind: str) -> list:
         """Every level of a categorical column, as plain Python values in order."""
-        column, sql = self._columns[name], self._engine.sql
+        name = column.name
         source = f"SELECT DISTINCT {column.sql} AS level FROM {self._engine.table} LIMIT {MOST_LEVELS + 2}"
         found = self._engine.query(source).column(0).to_pandas()
         if len(found) > MOST_LEVELS + 1:
             raise ModelError(f"Column '{name}' has more than {MOST_LEVELS:,} levels, too many for a category.")
         if column.words and kind == "text":
-            found = found.mask(found.isin(["", *_missing()]))
+            found = found.mask(found.isin(MISSING))
         present = found.dropna()
         if kind == "text":
             return sorted(present.astype("str").tolist())
@@ -189,7 +202,6 @@ class StreamedRecords:
         values = np.unique(values[~np.isnan(values)])
         whole = name == "cohort" or (len(present) == len(found) and (column.whole or (
             column.words and present.astype("str").str.strip().str.fullmatch(r"[+-]?\d+").all())))
-        del sql
         return [int(v) for v in values] if whole and name not in NUMBERS else [float(v) for v in values]
 
     def _refuse(self, found: Pass) -> None:
@@ -255,12 +267,6 @@ class StreamedRecords:
             frame = found.frame(rows)
             total += hash_rows(frame[frame["cohort"].isin(cohorts)], found.needed)
         return f"{total % 2**64:016x}"
-
-
-def _missing() -> tuple[str, ...]:
-    from ..sources import MISSING
-
-    return MISSING
 
 
 def _quoted(names: Sequence[str]) -> str:
