@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated
 
 import typer
 
 from . import __version__
 from .commands import baseline, book, check, fit, report, simulate
+from .console import end_tidily
 
 app = typer.Typer(
     name="valib", rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -47,14 +47,7 @@ app.command(short_help="Render the book about these records.")(book.book)
 app.command(short_help="Make a page about each school.")(report.report)
 
 
-def _stop(*_: object) -> None:
-    """End as after Ctrl-C: what is half made is removed."""
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command line."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
-            signal.signal(number, _stop)
+    end_tidily()
     app(prog_name="valib")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,20 @@ from .errors import RecordsError, ValibError, ValibWarning
 from .files import UNUSABLE, reason
 
 INTERRUPTED = 130  # exit code, as of other programs that a signal has ended
+
+
+_signals: list[int] = []
+
+
+def end_tidily() -> None:
+    """Take SIGTERM, and SIGHUP of a closed terminal, as Ctrl-C: what is half made is removed before the end."""
+    def stop(number: int, _: Any) -> None:
+        _signals.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, stop)
 
 
 @contextlib.contextmanager
@@ -32,12 +47,12 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
             yield
         except (typer.Exit, typer.Abort):
             raise
-        except KeyboardInterrupt:
-            typer.echo("Interrupted: what an earlier run left is as it was.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             if debug:
                 raise
+            if _signals or isinstance(error, KeyboardInterrupt):  # some libraries turn the one into the other
+                typer.echo("Interrupted: what an earlier run left is as it was.", err=True)
+                raise typer.Exit(INTERRUPTED) from None
             if isinstance(error, OSError):
                 typer.echo(f"Error: {reason(error)}: what an earlier run left is as it was.", err=True)
                 raise typer.Exit(2 if error.errno in UNUSABLE else 1) from None

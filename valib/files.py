@@ -37,8 +37,7 @@ def claim(folder: Path, name: str | None = None) -> Iterator[None]:
     Raises ParamsError if another run holds the folder or the file; nothing is touched then.
     """
     folder = Path(folder)
-    missing = [part for part in (folder, *folder.parents) if not part.exists()]
-    handle = _locked(folder, fcntl.LOCK_EX if name is None else fcntl.LOCK_SH, folder)
+    handle, missing = _locked(folder, fcntl.LOCK_EX if name is None else fcntl.LOCK_SH, folder)
     try:
         if name is None:
             if handle is not None:
@@ -129,23 +128,31 @@ def reason(error: OSError) -> str:
     return f"{what} ({place})" if place else what
 
 
-def _locked(path: Path, how: int, named: Path) -> int | None:
-    """Return a descriptor of a folder, made if missing, with a lock on it; None where there are no locks."""
-    while True:
-        path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _locked(path: Path, how: int, named: Path) -> tuple[int | None, list[Path]]:
+    """Return a descriptor of a folder with a lock on it, None where there are no locks; and what was made of its path.
+    """
+    for attempt in range(100):  # the run before may remove the folder between any two of these steps
+        missing = [part for part in (path, *path.parents) if not part.exists()]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, FileExistsError):
+            if attempt == 99 or (path.exists() and not path.is_dir()):
+                raise
+            continue
         try:
             fcntl.flock(handle, how | fcntl.LOCK_NB)
             if _same(handle, path):
-                return handle
+                return handle, missing
         except BlockingIOError:
             os.close(handle)
-            raise ParamsError(f"--out is {named}, but another run of valib is writing there: wait until it has ended, "
-                              "or name another place.") from None
+            break
         except OSError:
             os.close(handle)
-            return None
-        os.close(handle)  # the run before has just removed it
+            return None, missing
+        os.close(handle)
+    raise ParamsError(f"--out is {named}, but another run of valib is writing there: wait until it has ended, or name "
+                      "another place.")
 
 
 def _same(handle: int, path: Path) -> bool:
@@ -161,7 +168,7 @@ def _same(handle: int, path: Path) -> bool:
 def _claim_name(folder: Path, name: str) -> Iterator[None]:
     """Hold one file's name in a folder: a hidden folder with a lock on it, removed at the end."""
     token = folder / f"{PREFIX}{name}"
-    handle = _locked(token, fcntl.LOCK_EX, folder / name)
+    handle, _ = _locked(token, fcntl.LOCK_EX, folder / name)
     try:
         stray = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{8}}-{re.escape(name)}")
         for entry in folder.iterdir():

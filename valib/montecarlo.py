@@ -26,7 +26,7 @@ from .files import write_file
 from .mechanisms import SCENARIOS, Scenario, draw, scenario
 from .performance import KEYS, VALUES, summarise
 from .simulation_methods import METHODS, Fits, Method, method
-from .workers import end_with
+from .workers import end_with, undisturbed
 
 CHUNK = 50   # replicates drawn and fitted at once; part of the key of a cached chunk
 ENGINE = 1   # to be raised whenever the numbers of a chunk may change
@@ -100,7 +100,9 @@ def run(scenarios: Iterable[Scenario | str] = tuple(SCENARIOS),
     parts = []
     with parallel_config("loky", n_jobs=min(jobs, len(tasks)), inner_max_num_threads=1 if jobs > 1 else None,
                          initializer=end_with, initargs=(os.getpid(),)):
-        for part in Parallel(return_as="generator")(delayed(_chunk)(*task) for task in tasks):
+        with undisturbed():
+            finished = Parallel(return_as="generator")(delayed(_chunk)(*task) for task in tasks)
+        for part in finished:
             parts.append(part)
             if progress is not None:
                 progress(len(parts), len(tasks))

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from .guard import LATE
-
 T = TypeVar("T")
 TIME_LIMIT = 30.0  # minutes that one chapter, the pages or the PDF may take
 
@@ -52,6 +50,8 @@ class Children:
 
     def run(self, order: list[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Ended:
         """Run a command under a guard until it ends; its output and errors are one text."""
+        from .guard import LATE  # not above: the guard, run as a module, must be the first to import itself
+
         guarded = [sys.executable, "-m", f"{__package__}.guard", str(60 * self.minutes), *order]
         theirs, ours = os.pipe()
         try:

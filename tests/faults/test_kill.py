@@ -1,0 +1,135 @@
+"""Runs that are killed or interrupted: the earlier result stays whole, no process is left, a rerun succeeds."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from faultlib import contents, done, make_study, one_sentence, result, running
+from test_book import tiny_sources
+
+STAGES = ["valib.book.chapter", "ipykernel", "jupyter_book"]  # a process with this in its command line runs
+MOMENTS = 6  # further kills, at moments drawn over the length of a whole run
+INTERRUPTS = {"Ctrl-C": (signal.SIGINT, True), "SIGTERM": (signal.SIGTERM, False), "a closed terminal":
+              (signal.SIGHUP, True)}
+CHUNKS = 24
+SIMULATION = ["simulate", "--scenarios", "few-schools,drift", "--methods", "seed,default", "--jobs", "2",
+              "--replicates", str(CHUNKS // 2 * 50)]
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A finished tiny book, its command, and the seconds it took."""
+    root = tmp_path_factory.mktemp("kill")
+    sources, study = tiny_sources(root / "sources"), make_study(root / "study")
+    order = ["book", "--params", str(study), "--out", str(root / "out"), "--quiet"]
+    started = time.monotonic()
+    code, said = done(*order, sources=sources)
+    assert code == 0, said
+    return order, sources, root / "out", time.monotonic() - started
+
+
+def killed(order: list[str], sources: Path | None, moment: float | str, number: int = signal.SIGKILL,
+           whole_group: bool = False) -> tuple[int, str, list[str]]:
+    """Start a run and end it at a moment (seconds, or a word of a command line); exit code, stderr, what is left."""
+    with running(*order, sources=sources) as run:
+        if isinstance(moment, str):
+            run.wait_for(moment)
+        else:
+            time.sleep(moment)
+        run.end(number, whole_group)
+        left = run.left()
+        said = run.said(10)
+    code = run.process.returncode  # Python ends by SIGINT itself if that came while a library evaluated code
+    return 130 if code == -signal.SIGINT else code, said, left
+
+
+def test_a_book_killed_at_each_stage(book):
+    survive(book, STAGES)
+
+
+@pytest.mark.long
+def test_a_book_killed_at_moments_by_chance(book):
+    drawn = random.Random(20150512)
+    survive(book, [drawn.uniform(0.1, 0.95) * book[-1] for _ in range(MOMENTS)])
+
+
+def survive(book, moments: list) -> None:
+    """Kill the run at each moment: earlier book whole, no process left; then run it to its end."""
+    order, sources, out, _ = book
+    before = result(out)
+    for moment in moments:
+        code, _, left = killed(order, sources, moment)
+        assert code == -signal.SIGKILL and not left, (moment, left)
+        assert result(out) == before, moment
+    assert list(out.glob(".valib-*")), "a killed run cannot clear up: else the next line shows nothing"
+    assert done(*order, sources=sources)[0] == 0
+    assert not list(out.glob(".*")) and set(result(out)) == set(before)
+
+
+@pytest.mark.parametrize("way", [way if way == "Ctrl-C" else pytest.param(way, marks=pytest.mark.long)
+                                 for way in INTERRUPTS])
+def test_an_interrupted_book(book, way):
+    order, sources, out, _ = book
+    before = contents(out)
+    code, said, left = killed(order, sources, "ipykernel", *INTERRUPTS[way])
+    assert (code, left) == (130, []) and one_sentence(said) and said.startswith("Interrupted: "), said
+    assert contents(out) == before
+
+
+def test_a_killed_fit(tmp_path):
+    study = make_study(tmp_path)
+    order = ["fit", "--model", "joint", "--params", str(study), "--cohorts", "2030,2031,2033", "--out",
+             str(tmp_path / "out")]
+    started = time.monotonic()
+    assert done(*order)[0] == 0
+    seconds, before = time.monotonic() - started, result(tmp_path / "out")
+    for part in (0.3, 0.7, 0.95):
+        code, _, left = killed(order, None, part * seconds)
+        assert code in (-signal.SIGKILL, 0) and not left
+        assert result(tmp_path / "out") == before
+    (tmp_path / "out" / ".valib-left").mkdir(exist_ok=True)
+    assert done(*order)[0] == 0 and contents(tmp_path / "out") == before
+
+
+@pytest.mark.long
+def test_a_killed_simulation_goes_on_and_ends_in_the_same_bytes(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert done(*SIMULATION, "--out", str(whole))[0] == 0
+    kept = set()
+    for _ in range(3):
+        with running(*SIMULATION, "--out", str(broken)) as run:
+            end = time.monotonic() + 60
+            while run.process.poll() is None and time.monotonic() < end:
+                found = set((broken / ".simulation").glob("*.parquet")) if broken.exists() else set()
+                if found - kept:
+                    break
+                time.sleep(0.01)
+            run.end(signal.SIGKILL)
+            assert not run.left()
+        assert kept <= set((broken / ".simulation").glob("*.parquet")), "finished chunks stay"
+        kept = set((broken / ".simulation").glob("*.parquet"))
+    assert 1 <= len(kept) < CHUNKS, "killed in the middle"
+    assert done(*SIMULATION, "--out", str(broken))[0] == 0
+    assert contents(broken) == contents(whole)
+
+
+def test_an_interrupted_simulation(tmp_path):
+    order = [*SIMULATION[:-1], "4000", "--out", str(tmp_path / "out")]
+    code, said, left = killed(order, None, "LokyProcess", signal.SIGINT, True)
+    assert (code, left) == (130, []) and one_sentence(said) and said.startswith("Interrupted: "), said
+
+
+@pytest.mark.long
+def test_the_killed_book_of_the_demo_study(tmp_path):
+    """The chapters, Jupyter Book and LaTeX of the real book: nothing of a killed run lives on."""
+    (tmp_path / "out" / "html").mkdir(parents=True)
+    (tmp_path / "out" / "html" / ".made-by-valib").touch()
+    before = contents(tmp_path / "out")
+    for moment in (15.0, 30.0):
+        code, _, left = killed(["book", "--out", str(tmp_path / "out"), "--quiet"], None, moment)
+        assert code == -signal.SIGKILL and not left
+        assert result(tmp_path / "out") == {name: b for name, b in before.items() if not name.startswith(".")}
