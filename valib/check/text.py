@@ -69,7 +69,7 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
     own = [*content["study"]["baseline_cohorts"], *content["study"]["focal_cohorts"]]
     yield ("Rows by cohort", *_row_table(content))
     yield ("Students with a score, and how many of them have a prior score",
-           ("cohort", "role", "with a\nscore", "with prior\nas well", "share", "mean score:\nlinked less all"),
+           ("cohort", "role", "with a\nscore", "with prior\nas well", "share", "mean score: with\nprior less all"),
            *_cut([(_cohort(row), row["role"], f"{row['scored']:,}", f"{row['linked']:,}", percent(row["share"]),
                    number(row["score_difference"])) for row in content["linkage"]], own))
     yield ("Schools and their students", *_school_table(content, own))
