@@ -58,12 +58,13 @@ def shown(n: Any, min_students: int, labels: Iterable[Any] | None = None) -> np.
 
 
 def cells(sizes: pd.Series, min_students: int) -> pd.Series:
-    """Return which cells may be shown; ``sizes``: students, index (cohort, school) in that order of levels.
+    """Return which cells may be shown; ``sizes``: students, index with levels cohort and school; absent: 0 or no row.
 
     Each cohort by itself: a cohort's totals are published, those of a school over its cohorts are not.
     """
+    sizes = sizes.reorder_levels(["cohort", "school"])
     parts = [pd.Series(shown(part, min_students, part.index.get_level_values(1)), part.index, dtype=bool)
-             for _, part in sizes.groupby(level=0, sort=False)]
+             for _, part in sizes.groupby(level="cohort", sort=False)]
     return pd.concat(parts).reindex(sizes.index) if parts else sizes.astype(bool)
 
 
@@ -75,10 +76,10 @@ def cell_sizes(records: pd.DataFrame) -> pd.Series:
 def shown_in_all(sizes: pd.Series, min_students: int, cohorts: Iterable[int]) -> pd.Series:
     """Return which schools may be shown in what compares cohorts: those shown in each; index: schools in all of them.
 
-    sizes: as for :func:`cells`, with all schools of these cohorts. A change between two cohorts, beside the effect in
+    sizes: as for :func:`cells`, of all schools of these cohorts. A change between two cohorts, beside the effect in
     one, gives the effect in the other; so it may be shown only where both may.
     """
-    wide = cells(sizes, min_students).unstack(level=0)[list(cohorts)]
+    wide = cells(sizes[sizes > 0], min_students).unstack("cohort")[list(cohorts)]
     return wide[wide.notna().all(axis=1)].all(axis=1).astype(bool)
 
 

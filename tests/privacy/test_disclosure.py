@@ -133,11 +133,11 @@ def test_ties_fall_by_label_whatever_the_order_of_the_rows():
 
 def test_cells_are_held_back_cohort_by_cohort_and_a_change_needs_both():
     sizes = pd.DataFrame({2015: [3, 6, 8, 20, 30, 40], 2016: [20, 21, 22, 23, 24, 0]}, index=list("abcdef"))
-    long = sizes.T.stack()
-    long = long[long > 0]
+    long = sizes.rename_axis(index="school", columns="cohort").stack()
     mask = cells(long, 5)
     assert mask[2015].to_dict() == dict(zip("abcdef", [False, False, False, True, True, True], strict=True))
-    assert mask[2016].all() and len(mask[2016]) == 5
+    assert mask[2016].to_dict() == dict(zip("abcdef", [True] * 5 + [False], strict=True))
+    assert list(mask.index) == [(t, s) for s in "abcdef" for t in (2015, 2016)], "the order of the rows is kept"
     assert shown_in_all(long, 5, [2015, 2016]).to_dict() == {
         "a": False, "b": False, "c": False, "d": True, "e": True}
 

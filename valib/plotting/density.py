@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -38,13 +40,17 @@ def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score point
                label: str = "Value added") -> Figure:
     """Densities of relative and benchmark value added over schools, one row a cohort, with the mean of each.
 
+    The means are over all schools: they are known (zero, and the shift), and show none by itself.
+
     frames: one row a school, cohort and model; columns cohort, model ("Relative", "Benchmark", in any case)
     and effect (and n when min_n > 1). Kernel densities are Gaussian with Scott's bandwidth; effects that do
     not vary are drawn as a spike.
     """
     require(frames, ["cohort", "model", "effect"], "va_density")
     frames = frames.assign(model=frames["model"].astype(str).str.capitalize())
-    frames, left = suppress(frames.dropna(subset=["effect"]), min_n, "va_density", "school-cohort cell")
+    frames = frames.dropna(subset=["effect"])
+    means = frames.groupby(["cohort", "model"])["effect"].mean()
+    frames, left = suppress(frames, min_n, "va_density", "school-cohort cell")
     cohorts = sorted(frames["cohort"].unique())
     models = sorted(frames["model"].unique(), key=lambda m: (m != "Relative", m != "Benchmark", str(m)))
     pooled = frames["effect"].to_numpy(dtype=float)
@@ -52,8 +58,10 @@ def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score point
     grid = np.linspace(pooled.min() - pad, pooled.max() + pad, 512)
     fig, axes = canvas(min(0.75 + 1.12 * len(cohorts), 8.4), rows=len(cohorts), sharex=True, squeeze=False)
     fig.get_layout_engine().set(hspace=0.0, h_pad=0.01)
-    curves = {(c, m): _density(frames.loc[(frames["cohort"] == c) & (frames["model"] == m), "effect"], grid)
-              for c in cohorts for m in models}
+    parts = {key: frames.loc[(frames["cohort"] == key[0]) & (frames["model"] == key[1]), "effect"]
+             for key in itertools.product(cohorts, models)}
+    curves = {key: (_density(effects, grid), float(means.get(key, np.nan)) if len(effects) else np.nan)
+              for key, effects in parts.items()}
     peaks = {c: max(curves[c, m][0].max() for m in models) for c in cohorts}
     common = max(peaks.values()) <= 3 * min(peaks.values())
     for ax, cohort in zip(axes[:, 0], cohorts, strict=True):
@@ -72,16 +80,15 @@ def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score point
     return fig
 
 
-def _density(effects: pd.Series, grid: np.ndarray) -> tuple[np.ndarray, float]:
-    """Kernel density on the grid, and the mean; a narrow triangle when the effects (nearly) do not vary."""
+def _density(effects: pd.Series, grid: np.ndarray) -> np.ndarray:
+    """Kernel density on the grid; a narrow triangle when the effects (nearly) do not vary."""
     values = effects.to_numpy(dtype=float)
     if not values.size:
-        return np.full_like(grid, np.nan), np.nan
+        return np.full_like(grid, np.nan)
     step = grid[1] - grid[0]
     if values.size < 2 or values.std() < 2 * step:
-        spike = np.clip(1 - np.abs(grid - values.mean()) / (6 * step), 0, None) / (6 * step)
-        return spike, float(values.mean())
-    return stats.gaussian_kde(values)(grid), float(values.mean())
+        return np.clip(1 - np.abs(grid - values.mean()) / (6 * step), 0, None) / (6 * step)
+    return stats.gaussian_kde(values)(grid)
 
 
 def _density_row(ax: Axes, grid: np.ndarray, curves: dict[str, tuple[np.ndarray, float]], top: float,
