@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import baseline, book, check, fit, report, simulate
+from .commands import baseline, book, check, fit, init, key, report, simulate
 from .console import end_tidily
 
 app = typer.Typer(
@@ -39,12 +39,14 @@ def _root(
     """
 
 
+app.command(short_help="Propose a params file for student records.")(init.init)
 app.command(short_help="Validate student records, summarise them, warn.")(check.check)
 app.command(short_help="Estimate the effect of every school.")(fit.fit)
 app.command(short_help="Fit the benchmark and save it.")(baseline.baseline)
 app.command(short_help="Check by simulation what each method does.")(simulate.simulate)
 app.command(short_help="Render the book about these records.")(book.book)
 app.command(short_help="Make a page about each school.")(report.report)
+app.command(short_help="Make a key for the pseudonyms of schools.")(key.key)
 
 
 def main() -> None:

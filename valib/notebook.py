@@ -236,8 +236,10 @@ def parameters(study: Study, *names: str) -> None:
     """Show the parameters of the chapter in words, as its first table."""
     rows = [(Params.model_fields[n].description or n.replace("_", " "), parameter_text(getattr(study.params, n)))
             for n in names]
-    if "data" in names:
-        rows[names.index("data")] = (rows[names.index("data")][0], escape(readable(study.params.data_name, 200)))
+    key = study.params.pseudonym_key
+    named = {"data": study.params.data_name, "pseudonym_key": Path(key).name if key else "none, schools are named"}
+    rows = [(label, escape(readable(named[n], 200)) if n in named else text)
+            for n, (label, text) in zip(names, rows, strict=True)]
     frame = pd.DataFrame(rows, columns=["Parameter", "In this copy"])
     table(frame, "Parameters of this chapter.", f"tab-{study.chapter}-parameters", index=False, raw=True)
 

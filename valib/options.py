@@ -57,6 +57,8 @@ Engine = Annotated[str | None, typer.Option(
     "--engine", metavar="auto|memory|duckdb|spark", show_default=False,
     help="Where the sums over students are made: in memory, or streamed from files larger than memory. "
          "auto (the default) chooses by size.")]
+Pseudonyms = Annotated[str | None, typer.Option(
+    "--pseudonyms", metavar="KEYFILE", help="Show schools by pseudonyms under this key; `valib key` makes one.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from .bundle import bundle_root
 from .errors import ModelError, ParamsError, ValibError
+from .pseudonyms import replace_schools
 from .scale import Link, ScaleBreak
 from .sources import anchor_url, data_name, is_query, is_url
 
@@ -78,6 +79,7 @@ class Params(BaseModel):
         [], description="Declared breaks of a test's scale, with their links")
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
     school: str | None = Field(None, description="School followed through the recipes")
+    pseudonym_key: str | None = Field(None, min_length=1, description="Key file of the schools' pseudonyms")
     seed: int = Field(20150512, ge=0, description="Seed")
     bootstrap_replicates: int = Field(200, ge=2, description="Bootstrap replicates")
     simulation_replicates: int = Field(500, ge=20, description="Replicates of each simulated scenario")
@@ -108,7 +110,11 @@ class Params(BaseModel):
         return [(name, shown.get(name, value)) for name, value in super().__repr_args__()]
 
     def read_records(self):
-        """Return the study's student records as ``valib.records.read_records`` gives them."""
+        """Return the study's records as ``valib.records.read_records`` gives them, schools by pseudonym if so asked."""
+        records = self._read_named()
+        return records if self.pseudonym_key is None else replace_schools(records, self.pseudonym_key)
+
+    def _read_named(self):
         from . import datasets, records
 
         if self.data in datasets.names():
@@ -149,6 +155,9 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
         values.pop("table", None)
     if "data" in values:
         values["data"] = _anchor(values["data"], file.parent)
+    for some, folder in ((given, Path.cwd()), (values, file.parent)):
+        if isinstance(some.get("pseudonym_key"), str) and some["pseudonym_key"]:
+            some["pseudonym_key"] = str((folder / Path(some["pseudonym_key"]).expanduser()).resolve())
     for key in given:
         lines.pop(key, None)
     try:

@@ -65,10 +65,12 @@ def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress:
     BookError
         If a chapter or the rendering fails for another reason.
     """
+    from ..pseudonyms import check_outside, resolve
     from .progress import Progress
     from .staging import prepare_records
 
     out = Path(out).absolute()
+    check_outside(params.pseudonym_key, out)
     if pdf:
         from .latex import need_latex
 
@@ -77,6 +79,7 @@ def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress:
     with claim(out), work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
         records = params.read_records()
         rows = _check(params, records)
+        params = params.model_copy(update={"school": resolve(params.school, records, params.pseudonym_key)})
         prepare_records(params, work, records)
         del records
         seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, rows, children)

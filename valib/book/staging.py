@@ -122,11 +122,12 @@ def put_parameters(path: Path, params: Params) -> None:
     """Write the study's values over the defaults in a notebook's parameters cell.
 
     Only what the cell declares is put in, so that a chapter never gets a name it does not use, and the page shows the
-    values in force. The data file is given by its name alone: the folder reaches the kernel through its environment.
+    values in force. Data and key are given by their file's name alone: the kernel reads the prepared records.
     """
     notebook = nbformat.read(path, as_version=4)
     values = params.model_dump()
     values |= {"data": params.data_name, "table": params.table_name}
+    values["pseudonym_key"] = params.pseudonym_key and Path(params.pseudonym_key).name
     for cell in notebook.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
             cell.source = with_values(cell.source, values)

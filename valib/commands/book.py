@@ -20,7 +20,7 @@ def book(
     formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
     variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
     equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None,
-    seed: opt.Seed = None,
+    seed: opt.Seed = None, pseudonyms: opt.Pseudonyms = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the book.")] = Path("_build"),
     pdf: Annotated[bool, typer.Option("--pdf", help="Also make the PDF; needs LaTeX.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Chapters computed at a time.")] = 2,
@@ -41,7 +41,8 @@ def book(
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table,
                            title=title, school=school,
                            formula=formula, estimator=estimator, shift=shift, variances=variances, method=method,
-                           level=level, equating_se=equating_se, min_students=min_students, seed=seed)
+                           level=level, equating_se=equating_se, min_students=min_students, seed=seed,
+                           pseudonym_key=pseudonyms)
         from .. import book as engine
         from ..output import check_folder
 

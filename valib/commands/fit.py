@@ -30,7 +30,8 @@ def fit(
     formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
     variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
     equating_se: opt.EquatingSe = None, covariance: opt.Covariance = None, residual: opt.Residual = None,
-    min_students: opt.MinStudents = None, engine: opt.Engine = None, debug: opt.Debug = False,
+    min_students: opt.MinStudents = None, pseudonyms: opt.Pseudonyms = None, engine: opt.Engine = None,
+    debug: opt.Debug = False,
 ) -> None:
     """Estimate the effect of every school and write the results as CSV and JSON.
 
@@ -58,7 +59,7 @@ def fit(
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table,
                            formula=formula, estimator=estimator,
                            shift=shift, variances=variances, method=method, level=level, equating_se=equating_se,
-                           min_students=min_students)
+                           min_students=min_students, pseudonym_key=pseudonyms)
         _fit(study, model, out, cohorts, benchmark, structure, engine)
 
 
@@ -67,8 +68,10 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
     """Hold the folder for this run and fit."""
     from .. import output
     from ..params import parse_cohorts
+    from ..pseudonyms import check_outside
 
     output.check_folder(out)
+    check_outside(study.pseudonym_key, out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
     with output.claim(out):
         _fit_into(study, model, out, cohorts, benchmark_file, structure, engine)

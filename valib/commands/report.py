@@ -26,6 +26,7 @@ def report(
     formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
     variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
     equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None, seed: opt.Seed = None,
+    pseudonyms: opt.Pseudonyms = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Schools worked on at a time.")] = 2,
     quiet: opt.Quiet = False, debug: opt.Debug = False,
 ) -> None:
@@ -46,7 +47,8 @@ def report(
             raise ParamsError("Name the schools: --school ID, once for each, or --all for every school; not both.")
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, title=title, formula=formula,
                            estimator=estimator, shift=shift, variances=variances, method=method, level=level,
-                           equating_se=equating_se, min_students=min_students, seed=seed)
+                           equating_se=equating_se, min_students=min_students, seed=seed,
+                           pseudonym_key=pseudonyms)
         from .. import report as engine
         from ..output import check_folder
 

@@ -34,6 +34,10 @@ def open_records(study: Params, engine: str | None, formula: str | None = None, 
     from ..console import progress_bar
     from ..engines import can_stream, choose_engine, stream_records
 
+    if study.pseudonym_key is not None:
+        if engine not in (None, "auto", "memory"):
+            raise ParamsError(f"--engine {engine} reads sums by school and gives no pseudonyms: leave --engine out.")
+        return study.read_records()
     bundled, formula = study.data in datasets.names(), formula or study.formula
     chosen = "memory" if (bundled or study.table) and engine in (None, "auto") else choose_engine(study.data, engine)
     if chosen == "memory" or (engine in (None, "auto") and not can_stream(formula)):

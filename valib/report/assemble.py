@@ -69,8 +69,10 @@ def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: 
         If a page or PDF fails for another reason; the sentence names the school.
     """
     from ..files import claim, move_into_place, work_folder
+    from ..pseudonyms import check_outside, resolve
 
     out = Path(out).absolute()
+    check_outside(params.pseudonym_key, out)
     if pdf:
         from ..book.latex import need_latex
 
@@ -79,7 +81,9 @@ def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: 
         _refuse_foreign(out)
         steps = _Steps(progress)
         with steps("models"):
-            results = compute(params, params.read_records())
+            records = params.read_records()
+            results = compute(params, records)
+        schools = schools and [resolve(school, records, params.pseudonym_key) for school in schools]
         files = choose(results, schools, params.min_students)
         with work_folder(out) as work, Children(minutes) as children:
             _make(params, results, files, sources or bundle_root(), work, pdf, jobs, steps, children)
