@@ -28,6 +28,9 @@ def report(
     equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None, seed: opt.Seed = None,
     pseudonyms: opt.Pseudonyms = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Schools worked on at a time.")] = 2,
+    time_limit: Annotated[float, typer.Option(
+        "--time-limit", metavar="MINUTES", min=0.001,
+        help="What a hundred schools, all pages or one PDF may take before they are stopped.")] = 30.0,
     quiet: opt.Quiet = False, debug: opt.Debug = False,
 ) -> None:
     """Make a page about each school: its students, its value added over the years, its place, and how sure all that is.
@@ -53,7 +56,8 @@ def report(
         from ..output import check_folder
 
         check_folder(out)
-        result = engine.build(study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet)
+        result = engine.build(study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet,
+                              minutes=time_limit)
         many = len(result.files) > 1
         typer.echo(f"{result.index}: {len(result.files):,} school{'s' * many}")
         if every and result.not_shown:

@@ -131,6 +131,7 @@ def _make(params: Params, results: StudyResults, files: dict[str, str], sources:
           jobs: int, steps: _Steps, children: Children) -> None:
     """Stage, execute and render in the working folder."""
     from ..book.execute import hidden_texts, kernel_environment
+    from ..plotting.style import PIXELS_ONLY
     from .execute import run_schools
     from .render import make_pages, make_pdfs
     from .staging import PAGES, stage
@@ -138,7 +139,7 @@ def _make(params: Params, results: StudyResults, files: dict[str, str], sources:
     book = work / "book"
     stage(results, files, sources, book, pdf)
     results.save(book / PAGES / "study")
-    environment = kernel_environment(work) | {"VALIB_PIXELS_ONLY": "" if pdf else "1"}
+    environment = kernel_environment(work) | {PIXELS_ONLY: "" if pdf else "1"}
     with steps("schools", len(files)) as done:
         notebooks = {school: f"{name}.ipynb" for school, name in files.items()}
         run_schools(notebooks, book / PAGES, work, environment, hidden_texts(params, work), jobs, children, done,

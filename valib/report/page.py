@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ValibError
-from ..notebook import as_text, escape, in_words
+from ..notebook import as_text, code, escape, in_words
 from ..plotting.style import digits_for
 from . import words
 from .results import ABSENT, HELD_BACK, SHOWN, StudyResults
@@ -183,7 +183,7 @@ class SchoolPage:
         """The model and its settings in one paragraph."""
         s = self.study["settings"]
         shift = "no shift of the system" if s["shift"] == "absorbed" else "the shift of the system estimated"
-        text = (f"Records: {escape(self.study['source'])}. Model: `{s['formula']}`, random intercept for schools, "
+        text = (f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
                 f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
                 f"cohorts. Standard error of equating: {s['equating_se']:g}. Smallest school shown: "
                 f"{s['min_students']} students. Seed of the ranks: {s['seed']}.")

@@ -13,9 +13,11 @@ import nbformat
 import yaml
 
 from ..book.staging import FONTS, with_values
+from ..names import readable
 from ..notebook import escape
 from .results import SHOWN, StudyResults
 
+LONGEST_NAME = 120  # letters of a school's name in a title
 PAGES = "schools"  # the folder of the schools' pages
 LATEX = {"papersize": "a4paper", "pointsize": "10pt", "fncychap": "", "preamble": r"\input{preamble.tex}",
          "maketitle": r"\reporttitle", "tableofcontents": "", "printindex": "", "figure_align": "H",
@@ -37,7 +39,7 @@ def stage(results: StudyResults, files: Mapping[str, str], sources: Path, folder
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     for font in FONTS:
         shutil.copyfile(fonts / font, folder / font)
-    title = results.study["title"]
+    title = readable(results.study["title"], LONGEST_NAME)
     _write_yaml(folder / "_config.yml", _config(sources, title))
     chapters = [{"file": f"{PAGES}/{name}"} for name in files.values()]
     _write_yaml(folder / "_toc.yml", {"format": "jb-book", "root": "index", "chapters": chapters})
@@ -53,7 +55,7 @@ def school_notebook(template: Any, school: str) -> Any:
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         if "title" in tags:
-            cell.source = f"# Value added: {escape(school)}"
+            cell.source = f"# Value added: {escape(readable(school, LONGEST_NAME))}"
         if "parameters" in tags:
             cell.source = with_values(cell.source, {"school": school})
     return notebook
@@ -70,9 +72,9 @@ def _config(sources: Path, title: str) -> dict[str, Any]:
     own = sphinx["config"]
     for name in ("bibtex_reference_style", "bibtex_default_style", "mathjax_path", "mathjax3_config"):
         own.pop(name, None)
-    options = {"logo": {"text": html.escape(title)}, "search_bar_text": "Search the reports", "show_prev_next": False,
-               "use_download_button": False, "use_fullscreen_button": False, "navbar_persistent": [],
-               "article_header_start": [], "show_toc_level": 1, "footer_content_items": []}
+    options = {"logo": {"text": html.escape(title)}, "search_bar_text": "Search the reports",
+               "show_prev_next": False, "use_download_button": False, "use_fullscreen_button": False,
+               "navbar_persistent": [], "article_header_start": [], "show_toc_level": 1, "footer_content_items": []}
     own |= {"html_theme_options": options, "html_sidebars": {"**": []}, "numfig_secnum_depth": 0,
             "html_static_path": ["_static"], "html_css_files": ["book.css", "report.css"],
             "html_js_files": ["report.js"], "latex_elements": LATEX, "html_copy_source": False,
@@ -87,7 +89,7 @@ def _index(results: StudyResults, files: Mapping[str, str], pdf: bool) -> str:
     years = cells.groupby("school")["cohort"].agg(lambda c: ", ".join(str(v) for v in c))
     rows = []
     for school, name in files.items():
-        text = html.escape(" ".join(school.split()))
+        text = html.escape(readable(school, LONGEST_NAME))
         links = f'<td><a href="../pdf/{name}.pdf">PDF</a></td>' if pdf else ""
         rows.append(f'<tr><td><bdi><a href="{PAGES}/{name}.html">{text}</a></bdi></td><td>{years[school]}</td>{links}')
     head = "<th>School</th><th>Years with a figure</th>" + ("<th>To print</th>" if pdf else "")
