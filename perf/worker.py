@@ -1,0 +1,187 @@
+"""The contenders in Python: ``worker.py NAME ARGUMENTS`` (JSON) gets ready and runs once a line; see timing.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from timing import ANSWER, clock
+
+import valib as va
+from data import formula, one_cohort, several_cohorts
+from valib.bootstrap import bootstrap_from_moments
+from valib.design import build_design
+from valib.joint import cohort_moments, joint_from_moments
+from valib.moments import moments_from_arrays
+from valib.summed import sum_students
+
+Runs = dict[str, Callable[[], tuple[float, dict]]]
+
+
+def relative(file: str, model: str) -> Runs:
+    """valib from a validated DataFrame."""
+    records = va.read_records(pd.read_parquet(file))
+
+    def fit():
+        seconds, f = clock(lambda: va.fit_relative(records, formula=model))
+        return seconds, {"loglik": f.loglik, "tau2": f.tau2, "sigma2": f.sigma2,
+                         "coefficients": f.fixed_effects.tolist(),
+                         "errors": [f.tau2_se, f.sigma2_se, *np.sqrt(np.diag(f.vcov)).tolist()]}
+
+    return {"fit": fit}
+
+
+def arrays(file: str, model: str) -> Runs:
+    """The sums of arrays that lie row by row, as a user has them, and the product X'X of the same numbers."""
+    design = build_design(va.read_records(pd.read_parquet(file)), model)
+    X, y, cells, names = np.ascontiguousarray(design.X), design.y.copy(), design.cells, design.names
+    Z = np.column_stack([X, y])
+    return {"moments": lambda: (clock(lambda: moments_from_arrays(X, y, cells, names))[0], {}),
+            "product": lambda: (clock(lambda: Z.T @ Z)[0], {})}
+
+
+def gpboost(file: str, model: str) -> Runs:
+    """GPBoost with grouped random effects, Gaussian likelihood, ML: the fit alone, or with the set-up of the model."""
+    import gpboost as gpb
+
+    design = build_design(va.read_records(pd.read_parquet(file)), model)
+    X, y, group = np.ascontiguousarray(design.X), design.y.copy(), design.cells.code
+
+    def grouped():
+        return gpb.GPModel(group_data=group, likelihood="gaussian")
+
+    def found(m):
+        sigma2, tau2 = m.get_cov_pars().to_numpy().ravel()[:2].tolist()
+        return {"loglik": -m.get_current_neg_log_likelihood(), "tau2": tau2, "sigma2": sigma2,
+                "coefficients": m.get_coef().to_numpy()[0].tolist()}
+
+    def fit():
+        m = grouped()
+        return clock(lambda: m.fit(y=y, X=X))[0], found(m)
+
+    def both():
+        seconds, m = clock(lambda: grouped().fit(y=y, X=X))
+        return seconds, found(m)
+
+    return {"fit": fit, "model and fit": both}
+
+
+def mixedlm(file: str, model: str) -> Runs:
+    """statsmodels MixedLM by formula, ML."""
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    records = va.read_records(pd.read_parquet(file))
+
+    def fit():
+        seconds, f = clock(lambda: MixedLM.from_formula(model, records, groups=records["school"]).fit(reml=False))
+        return seconds, {"loglik": float(f.llf), "tau2": float(f.cov_re.iloc[0, 0]), "sigma2": float(f.scale),
+                         "coefficients": f.fe_params.tolist()}
+
+    return {"fit": fit}
+
+
+def joint(file: str, cohorts: list[int], residual: str) -> Runs:
+    """The joint model of a small panel, from a validated DataFrame."""
+    records = va.read_records(file)
+
+    def fit():
+        seconds, f = clock(lambda: va.fit_joint(records, cohorts, residual=residual))
+        variances = slice(None) if residual == "by_cohort" else slice(1)
+        by_term = [t for name in ("Intercept", "prior_score") for t in f.fixed_effects.index if t[1] == name]
+        errors = pd.Series(np.sqrt(np.diag(f.vcov)), index=f.fixed_effects.index)
+        return seconds, {"loglik": f.loglik, "tau2": f.tau2.tolist(), "sigma2": f.sigma2.tolist()[variances],
+                         "coefficients": f.fixed_effects[by_term].tolist(),
+                         "errors": [*np.diag(f.omega_se), *f.sigma2_se.tolist()[variances], *errors[by_term]]}
+
+    return {"fit": fit}
+
+
+def joint_large(students: int, schools: int, cohorts: int) -> Runs:
+    """The joint model of many schools: sums of the students, and the fit of the sums."""
+    records = several_cohorts(students, schools, cohorts)
+    years, formula = sorted(records["cohort"].unique().tolist()), "score ~ prior_score"
+    parts, _ = cohort_moments(records, years, formula)
+    return {"moments": lambda: (clock(lambda: cohort_moments(records, years, formula))[0], {}),
+            "fit": lambda: (clock(lambda: joint_from_moments(parts, formula))[0], {})}
+
+
+def bootstrap(students: int, schools: int, replicates: int) -> Runs:
+    """The school bootstrap of shift and benchmark VA, three baseline and four focal cohorts; one replicate by refits."""
+    records = va.read_records(several_cohorts(students, schools, 7))
+    years = sorted(records["cohort"].unique().tolist())
+    focal = years[3:]
+    benchmark = va.fit_baseline(records, years[:3])
+    moments = sum_students(records, years, benchmark.state, by_cell=True).moments
+    options = {"seed": 1, "replicates": replicates}
+
+    def from_records():
+        return clock(lambda: va.bootstrap_benchmark(records, benchmark, focal, **options))
+
+    def from_moments():
+        return clock(lambda: bootstrap_from_moments(moments, benchmark, tuple(focal), **options))
+
+    def one_by_one():
+        J = len(moments.schools)
+        weights = np.random.default_rng(1).multinomial(J, np.full(J, 1 / J))
+        seconds, shifts = clock(lambda: refit(records, moments.schools, weights, years[:3], focal))
+        return seconds, {"shift": shifts}
+
+    def first(run):
+        def timed():
+            seconds, b = run()
+            return seconds, {"shift": b.shift.iloc[0].tolist()}
+        return timed
+
+    return {"from records": first(from_records), "from moments": first(from_moments), "refits": one_by_one}
+
+
+def refit(records: pd.DataFrame, schools: np.ndarray, weights: np.ndarray, baseline: list[int],
+          focal: list[int]) -> list[float]:
+    """Shifts of one bootstrap sample by repeating the students of each drawn school and fitting both steps again."""
+    times = weights[pd.Index(schools).get_indexer(records["school"])]
+    rows = np.repeat(np.arange(len(records)), times)
+    copy = np.arange(len(rows)) - np.repeat(np.cumsum(times) - times, times)
+    sample = records.iloc[rows].reset_index(drop=True)
+    sample["school"] = sample["school"] + "-" + pd.Series(copy).astype("str")
+    sample.attrs = {}
+    again = va.fit_baseline(sample, baseline)
+    return [va.fit_benchmark(sample, t, again).shift for t in focal]
+
+
+def reading(csv: str, file: str) -> Runs:
+    """Reading and checking records, beside pandas reading the same file without a check."""
+    frame = pd.read_parquet(file)
+    return {"csv": lambda: (clock(lambda: va.read_records(csv))[0], {}),
+            "pandas": lambda: (clock(lambda: pd.read_csv(csv, dtype={"student": "str", "school": "str"}))[0], {}),
+            "frame": lambda: (clock(lambda: va.read_records(frame))[0], {})}
+
+
+def growth(students: int, schools: int, covariates: int, cohorts: int) -> Runs:
+    """A fit from a DataFrame: relative for one cohort, joint for several."""
+    if cohorts == 1:
+        records = va.read_records(one_cohort(students, schools, covariates))
+        return {"fit": lambda: (clock(lambda: va.fit_relative(records, formula=formula(covariates)))[0], {})}
+    records = va.read_records(several_cohorts(students, schools, cohorts))
+    years = sorted(records["cohort"].unique().tolist())
+    return {"fit": lambda: (clock(lambda: va.fit_joint(records, years))[0], {})}
+
+
+CONTENDERS = {f.__name__: f for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, bootstrap, reading,
+                                      growth)}
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    runs = CONTENDERS[sys.argv[1]](**json.loads(sys.argv[2]))
+    print(ANSWER + "{}", flush=True)
+    for line in sys.stdin:
+        seconds, found = runs[line.strip()]()
+        print("\n" + ANSWER + json.dumps({"seconds": seconds} | found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
