@@ -58,8 +58,9 @@ def _run(path: Path, order: dict[str, Any], folder: Path, environment: Mapping[s
         school = order["notebooks"][len(told)][0]
         if ended.late:
             raise BookError(f"School '{school}': its page was not made, stopped at {children.limit}")
-        raise BookError(f"School '{school}': the process that made its page ended without a report "
-                        f"(exit code {ended.code})")
+        tail = ended.text.strip().splitlines()[-1:]
+        raise BookError(f"School '{school}': the process that made its page ended without a report (exit code "
+                        f"{ended.code}){''.join(f': {line}' for line in tail)}")
     return told
 
 

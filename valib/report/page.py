@@ -171,11 +171,11 @@ class SchoolPage:
         rows = []
         for cohort, row in self.shown.iterrows():
             shift = self.estimate(cohort, "shift")
-            told = shift.side != "missing"
+            told = f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})"
             rows.append([self._year(cohort), _number(row["relative_se"], self.digits + 1),
                          _number(row["reliability"], 2), _number(row["effect_size"], 2, "+"),
                          _number(row["benchmark_se"], self.digits + 1), _number(row["vpc"], 3),
-                         f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})" if told else NONE])
+                         NONE if shift.side == "missing" else told])
         return pd.DataFrame(rows, columns=["Year", "SE, its year", "Reliability", "Effect size", "SE, baseline", "VPC",
                                            "System shift"])
 
