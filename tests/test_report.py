@@ -6,8 +6,6 @@ import ast
 import itertools
 import json
 import re
-import shutil
-from io import StringIO
 from pathlib import Path
 
 import nbformat
@@ -18,20 +16,20 @@ from conftest import ROOT
 
 import valib as va
 from valib import report
-from valib.book import BookError
 from valib.disclosure import shown
-from valib.errors import ParamsError, ValibError
+from valib.errors import ValibError
 from valib.params import Params
 from valib.plotting import school_intake, school_place, school_va
-from valib.report.assemble import MARK, choose, table
+from valib.report.assemble import choose, table
 from valib.report.results import ABSENT, HELD_BACK, SHOWN, StudyResults, compute
 from valib.report.slugs import slugs
 from valib.report.staging import school_notebook
 
 PANEL = ROOT / "tests" / "reference" / "data" / "panel_sim.csv"
 STUDY = {"baseline_cohorts": [2015, 2016], "focal_cohorts": [2019, 2024], "min_students": 5}
-HOSTILE = ["<script>alert(1)</script>", "../../etc/passwd", r"\input{/etc/passwd} $x_1$", "{glue:text}`level`", "*#|_`~",
-           "=1+1", "Caf\N{LATIN SMALL LETTER E WITH ACUTE} 100%", "{{ jinja }}", "a" * 300, "s001", "S001", "con", "-"]
+HOSTILE = ["<script>alert(1)</script>", "../../etc/passwd", r"\input{/etc/passwd} $x_1$", "{glue:text}`level`",
+           "*#|_`~", "=1+1", "Caf\N{LATIN SMALL LETTER E WITH ACUTE} 100%", "{{ jinja }}", "a" * 300, "s001",
+           "S001", "con", "-"]
 
 
 def panel(schools: int = 12) -> pd.DataFrame:
@@ -75,7 +73,8 @@ def test_the_results_are_those_of_the_fits(study):
     for cohort in (2015, 2016, 2019, 2024):
         own = va.fit_relative(records, cohort, params.formula)
         ranks = own.ranks(seed=params.seed)
-        cells = results.cells[(results.cells["cohort"] == cohort) & (results.cells["state"] == SHOWN)].set_index("school")
+        cells = results.cells[(results.cells["cohort"] == cohort) & (results.cells["state"] == SHOWN)]
+        cells = cells.set_index("school")
         assert len(cells) > 5
         want = own.school_effects.loc[cells.index]
         np.testing.assert_array_equal(cells[["relative", "relative_lower", "relative_upper", "n"]],
@@ -237,7 +236,7 @@ def test_figures_take_years_without_a_figure(study):
     drawn = [len(line.get_xdata()) for line in left.lines if line.get_marker() in "ov^"]
     assert sum(drawn) == len(page.shown)
     assert [t.get_text() for t in left.texts].count("no figure") == len(page.cells) - len(page.shown)
-    sides = {marker: sum(len(line.get_xdata()) for line in left.lines if line.get_marker() == marker) for marker in "v^"}
+    sides = {m: sum(len(line.get_xdata()) for line in left.lines if line.get_marker() == m) for m in "v^"}
     told = [page.estimate(c, "relative").side for c in page.shown.index]
     assert sides == {"v": told.count("below"), "^": told.count("above")}
     place = school_place(page.cells).axes[0]

@@ -71,8 +71,8 @@ def test_a_singular_fit_says_nothing_of_the_school(name):
 
 def test_sentences_in_full():
     assert words.relative(2024, case("well above"), 0.95, 1) == (
-        "In 2024 the school's value added is **above the average** of the schools of that year: +8.1 score points, with "
-        "a 95% interval from 2.3 to 13.9.")
+        "In 2024 the school's value added is **above the average** of the schools of that year: +8.1 score points, "
+        "with a 95% interval from 2.3 to 13.9.")
     assert words.benchmark(2024, case("low, across"), [2016, 2015], 0.9, 1) == (
         "In 2024 the school's value added is **not distinguishable from what was typical in 2015 and 2016**: "
         "\N{MINUS SIGN}9.0 score points, with a 90% interval from \N{MINUS SIGN}18.5 to 0.5, which holds zero.")
@@ -136,8 +136,9 @@ def test_a_singular_fit_has_no_places():
     assert "no place among the schools can be given" in text and "6th" not in text
 
 
-@pytest.mark.parametrize(("number", "text"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"),
-                                              (13, "13th"), (21, "21st"), (111, "111th"), (1002, "1,002nd")])
+@pytest.mark.parametrize(("number", "text"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"),
+                                              (12, "12th"), (13, "13th"), (21, "21st"), (111, "111th"),
+                                              (1002, "1,002nd")])
 def test_ordinals(number, text):
     assert words.ordinal(number) == text
 
@@ -149,8 +150,9 @@ def test_ordinals(number, text):
                                    "below the average of the year in 2002."),
     (("zero", "high, across", "low, across"), "In none of the 3 years can it be distinguished from the average of the "
                                               "year."),
-    (("zero", "well below", "nothing", "zero"), "Over the 3 years with a figure, it was below the average of the year in "
-                                                "2002; in 2001 and 2004 it cannot be distinguished from the average."),
+    (("zero", "well below", "nothing", "zero"), "Over the 3 years with a figure, it was below the average of the year "
+                                                "in 2002; in 2001 and 2004 it cannot be distinguished from the "
+                                                "average."),
 ])
 def test_the_years_together(names, text):
     assert words.years({2001 + k: case(name) for k, name in enumerate(names)}) == text
