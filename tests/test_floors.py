@@ -28,6 +28,7 @@ FLOORS = [
         "notebook",
         "params",
         "propose",
+        "params_file",
         "options",
         "results",
         "output",

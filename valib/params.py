@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .bundle import bundle_root
-from .errors import ModelError, ParamsError, ValibError
+from .errors import ModelError, ParamsError
+from .params_file import read_params, sentence
 from .pseudonyms import replace_schools
-from .scale import Link, ScaleBreak
+from .scale import ScaleBreak
 from .sources import anchor_url, data_name, is_query, is_url
 
 FILE_NAME = "params.yml"
@@ -148,7 +149,7 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
         If the file cannot be read or a value is unusable; the sentence names file, line, key and value.
     """
     file = locate(path)
-    values, lines = _read_yaml(file)
+    values, lines = read_params(file)
     given = {key: value for key, value in overrides.items() if value is not None}
     if "data" in given:
         given["data"] = _anchor(given["data"], Path.cwd())
@@ -157,13 +158,14 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
         values["data"] = _anchor(values["data"], file.parent)
     for some, folder in ((given, Path.cwd()), (values, file.parent)):
         if isinstance(some.get("pseudonym_key"), str) and some["pseudonym_key"]:
-            some["pseudonym_key"] = str((folder / Path(some["pseudonym_key"]).expanduser()).resolve())
+            some["pseudonym_key"] = str((folder / os.path.expanduser(some["pseudonym_key"])).resolve())
     for key in given:
         lines.pop(key, None)
     try:
         return Params(**{**values, **given})
     except ValidationError as error:
-        raise ParamsError(_sentence(error, file, lines)) from None
+        told = error.errors(include_url=False)
+        raise ParamsError(sentence(told, file, lines, Params.model_fields)) from None
 
 
 def parse_cohorts(text: str | None, option: str) -> list[int] | None:
@@ -187,91 +189,4 @@ def _anchor(data: Any, folder: Path) -> Any:
         return data
     if is_url(data):
         return anchor_url(data, folder)
-    return str((folder / Path(data).expanduser()).resolve())
-
-
-def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return the values of a params file and the line on which each key stands."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise ParamsError(f"There is no params file {file}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParamsError(f"The params file {file} cannot be read: {_reason(error)}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ParamsError(f"{file}{line}: this is not YAML: {_reason(error)}.") from None
-    if values is None:
-        return {}, {}
-    if not isinstance(values, dict):
-        raise ParamsError(f"{file}: expected one 'name: value' a line, found a {type(values).__name__}.")
-    lines: dict[str, int] = {}
-    for key, _ in tree.value:
-        if key.value in lines:
-            raise ParamsError(f"{file}, line {key.start_mark.line + 1}: {key.value} is given a second time.")
-        lines[key.value] = key.start_mark.line + 1
-    return {str(key): value for key, value in values.items()}, lines
-
-
-def _reason(error: Exception) -> str:
-    """Return the short reason that an error carries."""
-    return getattr(error, "problem", None) or getattr(error, "strerror", None) or "it is not UTF-8 text"
-
-
-def _sentence(error: ValidationError, file: Path, lines: dict[str, int]) -> str:
-    """Turn pydantic's account into one sentence: file, line, key, what was given, what was expected."""
-    ours, theirs = [], []
-    for item in error.errors(include_url=False):
-        keys = [str(item["loc"][0])] if item["loc"] else ["baseline_cohorts", "focal_cohorts"]
-        line = max(lines.get(key, 0) for key in keys)
-        (theirs if line else ours).append((line, _complaint(item, keys[0] if item["loc"] else "")))
-    told = "; ".join(f"line {line}: {text}" for line, text in sorted(theirs))
-    return "; ".join([text for _, text in ours] + ([f"{file}, {told}"] if told else [])) + "."
-
-
-def _complaint(item: dict[str, Any], key: str) -> str:
-    """Say what is wrong with one parameter."""
-    kind, context = item["type"], item.get("ctx", {})
-    if not key:
-        return str(context["error"])
-    if kind == "extra_forbidden":
-        return f"there is no parameter {key} (the parameters are {', '.join(Params.model_fields)})"
-    if key == "scale_breaks" and (told := _break_complaint(item)):
-        return told
-    if kind == "value_error":
-        expected = str(context["error"])
-    elif key == "school" or (kind == "string_type" and key in ("title", "data", "table", "formula")):
-        expected = "text (put it in quotes)"
-    else:
-        expected = item["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-        expected = f"a number {expected}" if expected.startswith(("less", "greater")) else expected
-        expected = expected.replace("List should have at least 1 item after validation, not 0", "one cohort or more")
-        expected = expected.replace("String should have at least 1 character", "some text")
-        expected = expected.replace("dictionary", "mapping such as {school: SchoolCode}")
-        expected = expected.split(", unable")[0]
-    return f"{_place(item['loc'])} is {item['input']!r}, expected {expected}"
-
-
-def _break_complaint(item: dict[str, Any]) -> str | None:
-    """Say what is wrong with the form of a scale break or its link; None for a wrong value like any other."""
-    kind, loc = item["type"], item["loc"]
-    if kind == "value_error" and isinstance(error := item["ctx"]["error"], ValibError):
-        sentence = str(error).removesuffix(".")
-        return f"{_place(loc)} is {item['input']!r}: {sentence[0].lower()}{sentence[1:]}"
-    if kind == "unexpected_keyword_argument":
-        names = ScaleBreak.__dataclass_fields__ if len(loc) == 3 else Link.__dataclass_fields__
-        return f"{_place(loc[:-1])} has no {loc[-1]} (it has {', '.join(names)})"
-    if kind == "missing":
-        return f"{_place(loc[:-1])} lacks its {loc[-1]}"
-    if kind == "dataclass_type":
-        form = "{cohort: 2023, column: score, link: null}" if len(loc) == 2 else "{slope: 1.0, intercept: 0.0}"
-        return f"{_place(loc)} is {item['input']!r}, expected a mapping such as {form}"
-    return None
-
-
-def _place(loc: tuple[str | int, ...]) -> str:
-    """A parameter, or a part of it: scale_breaks[0].link."""
-    return str(loc[0]) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc[1:])
+    return str((folder / os.path.expanduser(data)).resolve())
