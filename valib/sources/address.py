@@ -62,6 +62,23 @@ def data_name(source: str) -> str:
     return f"database '{PurePath(database).name}'" if database else "a database"
 
 
+def without_password(text: str) -> str:
+    """The URL without a password, in its place or among its options."""
+    url = parse_url(text)
+    kept = {key: value for key, value in url.query.items() if not _is_secret(key)}
+    return url._replace(password=None).set(query=kept).render_as_string(hide_password=False)  # set() keeps a password
+
+
+def secrets_of(url: URL) -> list[str]:
+    """What of a URL no message may show."""
+    told = [url.password or "", *(str(value) for key, value in url.query.items() if _is_secret(key))]
+    return [secret for secret in told if secret]
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in ("pass", "pwd", "secret", "token", "key"))
+
+
 def anchor_url(text: str, folder: Path) -> str:
     """The URL with the file of an SQLite database relative to ``folder``; any other URL as it is."""
     if not text.lower().startswith("sqlite"):

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 import pandas as pd
 
 from ..errors import RecordsError
-from .address import data_name, is_query, parse_url
+from .address import data_name, is_query, parse_url, secrets_of
 from .cells import CellSource
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def _sqlite(name: str, url: URL) -> sqlite3.Connection:
 
 def _scrubbed(message: str, url: URL) -> str:
     """A driver's message without the password, however it may be written there."""
-    secrets = [url.password or "", *(str(value) for key, value in url.query.items() if "pass" in key.lower())]
-    for secret in filter(None, secrets):
+    for secret in secrets_of(url):
         for form in (secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]):
             message = message.replace(form, "***")
     return message
