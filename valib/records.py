@@ -13,11 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 
 from .errors import RecordsError, ValibWarning
 from .names import LONGEST, readable
 from .sources import Source, as_codes, as_numbers, can_be_codes, open_source
+
+with warnings.catch_warnings():  # of PySpark, which pandera imports where it is installed
+    warnings.simplefilter("ignore", FutureWarning)
+    import pandera.pandas as pa
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
 ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}
