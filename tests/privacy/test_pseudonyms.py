@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import simulate
+from leaks import search
+from test_book import ONE, tiny_sources
+from test_book import notebook as write_notebook
 from typer.testing import CliRunner
 
-from valib import pseudonyms
+from valib import book, pseudonyms
 from valib.cli import app
 from valib.errors import ParamsError, ValibWarning
 from valib.params import Params, load
@@ -191,3 +194,39 @@ def test_the_list_needs_records_and_a_place(tmp_path, data, key):
     for words in (["--lookup", data], ["--out", tmp_path / "x.csv"]):
         done = run("key", key, *words)
         assert done.exit_code == 2 and "go together" in done.stderr
+
+
+@pytest.mark.long
+def test_a_book_shows_pseudonyms_alone_and_follows_the_school_named(tmp_path, data, key):
+    sources = tiny_sources(tmp_path / "sources")
+    cells = [cell for cell in ONE if "setup(" not in str(cell) and "nb.table(" not in str(cell)]
+    cells[1] = ("parameters", 'data = "demo"\nfocal_cohorts = [2019]\nschool = None\npseudonym_key = None\nrounds = 3')
+    cells[3:3] = [
+        "study = nb.setup('01_one', data=data, focal_cohorts=focal_cohorts, baseline_cohorts=[2030, 2031],\n"
+        "                 school=school, pseudonym_key=pseudonym_key)",
+        "nb.parameters(study, 'data', 'school', 'pseudonym_key')",
+        "from valib import compare\nfit = va.fit_relative(study.records, 2033)\nnb.schools([fit], [fit], 5)\n"
+        "nb.save(fit.school_effects.reset_index(), 'schools.csv')",
+        "nb.table(pd.DataFrame({'School': [compare.school_to_follow([fit], 5, school)]}), 'One', 'tab-one')"]
+    write_notebook(sources / "chapters" / "01_one.ipynb", cells)
+    name = Params(data=str(data)).read_records().query("cohort == 2033").groupby("school").size().idxmax()
+    params = Params(title="Ours", data=str(data), baseline_cohorts=[2030, 2031], focal_cohorts=[2033], school=name,
+                    pseudonym_key=str(key))
+    book.build(params, tmp_path / "out", progress=False, sources=sources)
+    page = (tmp_path / "out" / "html" / "chapters" / "01_one.html").read_text(encoding="utf-8")
+    assert page.count(code(name, read_key(key))) >= 3  # the parameter, the table of schools, the school followed
+    secret = key.read_text().splitlines()[-1]
+    files, found = search(tmp_path / "out", ["Real S0", secret, str(key.parent)])
+    assert files > 20 and not found
+    assert "valib.key" in page
+
+
+@pytest.mark.long
+def test_a_report_under_pseudonyms_is_asked_for_by_name(tmp_path, data, key):
+    name = Params(data=str(data)).read_records().query("cohort == 2033").groupby("school").size().idxmax()
+    done = run("report", data, "--school", name, "--baseline-cohorts", "2030,2031", "--focal-cohorts", "2033",
+               "--pseudonyms", key, "--quiet", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    files, found = search(tmp_path / "out", ["Real S0", key.read_text().splitlines()[-1]])
+    assert files > 5 and not found and "Real S0" not in done.output
+    assert code(name, read_key(key)) in (tmp_path / "out" / "report.csv").read_text(encoding="utf-8")
