@@ -18,8 +18,9 @@ from .errors import RecordsError, ValibWarning
 from .names import LONGEST, readable
 from .sources import Source, as_codes, as_numbers, can_be_codes, open_source
 
-with warnings.catch_warnings():  # of PySpark, which pandera imports where it is installed
-    warnings.simplefilter("ignore", FutureWarning)
+PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", **PYSPARK)
     import pandera.pandas as pa
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
@@ -164,7 +165,9 @@ def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict
 def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> None:
     """Validate all columns at once (lazily) and tell every fault in one sentence."""
     try:
-        SCHEMA.validate(frame, lazy=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", **PYSPARK)
+            SCHEMA.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases
     else:
