@@ -70,7 +70,7 @@ def test_schools_share_a_kernel_but_no_name(tmp_path):
     kernels = {notebook.cells[-1].outputs[0].text for notebook in notebooks}
     assert len(kernels) == 1, "one warm kernel"
     text = "".join(nbformat.writes(notebook) for notebook in notebooks)
-    assert str(tmp_path) not in text and "papermill" not in text
+    assert str(tmp_path) not in text and not any("papermill" in notebook.metadata for notebook in notebooks)
     schools = [re.search(r'school = "(\w+)"', nbformat.writes(n).replace('\\"', '"')).group(1) for n in notebooks]
     for school, notebook in zip(schools, notebooks, strict=True):
         assert not [other for other in schools if other != school and other in nbformat.writes(notebook)]
