@@ -16,9 +16,10 @@ from conftest import simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from valib import fit_benchmark, fit_joint, fit_relative
+from valib import fit_benchmark, fit_joint, fit_relative, results
 from valib.baseline import fit_baseline
 from valib.disclosure import HIDDEN, cells, few, few_of_total, shown, shown_in_all
+from valib.errors import ValibWarning
 
 MINIMUM = 5
 
@@ -148,3 +149,20 @@ def test_counts_in_words_and_the_total_that_would_give_one_away():
     assert few_of_total([1, 2, 12, 70], 5) == ["fewer than 5", "fewer than 5", "not shown", "70"]
     assert few_of_total([3, 4, 12, 70], 5) == ["fewer than 5", "fewer than 5", "12", "70"]
     assert few_of_total([8, 12], 5) == ["8", "12"] and few_of_total([2], 5) == ["fewer than 5"]
+
+
+def test_few_rows_without_a_covariate_are_told_in_words():
+    records = world(1, small=())
+    records["ses"] = np.random.default_rng(1).standard_normal(len(records))
+    fits = []
+    for lost in (3, 12):
+        records.loc[records.index[:lost], "ses"] = np.nan
+        with pytest.warns(ValibWarning, match=f"{lost} without 'ses'"):
+            fits += [fit_relative(records, 2015, "score ~ prior_score + ses"),
+                     fit_joint(records.assign(cohort=np.where(np.arange(len(records)) % 2, 2015, 2016)), [2015, 2016],
+                               "score ~ prior_score + ses")]
+    told = results.summaries(fits, MINIMUM)
+    assert [one["left_out"] for one in told] == [
+        {"ses": "fewer than 5"}, {"2015": {"ses": "fewer than 5"}, "2016": {"ses": "fewer than 5"}},
+        {"ses": 12}, {"2015": {"ses": 6}, "2016": {"ses": 6}}]
+    assert [one["model"] for one in told] == ["relative", "joint"] * 2
