@@ -237,7 +237,8 @@ def parameters(study: Study, *names: str) -> None:
     rows = [(Params.model_fields[n].description or n.replace("_", " "), parameter_text(getattr(study.params, n)))
             for n in names]
     key = study.params.pseudonym_key
-    named = {"data": study.params.data_name, "pseudonym_key": Path(key).name if key else "none, schools are named"}
+    named = {"data": study.params.data_name, "table": study.params.table_name or "none named",
+             "pseudonym_key": Path(key).name if key else "none, schools are named"}
     rows = [(label, escape(readable(named[n], 200)) if n in named else text)
             for n, (label, text) in zip(names, rows, strict=True)]
     frame = pd.DataFrame(rows, columns=["Parameter", "In this copy"])
