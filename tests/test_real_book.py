@@ -1,4 +1,8 @@
-"""The book itself, rendered on records that are not the demo's: other years, other columns, hostile school names."""
+"""The book itself, rendered on records that are not the demo's: other years, other columns, hostile school names.
+
+Students, small schools and this machine are planted in the records and their place, and searched for in all that is
+built.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import simulate
+from leaks import MARK, RARE, places, plant, search
 
 from valib import book
 from valib.params import Params
 
 NAMES = ["00417", "St. Mary's & Co_50%", "<b>Bold</b> $x$", "a|b", "\\alpha{x} #1 ~ ^", "[link](x.html)", "École «Ü»"]
 FOLLOWED = NAMES[1]
+TINY = "Zqvorl Hamlet"  # a school of one cohort with two students
 DEMO = r"(?<![\d.,])(?:2015|2016|2017|2018|2019|2021|2022|2023|2024)(?![\d]|[.,]\d)"
 
 
@@ -26,14 +32,27 @@ def rendered(tmp_path_factory):
     records = simulate(np.random.default_rng(2030), schools=60, cohorts=(2030, 2031, 2033, 2034), rho=0.6,
                        shift={2033: -6.0, 2034: 9.0}).drop(columns="u")  # fmt: skip
     known = dict(zip(sorted(records["school"].unique()), NAMES, strict=False))
+    records = plant(with_small_cells(records))
     records["school"] = records["school"].map(lambda code: known.get(code, code))
     source = {"school": "School Code", "student": "PupilID", "cohort": "Year", "score": "Y5", "prior_score": "Y3"}
     records.rename(columns=source).to_csv(root / "our pupils.csv", index=False)
     params = Params(title="Our schools: 50% & more", data=str(root / "our pupils.csv"), columns=source,
                     baseline_cohorts=[2030, 2031], focal_cohorts=[2033, 2034], school=FOLLOWED,
-                    simulation_replicates=100)  # fmt: skip
+                    further_formulas=["score ~ prior_score + ses"], simulation_replicates=100)  # fmt: skip
     pdf = shutil.which("latexmk") is not None
     return book.build(params, root / "out", pdf=pdf, progress=False)
+
+
+def with_small_cells(records: pd.DataFrame) -> pd.DataFrame:
+    """Records with a school of two students in the last cohort alone, one of three in the cohort before, and rows
+    that lack their prior score, two of them in one cohort."""
+    place = records.groupby(["school", "cohort"]).cumcount()
+    gone = (records["school"] == "S0050") & ((records["cohort"] != 2034) | (place >= 2))
+    gone |= (records["school"] == "S0051") & (records["cohort"] == 2033) & (place >= 3)
+    records = records[~gone].replace({"school": {"S0050": TINY}}).reset_index(drop=True)
+    for cohort, lost in ((2030, 30), (2031, 2)):
+        records.loc[records.index[records["cohort"] == cohort][:lost], "prior_score"] = np.nan
+    return records
 
 
 def pages(result) -> dict[str, str]:
@@ -79,9 +98,38 @@ def test_results_lie_beside_the_pages(rendered):
 
 @pytest.mark.slow
 def test_nothing_tells_of_this_machine(rendered):
-    for path in rendered.results.parent.rglob("*"):
-        if path.is_file() and path.name != "valib.pdf":
-            assert b"jdoe" not in path.read_bytes(), path
+    files, found = search(rendered.results.parent, ["jdoe", *places()])
+    assert files > 100 and not found
+
+
+@pytest.mark.slow
+def test_no_student_is_anywhere_in_a_whole_build(rendered, record_property):
+    out = rendered.results.parent
+    words = [MARK, *RARE, TINY, "Zqvorl"]
+    files, found = search(out, words)
+    record_property("files searched", files)
+    assert files > 100
+    assert {path.suffix for path in out.rglob("*")} >= {".html", ".ipynb", ".js", ".inv", ".csv", ".png"}
+    assert not found
+    page = out / "html" / "chapters" / "schools.html"
+    before = page.read_bytes()
+    try:  # the search would have found one
+        page.write_bytes(before.replace(b"</article>", f"{MARK}000123</article>".encode()))
+        assert search(out, words)[1] == [f"html/chapters/schools.html (bytes): {MARK}"]
+    finally:
+        page.write_bytes(before)
+
+
+@pytest.mark.slow
+def test_small_cells_and_those_that_give_them_away_are_held_back(rendered):
+    texts = pages(rendered)
+    assert "fewer than 5" in texts["01_records"] and "fewer than 5" in texts["appendix_build"]
+    for name in ("relative_effects", "benchmark_effects"):
+        told = pd.read_csv(rendered.results / f"{name}.csv", dtype={"school": "str"}).groupby("cohort")["school"]
+        assert told.size().to_dict() == {2033: 59 - 3, 2034: 60 - 3}  # one too small in each, and two that hide it
+        assert "S0051" not in set(told.get_group(2033)) and TINY not in set(told.get_group(2034))
+    changes = pd.read_csv(rendered.results / "change_in_va.csv", dtype={"school": "str"})
+    assert TINY not in set(changes["school"])
 
 
 @pytest.mark.slow
