@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import warnings
 from pathlib import Path
 
@@ -273,6 +274,18 @@ def test_bundled_data_need_no_proposal_and_missing_ones_are_said(tmp_path):
     assert "no such file" in run("init", tmp_path / "none.csv", "--print").stderr
     with pytest.raises(RecordsError, match="the DataFrame: holds no rows"):
         propose(pd.DataFrame({"student": []}))
+
+
+def test_an_sqlite_file_is_named_relative_to_the_params_file(tmp_path, panel, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with sqlite3.connect("records.db") as connection:
+        panel.to_sql("r", connection, index=False)
+    connection.close()
+    assert run("init", "sqlite:///records.db", "--out", "study/params.yml").exit_code == 0
+    assert load("study/params.yml").data == f"sqlite:///{tmp_path}/records.db"
+    assert run("init", "sqlite:///records.db").exit_code == 0
+    assert "\ndata: sqlite:///records.db\n" in Path("params.yml").read_text()
+    assert run("check").exit_code == run("check", "--params", "study/params.yml").exit_code == 0
 
 
 @pytest.mark.skipif(postgres.binaries() is None, reason="PostgreSQL's initdb is not installed")

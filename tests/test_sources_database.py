@@ -227,7 +227,8 @@ def test_the_command_and_the_pages_show_neither_user_host_nor_password(url, tmp_
     shown = [repr(load(file)), str(load(file)), titlepage(load(file)), repr(open_source(url, "records"))]
     for arguments in (["check"], ["check", "--json"], ["check", "--table", "absent", "--debug"],
                       ["check", url.replace(postgres.ESCAPED, postgres.ESCAPED + "x"), "--table", "records", "--debug"],
-                      ["fit", "--model", "relative", "--out", str(tmp_path / "results"), "--debug"]):
+                      ["fit", "--model", "relative", "--out", str(tmp_path / "results"), "--debug"],
+                      ["fit", "--model", "relative", "--out", str(tmp_path / "results"), "--engine", "duckdb"]):
         done = CliRunner().invoke(app, [*arguments, "--params", str(file)])
         shown.append(done.output + "".join(traceback.format_exception(done.exception)))
         assert "schools" in shown[-1]

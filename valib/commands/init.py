@@ -70,9 +70,9 @@ def _write(file: Path, text: str) -> None:
 def _as_written(data: str, folder: Path) -> str:
     """The records' place for a params file in ``folder``: relative where they lie below it; a URL without its password.
     """
-    from ..sources import anchor_url, is_url, without_password
+    from ..sources import anchor_url, is_url, relative_url, without_password
 
     if is_url(data):
-        return without_password(anchor_url(data, Path.cwd()))
+        return relative_url(without_password(anchor_url(data, Path.cwd())), folder)
     path = Path(data).expanduser().resolve()
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

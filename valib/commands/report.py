@@ -15,7 +15,7 @@ from .study import load_study
 
 def report(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the reports.")],
-    data: opt.Data = None,
+    data: opt.Data = None, table: opt.Table = None,
     school: Annotated[list[str] | None, typer.Option(
         "--school", metavar="ID", help="The school's code in the records; once for each school.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every school that may be shown.")] = False,
@@ -48,9 +48,9 @@ def report(
     with plain_errors(debug):
         if bool(school) == every:
             raise ParamsError("Name the schools: --school ID, once for each, or --all for every school; not both.")
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, title=title, formula=formula,
-                           estimator=estimator, shift=shift, variances=variances, method=method, level=level,
-                           equating_se=equating_se, min_students=min_students, seed=seed,
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, title=title,
+                           formula=formula, estimator=estimator, shift=shift, variances=variances, method=method,
+                           level=level, equating_se=equating_se, min_students=min_students, seed=seed,
                            pseudonym_key=pseudonyms)
         from .. import report as engine
         from ..output import check_folder

@@ -16,6 +16,7 @@ import psutil
 from ..design import FormulaState
 from ..errors import RecordsError
 from ..formula import parse
+from ..sources import data_name, is_url
 from .chunks import learning_terms
 from .stream import StreamedRecords
 
@@ -38,11 +39,15 @@ def choose_engine(source: Any, engine: str | None = "auto") -> str:
     "auto" is "duckdb" for a folder, for a file larger than a sixteenth of the free memory (a gzipped or Parquet file
     counted five times) and for a Parquet file of more than 5 million rows; "spark" for a Spark DataFrame; else
     "memory".
-    Raises RecordsError for an unknown engine.
+    Raises RecordsError for an unknown engine, or one that does not read a database.
     """
     engine = engine or "auto"
     if engine not in ENGINES:
         raise RecordsError(f"The engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
+    if is_url(source):
+        if engine in ("duckdb", "spark"):
+            raise RecordsError(f"{data_name(source)}: a database is read into memory: leave --engine out.")
+        return "memory"
     if engine != "auto":
         return engine
     if _is_spark(source):

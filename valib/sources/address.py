@@ -79,6 +79,15 @@ def _is_secret(key: str) -> bool:
     return any(word in key.lower() for word in ("pass", "pwd", "secret", "token", "key"))
 
 
+def relative_url(text: str, folder: Path) -> str:
+    """The URL with the file of an SQLite database relative to ``folder`` where it lies below it."""
+    if not text.lower().startswith("sqlite"):
+        return text
+    url = parse_url(text)
+    path = Path(url.database or "")
+    return str(url.set(database=str(path.relative_to(folder)))) if path.is_relative_to(folder) else text
+
+
 def anchor_url(text: str, folder: Path) -> str:
     """The URL with the file of an SQLite database relative to ``folder``; any other URL as it is."""
     if not text.lower().startswith("sqlite"):
