@@ -260,7 +260,8 @@ def test_an_earlier_file_stays_and_printing_writes_nothing(tmp_path, panel, monk
 @pytest.mark.parametrize(
     ("content", "words_said"),
     [("", "the file is empty"), ("student,school\n", "holds no rows"), ("1,2,3\n4,5,6\n", "a header"),
-     ("P1,S1,2024,1.5,2.5\nP2,S2,2024,1.5,2.5\n", "a header")],
+     ("P1,S1,2024,1.5,2.5\nP2,S2,2024,1.5,2.5\n", "a header"),
+     ("P1,S1,north,2024,x\nP2,S2,north,2024,y\n", "a header")],
 )  # fmt: skip
 def test_files_without_names_or_rows_are_refused_in_one_sentence(tmp_path, content, words_said):
     (tmp_path / "a.csv").write_text(content)

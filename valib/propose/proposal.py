@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import RecordsError
 from ..records import ALIASES, CANONICAL
 from .columns import Column, describe, varies_within, words
-from .roles import PRIOR, SCORE, Roles, assign, quoted
+from .roles import COHORT, PRIOR, SCHOOL, SCORE, STUDENT, Roles, assign, quoted
 
 SEVERAL = 3  # baseline cohorts at most
 FEWEST_ROWS = 30  # of a cohort that is proposed
@@ -51,9 +51,10 @@ def propose(frame: pd.DataFrame, name: str = "the DataFrame") -> Proposal:
     """
     if frame.empty:
         raise RecordsError(f"{name}: holds no rows.")
-    if sum(map(_is_number, frame.columns)) > len(frame.columns) / 2:
-        raise RecordsError(f"{name}: the first row holds numbers where names of columns are expected; add a header.")
     columns = [describe(column, frame.iloc[:, k]) for k, column in enumerate(frame.columns)]
+    meant = any(c.has(*STUDENT, *SCHOOL, *COHORT, *PRIOR, *SCORE) for c in columns)
+    if sum(map(_is_number, frame.columns)) > (len(columns) / 2 if meant else 0):
+        raise RecordsError(f"{name}: the first row holds numbers where names of columns are expected; add a header.")
     roles = assign(columns)
     params: dict[str, Any] = {"columns": _mapping(roles, columns)}
     reasons = {f"columns.{role}": reason for role, reason in roles.reasons.items()}
