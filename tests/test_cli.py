@@ -362,7 +362,7 @@ def test_a_failure_inside_ends_with_1_and_a_failed_write_keeps_the_earlier_resul
 
 def test_help_of_every_command_has_a_description_and_examples():
     assert set(re.findall(r"^  (\w+)  ", run("--help").stdout.split("Commands:")[1], re.MULTILINE)) == {
-        "check", "fit", "baseline", "book", "simulate"
+        "baseline", "book", "check", "fit", "init", "key", "report", "simulate"
     }
     for command in ("check", "fit", "baseline", "book"):
         said = run(command, "--help").stdout
