@@ -146,9 +146,11 @@ def profile(data: Compressed, theta: np.ndarray, reml: bool) -> Profile:
                     - np.einsum("rij,rji->r", B1, B1))
     dof = data.n - (p if reml else 0)
     safe = np.maximum(rss, np.finfo(float).tiny)
-    ratio = rss1 / safe
-    return Profile(dof * np.log(safe) + penalty, dof * ratio + penalty1, dof * (rss2 / safe - ratio**2) + penalty2,
-                   b, A_inverse, rss, rss1, rss2, penalty1, penalty2)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a fit close to perfect, which is refused afterwards
+        ratio = rss1 / safe
+        curve = dof * (rss2 / safe - ratio**2) + penalty2
+    return Profile(dof * np.log(safe) + penalty, dof * ratio + penalty1, curve, b, A_inverse, rss, rss1, rss2, penalty1,
+                   penalty2)
 
 
 def maximise(data: Compressed, reml: bool = False) -> np.ndarray:
@@ -214,6 +216,7 @@ def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None
 def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
     """The fit of :func:`fit_moments` from compressed sums of these moments, whatever was taken off them."""
     reml = _is_reml(method)
+    _check_fit(profile(data, np.zeros(1), reml).rss[0], moments, 0.0)
     chosen = maximise(data, reml)[0] if theta is None else float(theta)
     at = profile(data, np.array([chosen]), reml)
     _check_fit(at.rss[0], moments, chosen)

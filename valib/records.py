@@ -213,7 +213,8 @@ def code_labels(column: pd.Series, from_text: bool) -> pd.Series:
 def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFrame:
     """Leave out the rows that lack something, and count them by cohort and reason."""
     rows_read = len(records)
-    scored = records[["cohort", "score"]].dropna().groupby("cohort")["score"].agg(["size", "mean", "std"])
+    with np.errstate(over="ignore", invalid="ignore"):  # scores of 1e308: a model refuses them in a sentence
+        scored = records[["cohort", "score"]].dropna().groupby("cohort")["score"].agg(["size", "mean", "std"])
     lacks = np.column_stack([records[name].isna() for name in _REASONS])
     bad = lacks.any(axis=1)
     counted = []
@@ -227,7 +228,8 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         told = "; ".join(f"{entry['rows']} with {entry['reason']}" for entry in counted)
         raise RecordsError(f"{source.name}: no row can be used ({told}).")
     records["cohort"] = records["cohort"].astype("int64")
-    as_read = [len(records), float(records["score"].sum()), float(records["prior_score"].sum())]
+    with np.errstate(over="ignore", invalid="ignore"):
+        as_read = [len(records), float(records["score"].sum()), float(records["prior_score"].sum())]
     if earlier.get("as_read") == as_read:  # these very rows were read before: what was said of them then still holds
         records.attrs = {**earlier, "score_by_cohort": {int(t): v for t, v in earlier["score_by_cohort"].items()}}
         return records

@@ -41,7 +41,8 @@ SCHOOLS = [
     "St\u00a0Mary",
     "St. Mary's & Co_50%", "00417", "417",
 ]  # fmt: skip
-LEVELS = ["<script>alert(7)</script>", "\\input{/etc/passwd}", "{{ 7*7 }} | `x` {glue:text}`shift`", "=1+1\n$x$", "plain"]
+LEVELS = ["<script>alert(7)</script>", "\\input{/etc/passwd}", "{{ 7*7 }} | `x` {glue:text}`shift`", "=1+1\n$x$",
+          "plain"]
 COLUMNS = {"student": "Pupil <b>ID</b>", "school": "School | {{ 7*7 }}", "cohort": "Year\n=1+1",
            "score": "\\input{y5} $x^2$", "prior_score": "Y3 `x` {glue:text}`shift`"}  # fmt: skip
 COVARIATE = "<img src=x onerror=alert(8)> | {{ 7*7 }} \\input{z}"

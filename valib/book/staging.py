@@ -182,7 +182,8 @@ def _literal(node: ast.expr) -> tuple[Any, ...]:
 def as_source(value: Any) -> str:
     """Return Python source of a parameter's value: texts in double quotes, what is long one entry a line."""
     if isinstance(value, str):
-        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in json.dumps(value, ensure_ascii=False))
+        quoted = json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in quoted)
     if not isinstance(value, (dict, list)):
         return repr(value)
     if isinstance(value, dict):
