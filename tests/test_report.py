@@ -152,6 +152,18 @@ def test_results_come_back_as_they_were_saved(study, tmp_path):
     assert not [code for code in study[0].read_records()["student"].head(200) if code in text]
 
 
+def test_what_valib_warns_of_stands_on_the_page(study):
+    params, _ = study
+    records = params.read_records()
+    late = records["cohort"] == 2024
+    moved = records.assign(prior_score=records["prior_score"] + 80.0 * late)
+    with pytest.warns(va.errors.ValibWarning, match="A shift may come from the prior test"):
+        results = compute(params, moved)
+    page = report.school_page(results, a_school(results))
+    assert page.warnings().startswith("- ") and "A shift may come from the prior test" in page.warnings()
+    assert report.school_page(study[1], a_school(study[1])).warnings() == ""
+
+
 def test_one_focal_cohort_and_one_school_cohort(tmp_path):
     rows = panel()
     rows = rows[(rows["school_id"] != "S004") | (rows["year"] == 2016)]

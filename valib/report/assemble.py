@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..book.children import TIME_LIMIT, Children
 from ..bundle import bundle_root
-from ..console import progress_bar
+from ..console import about, progress_bar
 from ..errors import ParamsError, ValibError
 from ..output import as_csv
 from .results import StudyResults, compute
@@ -82,7 +82,8 @@ def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: 
         steps = _Steps(progress)
         with steps("models"):
             records = params.read_records()
-            results = compute(params, records)
+            with about(records, sorted(params.baseline_cohorts + params.focal_cohorts)):
+                results = compute(params, records)
         schools = schools and [resolve(school, records, params.pseudonym_key) for school in schools]
         files = choose(results, schools, params.min_students)
         with work_folder(out) as work, Children(minutes) as children:

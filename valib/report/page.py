@@ -189,6 +189,10 @@ class SchoolPage:
                 f"{s['min_students']} students. Seed of the ranks: {s['seed']}.")
         return text
 
+    def warnings(self) -> str:
+        """What valib warned of when it fitted the study's models, as a list; empty if of nothing."""
+        return "\n".join(f"- {escape(text)}" for text in self.study["warnings"])
+
     def _place(self, cohort: int) -> str:
         row = self.cells.loc[cohort]
         place = Place(row["expected_rank"], row["rank_lower"], row["rank_upper"], row["p_top"], row["p_bottom"],

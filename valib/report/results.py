@@ -84,7 +84,8 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
 
     records: as ``params.read_records()`` gives them. Relative fits of every cohort, benchmark fits of the focal
     cohorts, ranks with the study's seed, and the joint model of all cohorts for changes between years.
-    Raises ValibError where the relative or benchmark models of the study cannot be fitted.
+    Raises ValibError where the relative or benchmark models of the study cannot be fitted. What valib warns of stands
+    in the results too.
     """
     from ..baseline import fit_baseline
     from ..benchmark import fit_benchmark
@@ -106,6 +107,8 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
                                     scale_breaks=breaks) for c in focal}
         joint, why = _joint(params, records, cohorts)
     said = list(dict.fromkeys(str(w.message) for w in told if issubclass(w.category, ValibWarning)))
+    for text in said:
+        warnings.warn(text, ValibWarning, stacklevel=2)
     cells = _cells(params, select(records, cohorts), relative, against)
     study = {"title": params.title, "source": source, "day": _day(), "baseline": baseline, "focal": focal,
              "settings": {name: getattr(params, name) for name in SETTINGS}, "why_no_change": why, "warnings": said,

@@ -19,7 +19,6 @@ SINGULAR = ("the differences between schools are no larger than chance among stu
             "be said about a single school")
 WHY_NO_CHANGE = {
     "one_cohort": "The school has a figure for one year only, so nothing can be said about change.",
-    "no_cohort": "There is no year with a figure for this school, so nothing can be said about change.",
     "not_fitted": "A change between years needs a model of all years at once, which could not be fitted to these "
                   "records; so nothing can be said about change.",
     "singular": "A change between years needs a model of all years at once. In these records its estimates lie on the "
