@@ -12,6 +12,7 @@ import typer
 
 from .errors import RecordsError, ValibError, ValibWarning
 from .files import UNUSABLE, reason
+from .names import readable
 
 INTERRUPTED = 130  # exit code, as of other programs that a signal has ended
 
@@ -38,7 +39,8 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
     """
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if debug or (issubclass(category, ValibWarning) and not quiet):
-            typer.echo(f"Warning: {message}", err=True)
+            told = readable(message) if issubclass(category, ValibWarning) else message
+            typer.echo(f"Warning: {told}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -57,7 +59,7 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
                 typer.echo(f"Error: {reason(error)}: what an earlier run left is as it was.", err=True)
                 raise typer.Exit(2 if error.errno in UNUSABLE else 1) from None
             if isinstance(error, ValibError):
-                typer.echo(f"Error: {error}", err=True)
+                typer.echo(f"Error: {readable(error)}", err=True)  # a name in it must not steer the terminal
                 raise typer.Exit(2) from None
             typer.echo(f"Error: valib failed: {_one_line(error)} (--debug shows where).", err=True)
             raise typer.Exit(1) from None

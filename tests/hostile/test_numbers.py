@@ -50,8 +50,8 @@ def test_large_codes_are_exact(kind, first, frame):
     np.testing.assert_allclose(fit.tau2, va.fit_relative(va.read_records(frame), 2015).tau2, rtol=1e-6, atol=1e-6)
 
 
-BAD_CODES = [2.0**53, 1e300, -(2.0**60), np.inf, -np.inf, 10**400, Decimal("1E+999999999"), Decimal("sNaN"), True, b"S1",
-             (1, 2), [1], 1 + 2j, pd.Timestamp("2020-01-01"), "\ud800", object()]  # fmt: skip
+BAD_CODES = [2.0**53, 1e300, -(2.0**60), np.inf, -np.inf, 10**400, Decimal("1E+999999999"), Decimal("sNaN"), True,
+             b"S1", (1, 2), [1], 1 + 2j, pd.Timestamp("2020-01-01"), "\ud800", object()]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", BAD_CODES, ids=lambda v: type(v).__name__)
