@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -16,6 +17,7 @@ from .surroundings import surroundings
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 STRICT = ("-W", "-n", "--keep-going")
 WARNING = re.compile(r"^.*(?:WARNING|ERROR|CRITICAL|Traceback|Error:).*$", re.MULTILINE)
+DISK = [os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -58,6 +60,8 @@ def run_jupyter_book(book: Path, target: Path, builder: str, environment: dict[s
     if ended.code == 0:
         return
     log = COLOUR.sub("", ended.text).replace(f"{book}/", "")
+    if refused := next((reason for reason in DISK if reason in log), None):
+        raise BookError(f"Jupyter Book could not write {what}: {refused}")
     told = list(dict.fromkeys(line.strip() for line in WARNING.findall(log)))
     print("\n".join(told or log.strip().splitlines()[-30:]), file=sys.stderr)
     failure = BookError(f"Jupyter Book refused {what}: {told[0] if told else 'see above'}")
