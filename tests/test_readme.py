@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 import valib
 from valib import cli
+from valib.params import load
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -25,9 +27,8 @@ def blocks(language: str) -> list[str]:
 def here(tmp_path, monkeypatch):
     """A working directory with the README's study.yml and records that fit it."""
     monkeypatch.chdir(tmp_path)
-    study, breaks = blocks("yaml")
-    Path("study.yml").write_text(study + breaks, encoding="utf-8")
-    columns = yaml.safe_load(study)["columns"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    columns = yaml.safe_load(blocks("yaml")[0])["columns"]
     demo = valib.load_records("demo")
     demo[demo["cohort"].isin([2016, 2017, 2019, 2021])].rename(columns=columns).to_csv("my.csv", index=False)
     return tmp_path
@@ -40,18 +41,33 @@ def test_the_commands(here, monkeypatch):
         built.append((params.focal_cohorts, str(out)))
         return SimpleNamespace(html=out / "html", results=out / "results", pdf=None)
 
+    def report(params, out, **options):
+        built.append((options["schools"], str(out)))
+        return SimpleNamespace(index=out / "html" / "index.html", files={"0563": "0563"}, pdf=None, not_shown=0)
+
     monkeypatch.setattr("valib.book.build", build)
+    monkeypatch.setattr("valib.report.build", report)
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
-    commands = [shlex.split(line)[1:] for line in lines if line.startswith("valib ")]
-    assert {command[0] for command in commands} == {"check", "fit", "baseline", "book", "simulate"}
+    commands = [[os.path.expanduser(word) for word in shlex.split(line)[1:]]
+                for line in lines if line.startswith("valib ")]
+    assert {command[0] for command in commands} == {command.callback.__name__ for command in cli.app.registered_commands}
     for command in commands:
         done = CliRunner().invoke(cli.app, command)
         assert done.exit_code == 0, (command, done.output)
-    assert built == [([2019, 2021, 2023, 2024], "somewhere"), ([2019, 2021], "our_book")]
+    assert built == [([2019, 2021, 2023, 2024], "somewhere"), (["0563"], "report"), ([2019, 2021], "our_book")]
     assert Path("results/2024/shifts.csv").read_text(encoding="utf-8").count("\n") == 2
     assert Path("results/joint/correlations.csv").read_text(encoding="utf-8").count("\n") == 7
     assert Path("results/simulation/performance.csv").is_file()
     assert Path("results/benchmark/school_effects.csv").is_file() and Path("results/relative/fits.json").is_file()
+
+
+def test_the_params_files(here):
+    study, breaks = blocks("yaml")
+    Path("shown.yml").write_text(study + breaks, encoding="utf-8")
+    params = load("shown.yml")
+    assert params.focal_cohorts == [2019, 2021] and params.columns["school"] == "SchoolCode"
+    assert params.scale_breaks[0].link.slope == 1.02
+    assert len(params.read_records()) > 20_000
 
 
 def test_the_library_example(here, capsys):
