@@ -160,6 +160,7 @@ def test_what_valib_warns_of_stands_on_the_page(study):
     with pytest.warns(va.errors.ValibWarning, match="A shift may come from the prior test"):
         results = compute(params, moved)
     page = report.school_page(results, a_school(results))
+    assert report.words.PRIOR_MOVED in page.in_short()[1]
     assert page.warnings().startswith("- ") and "A shift may come from the prior test" in page.warnings()
     assert report.school_page(study[1], a_school(study[1])).warnings() == ""
 

@@ -81,7 +81,7 @@ class SchoolPage:
         """What the page is, in two sentences."""
         same = "the same earlier scores"
         if self.study["covariates"]:
-            same += f" and the same {escape(in_words(self.study['covariates']))}"
+            same += f" and the same values of {escape(in_words(self.study['covariates']))}"
         return (f"This page tells how far the students of this school came, compared with students elsewhere who had "
                 f"{same}: this difference, averaged over the school's students, is its *value added*. Each figure is "
                 f"an estimate with a {words.percent(self.level)} interval, the range of values that fit the records; "
@@ -102,7 +102,8 @@ class SchoolPage:
         text = words.benchmark(cohort, self.estimate(cohort, "benchmark"), self.study["baseline"], self.level,
                                self.digits, row["benchmark_singular"])
         common = words.system(cohort, self.estimate(cohort, "shift"), self.level, self.digits)
-        return text if row["benchmark_singular"] else f"{text} {common}".strip()
+        parts = [text, "" if row["benchmark_singular"] else common, words.PRIOR_MOVED if row["prior_moved"] else ""]
+        return " ".join(part for part in parts if part)
 
     def over_the_years(self) -> str:
         """In which years it was above or below, and which years have no figure."""

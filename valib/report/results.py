@@ -23,12 +23,14 @@ from ..output import plain
 from ..records import select
 
 if TYPE_CHECKING:
+    from ..baseline import Benchmark
     from ..joint import JointFit
     from ..params import Params
     from ..relative import CohortFit
 
 SHOWN, HELD_BACK, ABSENT = "shown", "held back", "absent"
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+FLAGS = ("singular", "benchmark_singular", "prior_moved")
 SETTINGS = ("formula", "estimator", "shift", "variances", "method", "level", "equating_se", "min_students", "seed")
 
 
@@ -44,7 +46,8 @@ class StudyResults:
     schools shown in both cohorts.
     cohorts: one row a cohort, index cohort: role, students, schools, prior_mean, prior_sd (of all students), quantiles
     of the mean and SD of the schools shown (mean_q05 ... sd_q95), tau, sigma, vpc, student_sd, singular,
-    benchmark_singular, shift, shift_se, shift_lower, shift_upper.
+    benchmark_singular, shift, shift_se, shift_lower, shift_upper, prior_moved (the prior's
+    distribution has left the baseline's).
     study: title, source, day, settings, baseline, focal, why_no_change (None where changes are known), warnings.
     """
 
@@ -74,7 +77,7 @@ class StudyResults:
         """Read what :meth:`save` has written."""
         study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
         cohorts = pd.DataFrame(study.pop("cohorts")).set_index("cohort")
-        number = [name for name in cohorts.columns if name not in ("role", "singular", "benchmark_singular")]
+        number = [name for name in cohorts.columns if name not in ("role", *FLAGS)]
         return cls(pd.read_parquet(folder / "cells.parquet"), pd.read_parquet(folder / "changes.parquet"),
                    cohorts.astype(dict.fromkeys(number, "float64")), study)
 
@@ -106,6 +109,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
                                     method=params.method, equating_se=params.equating_se, level=params.level,
                                     scale_breaks=breaks) for c in focal}
         joint, why = _joint(params, records, cohorts)
+        moved = _prior_moved(records, focal, reference)
     said = list(dict.fromkeys(str(w.message) for w in told if issubclass(w.category, ValibWarning)))
     for text in said:
         warnings.warn(text, ValibWarning, stacklevel=2)
@@ -113,8 +117,18 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     study = {"title": params.title, "source": source, "day": _day(), "baseline": baseline, "focal": focal,
              "settings": {name: getattr(params, name) for name in SETTINGS}, "why_no_change": why, "warnings": said,
              "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"})}
-    return StudyResults(cells, _changes(joint, cells, cohorts), _cohorts(records, cells, relative, against, baseline),
-                        study)
+    table = _cohorts(records, cells, relative, against, baseline)
+    table["prior_moved"] = table.index.isin(moved)
+    return StudyResults(cells, _changes(joint, cells, cohorts), table, study)
+
+
+def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) -> list[int]:
+    """The focal cohorts whose prior scores are distributed differently from the baseline's."""
+    from ..benchmark import check_prior
+
+    if not any(name != "score" for name in reference.summaries["columns"]):
+        return []
+    return [cohort for cohort in focal if not check_prior(records, cohort, reference).ok]
 
 
 def _joint(params: Params, records: pd.DataFrame, cohorts: list[int]) -> tuple[JointFit | None, str | None]:

@@ -17,6 +17,8 @@ FINEST = 6  # decimals at most, for bounds next to zero
 
 SINGULAR = ("the differences between schools are no larger than chance among students would make them, so nothing can "
             "be said about a single school")
+PRIOR_MOVED = ("The earlier scores of that year are distributed differently from those of the baseline: part of the "
+               "difference may come from the earlier test.")
 WHY_NO_CHANGE = {
     "one_cohort": "The school has a figure for one year only, so nothing can be said about change.",
     "not_fitted": "A change between years needs a model of all years at once, which could not be fitted to these "
