@@ -50,7 +50,7 @@ def test_the_commands(here, monkeypatch):
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     commands = [[os.path.expanduser(word) for word in shlex.split(line)[1:]]
                 for line in lines if line.startswith("valib ")]
-    assert {command[0] for command in commands} == {command.callback.__name__ for command in cli.app.registered_commands}
+    assert {command[0] for command in commands} == {known.callback.__name__ for known in cli.app.registered_commands}
     for command in commands:
         done = CliRunner().invoke(cli.app, command)
         assert done.exit_code == 0, (command, done.output)
