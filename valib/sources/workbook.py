@@ -27,7 +27,7 @@ def open_workbook(path: Path, table: str | None = None) -> CellSource:
     try:
         with pd.ExcelFile(path, engine="calamine") as book:
             sheet = _sheet(path.name, [str(name) for name in book.sheet_names], table)
-            cells = book.parse(sheet, header=None, dtype=object, keep_default_na=False)
+            cells = pd.read_excel(book, sheet_name=sheet, header=None, dtype=object, keep_default_na=False)
     except (CalamineError, ValueError, OSError) as error:
         if isinstance(error, RecordsError):
             raise
