@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ValibError
+from ..names import readable
 from ..notebook import as_text, code, escape, in_words
 from ..plotting.style import digits_for
 from . import words
 from .results import ABSENT, HELD_BACK, SHOWN, StudyResults
 from .words import Estimate, Place
 
+LONGEST_NAME, LONGEST_WORD = 100, 40  # letters of a school's name in a title, and of a word in it
 NONE = "\N{EN DASH}"  # stands where there is no figure
 NOT_SHOWN = {HELD_BACK: "not shown", ABSENT: "no students"}
 
@@ -74,7 +76,7 @@ class SchoolPage:
     def opening(self) -> str:
         """The study, the years and the day in one line."""
         baseline, focal = (in_words([str(c) for c in self.study[role]]) for role in ("baseline", "focal"))
-        return (f"**School:** {escape(self.school)}. **Study:** {escape(self.study['title'])}. "
+        return (f"**School:** {escape(shown_name(self.school))}. **Study:** {escape(self.study['title'])}. "
                 f"**Years:** {baseline} (baseline), {focal}. **Made on** {self.study['day']}.")
 
     def about(self) -> str:
@@ -202,6 +204,12 @@ class SchoolPage:
 
     def _year(self, cohort: int) -> str:
         return f"{cohort}*" if cohort in self.study["baseline"] else str(cohort)
+
+
+def shown_name(school: str) -> str:
+    """A school's name for a title: one that has no place to break is shortened to a line."""
+    text = readable(school, LONGEST_NAME)
+    return text if max(map(len, text.split())) <= LONGEST_WORD else readable(school, LONGEST_WORD)
 
 
 def read_page(results: str | Path, school: str) -> SchoolPage:

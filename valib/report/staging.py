@@ -13,11 +13,12 @@ import nbformat
 import yaml
 
 from ..book.staging import FONTS, with_values
+from ..book.titlepage import LONGEST_TITLE
 from ..names import readable
 from ..notebook import escape
+from .page import shown_name
 from .results import SHOWN, StudyResults
 
-LONGEST_NAME = 120  # letters of a school's name in a title
 PAGES = "schools"  # the folder of the schools' pages
 LATEX = {"papersize": "a4paper", "pointsize": "10pt", "fncychap": "", "preamble": r"\input{preamble.tex}",
          "maketitle": r"\reporttitle", "tableofcontents": "", "printindex": "", "figure_align": "H",
@@ -39,7 +40,7 @@ def stage(results: StudyResults, files: Mapping[str, str], sources: Path, folder
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     for font in FONTS:
         shutil.copyfile(fonts / font, folder / font)
-    title = readable(results.study["title"], LONGEST_NAME)
+    title = readable(results.study["title"], LONGEST_TITLE)
     _write_yaml(folder / "_config.yml", _config(sources, title))
     chapters = [{"file": f"{PAGES}/{name}"} for name in files.values()]
     _write_yaml(folder / "_toc.yml", {"format": "jb-book", "root": "index", "chapters": chapters})
@@ -55,7 +56,7 @@ def school_notebook(template: Any, school: str) -> Any:
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         if "title" in tags:
-            cell.source = f"# Value added: {escape(readable(school, LONGEST_NAME))}"
+            cell.source = f"# Value added: {escape(shown_name(school))}"
         if "parameters" in tags:
             cell.source = with_values(cell.source, {"school": school})
     return notebook
@@ -89,7 +90,7 @@ def _index(results: StudyResults, files: Mapping[str, str], pdf: bool) -> str:
     years = cells.groupby("school")["cohort"].agg(lambda c: ", ".join(str(v) for v in c))
     rows = []
     for school, name in files.items():
-        text = html.escape(readable(school, LONGEST_NAME))
+        text = html.escape(shown_name(school))
         links = f'<td><a href="../pdf/{name}.pdf">PDF</a></td>' if pdf else ""
         rows.append(f'<tr><td><bdi><a href="{PAGES}/{name}.html">{text}</a></bdi></td><td>{years[school]}</td>{links}')
     head = "<th>School</th><th>Years with a figure</th>" + ("<th>To print</th>" if pdf else "")
