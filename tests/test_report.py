@@ -286,7 +286,7 @@ def test_the_notebook_keeps_the_rules_of_a_chapter():
 def test_a_name_without_a_break_fits_the_title():
     shown_name = report.page.shown_name
     assert len(shown_name("a" * 300)) == 40 and shown_name("Primary School of Here") == "Primary School of Here"
-    assert len(shown_name("Saint Mary " * 30)) == 100 and shown_name("\N{ZERO WIDTH SPACE}")
+    assert len(shown_name("Saint Mary " * 30)) <= 100 and shown_name("\N{ZERO WIDTH SPACE}")
 
 
 @pytest.mark.parametrize("school", HOSTILE)
