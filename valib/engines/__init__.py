@@ -7,7 +7,7 @@ from records in memory to some 1e-12 relative; the order in which threads add ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ import psutil
 from ..design import FormulaState
 from ..errors import RecordsError
 from ..formula import parse
+from ..records import read_records
 from ..sources import data_name, is_url
+from ..summed import Summed, cohorts_of, sum_students
 from .chunks import learning_terms
 from .stream import StreamedRecords
 
-__all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "stream_records"]
+__all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source",
+           "stream_records"]
 
 ENGINES = ("auto", "memory", "duckdb", "spark")
 SHARE = 16            # a file may be up to this share of the free memory to be read into it,
@@ -86,6 +89,25 @@ def stream_records(source: Any, columns: Mapping[str, str] | None = None, engine
     from .duck import DuckEngine
 
     return StreamedRecords(DuckEngine(source, progress), columns, formula, by_cell)
+
+
+def moments_from_source(source: Any, formula: str | FormulaState = "score ~ prior_score",
+                        cohorts: Iterable[int] | None = None, columns: Mapping[str, str] | None = None,
+                        engine: str = "auto", by_cell: bool = False) -> Summed:
+    """The sums of some cohorts' students (None: of all) from any source, in memory or streamed.
+
+    Returns the moments with the formula's state and the rows left out: what ``relative_from_moments`` and its
+    like take. Raises RecordsError and ModelError.
+    """
+    chosen = choose_engine(source, engine)
+    if chosen == "memory":
+        records = read_records(source, columns)
+        return sum_students(records, cohorts_of(records) if cohorts is None else cohorts, formula, by_cell)
+    records = stream_records(source, columns, chosen, formula, by_cell)
+    try:
+        return sum_students(records, cohorts_of(records) if cohorts is None else cohorts, formula, by_cell)
+    finally:
+        records.close()
 
 
 def _is_spark(source: Any) -> bool:

@@ -115,6 +115,10 @@ class Layout:
             self._test(name, f"({x} >= '0' AND {x} < '{{')", f"coalesce({self.sql.trimmed(x)}, '') = ''")
         else:
             self._number_test(name, column, must)
+            if not column.whole:  # a double of 2^53 or more stands for several whole numbers
+                value, exact = self._number(name), self.sql.number(2**53)
+                self.complete.append(f"abs({value}) < {exact}")
+                self.tests.append(Test(name, f"{self.sql.finite(value)} AND abs({value}) >= {exact}", must))
 
     def _unreadable(self, name: str, column: Column, must: str) -> None:
         value = self._number(name)
