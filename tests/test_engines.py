@@ -161,6 +161,16 @@ class TestSums:
             assert len(ours.state.levels["region"]) == levels
             assert_same_sums(ours, theirs, by_cell=False)
 
+    @pytest.mark.parametrize("how", ["parquet", "parts"])
+    def test_a_category_keeps_the_order_of_its_file(self, tmp_path, how):
+        order = ['w"est; DROP TABLE source', "north", "o'south", "never seen"]
+        path, formula = write(records().assign(region=lambda f: pd.Categorical(f.region, order)), tmp_path, how), \
+            "score ~ prior_score * region"
+        memory, stream = read_records(path), stream_records(path, formula=formula)
+        (theirs, _), (ours, _) = (quietly(sum_students, r, [2015, 2016], formula) for r in (memory, stream))
+        assert ours.state.levels["region"] == order[:3]
+        assert_same_sums(ours, theirs, by_cell=False)
+
     def test_scores_carried_back_over_a_link(self, sources):
         links = [ScaleBreak(2016, "score", Link(1.1, -20.0)), ScaleBreak(2021, "score", Link(0.9, 15.0)),
                  ScaleBreak(2021, "prior_score", Link(1.05, 3.0))]

@@ -78,7 +78,8 @@ class Chunks:
                 alias = found.layout.texts.get(column) or found.layout.numbers[column]
                 rows = self._engine.query(f"SELECT DISTINCT l.t, l.{alias} FROM {found.relation} WHERE status = 0")
                 there = rows.column(1).to_pandas()[np.isin(years(rows.column(0)), cohorts)]
-                levels = sorted(pd.unique(there).tolist())
+                kept = self._engine.order(found.layout.columns[column].original) or []
+                levels = sorted(pd.unique(there).tolist(), key=lambda v: (kept.index(v) if v in kept else len(kept), v))
                 whole = column == "cohort" or found.layout.columns[column].whole
                 out[text] = [int(v) for v in levels] if whole and alias.startswith("v") else levels
         return out

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ..errors import RecordsError
 from ..sources import TextSource, open_source
 from ..sources.parquet import ParquetSource
+from .categories import kept_order, parts_of
 from .dialect import DuckSql
 from .layout import Column
 
@@ -77,6 +78,10 @@ class DuckEngine:
         self._connection.register(name, table)
         return name
 
+    def order(self, name: str) -> list[str] | None:
+        """The order of a categorical column's levels where the source keeps one."""
+        return None if self._text is not None else kept_order(self._parts, name)
+
     def where(self, condition: str, column: str) -> tuple[int, str, str]:
         """How many rows a condition holds for, where the first few are, and the value of a column in the first."""
         with self._plain_errors():
@@ -109,9 +114,7 @@ class DuckEngine:
         elif not isinstance(opened, ParquetSource):
             raise RecordsError(f"{self.name}: the engines duckdb and spark read text and Parquet files and folders of "
                                "Parquet parts; take --engine memory for this source.")
-        if self._path.is_dir():
-            return sorted(p for p in self._path.rglob("*.parquet") if not p.name.startswith((".", "_")))
-        return [self._path]
+        return parts_of(self._path)
 
     def _open(self) -> list[Column]:
         """Create the view of the source and say what its columns hold."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 from ..errors import RecordsError
 from ..sources import Source, TextSource, open_source
 from ..sources.parquet import ParquetSource
+from .categories import kept_order, parts_of
 from .dialect import SparkSql
 from .layout import Column
 
@@ -40,6 +41,7 @@ class SparkEngine:
         except ImportError:
             raise RecordsError("The engine spark needs PySpark and Java: pip install 'valib[spark]'.") from None
         self._text: TextSource | None = None
+        self._parquet: Path | None = None
         if hasattr(source, "sparkSession"):
             self._session, frame, self.name = source.sparkSession, source, "the Spark DataFrame"
             self.names = list(frame.columns)
@@ -85,6 +87,10 @@ class SparkEngine:
         self._put.append(view)
         return view
 
+    def order(self, name: str) -> list[str] | None:
+        """The order of a categorical column's levels where the source keeps one."""
+        return kept_order(parts_of(self._parquet), name) if self._parquet else None
+
     def where(self, condition: str, column: str) -> tuple[int, str, str]:
         """How many rows a condition holds for, where they are (a cluster's rows have no order), and one value."""
         total = self.query(f"SELECT count(*) FROM {self.table} WHERE {condition}").column(0)[0].as_py()
@@ -93,6 +99,7 @@ class SparkEngine:
 
     def _read(self, opened: Source) -> Any:
         if isinstance(opened, ParquetSource):
+            self._parquet = opened.path
             keyed = any("=" in part for file in opened.path.rglob("*.parquet")
                         for part in file.relative_to(opened.path).parts[:-1]) if opened.path.is_dir() else False
             self._session.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")

@@ -47,6 +47,7 @@ class Engine(Protocol):
     def put(self, name: str, table: pa.Table) -> str: ...
     def where(self, condition: str, column: str) -> tuple[int, str, str]: ...
     def batches(self, sql: str) -> object: ...
+    def order(self, name: str) -> list[str] | None: ...
 
 
 class StreamedRecords:
@@ -195,7 +196,8 @@ class StreamedRecords:
             found = found.mask(found.isin(MISSING))
         present = found.dropna()
         if kind == "text":
-            return sorted(present.astype("str").tolist())
+            kept = self._engine.order(column.original) or []
+            return sorted(present.astype("str").tolist(), key=lambda v: (kept.index(v) if v in kept else len(kept), v))
         if kind == "truth":
             return sorted(bool(v) for v in present)
         values = as_numbers(present)[0]
