@@ -28,12 +28,17 @@ def end_with(parent: int) -> None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Workers started meanwhile never see Ctrl-C, which a terminal sends to all: the run itself answers it, afterwards.
+    """Workers started meanwhile never hear of Ctrl-C, which a terminal sends to all: to answer it is the run's part.
 
-    Processes inherit the mask of the thread that starts them.
+    Processes inherit which signals are ignored. (They inherit a mask of signals too, but the trackers of shared memory
+    that are started with a pool undo that.) Only the main thread can arrange this; in another nothing is done.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -41,6 +41,14 @@ def make_study(folder: Path) -> Path:
     return folder / "study.yml"
 
 
+def command_line(process: psutil.Process) -> str:
+    """The command line of a process, empty if it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 @dataclass(frozen=True)
 class Run:
     """valib in a process and a session of its own."""
@@ -63,7 +71,7 @@ class Run:
         """Wait until a process of the run has a word in its command line."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
-            if any(word in " ".join(p.cmdline()) for p in self.family() if p.is_running()):
+            if any(word in line for line in map(command_line, self.family())):
                 return
             time.sleep(0.05)
         raise AssertionError(f"no {word} was seen")
@@ -73,7 +81,7 @@ class Run:
         end = time.monotonic() + seconds
         while (found := self.family()) and time.monotonic() < end:
             time.sleep(0.05)
-        told = [" ".join(p.cmdline())[-200:] for p in found]
+        told = [command_line(p)[-200:] for p in found]
         for process in found:
             process.kill()
         return told

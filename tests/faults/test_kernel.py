@@ -47,6 +47,7 @@ def test_a_kernel(made, tmp_path, fault):
     root, study = made
     code, said_of_it = KERNELS[fault]
     sources = tiny_sources(tmp_path / "sources")
+    notebook(sources / "chapters" / "01_one.ipynb", ["# One", "1"])
     notebook(sources / "chapters" / "02_two.ipynb", ["# Two", "x = 1", code, "x"])
     before = contents(root / "out")
     limit = ["--time-limit", "0.5"] if LIMIT in said_of_it else []
@@ -118,6 +119,8 @@ def test_a_tool_that_hangs_is_stopped(made, tmp_path, tool):
     root, study = made
     sources = tiny_sources(tmp_path / "sources")
     if tool == "pages":
+        for name in ("01_one", "02_two"):  # so that they are far from the limit
+            notebook(sources / "chapters" / f"{name}.ipynb", ["# A chapter", "1"])
         code = "import time\ndef setup(app): time.sleep(600)\n"
         (sources / "slow_extension.py").write_text(code)
         config = (sources / "_config.yml").read_text().replace("extra_extensions:", "extra_extensions:\n"
