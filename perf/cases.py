@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rows import PASSES, added, row, spread
+from rows import PASSES, row, spread
+from streaming import rows as streaming_rows
 from timing import Contender, Timed, in_turn
 
 from data import formula, one_cohort, several_cohorts, write_for_r
@@ -40,6 +41,7 @@ class Plan:
     joint_students: int = 600_000
     replicates: int = 1_000
     panel_cohorts: tuple[int, ...] = (2015, 2016, 2017, 2019, 2021, 2024)
+    streamed: tuple[int, ...] = (6_000_000, 60_000_000)
 
     def schools_of(self, students: int) -> int:
         """The usual number of schools, or fewer where each would have under 20 students."""
@@ -183,7 +185,12 @@ def reading(plan: Plan) -> Iterator[dict]:
     yield row("reading", what, "check a DataFrame", timed["frame"])
 
 
-CASES = {f.__name__: f for f in (relative, joint, bootstrap, reading)}
+def streaming(plan: Plan) -> Iterator[dict]:
+    """Records on disk beside DuckDB's own aggregate, and Spark."""
+    yield from streaming_rows(plan.folder, plan.streamed, min(plan.rounds, 3), plan.budget, plan.say)
+
+
+CASES = {f.__name__: f for f in (relative, joint, bootstrap, reading, streaming)}
 GROWTH = {  # a quantity: the values it takes while the others stay at their usual ones
     "students": (20_000, 60_000, 200_000, 600_000, 2_000_000, 6_000_000),
     "schools": (30, 300, 3_000, 30_000, 100_000),
@@ -194,14 +201,14 @@ USUAL = {"students": 600_000, "schools": 3_000, "covariates": 5, "cohorts": 1}
 
 
 def growth(plan: Plan, share: float = 1.0) -> Iterator[dict]:
-    """Time and memory of a fit from a DataFrame against one quantity at a time; share: of the students."""
+    """Time and memory of a fit from a DataFrame against one quantity at a time; share: of the usual students."""
     for along, values in GROWTH.items():
         plan.say(f"growth with {along}")
         for value in values:
-            size = USUAL | {along: value}
+            size = {**USUAL, "schools": int(USUAL["schools"] * share), along: value}
             size["students"] = int(size["students"] * share)
             if size["schools"] * 4 > size["students"]:
                 continue
             with python("growth", **size) as one:
                 timed = in_turn({"fit": (one, "fit")}, min(plan.rounds, 3), plan.budget)["fit"]
-            yield {"along": along, **size, **spread(timed.seconds), "memory_mib": added(timed)}
+            yield {"along": along, **size, **spread(timed.seconds), "memory_mib": timed.peak}

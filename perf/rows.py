@@ -14,8 +14,8 @@ def row(case: str, what: str, ours: str, timed: Timed, other: str = "", beside: 
     """One comparison, or one time that stands alone.
 
     case: which measurement; what: of what size. A target is a bound on the ratio (at_least, at_most) or on valib's
-    seconds. loglik: the other's log-likelihood less valib's. estimates: the largest difference between estimates, in
-    standard errors.
+    seconds. memory_mib: peak of the process while it ran, packages and data included. loglik: the other's
+    log-likelihood less valib's. estimates: the largest difference between estimates, in standard errors.
     """
     beside = beside or Timed()
     ratio = _ratio(timed, beside) if ratio_of == FASTER else _ratio(beside, timed)
@@ -29,7 +29,7 @@ def row(case: str, what: str, ours: str, timed: Timed, other: str = "", beside: 
     return {"case": case, "what": what, "ours": ours, "other": other, "seconds": spread(timed.seconds),
             "other_seconds": spread(beside.seconds), "ratio": ratio, "ratio_of": ratio_of,
             "target": bound and {"sense": bound[0], "of": bound[1], "value": bound[2]}, "met": met,
-            "memory_mib": added(timed), "other_memory_mib": added(beside), **agreement(timed.found, beside.found),
+            "memory_mib": timed.peak, "other_memory_mib": beside.peak, **agreement(timed.found, beside.found),
             "note": "; ".join(filter(None, (note, timed.note, beside.note)))}
 
 
@@ -60,8 +60,3 @@ def _ratio(below: Timed, above: Timed) -> dict | None:
     pairs = [a / b for a, b in zip(reversed(above.seconds), reversed(below.seconds), strict=False)]
     middle = above.median / below.median
     return {"median": middle, "low": min(*pairs, middle), "high": max(*pairs, middle)}
-
-
-def added(timed: Timed) -> float | None:
-    """MiB that the runs took beyond interpreter, packages and data."""
-    return None if timed.peak is None or timed.before is None else max(timed.peak - timed.before, 0.0)

@@ -1,6 +1,6 @@
 """Time valib beside other packages and print one table of ratios; `make perf` runs it.
 
-    python perf/run.py [--quick] [--only relative,joint,bootstrap,reading,growth] [--out FILE]
+    python perf/run.py [--quick] [--only relative,joint,bootstrap,reading,streaming,growth] [--out FILE]
 
 The full run writes perf/results/performance.json, which the book's appendix on performance shows. --quick takes smaller
 records and writes nothing unless --out names a file. Data lie in a temporary folder and are made from fixed seeds.
@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.table import Table
 from timing import machine, versions
 
+from valib.performance_table import FORMAT
+
 RESULTS = HERE / "results" / "performance.json"
-FORMAT = "valib-performance/1"
 
 
 def main() -> None:
@@ -58,7 +59,8 @@ def make_plan(folder: Path, args: argparse.Namespace, say) -> Plan:
         sizes = tuple(int(n) for n in args.students.split(","))
     if args.quick:
         return Plan(folder, sizes, schools=3_000, rounds=2, budget=4.0, limit=12.0, say=say,
-                    joint_students=min(60_000, sizes[-1]), replicates=100, panel_cohorts=(2015, 2019, 2024))
+                    joint_students=min(60_000, sizes[-1]), replicates=100, panel_cohorts=(2015, 2019, 2024),
+                    streamed=(min(600_000, sizes[-1]),))
     return Plan(folder, sizes, schools=3_000, rounds=5, budget=60.0, limit=180.0, say=say)
 
 

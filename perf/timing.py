@@ -26,14 +26,13 @@ R_PACKAGES = ("lme4", "nlme")
 
 @dataclass(slots=True)
 class Timed:
-    """Runs of one contender: seconds, what the last one found, and memory (MiB) before and at its peak.
+    """Runs of one contender: seconds, what the last one found, and the peak of its memory while it ran (MiB).
 
     note: why there is no run.
     """
 
     seconds: list[float] = field(default_factory=list)
     found: dict = field(default_factory=dict)
-    before: float | None = None
     peak: float | None = None
     note: str = ""
 
@@ -53,15 +52,15 @@ class Contender:
         env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         self.process = subprocess.Popen([str(c) for c in command], env=env, text=True, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.before: float | None = None
+        self.reset = False
 
     def __enter__(self) -> Contender:
         self._answer()
-        self.before = memory(self.process.pid, "VmRSS")
         try:  # from here on the peak is that of the runs
             Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+            self.reset = True
         except OSError:
-            self.before = None
+            self.reset = False
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,8 +79,14 @@ class Contender:
         return self._answer()
 
     def peak(self) -> float | None:
-        """Most memory since it was ready, in MiB; None where the system does not tell."""
-        return memory(self.process.pid, "VmHWM") if self.before is not None else None
+        """Most memory since it was ready, packages and data included, in MiB; None where the system does not tell."""
+        if not self.reset:
+            return None
+        try:
+            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+            return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+        except (OSError, StopIteration):  # it has ended
+            return None
 
     def _answer(self) -> dict:
         for line in self.process.stdout:
@@ -89,15 +94,6 @@ class Contender:
                 return json.loads(line[1:])
         words = self.process.stderr.read().strip().splitlines()
         raise Failed(words[-1] if words else "no word")
-
-
-def memory(pid: int, what: str) -> float | None:
-    """VmRSS or VmHWM of a process in MiB; None where there is no /proc."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
-    except (OSError, StopIteration):
-        return None
 
 
 def in_turn(contenders: dict[str, tuple[Contender, str]], rounds: int, budget: float) -> dict[str, Timed]:
@@ -123,7 +119,7 @@ def in_turn(contenders: dict[str, tuple[Contender, str]], rounds: int, budget: f
                 kept.seconds.append(took)
             kept.found = answer
     for name, (process, _) in contenders.items():
-        results[name].before, results[name].peak = process.before, process.peak()
+        results[name].peak = process.peak()
     return results
 
 

@@ -110,7 +110,7 @@ def joint_large(students: int, schools: int, cohorts: int) -> Runs:
 
 
 def bootstrap(students: int, schools: int, replicates: int) -> Runs:
-    """The school bootstrap of shift and benchmark VA, three baseline and four focal cohorts; one replicate by refits."""
+    """The school bootstrap of shift and benchmark VA, three baseline cohorts and four focal; one by refits."""
     records = va.read_records(several_cohorts(students, schools, 7))
     years = sorted(records["cohort"].unique().tolist())
     focal = years[3:]

@@ -25,6 +25,7 @@ FLOORS = [
      "calibrate"},
     {
         "plotting",
+        "performance_table",
         "notebook",
         "params",
         "propose",

@@ -92,6 +92,14 @@ def recipe_table() -> pd.DataFrame:
                          "upper": [-2.0, -14.0, -15.7]})
 
 
+def measured_growth() -> pd.DataFrame:
+    points = [(along, 10.0**k, 10.0**k / 2e7) for along, ks in (("Students", range(4, 8)), ("Schools", range(1, 6)),
+                                                              ("Covariates", range(2)), ("Cohorts", (0.3, 1)))
+              for k in ks]
+    table = pd.DataFrame(points, columns=["along", "value", "seconds"]).assign(memory_mib=lambda t: 90 * t["seconds"])
+    return table.assign(low=0.9 * table["seconds"], high=1.2 * table["seconds"])
+
+
 def students(seed: int = 4, size: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     prior = rng.normal(430, 72, size)
@@ -124,6 +132,7 @@ FIGURES = {
     "relative_vs_benchmark": lambda: plotting.relative_vs_benchmark(frames(), min_n=5),
     "prior_shift": lambda: plotting.prior_shift(prior_table()),
     "bootstrap_vs_analytic": lambda: plotting.bootstrap_vs_analytic(DRAWS, -14.2, 1.7),
+    "scaling": lambda: plotting.scaling(measured_growth()),
 }
 
 
