@@ -12,7 +12,7 @@ from faultlib import contents, done, make_study, one_sentence, result, running
 from test_book import tiny_sources
 
 STAGES = ["valib.book.chapter", "ipykernel", "jupyter_book"]  # a process with this in its command line runs
-MOMENTS = 6  # further kills, at moments drawn over the length of a whole run
+MOMENTS = 4  # further kills, at moments drawn over the length of a whole run
 INTERRUPTS = {"Ctrl-C": (signal.SIGINT, True), "SIGTERM": (signal.SIGTERM, False), "a closed terminal":
               (signal.SIGHUP, True)}
 CHUNKS = 24
@@ -134,7 +134,7 @@ def test_an_interrupted_simulation(tmp_path):
 
 @pytest.mark.long
 def test_the_killed_book_of_the_demo_study(tmp_path):
-    """The chapters, Jupyter Book and LaTeX of the real book: nothing of a killed run lives on."""
+    """Among the kernels of the real book: nothing of a killed run lives on."""
     (tmp_path / "out" / "html").mkdir(parents=True)
     (tmp_path / "out" / "html" / ".made-by-valib").touch()
     before = contents(tmp_path / "out")
