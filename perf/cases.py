@@ -127,7 +127,7 @@ def duration(seconds: float) -> str:
 def joint(plan: Plan) -> Iterator[dict]:
     """The joint model: a small panel beside lme4 and nlme, and many schools after their sums."""
     plan.say("joint fit")
-    three = plan.panel_cohorts[::2][:2] + plan.panel_cohorts[-1:]
+    three = tuple(plan.panel_cohorts[k] for k in (0, len(plan.panel_cohorts) // 2, -1))
     pairs = (("lme4", "lme4_joint.R", plan.panel_cohorts, "common", JOINT),
              ("nlme", "nlme_joint.R", three, "by_cohort", f"{JOINT}, residual variance a cohort"))
     for package, script, cohorts, residual, model in pairs:

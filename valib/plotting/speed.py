@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from valib.plotting.style import BLUE, LINES, PALE, canvas, require, styled
 
 
 @styled
 def scaling(table: pd.DataFrame, *, label_seconds: str = "Seconds", label_memory: str = "Peak memory (MiB)") -> Figure:
-    """Time (above) and memory (below) along each quantity that was varied, on logarithmic axes.
+    """Time (above, on a logarithmic axis) and memory (below) along each quantity that was varied.
 
     table: columns along (a panel each, in order), value, seconds, low, high, memory_mib. Vertical lines are the lowest
-    and highest of the runs; the dashed line through the last point is growth in proportion.
+    and highest of the runs; the dashed line through the last time is growth in proportion.
     """
     require(table, ["along", "value", "seconds", "low", "high", "memory_mib"], "scaling")
     panels = list(dict.fromkeys(table["along"]))
@@ -28,14 +28,16 @@ def scaling(table: pd.DataFrame, *, label_seconds: str = "Seconds", label_memory
             drawn = part[part[column] > 0]
             ax.plot(drawn["value"], drawn[column], "o-", color=BLUE, ms=3.5, lw=1.1, zorder=3, gid=f"{column} {panel}",
                     label="measured")
-            if len(drawn) > 1:
-                _in_proportion(ax, drawn["value"].to_numpy(float), drawn[column].to_numpy(float))
+        if len(part) > 1:
+            _in_proportion(above, part["value"].to_numpy(float), part["seconds"].to_numpy(float))
         _axis(below, part["value"].to_numpy(float))
         below.set_xlabel(panel)
     axes[0, 0].set_ylabel(label_seconds)
     axes[1, 0].set_ylabel(label_memory)
+    axes[0, 0].set_yscale("log")
+    axes[0, 0].yaxis.set_minor_formatter(NullFormatter())
+    axes[1, 0].set_ylim(0)
     for ax in axes[:, 0]:
-        ax.set_yscale("log")
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}"))
     handles = axes[0, 0].get_legend_handles_labels()
     fig.legend(*handles, loc="outside lower center", ncols=2)
@@ -53,9 +55,11 @@ def _axis(ax: Axes, values: np.ndarray) -> None:
     """Few ticks, thousands and millions as k and M."""
     ax.set_xscale("log")
     ax.set_xlim(values.min() / 1.5, values.max() * 1.5)
-    decades = np.arange(np.ceil(np.log10(values.min() / 1.5)), np.log10(values.max() * 1.5))
-    narrow = [v for v in (1, 2, 5, 10, 20, 50) if values.min() / 1.2 <= v <= values.max() * 1.2][-3:]
-    ax.set_xticks(10.0 ** decades[::-(len(decades) + 2) // 3] if len(decades) > 2 else narrow or 10.0**decades)
+    low, high = np.log10(values.min() / 1.2), np.log10(values.max() * 1.2)
+    decades = 10.0 ** np.arange(np.ceil(low), np.floor(high) + 1)
+    fine = [m * 10.0**k for k in range(int(np.floor(low)), int(high) + 1) for m in (1, 2, 5)]
+    fine = [v for v in fine if values.min() / 1.2 <= v <= values.max() * 1.2]
+    ax.set_xticks(decades[::-((len(decades) + 2) // 3)] if len(decades) > 2 else fine[:: -((len(fine) + 2) // 3)])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(_short))
 
