@@ -30,6 +30,10 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     columns = yaml.safe_load(blocks("yaml")[0])["columns"]
     demo = valib.load_records("demo")
+    demo.to_parquet("large.parquet")
+    Path("parts").mkdir()
+    for cohort, rows in demo.groupby("cohort"):
+        rows.to_parquet(f"parts/{cohort}.parquet")
     demo[demo["cohort"].isin([2016, 2017, 2019, 2021])].rename(columns=columns).to_csv("my.csv", index=False)
     return tmp_path
 
@@ -70,9 +74,10 @@ def test_the_params_files(here):
     assert len(params.read_records()) > 20_000
 
 
-def test_the_library_example(here, capsys):
-    (code,) = blocks("python")
-    exec(compile(code, "README.md", "exec"), {})  # noqa: S102
+def test_the_library_examples(here, capsys):
+    names: dict = {}
+    exec(compile("\n".join(blocks("python")), "README.md", "exec"), names)  # noqa: S102
+    assert names["streamed"].n_students == names["relative"].n_students
     said = capsys.readouterr().out
     shift, se = re.search(r"system shift (-[\d.]+), standard error ([\d.]+)", said).groups()
     assert -20 < float(shift) < -8 and 0 < float(se) < 4

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOME = {
     "read_records": "records", "left_out": "records", "summarise": "records",
     "load": "datasets", "load_records": "datasets",
+    "stream_records": "engines", "moments_from_source": "engines",
     "fit_relative": "relative", "fit_mixed": "relative", "CohortFit": "relative",
     "fit_baseline": "baseline", "Benchmark": "baseline",
     "fit_benchmark": "benchmark", "check_prior": "benchmark", "population_mean_va": "benchmark",
