@@ -308,3 +308,14 @@ def test_names_from_the_data_cannot_steer_the_terminal(here, frame):
     assert "?gnp.exe" in done.stdout and "two lines" in done.stdout
     assert {"\u202egnp.exe", "\x1b]0;title\x07"} <= {
         row["school"] for row in json.loads(run("odd\x1b[2J.parquet", *STUDY, "--json").stdout)["school_list"]["shown"]}
+
+
+def test_what_reading_warns_of_stands_in_the_account(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo = va.load_records("demo").query("cohort in [2015, 2019]").assign(name="Süd")
+    demo.to_csv("old.csv", sep=";", decimal=",", index=False, encoding="latin-1")
+    command = ["check", "old.csv", "--baseline-cohorts", "2015", "--focal-cohorts", "2019"]
+    text, content = (CliRunner().invoke(app, [*command, *more]) for more in ([], ["--json"]))
+    assert "Warning: old.csv: line 2 holds a byte that is not UTF-8" in text.output
+    first = json.loads(content.output)["warnings"][0]
+    assert first["code"] == "source" and "line 2" in first["text"]

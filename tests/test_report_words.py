@@ -109,7 +109,7 @@ def test_an_absorbed_shift_is_not_mentioned():
 PLACES = {  # lower, upper, p_top, p_bottom -> words
     (20, 75, 0.213, 0.0): ("between the **20th and the 75th of 198 places**", "21%", "less than 1%"),
     (1, 3, 0.9985, 0.0): ("between the **1st and the 3rd of 198 places**", "more than 99%", "less than 1%"),
-    (112, 198, 0.0, 0.006): ("between the **112th and the 198th of 198 places**", "less than 1%", "1%"),
+    (112, 198, 0.005, 0.0121): ("between the **112th and the 198th of 198 places**", "less than 1%", "1%"),
     (1, 1, 1.0, 0.0): ("the **1st of 198 places**", "more than 99%", "less than 1%"),
     (22, 121, 0.5, 0.25): ("between the **22nd and the 121st of 198 places**", "50%", "25%"),
 }

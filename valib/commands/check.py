@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import options as opt
 from ..console import plain_errors
-from ..errors import ParamsError, ValibError
+from ..errors import ParamsError, ValibError, ValibWarning
 from .study import load_study
 
 if TYPE_CHECKING:
-    from ..check import Account
+    from ..check import Account, Finding
     from ..params import Params
 
 
@@ -48,12 +50,25 @@ def check(
                            min_students=min_students)
         if out is not None:
             _check_out(out, study.data, locate(params))
-        account = check_records(study.read_records(), study.baseline_cohorts, study.focal_cohorts,
+        records, told = _read(study)
+        account = check_records(records, study.baseline_cohorts, study.focal_cohorts,
                                 formula=study.formula, min_students=study.min_students,
                                 scale_breaks=study.scale_breaks, further_formulas=_further(study, params))
+        account = replace(account, findings=(*told, *account.findings))
         _tell(account, params, json, out)
         if account.problems:
             raise ValibError(f"{account.source}: {' '.join(account.problems)}")
+
+
+def _read(study: Params) -> tuple[Any, list[Finding]]:
+    """Return the records, and what was said while they were read."""
+    from ..check import Finding
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ValibWarning)
+        records = study.read_records()
+    return records, [Finding("source", (), str(item.message)) for item in caught
+                     if issubclass(item.category, ValibWarning)]
 
 
 def _check_out(out: Path, *sources: str | Path) -> None:

@@ -64,7 +64,7 @@ def percent(level: float) -> str:
 
 def chance(p: float) -> str:
     """A probability in per cent; never 0% or 100%, which draws cannot show."""
-    return "less than 1%" if p < 0.005 else "more than 99%" if p >= 0.995 else f"{100 * p:.0f}%"
+    return "less than 1%" if p < 0.01 else "more than 99%" if p > 0.99 else f"{100 * p:.0f}%"
 
 
 def ordinal(number: int) -> str:
