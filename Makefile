@@ -43,7 +43,7 @@ $(VENV)/.%: $(STAMP)
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
-perf: $(VENV)/.perf $(VENV)/.spark  ## Time valib beside other packages: a quarter of an hour
+perf: $(VENV)/.perf $(VENV)/.spark  ## Time valib beside other packages
 	$(VENV)/bin/python perf/run.py
 
 clean:  ## Remove what was made, but not .venv
