@@ -33,9 +33,10 @@ def _root(
     \b
     Examples:
       valib check                            look at the demo records
-      valib check my.csv                     look at your own
+      valib init my.csv                      propose a params.yml for your own
       valib fit my.csv --model relative --cohorts 2024 --out results
       valib book my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out somewhere
+      valib report --school 0563 --out report
     """
 
 
