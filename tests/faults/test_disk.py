@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from faultlib import contents, done, make_study, one_sentence, result
@@ -21,7 +20,6 @@ from valib import cli
 from valib.baseline import fit_baseline
 from valib.errors import BenchmarkError
 
-NOBODY = 65534
 ROOT = os.getuid() == 0
 COMMANDS = {"fit": ["fit", "--model", "relative"], "baseline": ["baseline"], "book": ["book", "--quiet"],
             "simulate": ["simulate", "--scenarios", "few-schools", "--methods", "seed", "--replicates", "100",
@@ -100,27 +98,6 @@ def test_files_that_may_not_grow(place, tmp_path, command):
     assert contents(tmp_path / "out") == before
 
 
-def as_somebody(function: Callable[[], Any]) -> Any:
-    """Call a function in a process of a user who is not root, whom permissions bind."""
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            if ROOT:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            answer = function()
-        except BaseException as error:
-            answer = repr(error)
-        os.write(write, pickle.dumps(answer))
-        os._exit(0)
-    os.close(write)
-    os.waitpid(child, 0)
-    with open(read, "rb") as pipe:
-        return pickle.load(pipe)
-
-
 def a_file(root: Path) -> Path:
     (root / "there").write_text("mine")
     return root / "there"
@@ -151,25 +128,33 @@ def a_name_too_long(root: Path) -> Path:
 PLACES = [a_file, below_a_file, read_only, below_a_read_only_folder, behind_a_closed_door, a_name_too_long]
 
 
+@pytest.fixture(scope="module", params=COMMANDS)
+def refusals(place, request):
+    """By place: its folder, what lay there before and after, and what a user who is not root was told."""
+    study, roots = place / "study" / "study.yml", {}
+    for make in PLACES:
+        root = Path(tempfile.mkdtemp(dir=place))
+        root.chmod(0o777)
+        roots[make] = root, make(root)
+    before = {make: tree(root) for make, (root, _) in roots.items()}
+    orders = {"warm": order(request.param, a_file(place), study),
+              "commands": [order(request.param, out, study) for _, out in roots.values()]}
+    done = subprocess.run([sys.executable, str(Path(__file__).with_name("somebody.py")), json.dumps(orders)],
+                          capture_output=True, text=True, check=True)
+    answers = json.loads(done.stdout.splitlines()[-1])
+    return {make: (root, before[make], tree(root), answer)
+            for (make, (root, _)), answer in zip(roots.items(), answers, strict=True)}
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(str(p) for p in root.rglob("*"))
+
+
 @pytest.mark.parametrize("make", PLACES, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_place_that_cannot_be_written_to(place, command, make):
-    root = Path(tempfile.mkdtemp(dir=place))
-    root.chmod(0o777)
-    out = make(root)
-
-    def run() -> tuple[int, str]:
-        done = CliRunner().invoke(cli.app, order(command, out, place / "study" / "study.yml"), prog_name="valib")
-        return done.exit_code, done.stderr
-
-    def tree() -> list[str]:
-        return sorted(str(p) for p in root.rglob("*"))
-
-    CliRunner().invoke(cli.app, order(command, a_file(place), place / "study" / "study.yml"), prog_name="valib")
-    before = tree()  # the line above has loaded what that user may not be allowed to read
-    code, said = as_somebody(run)
+def test_a_place_that_cannot_be_written_to(refusals, make):
+    root, before, after, (code, said) = refusals[make]
     assert code == 2 and one_sentence(said) and str(root) in said, said
-    assert tree() == before
+    assert after == before
 
 
 @pytest.mark.parametrize("command", COMMANDS)

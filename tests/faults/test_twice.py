@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import threading
 from contextlib import contextmanager
@@ -154,6 +155,7 @@ def test_a_run_killed_between_two_renames_is_undone_by_the_next(tmp_path, number
     fill(tmp_path)
     child = os.fork()
     if not child:
+        gc.disable()  # the threads of other tests did not come along
         rename, count = os.rename, 0
 
         def die(old, new):
