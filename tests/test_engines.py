@@ -333,6 +333,15 @@ class TestChoice:
         monkeypatch.setattr(engines, "SHARE", 1 << 40)
         assert choose_engine(sources["csv"]) == "duckdb"
 
+    @pytest.mark.parametrize("name", ["schools.rda", "schools.rds", "old.csv"])
+    def test_large_files_that_are_not_streamed_are_read(self, tmp_path, monkeypatch, name):
+        import valib.engines as engines
+
+        monkeypatch.setattr(engines, "SHARE", 1 << 40)
+        (tmp_path / "old.csv").write_bytes("school;name\n1;Süd\n".encode("latin-1"))
+        folder = tmp_path if name == "old.csv" else Path(__file__).parent / "data"
+        assert (folder / name).is_file() and choose_engine(folder / name) == "memory"
+
     def test_an_unknown_engine(self, sources):
         with pytest.raises(RecordsError, match="auto, memory, duckdb, spark"):
             choose_engine(sources["csv"], "pandas")

@@ -7,6 +7,7 @@ from records in memory to some 1e-12 relative; the order in which threads add ch
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from ..errors import RecordsError
 from ..formula import parse
 from ..records import read_records
 from ..sources import data_name, is_url
+from ..sources.rdata import is_rdata
+from ..sources.text import open_text
 from ..summed import Summed, cohorts_of, sum_students
 from .chunks import learning_terms
+from .layout import ENCODINGS
 from .stream import StreamedRecords
 
 __all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source",
@@ -40,8 +44,8 @@ def choose_engine(source: Any, engine: str | None = "auto") -> str:
     """The engine for a source: the one asked for, or by its size.
 
     "auto" is "duckdb" for a folder, for a file larger than a sixteenth of the free memory (a gzipped or Parquet file
-    counted five times) and for a Parquet file of more than 5 million rows; "spark" for a Spark DataFrame; else
-    "memory".
+    counted five times) and for a Parquet file of more than 5 million rows; "spark" for a Spark DataFrame; else, and for
+    what DuckDB does not read (workbooks, R files, text in Windows-1252), "memory".
     Raises RecordsError for an unknown engine, or one that does not read a database.
     """
     engine = engine or "auto"
@@ -67,9 +71,9 @@ def choose_engine(source: Any, engine: str | None = "auto") -> str:
     parquet = start == b"PAR1"
     if not parquet and (start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0") or start[:1] == b"\0"):
         return "memory"
-    if size * (COMPRESSED if parquet or start[:2] == b"\x1f\x8b" else 1) > psutil.virtual_memory().available / SHARE:
-        return "duckdb"
-    return "duckdb" if parquet and _rows(path) > MOST_ROWS else "memory"
+    weight = size * (COMPRESSED if parquet or start[:2] == b"\x1f\x8b" else 1)
+    large = weight > psutil.virtual_memory().available / SHARE or (parquet and _rows(path) > MOST_ROWS)
+    return "duckdb" if large and (parquet or _is_plain_text(path)) else "memory"
 
 
 def stream_records(source: Any, columns: Mapping[str, str] | None = None, engine: str = "duckdb",
@@ -112,6 +116,18 @@ def moments_from_source(source: Any, formula: str | FormulaState = "score ~ prio
 
 def _is_spark(source: Any) -> bool:
     return type(source).__module__.startswith("pyspark.")
+
+
+def _is_plain_text(path: Path) -> bool:
+    """Whether a file is text that DuckDB reads, and not, say, an R file."""
+    if is_rdata(path):
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said again when the file is read
+        try:
+            return open_text(path).dialect.encoding in ENCODINGS
+        except (OSError, ValueError):
+            return False
 
 
 def _rows(path: Path) -> int:

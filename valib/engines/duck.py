@@ -17,10 +17,9 @@ from ..sources import TextSource, open_source
 from ..sources.parquet import ParquetSource
 from .categories import kept_order, parts_of
 from .dialect import DuckSql
-from .layout import Column
+from .layout import ENCODINGS, Column
 
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
-ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16"}
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
           "UHUGEINT")  # fmt: skip
 Progress = Callable[[int, int], None]

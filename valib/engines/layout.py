@@ -9,6 +9,7 @@ from .dialect import DuckSql
 
 REASONS = ("cohort", "school", "student", "score", "prior_score")  # a row that lacks several counts under the first
 NUMBERS = ("score", "prior_score")
+ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16"}  # of text that DuckDB reads, as it calls them
 
 
 @dataclass(frozen=True, slots=True)
