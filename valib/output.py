@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from .errors import ParamsError
 from .files import claim
 from .spreadsheet import safe_table
 
-__all__ = ["FILES", "as_csv", "as_json", "check_file", "check_folder", "claim", "plain", "write_folder"]
+__all__ = ["FILES", "as_csv", "as_json", "check_file", "check_folder", "claim", "plain", "refuse_foreign",
+           "write_folder"]
 
 FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json",
          "performance.csv", "scenarios.csv", "replicates.parquet")
@@ -62,6 +63,15 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise ParamsError(f"--out is {path}, which is a folder, expected a file.")
     check_folder(path.absolute().parent)
+
+
+def refuse_foreign(out: Path, names: Iterable[str], mark: str, command: str) -> None:
+    """Raise ParamsError if one of these folders in ``out`` holds what no run of the command has made and marked."""
+    for name in names:
+        folder = out / name
+        if folder.exists() and not (folder / mark).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ParamsError(f"--out is {out}, but {folder} is there already and not from `{command}`: "
+                              "name another folder.")
 
 
 def write_folder(folder: Path, contents: Mapping[str, str | bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Worker processes that end with the run they work for."""
+"""Worker processes that end with the run they work for, and a thread that tells how far work has come."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 SECONDS = 0.5  # between two looks at the parent
 
@@ -42,3 +42,21 @@ def undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def telling(tell: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call ``tell`` every so many seconds, from a thread, while the work inside goes on."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(seconds):
+            tell()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle import bundle_root
-from ..errors import ParamsError, ValibError
+from ..errors import ValibError
 from ..files import claim, move_into_place, work_folder
+from ..output import refuse_foreign
 from .children import TIME_LIMIT, Children
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress:
         from .latex import need_latex
 
         need_latex()
-    _refuse_foreign(out)
+    refuse_foreign(out, ("html", "results"), MARK, "valib book")
     with claim(out), work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
         records = params.read_records()
         rows = _check(params, records)
@@ -116,15 +117,6 @@ def _make(params: Params, work: Path, sources: Path, pdf: bool, jobs: int, shown
     (work / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     seconds |= run_chapters(book, last, params, work, 1, shown, children)
     return seconds | render(book.folder, work, pdf, jobs, shown, children)
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Raise ParamsError if html/ or results/ in the target hold what no run of the book has made."""
-    for name in ("html", "results"):
-        folder = out / name
-        if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ParamsError(f"--out is {out}, but {folder} is there already and not from `valib book`: "
-                              "name another folder.")
 
 
 def _collect(work: Path, pdf: bool) -> dict[str, Path | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,10 +14,12 @@ import pyarrow as pa
 from ..errors import RecordsError
 from ..sources import TextSource, open_source
 from ..sources.parquet import ParquetSource
+from ..workers import telling
 from .categories import kept_order, parts_of
 from .dialect import DuckSql
 from .layout import ENCODINGS, Column
 
+SECONDS = 0.2  # between two words on how far a query is
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
           "UHUGEINT")  # fmt: skip
@@ -163,20 +164,8 @@ class DuckEngine:
         if self._progress is None:
             yield
             return
-        done = threading.Event()
-
-        def tell() -> None:
-            while not done.wait(0.2):
-                share = self._connection.query_progress()
-                self._progress(max(int(share), 0), 100)
-
-        watcher = threading.Thread(target=tell, daemon=True)
-        watcher.start()
-        try:
+        with telling(lambda: self._progress(max(int(self._connection.query_progress()), 0), 100), SECONDS):
             yield
-        finally:
-            done.set()
-            watcher.join()
 
 
 class _Positions:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ..book.children import TIME_LIMIT, Children
 from ..bundle import bundle_root
 from ..console import about, progress_bar
-from ..errors import ParamsError, ValibError
-from ..output import as_csv
+from ..errors import ValibError
+from ..output import as_csv, refuse_foreign
 from .results import StudyResults, compute
 from .slugs import slugs
 
@@ -78,7 +78,7 @@ def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: 
 
         need_latex()
     with claim(out):
-        _refuse_foreign(out)
+        refuse_foreign(out, ("html", "pdf"), MARK, "valib report")
         steps = _Steps(progress)
         with steps("models"):
             records = params.read_records()
@@ -152,15 +152,6 @@ def _make(params: Params, results: StudyResults, files: dict[str, str], sources:
         with steps("pdf", len(files)) as done:
             make_pdfs(book, work, files, jobs, children, done)
         (work / "pdf" / MARK).touch()
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Raise ParamsError if html/ or pdf/ in the target hold what no run of the report has made."""
-    for name in ("html", "pdf"):
-        folder = out / name
-        if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ParamsError(f"--out is {out}, but {folder} is there already and not from `valib report`: "
-                              "name another folder.")
 
 
 class _Steps:

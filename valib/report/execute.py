@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import errors
 from ..book.assemble import BookError
 from ..book.children import Children
+from ..workers import telling
 
 MOST = 100  # schools that one worker process is given; it is under the time limit of a chapter
 SECONDS = 0.3  # between two looks at how far the workers are
@@ -39,7 +38,7 @@ def run_schools(notebooks: Mapping[str, str], folder: Path, work: Path, environm
         path.write_text(json.dumps(order), encoding="utf-8")
         reports.append(report)
         orders[path.name] = functools.partial(_run, path, order, folder, environment, children)
-    with _watched(reports, len(pairs), done):
+    with telling(lambda: done(sum(len(_read(path)) for path in reports), len(pairs)), SECONDS):
         for told in children.all(orders, jobs).values():
             for line in told:
                 for text in line["notes"]:
@@ -62,24 +61,6 @@ def _run(path: Path, order: dict[str, Any], folder: Path, environment: Mapping[s
         raise BookError(f"School '{school}': the process that made its page ended without a report (exit code "
                         f"{ended.code}){''.join(f': {line}' for line in tail)}")
     return told
-
-
-@contextmanager
-def _watched(reports: list[Path], total: int, done: Callable[[int, int], None]) -> Iterator[None]:
-    """Tell now and then how many schools the reports have."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(SECONDS):
-            done(sum(len(_read(path)) for path in reports), total)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _read(report: Path) -> list[dict[str, Any]]:
