@@ -226,8 +226,8 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
             rows.append(f"<tr><td>{html(readable(school, LONGEST))}</td>"
                         + "".join(f'<td class="number">{v}</td>' for v in numbers))
     head = "".join(f"<th{' class=number' if k else ''}>{text}</th>" for k, text in enumerate(heads))
-    page = (f'<div class="schools-table"><table><thead><tr>{head}</tr></thead><tbody>' + "</tr>\n".join(rows)
-            + "</tr></tbody></table></div>")
+    page = (f'<div class="schools-table" data-rows="rows" data-choice="1"><table><thead><tr>{head}</tr></thead><tbody>'
+            + "</tr>\n".join(rows) + "</tr></tbody></table></div>")
     note = f"The table has {as_text(len(rows))} rows, one a school and cohort. It is part of the HTML pages."
     display({"text/html": page, "text/markdown": note}, raw=True)
 

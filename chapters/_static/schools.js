@@ -1,42 +1,48 @@
-/* The table of schools: a field to search by name and a choice of the cohort. Without JavaScript the whole table stands. */
+/* A field above a table of schools that searches the first column, whatever its case and accents, and a choice of the
+   column that data-choice names by its number, if it does. Without JavaScript the whole table stands. */
 document.addEventListener("DOMContentLoaded", function () {
+  function plain(text) {
+    return text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().trim();
+  }
+  function add(bar, name, label) {
+    var field = bar.appendChild(document.createElement(name));
+    field.setAttribute("aria-label", label);
+    return field;
+  }
   document.querySelectorAll(".schools-table").forEach(function (box) {
     var table = box.querySelector("table");
-    if (!table || !table.tBodies.length) return;
+    var at = box.dataset.choice;
     var rows = Array.from(table.tBodies[0].rows).map(function (row) {
-      return { row: row, school: row.cells[0].textContent.toLowerCase(), cohort: row.cells[1].textContent };
+      return { row: row, school: plain(row.cells[0].textContent), group: at && row.cells[at].textContent };
     });
     var bar = document.createElement("div");
     bar.className = "schools-filter";
-    var search = document.createElement("input");
+    var search = add(bar, "input", "Search a school");
     search.type = "search";
     search.placeholder = "Search a school";
-    search.setAttribute("aria-label", "Search a school");
-    var choice = document.createElement("select");
-    choice.setAttribute("aria-label", "Cohort");
-    var cohorts = Array.from(new Set(rows.map(function (item) { return item.cohort; })));
-    [""].concat(cohorts).forEach(function (cohort) {
-      var option = document.createElement("option");
-      option.value = cohort;
-      option.textContent = cohort || "All cohorts";
-      choice.appendChild(option);
-    });
-    var count = document.createElement("span");
+    var head = at && table.tHead.rows[0].cells[at].textContent;
+    var choice = at && add(bar, "select", head);
+    if (choice) {
+      choice.add(new Option("All " + head.toLowerCase() + "s", ""));
+      new Set(rows.map(function (item) { return item.group; })).forEach(function (group) {
+        choice.add(new Option(group));
+      });
+    }
+    var count = bar.appendChild(document.createElement("span"));
     count.setAttribute("role", "status");
     function show() {
-      var words = search.value.toLowerCase().trim();
+      var words = plain(search.value);
       var seen = 0;
       rows.forEach(function (item) {
-        var fits = item.school.indexOf(words) >= 0 && (!choice.value || item.cohort === choice.value);
+        var fits = item.school.includes(words) && (!choice || !choice.value || item.group === choice.value);
         item.row.hidden = !fits;
-        seen += fits ? 1 : 0;
+        seen += fits;
       });
-      count.textContent = seen.toLocaleString("en") + " of " + rows.length.toLocaleString("en") + " rows";
+      count.textContent = seen.toLocaleString("en") + " of " + rows.length.toLocaleString("en") + " "
+        + box.dataset.rows;
     }
-    search.addEventListener("input", show);
-    choice.addEventListener("change", show);
-    bar.append(search, choice, count);
-    box.parentNode.insertBefore(bar, box);
+    bar.addEventListener("input", show);
+    box.before(bar);
     show();
   });
 });

@@ -34,9 +34,8 @@ def stage(results: StudyResults, files: Mapping[str, str], sources: Path, folder
     (folder / PAGES).mkdir()
     report = sources / "chapters" / "_report"
     shutil.copytree(sources / "chapters" / "_static", folder / "_static")
-    for name in ("report.css", "report.js"):
-        shutil.copyfile(report / name, folder / "_static" / name)
-    shutil.copyfile(report / "preamble.tex", folder / "preamble.tex")
+    for name, where in (("report.css", folder / "_static"), ("preamble.tex", folder)):
+        shutil.copyfile(report / name, where / name)
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     for font in FONTS:
         shutil.copyfile(fonts / font, folder / font)
@@ -78,7 +77,7 @@ def _config(sources: Path, title: str) -> dict[str, Any]:
                "navbar_persistent": [], "article_header_start": [], "show_toc_level": 1, "footer_content_items": []}
     own |= {"html_theme_options": options, "html_sidebars": {"**": []}, "numfig_secnum_depth": 0,
             "html_static_path": ["_static"], "html_css_files": ["book.css", "report.css"],
-            "html_js_files": ["report.js"], "latex_elements": LATEX, "html_copy_source": False,
+            "latex_elements": LATEX, "html_copy_source": False,
             "latex_additional_files": ["preamble.tex", *(name for name in own["latex_additional_files"]
                                                          if name.endswith(".ttf"))]}
     return config
@@ -94,8 +93,8 @@ def _index(results: StudyResults, files: Mapping[str, str], pdf: bool) -> str:
         links = f'<td><a href="../pdf/{name}.pdf">PDF</a></td>' if pdf else ""
         rows.append(f'<tr><td><bdi><a href="{PAGES}/{name}.html">{text}</a></bdi></td><td>{years[school]}</td>{links}')
     head = "<th>School</th><th>Years with a figure</th>" + ("<th>To print</th>" if pdf else "")
-    table = (f'<div class="schools-list"><table><thead><tr>{head}</tr></thead><tbody>' + "</tr>\n".join(rows)
-             + "</tr></tbody></table></div>")
+    table = (f'<div class="schools-table" data-rows="schools"><table><thead><tr>{head}</tr></thead><tbody>'
+             + "</tr>\n".join(rows) + "</tr></tbody></table></div>")
     study = results.study
     return "\n".join([
         "# Value added of single schools", "",
