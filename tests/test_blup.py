@@ -10,7 +10,16 @@ from conftest import simulate
 from oracle import Dense, indicators
 from scipy import stats
 
-from valib.blup import factor, interval, overlap_multiplier, predict, shrinkage
+from valib.blup import (
+    correlation_interval,
+    delta_error,
+    factor,
+    fisher_error,
+    interval,
+    overlap_multiplier,
+    predict,
+    shrinkage,
+)
 from valib.errors import ModelError
 from valib.relative import fit_relative
 
@@ -109,6 +118,12 @@ class TestByHand:
         F = factor(V)
         np.testing.assert_allclose(F @ F.T, V, atol=1e-14)
 
+    def test_factors_of_several_covariances_are_those_of_each(self):
+        V = np.stack([np.diag([4.0, 0.0]), np.array([[2.0, -1.0], [-1.0, 3.0]])])
+        F = factor(V)
+        np.testing.assert_allclose(F @ F.transpose(0, 2, 1), V, atol=1e-14)
+        assert (F[1] == factor(V[1])).all()
+
     @pytest.mark.parametrize(
         ("level", "z"), [(0.95, 1.959963984540054), (0.9, 1.6448536269514722), (0.5, 0.6744897501960817)]
     )
@@ -122,6 +137,30 @@ def test_a_level_that_is_no_probability_is_refused(level):
     """95 for 0.95 would give intervals of nan."""
     with pytest.raises(ModelError, match="between 0 and 1"):
         fit_relative(world(1), level=level)
+
+
+class TestCorrelations:
+    @pytest.mark.parametrize("pairs,level", [(4, 0.95), (25, 0.9), (400, 0.99)])
+    def test_fisher_s_interval_is_that_of_scipy(self, pairs, level):
+        """SciPy gives Fisher's interval for a Pearson correlation."""
+        x, y = np.random.default_rng(pairs).multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], pairs).T
+        found = stats.pearsonr(x, y)
+        limits = correlation_interval(np.array([found.statistic]), fisher_error(np.array([pairs])), level)
+        np.testing.assert_allclose(np.ravel(limits), found.confidence_interval(level), rtol=1e-12)
+
+    def test_the_delta_method_is_exact_for_a_small_error(self):
+        """As se goes to 0 the interval tends to r -+ z se, with relative error of the order of se."""
+        r, se = np.array([0.8, -0.3]), 1e-7
+        lower, upper = correlation_interval(r, delta_error(r, se))
+        z = stats.norm.ppf(0.975)
+        np.testing.assert_allclose([lower, upper], [r - z * se, r + z * se], atol=10 * se**2)
+
+    def test_what_has_no_interval_has_none(self, recwarn):
+        r, n = np.array([0.5, 1.0, -1.0, 0.5, np.nan]), np.array([3, 50, 50, 4, 50])
+        for se in (fisher_error(n), np.where(n == 3, np.nan, delta_error(r, 0.1))):
+            lower, upper = correlation_interval(r, se)
+            assert np.isnan(lower).tolist() == np.isnan(upper).tolist() == [True, True, True, False, True]
+        assert not recwarn.list
 
 
 class TestKnownVariances:

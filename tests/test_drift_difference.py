@@ -22,9 +22,9 @@ from valib.drift import (
 )
 from valib.errors import BenchmarkError, ModelError
 from valib.joint import fit_joint
+from valib.moves import change_in_va
 from valib.relative import fit_relative
 from valib.scale import Link, ScaleBreak
-from valib.stability import change_in_va
 
 pytestmark = pytest.mark.filterwarnings("ignore::valib.errors.ValibWarning")
 

@@ -19,9 +19,9 @@ FLOORS = [
     {"records", "sources", "datasets", "simulate", "panel_design", "bundle", "files", "workers", "comparability",
      "disclosure", "pseudonyms"},
     {"design", "formula", "formula_code", "covariates", "plain_design", "moments", "summed", "engines", "scale"},
-    {"mixed", "covariance", "multivariate", "multivariate_fit", "newton", "blup", "quantile", "measurement"},
-    {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "ranking",
-     "montecarlo", "compare", "stability_check", "mechanisms", "recipes", "performance", "simulation_methods",
+    {"mixed", "covariance", "multivariate", "multivariate_fit", "newton", "blup", "measurement"},
+    {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "moves",
+     "ranking", "montecarlo", "compare", "stability_check", "mechanisms", "recipes", "performance", "simulation_methods",
      "calibrate"},
     {
         "plotting",

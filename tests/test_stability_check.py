@@ -107,3 +107,12 @@ def test_the_cohort_that_shares_no_school_is_the_one_left_out():
     fits.append(va.fit_relative(elsewhere, 2003, "score ~ 1"))
     kept, reasons = usable_cohorts(fits)
     assert kept == [2001, 2002] and list(reasons) == [2003]
+
+
+def test_cohorts_that_share_three_schools_have_no_fisher_interval():
+    """As in the table of the records: an interval from fewer than four schools is not given, and covers nothing."""
+    n = np.zeros((14, 2))
+    n[:9, 0], n[6:, 1] = 40, 40
+    found = simulate_ways(np.array([[400.0, 200.0], [200.0, 400.0]]), np.array([900.0, 900.0]), n, 5, 3)
+    found = found.set_index("way")["coverage"]
+    assert (found.drop("joint_model") == 0).all() and found["joint_model"] > 0

@@ -25,7 +25,7 @@ _HOME = {
     "system_change": "drift", "change_on_benchmark": "drift",
     "two_step": "stability", "pairwise_correlation": "stability", "reflate_matrix": "stability",
     "correlations": "stability", "expected_correlations": "stability", "attenuation_curves": "stability",
-    "change_in_va": "stability", "which_improved": "stability", "quintile_transitions": "stability",
+    "change_in_va": "moves", "which_improved": "moves", "quintile_transitions": "moves",
     "ValibError": "errors", "RecordsError": "errors", "ParamsError": "errors", "ModelError": "errors",
     "BenchmarkError": "errors", "ValibWarning": "errors",
 }

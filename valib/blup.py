@@ -7,7 +7,7 @@ estimated coefficients: Var = own_j + F_j F_j', with F (J, m) a matrix of loadin
 common part is what makes the errors of two schools correlated, and what averaging over schools does not remove.
 
 Sources: Henderson (1975); Goldstein (2011, section 2.8) for comparative and diagnostic errors; Goldstein and Healy
-(1995) for overlap intervals.
+(1995) for overlap intervals; Fisher (1921) for those of correlations.
 """
 
 from __future__ import annotations
@@ -68,17 +68,41 @@ def predict(n: np.ndarray, residual: np.ndarray, tau2: float, sigma2: float, xba
 
 
 def factor(vcov: np.ndarray) -> np.ndarray:
-    """A matrix F (p, p) with F F' = vcov, for positive semi-definite vcov (p, p), singular ones included."""
-    values, vectors = np.linalg.eigh((vcov + vcov.T) / 2)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    """Matrices F (..., p, p) with F F' = vcov (..., p, p), positive semi-definite, singular ones included."""
+    values, vectors = np.linalg.eigh((vcov + np.swapaxes(vcov, -1, -2)) / 2)
+    return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
 
 
 def interval(effect: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Normal interval effect -+ z se with coverage ``level`` for one school; ModelError unless 0 < level < 1."""
+    z = _normal_quantile(level)
+    return effect - z * se, effect + z * se
+
+
+def correlation_interval(r: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Interval tanh(atanh r -+ z se) of correlations r with coverage ``level``: it stays inside (-1, 1).
+
+    r and se of any one shape. se: standard error of atanh r, from :func:`delta_error` or :func:`fisher_error`. nan
+    where r is not inside (-1, 1) or se is not known. Source: Fisher (1921). Raises ModelError unless 0 < level < 1.
+    """
+    centre, half = np.arctanh(np.where(np.abs(r) < 1, r, np.nan)), _normal_quantile(level) * se
+    return np.tanh(centre - half), np.tanh(centre + half)
+
+
+def delta_error(r: np.ndarray, se: np.ndarray) -> np.ndarray:
+    """Standard error se / (1 - r^2) of atanh r, from that of r (delta method); nan where r is not inside (-1, 1)."""
+    return se / (1 - np.where(np.abs(r) < 1, r, np.nan) ** 2)
+
+
+def fisher_error(pairs: np.ndarray) -> np.ndarray:
+    """Standard error 1 / sqrt(n - 3) of atanh r, r a Pearson correlation of n pairs; nan for fewer than four."""
+    return 1 / np.sqrt(np.where(np.asarray(pairs) > 3, pairs, np.nan) - 3)
+
+
+def _normal_quantile(level: float) -> float:
     if not 0 < level < 1:
         raise ModelError(f"The level of an interval must lie between 0 and 1, as 0.95 does, not {level}.")
-    z = stats.norm.ppf(0.5 + level / 2)
-    return effect - z * se, effect + z * se
+    return float(stats.norm.ppf(0.5 + level / 2))
 
 
 def overlap_multiplier(se: np.ndarray, level: float = 0.95, largest: int = 400) -> float:
@@ -97,5 +121,8 @@ def overlap_multiplier(se: np.ndarray, level: float = 0.95, largest: int = 400) 
         se = np.quantile(se, (np.arange(largest) + 0.5) / largest)
     i, j = np.triu_indices(len(se), 1)
     ratio = (se[i] + se[j]) / np.hypot(se[i], se[j])
-    excess = lambda z: 2 * stats.norm.sf(z * ratio).mean() - (1 - level)  # noqa: E731
+
+    def excess(z: float) -> float:
+        return 2 * stats.norm.sf(z * ratio).mean() - (1 - level)
+
     return float(optimize.brentq(excess, 0.0, 10.0, xtol=1e-12))

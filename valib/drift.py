@@ -15,9 +15,9 @@ from .design import build_design
 from .errors import BenchmarkError, ModelError
 from .joint import JointFit
 from .moments import compute_moments
+from .moves import CONTRAST, Present, change_in_va
 from .records import select
 from .relative import CohortFit
-from .stability import change_in_va, present_schools
 
 PRIOR = "prior_score"
 
@@ -259,12 +259,10 @@ def change_on_benchmark(joint: JointFit, first: int, second: int, profile: pd.Se
     """
     k = _contrast(joint, first, second, profile)
     relative = change_in_va(joint, first, second)
-    at, here = [joint.cohorts.index(c) for c in (first, second)], present_schools(joint, (first, second))
-    arrays = joint.arrays
-    own = arrays.conditional[here][:, at][:, :, at]
-    known = own[:, 0, 0] + own[:, 1, 1] - 2 * own[:, 0, 1]
-    loading = arrays.sensitivity[here][:, at[1]] - arrays.sensitivity[here][:, at[0]] + k
-    se = np.sqrt(known + np.einsum("jp,pq,jq->j", loading, arrays.vcov, loading) + scale_se**2)
+    p = Present.of(joint, (first, second))
+    loading = CONTRAST @ p.sensitivity + k
+    known = CONTRAST @ p.conditional @ CONTRAST
+    se = np.sqrt(known + np.einsum("jp,pq,jq->j", loading, p.vcov, loading) + scale_se**2)
     change = relative["change"] + k @ joint.fixed_effects.to_numpy()
     lower, upper = _blup.interval(change, se, joint.level)
     return relative[["n_first", "n_second"]].assign(change=change, se=se, lower=lower, upper=upper)

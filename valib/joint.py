@@ -96,12 +96,9 @@ class JointFit:
 
         The interval is tanh(atanh r -+ z se / (1 - r^2)): it stays inside (-1, 1); nan where r is on a boundary.
         """
-        T, r, se = len(self.cohorts), self.correlation.to_numpy(), self.correlation_se.to_numpy()
-        t, s = np.triu_indices(T, 1)
-        z = stats.norm.ppf(0.5 + self.level / 2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            centre, half = np.arctanh(r[t, s]), z * se[t, s] / (1 - r[t, s] ** 2)
-            lower, upper = np.tanh(centre - half), np.tanh(centre + half)
+        r, se = self.correlation.to_numpy(), self.correlation_se.to_numpy()
+        t, s = np.triu_indices(len(r), 1)
+        lower, upper = _blup.correlation_interval(r[t, s], _blup.delta_error(r[t, s], se[t, s]), self.level)
         years = np.asarray(self.cohorts)
         return pd.DataFrame({"cohort": years[t], "other": years[s], "correlation": r[t, s], "se": se[t, s],
                              "lower": lower, "upper": upper, "schools": self.arrays.data.shared[t, s]})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .blup import factor
 from .measurement import remove_error
 from .mechanisms import Worlds
 from .mixed import Compressed, maximise, profile
@@ -73,8 +74,7 @@ def split(worlds: Worlds, context: bool = False) -> tuple[Sums, Sums]:
     n, sums, cross = worlds.n, worlds.sums, worlds.cross
     if context:
         sums, cross = _with_context(n, sums, cross)
-    R, T, J = n.shape
-    k = sums.shape[-1]
+    R, k = len(n), sums.shape[-1]
     base = Sums(n[:, :-1].reshape(R, -1), sums[:, :-1].reshape(R, -1, k), cross[:, :-1].reshape(R, -1, k, k))
     return base, Sums(n[:, -1], sums[:, -1], cross[:, -1])
 
@@ -187,7 +187,7 @@ def benchmark_va(focal: Sums, baseline: Baseline, shift: str, variances: str, re
     n, means, t = focal.n, focal.means, theta[:, None]
     lam, xbar = n * t / (1 + n * t), means[..., :-1]
     residual = (means @ a[..., None])[..., 0]
-    own, F = tau2[:, None] * (1 - lam), _factors(baseline.vcov)
+    own, F = tau2[:, None] * (1 - lam), factor(baseline.vcov)
     common = {"tau2": tau2, "slope": baseline.b[:, 1], "slope_var": baseline.vcov[:, 1, 1]}
     if shift == "absorbed":
         shared = lam**2 * (((xbar @ F) ** 2).sum(axis=-1) + equating_se**2)
@@ -225,16 +225,10 @@ def relative_va(focal: Sums, reml: bool, s2m: float = 0.0) -> Predictions:
     lam = n * t / (1 + n * t)
     residual = means[..., -1] - (means[..., :-1] @ at.b[..., None])[..., 0]
     own = tau2[:, None] * (1 - lam)
-    shared = lam**2 * ((means[..., :-1] @ _factors(vcov)) ** 2).sum(axis=-1)
+    shared = lam**2 * ((means[..., :-1] @ factor(vcov)) ** 2).sum(axis=-1)
     return Predictions(lam * residual, own, own, own + shared, tau2, at.b[:, 1], vcov[:, 1, 1])
 
 
 def known_errors(predictions: Predictions) -> Predictions:
     """The same with the intervals that take the coefficients as known."""
     return replace(predictions, full=predictions.known, shift_full=predictions.shift_known)
-
-
-def _factors(vcov: np.ndarray) -> np.ndarray:
-    """(R, p, p) factors F with F F' = vcov, positive semi-definite."""
-    values, vectors = np.linalg.eigh(vcov)
-    return vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]

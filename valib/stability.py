@@ -1,4 +1,4 @@
-"""Correlating school effects over years: six ways, what each is expected to give, and who moved.
+"""Correlating school effects over years: six ways, and what each is expected to give.
 
 Two-step correlations take predictions of separate models and correlate them; the joint model estimates the correlation
 of the effects themselves. Source: Leckie (2018).
@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from .blup import shrinkage
+from . import blup as _blup
 from .errors import ModelError
 from .joint import JointFit
 from .relative import CohortFit
@@ -98,38 +97,48 @@ def mean_reliability(data: TwoStep) -> np.ndarray:
         return (np.nan_to_num(data.shrinkage) * present).T @ present / (present.T @ present)
 
 
+def two_step_correlations(data: TwoStep, joint_eb: np.ndarray,
+                          level: float) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Estimate, lower and upper limit of every way but joint_model, (T, T) each.
+
+    joint_eb (J, T): EB predictions of the joint model, those of absent schools ignored. Intervals: Fisher's, with the
+    shared schools as the sample, as they would be reported; the disattenuated ones are scaled like the estimate.
+    """
+    present = data.n > 0
+    shared = present.astype(np.int64).T @ present
+    values = {"eb": data.effects, "unshrunken": data.unshrunken, "reflated": data.reflated,
+              "joint_eb": np.where(present, joint_eb, np.nan)}
+    found = {}
+    for way, effects in values.items():
+        r = pairwise_correlation(effects)
+        found[way] = r, *_blup.correlation_interval(r, _blup.fisher_error(shared), level)
+    mean = mean_reliability(data)
+    found["disattenuated"] = tuple(v / np.sqrt(mean * mean.T) for v in found["unshrunken"])
+    return found
+
+
 def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
     """Every pair of cohorts in all six ways: estimate, interval, and what the fitted joint model leads to expect.
 
-    Columns: cohort, other, way, correlation, lower, upper, expected, schools. Intervals of Pearson correlations by
-    Fisher's z with the shared schools as the sample (the disattenuated ones scaled alike), as they would be reported;
-    of the joint model by the delta method on that scale. Expected values: :func:`expected_correlations`.
+    Columns: cohort, other, way, correlation, lower, upper, expected, schools. Intervals: those of
+    :func:`two_step_correlations`; of the joint model by the delta method on Fisher's scale. Expected values:
+    :func:`expected_correlations`. Raises ModelError as :func:`two_step`, and for a joint fit of other cohorts.
     """
     data = two_step(fits)
     if data.cohorts.tolist() != list(joint.cohorts):
         raise ModelError(f"The separate fits are of {data.cohorts.tolist()}, the joint fit of {list(joint.cohorts)}.")
-    present = np.where(data.n > 0, 1.0, np.nan)
     eb = joint.school_effects["effect"].unstack().reindex(index=data.schools, columns=data.cohorts).to_numpy()
-    mean = mean_reliability(data)
-    scale = np.sqrt(mean * mean.T)
-    observed = {"eb": pairwise_correlation(data.effects), "unshrunken": pairwise_correlation(data.unshrunken),
-                "reflated": pairwise_correlation(data.reflated), "joint_eb": pairwise_correlation(eb * present)}
-    observed["disattenuated"] = observed["unshrunken"] / scale
+    found = two_step_correlations(data, eb, joint.level)
     expected = expected_correlations(data.n, joint.omega.to_numpy(), joint.sigma2.to_numpy())
     model = joint.correlations().set_index(["cohort", "other"])
-    z = stats.norm.ppf(0.5 + joint.level / 2)
+    shared = joint.arrays.data.shared
     rows = []
-    for t in range(len(data.cohorts)):
-        for s in range(t + 1, len(data.cohorts)):
-            pair, shared = (data.cohorts[t], data.cohorts[s]), int(((data.n[:, t] > 0) & (data.n[:, s] > 0)).sum())
-            for way in WAYS:
-                if way == "joint_model":
-                    estimate, lower, upper = model.loc[pair, ["correlation", "lower", "upper"]]
-                else:
-                    stretch = scale[t, s] if way == "disattenuated" else 1.0
-                    estimate = observed[way][t, s]
-                    lower, upper = (v / stretch for v in _fisher(estimate * stretch, shared, z))
-                rows.append((*pair, way, estimate, lower, upper, expected[way][t, s], shared))
+    for t, s in zip(*np.triu_indices(len(data.cohorts), 1), strict=True):
+        pair = (data.cohorts[t], data.cohorts[s])
+        for way in WAYS:
+            values = (model.loc[pair, ["correlation", "lower", "upper"]] if way == "joint_model"
+                      else [v[t, s] for v in found[way]])
+            rows.append((*pair, way, *values, expected[way][t, s], shared[t, s]))
     columns = ["cohort", "other", "way", "correlation", "lower", "upper", "expected", "schools"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -151,7 +160,7 @@ def expected_correlations(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) 
 
 def _expected(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) -> dict[str, np.ndarray]:
     T, var = len(sigma2), np.diag(omega)
-    lam = np.column_stack([shrinkage(n[:, t], var[t], sigma2[t]) for t in range(T)])
+    lam = np.column_stack([_blup.shrinkage(n[:, t], var[t], sigma2[t]) for t in range(T)])
     root = np.sqrt(n / sigma2)
     inner = np.linalg.inv(np.eye(T) + root[:, :, None] * omega * root[:, None, :])
     joint = omega @ (root[:, :, None] * inner * root[:, None, :]) @ omega
@@ -191,118 +200,3 @@ def attenuation_curves(rhos: Sequence[float], reliabilities: np.ndarray | None =
             expected = expected_correlations(np.ones((1, 2)), omega, np.full(2, 1 / lam - 1))
             rows += [(float(rho), float(lam), way, expected[way][0, 1]) for way in WAYS]
     return pd.DataFrame(rows, columns=["rho", "reliability", "way", "expected"])
-
-
-def _fisher(r: float, n: int, z: float) -> tuple[float, float]:
-    if n < 4 or not abs(r) < 1:
-        return np.nan, np.nan
-    return tuple(np.tanh(np.arctanh(r) + np.array([-1, 1]) * z / np.sqrt(n - 3)))
-
-
-def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Generator, draws: int) -> np.ndarray:
-    """(draws, J, m) draws of the true effects of schools present in all the given cohorts, given the data.
-
-    Normal about the joint EB predictions with each school's full error covariance; the error of the fixed effects is
-    drawn once a draw, common to all schools.
-    """
-    here, arrays = present_schools(joint, cohorts), joint.arrays
-    at = [list(joint.cohorts).index(c) for c in cohorts]
-    rng = np.random.default_rng(seed)
-    conditional = arrays.conditional[here][:, at][:, :, at]
-    values, vectors = np.linalg.eigh(conditional)
-    factor = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    values, vectors = np.linalg.eigh(arrays.vcov)
-    fixed = vectors * np.sqrt(np.maximum(values, 0.0))
-    own = np.einsum("jab,djb->dja", factor, rng.standard_normal((draws, here.sum(), len(at))))
-    shared = rng.standard_normal((draws, fixed.shape[1])) @ fixed.T
-    return arrays.effects[here][:, at] + own + np.einsum("jap,dp->dja", arrays.sensitivity[here][:, at], shared)
-
-
-def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
-    """(J,) which schools of the joint fit have students in all the given cohorts."""
-    absent = [c for c in cohorts if c not in joint.cohorts]
-    if absent:
-        raise ModelError(f"Cohort {absent[0]} is not in the joint fit; it has {list(joint.cohorts)}.")
-    at = [list(joint.cohorts).index(c) for c in cohorts]
-    return (joint.arrays.data.n[:, at] > 0).all(axis=1)
-
-
-def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
-    """Change of every school's relative effect between two cohorts, for schools with students in both.
-
-    change = u_hat_j,second - u_hat_j,first. se: from the T x T error covariance, Var + Var - 2 Cov.
-    se_independent: what it would be if the two errors were independent, for comparison. p_up: probability that the
-    effect went up. One row a school (index): n_first, n_second, change, se, se_independent, lower, upper, p_up.
-    """
-    here, arrays = present_schools(joint, (first, second)), joint.arrays
-    at = [list(joint.cohorts).index(c) for c in (first, second)]
-    S = arrays.sensitivity[here][:, at]
-    error = arrays.conditional[here][:, at][:, :, at] + S @ arrays.vcov @ S.transpose(0, 2, 1)
-    separate = error[:, 0, 0] + error[:, 1, 1]
-    se = np.sqrt(np.maximum(separate - 2 * error[:, 0, 1], 0.0))
-    change = arrays.effects[here][:, at[1]] - arrays.effects[here][:, at[0]]
-    z = stats.norm.ppf(0.5 + joint.level / 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p_up = np.where(se > 0, stats.norm.cdf(change / se), 0.5)
-    n = arrays.data.n[here][:, at].astype(np.int64)
-    return pd.DataFrame({"n_first": n[:, 0], "n_second": n[:, 1], "change": change, "se": se,
-                         "se_independent": np.sqrt(separate), "lower": change - z * se, "upper": change + z * se,
-                         "p_up": p_up}, index=pd.Index(arrays.data.schools[here], name="school"))
-
-
-def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:
-    """Did ``school`` change more than ``other`` between two cohorts? Difference of changes, se, probability.
-
-    The errors the two schools share through the fixed effects are taken into account.
-    """
-    if school == other:
-        raise ModelError(f"Two schools are compared; both named are '{school}'.")
-    here = present_schools(joint, (first, second))
-    labels, arrays = joint.arrays.data.schools, joint.arrays
-    at = [list(joint.cohorts).index(c) for c in (first, second)]
-    rows = []
-    for name in (school, other):
-        row = np.flatnonzero((labels == name) & here)
-        if not len(row):
-            raise ModelError(f"School '{name}' has no students in both of cohorts {first} and {second}.")
-        rows.append(row[0])
-    contrast = np.array([-1.0, 1.0])
-    difference = float(np.subtract(*[contrast @ arrays.effects[r, at] for r in rows]))
-    own = sum(float(contrast @ arrays.conditional[r][np.ix_(at, at)] @ contrast) for r in rows)
-    shared = np.subtract(*[contrast @ arrays.sensitivity[r][at] for r in rows])
-    se = float(np.sqrt(own + shared @ arrays.vcov @ shared))
-    return {"difference": difference, "se": se, "probability": float(stats.norm.cdf(difference / se)) if se else 0.5}
-
-
-def quintile_transitions(joint: JointFit, first: int, second: int, seed: int | np.random.Generator,
-                         draws: int = 1000) -> pd.DataFrame:
-    """How schools move between fifths: per cent of the schools of each fifth in ``first`` by fifth in ``second``.
-
-    Fifths are counted among schools with students in both cohorts, in draws of the true effects, so that the table is
-    about the effects and not about their noise. Columns: from, to (1 lowest), share (mean over draws), lower, upper,
-    plugin (the table of the EB predictions themselves, which understates movement).
-    """
-    drawn = draw_joint(joint, (first, second), seed, draws)
-    J = drawn.shape[1]
-    if J < 5:
-        raise ModelError(f"A table of fifths needs five schools in both cohorts; there are {J}.")
-    tables = np.stack([_cross_fifths(d) for d in drawn])
-    here = present_schools(joint, (first, second))
-    at = [list(joint.cohorts).index(c) for c in (first, second)]
-    plugin = _cross_fifths(joint.arrays.effects[here][:, at])
-    tail = (1 - joint.level) / 2
-    lower, upper = np.quantile(tables, [tail, 1 - tail], axis=0)
-    index = [(a + 1, b + 1) for a in range(5) for b in range(5)]
-    frame = pd.DataFrame(index, columns=["from", "to"])
-    for name, table in (("share", tables.mean(axis=0)), ("lower", lower), ("upper", upper), ("plugin", plugin)):
-        frame[name] = table.ravel()
-    return frame
-
-
-def _cross_fifths(effects: np.ndarray) -> np.ndarray:
-    """(5, 5) shares by row of a cross-table of fifths; effects (J, 2)."""
-    J = len(effects)
-    fifth = np.argsort(np.argsort(effects, axis=0, kind="stable"), axis=0, kind="stable") * 5 // J
-    counts = np.zeros((5, 5))
-    np.add.at(counts, (fifth[:, 0], fifth[:, 1]), 1.0)
-    return counts / counts.sum(axis=1, keepdims=True)

@@ -11,15 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from . import blup as _blup
+from .blup import correlation_interval, delta_error, factor, predict
 from .errors import ModelError
 from .mixed import fit_moments
 from .moments import Moments
 from .multivariate_fit import MultivariateFit, fit_joint_moments
 from .relative import CohortFit
-from .stability import WAYS, TwoStep, expected_correlations, mean_reliability, pairwise_correlation
+from .stability import WAYS, TwoStep, expected_correlations, two_step_correlations
 
 MIN_SHARED = 4  # schools two cohorts must share: Fisher's interval needs more than three
 TRIES = 10      # draws for each replicate wanted; one fails when a cohort's between-school variance is estimated as 0
@@ -59,14 +58,12 @@ def simulate_ways(omega: np.ndarray, sigma2: np.ndarray, n: np.ndarray, replicat
     """
     omega, sigma2, n = (np.asarray(a, dtype=np.float64) for a in (omega, sigma2, n))
     rng = np.random.default_rng(seed)
-    values, vectors = np.linalg.eigh(omega)
-    factor = vectors * np.sqrt(np.maximum(values, 0.0))
-    drawn, failed = [], 0
+    root, drawn, failed = factor(omega), [], 0
     while len(drawn) < replicates:
         if failed + len(drawn) >= TRIES * replicates:
             raise ModelError(f"In {failed} of {failed + len(drawn)} draws a variance between schools was estimated "
                              "as 0.")
-        parts = _draw(factor, sigma2, n, rng)
+        parts = _draw(root, sigma2, n, rng)
         try:
             drawn.append(correlate_ways(two_step_moments(parts), fit_joint_moments(parts), level))
         except Undefined:
@@ -78,9 +75,9 @@ class Undefined(Exception):
     """A replicate with a between-school variance of 0."""
 
 
-def _draw(factor: np.ndarray, sigma2: np.ndarray, n: np.ndarray, rng: np.random.Generator) -> list[Moments]:
+def _draw(root: np.ndarray, sigma2: np.ndarray, n: np.ndarray, rng: np.random.Generator) -> list[Moments]:
     """Moments of one draw of T intercept-only cohorts, without drawing students: cell sums, and the spread within."""
-    effects = rng.standard_normal(n.shape) @ factor.T
+    effects = rng.standard_normal(n.shape) @ root.T
     parts = []
     for t in range(n.shape[1]):
         here = np.flatnonzero(n[:, t] > 0)
@@ -102,7 +99,7 @@ def two_step_moments(parts: list[Moments]) -> TwoStep:
     J, T = 1 + max(m.schools.max() for m in parts), len(parts)
     n, effects, shrinkage = np.zeros((J, T)), np.full((J, T), np.nan), np.full((J, T), np.nan)
     for t, (m, f) in enumerate(zip(parts, fits, strict=True)):
-        blup = _blup.predict(m.n, m.means[:, -1] - m.means[:, :-1] @ f.coefficients, f.tau2, f.sigma2)
+        blup = predict(m.n, m.means[:, -1] - m.means[:, :-1] @ f.coefficients, f.tau2, f.sigma2)
         n[m.schools, t], effects[m.schools, t], shrinkage[m.schools, t] = m.n, blup.effect, blup.shrinkage
     return TwoStep(np.arange(J), np.arange(T), n, effects, shrinkage, np.array([f.tau2 for f in fits]),
                    np.array([f.sigma2 for f in fits]))
@@ -114,25 +111,11 @@ def correlate_ways(data: TwoStep, joint: MultivariateFit, level: float) -> np.nd
         raise Undefined
     eb = np.full(data.n.shape, np.nan)
     eb[joint.data.schools] = joint.effects
-    eb[data.n == 0] = np.nan
-    mean = mean_reliability(data)
-    stretch = np.sqrt(mean * mean.T)
-    unshrunken = pairwise_correlation(data.unshrunken)
-    found = {"eb": pairwise_correlation(data.effects), "unshrunken": unshrunken, "joint_model": joint.correlation,
-             "reflated": pairwise_correlation(data.reflated), "disattenuated": unshrunken / stretch,
-             "joint_eb": pairwise_correlation(eb)}
-    there = (data.n > 0).astype(np.float64)
-    z = stats.norm.ppf(0.5 + level / 2)
-    out = np.empty((len(WAYS), 3, *stretch.shape))
-    for k, way in enumerate(WAYS):
-        scale = stretch if way == "disattenuated" else 1.0
-        r = found[way] * scale
-        with np.errstate(divide="ignore", invalid="ignore"):
-            half = (z * joint.correlation_se / (1 - r**2) if way == "joint_model"
-                    else z / np.sqrt(there.T @ there - 3))
-            out[k] = found[way], np.tanh(np.arctanh(r) - half) / scale, np.tanh(np.arctanh(r) + half) / scale
-    first, second = np.triu_indices(len(stretch), 1)
-    return out[:, :, first, second].transpose(2, 0, 1)
+    r = joint.correlation
+    found = two_step_correlations(data, eb, level)
+    found["joint_model"] = r, *correlation_interval(r, delta_error(r, joint.correlation_se), level)
+    first, second = np.triu_indices(len(r), 1)
+    return np.array([found[way] for way in WAYS])[:, :, first, second].transpose(2, 0, 1)
 
 
 def _summary(drawn: np.ndarray, expected: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -186,7 +186,7 @@ def _ranks(fit: CohortFit, seed: int) -> pd.DataFrame:
 
 def _changes(joint: JointFit | None, cells: pd.DataFrame, cohorts: list[int]) -> pd.DataFrame:
     """Changes between every two cohorts for schools shown in both."""
-    from ..stability import change_in_va
+    from ..moves import change_in_va
 
     parts = []
     shown = cells[cells["state"] == SHOWN].groupby("cohort")["school"].agg(set)
