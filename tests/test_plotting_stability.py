@@ -11,10 +11,11 @@ from matplotlib.text import Text
 from scipy import stats
 from test_plotting import HOSTILE, by_gid, note, png, segments, shown, texts
 
-from valib import plotting
+from valib import plotting, stability
 from valib.errors import ValibError
-from valib.plotting.stability import DEEPEST, WAYS
+from valib.plotting.stability import DEEPEST
 from valib.plotting.style import BLUE, VERMILLION, number
+from valib.plotting.ways import WAYS
 from valib.stability import attenuation_curves
 
 YEARS = [2019, 2021, 2023, 2024]
@@ -103,6 +104,10 @@ def test_text_is_legible_and_whole_and_the_bytes_are_the_same(name):
 
 def _drawn(text: Text, fig) -> bool:
     return shown(text, fig) and all(ax.get_visible() for ax in fig.axes if ax is text.axes)
+
+
+def test_the_figures_name_every_way_of_the_library_in_its_order():
+    assert tuple(WAYS) == stability.WAYS
 
 
 def test_a_pair_is_drawn_as_given_with_its_numbers_in_words():

@@ -6,17 +6,11 @@ from valib.plotting.report import school_intake, school_place, school_va
 from valib.plotting.schools import byhand_blup, recipes, shrinkage, type_ab
 from valib.plotting.simulation import bias, coverage, measured, over_parameter
 from valib.plotting.speed import scaling
-from valib.plotting.stability import (
-    attenuation,
-    correlation_by_gap,
-    correlation_matrix,
-    correlation_ways,
-    quintile_transitions,
-    shift_split,
-)
+from valib.plotting.stability import correlation_by_gap, correlation_matrix, quintile_transitions, shift_split
 from valib.plotting.students import cohort_scores, growth, prior_shift, residual_checks, school_sizes
 from valib.plotting.style import COLOURS, STYLE, WIDTH, safe_name, save, use_style
 from valib.plotting.system import bootstrap_vs_analytic, shift_over_prior, shifts
+from valib.plotting.ways import attenuation, correlation_ways
 
 __all__ = [
     "COLOURS", "STYLE", "WIDTH", "attenuation", "bias", "bootstrap_vs_analytic", "byhand_blup", "caterpillar",
