@@ -11,7 +11,10 @@ Why two are not enough. At the maximum of the likelihood the published between-s
 J tau2 = sum_j (u_j^2 + own error variance_j), and error variances depend on n_j alone. Sum and sum of squares of two
 unknown effects give both, up to which is whose. Of three and more, all that these equations leave is a circle or a
 sphere: the deviations of the hidden effects from their mean may be rotated at will. The same holds for several cohorts
-at once, where sums and products over schools are known.
+at once, where sums and products over schools are known: of a model of several cohorts a school is held back in all.
+
+Places are counted among the schools shown: in draws that a reader can repeat, those among all would fit one point of
+the circle only.
 
 What is not protected. (1) The sum and the spread of the hidden effects, and hence bounds for each. (2) The sum of
 their sizes; where the smallest school shown is no larger than one held back with it, a size may follow exactly from
@@ -73,13 +76,25 @@ def cell_sizes(records: pd.DataFrame) -> pd.Series:
     return records.groupby(["cohort", "school"], observed=True).size()
 
 
-def shown_in_all(sizes: pd.Series, min_students: int, cohorts: Iterable[int]) -> pd.Series:
-    """Return which schools may be shown in what compares cohorts: those shown in each; index: schools in all of them.
+def whole(sizes: pd.Series, min_students: int) -> pd.Series:
+    """Return which cells may be shown of a model of several cohorts at once: those of schools with no cell held back.
 
-    sizes: as for :func:`cells`, of all schools of these cohorts. A change between two cohorts, beside the effect in
-    one, gives the effect in the other; so it may be shown only where both may.
+    sizes: as for :func:`cells`, of all schools and cohorts of the model. Such a model predicts a school's effect in one
+    cohort from its students in all, so that beside the prediction from that cohort alone it gives away the others.
     """
-    wide = cells(sizes[sizes > 0], min_students).unstack("cohort")[list(cohorts)]
+    sizes = sizes.reorder_levels(["cohort", "school"])
+    mask = cells(sizes, min_students)
+    held = (sizes > 0) & ~mask
+    return mask & ~held.groupby(level="school").transform("any")
+
+
+def shown_in_all(sizes: pd.Series, min_students: int, cohorts: Iterable[int]) -> pd.Series:
+    """Return which schools may be shown in what compares cohorts; index: the schools in all of these cohorts.
+
+    sizes: as for :func:`whole`. A change between two cohorts, beside the effect in one, gives the effect in the other;
+    so it may be shown only where both may, and all that the model predicts them from.
+    """
+    wide = whole(sizes[sizes > 0], min_students).unstack("cohort")[list(cohorts)]
     return wide[wide.notna().all(axis=1)].all(axis=1).astype(bool)
 
 

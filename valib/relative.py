@@ -11,6 +11,7 @@ import pandas as pd
 from . import blup as _blup
 from .baseline import clustered, estimate
 from .design import Design, FormulaState, build_design
+from .disclosure import shown
 from .errors import ModelError
 from .measurement import error_vector, fit_corrected
 from .mixed import MixedFit, fit_moments
@@ -80,11 +81,16 @@ class CohortFit:
         lower, upper = _blup.interval(self.shift, self.shift_se, self.level)
         return float(lower), float(upper)
 
-    def ranks(self, seed: int | np.random.Generator, draws: int = 2000) -> pd.DataFrame:
-        """Expected rank, its interval, and the probabilities of the lowest and highest fifth (rank 1 is highest)."""
-        table = self.school_effects
-        r = rank_effects(table["effect"].to_numpy(), table["se_conditional"].to_numpy() ** 2, self.common, seed, draws,
-                         self.level)
+    def ranks(self, seed: int | np.random.Generator, draws: int = 2000, min_students: int = 1) -> pd.DataFrame:
+        """Expected rank, its interval, and the probabilities of the lowest and highest fifth (rank 1 is highest).
+
+        They are places among the schools that may be shown with ``min_students`` (:mod:`valib.disclosure`), by default
+        all: places among all schools would tell of those held back.
+        """
+        mask = shown(self.school_effects["n"], min_students)
+        table = self.school_effects[mask]
+        r = rank_effects(table["effect"].to_numpy(), table["se_conditional"].to_numpy() ** 2, self.common[mask], seed,
+                         draws, self.level)
         return pd.DataFrame({"n": table["n"], "effect": table["effect"], "expected_rank": r.expected,
                              "rank_lower": r.lower, "rank_upper": r.upper, "p_bottom_quintile": r.p_bottom,
                              "p_top_quintile": r.p_top}, index=table.index)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .disclosure import cells, few, only_shown
+from .disclosure import few, only_shown, whole
 from .errors import ValibWarning
 from .output import as_csv, as_json
 
@@ -73,16 +73,17 @@ def shifts(fits: list) -> pd.DataFrame:
 def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, int]:
     """Return one row a school and cohort in which it has students, and the number of rows held back.
 
-    What :func:`school_effects` says holds here too; predictions for cohorts that a school is missing from are left out.
+    What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all.
+    Predictions for cohorts that a school is missing from are left out.
     """
-    whole = fit.school_effects.reset_index().sort_values(["cohort", "school"], ignore_index=True)
-    whole = whole[whole["n"] > 0]
-    whole.insert(0, "model", "joint")
-    whole.insert(1, "cohort", whole.pop("cohort"))
-    sd = whole["cohort"].map(fit.student_sd)
-    whole.insert(whole.columns.get_loc("effect") + 1, "effect_size", whole["effect"] / sd)
-    mask = cells(whole.set_index(["cohort", "school"])["n"], min_students).to_numpy()
-    return whole[mask].reset_index(drop=True), int((~mask).sum())
+    table = fit.school_effects.reset_index().sort_values(["cohort", "school"], ignore_index=True)
+    table = table[table["n"] > 0]
+    table.insert(0, "model", "joint")
+    table.insert(1, "cohort", table.pop("cohort"))
+    sd = table["cohort"].map(fit.student_sd)
+    table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
+    mask = whole(table.set_index(["cohort", "school"])["n"], min_students).to_numpy()
+    return table[mask].reset_index(drop=True), int((~mask).sum())
 
 
 def summaries(fits: list, min_students: int = 1) -> list[dict]:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from valib import fit_benchmark, fit_joint, fit_relative, results
 from valib.baseline import fit_baseline
-from valib.disclosure import HIDDEN, cells, few, few_of_total, shown, shown_in_all
+from valib.disclosure import HIDDEN, cells, few, few_of_total, shown, shown_in_all, whole
 from valib.errors import ValibWarning
+from valib.ranking import rank_effects
 
 MINIMUM = 5
 
@@ -106,6 +107,66 @@ def test_the_effects_of_a_cohort_sum_to_zero_or_to_the_shift_in_every_model():
     assert joint.school_effects["effect"].groupby(level="cohort").sum().abs().max() < 1e-5
 
 
+def rotated(effects: np.ndarray, points: int) -> np.ndarray:
+    """(points, 3) effects with the sum and the sum of squares of these three; the first row is these three."""
+    centre = effects.mean()
+    start, across = effects - centre, np.cross(np.ones(3) / np.sqrt(3), effects - centre)
+    turn = np.linspace(0, 2 * np.pi, points, endpoint=False)[:, None]
+    return centre + np.cos(turn) * start + np.sin(turn) * across
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_places_among_all_schools_give_away_the_effects_held_back_and_places_among_those_shown_do_not(seed):
+    """The seed of the draws stands on the page, so the attacker draws the same and sees which effects fit the places."""
+    fit = fit_relative(world(seed), 2015)
+    table = fit.school_effects
+    mask = shown(table["n"], MINIMUM)
+    every = fit.ranks(seed=7)["expected_rank"].to_numpy()
+    candidates = rotated(table["effect"][~mask].to_numpy(), 40)
+    missed = []
+    for guess in candidates:
+        effect = table["effect"].to_numpy(copy=True)
+        effect[~mask] = guess
+        own = table["se_conditional"].to_numpy() ** 2
+        missed.append(np.abs(rank_effects(effect, own, fit.common, 7).expected[mask] - every[mask]).max())
+    assert missed[0] == 0 and min(missed[1:]) > 0, "of all that fit the tables, only the truth fits the places"
+
+    ranks = fit.ranks(seed=7, min_students=MINIMUM)
+    assert list(ranks.index) == list(table.index[mask])
+    alone = rank_effects(table["effect"][mask].to_numpy(), table["se_conditional"][mask].to_numpy() ** 2,
+                         fit.common[mask], 7)
+    np.testing.assert_array_equal(ranks["expected_rank"], alone.expected)
+    assert ranks["expected_rank"].sum() == pytest.approx(mask.sum() * (mask.sum() + 1) / 2)
+
+
+def test_a_joint_model_shows_nothing_of_a_school_of_which_one_cohort_is_held_back():
+    """Its prediction in one cohort borrows from the other: beside the relative effect it tells what it borrowed."""
+    truth, recovered = [], []
+    for seed in range(6):
+        records = simulate(np.random.default_rng(seed), schools=60, size=(30, 90), cohorts=(2015, 2016), rho=0.6)
+        lone = "S0003"  # one student in the second cohort
+        place = records.groupby(["school", "cohort"]).cumcount()
+        records = records[~((records["school"] == lone) & (records["cohort"] == 2016) & (place >= 1))]
+        alone, joint = fit_relative(records, 2015), fit_joint(records, [2015, 2016])
+        ours, theirs = alone.school_effects.loc[lone], joint.school_effects.loc[(lone, 2015)]
+        omega, sigma2 = joint.omega.to_numpy(), joint.sigma2.to_numpy()
+        borrowed = omega @ np.linalg.inv(omega + np.diag(sigma2 / [ours["n"], 1]))
+        raw = ours["effect"] / ours["shrinkage"]
+        recovered.append((theirs["effect"] - borrowed[0, 0] * raw) / borrowed[0, 1])
+        student = records[(records["school"] == lone) & (records["cohort"] == 2016)].iloc[0]
+        intercept, slope = joint.fixed_effects.loc[2016]
+        truth.append(student["score"] - intercept - slope * student["prior_score"])
+
+        sizes = joint.school_effects["n"]
+        told, held = results.joint_effects(joint, MINIMUM)
+        hidden = cells(sizes, MINIMUM)
+        kept_apart = set(hidden.index.get_level_values("school")[~hidden])
+        assert lone in kept_apart and len(kept_apart) >= HIDDEN
+        assert not kept_apart & set(told["school"]) and len(told) + held == (sizes > 0).sum()
+        assert not shown_in_all(sizes, MINIMUM, [2015])[sorted(kept_apart)].any()
+    assert np.corrcoef(truth, recovered)[0, 1] > 0.95, "one student's residual, from two tables of large schools"
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 12))
 def test_what_is_held_back_is_the_least_that_protects(sizes, minimum):
@@ -139,6 +200,10 @@ def test_cells_are_held_back_cohort_by_cohort_and_a_change_needs_both():
     assert mask[2015].to_dict() == dict(zip("abcdef", [False, False, False, True, True, True], strict=True))
     assert mask[2016].to_dict() == dict(zip("abcdef", [True] * 5 + [False], strict=True))
     assert list(mask.index) == [(t, s) for s in "abcdef" for t in (2015, 2016)], "the order of the rows is kept"
+    assert whole(long, 5)[2015].to_dict() == mask[2015].to_dict()
+    assert whole(long, 5)[2016].to_dict() == dict(zip("abcdef", [False] * 3 + [True] * 2 + [False], strict=True))
+    assert list(whole(long, 5).index) == list(mask.index)
+    assert shown_in_all(long, 5, [2016]).to_dict() == {"a": False, "b": False, "c": False, "d": True, "e": True}
     assert shown_in_all(long, 5, [2015, 2016]).to_dict() == {
         "a": False, "b": False, "c": False, "d": True, "e": True}
 
