@@ -179,6 +179,23 @@ def test_data_frames_are_chosen_by_name_and_listed():
         read_records(DATA / "schools.rda", table="x")
 
 
+def test_columns_of_r_are_what_their_class_says():
+    with pytest.warns(ValibWarning, match="kinds.rda: left out is 'lists', 'wide', 'frame', which holds lists"):
+        records = read_records(DATA / "kinds.rda", table="kinds")
+    assert records["student"].tolist() == [str(2 * 2**32 + 1)] and records["school"].tolist() == ["417"]
+    assert records["scaled"].tolist() == [0.5] and list(records.columns[5:]) == ["scaled"]
+    assert {(row.reason, row.rows) for row in left_out(records).itertuples()} == {
+        ("no school", 1), ("no score", 1), ("no prior score", 1)}  # -9 and 999 were declared missing
+    with pytest.warns(ValibWarning, match="left out is"):
+        whole = open_source(DATA / "kinds.rda", "kinds").read(text_columns=["student", "school"])
+    assert whole["school"].astype(object).tolist()[:3] == [417, 5, -3] and whole["school"].isna().tolist()[3]
+
+
+def test_an_r_frame_with_two_columns_of_a_name_is_refused():
+    with pytest.raises(RecordsError, match="kinds.rda: more than one column is named 'score'"):
+        read_records(DATA / "kinds.rda", table="doubled")
+
+
 def test_damaged_r_files_end_in_one_sentence(tmp_path):
     whole = gzip.decompress((DATA / "schools.rda").read_bytes())
     cuts = range(10, len(whole) - 1, 40)

@@ -15,3 +15,22 @@ later <- schools[schools$cohort == 2024, ]
 double <- function(x) 2 * x
 counts <- 1:3
 save(tibble, later, double, counts, file = "several.rda", compress = "xz")
+
+# Columns that are not what their storage says: bit64's whole numbers in the bits of doubles, haven's SPSS columns with
+# values declared missing, one column of a matrix (as from scale()), and cells that hold lists, matrices or data frames.
+bit64 <- function(low, high) structure(readBin(writeBin(as.vector(rbind(low, high)), raw()), "double", length(low)),
+                                       class = "integer64")
+spss <- function(x, ...) structure(x, ..., labels = c(refused = -9),
+                                   class = c("haven_labelled_spss", "haven_labelled", "vctrs_vctr", "double"))
+kinds <- data.frame(cohort = rep(2024L, 4))
+kinds$score <- spss(c(512.5, -9, 498, 510), na_values = c(-9, -8))
+kinds$prior_score <- spss(c(430, 401.25, 999, 400), na_range = c(900, Inf))
+kinds$student <- bit64(1:4, c(2L, 2L, 2L, 2L))
+kinds$school <- bit64(c(417L, 5L, -3L, 0L), c(0L, 0L, -1L, NA))
+kinds$scaled <- matrix(c(0.5, -0.5, 1, -1), 4)
+kinds$lists <- I(list(1, 1:2, NULL, 3))
+kinds$wide <- matrix(1:8, 4)
+kinds$frame <- data.frame(a = 1:4)
+doubled <- schools
+names(doubled)[6] <- "score"
+save(kinds, doubled, file = "kinds.rda")

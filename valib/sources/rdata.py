@@ -7,14 +7,17 @@ import gzip
 import lzma
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
+from pandas.arrays import IntegerArray
 
-from ..errors import RecordsError
+from ..errors import RecordsError, ValibWarning
+from ..names import LONGEST, readable
 from .cells import CellSource
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
@@ -50,7 +53,7 @@ def open_rdata(path: Path, table: str | None = None) -> CellSource:
             frames = {name: value for name, value in objects.items() if "data.frame" in _classes(value)}
             others = [name for name in objects if name not in frames]
         chosen = _choose(path.name, frames, others, table)
-        frame = _convert(frames[chosen])
+        frame = _convert(path.name, frames[chosen])
     except RecordsError:
         raise
     except Exception as error:  # a foreign format: whatever the parser stumbles over, the file cannot be read
@@ -103,15 +106,65 @@ def _choose(file: str, frames: dict[str, Any], others: list[str], table: str | N
     return table or next(iter(frames))
 
 
-def _convert(node: Any) -> pd.DataFrame:
+def _convert(file: str, node: Any) -> pd.DataFrame:
+    """A data frame's columns; those that hold lists, matrices or data frames are left out, with a warning."""
     from rdata.conversion import DEFAULT_CLASS_MAP, convert
 
-    times = {"Date": lambda values, _: _times(values, "D"), "POSIXct": lambda values, _: _times(values, "s")}
+    names = _names(node)
+    if doubled := [name for name in names if names.count(name) > 1]:
+        raise RecordsError(f"{file}: more than one column is named '{doubled[0]}'.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a column of another class is taken by its plain values
-        return convert(node, constructor_dict={**DEFAULT_CLASS_MAP, **times})
+        columns = dict(convert(node, constructor_dict={**DEFAULT_CLASS_MAP, **_CLASSES}) or {})
+    columns = {name: _one_column(values) for name, values in columns.items()}
+    if nested := [name for name, values in columns.items() if values is None]:
+        told = ", ".join(f"'{readable(name, LONGEST)}'" for name in nested)
+        warnings.warn(f"{file}: left out is {told}, which holds lists, a matrix or a data frame and not one value a"
+                      " row.", ValibWarning, stacklevel=2)  # fmt: skip
+    kept = {name: values for name, values in columns.items() if values is not None}
+    rows = len(next(iter(kept.values()))) if kept else 0
+    return DEFAULT_CLASS_MAP["data.frame"](kept, {"row.names": range(rows)})
+
+
+def _names(node: Any) -> list[str]:
+    """The names attribute of an R object."""
+    named = dict(_pairs(node.attributes)).get("names")
+    return [] if named is None else [text.value.decode("utf-8", "replace") for text in named.value]
+
+
+def _one_column(values: Any) -> Any:
+    """Values of a column, those of a matrix of one column too; None if a row has no single value."""
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    return values if isinstance(values, (np.ndarray, ExtensionArray)) and values.ndim == 1 else None
 
 
 def _times(values: np.ndarray, unit: str) -> np.ndarray:
     """Days or seconds since 1970 as dates."""
     return pd.to_datetime(np.ma.filled(np.ma.asarray(values, dtype=float), np.nan), unit=unit).to_numpy()
+
+
+def _whole64(values: np.ndarray) -> ExtensionArray:
+    """The whole numbers of bit64, which stand in the bits of doubles; the smallest of them is NA."""
+    whole = np.ascontiguousarray(np.ma.getdata(values), dtype=np.float64).view(np.int64)
+    return IntegerArray(whole, whole == np.iinfo(np.int64).min)
+
+
+def _user_missing(values: np.ndarray, attributes: Mapping[str, Any]) -> Any:
+    """Values of haven's SPSS columns, those declared missing there as missing."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "if":
+        return values
+    told = np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
+    gone = np.isin(told, np.ma.filled(np.ma.asarray(attributes.get("na_values", []), dtype=float), np.nan))
+    if (ends := attributes.get("na_range")) is not None:
+        gone |= (told >= ends[0]) & (told <= ends[1])
+    return np.where(gone, np.nan, told)
+
+
+_CLASSES = {
+    "data.frame": lambda columns, _: columns,
+    "Date": lambda values, _: _times(values, "D"),
+    "POSIXct": lambda values, _: _times(values, "s"),
+    "integer64": lambda values, _: _whole64(values),
+    "haven_labelled_spss": _user_missing,
+}
