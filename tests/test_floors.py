@@ -28,6 +28,7 @@ FLOORS = [
         "plotting",
         "performance_table",
         "notebook",
+        "prose",
         "params",
         "propose",
         "params_file",

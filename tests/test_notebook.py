@@ -190,7 +190,8 @@ def test_declared_breaks_in_words():
 def test_warnings_are_shown_once_and_escaped():
     with warnings.catch_warnings():
         nb.setup("x")
-        nb._collected.clear()
+        warnings.warn("Of an earlier chapter.", ValibWarning, stacklevel=1)
+        nb.setup("y")
         for text in ("Cohort 2 is small*.", "Cohort 2 is small*.", "Another."):
             warnings.warn(text, ValibWarning, stacklevel=1)
         (output,) = shown(nb.show_warnings)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..bundle import bundle_root
+from ..notebook import RECORDS_FILE, RESULTS_FOLDER
 from .chapter import REPORT, reached
 from .surroundings import surroundings
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .staging import Staged
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-RESULTS_FOLDER, FACTS, RECORDS = "VALIB_RESULTS", "VALIB_RUN_FACTS", "VALIB_RECORDS"
+FACTS = "VALIB_RUN_FACTS"  # what the run has found out before its last chapter
 # Settings of the user that no kernel is given: the data's place, and what may hold passwords and keys.
 WITHHELD = re.compile(r"^(PG.*|VALIB_.*|MPLBACKEND|MATPLOTLIBRC)$|PASS|SECRET|TOKEN|CREDENTIAL|_KEY$|^KEY|DATABASE"
                       r"|DB_URL", re.IGNORECASE)
@@ -59,7 +60,7 @@ def kernel_environment(work: Path) -> dict[str, str]:
         RESULTS_FOLDER: str(work / "results"), FACTS: str(work / "facts.json"),
         "JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PLATFORM_DIRS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONHASHSEED": "0",
-        RECORDS: str(work / "records.parquet"),
+        RECORDS_FILE: str(work / "records.parquet"),
     }
     return environment
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from ..errors import ValibError
 from ..names import readable
-from ..notebook import as_text, code, escape, in_words
 from ..plotting.style import digits_for
+from ..prose import as_text, code, escape, in_words
 from . import words
 from .results import ABSENT, HELD_BACK, SHOWN, StudyResults
 from .words import Estimate, Place

@@ -15,7 +15,7 @@ import yaml
 from ..book.staging import FONTS, with_values
 from ..book.titlepage import LONGEST_TITLE
 from ..names import readable
-from ..notebook import escape
+from ..prose import escape
 from .page import shown_name
 from .results import SHOWN, StudyResults
 

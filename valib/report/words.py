@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..notebook import as_text, in_words
+from ..prose import as_text, in_words
 
 FINEST = 6  # decimals at most, for bounds next to zero
 
