@@ -24,10 +24,6 @@ MARK = ".made-by-valib"  # stands in every folder that a later run may replace
 LAST = "appendix_build"  # this chapter tells of the others, so it runs after them
 
 
-class BookError(RuntimeError):
-    """The book could not be made: a chapter failed, or a page or the PDF could not be rendered."""
-
-
 @dataclass(frozen=True, slots=True)
 class BookResult:
     """Where the book is.

@@ -17,6 +17,7 @@ from .. import errors
 from ..bundle import bundle_root
 from ..notebook import RECORDS_FILE, RESULTS_FOLDER
 from .chapter import REPORT, reached
+from .errors import BookError
 from .surroundings import surroundings
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def _run_one(path: Path, work: Path, environment: dict[str, str], hidden: dict[s
     order = {"notebook": str(path), "cwd": str(folder), "hidden": hidden}
     ended = children.run([sys.executable, "-m", "valib.book.chapter", json.dumps(order)], folder, environment)
     if ended.late:
-        raise _book_error(f"{path.name}, {reached(path)}: stopped at {children.limit}")
-    noise, reported, told = ended.text.rpartition(REPORT)  # what kernels print before it is of no use to the reader
+        raise BookError(f"{path.name}, {reached(path)}: stopped at {children.limit}")
+    _, reported, told = ended.text.rpartition(REPORT)  # what kernels print before it is of no use to the reader
     if not reported:
         tail = ended.text.strip().splitlines()
-        raise _book_error(f"{path.name}, {reached(path)}: the process ended without a report (exit code {ended.code})"
+        raise BookError(f"{path.name}, {reached(path)}: the process ended without a report (exit code {ended.code})"
                           + (f": {tail[-1]}" if tail else ""))
     report = json.loads(told)
     for line in report["notes"]:
@@ -103,12 +104,6 @@ def _failure(chapter: str, error: dict[str, Any]) -> Exception:
         text = re.sub(r"^\[Errno \d+\] ", "", error["text"])
     else:
         text = f"{error['name']}: {error['text']}".removeprefix(": ")
-    failure = _book_error(f"{chapter}, {error['where']}: {text}")
+    failure = BookError(f"{chapter}, {error['where']}: {text}")
     failure.add_note(error["traceback"])
     return failure
-
-
-def _book_error(sentence: str) -> Exception:
-    from .assemble import BookError
-
-    return BookError(sentence)

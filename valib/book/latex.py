@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ValibError
 from .children import Children
+from .errors import BookError
 
 TOOLS = ("latexmk", "xelatex", "kpsewhich")
 FILES = ("polyglossia.sty", "unicode-math.sty", "titlesec.sty", "texgyretermes-math.otf", "FreeSerif.otf")
@@ -31,8 +32,6 @@ def make_pdf(folder: Path, children: Children, environment: Mapping[str, str], n
 
     Raises BookError with the first error of LaTeX, or if it passes the time limit.
     """
-    from .assemble import BookError
-
     order = ["latexmk", "-xelatex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", f"{name}.tex"]
     ended = children.run(order, folder, environment)
     if ended.late:

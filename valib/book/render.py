@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from .children import Children
+from .errors import BookError
 from .latex import make_pdf
 from .progress import Progress
 from .surroundings import surroundings
@@ -49,8 +50,6 @@ def _pdf(book: Path, work: Path, environment: dict[str, str], children: Children
 
 def run_jupyter_book(book: Path, target: Path, builder: str, environment: dict[str, str], children: Children) -> None:
     """Run Jupyter Book; raise BookError with its warnings if there are any."""
-    from .assemble import BookError
-
     order = [sys.executable, "-c", JUPYTER_BOOK, "build", str(book), "--path-output", str(target), *STRICT]
     order += ["--builder", builder]
     ended = children.run(order, book, environment)

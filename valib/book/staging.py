@@ -21,6 +21,7 @@ import yaml
 from ..design import required_columns
 from ..names import readable
 from ..records import CANONICAL
+from .errors import BookError
 
 if TYPE_CHECKING:
     from ..params import Params
@@ -42,7 +43,6 @@ def stage(params: Params, sources: Path, work: Path) -> Staged:
 
     Raises BookError if _toc.yml lists a file that is not there.
     """
-    from .assemble import BookError
     from .titlepage import titlepage
 
     folder = work / "book"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import errors
-from ..book.assemble import BookError
 from ..book.children import Children
+from ..book.errors import BookError
 from ..workers import telling
 
 MOST = 100  # schools that one worker process is given; it is under the time limit of a chapter

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..book.assemble import BookError
+from ..book.errors import BookError
 from ..book.children import Children
 from ..book.latex import make_pdf
 from ..book.render import run_jupyter_book
