@@ -3,10 +3,13 @@
 import gzip
 import re
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from valib.errors import RecordsError, ValibWarning
@@ -245,7 +248,39 @@ def test_folders_that_are_no_table_are_refused(tmp_path):
         read_records(tmp_path)
 
 
-def test_a_parquet_file_keeps_its_columns_and_drops_its_index(tmp_path):
-    frame().set_index("student", drop=False).rename_axis("row").to_parquet(tmp_path / "a.parquet")
+def test_a_parquet_file_keeps_its_columns_and_drops_an_index_without_a_name(tmp_path):
+    frame().set_axis([7, 3, 1, 2]).to_parquet(tmp_path / "a.parquet")
     source = open_source(tmp_path / "a.parquet")
     assert source.columns == HEADER and source.read()["student"].tolist() == ["001", "002", "003", "004"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_an_index_with_a_name_is_a_column(tmp_path, expected, folder):
+    frame().set_index(["student", "cohort"]).to_parquet(tmp_path / "a.parquet")
+    records = read_records(tmp_path if folder else tmp_path / "a.parquet")
+    pd.testing.assert_frame_equal(records, expected)
+
+
+@pytest.mark.parametrize("make", [list, pd.Categorical])
+def test_long_codes_stay_apart_where_some_are_missing(make):
+    codes = pd.Series([2**60 + 1, None, 2**60 + 3, 7], dtype=object)
+    column = pd.Series(make(codes)) if make is pd.Categorical else codes
+    records = read_records(frame().assign(student=column, school="1", score=1))
+    assert records["student"].tolist() == [str(2**60 + 1), str(2**60 + 3), "7"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_decimals_are_numbers_and_codes_exact_to_the_last_digit(tmp_path, folder):
+    decimal = pyarrow.decimal128
+    schema = pyarrow.schema([("student", pyarrow.int64()), ("school", decimal(25)), ("cohort", "int16"),
+                             ("score", decimal(10, 2)), ("prior_score", "float"), ("ses", decimal(4, 2))])
+    table = pyarrow.table({"student": [2**60 + 1, None, 2**60 + 3], "cohort": [2024] * 3, "prior_score": [1.5] * 3,
+                           "school": [Decimal(10**24 + 1), Decimal(2), Decimal(3)],
+                           "score": [Decimal("512.50"), Decimal("1"), None],
+                           "ses": [Decimal("-0.25"), None, None]}, schema=schema)
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    records = read_records(tmp_path if folder else tmp_path / "a.parquet")
+    assert records.iloc[0].tolist() == [str(2**60 + 1), str(10**24 + 1), 2024, 512.5, 1.5, -0.25]
+    assert records["ses"].dtype == "float64" and records.attrs["rows_read"] == 3
+    whole = open_source(tmp_path / "a.parquet").read(["student", "school"])
+    assert whole["student"].tolist() == [2**60 + 1, None, 2**60 + 3] and whole["ses"].tolist()[0] == -0.25

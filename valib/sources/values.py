@@ -13,11 +13,17 @@ EXACT, LONGEST_CODE = 2.0**53, 1e40  # codes that are floating-point numbers, an
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null")
 
 
-def _plain(column: pd.Series) -> pd.Series:
-    """A categorical column as its categories' own type; an object column of one type as that type."""
+def _plain(column: pd.Series, exact: bool = False) -> pd.Series:
+    """A categorical column as its categories' own type; an object column of one type as that type.
+
+    exact: not where whole numbers would become floating-point ones for the sake of a missing value.
+    """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.astype(column.cat.categories.dtype if not column.hasnans else object).infer_objects()
-    return column.infer_objects() if column.dtype == object else column
+        column = column.astype(column.cat.categories.dtype if not column.hasnans else object)
+    if column.dtype != object:
+        return column
+    inferred = column.infer_objects()
+    return column if exact and pd.api.types.is_float_dtype(inferred.dtype) and inferred.hasnans else inferred
 
 
 def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +48,7 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def as_codes(column: pd.Series) -> pd.Series:
     """Text codes (dtype ``str``), stripped; blank is missing. The column must have passed `can_be_codes`."""
-    column = _plain(column)
+    column = _plain(column, exact=True)
     if pd.api.types.is_float_dtype(column.dtype):
         whole = column.isna() | (column == np.floor(column))
         column = column.astype("Int64") if whole.all() else column.astype(object)
@@ -63,7 +69,7 @@ def can_be_codes(column: pd.Series) -> np.ndarray:
 
     A floating-point number of 2^53 or more stands for several whole numbers, so it is no code.
     """
-    column = _plain(column)
+    column = _plain(column, exact=True)
     kind = column.dtype
     missing = column.isna().to_numpy(dtype=bool)
     if kind == object:
