@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import json
 import re
+import statistics
 from pathlib import Path
 
 import nbformat
@@ -20,7 +20,8 @@ from valib.disclosure import shown
 from valib.errors import ValibError
 from valib.params import Params
 from valib.plotting import school_intake, school_place, school_va
-from valib.report.assemble import choose, table
+from valib.report import words
+from valib.report.assemble import changes_table, choose, table
 from valib.report.results import ABSENT, HELD_BACK, SHOWN, StudyResults, compute
 from valib.report.slugs import slugs
 from valib.report.staging import school_notebook
@@ -72,7 +73,7 @@ def test_the_results_are_those_of_the_fits(study):
     benchmark = va.fit_baseline(records, [2015, 2016], params.formula)
     for cohort in (2015, 2016, 2019, 2024):
         own = va.fit_relative(records, cohort, params.formula)
-        ranks = own.ranks(seed=params.seed)
+        ranks = own.ranks(seed=params.seed, min_students=params.min_students)
         cells = results.cells[(results.cells["cohort"] == cohort) & (results.cells["state"] == SHOWN)]
         cells = cells.set_index("school")
         assert len(cells) > 5
@@ -87,41 +88,12 @@ def test_the_results_are_those_of_the_fits(study):
         against = va.fit_benchmark(records, cohort, benchmark)
         np.testing.assert_array_equal(cells[["benchmark", "benchmark_upper"]],
                                       against.school_effects.loc[cells.index, ["effect", "upper"]])
+        ranks = against.ranks(seed=params.seed, min_students=params.min_students)
+        np.testing.assert_array_equal(cells[["benchmark_rank", "benchmark_rank_upper"]],
+                                      ranks.loc[cells.index, ["expected_rank", "rank_upper"]])
+        above = [statistics.NormalDist(0, benchmark.tau2**0.5).cdf(v) for v in cells["benchmark_lower"]]
+        np.testing.assert_allclose(cells["above_lower"], above, rtol=1e-10)
         assert results.cohorts.at[cohort, "shift"] == against.shift
-
-
-def test_changes_are_those_of_the_joint_model_for_schools_shown_in_both_cohorts(tmp_path):
-    params = params_for(tmp_path, panel(60))
-    results = compute(params, params.read_records())
-    assert results.study["why_no_change"] is None
-    joint = va.fit_joint(params.read_records(), [2015, 2016, 2019, 2024], params.formula)
-    for first, second in itertools.combinations([2015, 2016, 2019, 2024], 2):
-        mine = results.changes[(results.changes["first"] == first) & (results.changes["second"] == second)]
-        want = va.change_in_va(joint, first, second).loc[mine["school"]]
-        np.testing.assert_array_equal(mine[["change", "se", "lower"]], want[["change", "se", "lower"]])
-        state = results.cells.pivot(index="school", columns="cohort", values="state")
-        assert set(mine["school"]) == set(state.index[(state[[first, second]] == SHOWN).all(axis=1)])
-
-
-def test_a_joint_model_on_its_boundary_is_not_used(study, monkeypatch):
-    params, _ = study
-    singular = va.fit_joint(params.read_records(), [2015, 2016, 2019, 2024], params.formula)
-    object.__setattr__(singular, "singular", True)
-    monkeypatch.setattr("valib.joint.fit_joint", lambda *_, **__: singular)
-    results = compute(params, params.read_records())
-    assert results.study["why_no_change"] == "singular" and results.changes.empty
-    page = report.school_page(results, a_school(results))
-    assert "their errors are not known" in page.change()[0] and not page.changes_known
-
-
-def test_a_joint_model_that_fails_is_said(study, monkeypatch):
-    def fail(*_, **__):
-        raise va.errors.ModelError("no")
-
-    monkeypatch.setattr("valib.joint.fit_joint", fail)
-    params, _ = study
-    results = compute(params, params.read_records())
-    assert "could not be fitted" in report.school_page(results, a_school(results)).change()[0]
 
 
 def test_cells_that_may_not_be_shown_hold_nothing(study):
@@ -160,7 +132,7 @@ def test_what_valib_warns_of_stands_on_the_page(study):
     with pytest.warns(va.errors.ValibWarning, match="A shift may come from the prior test"):
         results = compute(params, moved)
     page = report.school_page(results, a_school(results))
-    assert report.words.PRIOR_MOVED in page.in_short()[1]
+    assert words.PRIOR_MOVED in page.in_short()[1]
     assert page.warnings().startswith("- ") and "A shift may come from the prior test" in page.warnings()
     assert report.school_page(study[1], a_school(study[1])).warnings() == ""
 
@@ -170,8 +142,8 @@ def test_one_focal_cohort_and_one_school_cohort(tmp_path):
     rows = rows[(rows["school_id"] != "S004") | (rows["year"] == 2016)]
     params = params_for(tmp_path, rows, baseline_cohorts=[2015, 2016], focal_cohorts=[2024])
     page = report.school_page(compute(params, params.read_records()), "S004")
-    assert page.last == 2016 and page.change() == [report.words.WHY_NO_CHANGE["one_cohort"]]
-    assert len(page.in_short()) == 3  # no benchmark figure without a focal cohort
+    assert page.last == 2016 and page.change() == [words.ONE_YEAR] and page.about_change() == ""
+    assert page.in_short()[1] == words.NO_FOCAL_YEAR and len(page.in_short()) == 4
     assert page.value_added_table()["Students"].tolist() == ["no students", page.intake_table()["Students"][0],
                                                              "no students"]
     assert "hold no student of this school in 2015 and 2024" in page.over_the_years()
@@ -186,6 +158,13 @@ def test_a_flat_cohort_says_nothing_of_single_schools(tmp_path):
     page = report.school_page(results, results.cells.query("cohort == 2024 and state == 'shown'")["school"].iloc[0])
     assert "nothing can be said about a single school" in page.in_short()[0]
     assert not [year for year in page.place_table()["Year"] if int(year.rstrip("*")) in flat]
+    table, minus = page.value_added_table(), "\N{EN DASH}"
+    at_2024 = table[table["Year"] == "2024"].iloc[0].tolist()
+    assert at_2024[2:4] == [minus, minus], "no interval of width zero"
+    cells = results.cells[results.cells["cohort"].isin(flat) & (results.cells["state"] == SHOWN)]
+    assert cells[["relative", "relative_se", "relative_lower", "expected_rank", "p_top"]].isna().all(axis=None)
+    assert cells["reliability"].eq(0).all()
+    assert [t.get_text() for t in school_place(page.cells).axes[0].texts].count("no figure") >= len(flat)
 
 
 # Which schools, under which names
@@ -239,6 +218,17 @@ def test_the_table_has_a_row_a_school_and_cohort(study):
     assert len(rows) == 4 * len(files) and rows["file"].notna().all()
     assert set(rows.loc[rows["state"] != SHOWN, "n"].dropna()) == set()
     assert rows.groupby("cohort")["role"].first().tolist() == ["baseline", "baseline", "focal", "focal"]
+
+
+def test_the_table_of_changes_has_those_of_the_schools_with_a_page(study):
+    results = study[1]
+    school = a_school(results)
+    rows = changes_table(results, {school: "its-file"})
+    assert set(rows["school"]) == {school} and set(rows["file"]) == {"its-file"}
+    assert len(rows) == (results.changes["school"] == school).sum() > 0
+    page = report.school_page(results, school)
+    last = rows[rows["second"] == page.last].iloc[-1]
+    assert words.points(words.Estimate(last["change"], last["lower"], last["upper"]), page.digits) in page.change()[-1]
 
 
 def test_figures_take_years_without_a_figure(study):

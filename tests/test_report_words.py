@@ -97,7 +97,7 @@ def test_a_bound_beside_zero_is_not_rounded_onto_it(lower, upper, shown):
 
 @pytest.mark.parametrize(("name", "part"), [("well above", "were higher than in the baseline"),
                                             ("well below", "were lower than in the baseline"),
-                                            ("zero", "cannot be told from those of the baseline")])
+                                            ("zero", "not distinguishable from those of the baseline")])
 def test_what_is_common_to_all_schools(name, part):
     assert part in words.system(2024, case(name), 0.95, 1)
 
@@ -145,17 +145,29 @@ def test_ordinals(number, text):
 
 @pytest.mark.parametrize(("names", "text"), [
     ((), ""), (("well above",), ""), (("well above", "nothing"), ""),
-    (("well above", "barely above"), "Over the 2 years with a figure, it was above the average of the year in all 2."),
-    (("well above", "well below"), "Over the 2 years with a figure, it was above the average of the year in 2001 and "
-                                   "below the average of the year in 2002."),
+    (("well above", "barely above"), "Over the 2 years with such a figure, it was above the average of the year in "
+                                         "all 2."),
+    (("well above", "well below"), "Over the 2 years with such a figure, it was above the average of the year in 2001 "
+                                   "and below the average of the year in 2002."),
     (("zero", "high, across", "low, across"), "In none of the 3 years can it be distinguished from the average of the "
                                               "year."),
-    (("zero", "well below", "nothing", "zero"), "Over the 3 years with a figure, it was below the average of the year "
-                                                "in 2002; in 2001 and 2004 it cannot be distinguished from the "
-                                                "average."),
+    (("zero", "well below", "nothing", "zero"), "Over the 3 years with such a figure, it was below the average of the "
+                                                "year in 2002; in 2001 and 2004 it cannot be distinguished from it."),
 ])
 def test_the_years_together(names, text):
     assert words.years({2001 + k: case(name) for k, name in enumerate(names)}) == text
+
+
+def test_the_years_together_against_the_baseline():
+    told = {2001: case("well above"), 2002: case("zero"), 2003: case("well above")}
+    assert words.years(told, [2003], words.THE_BASELINE) == (
+        "Over the 2 years with such a figure, it was above what was typical of the baseline in 2001; in 2002 it cannot "
+        "be distinguished from it.")
+
+
+def test_what_is_common_is_claimed_only_if_it_can_be_told():
+    claimed = {name: "Part of this is common" in words.system(2024, case(name), 0.95, 1) for name in CASES}
+    assert claimed == {name: CASES[name][3] in ("above", "below") for name in CASES}
 
 
 def test_a_singular_year_does_not_count():
@@ -172,9 +184,38 @@ def test_gaps(held_back, absent, parts):
     assert all(part in text for part in parts) and bool(text) == bool(parts)
 
 
-def test_every_reason_for_no_change_says_that_nothing_can_be_said():
-    assert len(words.WHY_NO_CHANGE) == 3
-    assert all("nothing can be said about change" in text for text in words.WHY_NO_CHANGE.values())
+def test_a_change_from_separate_years_says_what_it_is_and_why():
+    assert len(words.WHY_NOT_JOINT) == 3
+    for why, reason in words.WHY_NOT_JOINT.items():
+        text = words.apart(why)
+        assert reason in text and "difference of the figures of two years" in text
+        assert "too wide rather than too narrow" in text
+
+
+@pytest.mark.parametrize(("singular", "named"), [([2019], "in 2019 the"), ([2024, 2019, 2016], "in 2019 and 2024 the")])
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_is_said_of_a_change_from_or_to_a_year_whose_schools_are_alike(name, singular, named):
+    text = words.change(2019, 2024, case(name), 0.95, 1, singular)
+    assert named in text and "cannot be said" in text and "no larger than chance" in text
+    assert not CLAIMS.search(text) and not re.search(r"\d\.\d", text)
+
+
+@pytest.mark.parametrize(("level", "years", "parts"), [
+    (0.95, 1, ["up to 5 in a hundred", "so that one year"]), (0.95, 0, ["up to 5 in a hundred", "so that one year"]),
+    (0.95, 7, ["up to 5 in a hundred", "one or more of 7 years up to 31"]),  # 1 - 0.95^7 = 0.3017
+    (0.9, 2, ["up to 10 in a hundred", "one or more of 2 years up to 19"]), (0.995, 1, ["up to 0.5 in a hundred"])])
+def test_how_often_chance_alone_calls_a_school(level, years, parts):
+    text = words.by_chance(level, years)
+    assert all(part in text for part in parts) and "weak sign" in text
+
+
+@pytest.mark.parametrize(("above", "text"), [
+    ((0.07, 0.8), "above **between 7% and 80% of the schools** of 2015 and 2016 (95% interval)."),
+    ((0.001, 0.5), "above **between less than 1% and 50% of the schools**"),
+    ((0.9951, 0.9999), "above **more than 99% of the schools**"), ((math.nan, 0.5), ""), ((0.1, math.nan), "")])
+def test_the_standing_among_the_schools_of_the_baseline(above, text):
+    said = words.standing(2024, above, [2016, 2015], 0.95)
+    assert text in said and bool(said) == bool(text)
 
 
 @pytest.mark.parametrize(("level", "text"), [(0.95, "95%"), (0.995, "99.5%"), (0.9, "90%"), (1 - 1e-3, "99.9%")])

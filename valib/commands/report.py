@@ -35,9 +35,9 @@ def report(
 ) -> None:
     """Make a page about each school: its students, its value added over the years, its place, and how sure all that is.
 
-    DIR gets html/index.html, a page for each school below html/schools, report.csv, and pdf/ with --pdf. A page names
-    no other school. Years in which a school has too few students are not shown; a school without any year that may be
-    shown has no page.
+    DIR gets html/index.html, a page for each school below html/schools, report.csv and changes.csv, and pdf/ with
+    --pdf. A page names no other school. Years in which a school has too few students are not shown; a school without
+    any year that may be shown has no page.
 
     \b
     Examples:

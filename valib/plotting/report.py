@@ -58,13 +58,14 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
 def school_place(frame: pd.DataFrame) -> Figure:
     """The place of one school among the schools of each cohort, with its interval; 1 is the highest value added.
 
-    frame: one row a cohort, columns expected_rank, rank_lower, rank_upper, schools; missing where there is none. A
-    column for each cohort holds all its places; the highest and the lowest fifth are set off.
+    frame: one row a cohort, columns expected_rank, rank_lower, rank_upper, ranked (the schools that have a
+    place); missing where there is none. A column for each cohort holds all its places; the highest and the lowest
+    fifth are set off.
     """
-    frame = _by_cohort(frame, "school_place", ["expected_rank", "rank_lower", "rank_upper", "schools"])
+    frame = _by_cohort(frame, "school_place", ["expected_rank", "rank_lower", "rank_upper", "ranked"])
     fig, ax = canvas(1.7)
     _axis(ax, frame)
-    total = frame["schools"].to_numpy(dtype=float)
+    total = frame["ranked"].to_numpy(dtype=float)
     x, fifth = _positions(frame), np.maximum(total // 5, 1)
     for lower, upper, colour in ((np.full(len(x), 0.5), 0.5 + fifth, BAND), (0.5 + fifth, 0.5 + total - fifth, FAINT),
                                  (0.5 + total - fifth, 0.5 + total, "#F3DFD2")):

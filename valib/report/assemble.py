@@ -52,8 +52,8 @@ def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: 
     Parameters
     ----------
     params : the study.
-    out : gets html/, report.csv, and pdf/ if ``pdf``. What an earlier run left there is replaced when all has
-        succeeded, and stays as it was if anything fails.
+    out : gets html/, report.csv, changes.csv, and pdf/ if ``pdf``. What an earlier run left there is replaced when all
+        has succeeded, and stays as it was if anything fails.
     schools : their codes; None for all that may be shown.
     jobs : schools worked on at a time.
     progress : show on stderr what is being done.
@@ -88,9 +88,10 @@ def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: 
         files = choose(results, schools, params.min_students)
         with work_folder(out) as work, Children(minutes) as children:
             _make(params, results, files, sources or bundle_root(), work, pdf, jobs, steps, children)
-            (work / "report.csv").write_text(as_csv(table(results, files)), encoding="utf-8")
-            finished = {"html": work / "html", "report.csv": work / "report.csv", "pdf": work / "pdf" if pdf else None}
-            move_into_place(finished, out, work)
+            for name, rows in (("report.csv", table(results, files)), ("changes.csv", changes_table(results, files))):
+                (work / name).write_text(as_csv(rows), encoding="utf-8")
+            finished = {name: work / name for name in ("html", "report.csv", "changes.csv")}
+            move_into_place(finished | {"pdf": work / "pdf" if pdf else None}, out, work)
     not_shown = len(results.schools()) - len(results.schools_shown())
     return ReportResult(out / "html" / "index.html", out / "report.csv", out / "pdf" if pdf else None, files,
                         not_shown, steps.seconds)
@@ -118,14 +119,23 @@ def choose(results: StudyResults, schools: Sequence[str] | None, min_students: i
 
 
 def table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
-    """One row a school and cohort, as report.csv has it: the file name, the state, and every figure of the page."""
+    """One row a school and cohort, as report.csv has it: the file name, the state, and the figures of the page."""
     cells = results.cells[results.cells["school"].isin(set(files))].reset_index(drop=True)
     cells.insert(1, "file", cells["school"].map(files))
-    roles = results.cohorts[["role", "schools", "shift", "shift_lower", "shift_upper"]]
+    roles = results.cohorts[["role", "schools", "ranked", "singular", "benchmark_singular", "shift", "shift_lower",
+                             "shift_upper"]]
     cells = cells.join(roles, on="cohort")
     cells.insert(3, "role", cells.pop("role"))
     cells["n"] = cells["n"].astype("Int64")
-    return cells.assign(schools=cells["schools"].astype("Int64"))
+    return cells.astype({"schools": "Int64", "ranked": "Int64"})
+
+
+def changes_table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
+    """One row a school and two cohorts, as changes.csv has it: the file name, and the change between the two."""
+    rows = results.changes[results.changes["school"].isin(set(files))]
+    rows = rows.sort_values(["school", "first", "second"], ignore_index=True)
+    rows.insert(1, "file", rows["school"].map(files))
+    return rows
 
 
 def _make(params: Params, results: StudyResults, files: dict[str, str], sources: Path, work: Path, pdf: bool,

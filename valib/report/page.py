@@ -48,15 +48,9 @@ class SchoolPage:
         """Part of the labels of its tables, which no two schools of a run share."""
         return hashlib.sha256(self.school.encode()).hexdigest()[:16]
 
-    @property
-    def false_alarms(self) -> float:
-        """How many in a hundred exactly average schools an interval of this level leaves out at most."""
-        return round(100 * (1 - self.level), 6)
-
-    @property
-    def changes_known(self) -> bool:
-        """Whether anything is said about a change between years."""
-        return self.study["why_no_change"] is None and len(self.shown) > 1
+    def by_chance(self) -> str:
+        """How often an exactly average school is called above or below in the years of the page that have a figure."""
+        return words.by_chance(self.level, sum(c not in self.singular for c in self.shown.index))
 
     @property
     def shown(self) -> pd.DataFrame:
@@ -67,6 +61,11 @@ class SchoolPage:
     def last(self) -> int:
         """The last cohort in which the school is shown."""
         return int(self.shown.index[-1])
+
+    @property
+    def singular(self) -> list[int]:
+        """The cohorts in which the differences between schools are no larger than chance."""
+        return self.cells.index[self.cells["singular"].astype(bool)].tolist()
 
     def estimate(self, cohort: int, model: str) -> Estimate:
         """Value added and interval, model "relative", "benchmark" or "shift"."""
@@ -94,8 +93,7 @@ class SchoolPage:
         row, last = self.cells.loc[self.last], self.last
         said = [words.relative(last, self.estimate(last, "relative"), self.level, self.digits, row["singular"])]
         focal = [c for c in self.shown.index if c in self.study["focal"]]
-        if focal:
-            said.append(self.against_baseline(focal[-1]))
+        said.append(self.against_baseline(focal[-1]) if focal else words.NO_FOCAL_YEAR)
         return [*said, self._place(last), *self.change()]
 
     def against_baseline(self, cohort: int) -> str:
@@ -108,28 +106,34 @@ class SchoolPage:
         return " ".join(part for part in parts if part)
 
     def over_the_years(self) -> str:
-        """In which years it was above or below, and which years have no figure."""
-        singular = self.cells.index[self.cells["singular"].astype(bool)].tolist()
-        estimates = {int(c): self.estimate(c, "relative") for c in self.shown.index}
+        """In which years it was above or below, by both yardsticks, and which years have no figure."""
+        own, against = ({int(c): self.estimate(c, model) for c in self.shown.index}
+                        for model in ("relative", "benchmark"))
+        flat = self.cells.index[self.cells["benchmark_singular"].astype(bool)].tolist()
         state = self.cells["state"]
         gaps = words.gaps(state.index[state == HELD_BACK].tolist(), state.index[state == ABSENT].tolist(),
                           self.study["settings"]["min_students"])
-        return " ".join(text for text in (words.years(estimates, singular), gaps) if text)
+        said = (words.years(own, self.singular), words.years(against, flat, words.THE_BASELINE), gaps)
+        return " ".join(text for text in said if text)
 
     def change(self) -> list[str]:
         """From the first and from the previous year shown to the last, or why a change cannot be said."""
-        cohorts = self.shown.index.tolist()
-        if len(cohorts) < 2:
-            return [words.WHY_NO_CHANGE["one_cohort"]]
-        if self.study["why_no_change"]:
-            return [words.WHY_NO_CHANGE[self.study["why_no_change"]]]
+        *earlier, last = self.shown.index.tolist()
+        if not earlier:
+            return [words.ONE_YEAR]
         said = []
-        for first in dict.fromkeys([cohorts[0], cohorts[-2]]):
-            found = self.changes[(self.changes["first"] == first) & (self.changes["second"] == cohorts[-1])]
+        for first in dict.fromkeys([earlier[0], earlier[-1]]):
+            found = self.changes[(self.changes["first"] == first) & (self.changes["second"] == last)]
             values = found[["change", "lower", "upper"]].to_numpy(dtype=float)
             estimate = Estimate(*values[0]) if len(values) else Estimate(np.nan, np.nan, np.nan)
-            said.append(words.change(first, cohorts[-1], estimate, self.level, self.digits))
+            said.append(words.change(first, last, estimate, self.level, self.digits, self.singular))
         return said
+
+    def about_change(self) -> str:
+        """Where the changes come from; empty if none is given."""
+        if self.changes.empty:
+            return ""
+        return words.JOINT if self.changes["joint"].all() else words.apart(self.study["why_not_joint"] or "held_back")
 
     def value_added_table(self) -> pd.DataFrame:
         """One row a cohort: students, both kinds of value added, each with its interval in words."""
@@ -149,16 +153,21 @@ class SchoolPage:
                                            interval])
 
     def place_table(self) -> pd.DataFrame:
-        """One row a cohort in which it is shown: schools, expected place, interval, highest and lowest fifth."""
+        """One row a cohort with a place: schools shown, expected place, interval, highest and lowest fifth, by the
+        relative value added; and expected place and interval by the benchmark value added."""
         rows = []
         for cohort, row in self.shown.iterrows():
-            if row["singular"] or not np.isfinite(row["expected_rank"]):
+            own, against = (_place_of(row, *names) for names in (
+                ("expected_rank", "rank_lower", "rank_upper"),
+                ("benchmark_rank", "benchmark_rank_lower", "benchmark_rank_upper")))
+            if own is None and against is None:
                 continue
-            rows.append([self._year(cohort), as_text(int(row["schools"])), as_text(float(row["expected_rank"]), ".0f"),
-                         f"{row['rank_lower']:.0f} to {row['rank_upper']:.0f}", words.chance(row["p_top"]),
-                         words.chance(row["p_bottom"])])
-        return pd.DataFrame(rows, columns=["Year", "Schools", "Expected place",
-                                           f"{words.percent(self.level)} interval", "Highest fifth", "Lowest fifth"])
+            fifths = [words.chance(row[p]) if own else NONE for p in ("p_top", "p_bottom")]
+            rows.append([self._year(cohort), as_text(int(row["ranked"])), *(own or [NONE] * 2), *fifths,
+                         *(against or [NONE] * 2)])
+        interval = f"{words.percent(self.level)} interval"
+        return pd.DataFrame(rows, columns=["Year", "Schools", "Expected place", interval, "Highest fifth",
+                                           "Lowest fifth", "By the baseline", interval])
 
     def intake_table(self) -> pd.DataFrame:
         """One row a cohort in which it is shown: students, mean and SD of the prior score, here and in all schools."""
@@ -199,11 +208,19 @@ class SchoolPage:
     def _place(self, cohort: int) -> str:
         row = self.cells.loc[cohort]
         place = Place(row["expected_rank"], row["rank_lower"], row["rank_upper"], row["p_top"], row["p_bottom"],
-                      int(row["schools"]))
-        return words.position(cohort, place, self.level, row["singular"])
+                      int(row["ranked"]))
+        above = words.standing(cohort, (row["above_lower"], row["above_upper"]), self.study["baseline"], self.level)
+        return f"{words.position(cohort, place, self.level, row['singular'])} {above}".strip()
 
     def _year(self, cohort: int) -> str:
         return f"{cohort}*" if cohort in self.study["baseline"] else str(cohort)
+
+
+def _place_of(row: pd.Series, expected: str, lower: str, upper: str) -> list[str] | None:
+    """The place and its interval as texts; None if there is no place."""
+    if not np.isfinite(row[expected]):
+        return None
+    return [as_text(float(row[expected]), ".0f"), f"{row[lower]:.0f} to {row[upper]:.0f}"]
 
 
 def shown_name(school: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..book.errors import BookError
 from ..book.children import Children
+from ..book.errors import BookError
 from ..book.latex import make_pdf
 from ..book.render import run_jupyter_book
 from ..book.surroundings import surroundings
@@ -17,8 +18,11 @@ from ..book.surroundings import surroundings
 
 def make_pages(book: Path, work: Path, children: Children) -> Path:
     """Render all pages to ``work/html``; return that folder. Raises BookError if Jupyter Book warns of anything."""
-    run_jupyter_book(book, work / "render-html", "html", _environment(work), children)
-    return (work / "render-html" / "_build" / "html").rename(work / "html")
+    rendered = work / "render-html"
+    run_jupyter_book(book, rendered, "html", _environment(work), children)
+    pages = (rendered / "_build" / "html").rename(work / "html")
+    shutil.rmtree(rendered)  # it holds a copy of every figure
+    return pages
 
 
 def make_pdfs(book: Path, work: Path, files: Mapping[str, str], jobs: int, children: Children,

@@ -15,20 +15,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from ..design import required_columns
 from ..disclosure import cells as cells_shown
-from ..errors import ModelError, ValibWarning
+from ..disclosure import shown as may_be_shown
+from ..errors import ValibWarning
 from ..output import plain
 from ..records import select
+from .changes import changes, fit_years
 
 if TYPE_CHECKING:
     from ..baseline import Benchmark
-    from ..joint import JointFit
     from ..params import Params
     from ..relative import CohortFit
 
 SHOWN, HELD_BACK, ABSENT = "shown", "held back", "absent"
+RANKS = {"expected_rank": "expected_rank", "rank_lower": "rank_lower", "rank_upper": "rank_upper",
+         "p_bottom_quintile": "p_bottom", "p_top_quintile": "p_top"}
+BENCHMARK_RANKS = {"expected_rank": "benchmark_rank", "rank_lower": "benchmark_rank_lower",
+                   "rank_upper": "benchmark_rank_upper"}
+FIGURES = ("n", "prior_mean", "prior_sd", "relative", "relative_se", "relative_lower", "relative_upper", "reliability",
+           "effect_size", "benchmark", "benchmark_se", "benchmark_lower", "benchmark_upper", *RANKS.values(),
+           *BENCHMARK_RANKS.values(), "above_lower", "above_upper")
+NOT_WHEN_FLAT = ("relative", "relative_se", "relative_lower", "relative_upper", "effect_size")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 FLAGS = ("singular", "benchmark_singular", "prior_moved")
 SETTINGS = ("formula", "estimator", "shift", "variances", "method", "level", "equating_se", "min_students", "seed")
@@ -40,15 +50,18 @@ class StudyResults:
 
     cells: one row a school and cohort, sorted: school, cohort, state ("shown", "held back" or "absent"), n, prior_mean,
     prior_sd, relative, relative_se, relative_lower, relative_upper, reliability, effect_size, benchmark, benchmark_se,
-    benchmark_lower, benchmark_upper (missing in baseline cohorts), expected_rank, rank_lower, rank_upper, p_bottom,
-    p_top; all missing but the state where that is not "shown".
-    changes: school, first, second, change, se, lower, upper: of the relative value added, from the joint model, for
-    schools shown in both cohorts.
-    cohorts: one row a cohort, index cohort: role, students, schools, prior_mean, prior_sd (of all students), quantiles
-    of the mean and SD of the schools shown (mean_q05 ... sd_q95), tau, sigma, vpc, student_sd, singular,
-    benchmark_singular, shift, shift_se, shift_lower, shift_upper, prior_moved (the prior's
+    benchmark_lower, benchmark_upper, expected_rank, rank_lower, rank_upper, p_bottom, p_top (by the relative value
+    added), benchmark_rank, benchmark_rank_lower, benchmark_rank_upper (by the benchmark value added), above_lower,
+    above_upper (the share of the baseline's schools that it stands above). All are missing but the state where that is
+    not "shown"; those of the benchmark in baseline cohorts; and what would tell of a single school where the schools of
+    a cohort cannot be told apart.
+    changes: of the relative value added, as :func:`valib.report.changes.changes` gives them.
+    cohorts: one row a cohort, index cohort: role, students, schools, ranked (the schools shown), prior_mean, prior_sd
+    (of all students), quantiles of the mean and SD of the schools shown (mean_q05 ... sd_q95), tau, sigma, vpc,
+    student_sd, singular, benchmark_singular, shift, shift_se, shift_lower, shift_upper, prior_moved (the prior's
     distribution has left the baseline's).
-    study: title, source, day, settings, baseline, focal, why_no_change (None where changes are known), warnings.
+    study: title, source, day, settings, baseline, focal, why_not_joint (None where changes are from the joint model),
+    warnings.
     """
 
     cells: pd.DataFrame
@@ -86,7 +99,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     """Fit the study's models to records and collect what the schools' pages need.
 
     records: as ``params.read_records()`` gives them. Relative fits of every cohort, benchmark fits of the focal
-    cohorts, ranks with the study's seed, and the joint model of all cohorts for changes between years.
+    cohorts, ranks with the study's seed, and the models of all cohorts for changes between years.
     Raises ValibError where the relative or benchmark models of the study cannot be fitted. What valib warns of stands
     in the results too.
     """
@@ -108,18 +121,21 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         against = {c: fit_benchmark(records, c, reference, shift=params.shift, variances=params.variances,
                                     method=params.method, equating_se=params.equating_se, level=params.level,
                                     scale_breaks=breaks) for c in focal}
-        joint, why = _joint(params, records, cohorts)
+        years = fit_years(params, records, cohorts)
         moved = _prior_moved(records, focal, reference)
     said = list(dict.fromkeys(str(w.message) for w in told if issubclass(w.category, ValibWarning)))
     for text in said:
         warnings.warn(text, ValibWarning, stacklevel=2)
-    cells = _cells(params, select(records, cohorts), relative, against)
+    cells = _cells(params, select(records, cohorts), relative, against, float(np.sqrt(reference.tau2)))
     study = {"title": params.title, "source": source, "day": _day(), "baseline": baseline, "focal": focal,
-             "settings": {name: getattr(params, name) for name in SETTINGS}, "why_no_change": why, "warnings": said,
+             "settings": {name: getattr(params, name) for name in SETTINGS}, "why_not_joint": years.why,
+             "warnings": said,
              "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"})}
     table = _cohorts(records, cells, relative, against, baseline)
     table["prior_moved"] = table.index.isin(moved)
-    return StudyResults(cells, _changes(joint, cells, cohorts), table, study)
+    shown, held_back = (cells[cells["state"] == state] for state in (SHOWN, HELD_BACK))
+    flat = {c for c in cohorts if relative[c].singular}
+    return StudyResults(cells, changes(years, shown, held_back, flat), table, study)
 
 
 def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) -> list[int]:
@@ -131,21 +147,8 @@ def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) 
     return [cohort for cohort in focal if not check_prior(records, cohort, reference).ok]
 
 
-def _joint(params: Params, records: pd.DataFrame, cohorts: list[int]) -> tuple[JointFit | None, str | None]:
-    """The joint model of all cohorts, or why changes cannot be said (a key of words.WHY_NO_CHANGE)."""
-    from ..joint import fit_joint
-
-    try:
-        joint = fit_joint(records, cohorts, params.formula, method=params.method, level=params.level)
-    except ModelError:
-        return None, "not_fitted"
-    if joint.singular:
-        return None, "singular"
-    return (joint, None) if joint.converged else (None, "not_fitted")
-
-
 def _cells(params: Params, records: pd.DataFrame, relative: dict[int, CohortFit],
-           against: dict[int, CohortFit]) -> pd.DataFrame:
+           against: dict[int, CohortFit], baseline_tau: float) -> pd.DataFrame:
     """One row a school and cohort; what may not be shown is taken out here."""
     intake = records.groupby(["cohort", "school"], observed=True)["prior_score"].agg(prior_mean="mean", prior_sd="std")
     parts = []
@@ -153,15 +156,19 @@ def _cells(params: Params, records: pd.DataFrame, relative: dict[int, CohortFit]
         part = _effects(fit, "relative", ("shrinkage",)).rename(columns={"shrinkage": "reliability"})
         part.insert(0, "n", fit.school_effects["n"])
         part["effect_size"] = part["relative"] / fit.student_sd
-        other = against.get(cohort)
-        columns = [f"benchmark{end}" for end in ("", "_se", "_lower", "_upper")]
-        part[columns] = _effects(other, "benchmark") if other else np.nan
-        part = part.join(_ranks(fit, params.seed))
+        part = part.join(_ranks(fit, params, RANKS))
+        if fit.singular:
+            part[list(NOT_WHEN_FLAT)] = np.nan
+        if cohort in against:
+            other = _effects(against[cohort], "benchmark").join(_ranks(against[cohort], params, BENCHMARK_RANKS))
+            for end in ("lower", "upper") if baseline_tau and not against[cohort].singular else ():
+                other[f"above_{end}"] = norm.cdf(other[f"benchmark_{end}"] / baseline_tau)
+            part = part.join(other)
         part = intake.loc[cohort].join(part)
         parts.append(part.assign(cohort=cohort).rename_axis("school").reset_index())
     cells = pd.concat(parts, ignore_index=True)
     every = pd.MultiIndex.from_product([sorted(cells["school"].unique()), relative], names=["school", "cohort"])
-    cells = cells.set_index(["school", "cohort"]).reindex(every)
+    cells = cells.set_index(["school", "cohort"]).reindex(every, columns=list(FIGURES))
     sizes = cells["n"].fillna(0).astype("int64").swaplevel().sort_index()
     show = cells_shown(sizes, params.min_students).swaplevel().reindex(every)
     cells.insert(0, "state", np.where(show, SHOWN, np.where(cells["n"].fillna(0) > 0, HELD_BACK, ABSENT)))
@@ -175,30 +182,11 @@ def _effects(fit: CohortFit, name: str, also: tuple[str, ...] = ()) -> pd.DataFr
     return fit.school_effects[[*names, *also]].rename(columns=names)
 
 
-def _ranks(fit: CohortFit, seed: int) -> pd.DataFrame:
-    """Places among the schools of the cohort; missing for a single school."""
-    names = {"expected_rank": "expected_rank", "rank_lower": "rank_lower", "rank_upper": "rank_upper",
-             "p_bottom_quintile": "p_bottom", "p_top_quintile": "p_top"}
-    if fit.n_schools < 2:
+def _ranks(fit: CohortFit, params: Params, names: dict[str, str]) -> pd.DataFrame:
+    """Places among the schools of the cohort that may be shown; missing for a single school, and if all are alike."""
+    if fit.singular or may_be_shown(fit.school_effects["n"], params.min_students).sum() < 2:
         return pd.DataFrame(np.nan, index=fit.school_effects.index, columns=list(names.values()))
-    return fit.ranks(seed)[list(names)].rename(columns=names)
-
-
-def _changes(joint: JointFit | None, cells: pd.DataFrame, cohorts: list[int]) -> pd.DataFrame:
-    """Changes between every two cohorts for schools shown in both."""
-    from ..moves import change_in_va
-
-    parts = []
-    shown = cells[cells["state"] == SHOWN].groupby("cohort")["school"].agg(set)
-    for i, first in enumerate(cohorts) if joint else ():
-        for second in cohorts[i + 1:]:
-            table = change_in_va(joint, first, second)[["change", "se", "lower", "upper"]]
-            both = shown.get(first, set()) & shown.get(second, set())
-            table = table[table.index.isin(both)].rename_axis("school").reset_index()
-            parts.append(table.assign(first=first, second=second))
-    columns = ["school", "first", "second", "change", "se", "lower", "upper"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(
-        {name: pd.Series(dtype="str" if name == "school" else "float64") for name in columns})
+    return fit.ranks(params.seed, min_students=params.min_students)[list(names)].rename(columns=names)
 
 
 def _cohorts(records: pd.DataFrame, cells: pd.DataFrame, relative: dict[int, CohortFit],
@@ -209,7 +197,7 @@ def _cohorts(records: pd.DataFrame, cells: pd.DataFrame, relative: dict[int, Coh
         prior = select(records, [cohort])["prior_score"]
         own = cells[(cells["cohort"] == cohort) & (cells["state"] == SHOWN)]
         row = {"role": "baseline" if cohort in baseline else "focal", "students": fit.n_students,
-               "schools": fit.n_schools, "prior_mean": prior.mean(), "prior_sd": prior.std()}
+               "schools": fit.n_schools, "ranked": len(own), "prior_mean": prior.mean(), "prior_sd": prior.std()}
         for what in ("mean", "sd"):
             row |= {f"{what}_{q}": own[f"prior_{what}"].quantile(p) for q, p in QUANTILES.items()}
         row |= {"tau": np.sqrt(fit.tau2), "sigma": np.sqrt(fit.sigma2), "vpc": fit.vpc, "student_sd": fit.student_sd,

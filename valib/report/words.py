@@ -19,12 +19,15 @@ SINGULAR = ("the differences between schools are no larger than chance among stu
             "be said about a single school")
 PRIOR_MOVED = ("The earlier scores of that year are distributed differently from those of the baseline: part of the "
                "difference may come from the earlier test.")
-WHY_NO_CHANGE = {
-    "one_cohort": "The school has a figure for one year only, so nothing can be said about change.",
-    "not_fitted": "A change between years needs a model of all years at once, which could not be fitted to these "
-                  "records; so nothing can be said about change.",
-    "singular": "A change between years needs a model of all years at once. In these records its estimates lie on the "
-                "edge of what is possible and their errors are not known; so nothing can be said about change.",
+THE_YEAR, THE_BASELINE = "the average of the year", "what was typical of the baseline"
+ONE_YEAR = "The school has a figure for one year only, so nothing can be said about change."
+NO_FOCAL_YEAR = "The school has no figure for a year that is compared with the baseline."
+JOINT = ("A change comes from a model of all years at once, which uses what the years of a school have in common. It "
+         "is not the difference of two rows of a table below.")
+WHY_NOT_JOINT = {
+    "not_fitted": "it could not be fitted to these records",
+    "singular": "in these records its estimates lie on the edge of what is possible, and their errors are not known",
+    "held_back": "it would give away the figure that is held back",
 }
 
 
@@ -85,10 +88,10 @@ def interval(estimate: Estimate, digits: int) -> str:
 
 def relative(cohort: int, estimate: Estimate, level: float, digits: int, singular: bool = False) -> str:
     """How the school compares with the average school of the same year."""
-    if estimate.side == "missing":
-        return _missing(cohort)
     if singular:
         return f"In {cohort} {SINGULAR}."
+    if estimate.side == "missing":
+        return _missing(cohort)
     if estimate.side == "unclear":
         return (f"In {cohort} the school's value added is **not distinguishable from the average** of the schools of "
                 f"that year: {_figures(estimate, level, digits)}, which holds zero.")
@@ -101,7 +104,7 @@ def benchmark(cohort: int, estimate: Estimate, baseline: Sequence[int], level: f
     """How the school compares with what was typical of schools in the baseline cohorts."""
     if estimate.side == "missing":
         return _missing(cohort)
-    typical = f"what was typical in {in_words([str(c) for c in sorted(baseline)])}"
+    typical = f"what was typical in {_years(baseline)}"
     opening = f"In {cohort} {SINGULAR}; for all schools together, value added" if singular else (
         f"In {cohort} the school's value added")
     if estimate.side == "unclear":
@@ -114,15 +117,23 @@ def system(cohort: int, shift: Estimate, level: float, digits: int) -> str:
     """What of a benchmark figure is common to all schools; empty if the shift was not estimated."""
     if shift.side == "missing":
         return ""
-    moved = {"above": "were higher than in the baseline", "below": "were lower than in the baseline",
-             "unclear": "cannot be told from those of the baseline"}[shift.side]
+    figures = _figures(shift, level, digits)
+    if shift.side == "unclear":
+        return (f"Whether part of this is common to all schools cannot be told: for the average school of {cohort}, "
+                f"results at the same earlier scores are not distinguishable from those of the baseline ({figures}).")
+    moved = {"above": "higher", "below": "lower"}[shift.side]
     return (f"Part of this is common to all schools: for the average school of {cohort}, results at the same earlier "
-            f"scores {moved} ({_figures(shift, level, digits)}). The comparison with the year's average leaves that "
+            f"scores were {moved} than in the baseline ({figures}). The comparison with the year's average leaves that "
             "out.")
 
 
-def change(first: int, second: int, estimate: Estimate, level: float, digits: int) -> str:
-    """How the school's standing among the schools of the year moved between two cohorts."""
+def change(first: int, second: int, estimate: Estimate, level: float, digits: int,
+           singular: Sequence[int] = ()) -> str:
+    """How the school's standing among the schools of the year moved between two cohorts; singular: which are."""
+    if flat := [c for c in (first, second) if c in singular]:
+        return (f"Whether the school's standing changed from {first} to {second} cannot be said: in "
+                f"{_years(flat)} the differences between schools are no larger than chance among "
+                "students would make them.")
     if estimate.side == "missing":
         return f"Whether the school's standing changed from {first} to {second} cannot be said."
     if estimate.side == "unclear":
@@ -133,13 +144,21 @@ def change(first: int, second: int, estimate: Estimate, level: float, digits: in
             f"{_figures(estimate, level, digits)}.")
 
 
+def apart(why: str) -> str:
+    """What a change is that does not come from the joint model; why: a key of WHY_NOT_JOINT."""
+    return ("A change is here the difference of the figures of two years. A model of all years at once would tell "
+            f"more, but {WHY_NOT_JOINT[why]}. The interval takes the errors of the two years as independent. Where "
+            "schools tend to keep their standing, that makes it too wide rather than too narrow: a small change is "
+            "missed, and chance is not taken for one more often than the level says.")
+
+
 def position(cohort: int, place: Place, level: float, singular: bool = False) -> str:
     """The school's place with its uncertainty; never a bare rank."""
-    if not all(math.isfinite(x) for x in (place.expected, place.lower, place.upper, place.p_top, place.p_bottom)):
-        return f"In {cohort} no place among the schools can be given."
     if singular:
         return (f"In {cohort} no place among the schools can be given: the differences between schools are no larger "
                 "than chance among students would make them.")
+    if not all(math.isfinite(x) for x in (place.expected, place.lower, place.upper, place.p_top, place.p_bottom)):
+        return f"In {cohort} no place among the schools can be given."
     low, high = int(place.lower), int(place.upper)
     where = (f"between the **{ordinal(low)} and the {ordinal(high)} of {place.of:,} places**" if low < high
              else f"the **{ordinal(low)} of {place.of:,} places**")
@@ -148,31 +167,57 @@ def position(cohort: int, place: Place, level: float, singular: bool = False) ->
             f"{chance(place.p_bottom)}.")
 
 
-def years(estimates: Mapping[int, Estimate], singular: Sequence[int] = ()) -> str:
-    """In which of the years shown the school was above or below the average school of the year."""
+def standing(cohort: int, above: tuple[float, float], baseline: Sequence[int], level: float) -> str:
+    """Where the benchmark value added would have stood among the schools of the baseline; empty if not known.
+
+    above: the interval of the share of those schools that lie below the school.
+    """
+    if not all(math.isfinite(share) for share in above):
+        return ""
+    low, high = (chance(share) for share in above)
+    between = f"{low} of the schools" if low == high else f"between {low} and {high} of the schools"
+    return (f"With its value added of {cohort} it would have stood above **{between}** of "
+            f"{_years(baseline)} ({percent(level)} interval).")
+
+
+def years(estimates: Mapping[int, Estimate], singular: Sequence[int] = (), yardstick: str = THE_YEAR) -> str:
+    """In which of the years shown the school was above or below the average school of the year, or the baseline."""
     told = {c: e.side for c, e in sorted(estimates.items()) if e.side != "missing" and c not in singular}
     if len(told) < 2:
         return ""
-    parts = [f"{side} the average of the year in {_which(cohorts, len(told))}" for side in ("above", "below")
+    parts = [f"{side} {yardstick} in {_which(cohorts, len(told))}" for side in ("above", "below")
              if (cohorts := [c for c in told if told[c] == side])]
     unclear = [c for c in told if told[c] == "unclear"]
     if not parts:
-        return f"In none of the {len(told)} years can it be distinguished from the average of the year."
-    text = f"Over the {len(told)} years with a figure, it was {' and '.join(parts)}"
+        return f"In none of the {len(told)} years can it be distinguished from {yardstick}."
+    text = f"Over the {len(told)} years with such a figure, it was {' and '.join(parts)}"
     if not unclear:
         return f"{text}."
-    return f"{text}; in {_which(unclear, len(told))} it cannot be distinguished from the average."
+    return f"{text}; in {_which(unclear, len(told))} it cannot be distinguished from it."
+
+
+def by_chance(level: float, years: int) -> str:
+    """How many exactly average schools are called above or below, in one year and in at least one of several.
+
+    Effects are shrunk, so it is fewer than 1 - level in a year; the errors of different years are independent.
+    """
+    once = (f"Of schools that are exactly average, up to {round(100 * (1 - level), 6):g} in a hundred are called above "
+            "or below in a year by chance alone")
+    if years < 2:
+        return f"{once}; so that one year is a weak sign."
+    ever = math.ceil(round(100 * (1 - level**years), 6))
+    return f"{once}, and in one or more of {years} years up to {ever}; so one such year is a weak sign."
 
 
 def gaps(held_back: Sequence[int], absent: Sequence[int], min_students: int) -> str:
     """Which years have no figure, and why; empty if all have one."""
     parts = []
     if held_back:
-        parts.append(f"No figure is shown for {in_words([str(c) for c in sorted(held_back)])}: the school had fewer "
+        parts.append(f"No figure is shown for {_years(held_back)}: the school had fewer "
                      f"than {min_students} students, or its figure would give away that of a school with so few.")
     if absent:
         parts.append("The records that can be used hold no student of this school in "
-                     f"{in_words([str(c) for c in sorted(absent)])}.")
+                     f"{_years(absent)}.")
     return " ".join(parts)
 
 
@@ -180,8 +225,12 @@ def _missing(cohort: int) -> str:
     return f"For {cohort} there is no figure for this school."
 
 
+def _years(cohorts: Sequence[int]) -> str:
+    return in_words([str(c) for c in sorted(cohorts)])
+
+
 def _which(cohorts: Sequence[int], of: int) -> str:
-    return f"all {of}" if len(cohorts) == of else in_words([str(c) for c in cohorts])
+    return f"all {of}" if len(cohorts) == of else _years(cohorts)
 
 
 def _figures(estimate: Estimate, level: float, digits: int) -> str:
