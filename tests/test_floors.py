@@ -23,7 +23,7 @@ FLOORS = [
     {"elimination", "likelihood", "mixed", "covariance", "multivariate", "multivariate_fit", "newton", "blup",
      "measurement"},
     {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "moves",
-     "ranking", "montecarlo", "compare", "stability_check", "mechanisms", "recipes", "performance",
+     "ranking", "montecarlo", "compare", "stability_check", "mechanisms", "recipes", "resampling", "performance",
      "simulation_methods", "calibrate"},
     {
         "plotting",

@@ -9,8 +9,9 @@ import pytest
 import valib as va
 from valib.design import make_cells
 from valib.errors import ModelError
+from valib.likelihood import compress, profile
 from valib.measurement import error_variance, error_vector, fit_corrected, remove_error
-from valib.mixed import compress, fit_moments, profile
+from valib.mixed import fit_moments
 from valib.moments import moments_from_arrays
 from valib.simulate import PanelDesign, simulate_panel
 

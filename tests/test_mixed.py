@@ -12,7 +12,8 @@ from oracle import Dense, indicators
 
 from valib.design import build_design, make_cells
 from valib.errors import ModelError
-from valib.mixed import compress, fit_moments, loglik_at, maximise, profile
+from valib.likelihood import compress, maximise, profile
+from valib.mixed import fit_moments, loglik_at
 from valib.moments import compute_moments, moments_from_arrays
 
 DENSE = 1e-9  # relative; inverting a 200 x 200 covariance loses a few of sixteen digits

@@ -19,8 +19,9 @@ from .baseline import STANDARDISED, Benchmark, _check_choice
 from .benchmark import SHIFTS, VARIANCES, fit_residuals, predict_benchmark
 from .comparability import looks_standardised, score_moments
 from .errors import BenchmarkError
+from .likelihood import Compressed, compress, maximise, profile
 from .measurement import error_vector, remove_error
-from .mixed import COLLINEAR, Compressed, compress, maximise, profile, unshift
+from .mixed import COLLINEAR, unshift
 from .moments import Moments
 from .summed import Records, sum_students
 
@@ -146,22 +147,17 @@ def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shi
     grouped = base.pool_cohorts() if benchmark.groups == "school" else base
     errors = error_vector(grouped, benchmark.error_variance)
     baseline = remove_error(compress(grouped, w), errors)
-    _check_determined(baseline.cross[:, :-1, :-1])
-    b, base_tau2, base_sigma2 = _baseline_coefficients(baseline, grouped, benchmark)
+    check_determined(baseline.cross[:, :-1, :-1])
+    b, base_tau2, base_sigma2 = baseline_estimates(baseline, moments.intercept, benchmark.estimator,
+                                                   benchmark.method == "REML")
     base_sigma2 = base_sigma2 + b**2 @ errors
     undo = unshift(moments)
     out = [[b @ undo[:-1, :-1].T + undo[:-1, -1]], [], [], []]
     for cohort in cohorts:
         focal = moments.select([cohort])
-        data = _residual_data(compress(focal, weights[:, np.searchsorted(moments.schools, focal.schools)]), b, shift,
-                              moments.intercept)
-        if variances == "focal":
-            theta = maximise(data, reml)
-        else:
-            theta = base_tau2 / base_sigma2
-        at = profile(data, theta, reml)
-        sigma2 = at.rss / (data.n - (data.p if reml else 0)) if variances == "focal" else base_sigma2
-        delta = at.b[:, 0] if data.p else np.full(len(theta), np.nan)
+        data = compress(focal, weights[:, np.searchsorted(moments.schools, focal.schools)])
+        delta, theta, sigma2 = focal_estimates(data, b, base_tau2, base_sigma2, moments.intercept, shift, variances,
+                                               reml)
         lam = focal.n * theta[:, None] / (1 + focal.n * theta[:, None])
         rbar = (focal.sums[:, -1] - b @ focal.sums[:, :-1].T) / focal.n
         centre = np.nan_to_num(delta)[:, None]
@@ -170,22 +166,35 @@ def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shi
     return out
 
 
-def _baseline_coefficients(data: Compressed, moments: Moments, benchmark: Benchmark):
+def baseline_estimates(data: Compressed, intercept: int, estimator: str, reml: bool):
     """b (R, p) in shifted columns by the benchmark's estimator, and the mixed model's tau2, sigma2 (R,)."""
-    reml = benchmark.method == "REML"
     theta = maximise(data, reml)
     at = profile(data, theta, reml)
     sigma2 = at.rss / (data.n - (data.p if reml else 0))
-    if benchmark.estimator == "mixed":
+    if estimator == "mixed":
         b = at.b
-    elif benchmark.estimator == "ols":
+    elif estimator == "ols":
         b = np.linalg.solve(data.cross[:, :-1, :-1], data.cross[:, :-1, -1:])[..., 0]
     else:
-        b = _within(data, moments.intercept, reml)
+        b = _within(data, intercept, reml)
     return b, theta * sigma2, sigma2
 
 
-def _check_determined(cross: np.ndarray) -> None:
+def focal_estimates(focal: Compressed, b: np.ndarray, tau2: np.ndarray, sigma2: np.ndarray, intercept: int, shift: str,
+                    variances: str, reml: bool):
+    """Shift (nan where absorbed), theta and sigma2, (R,) each, of focal cohorts against b (R, p) in shifted columns.
+
+    tau2, sigma2 (R,): of the baseline, which are kept where the variances are the baseline's.
+    """
+    data = _residual_data(focal, b, shift, intercept)
+    theta = maximise(data, reml) if variances == "focal" else tau2 / sigma2
+    at = profile(data, theta, reml)
+    if variances == "focal":
+        sigma2 = at.rss / (data.n - (data.p if reml else 0))
+    return at.b[:, 0] if data.p else np.full(len(theta), np.nan), theta, sigma2
+
+
+def check_determined(cross: np.ndarray) -> None:
     """Refuse replicates whose schools leave the coefficients undetermined; cross (R, p, p) of the shifted columns."""
     size = np.sqrt(np.einsum("rii->ri", cross))
     if (size > 0).all():
@@ -215,8 +224,10 @@ def _residual_data(data: Compressed, b: np.ndarray, shift: str, intercept: int) 
         ones = np.zeros_like(L)
         ones[:, intercept] = 1.0
         L = np.concatenate([ones, L], axis=2)
-    Lt = L.transpose(0, 2, 1)
-    return Compressed(data.sizes, data.counts, Lt[:, None] @ data.outer @ L[:, None], Lt @ data.cross @ L, data.n)
+    R, D, k, m = *data.outer.shape[:3], L.shape[-1]
+    half = (data.outer.reshape(R, D * k, k) @ L).reshape(R, D, k, m)  # one product a data set, not one a size
+    outer = (np.swapaxes(half, 2, 3).reshape(R, D * m, k) @ L).reshape(R, D, m, m)
+    return Compressed(data.sizes, data.counts, outer, L.transpose(0, 2, 1) @ data.cross @ L, data.n)
 
 
 def _school_table(moments, benchmark, cohorts, spreads, shift, variances, method, level) -> pd.DataFrame:

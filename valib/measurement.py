@@ -16,7 +16,8 @@ import numpy as np
 
 from .design import INTERCEPT
 from .errors import ModelError
-from .mixed import Compressed, MixedFit, check_estimable, compress, fit_compressed
+from .likelihood import Compressed, compress
+from .mixed import MixedFit, check_estimable, fit_compressed
 from .moments import Moments
 
 SMALLEST = 0.05  # share of a covariate's variance within schools that must be left after the correction

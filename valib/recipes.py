@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .blup import factor
+from .likelihood import Compressed, maximise, profile
 from .measurement import remove_error
 from .mechanisms import Worlds
-from .mixed import Compressed, maximise, profile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +89,7 @@ def _with_context(n, sums, cross):
 
 
 def compress_sums(data: Sums) -> Compressed:
-    """Add cells of equal size, as :func:`valib.mixed.compress` does; empty cells vanish."""
+    """Add cells of equal size, as :func:`valib.likelihood.compress` does; empty cells vanish."""
     R, k = len(data.n), data.sums.shape[-1]
     n = data.n.astype(np.intp)
     sizes = np.flatnonzero(np.bincount(n.ravel()))
@@ -113,7 +113,7 @@ def compress_sums(data: Sums) -> Compressed:
 def fit_baselines(data: Sums, cohorts: int, estimator: str, groups: str, reml: bool, s2m: float = 0.0) -> Baseline:
     """Benchmarks of R data sets; the equations of :func:`valib.baseline.estimate`. s2m: error variance of the prior."""
     R, k = len(data.n), data.sums.shape[-1]
-    grouped = _pool(data, cohorts) if groups == "school" else data
+    grouped = pool(data, cohorts) if groups == "school" else data
     n, p = grouped.n, k - 1
     errors = np.zeros(p)
     errors[1] = s2m
@@ -144,7 +144,7 @@ def fit_baselines(data: Sums, cohorts: int, estimator: str, groups: str, reml: b
     return Baseline(-a[:, :-1], vcov, theta * sigma2, sigma2 + s2m * a[:, 1] ** 2)
 
 
-def _pool(data: Sums, cohorts: int) -> Sums:
+def pool(data: Sums, cohorts: int) -> Sums:
     """One cell a school."""
     R, C, k = data.sums.shape
     J = C // cohorts

@@ -8,13 +8,13 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from .bootstrap import refit_weighted
 from .errors import ParamsError
 from .mechanisms import Scenario, Worlds
 from .moments import Moments
 from .multivariate_fit import fit_joint_moments
 from .performance import scalar_values, school_values
-from .recipes import Baseline, Predictions, benchmark_va, fit_baselines, known_errors, relative_va, split
+from .recipes import Baseline, Predictions, Sums, benchmark_va, fit_baselines, known_errors, relative_va, split
+from .resampling import draw_weights, resample
 from .stability import WAYS
 from .stability_check import Undefined, correlate_ways, two_step_moments
 
@@ -181,23 +181,17 @@ class Fits:
         A school's variance is that with known coefficients, tau2 (1 - lambda), plus that of its VA over the samples.
         """
         found = self._once(self._predict, *self._key(m))
-        here = self.worlds.n[:R, -1] > 0
-        spread, limits = np.zeros(here.shape), np.full((2, R), np.nan)
-        for r in range(R):
-            moments = _moments(self.scenario, self.worlds, r)
-            J = len(moments.schools)
-            rng = np.random.default_rng(_child(self.seeds[r]))
-            weights = rng.multinomial(J, np.full(J, 1 / J), size=m.draws).astype(np.float64)
-            errors = {"prior_score": self.scenario.error_variances[0] if m.corrected else 0.0}
-            spec = _Spec(self.scenario.baseline, m.estimator, m.groups, m.likelihood, errors)
-            _, delta, _, va = refit_weighted(moments, spec, [self.scenario.focal], weights, m.shift, m.variances,
-                                             m.likelihood)
-            spread[r, here[r]] = va[0].var(axis=0, ddof=1)
-            tail = (1 - self.level) / 2
-            limits[:, r] = np.quantile(delta[0], [tail, 1 - tail]) if m.shift == "estimated" else np.nan
+        n = self.worlds.n[:R]
+        here, tail = n[:, -1] > 0, (1 - self.level) / 2
+        base, focal = (Sums(d.n[:R], d.sums[:R], d.cross[:R]) for d in self._once(self._sums, False))
+        weights = draw_weights((n > 0).any(axis=1), m.draws, [_child(seed) for seed in self.seeds[:R]])
+        delta, spread = resample(base, focal, weights, cohorts=len(self.scenario.baseline), estimator=m.estimator,
+                                 groups=m.groups, shift=m.shift, variances=m.variances, reml=m.likelihood == "REML",
+                                 s2m=self.scenario.error_variances[0] if m.corrected else 0.0)
         half = self.z * np.sqrt(found.own[:R] + spread)
         out = {"va": school_values(found.effect[:R], self.worlds.va[:R], half, here)}
         if found.shift is not None:
+            limits = np.quantile(delta, [tail, 1 - tail], axis=1)
             out["shift"] = scalar_values(found.shift[:R], self.scenario.shift, limits=(limits[0], limits[1]))
         return out
 
@@ -215,17 +209,6 @@ class Fits:
         rho = self.scenario.effect_correlation
         return {way: scalar_values(found[:, k, 0], rho, limits=(found[:, k, 1], found[:, k, 2]))
                 for k, way in enumerate(WAYS)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Spec:
-    """What the bootstrap needs to know of a benchmark."""
-
-    cohorts: tuple[int, ...]
-    estimator: str
-    groups: str
-    method: str
-    error_variance: dict[str, float]
 
 
 def _moments(s: Scenario, worlds: Worlds, r: int) -> Moments:
