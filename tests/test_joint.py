@@ -192,6 +192,17 @@ class TestBootstrapArithmetic:
         assert boot.sigma2[0] == pytest.approx(again.sigma2.to_numpy(), rel=1e-7)
 
 
+    def test_replicates_have_the_columns_of_the_fit(self):
+        """Where the formula is a benchmark's state, its centre is the benchmark's in every replicate too."""
+        data = simulate(np.random.default_rng(5), schools=30, size=(10, 20), cohorts=(2019, 2021), rho=0.5)
+        state = va.fit_baseline(data.assign(prior_score=data.prior_score + 100), [2019],
+                                "score ~ center(prior_score)").state
+        fit = va.fit_joint(data, [2019, 2021], state)
+        boot = va.bootstrap_joint(data, fit, seed=3, replicates=10)
+        se = np.sqrt(np.diag(fit.vcov))
+        assert (abs(boot.coefficients - fit.fixed_effects.to_numpy()) < 6 * se).all()
+
+
 class TestWhatAFitHolds:
     def test_independent_cohorts_are_the_relative_models(self, panel):
         fit = va.fit_joint(panel, YEARS, covariance="independent")

@@ -74,6 +74,15 @@ def test_student_residuals_leave_out_rows_that_lack_a_covariate(world):
     assert len(e) == fit.n_students == gappy[gappy.cohort == 2015].ses.notna().sum()
 
 
+def test_student_residuals_of_a_model_with_the_benchmark_s_centre(world):
+    """The columns are those of the fit, centred where the baseline was; the cohort's own centre is another."""
+    benchmark = fit_baseline(world.assign(prior_score=world.prior_score + 30), [2015], "score ~ center(prior_score)")
+    fit = fit_relative(world, 2021, benchmark.state)
+    plain = fit_relative(world, 2021)
+    assert abs(fit.fixed_effects["Intercept"] - plain.fixed_effects["Intercept"]) > 10
+    np.testing.assert_allclose(student_residuals(world, fit), student_residuals(world, plain), atol=1e-6)
+
+
 def test_residuals_of_another_table_or_model_are_refused(world):
     fit = fit_relative(world, 2015)
     with pytest.raises(ModelError, match="not the records"):

@@ -34,7 +34,8 @@ class JointFit:
     then predicted from its other cohorts), effect, reliability (1 - se_conditional^2 / omega_tt), se_conditional,
     se_comparative, se_diagnostic, lower, upper; the interval uses se_comparative. singular: Omega is (nearly) not of
     full rank. arrays: the fit as arrays, with the error covariances of all schools. student_sd: SD of the outcome by
-    cohort. left_out: rows dropped for a missing covariate, by cohort and column.
+    cohort. left_out: rows dropped for a missing covariate, by cohort and column. state: that of another design, where
+    the formula was given as one; None where transforms and levels are each cohort's own.
     """
 
     cohorts: tuple[int, ...]
@@ -61,6 +62,7 @@ class JointFit:
     school_effects: pd.DataFrame
     left_out: Mapping[int, Mapping[str, int]]
     arrays: MultivariateFit = field(repr=False)
+    state: FormulaState | None = field(default=None, repr=False)
 
     @property
     def aic(self) -> float:
@@ -167,9 +169,10 @@ def joint_from_moments(parts: list[Moments], formula: str | FormulaState, covari
     def square(values):
         return pd.DataFrame(values, index=cohorts, columns=cohorts)
 
+    state = formula if isinstance(formula, FormulaState) else None
     return JointFit(
-        cohorts=tuple(cohorts.tolist()), formula=getattr(formula, "formula", formula), covariance=covariance,
-        residual=residual, method=method,
+        cohorts=tuple(cohorts.tolist()), formula=state.formula if state else formula, covariance=covariance,
+        residual=residual, method=method, state=state,
         fixed_effects=pd.Series(fit.coefficients, index=terms, name="coefficient"),
         vcov=pd.DataFrame(fit.vcov, index=terms, columns=terms), omega=square(fit.omega), omega_se=square(fit.omega_se),
         correlation=square(fit.correlation), correlation_se=square(fit.correlation_se),
@@ -216,7 +219,7 @@ def _is_nested(small: JointFit, large: JointFit) -> bool:
 
 
 def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
-    """The contract's table: every school in every cohort."""
+    """``school_effects`` of a :class:`JointFit`: every school in every cohort."""
     own, var = (np.einsum("jtt->jt", V).ravel() for V in (fit.conditional, fit.comparative))
     tau2 = np.broadcast_to(np.diag(fit.omega), fit.effects.shape).ravel()
     se, effect = np.sqrt(np.maximum(var, 0.0)), fit.effects.ravel()

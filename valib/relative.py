@@ -236,7 +236,7 @@ def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
     for a benchmark fit and for other records than the fit's.
     """
     _check_relative(fit)
-    design = build_design(select(records, [fit.cohort]), fit.formula)
+    design = build_design(select(records, [fit.cohort]), fit.state or fit.formula)
     effects = fit.school_effects["effect"]
     if list(design.names) != list(fit.fixed_effects.index) or list(design.cells.schools) != list(effects.index) \
             or len(design.y) != fit.n_students:
