@@ -221,3 +221,118 @@ def test_a_table_asked_for_of_a_text_file_is_refused(tmp_path):
         read_records(path, table="x")
     with pytest.raises(RecordsError, match="the DataFrame: is one table"):
         read_records(pd.DataFrame(ROWS, columns=HEADER), table="x")
+
+
+def rows_of(n, **columns):
+    """n rows of a study, with some columns as given."""
+    plain = {"student": [f"P{k}" for k in range(n)], "school": "07", "cohort": 2024, "score": 500.5, "prior_score": 3}
+    return pd.DataFrame({**plain, **columns})
+
+
+def said_of(path):
+    """What is said while a file is read, and its records; the refusal as the only sentence if there is one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ValibWarning)
+        try:
+            records = read_records(path)
+        except RecordsError as error:
+            return [str(error)], None
+    return [str(w.message) for w in caught if w.category is ValibWarning], records
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+def test_points_between_thousands_are_never_taken_for_decimal_points(tmp_path, delimiter):
+    numbers = [f"{k:,}".replace(",", ".") for k in range(700, 1300)]  # 700 ... 999, 1.000 ... 1.299
+    path = tmp_path / "a.csv"
+    rows_of(600, score=numbers).to_csv(path, index=False, sep=delimiter)
+    (said,), records = said_of(path)
+    assert records is None
+    assert said == ("a.csv: column 'score' holds '1.000' (line 302), which may be 1.000 or 1000; write numbers without"
+                    " marks between thousands.")  # fmt: skip
+    rows_of(600, other=numbers).to_csv(path, index=False, sep=delimiter)
+    (said,), records = said_of(path)
+    assert said.endswith("The column is left as text.") and records["other"].tolist() == numbers
+
+
+@pytest.mark.parametrize("values", [
+    [f"{k / 1000:.3f}" for k in range(4000, 4600)],                       # 4.000: no more than a scale of such numbers
+    [f"{k / 1000:g}" for k in range(100_000, 700_000, 1000)],             # 100, 101, ...
+    [*(f"{k}.125" for k in range(300, 600)), *map(str, range(300, 600))],
+    [f"{k / 1000:.3f}" for k in range(-300, 300)],
+])  # fmt: skip
+def test_decimals_that_only_resemble_thousands_are_read(tmp_path, values):
+    path = tmp_path / "a.csv"
+    rows_of(600, score=values).to_csv(path, index=False)
+    said, records = said_of(path)
+    assert said == [] and records["score"].tolist() == [float(value) for value in values]
+
+
+def test_a_semicolon_file_whose_points_may_all_be_thousands_is_read_with_a_warning(tmp_path):
+    path = tmp_path / "a.csv"
+    values = [f"{k / 1000:.3f}" for k in range(4001, 4601)]
+    rows_of(600, score=values).to_csv(path, index=False, sep=";")
+    (said,), records = said_of(path)
+    assert "column 'score' has three digits after the point in every row, first '4.001' (line 2)" in said
+    assert records["score"].iloc[0] == 4.001
+
+
+TITLES = {  # what stands above the header -> line of the header
+    "Extract of 2024-11-03\n\n": 3, "Extract of 2024-11-03{d}{d}{d}{d}\n{d}{d}{d}{d}\n": 3, "# by the office\n": 2,
+    "\n\n\"Reading,\nyear 5\"\nMay 2024\n": 6, "Reading{d}2024\n": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+@pytest.mark.parametrize("title", TITLES)
+def test_titles_above_the_header_are_passed_over_with_a_warning(tmp_path, title, delimiter):
+    content = rows_of(40).to_csv(index=False, sep=delimiter) + delimiter.join(["x", "07", "2024", "absent", "3"]) + "\n"
+    path = write(tmp_path, title.format(d=delimiter) + content, "a.csv")
+    line = TITLES[title]
+    with pytest.warns(ValibWarning, match=f"a.csv: line {line} is taken as the header, as what stands above it"):
+        source = open_source(path)
+    assert source.columns == ("student", "school", "cohort", "score", "prior_score")
+    (said,), _ = said_of(path)
+    assert f"'score' must hold numbers, but 1 row does not (line {line + 41}; first: 'absent')" in said
+    path.write_text(path.read_text().replace("absent", "7"))
+    assert said_of(path)[1].attrs["rows_read"] == 41
+
+
+@pytest.mark.parametrize(("delimiter", "quote"), list(itertools.product(DELIMITERS, [False, True])))
+def test_rows_that_are_too_short_are_counted_and_named(tmp_path, delimiter, quote):
+    table = rows_of(50, area=[None if k % 7 == 0 else "north" for k in range(50)])
+    content = table.to_csv(index=False, sep=delimiter, quoting=csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL)
+    path = write(tmp_path, content, "a.csv")
+    assert said_of(path)[0] == []  # missing values at the end of whole rows are nothing to tell
+    short = delimiter.join(["x", "07", "2024", "510", "1"]) + "\n"  # the score is lacking, or the area
+    write(tmp_path, content + short + "\n" + short + "Source: the office\n", "a.csv")
+    (said,), records = said_of(path)
+    assert said == ("a.csv: 3 rows have fewer fields than the header (lines 52, 54 and 55); what is lacking at their end"
+                    " is taken as missing. See that their values stand under the right names.")  # fmt: skip
+    assert records.attrs["rows_read"] == 53
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+def test_a_quotation_mark_without_its_partner_does_not_swallow_rows(tmp_path, delimiter):
+    lines = rows_of(50, area="north; old").to_csv(index=False, sep=delimiter).replace('"', "").splitlines()
+    lines = [line.replace("north; old", "north") for line in lines]
+    for k in (10, 30):
+        lines[k] = lines[k].replace(f"{delimiter}07{delimiter}", f'{delimiter}"07{delimiter}')
+    path = write(tmp_path, "\n".join(lines) + "\n", "a.csv")
+    (said,), records = said_of(path)
+    assert records is None and said == ("a.csv: a field of column 'school' runs over 20 line breaks and holds whole rows"
+                                        " (line 11); a quotation mark may lack its partner.")  # fmt: skip
+    for k in (10, 30):
+        lines[k] = lines[k].replace('"', "").replace("north", '"north')
+    (said,), records = said_of(write(tmp_path, "\n".join(lines) + "\n", "a.csv"))
+    assert "column 'area' runs over 20 line breaks" in said and said.endswith("and these rows are not read.")
+    write(tmp_path, "\n".join([*lines[:30], *lines[31:]]) + "\n", "a.csv")
+    assert said_of(path) == (["a.csv: cannot be read as CSV; a quotation mark may not be closed."], None)
+
+
+@pytest.mark.parametrize("word", ["NA", "n/a", ".", "#NV", "<NA>", "NULL", " . "])
+def test_words_for_a_missing_score_are_missing_and_no_level(tmp_path, word):
+    path = tmp_path / "a.csv"
+    rows_of(3, score=["512.5", word, "498"], ses=[word, "1", "0.5"]).to_csv(path, index=False)
+    records = read_records(path)
+    assert records["score"].tolist() == [512.5, 498] and records["ses"].tolist()[1:] == [0.5]
+    assert records["ses"].isna().tolist() == [True, False] and records.attrs["rows_read"] == 3

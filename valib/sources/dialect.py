@@ -8,8 +8,10 @@ import gzip
 import io
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from .source import Dialect
 from .values import MISSING
@@ -41,7 +43,7 @@ def detect(path: Path) -> tuple[Dialect, bool]:
     first = re.match(r'"?sep=(.)"?[\r\n]', text, flags=re.IGNORECASE)
     text = text[first.end() :] if first else text
     delimiter = first[1] if first else _delimiter(text)
-    return Dialect(delimiter, _decimal(_rows(text, delimiter)), encoding, compressed), bool(first)
+    return Dialect(delimiter, _decimal(_from_header(_rows(text, delimiter))), encoding, compressed), bool(first)
 
 
 def is_gzip(path: Path) -> bool:
@@ -63,11 +65,46 @@ def reading(values: Iterable[str], decimal: str) -> str | None:
     for mark in ",.":
         if told and all(map(_NUMBER[mark].fullmatch, told)):
             marked = [value for value in told if mark in value]
-            if marked and (mark == decimal or not all(map(_GROUPED[mark].fullmatch, marked))):
+            if not marked:
+                continue
+            if not all(map(_GROUPED[mark].fullmatch, marked)):
                 return mark
-            if marked:
-                return ""
+            values = np.array([float(value.replace(mark, ".")) for value in told])
+            return mark if mark == decimal and not may_be_grouped(values) else ""
     return None
+
+
+def are_numbers(values: Iterable[str]) -> bool:
+    """Whether texts are numbers without a decimal mark, and words for a missing one."""
+    told = [value for value in map(str.strip, values) if value not in MISSING]
+    return bool(told) and all(map(_NUMBER["."].fullmatch, told))
+
+
+def may_be_grouped(values: np.ndarray) -> bool:
+    """Whether numbers read with a decimal mark look as if it stood between thousands: 999 and 1.234.
+
+    Whole numbers then lie below 1000, with hundreds among them, and the others have three decimals and are far smaller.
+    """
+    told = np.abs(values[np.isfinite(values)])
+    whole = told == np.floor(told)
+    broken, others = told[~whole], told[whole]
+    if not len(broken) or not len(others) or not 100 <= others.max() < 1000:
+        return False
+    thousandths = 1000 * broken
+    return bool(2 * broken.max() < np.median(others) and np.allclose(thousandths, np.round(thousandths), 0, 1e-6))
+
+
+def has_thousandths(values: np.ndarray) -> bool:
+    """Whether nearly all of twenty numbers or more have three decimals, neither more nor fewer."""
+    told = 1000 * values[np.isfinite(values)]
+    if len(told) < 20 or not np.allclose(told, np.round(told), 0, 1e-6):
+        return False
+    return bool((np.round(told) % 10 != 0).mean() > 0.8)
+
+
+def all_grouped(values: Iterable[str], mark: str) -> bool:
+    """Whether all numbers could have the mark between thousands: 1.234 but not 0.123 nor 12.34."""
+    return all(value.strip() in MISSING or _GROUPED[mark].fullmatch(value.strip()) for value in values)
 
 
 def _encoding(head: bytes) -> str:
@@ -91,17 +128,41 @@ def _rows(text: str, delimiter: str) -> list[list[str]]:
         return []
 
 
+def header_at(filled: Sequence[int]) -> int:
+    """Which of the first rows is the header, with titles above: the first with half as many filled fields as most have.
+
+    Only where most rows have at least four, as a table of records has.
+    """
+    usual = max(set(filled), key=lambda n: (filled.count(n), n))
+    return next((k for k, n in enumerate(filled) if 2 * n >= usual), 0) if usual >= 4 else 0
+
+
+def count_filled(fields: Iterable[object]) -> int:
+    """How many fields of a row are not blank."""
+    return sum(bool(str(field).strip()) for field in fields)
+
+
+def _from_header(rows: list[list[str]]) -> list[list[str]]:
+    """Rows without the titles above the header."""
+    return rows[header_at([count_filled(fields) for fields in rows]):] if rows else rows
+
+
 def _delimiter(text: str) -> str:
-    """The delimiter that stands in the header and cuts most rows into as many fields, then into the most."""
-    best, found = (0.0, 1), ","
-    for mark in DELIMITERS:
-        rows = _rows(text, mark)
-        width = len(rows[0]) if rows else 1
-        if width > 1:
-            fits = sum(len(fields) == width for fields in rows) / len(rows)
-            if (fits, width) > best:
-                best, found = (fits, width), mark
-    return found
+    """The delimiter that stands in the header and cuts most rows into as many fields, then into the most.
+
+    Where no delimiter of the first row cuts half of the rows so, titles may stand above the header.
+    """
+    cut = {mark: _rows(text, mark) for mark in DELIMITERS}
+    fits = [(_fit(rows), mark) for mark, rows in cut.items()]
+    if max(fit for (fit, _), _ in fits) < 0.5:
+        fits += [(_fit(_from_header(rows)), mark) for mark, rows in cut.items()]
+    return max(fits, key=lambda found: found[0])[1]  # the first of equals
+
+
+def _fit(rows: list[list[str]]) -> tuple[float, int]:
+    """Share of rows with as many fields as the first, and how many these are."""
+    width = len(rows[0]) if rows else 1
+    return (sum(len(fields) == width for fields in rows) / len(rows), width) if width > 1 else (0.0, 1)
 
 
 def _decimal(rows: list[list[str]]) -> str:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
+import itertools
 import warnings
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from ..errors import RecordsError, ValibWarning
-from .dialect import detect, is_blank, reading
+from .dialect import (
+    ROWS,
+    all_grouped,
+    are_numbers,
+    count_filled,
+    detect,
+    has_thousandths,
+    header_at,
+    is_blank,
+    may_be_grouped,
+    reading,
+)
 from .source import Source
 from .values import MISSING
 
@@ -44,32 +58,54 @@ class TextSource(Source):
             raise RecordsError(self._ragged_row()) from error
         except (OSError, EOFError, zlib.error) as error:
             raise RecordsError(f"{self.name}: cannot be read to its end ({error}).") from error
+        self._check_quotes(frame, text_columns)
+        self._tell_short_rows(frame)
         for name in self.columns:
-            if name not in text_columns and pd.api.types.is_string_dtype(frame[name].dtype):
+            if frame[name].dtype == float:
+                frame[name] = self._decimals(frame[name], name in number_columns)
+            elif name not in text_columns and pd.api.types.is_string_dtype(frame[name]):  # not truths with blanks
                 frame[name] = self._numbers(frame[name], name in number_columns)
         return frame
 
-    def _read(self, text_columns: Collection[str]) -> pd.DataFrame:
+    def _read(self, text_columns: Collection[str], only: str | None = None) -> pd.DataFrame:
         missing = {name: [""] if name in text_columns else list(MISSING) for name in self.columns}
         encoding = "utf-8" if self.dialect.encoding == "utf-8-sig" else self.dialect.encoding  # the mark is skipped
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)
             return pd.read_csv(
                 self.path, header=None, names=list(self.columns), skiprows=self.skip, index_col=False,
+                usecols=None if only is None else [only],
                 dtype=dict.fromkeys(text_columns, "str"), keep_default_na=False, na_values=missing,
                 sep=self.dialect.delimiter, decimal=self.dialect.decimal, encoding=encoding,
                 compression="gzip" if self.dialect.gzip else None, low_memory=False,
             )  # fmt: skip
 
+    def _decimals(self, column: pd.Series, needed: bool) -> pd.Series:
+        """A column that was read as numbers, unless its decimal mark may as well stand between thousands."""
+        values, mark = column.to_numpy(), self.dialect.decimal
+        doubtful = may_be_grouped(values)
+        if not doubtful and not (needed and self.dialect.delimiter == ";" and mark == "." and has_thousandths(values)):
+            return column
+        text = self._read([column.name], only=column.name)[column.name]
+        if doubtful:
+            return self._numbers(text, needed) if reading(text.dropna().unique(), mark) == "" else column
+        if all_grouped(text.dropna().unique(), mark):
+            first = int(text.notna().argmax())
+            warnings.warn(f"{self.name}: column '{column.name}' has three digits after the point in every row, first"
+                          f" '{text.iloc[first].strip()}' ({self.where([first])}): it is read as a decimal point; if it"
+                          " stands between thousands, write the numbers without it.", ValibWarning, stacklevel=2)
+        return column
+
     def _numbers(self, column: pd.Series, needed: bool) -> pd.Series:
         """A column that was read as text: as numbers if its decimal mark is not the file's, or only blanks stood in the
         way."""
-        mark = reading(column.dropna().unique(), self.dialect.decimal)
-        if mark is None or mark == self.dialect.decimal == ".":
-            return column
-        if mark:
+        different = column.dropna().unique()
+        mark = reading(different, self.dialect.decimal)
+        if mark or (mark is None and are_numbers(different)):
             text = column.str.strip()
-            return pd.to_numeric(text.mask(text.isin(MISSING)).str.replace(mark, "."))
+            return pd.to_numeric(text.mask(text.isin(MISSING)).str.replace(mark or ".", "."))
+        if mark is None:
+            return column
         first = next(k for k, value in enumerate(column) if isinstance(value, str) and ("," in value or "." in value))
         value = column.iloc[first].strip()
         told = (f"{self.name}: column '{column.name}' holds '{value}' ({self.where([first])}), which may be"
@@ -102,6 +138,49 @@ class TextSource(Source):
                     yield start, fields
                 start = reader.line_num + 1
 
+    def _check_quotes(self, frame: pd.DataFrame, text_columns: Collection[str]) -> None:
+        """Raise RecordsError if the field of a code has swallowed rows; warn of such a field elsewhere."""
+        for name in self.columns:
+            if not pd.api.types.is_string_dtype(frame[name]):
+                continue
+            several = frame[name].str.contains("\n", regex=False).fillna(False).to_numpy(dtype=bool)
+            held = [k for k in several.nonzero()[0] if self._holds_rows(frame[name].iloc[k])]
+            if held:
+                rows = frame[name].iloc[held[0]].count("\n")
+                told = (f"{self.name}: a field of column '{name}' runs over {rows} line breaks and holds whole rows"
+                        f" ({self.where(held)}); a quotation mark may lack its partner")  # fmt: skip
+                if name in text_columns:
+                    raise RecordsError(f"{told}.")
+                warnings.warn(f"{told}, and these rows are not read.", ValibWarning, stacklevel=2)
+
+    def _holds_rows(self, value: str) -> bool:
+        """Whether a field has as many delimiters between its line breaks as rows have."""
+        return value.count(self.dialect.delimiter) == value.count("\n") * (len(self.columns) - 1) > 0
+
+    def _tell_short_rows(self, frame: pd.DataFrame) -> None:
+        """Warn of rows with fewer fields than the header, whose values may stand under the wrong names."""
+        width = len(self.columns)
+        if not frame[self.columns[-1]].isna().any() or self._count_delimiters() == (len(frame) + 1) * (width - 1):
+            return
+        short = [k for k, (_, fields) in enumerate(self._records()) if len(fields) < width]
+        if short:
+            rows = "1 row has" if len(short) == 1 else f"{len(short):,} rows have"
+            warnings.warn(f"{self.name}: {rows} fewer fields than the header ({self.where(short)}); what is lacking at"
+                          " their end is taken as missing. See that their values stand under the right names.",
+                          ValibWarning, stacklevel=2)  # fmt: skip
+
+    def _count_delimiters(self) -> int:
+        """How many delimiters the file holds; -1 if some may stand inside quotation marks."""
+        mark, found = self.dialect.delimiter.encode(), 0
+        if self.dialect.encoding == "utf-16":
+            return -1
+        with (gzip.open if self.dialect.gzip else open)(self.path, "rb") as stream:
+            while chunk := stream.read(1 << 24):
+                if b'"' in chunk:
+                    return -1
+                found += chunk.count(mark)
+        return found
+
     def _ragged_row(self) -> str:
         width = len(self.columns)
         try:
@@ -131,15 +210,34 @@ def open_text(path: Path) -> TextSource:
 
 
 def _header(path: Path, dialect, preamble: bool) -> tuple[tuple[str, ...], int]:
-    """Column names, and how many records (blank ones included) they take up."""
+    """Column names, and how many records (blank ones and titles included) they take up."""
     with _open_text(path, dialect.encoding, dialect.gzip, errors="strict") as stream:
-        for skip, fields in enumerate(csv.reader(stream, delimiter=dialect.delimiter), start=1):
-            if any(ord(character) < 32 and character not in "\t\r\n" for field in fields for character in field):
-                raise RecordsError(f"{path.name}: {NOT_A_TABLE}")
-            if not is_blank(fields) and not (preamble and skip == 1):
-                names = (field.strip() for field in fields)
-                return tuple(name or f"Unnamed: {position}" for position, name in enumerate(names)), skip
-    raise RecordsError(f"{path.name}: the file is empty.")
+        rows = list(itertools.islice(_first_rows(stream, dialect.delimiter, skip=int(preamble)), ROWS))
+    if not rows:
+        raise RecordsError(f"{path.name}: the file is empty.")
+    at = header_at([count_filled(fields) for _, _, fields in rows])
+    skip, line, fields = rows[at]
+    if any(ord(character) < 32 and character not in "\t\r\n" for field in fields for character in field):
+        raise RecordsError(f"{path.name}: {NOT_A_TABLE}")
+    if at:
+        warnings.warn(f"{path.name}: line {line} is taken as the header, as what stands above it has far fewer fields.",
+                      ValibWarning, stacklevel=2)  # fmt: skip
+    names = (field.strip() for field in fields)
+    return tuple(name or f"Unnamed: {position}" for position, name in enumerate(names)), skip
+
+
+def _first_rows(stream: TextIO, delimiter: str, skip: int) -> Iterator[tuple[int, int, list[str]]]:
+    """Rows that are not blank: how many records they are from the first, the line each starts on, and their fields.
+
+    They end where the text cannot be cut into fields.
+    """
+    reader = csv.reader(stream, delimiter=delimiter)
+    start = 1
+    with contextlib.suppress(csv.Error):
+        for record, fields in enumerate(reader, start=1):
+            if record > skip and not is_blank(fields):
+                yield record, start, fields
+            start = reader.line_num + 1
 
 
 def _open_text(path: Path, encoding: str, compressed: bool, errors: str = "replace"):

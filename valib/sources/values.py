@@ -10,7 +10,7 @@ import pandas as pd
 
 EXACT, LONGEST_CODE = 2.0**53, 1e40  # codes that are floating-point numbers, and other numbers, lie below these
 # What a blank value looks like in a text file, outside the columns of codes (where only an empty field is missing).
-MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null")
+MISSING = ("", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NV", "NaN", "nan", "NULL", "null", ".")
 
 
 def _plain(column: pd.Series, exact: bool = False) -> pd.Series:
