@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 import statistics
@@ -24,7 +25,7 @@ from valib.report import words
 from valib.report.assemble import changes_table, choose, table
 from valib.report.results import ABSENT, HELD_BACK, SHOWN, StudyResults, compute
 from valib.report.slugs import slugs
-from valib.report.staging import school_notebook
+from valib.report.staging import _index, school_notebook
 
 PANEL = ROOT / "tests" / "reference" / "data" / "panel_sim.csv"
 STUDY = {"baseline_cohorts": [2015, 2016], "focal_cohorts": [2019, 2024], "min_students": 5}
@@ -242,6 +243,9 @@ def test_figures_take_years_without_a_figure(study):
     sides = {m: sum(len(line.get_xdata()) for line in left.lines if line.get_marker() == m) for m in "v^"}
     told = [page.estimate(c, "relative").side for c in page.shown.index]
     assert sides == {"v": told.count("below"), "^": told.count("above")}
+    dashes = next(line for line in right.lines if line.get_gid() == "shift")
+    focal = page.cells[page.cells["role"] == "focal"]
+    np.testing.assert_array_equal(np.isfinite(dashes.get_ydata()), focal["state"] == SHOWN)
     place = school_place(page.cells).axes[0]
     assert [t.get_text() for t in place.texts].count("no figure") == len(page.cells) - len(page.shown)
     mean, spread = school_intake(page.cells).axes
@@ -271,6 +275,16 @@ def test_the_notebook_keeps_the_rules_of_a_chapter():
     prose = " ".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown")
     assert not re.search(r"\b(19|20)\d\d\b|\d\.\d|\d%", prose)
     assert prose.count(":alt:") == prose.count("{glue:figure}") == 3
+
+
+def test_the_list_of_schools_is_in_the_order_of_their_letters(study):
+    results = study[1]
+    named = dict(zip(results.schools_shown(), ["Zug", "Öhringen", "Ulm", "Ärztehausen", "aachen"], strict=False))
+    cells = results.cells.assign(school=results.cells["school"].replace(named))
+    text = _index(dataclasses.replace(results, cells=cells), {name: f"f{k}" for k, name in enumerate(named.values())},
+                  pdf=True)
+    assert re.findall(r'html">([^<]+)<', text) == ["aachen", "Ärztehausen", "Öhringen", "Ulm", "Zug"]
+    assert re.findall(r"pdf/(f\d)\.pdf", text) == ["f4", "f3", "f1", "f2", "f0"]
 
 
 def test_a_name_without_a_break_fits_the_title():

@@ -124,6 +124,10 @@ def test_a_place_comes_with_its_interval(numbers):
     assert f"highest fifth is {top}, to the lowest fifth {bottom}." in text
 
 
+def test_chances_in_a_table_are_short():
+    assert [words.chance(p, short=True) for p in (0.0, 0.01, 0.5, 0.999)] == ["< 1%", "1%", "50%", "> 99%"]
+
+
 @pytest.mark.parametrize("missing", range(5))
 def test_no_place_without_all_of_it(missing):
     values = [45.0, 20.0, 75.0, 0.2, 0.1]
@@ -201,7 +205,7 @@ def test_nothing_is_said_of_a_change_from_or_to_a_year_whose_schools_are_alike(n
 
 
 @pytest.mark.parametrize(("level", "years", "parts"), [
-    (0.95, 1, ["up to 5 in a hundred", "so that one year"]), (0.95, 0, ["up to 5 in a hundred", "so that one year"]),
+    (0.95, 1, ["up to 5 in a hundred", "so a single year"]), (0.95, 0, ["up to 5 in a hundred", "so a single year"]),
     (0.95, 7, ["up to 5 in a hundred", "one or more of 7 years up to 31"]),  # 1 - 0.95^7 = 0.3017
     (0.9, 2, ["up to 10 in a hundred", "one or more of 2 years up to 19"]), (0.995, 1, ["up to 0.5 in a hundred"])])
 def test_how_often_chance_alone_calls_a_school(level, years, parts):

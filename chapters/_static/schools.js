@@ -2,7 +2,7 @@
    column that data-choice names by its number, if it does. Without JavaScript the whole table stands. */
 document.addEventListener("DOMContentLoaded", function () {
   function plain(text) {
-    return text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().trim();
+    return text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().replaceAll("\u00df", "ss").trim();
   }
   function add(bar, name, label) {
     var field = bar.appendChild(document.createElement(name));

@@ -32,7 +32,7 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
 
     frame: one row a cohort (column or index cohort), columns role ("baseline" or "focal"), relative and benchmark with
     _lower and _upper, shift; missing where the school is not shown or a value does not exist. The dash in the right
-    panel is the shift, the average school of the year.
+    panel, beside a value of the school, is the shift: the average school of the year.
     """
     frame = _by_cohort(frame, "school_va", ["role", *_with_interval("relative"), *_with_interval("benchmark"), "shift"])
     focal = frame[frame["role"] == "focal"]
@@ -41,7 +41,8 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
         _axis(ax, part)
         ax.axhline(0, color=INK, lw=0.9, zorder=1)
         _values(ax, part, model)
-    right.plot(_positions(focal), focal["shift"], "_", color=MUTED, ms=15, mew=2, zorder=2, ls="none", gid="shift")
+    beside = focal["shift"].where(focal["benchmark"].notna())
+    right.plot(_positions(focal), beside, "_", color=MUTED, ms=15, mew=2, zorder=2, ls="none", gid="shift")
     base = np.flatnonzero(frame["role"] == "baseline")
     for k in base:
         left.axvspan(k - 0.5, k + 0.5, color="#F3F3F3", lw=0, zorder=0, gid="baseline")

@@ -162,7 +162,7 @@ class SchoolPage:
                 ("benchmark_rank", "benchmark_rank_lower", "benchmark_rank_upper")))
             if own is None and against is None:
                 continue
-            fifths = [words.chance(row[p]) if own else NONE for p in ("p_top", "p_bottom")]
+            fifths = [words.chance(row[p], short=True) if own else NONE for p in ("p_top", "p_bottom")]
             rows.append([self._year(cohort), as_text(int(row["ranked"])), *(own or [NONE] * 2), *fifths,
                          *(against or [NONE] * 2)])
         interval = f"{words.percent(self.level)} interval"

@@ -21,7 +21,7 @@ def slugs(schools: Iterable[str]) -> dict[str, str]:
     names stay apart also where a file system does not tell upper from lower case.
     """
     schools = list(dict.fromkeys(schools))
-    plain = {school: _plain(school) for school in schools}
+    plain = {school: plain_name(school) for school in schools}
     count = Counter(plain.values())
     names = {}
     for school, name in plain.items():
@@ -32,7 +32,7 @@ def slugs(schools: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _plain(school: str) -> str:
+def plain_name(school: str) -> str:
     """The letters and digits of a code, marks of accents taken off, the rest as single hyphens."""
     letters = unicodedata.normalize("NFKD", school).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:LONGEST].strip("-")

@@ -18,6 +18,7 @@ from ..names import readable
 from ..prose import escape
 from .page import shown_name
 from .results import SHOWN, StudyResults
+from .slugs import plain_name
 
 PAGES = "schools"  # the folder of the schools' pages
 LATEX = {"papersize": "a4paper", "pointsize": "10pt", "fncychap": "", "preamble": r"\input{preamble.tex}",
@@ -88,7 +89,7 @@ def _index(results: StudyResults, files: Mapping[str, str], pdf: bool) -> str:
     cells = results.cells[results.cells["state"] == SHOWN]
     years = cells.groupby("school")["cohort"].agg(lambda c: ", ".join(str(v) for v in c))
     rows = []
-    for school, name in files.items():
+    for school, name in sorted(files.items(), key=lambda item: (plain_name(item[0]), item[0])):
         text = html.escape(shown_name(school))
         links = f'<td><a href="../pdf/{name}.pdf">PDF</a></td>' if pdf else ""
         rows.append(f'<tr><td><bdi><a href="{PAGES}/{name}.html">{text}</a></bdi></td><td>{years[school]}</td>{links}')

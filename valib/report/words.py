@@ -65,9 +65,10 @@ def percent(level: float) -> str:
     return f"{round(100 * level, 6):g}%"
 
 
-def chance(p: float) -> str:
-    """A probability in per cent; never 0% or 100%, which draws cannot show."""
-    return "less than 1%" if p < 0.01 else "more than 99%" if p > 0.99 else f"{100 * p:.0f}%"
+def chance(p: float, short: bool = False) -> str:
+    """A probability in per cent; never 0% or 100%, which draws cannot show. short: with signs, for a table."""
+    less, more = ("< ", "> ") if short else ("less than ", "more than ")
+    return f"{less}1%" if p < 0.01 else f"{more}99%" if p > 0.99 else f"{100 * p:.0f}%"
 
 
 def ordinal(number: int) -> str:
@@ -204,7 +205,7 @@ def by_chance(level: float, years: int) -> str:
     once = (f"Of schools that are exactly average, up to {round(100 * (1 - level), 6):g} in a hundred are called above "
             "or below in a year by chance alone")
     if years < 2:
-        return f"{once}; so that one year is a weak sign."
+        return f"{once}; so a single year is a weak sign."
     ever = math.ceil(round(100 * (1 - level**years), 6))
     return f"{once}, and in one or more of {years} years up to {ever}; so one such year is a weak sign."
 
