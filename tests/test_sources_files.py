@@ -154,6 +154,36 @@ def test_empty_sheets_headers_alone_and_no_workbooks_are_refused(tmp_path, kind)
         read_records(tmp_path / "b.xlsx")
 
 
+@pytest.mark.parametrize("kind", ["xlsx", "ods"])
+@pytest.mark.parametrize("titles", [[("Reading, year 5",), None], [("Results", None, "2024")], [None, ("a",), ("b",)]])
+def test_titles_above_the_header_of_a_sheet_are_passed_over(tmp_path, expected, kind, titles):
+    rows = [("x", "1", 2024, "absent", 1)]
+    path = WRITERS[kind](tmp_path / f"a.{kind}", {"R": [*titles, HEADER, *ROWS]})
+    line = len(titles) + 1
+    with pytest.warns(ValibWarning, match=f"row {line} is taken as the header, as what stands above it has far fewer"):
+        pd.testing.assert_frame_equal(read_records(path), expected)
+    WRITERS[kind](path, {"R": [*titles, HEADER, *ROWS, *rows]})
+    with (pytest.warns(ValibWarning, match="taken as the header"),
+          pytest.raises(RecordsError, match=rf"\(row {line + 5}; first: 'absent'\)")):
+        read_records(path)
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "ods"])
+def test_words_for_missing_among_the_numbers_of_a_sheet_are_no_level(tmp_path, kind):
+    words = ["NA", " n/a ", ".", "#NV", "<NA>", "NULL", "#N/A"]
+    ses = [0.5, *words, -1]
+    rows = [(f"P{k}", "07", 2024, 500 + k, 400, value, value, "NA") for k, value in enumerate(ses)]
+    header = (*HEADER, "ses", "code", "support")
+    path = WRITERS[kind](tmp_path / f"a.{kind}", {"R": [header, *rows]})
+    records = read_records(path, columns={"score": "ses", "points": "score"})
+    assert records["score"].tolist() == [0.5, -1] and records.attrs["left_out"] == [
+        {"cohort": 2024, "reason": "no score", "rows": len(words)}]
+    assert records["code"].tolist() == [0.5, -1]
+    whole = open_source(path).read(["student", "school"])
+    assert whole["code"].dtype == "float64" and whole["code"].isna().sum() == len(words) == 7
+    assert (whole["support"] == "NA").all()  # a text among texts
+
+
 R_FILES = ["schools.rda", "schools.rds", "several.rda"]
 
 

@@ -225,7 +225,8 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
             counted.append({"cohort": None if pd.isna(cohort) else int(cohort), "reason": reason, "rows": int(rows)})
         records = records[~bad].reset_index(drop=True)
     if records.empty:
-        told = "; ".join(f"{entry['rows']} with {entry['reason']}" for entry in counted)
+        reasons = pd.DataFrame(counted).groupby("reason", sort=False)["rows"].sum()
+        told = "; ".join(f"{rows} with {reason}" for reason, rows in reasons.items())
         raise RecordsError(f"{source.name}: no row can be used ({told}).")
     records["cohort"] = records["cohort"].astype("int64")
     with np.errstate(over="ignore", invalid="ignore"):

@@ -11,6 +11,7 @@ from decimal import Decimal
 import pandas as pd
 
 from .source import Source
+from .values import MISSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ def _as_plain(column: pd.Series) -> pd.Series:
         return column.astype("float64" if column.hasnans or kind.kind == "f" else "int64")
     if kind != object:
         return column.astype("str") if pd.api.types.is_string_dtype(kind) else column
-    told = [value for value in column if not pd.isna(value)]
-    if told and all(isinstance(value, (numbers.Real, Decimal)) and not isinstance(value, bool) for value in told):
+    blank = column.isna() | column.map(lambda value: isinstance(value, str) and value.strip() in MISSING)
+    told = column[~blank]
+    if len(told) and all(isinstance(value, (numbers.Real, Decimal)) and not isinstance(value, bool) for value in told):
         whole = all(isinstance(value, numbers.Integral) and abs(value) < 2**63 for value in told)
-        return column.astype("int64" if whole and len(told) == len(column) else "float64")
+        return column.mask(blank).astype("float64") if blank.any() or not whole else column.astype("int64")
     return column.infer_objects()

@@ -10,10 +10,11 @@ import pandas as pd
 
 from ..errors import RecordsError, ValibWarning
 from .cells import CellSource
+from .dialect import ROWS, header_at
 
 
 def open_workbook(path: Path, table: str | None = None) -> CellSource:
-    """Open a sheet of a workbook; its first row that is not blank is the header.
+    """Open a sheet of a workbook; its first row that is not blank is the header, or the first below its titles.
 
     Codes that the sheet holds as text keep their leading zeros; rows are counted as the sheet counts them.
 
@@ -39,9 +40,13 @@ def open_workbook(path: Path, table: str | None = None) -> CellSource:
     filled = cells[cells.notna().any(axis=1)]
     if filled.empty:
         raise RecordsError(f"{path.name}: the sheet '{sheet}' is empty.")
-    rows = filled.iloc[1:]
-    kept = filled.iloc[0].notna() | rows.notna().any()
-    header = filled.iloc[0][kept]
+    at = header_at(filled.head(ROWS).notna().sum(axis=1).tolist())
+    if at:
+        warnings.warn(f"{path.name}: row {filled.index[at] + 1} is taken as the header, as what stands above it has far"
+                      " fewer cells.", ValibWarning, stacklevel=2)  # fmt: skip
+    first, rows = filled.iloc[at], filled.iloc[at + 1:]
+    kept = first.notna() | rows.notna().any()
+    header = first[kept]
     names = [str(value).strip() if pd.notna(value) else f"Unnamed: {k}" for k, value in enumerate(header)]
     frame = rows.loc[:, kept].set_axis(names, axis=1)
     return CellSource(path.name, tuple(names), frame=frame, path=path, numbers=np.asarray(rows.index) + 1)
