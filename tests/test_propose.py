@@ -183,11 +183,13 @@ DOUBTS = {  # what is done to the panel -> what is said
                     "school_then would do as well"),
     "no student": (lambda f: f.drop(columns="student"), "student: not found"),
     "one school": (lambda f: f.assign(school="A"), "school: not found"),
+    "one covariate": (lambda f: f.drop(columns="ses"), "girl is offered as a covariate; .* given it is yours"),
+    "two covariates": (lambda f: f, "girl, ses are offered as covariates; .* given them is yours"),
 }  # fmt: skip
 
 
-def test_there_are_12_doubts():
-    assert len(DOUBTS) == 12
+def test_there_are_14_doubts():
+    assert len(DOUBTS) == 14
 
 
 @pytest.mark.parametrize("name", DOUBTS)

@@ -145,8 +145,10 @@ def _covariates(roles: Roles, columns: Sequence[Column], params: dict[str, Any],
     if names:
         formulas.append(f"score ~ prior_score + {' + '.join(names)} + school_mean(prior_score)")
         reasons["further_formulas"] += ", and with covariates"
-        roles.unsure.append(f"further_formulas: {', '.join(map(quoted, names))} are offered as covariates; whether a"
-                            " school should be compared given them is yours to decide")  # fmt: skip
+        offered = "is offered as a covariate" if len(names) == 1 else "are offered as covariates"
+        given = "it" if len(names) == 1 else "them"
+        roles.unsure.append(f"further_formulas: {', '.join(map(quoted, names))} {offered}; whether a school should be"
+                            f" compared given {given} is yours to decide")
     params["further_formulas"] = formulas
 
 
