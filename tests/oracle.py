@@ -1,5 +1,5 @@
-"""An independent answer: the model of methods.md by plain dense matrices, from the covariance of (u, y)
-upwards.
+"""An independent answer: the random-intercept model by plain dense matrices, from the covariance of
+(u, y) upwards.
 
 Nothing here uses valib, moments, shrinkage factors or the Woodbury identity: V is written out in full and
 inverted, so it is only for small data. Every error variance is the variance of a linear map of (u, e, b_B -

@@ -278,7 +278,7 @@ class TestShiftAlgebra:
         )
 
     def test_absorbing_a_shift_inflates_the_school_variance_and_shrinks_the_mean(self):
-        """methods.md: tau2 tends to tau2 + delta^2, and the mean effect understates the shift."""
+        """tau2 tends to tau2 + delta^2, and the mean effect understates the shift."""
         rng = np.random.default_rng(5)
         frame = simulate(
             rng, schools=300, size=(10, 30), cohorts=(2015, 2016, 2024), tau=15, sigma=45, shift={2024: -20.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,8 @@ FORMAT = "valib-benchmark-1"
 ESTIMATORS = ("mixed", "ols", "within")
 GROUPS = ("school_cohort", "school")
 CONSTANT_WITHIN = 1e-10  # share of a column's variation that lies within cells, below which it is constant there
+STANDARDISED = ("The scores look standardised within each cohort (every cohort has the same mean and the same standard "
+                "deviation), so no change of the system is left in them: a benchmark needs scores on one scale.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,8 +137,8 @@ class Benchmark:
                    {str(k): float(v) for k, v in content.get("error_variance", {}).items()})
 
 
-def fit_baseline(records: Records, cohorts, formula: str = "score ~ prior_score", estimator: str = "mixed",
-                 groups: str = "school_cohort", method: str = "ML",
+def fit_baseline(records: Records, cohorts: Iterable[int], formula: str = "score ~ prior_score",
+                 estimator: str = "mixed", groups: str = "school_cohort", method: str = "ML",
                  error_variance: Mapping[str, float] | None = None) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
 
@@ -144,12 +146,13 @@ def fit_baseline(records: Records, cohorts, formula: str = "score ~ prior_score"
     the intercept is then the generalised least squares mean of what the slopes leave). groups: the random intercept
     of the mixed model is per "school_cohort" cell or per "school" (constant over the baseline cohorts).
     error_variance: variance of the error of measurement in a column, where known, for example
-    ``{"prior_score": (1 - reliability) * variance}``; the coefficients are then those of true scores (methods.md, 8).
+    ``{"prior_score": (1 - reliability) * variance}``; the coefficients are then those of true scores
+    (:mod:`valib.measurement`).
     Covariance: J/(J-1) (N-1)/(N-p) times the sum over schools of outer products of influences (CR1; Liang and Zeger
     1986). Raises RecordsError, ModelError; BenchmarkError without an intercept or for standardised scores.
     """
-    _check_choice(estimator, ESTIMATORS, "estimator")
-    _check_choice(groups, GROUPS, "groups")
+    check_choice(estimator, ESTIMATORS, "estimator")
+    check_choice(groups, GROUPS, "groups")
     cohorts = tuple(sorted(int(c) for c in cohorts))
     require_cohorts(records, cohorts)
     scores = score_moments(records, cohorts)
@@ -196,10 +199,6 @@ def _checksum(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-STANDARDISED = ("The scores look standardised within each cohort (every cohort has the same mean and the same standard "
-                "deviation), so no change of the system is left in them: a benchmark needs scores on one scale.")
-
-
 def estimate(moments: Moments, estimator: str, mixed: MixedFit,
              errors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients b (p,), school influences (J, p) with b_hat - b = sum of them, and the model's covariance (p, p).
@@ -235,8 +234,9 @@ def estimate(moments: Moments, estimator: str, mixed: MixedFit,
     return b, by_school, undo[:-1, :-1] @ vcov @ undo[:-1, :-1].T
 
 
-def _add_intercept(moments, a, influence, vcov, method) -> None:
-    """Within slopes: the intercept is the GLS mean of y - X b (slopes only) over cells; filled in place."""
+def _add_intercept(moments: Moments, a: np.ndarray, influence: np.ndarray, vcov: np.ndarray, method: str) -> None:
+    """Within slopes: the intercept is the GLS mean of y - X b (slopes only) over cells; filled into a (p + 1,),
+    influence (J, p) and vcov (p, p) in place."""
     i, n, ones = moments.intercept, moments.n, np.eye(len(a))[moments.intercept]
     residuals = moments.transform(np.column_stack([ones, a]), ("Intercept", "residual"))
     fit = fit_moments(residuals, method)
@@ -261,6 +261,7 @@ def _check_within(moments: Moments, within: np.ndarray, columns: list[int]) -> N
                          "estimator cannot give its coefficient: use 'mixed', or leave it out.")
 
 
-def _check_choice(value: str, allowed: tuple[str, ...], what: str) -> None:
+def check_choice(value: str, allowed: tuple[str, ...], what: str) -> None:
+    """Raise BenchmarkError, naming the choices, unless the value is one of them."""
     if value not in allowed:
         raise BenchmarkError(f"The {what} must be one of {', '.join(allowed)}, not {value!r}.")

@@ -2,7 +2,7 @@
 
     r_ij = y_ij - x_ij' b_B
     estimated shift:  r_ij = delta + u_j + e_ij,   benchmark VA_j = delta_hat + u_hat_j
-    absorbed shift:   r_ij = u_j + e_ij,           benchmark VA_j = u_hat_j  (the recipes of the seed question)
+    absorbed shift:   r_ij = u_j + e_ij,           benchmark VA_j = u_hat_j
 
 The errors of b_B and of equating are common to all schools of the cohort; they enter every interval.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from . import blup as _blup
-from .baseline import STANDARDISED, Benchmark, _check_choice, fit_baseline
+from .baseline import STANDARDISED, Benchmark, check_choice
 from .comparability import PriorCheck, looks_standardised, prior_check, score_moments
 from .errors import BenchmarkError, ValibWarning
 from .mixed import MixedFit, fit_moments, loglik_at
@@ -25,9 +25,6 @@ from .moments import Moments
 from .relative import CohortFit, assemble
 from .scale import ScaleBreak, crossed, perturbed
 from .summed import Records, Summed, describe_column, sum_students
-
-__all__ = ["Benchmark", "check_prior", "fit_baseline", "fit_benchmark", "looks_standardised", "population_mean_va",
-           "predict_benchmark", "score_moments"]
 
 SHIFTS = ("estimated", "absorbed")
 VARIANCES = ("focal", "baseline")
@@ -47,8 +44,8 @@ def fit_benchmark(records: Records, cohort: int, benchmark: Benchmark, shift: st
     distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is
     then not independent of the cohort, and the intervals are too wide).
     """
-    _check_choice(shift, SHIFTS, "shift")
-    _check_choice(variances, VARIANCES, "variances")
+    check_choice(shift, SHIFTS, "shift")
+    check_choice(variances, VARIANCES, "variances")
     if not (np.isfinite(equating_se) and equating_se >= 0):
         raise BenchmarkError(f"The equating standard error must be zero or positive, not {equating_se}.")
     links = crossed(scale_breaks, benchmark.cohorts, int(cohort))

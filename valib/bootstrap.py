@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from . import blup as _blup
-from .baseline import STANDARDISED, Benchmark, _check_choice
+from .baseline import STANDARDISED, Benchmark, check_choice
 from .benchmark import SHIFTS, VARIANCES, fit_residuals, predict_benchmark
 from .comparability import looks_standardised, score_moments
 from .errors import BenchmarkError
@@ -129,8 +129,8 @@ def bootstrap_from_moments(moments: Moments, benchmark: Benchmark, cohorts: tupl
 
 
 def _check_options(shift: str, variances: str, replicates: int) -> None:
-    _check_choice(shift, SHIFTS, "shift")
-    _check_choice(variances, VARIANCES, "variances")
+    check_choice(shift, SHIFTS, "shift")
+    check_choice(variances, VARIANCES, "variances")
     if replicates < 2:
         raise BenchmarkError(f"A bootstrap needs at least two replicates, not {replicates}.")
 

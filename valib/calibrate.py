@@ -14,6 +14,7 @@ from .benchmark import fit_benchmark
 from .design import build_design
 from .errors import ModelError, ValibWarning
 from .joint import fit_joint
+from .measurement import error_variance
 from .mechanisms import Scenario
 from .mixed import fit_moments
 from .moments import compute_moments
@@ -111,10 +112,8 @@ def _true_scores(s: Scenario, reliability: float) -> Scenario:
     (W - s2m) / W, and sigma^2 on record holds b^2 s2m (W - s2m) / W. Between schools the error averages out, so that
     what the flatter slope leaves there had counted as sorting.
     """
-    if not 0 < reliability <= 1:
-        raise ModelError(f"A reliability lies above 0 and not above 1; given was {reliability}.")
     recorded = s.prior_sd**2 - s.intake_sd**2
-    error = (1 - reliability) * s.prior_sd**2
+    error = error_variance(reliability, s.prior_sd**2)
     if error >= recorded:
         raise ModelError(f"With a reliability of {reliability} the prior score would not vary within schools at all.")
     kept = (recorded - error) / recorded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,7 @@ def prior_check(mean: float, sd: float, column: str, cohort: int, baseline_mean:
     return PriorCheck(column, int(cohort), baseline_mean, baseline_sd, mean, sd, smd, ratio, ok)
 
 
-def score_moments(records: pd.DataFrame, cohorts) -> dict[int, dict[str, float]]:
+def score_moments(records: pd.DataFrame, cohorts: Iterable[int]) -> dict[int, dict[str, float]]:
     """n, mean and SD of the score by cohort: over all rows that had a score where the reader kept them, else these."""
     kept = records.attrs.get("score_by_cohort", {})
     out = {}

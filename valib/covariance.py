@@ -32,7 +32,7 @@ LARGEST_START = 0.95  # correlation of a start
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Structure:
-    """One structure for T cohorts. scale (T,): standard deviations near the truth, the unit of the parameters.
+    """One structure for T cohorts. scale (..., T): standard deviations near the truth, the unit of the parameters.
 
     distance (T, T): whole calendar years between cohorts. order (T,): the order in which the Cholesky factor of an
     unstructured Omega takes the cohorts. size: the number m of parameters.
@@ -48,35 +48,46 @@ class Structure:
 
     def omega(self, psi: np.ndarray) -> np.ndarray:
         """Omega (..., T, T) at psi (..., m)."""
-        return self.build(psi, self) * (self.scale[:, None] * self.scale)
+        return self.build(psi, self) * self.unit
 
     def start(self, omega: np.ndarray) -> np.ndarray:
-        """psi (m,) whose Omega is near a positive definite omega (T, T)."""
-        return self.begin(omega / (self.scale[:, None] * self.scale), self)
+        """psi (m,) whose Omega is near a positive definite omega (T, T); unstructured: (..., m), (..., T, T)."""
+        return self.begin(omega / self.unit, self)
+
+    @property
+    def unit(self) -> np.ndarray:
+        """(..., T, T): products of the scales."""
+        return self.scale[..., :, None] * self.scale[..., None, :]
 
     def jacobian(self, psi: np.ndarray) -> np.ndarray:
         """dOmega/dpsi_k, (..., m, T, T) at psi (..., m), by the complex step."""
-        return self.omega(psi[..., None, :] + 1j * STEP * np.eye(self.size)).imag / STEP
+        return self._slopes(psi) * self.unit[..., None, :, :]
+
+    def _slopes(self, psi: np.ndarray) -> np.ndarray:
+        return self.build(psi[..., None, :] + 1j * STEP * np.eye(self.size), self).imag / STEP
 
     def curvature(self, psi: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """sum_ts weight_ts d2 Omega_ts / dpsi dpsi', (m, m), for symmetric weight (T, T)."""
+        """sum_ts weight_ts d2 Omega_ts / dpsi dpsi', (..., m, m), for symmetric weight (..., T, T)."""
+        weight = weight * self.unit
         if self.name == "unstructured":  # quadratic in L: entries of one column share a weight
-            rows, columns = np.tril_indices(len(self.scale))
-            scaled = (weight * (self.scale[:, None] * self.scale))[np.ix_(self.order, self.order)]
-            return 2 * scaled[np.ix_(rows, rows)] * (columns[:, None] == columns)
-        moved = psi + DIFFERENCE * np.stack([np.eye(self.size), -np.eye(self.size)])
-        up, down = np.einsum("xkmts,ts->xkm", self.jacobian(moved), weight)
-        bend = (up - down) / (2 * DIFFERENCE)
-        return (bend + bend.T) / 2
+            rows, columns = np.tril_indices(len(self.order))
+            at = self.order[rows]
+            return 2 * weight[..., at[:, None], at] * (columns[:, None] == columns)
+        moved = psi[..., None, None, :] + DIFFERENCE * np.stack([np.eye(self.size), -np.eye(self.size)])
+        bend = np.einsum("...xkmts,...ts->...xkm", self._slopes(moved), weight)
+        bend = (bend[..., 0, :, :] - bend[..., 1, :, :]) / (2 * DIFFERENCE)
+        return (bend + np.swapaxes(bend, -1, -2)) / 2
 
 
 def make_structure(name: str, cohorts: np.ndarray, scale: np.ndarray) -> Structure:
-    """The structure of a name for T cohorts (calendar years); scale (T,) as in :class:`Structure`."""
+    """The structure of a name for T cohorts (calendar years); scale (..., T) as in :class:`Structure`."""
     if name not in STRUCTURES:
         raise ModelError(f"The covariance must be one of {', '.join(STRUCTURES)}, not {name!r}.")
     T, years = len(cohorts), np.asarray(cohorts, dtype=np.int64)
     build, begin, size, homogeneous = STRUCTURES[name]
-    scale = np.full(T, np.sqrt(np.mean(scale**2))) if homogeneous else np.asarray(scale, dtype=np.float64)
+    scale = np.asarray(scale, dtype=np.float64)
+    if homogeneous:
+        scale = np.broadcast_to(np.sqrt(np.mean(scale**2, axis=-1, keepdims=True)), scale.shape)
     return Structure(name, scale, np.abs(years[:, None] - years), np.arange(T), size(T), build, begin)
 
 
@@ -92,47 +103,47 @@ def pivot(structure: Structure, omega: np.ndarray) -> tuple[Structure, np.ndarra
 
 
 def correlation(omega: np.ndarray) -> np.ndarray:
-    """Correlation matrix of omega (T, T); nan beside a variance of 0."""
-    sd = np.sqrt(np.diag(omega))
+    """Correlation matrices of omega (..., T, T); nan beside a variance of 0."""
+    sd = np.sqrt(np.diagonal(omega, axis1=-2, axis2=-1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = omega / (sd[:, None] * sd)
-    return np.where(np.eye(len(sd), dtype=bool) & (sd > 0), 1.0, r)
+        r = omega / (sd[..., :, None] * sd[..., None, :])
+    return np.where(np.eye(sd.shape[-1], dtype=bool) & (sd > 0)[..., None, :], 1.0, r)
 
 
-def _lower(psi, s):
-    L = np.zeros((*psi.shape[:-1], len(s.scale), len(s.scale)), dtype=psi.dtype)
-    L[(..., *np.tril_indices(len(s.scale)))] = psi
+def _lower(psi: np.ndarray, s: Structure) -> np.ndarray:
+    L = np.zeros((*psi.shape[:-1], len(s.order), len(s.order)), dtype=psi.dtype)
+    L[(..., *np.tril_indices(len(s.order)))] = psi
     back = np.argsort(s.order)
     return (L @ np.swapaxes(L, -1, -2))[..., back[:, None], back]
 
 
-def _start_lower(omega, s):
-    return np.linalg.cholesky(omega[np.ix_(s.order, s.order)])[np.tril_indices(len(omega))]
+def _start_lower(omega: np.ndarray, s: Structure) -> np.ndarray:
+    return np.linalg.cholesky(omega[..., s.order[:, None], s.order])[(..., *np.tril_indices(len(s.order)))]
 
 
-def _diagonal(psi, s):
-    return psi[..., :, None] ** 2 * np.eye(len(s.scale))
+def _diagonal(psi: np.ndarray, s: Structure) -> np.ndarray:
+    return psi[..., :, None] ** 2 * np.eye(len(s.order))
 
 
-def _start_diagonal(omega, s):
+def _start_diagonal(omega: np.ndarray, s: Structure) -> np.ndarray:
     return np.sqrt(np.diag(omega))
 
 
-def _compound(psi, s):
-    T = len(s.scale)
+def _compound(psi: np.ndarray, s: Structure) -> np.ndarray:
+    T = len(s.order)
     even = np.full((T, T), 1 / T)
     a, b = psi[..., 0, None, None] ** 2, psi[..., 1, None, None] ** 2
     return a * (np.eye(T) - even) + b * even
 
 
-def _start_compound(omega, s):
+def _start_compound(omega: np.ndarray, s: Structure) -> np.ndarray:
     T = len(omega)
     r = correlation(omega)[np.triu_indices(T, 1)].mean().clip(-0.9 / (T - 1), LARGEST_START)
     w = np.diag(omega).mean()
     return np.sqrt([w * (1 - r), w * (1 + (T - 1) * r)])
 
 
-def _ar1(psi, s):
+def _ar1(psi: np.ndarray, s: Structure) -> np.ndarray:
     rho = np.sin(psi[..., 1])
     R = np.empty((*psi.shape[:-1], *s.distance.shape), dtype=psi.dtype)
     for d in np.unique(s.distance):
@@ -140,13 +151,13 @@ def _ar1(psi, s):
     return psi[..., 0, None, None] ** 2 * R
 
 
-def _start_ar1(omega, s):
+def _start_ar1(omega: np.ndarray, s: Structure) -> np.ndarray:
     r = np.diag(correlation(omega), 1)
     size = np.abs(r).clip(0.02, LARGEST_START) ** (1 / np.diag(s.distance, 1))
     return np.array([np.sqrt(np.diag(omega).mean()), np.arcsin(np.sign(r.mean()) * size.mean())])
 
 
-def _power(x, d: int):
+def _power(x: np.ndarray, d: int) -> np.ndarray:
     """x^d by squaring: unlike exp(d log x) it keeps the complex step for negative x."""
     out = np.ones_like(x)
     while d:
@@ -155,9 +166,9 @@ def _power(x, d: int):
     return out
 
 
-def _toeplitz(psi, s):
+def _toeplitz(psi: np.ndarray, s: Structure) -> np.ndarray:
     """Autocorrelations r_k from partial ones by the Durbin-Levinson recursion."""
-    T = len(s.scale)
+    T = len(s.order)
     partial = np.sin(psi[..., 1:])
     r, phi, left = [np.ones_like(psi[..., 0])], [], np.ones_like(psi[..., 0])
     for k in range(T - 1):
@@ -169,15 +180,15 @@ def _toeplitz(psi, s):
     return psi[..., 0, None, None] ** 2 * np.stack(r, axis=-1)[..., lag]
 
 
-def _start_toeplitz(omega, s):
+def _start_toeplitz(omega: np.ndarray, s: Structure) -> np.ndarray:
     psi = np.zeros(s.size)
     psi[0] = np.sqrt(np.diag(omega).mean())
     psi[1] = np.arcsin(np.diag(correlation(omega), 1).mean().clip(-LARGEST_START, LARGEST_START))
     return psi
 
 
-def _antedependence(psi, s):
-    T = len(s.scale)
+def _antedependence(psi: np.ndarray, s: Structure) -> np.ndarray:
+    T = len(s.order)
     sd, rho = psi[..., :T], np.sin(psi[..., T:])
     R = np.ones((*psi.shape[:-1], T, T), dtype=psi.dtype)
     for t in range(T):
@@ -186,7 +197,7 @@ def _antedependence(psi, s):
     return sd[..., :, None] * sd[..., None, :] * R
 
 
-def _start_antedependence(omega, s):
+def _start_antedependence(omega: np.ndarray, s: Structure) -> np.ndarray:
     r = np.diag(correlation(omega), 1).clip(-LARGEST_START, LARGEST_START)
     return np.concatenate([np.sqrt(np.diag(omega)), np.arcsin(r)])
 

@@ -14,6 +14,7 @@ from .benchmark import check_same_columns, predict_benchmark
 from .design import build_design
 from .errors import BenchmarkError, ModelError
 from .joint import JointFit
+from .measurement import check_reliability
 from .moments import compute_moments
 from .moves import CONTRAST, Present, change_in_va
 from .records import select
@@ -218,8 +219,7 @@ def prior_sensitivity(fit: CohortFit, benchmark: Benchmark, mean_changes: Sequen
     whole = slope + float(benchmark.coefficients.get(f"school_mean({PRIOR})", 0.0))
     rows = [(f"prior test easier by {d:+.1f} points", -whole * d, 0.0) for d in mean_changes]
     for before, after in reliabilities:
-        if not (0 < before <= 1 and 0 < after <= 1):
-            raise ModelError(f"A reliability lies above 0 and not above 1; given were {before} and {after}.")
+        check_reliability(before, after)
         rows.append((f"reliability of the prior from {before:.2f} to {after:.2f}", slope * (1 / before - 1) * apart,
                      slope * (after / before - 1) * sd))
     frame = pd.DataFrame(rows, columns=["scenario", "artefact", "turn"])

@@ -24,10 +24,19 @@ SMALLEST = 0.05  # share of a covariate's variance within schools that must be l
 
 
 def error_variance(reliability: float, variance: float) -> float:
-    """s2m = (1 - reliability) variance, of a recorded covariate with this variance and reliability."""
-    if not 0 < reliability <= 1:
-        raise ModelError(f"A reliability lies above 0 and not above 1; given was {reliability}.")
+    """s2m = (1 - reliability) variance, of a recorded covariate with this variance and reliability.
+
+    Raises ModelError as :func:`check_reliability`.
+    """
+    check_reliability(reliability)
     return (1 - reliability) * variance
+
+
+def check_reliability(*values: float) -> None:
+    """Raise ModelError unless every value is a reliability: above 0 and not above 1."""
+    for value in values:
+        if not 0 < value <= 1:
+            raise ModelError(f"A reliability lies above 0 and not above 1; given was {value}.")
 
 
 def error_vector(moments: Moments, variances: Mapping[str, float]) -> np.ndarray:

@@ -17,10 +17,12 @@ likelihood. Sources: Searle, Casella and McCulloch (1992, chapter 6); Lindstrom 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .elimination import invert
 from .errors import ModelError
 from .mixed import unshift
 from .moments import Moments
@@ -29,6 +31,9 @@ from .moments import Moments
 @dataclass(frozen=True, slots=True, eq=False)
 class JointMoments:
     """Moments of J schools in T cohorts, each cohort with its own columns, scaled and as residuals.
+
+    They may be those of R data sets: then n, z, within, offset, back and log_scale have R in front, as have the results
+    of :func:`evaluate` and :func:`derivatives`; a school that a data set lacks has n = 0 and z = 0.
 
     schools (J,), cohorts (T,); names: column names by cohort. n (J, T): students, 0 where a school has none.
     column (Q,): cohort of each of the Q = P + T columns, first the fixed-effects columns cohort by cohort, then one
@@ -51,12 +56,12 @@ class JointMoments:
     @property
     def n_fixed(self) -> int:
         """P, fixed effects of all cohorts."""
-        return len(self.offset)
+        return self.offset.shape[-1]
 
     @property
-    def n_students(self) -> float:
+    def n_students(self) -> float | np.ndarray:
         """Students of all cohorts."""
-        return float(self.n.sum())
+        return self.n.sum(axis=(-2, -1))
 
     @property
     def inverse_n(self) -> np.ndarray:
@@ -67,7 +72,12 @@ class JointMoments:
     def shared(self) -> np.ndarray:
         """(T, T): schools with students in both cohorts."""
         there = (self.n > 0).astype(np.int64)
-        return there.T @ there
+        return np.swapaxes(there, -1, -2) @ there
+
+    def take(self, rows: np.ndarray) -> JointMoments:
+        """Some of R data sets."""
+        return replace(self, **{name: getattr(self, name)[rows]
+                                for name in ("n", "z", "within", "offset", "back", "log_scale")})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +100,7 @@ class Evaluation:
     @property
     def H(self) -> np.ndarray:
         """(J, T, T): Z'V^-1 Z."""
-        return self.root[:, :, None] * self.N * self.root[:, None, :]
+        return self.root[..., :, None] * self.N * self.root[..., None, :]
 
 
 def stack_moments(parts: list[Moments], coefficients: list[np.ndarray]) -> JointMoments:
@@ -144,28 +154,50 @@ def _change(moments: Moments, coefficients: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def evaluate(data: JointMoments, omega: np.ndarray, sigma2: np.ndarray, reml: bool = False) -> Evaluation:
-    """Deviance, fixed effects and cell residuals at omega (T, T), positive semi-definite, and sigma2 (T,) > 0."""
-    P, column = data.n_fixed, data.column
-    root = np.sqrt(data.n / sigma2)
-    inner = root[:, :, None] * omega * root[:, None, :]
-    inner[:, np.arange(len(sigma2)), np.arange(len(sigma2))] += 1.0
-    logdet = 2 * np.log(np.diagonal(np.linalg.cholesky(inner), axis1=1, axis2=2)).sum()
-    N = np.linalg.inv(inner)
-    z = data.z / np.sqrt(sigma2)[column]
-    Nz = N[:, :, column] * z[:, None, :]
-    cross = data.within / sigma2[column][:, None]
-    for t in range(len(sigma2)):
-        cross[column == t] += z[:, column == t].T @ Nz[:, t]
-    c = cross[:P, P:].sum(axis=1)
-    lower = np.linalg.cholesky(cross[:P, :P])
-    factor = np.linalg.inv(lower).T
-    delta = factor @ (factor.T @ c)
-    deviance = ((data.n_students - reml * P) * np.log(2 * np.pi) + data.n.sum(axis=0) @ np.log(sigma2) + logdet
-                + cross[P:, P:].sum() - c @ delta)
+    """Deviance, fixed effects and cell residuals at omega (T, T), positive semi-definite, and sigma2 (T,) > 0.
+
+    Raises LinAlgError where the fixed effects are not determined; among R data sets such a one has the deviance nan.
+    """
+    P, T, column = data.n_fixed, sigma2.shape[-1], data.column
+    root = np.sqrt(data.n / sigma2[..., None, :])
+    inner = root[..., :, None] * omega[..., None, :, :] * root[..., None, :]
+    inner[..., np.arange(T), np.arange(T)] += 1.0
+    inverse, logdet = invert(np.moveaxis(inner, (-2, -1), (0, 1)))
+    N = np.moveaxis(inverse, (0, 1), (-2, -1))
+    z = data.z / np.sqrt(sigma2)[..., None, column]
+    Nz = N[..., column] * z[..., None, :]
+    cross = data.within / sigma2[..., column, None]
+    for t in range(T):
+        cross[..., column == t, :] += np.swapaxes(z[..., column == t], -1, -2) @ Nz[..., t, :]
+    c = cross[..., :P, P:].sum(axis=-1)
+    lower = _cholesky(cross[..., :P, :P])
+    factor = np.swapaxes(np.linalg.inv(lower), -1, -2)
+    delta = _times(factor, _times(np.swapaxes(factor, -1, -2), c))
+    deviance = ((data.n_students - reml * P) * np.log(2 * np.pi) + (data.n.sum(axis=-2) * np.log(sigma2)).sum(axis=-1)
+                + logdet.sum(axis=-1) + cross[..., P:, P:].sum(axis=(-2, -1)) - (c * delta).sum(axis=-1))
     if reml:
-        deviance += 2 * (np.log(np.diag(lower)).sum() + data.log_scale)
-    a = np.append(-delta, np.ones(len(sigma2)))
-    return Evaluation(float(deviance), delta, factor, N, root, root[:, :, None] * Nz[:, :, :P], root * (Nz @ a))
+        deviance = deviance + 2 * (np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1) + data.log_scale)
+    a = np.concatenate([-delta, np.ones_like(sigma2)], axis=-1)
+    return Evaluation(deviance, delta, factor, N, root, root[..., None] * Nz[..., :P], root * _times(Nz, a[..., None, :]))
+
+
+def _times(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Product of matrices (..., a, b) and vectors (..., b)."""
+    return (matrix @ vector[..., None])[..., 0]
+
+
+def _cholesky(matrices: np.ndarray) -> np.ndarray:
+    """Lower factors of (..., P, P); one alone raises LinAlgError, among others it gives nan."""
+    try:
+        return np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        if matrices.ndim == 2:
+            raise
+    lower = np.full(matrices.shape, np.nan)
+    for r, one in enumerate(matrices):
+        with suppress(np.linalg.LinAlgError):
+            lower[r] = np.linalg.cholesky(one)
+    return lower
 
 
 def derivatives(data: JointMoments, at: Evaluation, sigma2: np.ndarray,
@@ -178,44 +210,52 @@ def derivatives(data: JointMoments, at: Evaluation, sigma2: np.ndarray,
     and P for V^-1 in the traces under REML. Rows of vec Omega hold one entry each: contract both sides with symmetric
     dOmega/dpsi.
     """
-    T, P, column, inverse_n, H = len(sigma2), data.n_fixed, data.column, data.inverse_n, at.H
-    a = np.append(-at.delta, np.ones(T))
-    Wa = data.within @ a
-    energy = np.bincount(column, a * Wa, T)
-    U = at.w[:, :, None] * at.w[:, None, :]
+    T, P, column, inverse_n, H = sigma2.shape[-1], data.n_fixed, data.column, data.inverse_n, at.H
+    lead, J, own = H.shape[:-3], H.shape[-3], np.arange(T)[:, None] == column
+    a = np.concatenate([-at.delta, np.ones_like(sigma2)], axis=-1)
+    Wa = _times(data.within, a)
+    energy = (a * Wa) @ own.T
+    U = at.w[..., :, None] * at.w[..., None, :]
     if reml:
-        Gf = at.G @ at.factor
-        U = U + Gf @ np.swapaxes(Gf, 1, 2)
-        energy = energy + np.bincount(column[:P], (data.within[:P, :P] * (at.factor @ at.factor.T)).sum(axis=1), T)
-    spare = data.n.sum(axis=0) - (data.n > 0).sum(axis=0)
-    slope = H - U
-    gradient = np.concatenate([slope.sum(axis=0).ravel(), spare / sigma2 - energy / sigma2**2 + np.einsum(
-        "jtt,jt->t", slope, inverse_n)])
-    Y, flat = 2 * U - H, (len(H), T * T)
-    hessian = np.empty((T * T + T, T * T + T))
-    hessian[:T * T, :T * T] = (Y.reshape(flat).T @ H.reshape(flat)).reshape(T, T, T, T).transpose(
-        1, 2, 3, 0).reshape(T * T, T * T)
-    mixed = np.matmul(H.transpose(1, 2, 0), (Y * inverse_n[:, None, :]).transpose(2, 0, 1)).reshape(T, T * T)
-    hessian[T * T:, :T * T], hessian[:T * T, T * T:] = mixed, mixed.T
-    hessian[T * T:, T * T:] = (np.einsum("jts,jt,js->ts", Y * H, inverse_n, inverse_n)
-                               + np.diag(2 * energy / sigma2**3 - spare / sigma2**2))
-    own = np.arange(T)[:, None] == column[:P]
-    score = np.concatenate([
-        (at.G.reshape(len(H), T * P).T @ at.w).reshape(T, P, T).transpose(0, 2, 1).reshape(T * T, P),
-        own * Wa[:P] / sigma2[:, None] ** 2 + np.einsum("jtp,jt->tp", at.G, at.w * inverse_n)]) @ at.factor
-    hessian -= 2 * score @ score.T
+        Gf = (at.G.reshape(*lead, J * T, P) @ at.factor).reshape(at.G.shape)
+        U = U + Gf @ np.swapaxes(Gf, -1, -2)
+        known = at.factor @ np.swapaxes(at.factor, -1, -2)
+        energy = energy + (data.within[..., :P, :P] * known).sum(axis=-1) @ own[:, :P].T
+    spare = data.n.sum(axis=-2) - (data.n > 0).sum(axis=-2)
+    slope, Y = H - U, 2 * U - H
+    gradient = np.concatenate([slope.sum(axis=-3).reshape(*lead, T * T), spare / sigma2 - energy / sigma2**2 + np.einsum(
+        "...jtt,...jt->...t", slope, inverse_n)], axis=-1)
+    flat, hessian = (*lead, J, T * T), np.empty((*lead, T * T + T, T * T + T))
+    hessian[..., :T * T, :T * T] = np.moveaxis((np.swapaxes(Y.reshape(flat), -1, -2) @ H.reshape(flat)).reshape(
+        *lead, T, T, T, T), -4, -1).reshape(*lead, T * T, T * T)
+    mixed = np.matmul(np.moveaxis(H, -3, -1), np.moveaxis(Y * inverse_n[..., None, :], -1, -3)).reshape(
+        *lead, T, T * T)
+    hessian[..., T * T:, :T * T], hessian[..., :T * T, T * T:] = mixed, np.swapaxes(mixed, -1, -2)
+    hessian[..., T * T:, T * T:] = ((Y * H * inverse_n[..., :, None] * inverse_n[..., None, :]).sum(axis=-3)
+                                    + (2 * energy / sigma2**3 - spare / sigma2**2)[..., None] * np.eye(T))
+    of_omega = np.swapaxes(at.G.reshape(*lead, J, T * P), -1, -2) @ at.w
+    of_sigma = (own * Wa[..., None, :] / sigma2[..., None] ** 2)[..., :P] + np.einsum(
+        "...jtp,...jt->...tp", at.G, at.w * inverse_n)
+    score = np.concatenate([np.swapaxes(of_omega.reshape(*lead, T, P, T), -1, -2).reshape(*lead, T * T, P), of_sigma],
+                           axis=-2) @ at.factor
+    hessian -= 2 * score @ np.swapaxes(score, -1, -2)
     if reml:
-        loss = _information_lost(data, Gf, at.factor, own, sigma2)
-        hessian -= loss @ loss.T
+        loss = _information_lost(data, Gf, at.factor, own[:, :P], sigma2)
+        hessian -= loss @ np.swapaxes(loss, -1, -2)
     return gradient, hessian
 
 
-def _information_lost(data: JointMoments, Gf, factor, own, sigma2) -> np.ndarray:
-    """(T T + T, P P): rows F' X'V^-1 V_i V^-1 X F with F F' = (X'V^-1 X)^-1, V_i as in :func:`derivatives`."""
-    J, T, P = Gf.shape
-    flat = Gf.reshape(J, T * P)
-    of_omega = (flat.T @ flat).reshape(T, P, T, P).transpose(0, 2, 1, 3).reshape(T * T, P * P)
-    scaled = Gf * np.sqrt(data.inverse_n)[:, :, None]
-    of_sigma = np.matmul(scaled.transpose(1, 2, 0), scaled.transpose(1, 0, 2))
-    inside = factor.T @ (own[:, :, None] * data.within[:P, :P]) @ factor / sigma2[:, None, None] ** 2
-    return np.concatenate([of_omega, (of_sigma + inside).reshape(T, P * P)])
+def _information_lost(data: JointMoments, Gf: np.ndarray, factor: np.ndarray, own: np.ndarray,
+                      sigma2: np.ndarray) -> np.ndarray:
+    """(T T + T, P P) from Gf = G F (J, T, P), factor F (P, P) and own (T, P), each cohort's columns: rows
+    F' X'V^-1 V_i V^-1 X F with F F' = (X'V^-1 X)^-1, V_i as in :func:`derivatives`.
+    """
+    (*lead, J, T, P), F = Gf.shape, factor[..., None, :, :]
+    flat = Gf.reshape(*lead, J, T * P)
+    of_omega = (np.swapaxes(flat, -1, -2) @ flat).reshape(*lead, T, P, T, P)
+    of_omega = np.swapaxes(of_omega, -3, -2).reshape(*lead, T * T, P * P)
+    scaled = Gf * np.sqrt(data.inverse_n)[..., None]
+    of_sigma = np.matmul(np.moveaxis(scaled, -3, -1), np.swapaxes(scaled, -3, -2))
+    within = own[:, :, None] * data.within[..., None, :P, :P]
+    inside = np.swapaxes(F, -1, -2) @ within @ F / sigma2[..., None, None] ** 2
+    return np.concatenate([of_omega, (of_sigma + inside).reshape(*lead, T, P * P)], axis=-2)

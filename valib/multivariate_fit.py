@@ -71,7 +71,10 @@ class MultivariateFit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointProblem:
-    """What is minimised: the deviance in x = (psi (m,), log sigma2 (T,) or (1,))."""
+    """What is minimised: the deviance in x = (psi (m,), log sigma2 (T,) or (1,)).
+
+    With the moments of R data sets x has R rows, and so have the results; the structure's scale may have them.
+    """
 
     data: JointMoments
     structure: Structure
@@ -81,7 +84,8 @@ class JointProblem:
     def split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Omega (T, T) and sigma2 (T,) at x."""
         m = self.structure.size
-        return self.structure.omega(x[:m]), np.exp(np.broadcast_to(x[m:], len(self.data.cohorts)))
+        sigma2 = np.exp(np.broadcast_to(x[..., m:], (*x.shape[:-1], len(self.data.cohorts))))
+        return self.structure.omega(x[..., :m]), sigma2
 
     def value(self, x: np.ndarray) -> Evaluation:
         """The model at x."""
@@ -91,9 +95,9 @@ class JointProblem:
         """(T T + T, len(x)): derivative of (vec Omega, sigma2)."""
         m, T = self.structure.size, len(self.data.cohorts)
         sigma2 = self.split(x)[1]
-        J = np.zeros((T * T + T, len(x)))
-        J[:T * T, :m] = self.structure.jacobian(x[:m]).reshape(m, T * T).T
-        J[T * T:, m:] = sigma2[:, None] if self.common else np.diag(sigma2)
+        J = np.zeros((*x.shape[:-1], T * T + T, x.shape[-1]))
+        J[..., :T * T, :m] = np.swapaxes(self.structure.jacobian(x[..., :m]).reshape(*x.shape[:-1], m, T * T), -1, -2)
+        J[..., T * T:, m:] = sigma2[..., None] * (1.0 if self.common else np.eye(T))
         return J
 
     def derivatives(self, x: np.ndarray, at: Evaluation) -> tuple[np.ndarray, np.ndarray]:
@@ -102,11 +106,18 @@ class JointProblem:
         sigma2 = self.split(x)[1]
         g, h = derivatives(self.data, at, sigma2, self.reml)
         J = self.jacobian(x)
-        hessian = J.T @ h @ J
-        hessian[:m, :m] += self.structure.curvature(x[:m], g[:T * T].reshape(T, T))
-        bend = g[T * T:] * sigma2
-        hessian[m:, m:] += bend.sum() if self.common else np.diag(bend)
-        return J.T @ g, (hessian + hessian.T) / 2
+        Jt = np.swapaxes(J, -1, -2)
+        hessian = Jt @ h @ J
+        hessian[..., :m, :m] += self.structure.curvature(x[..., :m], g[..., :T * T].reshape(*x.shape[:-1], T, T))
+        bend = (g[..., T * T:] * sigma2)[..., None]
+        hessian[..., m:, m:] += bend.sum(axis=-2, keepdims=True) if self.common else bend * np.eye(T)
+        return (Jt @ g[..., None])[..., 0], (hessian + np.swapaxes(hessian, -1, -2)) / 2
+
+    def take(self, rows: np.ndarray) -> JointProblem:
+        """The problems of some of R data sets."""
+        scale = self.structure.scale
+        structure = self.structure if scale.ndim == 1 else replace(self.structure, scale=scale[rows])
+        return replace(self, data=self.data.take(rows), structure=structure)
 
 
 def fit_joint_moments(parts: list[Moments], structure: str = "unstructured", residual: str = "by_cohort",
@@ -137,8 +148,11 @@ def fit_joint_moments(parts: list[Moments], structure: str = "unstructured", res
     return _result(best, residual, method, tuple(end.at.deviance for end in ends))
 
 
-def _search(problem, scale, sigma2, log_sigma2) -> list[End]:
-    """Ends of the searches: one start from the cell means, further ones where the first end is doubtful."""
+def _search(problem: JointProblem, scale: np.ndarray, sigma2: np.ndarray, log_sigma2: np.ndarray) -> list[End]:
+    """Ends of the searches: one start from the cell means, further ones where the first end is doubtful.
+
+    scale, sigma2 (T,) as :func:`_magnitudes` gives them; log_sigma2 (T,) or (1,): where the search begins.
+    """
     ends = []
     lag = np.abs(np.arange(len(scale))[:, None] - np.arange(len(scale)))
     for rho in STARTS:

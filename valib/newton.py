@@ -133,7 +133,8 @@ def _polish(end: End, step: np.ndarray) -> End:
     return replace(end, x=end.x - step, at=new, hessian=end.problem.derivatives(end.x - step, new)[1])
 
 
-def _leave_saddle(problem: Problem, x: np.ndarray, at: Value, direction: np.ndarray | None):
+def _leave_saddle(problem: Problem, x: np.ndarray, at: Value,
+                  direction: np.ndarray | None) -> tuple[np.ndarray, Value] | None:
     """A point with a lower deviance on either side along a direction of negative curvature, or None."""
     if direction is None:
         return None

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -252,7 +252,8 @@ def _glue(key: str, value: Any, display: bool = False) -> None:
 _shown = warnings.showwarning
 
 
-def _collect(message, category, filename, lineno, file=None, line=None):
+def _collect(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+             line: str | None = None) -> None:
     """Keep valib's warnings for the page; pass others on."""
     if issubclass(category, ValibWarning):
         _collected.append(str(message))

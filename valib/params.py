@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,9 @@ from .params_file import read_params, sentence
 from .pseudonyms import replace_schools
 from .scale import ScaleBreak
 from .sources import anchor_url, data_name, is_query, is_url
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE_NAME = "params.yml"
 
@@ -110,12 +113,12 @@ class Params(BaseModel):
         shown = {"data": self.data_name} if is_url(self.data) else {}
         return [(name, shown.get(name, value)) for name, value in super().__repr_args__()]
 
-    def read_records(self):
+    def read_records(self) -> pd.DataFrame:
         """Return the study's records as ``valib.records.read_records`` gives them, schools by pseudonym if so asked."""
         records = self._read_named()
         return records if self.pseudonym_key is None else replace_schools(records, self.pseudonym_key)
 
-    def _read_named(self):
+    def _read_named(self) -> pd.DataFrame:
         from . import datasets, records
 
         if self.data in datasets.names():

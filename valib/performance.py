@@ -21,7 +21,7 @@ SCHOOL_ESTIMANDS = ("va", "effect")  # one value a school
 KEYS = ["scenario", "method", "estimand"]
 
 
-def scalar_values(estimate: np.ndarray, truth, half_width: np.ndarray | None = None,
+def scalar_values(estimate: np.ndarray, truth: float | np.ndarray, half_width: np.ndarray | None = None,
                   limits: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
     """(R, 8), the columns VALUES: estimate (R,) of truth (a number or (R,)), its interval -+ half_width or limits."""
     out = np.full((len(estimate), len(VALUES)), np.nan)

@@ -38,7 +38,8 @@ def draw_effects(effect: np.ndarray, own: np.ndarray, common: np.ndarray, draws:
 
 def rank_effects(effect: np.ndarray, own: np.ndarray, common: np.ndarray, seed: int | np.random.Generator,
                  draws: int = 2000, level: float = 0.95, block: int = 250) -> Ranks:
-    """Rank statistics from draws; ``block`` draws are held at a time, so memory is J x draws two-byte ranks at most.
+    """Rank statistics from draws; ``block`` draws are held at a time, so that memory is that of
+    J x draws ranks of four bytes.
 
     Schools that cannot be told apart at all (school variance on its boundary 0) share all ranks evenly, whatever the
     order of the rows. A fifth is J // 5 schools, at least one. Raises ModelError for fewer than two schools.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -170,8 +171,9 @@ def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, f
                    sigma2=fit.sigma2 + float(errors @ fit.coefficients**2))
 
 
-def assemble(fit: MixedFit, effects: _blup.Blup, students: Summed, level: float, *, names=None, coefficients=None,
-             vcov=None, **rest) -> CohortFit:
+def assemble(fit: MixedFit, effects: _blup.Blup, students: Summed, level: float, *,
+             names: Iterable[str] | None = None, coefficients: np.ndarray | None = None,
+             vcov: np.ndarray | None = None, **rest: Any) -> CohortFit:
     """Put arrays into the labelled result; coefficients and vcov default to the fit's own."""
     names = list(fit.names if names is None else names)
     coefficients = fit.coefficients if coefficients is None else coefficients
@@ -188,7 +190,7 @@ def assemble(fit: MixedFit, effects: _blup.Blup, students: Summed, level: float,
 
 
 def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.DataFrame:
-    """School effects as the contract's table, one row a cell of the moments (one cohort)."""
+    """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school."""
     se = np.sqrt(effects.var_comparative)
     lower, upper = _blup.interval(effects.effect, se, level)
     index = pd.Index(moments.schools[moments.cell_school], name="school", dtype="str")
