@@ -138,6 +138,22 @@ def test_what_valib_warns_of_stands_on_the_page(study):
     assert report.school_page(study[1], a_school(study[1])).warnings() == ""
 
 
+def test_the_page_says_on_which_scale_its_figures_are(study, tmp_path):
+    link = {"slope": 1.1, "intercept": -20.0, "slope_se": 0.01, "intercept_se": 2.0}
+    params = params_for(tmp_path, panel(), equating_se=2.5, scale_breaks=[{"cohort": 2019, "link": link}])
+    results = compute(params, params.read_records())
+    told = report.school_page(results, a_school(results)).settings()
+    assert "equating: 2.5. Carried back over a link, whose error the intervals hold: score from 2019 on." in told
+    records = params.read_records()
+    benchmark = va.fit_benchmark(records, 2024, va.fit_baseline(records, [2015, 2016], params.formula),
+                                 equating_se=2.5, scale_breaks=params.scale_breaks)
+    cells = results.cells[(results.cells["cohort"] == 2024) & (results.cells["state"] == SHOWN)].set_index("school")
+    np.testing.assert_allclose(cells["benchmark_se"], benchmark.school_effects.loc[cells.index, "se_comparative"],
+                               rtol=1e-8)
+    plain = report.school_page(study[1], a_school(study[1])).settings()
+    assert "equating: 0, so the intervals take the tests of all years to be on one scale. Smallest" in plain
+
+
 def test_one_focal_cohort_and_one_school_cohort(tmp_path):
     rows = panel()
     rows = rows[(rows["school_id"] != "S004") | (rows["year"] == 2016)]

@@ -25,6 +25,7 @@ from valib.cli import app
 from valib.errors import ParamsError
 from valib.report.assemble import MARK, choose
 from valib.report.execute import run_schools
+from valib.report.render import make_pages
 from valib.report.results import SHOWN, compute
 from valib.report.staging import PAGES, stage
 
@@ -86,6 +87,21 @@ def test_a_kernel_that_dies_ends_the_run_with_the_schools_name(tmp_path):
     sources = sources_with(tmp_path, "import os\nif school == 'S002':\n    os._exit(1)")
     with pytest.raises(BookError, match="School 'S002': the kernel died"):
         executed(tmp_path, params_for(tmp_path, panel(4)), sources)
+
+
+@pytest.mark.parametrize(("complaint", "told"), [
+    ("schools/grundschule-1a2b3c4d5e6f.ipynb:10002: WARNING: undefined label: 'nowhere'", "School 'Grundschule A&O': "),
+    ("schools/0563.ipynb: ERROR: no", "School '0563': "), ("index.md:3: WARNING: no", ""),
+    ("schools/0041.ipynb: WARNING: of no school of this run", "")])
+def test_a_page_that_is_refused_names_its_school(tmp_path, monkeypatch, complaint, told):
+    def refuse(*_):
+        raise BookError(f"Jupyter Book refused the pages: {complaint}")
+
+    monkeypatch.setattr("valib.report.render.run_jupyter_book", refuse)
+    files = {"0563": "0563", "Grundschule A&O": "grundschule-1a2b3c4d5e6f"}
+    with Children() as children, pytest.raises(BookError) as error:
+        make_pages(tmp_path, tmp_path, files, children)
+    assert str(error.value) == f"{told}Jupyter Book refused the pages: {complaint}"
 
 
 # Refused before anything is made
@@ -244,7 +260,7 @@ def test_a_run_that_fails_leaves_the_earlier_reports(built, tmp_path):
     before = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     school = next(iter(result.files))
     sources = sources_with(tmp_path, "nb.say('{numref}`nowhere`')", tag="remove-input")
-    with pytest.raises(BookError, match="Jupyter Book refused the pages"):
+    with pytest.raises(BookError, match=f"School '{re.escape(school)}': Jupyter Book refused"):
         report.build(params, out, schools=[school], progress=False, sources=sources)
     assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
     assert (out / "html" / MARK).is_file()

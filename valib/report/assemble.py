@@ -156,7 +156,7 @@ def _make(params: Params, results: StudyResults, files: dict[str, str], sources:
         run_schools(notebooks, book / PAGES, work, environment, hidden_texts(params, work), jobs, children, done,
                     steps.note)
     with steps("pages"):
-        make_pages(book, work, children)
+        make_pages(book, work, files, children)
     (work / "html" / MARK).touch()
     if pdf:
         with steps("pdf", len(files)) as done:

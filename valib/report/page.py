@@ -195,11 +195,13 @@ class SchoolPage:
         """The model and its settings in one paragraph."""
         s = self.study["settings"]
         shift = "no shift of the system" if s["shift"] == "absorbed" else "the shift of the system estimated"
-        text = (f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
+        scale = "" if s["equating_se"] else ", so the intervals take the tests of all years to be on one scale"
+        if self.study["linked"]:
+            scale += f". Carried back over a link, whose error the intervals hold: {in_words(self.study['linked'])}"
+        return (f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
                 f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
-                f"cohorts. Standard error of equating: {s['equating_se']:g}. Smallest school shown: "
+                f"cohorts. Standard error of equating: {s['equating_se']:g}{scale}. Smallest school shown: "
                 f"{s['min_students']} students. Seed of the ranks: {s['seed']}.")
-        return text
 
     def warnings(self) -> str:
         """What valib warned of when it fitted the study's models, as a list; empty if of nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -14,12 +15,16 @@ from ..book.errors import BookError
 from ..book.latex import make_pdf
 from ..book.render import run_jupyter_book
 from ..book.surroundings import surroundings
+from .staging import PAGES
 
 
-def make_pages(book: Path, work: Path, children: Children) -> Path:
-    """Render all pages to ``work/html``; return that folder. Raises BookError if Jupyter Book warns of anything."""
+def make_pages(book: Path, work: Path, files: Mapping[str, str], children: Children) -> Path:
+    """Render all pages to ``work/html``; return that folder.
+
+    files: the file name of every school. Raises BookError, with the school's name, if Jupyter Book warns of anything.
+    """
     rendered = work / "render-html"
-    run_jupyter_book(book, rendered, "html", _environment(work), children)
+    _render(book, rendered, "html", work, files, children)
     pages = (rendered / "_build" / "html").rename(work / "html")
     shutil.rmtree(rendered)  # it holds a copy of every figure
     return pages
@@ -33,7 +38,7 @@ def make_pdfs(book: Path, work: Path, files: Mapping[str, str], jobs: int, child
     fails.
     """
     environment = _environment(work)
-    run_jupyter_book(book, work / "render-pdf", "latex", environment, children)
+    _render(book, work / "render-pdf", "latex", work, files, children)
     latex, target = work / "render-pdf" / "_build" / "latex", work / "pdf"
     target.mkdir()
     count, lock = 0, threading.Lock()
@@ -51,6 +56,18 @@ def make_pdfs(book: Path, work: Path, files: Mapping[str, str], jobs: int, child
 
     children.all({school: functools.partial(one, school, name) for school, name in files.items()}, jobs)
     return target
+
+
+def _render(book: Path, target: Path, builder: str, work: Path, files: Mapping[str, str], children: Children) -> None:
+    """Run Jupyter Book; its complaint about a page comes with the school's name."""
+    try:
+        run_jupyter_book(book, target, builder, _environment(work), children)
+    except BookError as error:
+        page = re.search(rf"\b{PAGES}/([a-z0-9-]+)\.ipynb", str(error))
+        school = next((school for school, name in files.items() if page and name == page[1]), None)
+        if school is None:
+            raise
+        raise BookError(f"School '{school}': {error}") from error
 
 
 def _environment(work: Path) -> dict[str, str]:

@@ -61,7 +61,7 @@ class StudyResults:
     student_sd, singular, benchmark_singular, shift, shift_se, shift_lower, shift_upper, prior_moved (the prior's
     distribution has left the baseline's).
     study: title, source, day, settings, baseline, focal, why_not_joint (None where changes are from the joint model),
-    warnings.
+    warnings, linked (the scores carried back over a declared break), covariates.
     """
 
     cells: pd.DataFrame
@@ -129,7 +129,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     cells = _cells(params, select(records, cohorts), relative, against, float(np.sqrt(reference.tau2)))
     study = {"title": params.title, "source": source, "day": _day(), "baseline": baseline, "focal": focal,
              "settings": {name: getattr(params, name) for name in SETTINGS}, "why_not_joint": years.why,
-             "warnings": said,
+             "warnings": said, "linked": [f"{b.column} from {b.cohort} on" for b in breaks],
              "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"})}
     table = _cohorts(records, cells, relative, against, baseline)
     table["prior_moved"] = table.index.isin(moved)
