@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cases import CASES, HERE, Plan, growth
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from timing import machine, versions
 
+from valib.files import write_file
 from valib.performance_table import FORMAT
 
 RESULTS = HERE / "results" / "performance.json"
@@ -52,7 +53,7 @@ def main() -> None:
         write(result, out)
 
 
-def make_plan(folder: Path, args: argparse.Namespace, say) -> Plan:
+def make_plan(folder: Path, args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     """Sizes and patience of a full or a quick run."""
     sizes = (60_000, 600_000) if args.quick else (60_000, 600_000, 6_000_000)
     if args.students:
@@ -105,12 +106,7 @@ def target(row: dict) -> str:
 def write(result: dict, out: Path) -> None:
     """Written aside and renamed: an earlier file survives a run that fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_file(out, json.dumps(result, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

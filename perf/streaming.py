@@ -15,11 +15,12 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from large import COHORTS, write_parts
 from rows import PASSES, row
-from timing import ANSWER, Contender, clock, in_turn
+from timing import ANSWER, Contender, Timed, clock, in_turn
 
 HERE = Path(__file__).resolve()
 COLUMNS = ("score", "prior_score", "female", "ses", "age")
@@ -49,16 +50,11 @@ def rows(folder: Path, sizes: Sequence[int] = (6_000_000, TARGET_ROWS), rounds: 
             yield row("streaming", what, "sums of a stream", ours, "the same with Spark, local", timed["spark"])
 
 
-def _timed(parts: Path, names: Sequence[str], rounds: int, budget: float) -> dict:
-    contenders = {}
-    try:
-        for name in names:
-            worker = Contender([sys.executable, HERE, "worker", name, parts])
-            contenders[name] = (worker.__enter__(), name)
+def _timed(parts: Path, names: Sequence[str], rounds: int, budget: float) -> dict[str, Timed]:
+    with ExitStack() as stack:
+        contenders = {name: (stack.enter_context(Contender([sys.executable, HERE, "worker", name, parts])), name)
+                      for name in names}
         return in_turn(contenders, rounds, budget)
-    finally:
-        for worker, _ in contenders.values():
-            worker.__exit__()
 
 
 def aggregate(folder: str) -> Callable[[], object]:

@@ -13,11 +13,13 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 THREADS = os.cpu_count() or 1
 ANSWER = "@"  # an answer's first character: packages may write other lines
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "formulaic", "statsmodels", "gpboost", "duckdb", "pyspark")
@@ -123,7 +125,7 @@ def in_turn(contenders: dict[str, tuple[Contender, str]], rounds: int, budget: f
     return results
 
 
-def clock(work) -> tuple[float, object]:
+def clock(work: Callable[[], T]) -> tuple[float, T]:
     """Wall time of one call, and its result."""
     start = time.perf_counter()
     result = work()
