@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import valib
+
 PACKAGE = Path(__file__).resolve().parents[1] / "valib"
 LONGEST_MODULE = 400  # lines; the aim is 300
 LONGEST_FUNCTION = 60  # lines of code without the docstring; the aim is 40
@@ -177,8 +179,12 @@ def test_what_computes_does_not_draw_print_or_read_the_command_line(path):
     assert not names & {"matplotlib", "typer", "rich", "IPython", "papermill", "jupyter_book", "myst_nb"}
 
 
-def test_every_public_name_can_be_loaded():
-    import valib
-
-    for name in valib.__all__:
-        assert getattr(valib, name) is not None, name
+def test_every_public_name_can_be_loaded_and_is_documented():
+    """In its own docstring, and in that of the package, which names nothing else of the library's functions."""
+    public = [name for name in valib.__all__ if name != "__version__"]
+    own = {name: getattr(valib, name).__doc__ or "" for name in public}
+    by_itself = [name for name, text in own.items() if not text or text.startswith(f"{name}(")]  # as a dataclass has it
+    assert by_itself == []
+    told = set(re.findall(r"\w+", valib.__doc__))
+    assert set(public) <= told
+    assert {word for word in told if "_" in word} <= set(public)

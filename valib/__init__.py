@@ -1,6 +1,20 @@
-"""valib: school value added, relative and against a benchmark.
+"""valib: school value added, relative and against a benchmark. ``import valib as va`` gives these names:
 
-The public names below are loaded when first used, so that the command line starts quickly.
+records       read_records, load_records, load (bundled tables), stream_records (larger than memory), summarise,
+              left_out, moments_from_source
+one cohort    fit_relative, fit_mixed (any table), CohortFit
+benchmark     fit_baseline, Benchmark, fit_benchmark, population_mean_va, bootstrap_benchmark, check_prior,
+              looks_standardised
+test scales   ScaleBreak, Link, carry_back
+the system    shift_parts, shift_difference, mean_change, shift_at, split_shift, shift_over_prior, relative_to_school,
+              prior_sensitivity, system_change, change_on_benchmark
+several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint
+stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,
+              change_in_va, which_improved, quintile_transitions
+errors        ValibError and its kinds RecordsError, ParamsError, ModelError, BenchmarkError; ValibWarning
+
+``help(valib.fit_relative)`` says what a function takes, returns and raises. A name is loaded when first used, so that
+the command line starts quickly.
 """
 
 from __future__ import annotations

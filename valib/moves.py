@@ -47,8 +47,8 @@ class Present:
 def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Generator, draws: int) -> np.ndarray:
     """(draws, J, m) draws of the true effects of schools present in all the given cohorts, given the data.
 
-    Normal about the joint EB predictions with each school's full error covariance; the error of the fixed effects is
-    drawn once a draw, common to all schools.
+    Score points. Normal about the joint EB predictions with each school's full error covariance; the error of the fixed
+    effects is drawn once a draw, common to all schools. Raises ModelError for a cohort that is not in the fit.
     """
     p, rng = Present.of(joint, cohorts), np.random.default_rng(seed)
     own = np.einsum("jab,djb->dja", _blup.factor(p.conditional), rng.standard_normal((draws, *p.effects.shape)))
@@ -57,7 +57,7 @@ def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Ge
 
 
 def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
-    """(J,) which schools of the joint fit have students in all the given cohorts."""
+    """(J,) which schools of the joint fit have students in all the given cohorts; ModelError for one not in it."""
     absent = [c for c in cohorts if c not in joint.cohorts]
     if absent:
         raise ModelError(f"Cohort {absent[0]} is not in the joint fit; it has {list(joint.cohorts)}.")
@@ -71,6 +71,7 @@ def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
     change = u_hat_j,second - u_hat_j,first. se: from the T x T error covariance, Var + Var - 2 Cov.
     se_independent: what it would be if the two errors were independent, for comparison. p_up: probability that the
     effect went up. One row a school (index): n_first, n_second, change, se, se_independent, lower, upper, p_up.
+    Score points. Raises ModelError for a cohort that is not in the fit.
     """
     p = Present.of(joint, (first, second))
     error = p.conditional + p.sensitivity @ p.vcov @ p.sensitivity.transpose(0, 2, 1)
@@ -88,7 +89,8 @@ def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
 def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:
     """Did ``school`` change more than ``other`` between two cohorts? Difference of changes, se, probability.
 
-    The errors the two schools share through the fixed effects are taken into account.
+    The errors the two schools share through the fixed effects are taken into account. Raises ModelError for a school
+    without students in both cohorts, for the same school twice, and for a cohort that is not in the fit.
     """
     if school == other:
         raise ModelError(f"Two schools are compared; both named are '{school}'.")
@@ -108,7 +110,8 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
 
 def quintile_transitions(joint: JointFit, first: int, second: int, seed: int | np.random.Generator,
                          draws: int = 1000) -> pd.DataFrame:
-    """How schools move between fifths: per cent of the schools of each fifth in ``first`` by fifth in ``second``.
+    """How schools move between fifths: shares of the schools of each fifth in ``first`` by fifth in
+    ``second``.
 
     Fifths are counted among schools with students in both cohorts, in draws of the true effects, so that the table is
     about the effects and not about their noise. Columns: from, to (1 lowest), share (mean over draws), lower, upper,
