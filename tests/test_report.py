@@ -166,6 +166,16 @@ def test_one_focal_cohort_and_one_school_cohort(tmp_path):
     assert "hold no student of this school in 2015 and 2024" in page.over_the_years()
 
 
+def test_a_school_that_is_new_since_the_baseline_is_compared_with_it(tmp_path):
+    rows = panel()
+    params = params_for(tmp_path, rows[(rows["school_id"] != "S004") | (rows["year"] > 2016)])
+    page = report.school_page(compute(params, params.read_records()), "S004")
+    assert "what was typical in 2015 and 2016" in page.in_short()[1] and "score points" in page.in_short()[1]
+    assert page.over_the_years().endswith(words.NO_BASELINE_YEAR)
+    other = report.school_page(compute(params, params.read_records()), "S001")
+    assert words.NO_BASELINE_YEAR not in other.over_the_years()
+
+
 def test_a_flat_cohort_says_nothing_of_single_schools(tmp_path):
     rows = panel(30).assign(score=lambda f: f["prior_score"] + np.random.default_rng(1).normal(0, 10, len(f)))
     params = params_for(tmp_path, rows)

@@ -113,7 +113,9 @@ class SchoolPage:
         state = self.cells["state"]
         gaps = words.gaps(state.index[state == HELD_BACK].tolist(), state.index[state == ABSENT].tolist(),
                           self.study["settings"]["min_students"])
-        said = (words.years(own, self.singular), words.years(against, flat, words.THE_BASELINE), gaps)
+        new = {"focal"} == set(self.shown["role"])
+        said = (words.years(own, self.singular), words.years(against, flat, words.THE_BASELINE), gaps,
+                words.NO_BASELINE_YEAR if new else "")
         return " ".join(text for text in said if text)
 
     def change(self) -> list[str]:

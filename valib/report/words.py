@@ -21,6 +21,8 @@ PRIOR_MOVED = ("The earlier scores of that year are distributed differently from
                "difference may come from the earlier test.")
 THE_YEAR, THE_BASELINE = "the average of the year", "what was typical of the baseline"
 ONE_YEAR = "The school has a figure for one year only, so nothing can be said about change."
+NO_BASELINE_YEAR = ("The comparison with the baseline needs no figure of the school for the baseline: it is with what "
+                    "was typical of all schools then.")
 NO_FOCAL_YEAR = "The school has no figure for a year that is compared with the baseline."
 JOINT = ("A change comes from a model of all years at once, which uses what the years of a school have in common. It "
          "is not the difference of two rows of a table below.")
@@ -120,12 +122,13 @@ def system(cohort: int, shift: Estimate, level: float, digits: int) -> str:
         return ""
     figures = _figures(shift, level, digits)
     if shift.side == "unclear":
-        return (f"Whether part of this is common to all schools cannot be told: for the average school of {cohort}, "
-                f"results at the same earlier scores are not distinguishable from those of the baseline ({figures}).")
+        return ("The figure holds what is common to all schools, which cannot be told from nothing: for the average "
+                f"school of {cohort}, results at the same earlier scores are not distinguishable from those of the "
+                f"baseline ({figures}).")
     moved = {"above": "higher", "below": "lower"}[shift.side]
-    return (f"Part of this is common to all schools: for the average school of {cohort}, results at the same earlier "
-            f"scores were {moved} than in the baseline ({figures}). The comparison with the year's average leaves that "
-            "out.")
+    return (f"The figure holds what is common to all schools: for the average school of {cohort}, results at the same "
+            f"earlier scores were {moved} than in the baseline ({figures}). The comparison with the year's average "
+            "leaves that out.")
 
 
 def change(first: int, second: int, estimate: Estimate, level: float, digits: int,
@@ -203,7 +206,7 @@ def by_chance(level: float, years: int) -> str:
     Effects are shrunk, so it is fewer than 1 - level in a year; the errors of different years are independent.
     """
     once = (f"Of schools that are exactly average, up to {round(100 * (1 - level), 6):g} in a hundred are called above "
-            "or below in a year by chance alone")
+            "or below the average in a year by chance alone")
     if years < 2:
         return f"{once}; so a single year is a weak sign."
     ever = math.ceil(round(100 * (1 - level**years), 6))
