@@ -78,8 +78,8 @@ def test_text_and_json_tell_the_same_numbers(content):
     told = tables(account_text(content, "study.yml", width=1000))
     by_title = {title.split(" (")[0]: rows for title, rows in told.items()}
     assert by_title["Students with a score, and how many of them have a prior score"] == [
-        words(str(r["cohort"]), r["role"], r["scored"], r["linked"], share(r["share"]), f"{r['score_difference']:.2f}")
-        for r in content["linkage"]]
+        words(str(r["cohort"]), r["role"], r["scored"], r["linked"], share(r["share"]), f"{r['score_difference']:.2f}",
+              f"{r['correlation']:.2f}") for r in content["linkage"]]
     assert by_title["Schools and their students"] == [
         words(str(r["cohort"]), r["role"], r["schools"], r["students"], r["smallest_school"], r["median_school"],
               r["largest_school"], r["tiny_schools"], r["one_student_schools"]) for r in content["cohorts"]]

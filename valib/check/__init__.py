@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..records import left_out, summarise
 from ..scale import ScaleBreak
-from . import covariates, schools, scores, students, study
+from . import covariates, names, schools, scores, students, study
 from .account import KEYS, SCHEMA_VERSION, Account
 from .coded import Ask, Coded, Finding, encode, told_cohorts
 from .limits import LEFT_OUT_SHARE
@@ -59,7 +59,7 @@ def _cohort_table(coded: Coded, cells: schools.Cells, ask: Ask) -> pd.DataFrame:
 def _parts(records: pd.DataFrame, coded: Coded, cells: schools.Cells, table: pd.DataFrame, lost: pd.DataFrame,
            ask: Ask) -> tuple[dict, list[Finding], list[str]]:
     """Return the parts of the account, what would mislead in them, and what would stop a fit."""
-    linked = students.linkage(records, lost, table, ask)
+    linked = students.linkage(records, coded, lost, table, ask)
     codes, several = students.repeated_codes(coded)
     moves = schools.changes(cells, coded, ask)
     most, total = schools.listed(cells, coded)
@@ -74,7 +74,9 @@ def _parts(records: pd.DataFrame, coded: Coded, cells: schools.Cells, table: pd.
              "scores": ranges, "prior": prior, "covariates": further}
     found = [*students.linkage_findings(linked, table["score_sd"]),
              *students.code_findings(codes, several, coded.students, len(coded.data)),
-             *schools.school_findings(table, moves, ask.min_students), *odd, *links, *drifts, *judged]
+             *names.code_findings(coded, cells, ask.min_students),
+             *schools.school_findings(table, moves, ask.min_students), *odd, *links, *drifts, *judged,
+             *covariates.odd_codes(coded, ask)]
     return parts, found, [*refused, *stops]
 
 

@@ -33,9 +33,11 @@ KEYS = {
                  "prior_mean, prior_sd, tiny_schools (fewer than min_students students), one_student_schools, "
                  "duplicates (rows whose student code already stands in the cohort)",
     "linkage[]": "cohort, role, scored (rows with school, student and score), linked (of these, with a prior score), "
-                 "share (linked / scored), score_difference (mean score of the linked less that of all with a score)",
+                 "share (linked / scored), score_difference (mean score of the linked less that of all with a score), "
+               "correlation (of score and prior score of the linked)",
     "codes[]": "cohort, same_school and other_school (rows whose student code already stands in the cohort, in the "
-               "same or another school), students_in_two_schools, seen_before (codes that stand in an earlier cohort)",
+               "same or another school), students_in_two_schools, seen_before (codes that stand in an earlier cohort), "
+               "most_rows (of one code)",
     "school_changes[]": "cohort, previous (the cohort before), new, gone, missing (seen before and later), returned, "
                         "grown, shrunk (schools), not_in_baseline (share of a focal cohort's students; else null)",
     "school_presence": "both, baseline_only, focal_only (schools), baseline_only_students, focal_only_students (null: "

@@ -11,9 +11,11 @@ from ..design import required_columns
 from ..errors import ModelError
 from ..records import CANONICAL
 from .coded import Ask, Coded, Finding
-from .limits import MANY_LEVELS, MISSING_SHARE, MOST_LEVELS
-from .words import LONGEST_NAME, by_cohort, cohorts, percent, printable
+from .limits import FAR_GAP, MANY_LEVELS, MISSING_SHARE, MOST_LEVELS
+from .words import LONGEST_NAME, by_cohort, cohorts, counts, percent, plain, printable
 
+_NINES = re.compile(r"9+|8{2,}|7{2,}")
+_NEGATIVE = re.compile(r"-([1-9]|9+|8+|7+)")
 _NAMES = ("rows", "missing", "share", "levels", "unseen", "not_finite", "constant")
 
 
@@ -138,6 +140,39 @@ def _misleads(name: str, here: pd.DataFrame) -> list[Finding]:
         found.append(Finding("levels", (), (
             f"Column {name} has up to {many:,} different values in a cohort, each a column of the model: if it is a "
             "number write it as one, else bring it to a few groups.")))
+    return found
+
+
+def odd_codes(coded: Coded, ask: Ask) -> list[Finding]:
+    """Warn of values of the covariates that look like codes for missing: 9 beside 0 and 1, or -99 beside ages."""
+    found, formulas = [], [ask.formula, *ask.further_formulas]
+    inside = np.isin(coded.cohorts, ask.cohorts)[coded.cohort]
+    for name in dict.fromkeys(name for formula in formulas for name in needed(formula)):
+        column = coded.data[name] if name in coded.data.columns else pd.Series(dtype=object)
+        if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+            continue
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        for odd in _far_codes(*np.unique(values[inside & np.isfinite(values)], return_counts=True)):
+            rows = coded.per_cohort(coded.cohort[inside & (values == odd)])
+            found.append(Finding("covariate_code", tuple(rows.index[rows > 0]), (
+                f"Column {printable(name, LONGEST_NAME)} has {int(rows.sum()):,} rows with {plain(odd)}, far from its "
+                f"other values ({counts(rows)}): if it is a code for missing, leave it blank.")))
+    return found
+
+
+def _far_codes(values: np.ndarray, n: np.ndarray) -> list[float]:
+    """The lowest and highest of ascending values if they are written as codes and lie far from the n at the others."""
+    found = []
+    if len(values) < 3:
+        return found
+    for end, is_code in ((-1, _NINES.fullmatch), (0, _NEGATIVE.fullmatch)):
+        rest, weight = np.delete(values, end), np.delete(n, end)
+        if not is_code(plain(values[end]).replace(",", "")) or (end == 0 and rest[0] < 0):
+            continue
+        mean = np.average(rest, weights=weight)
+        spread = np.sqrt(np.average((rest - mean) ** 2, weights=weight))
+        if abs(values[end] - rest[end]) > FAR_GAP * spread:
+            found.append(float(values[end]))
     return found
 
 

@@ -25,6 +25,14 @@ REUSED_SHARE = 0.20
 # Grade repetition runs at a per cent or two; less does not matter to models that take each row as a student.
 REPEATED_SHARE = 0.01
 
+# Score and prior score of the same students correlate by 0.5 to 0.9; by less than CORRELATION_LOW they may be linked
+# wrongly, by more than CORRELATION_HIGH they may be one test. From year to year it moves by some hundredths.
+CORRELATION_LOW = 0.3
+CORRELATION_HIGH = 0.98
+CORRELATION_CHANGE = 0.15
+# This many rows of a cohort with one student code are no slips: the code stands for an unknown student.
+MANY_ROWS = 5
+
 # Schools. Twice the size, or half, is no change of intake but of the school; small schools do so by chance alone, so
 # the change must also be beyond chance: more than SIZE_CHANCE times the root of the two sizes' sum (Poisson counts;
 # five of these happen once in a million pairs).
@@ -37,6 +45,8 @@ NEW_TO_BASELINE = 0.10
 # A year's births and moves change a cohort by a few per cent: a quarter more or less, beyond chance, is a matter of
 # what was delivered.
 COHORT_CHANGE = 0.25
+# A school 99 or 0 that is larger than this many schools of the usual size may stand for unknown ones.
+UNKNOWN_SIZE = 2.0
 # One school in ten too small to be shown.
 TINY_SHARE = 0.10
 
@@ -58,6 +68,12 @@ SCALE_MEAN = 1.0
 SCALE_SD = 1.5
 # Means this near 0 and SDs this near 1 in every cohort are z-scores.
 Z_SCORE = 0.05
+
+# The same for one value at the end of the scale that REPEATED_STUDENTS or more share, REPEATED_FACTOR times as many as
+# have the next value: a gap of one SD is enough, which no full marks leave.
+REPEATED_GAP = 1.0
+REPEATED_STUDENTS = 5
+REPEATED_FACTOR = 3.0
 
 # Covariates. Rows without a covariate leave the model: the same one in twenty as for rows left out.
 MISSING_SHARE = 0.05

@@ -48,7 +48,8 @@ def _oddities(column: str, cohort: int, ordered: np.ndarray, values: np.ndarray,
     if len(values) < 2:
         return
     share = n / n.sum()
-    yield from _far_off(column, cohort, ordered, values, n)
+    far = _far_off(ordered, values, n)
+    yield from (_far_finding(column, cohort, side, k, values, n) for side, k in far.items())
     if len(values) < at.FEW_VALUES:
         if column == "score":
             yield Finding("few_values", (cohort,), (
@@ -57,7 +58,7 @@ def _oddities(column: str, cohort: int, ordered: np.ndarray, values: np.ndarray,
                 "as rough."))
         return
     for k, name, beyond in ((0, "lowest", "below"), (len(values) - 1, "highest", "above")):
-        if share[k] >= at.EXTREME_SHARE or _is_pile(n, k):
+        if beyond not in far and (share[k] >= at.EXTREME_SHARE or _is_pile(n, k)):
             yield Finding("floor" if k == 0 else "ceiling", (cohort,), (
                 f"Column {column} has {percent(share[k])} of the students of cohort {cohort} at its {name} value, "
                 f"{plain(values[k])}: differences {beyond} it cannot be seen, so do not read the effects of schools "
@@ -76,21 +77,33 @@ def _is_pile(n: np.ndarray, k: int) -> bool:
     return n[k] >= max(at.HEAP_STUDENTS, at.HEAP_SHARE * n.sum()) and n[k] >= at.HEAP_FACTOR * near.max()
 
 
-def _far_off(column: str, cohort: int, ordered: np.ndarray, values: np.ndarray, n: np.ndarray) -> Iterator[Finding]:
-    """Yield values that a wide gap parts from the others."""
+def _far_off(ordered: np.ndarray, values: np.ndarray, n: np.ndarray) -> dict[str, int]:
+    """Find values that a wide gap parts from the others: "below", "above" -> number of the value next to the gap."""
     lower, middle, upper = np.quantile(ordered, [0.25, 0.5, 0.75])
     spread = (upper - lower) / 1.349
-    wide = np.diff(values) > at.FAR_GAP * spread if spread > 0 else np.zeros(len(values) - 1, dtype=bool)
-    above, below = np.flatnonzero(wide & (values[:-1] >= middle)), np.flatnonzero(wide & (values[1:] <= middle))
-    for cut, side in ((above[:1], "above"), (below[-1:], "below")):
-        for k in cut:
-            far, near = (slice(k + 1, None), values[k]) if side == "above" else (slice(None, k + 1), values[k + 1])
-            count = int(n[far].sum())
-            which = (f"the value {plain(values[far][0])}" if len(values[far]) == 1 else
-                     f"values from {plain(values[far][0])} to {plain(values[far][-1])}")
-            yield Finding("far_off", (cohort,), (
-                f"Column {column} has {count:,} {'student' if count == 1 else 'students'} of cohort {cohort} at "
-                f"{which}, far {side} the next, {plain(near)}: if it is a code for missing or a slip, leave it blank."))
+    gaps, far = np.diff(values), {}
+    if spread > 0:
+        wide = gaps > at.FAR_GAP * spread
+        if len(above := np.flatnonzero(wide & (values[:-1] >= middle))):
+            far["above"] = int(above[0])
+        if len(below := np.flatnonzero(wide & (values[1:] <= middle))):
+            far["below"] = int(below[-1])
+        for side, end, following, gap in (("below", 0, 1, 0), ("above", -1, -2, -1)):
+            if (side not in far and len(values) >= at.FEW_VALUES and gaps[gap] > at.REPEATED_GAP * spread
+                    and n[end] >= max(at.REPEATED_STUDENTS, at.REPEATED_FACTOR * n[following])):
+                far[side] = 0 if side == "below" else len(values) - 2
+    return far
+
+
+def _far_finding(column: str, cohort: int, side: str, k: int, values: np.ndarray, n: np.ndarray) -> Finding:
+    """Tell the values beyond the gap after value k."""
+    far, near = (slice(k + 1, None), values[k]) if side == "above" else (slice(None, k + 1), values[k + 1])
+    count = int(n[far].sum())
+    which = (f"the value {plain(values[far][0])}" if len(values[far]) == 1 else
+             f"values from {plain(values[far][0])} to {plain(values[far][-1])}")
+    return Finding("far_off", (cohort,), (
+        f"Column {column} has {count:,} {'student' if count == 1 else 'students'} of cohort {cohort} at {which}, far "
+        f"{side} the next, {plain(near)}: if it is a code for missing or a slip, leave it blank."))
 
 
 def scale_findings(table: pd.DataFrame, ask: Ask) -> list[Finding]:

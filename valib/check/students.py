@@ -6,17 +6,29 @@ import numpy as np
 import pandas as pd
 
 from .coded import Ask, Coded, Finding
-from .limits import CHANCE, LINKED_CHANGE, LINKED_SCORE_CHANGE, LINKED_SHARE, REPEATED_SHARE, REUSED_SHARE
+from .limits import (
+    CHANCE,
+    CORRELATION_CHANGE,
+    CORRELATION_HIGH,
+    CORRELATION_LOW,
+    LINKED_CHANGE,
+    LINKED_SCORE_CHANGE,
+    LINKED_SHARE,
+    MANY_ROWS,
+    REPEATED_SHARE,
+    REUSED_SHARE,
+)
 from .words import by_cohort, cohorts, counts, number, percent
 
 ROUNDING = 1e-9  # of a share
 
 
-def linkage(records: pd.DataFrame, lost: pd.DataFrame, table: pd.DataFrame, ask: Ask) -> pd.DataFrame:
+def linkage(records: pd.DataFrame, coded: Coded, lost: pd.DataFrame, table: pd.DataFrame, ask: Ask) -> pd.DataFrame:
     """How many students who have a school and a score also have a prior score, by cohort.
 
     Columns: scored, linked (counts), share, score_difference (mean score of the rows used less that of all rows with
-    a score, in score points). Cohorts of which no row can be used are there with linked = 0. lost: see `left_out`;
+    a score, in score points), correlation (of score and prior score in the rows used). Cohorts of which no row can be
+    used are there with linked = 0. lost: see `left_out`;
     table: see `summarise`.
     """
     unlinked = lost[lost["reason"] == "no prior score"].dropna().set_index("cohort")["rows"].astype("int64")
@@ -26,7 +38,18 @@ def linkage(records: pd.DataFrame, lost: pd.DataFrame, table: pd.DataFrame, ask:
     kept = records.attrs.get("score_by_cohort", {})
     difference = [_difference(table, kept.get(cohort), cohort) for cohort in index]
     return pd.DataFrame({"role": [ask.role(t) for t in index], "scored": scored, "linked": linked,
-                         "share": linked / scored, "score_difference": difference}, index=index)
+                         "share": linked / scored, "score_difference": difference,
+                         "correlation": _correlations(coded).reindex(index)}, index=index)
+
+
+def _correlations(coded: Coded) -> pd.Series:
+    """The correlation of score and prior score, by cohort; NaN where one does not vary."""
+    score, prior = (coded.data[name].to_numpy(dtype=np.float64) for name in ("score", "prior_score"))
+    found = []
+    for t in range(len(coded.cohorts)):
+        x, y = (values[coded.rows(t)] - values[coded.rows(t)].mean() for values in (score, prior))
+        found.append((x @ y) / np.sqrt((x @ x) * (y @ y)))
+    return pd.Series(found, index=coded.index, dtype=np.float64)
 
 
 def _difference(table: pd.DataFrame, scored: dict | None, cohort: int) -> float:
@@ -49,6 +72,7 @@ def linkage_findings(table: pd.DataFrame, score_sd: pd.Series) -> list[Finding]:
             f"Students with a score who have a prior score are under {LINKED_SHARE:.0%} ({shares}): the results hold "
             "for these students only, so find out who lacks one and whether codes fail to match.")))
     base, focal = study[study["role"] == "baseline"], study[study["role"] == "focal"]
+    found += _correlation_findings(study, base)
     if not base["scored"].sum() or not base["linked"].sum():
         return found
     usual = base["linked"].sum() / base["scored"].sum()
@@ -60,6 +84,27 @@ def linkage_findings(table: pd.DataFrame, score_sd: pd.Series) -> list[Finding]:
             f"{100 * LINKED_CHANGE:g} points later ({shares}): part of the shift may come from who is linked, so "
             "compare those left out.")))
     return found + _selection(base, focal, score_sd)
+
+
+def _correlation_findings(study: pd.DataFrame, base: pd.DataFrame) -> list[Finding]:
+    """Warn where score and prior score hardly go together, are the same, or go together otherwise than usual."""
+    r, found = study["correlation"], []
+    usual = base["correlation"].median()
+    noise = CHANCE * (1 - usual**2) / np.sqrt(study["linked"])
+    odd = (r - usual).abs() > np.maximum(CORRELATION_CHANGE, noise)
+    for code, which, told, meaning in (
+            ("correlation", r < CORRELATION_LOW, f"under {CORRELATION_LOW:g}",
+             "students may be linked to the prior scores of others, so look into how codes were matched"),
+            ("same_test", r > CORRELATION_HIGH, f"over {CORRELATION_HIGH:g}",
+             "the two columns may hold the same test, so look into where they come from"),
+            ("correlation", odd & r.between(CORRELATION_LOW, CORRELATION_HIGH),
+             f"over {CORRELATION_CHANGE:g} from the baseline's {usual:.2f}",
+             "a test or the linkage may have changed, so look into both")):
+        if which.any():
+            values = by_cohort({t: number(value) for t, value in r[which].items()})
+            found.append(Finding(code, tuple(study.index[which]), (
+                f"The correlation of score and prior score is {told} ({values}): {meaning}.")))
+    return found
 
 
 def _selection(base: pd.DataFrame, focal: pd.DataFrame, score_sd: pd.Series) -> list[Finding]:
@@ -83,7 +128,7 @@ def repeated_codes(coded: Coded) -> tuple[pd.DataFrame, int]:
 
     Columns: same_school, other_school (rows whose code already stands in the cohort, in the same or another school),
     students_in_two_schools (codes in two or more schools of the cohort), seen_before (codes that also stand in an
-    earlier cohort).
+    earlier cohort), most_rows (of one code in the cohort).
     """
     J, T = max(len(coded.schools), 1), max(len(coded.cohorts), 1)
     key = np.sort((coded.student * T + coded.cohort) * J + coded.school)
@@ -93,11 +138,15 @@ def repeated_codes(coded: Coded) -> tuple[pd.DataFrame, int]:
     other = student_cohort[1:][again & ~same]
     each = student_cohort[np.concatenate([[True], ~again])]
     before = (each // T)[1:] == (each // T)[:-1]
+    starts = np.flatnonzero(np.concatenate([[True], ~again])[:len(key)])
+    most = np.zeros(len(coded.cohorts), dtype=np.int64)
+    np.maximum.at(most, student_cohort[starts] % T, np.diff(np.append(starts, len(key))))
     table = pd.DataFrame({
         "same_school": coded.per_cohort(student_cohort[1:][same] % T),
         "other_school": coded.per_cohort(other % T),
         "students_in_two_schools": coded.per_cohort(_distinct(other) % T),
         "seen_before": coded.per_cohort(each[1:][before] % T),
+        "most_rows": most,
     })
     return table, len(_distinct(each[1:][before] // T))
 
@@ -112,11 +161,15 @@ def code_findings(table: pd.DataFrame, several: int, students: int, rows: int) -
     found = []
     twice = table["same_school"] + table["other_school"]
     if total := int(twice.sum()):
-        advice = ("numbered within schools, it seems: make them unique, such as school and student together"
-                  if total > REUSED_SHARE * rows else "remove copies and keep one school a student")
+        copies, most = int(table["same_school"].sum()), table["most_rows"]
+        advice = ("one code a cohort has most of them and may stand for unknown students, so leave it blank"
+                  if most.max() > MANY_ROWS and 2 * (most - 1).sum() > total else
+                  "remove copies and keep one school a student" if total <= REUSED_SHARE * rows else
+                  "the rows seem to stand there several times: remove the copies" if 2 * copies > total else
+                  "numbered within schools, it seems: make them unique, such as school and student together")
         found.append(Finding("duplicates", tuple(twice.index[twice > 0]), (
             f"Rows whose student code already stands in the cohort: {total:,} ({counts(twice)}), "
-            f"{int(table['same_school'].sum()):,} of them in the same school; each counts as a student of its own; "
+            f"{copies:,} of them in the same school; each counts as a student of its own; "
             f"{advice}.")))
     if several > REPEATED_SHARE * students:
         where = table.index[table["seen_before"] > 0]

@@ -69,9 +69,10 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
     own = [*content["study"]["baseline_cohorts"], *content["study"]["focal_cohorts"]]
     yield ("Rows by cohort", *_row_table(content))
     yield ("Students with a score, and how many of them have a prior score",
-           ("cohort", "role", "with a\nscore", "with prior\nas well", "share", "mean score: with\nprior less all"),
+           ("cohort", "role", "with a\nscore", "with prior\nas well", "share", "mean score: with\nprior less all",
+            "correlation\nwith prior"),
            *_cut([(_cohort(row), row["role"], f"{row['scored']:,}", f"{row['linked']:,}", percent(row["share"]),
-                   number(row["score_difference"])) for row in content["linkage"]], own))
+                   number(row["score_difference"]), number(row["correlation"])) for row in content["linkage"]], own))
     yield ("Schools and their students", *_school_table(content, own))
     factor = content["limits"]["size_factor"]
     yield (f"Schools from cohort to cohort (missing: seen before and later; grown, shrunk: over {factor:g} times)",
