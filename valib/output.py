@@ -16,8 +16,8 @@ from .errors import ParamsError
 from .files import claim
 from .spreadsheet import safe_table
 
-__all__ = ["FILES", "as_csv", "as_json", "check_file", "check_folder", "claim", "plain", "refuse_foreign",
-           "write_folder"]
+__all__ = ["FILES", "as_csv", "as_json", "check_apart", "check_file", "check_folder", "claim", "plain",
+           "refuse_foreign", "write_folder"]
 
 FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json",
          "performance.csv", "scenarios.csv", "replicates.parquet")
@@ -65,13 +65,34 @@ def check_file(path: Path) -> None:
     check_folder(path.absolute().parent)
 
 
-def refuse_foreign(out: Path, names: Iterable[str], mark: str, command: str) -> None:
-    """Raise ParamsError if one of these folders in ``out`` holds what no run of the command has made and marked."""
-    for name in names:
-        folder = out / name
-        if folder.exists() and not (folder / mark).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ParamsError(f"--out is {out}, but {folder} is there already and not from `{command}`: "
-                              "name another folder.")
+def check_apart(out: Path, targets: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Raise ParamsError if a result would go over what the study is read from, or among the parts of its records.
+
+    out: as it was given. targets: files and folders that the run replaces. sources: those that it reads.
+    """
+    read = [source.resolve() for source in sources if source.exists()]
+    for target in targets:
+        place = target.resolve()
+        for source in read:
+            if source.is_relative_to(place) or (target.exists() and target.samefile(source)):
+                raise ParamsError(f"--out is {out}, but {source} is read for the study and would be replaced: name "
+                                  "another place.")
+            if place.is_relative_to(source):
+                raise ParamsError(f"--out is {out}, which lies among the records in {source}: name a place outside.")
+
+
+def refuse_foreign(out: Path, folders: Iterable[str], mark: str, command: str, files: Iterable[str] = ()) -> None:
+    """Raise ParamsError if ``out`` holds, under a name that the command takes, what no run of it has made.
+
+    It puts ``mark`` into each of its folders; files are of an earlier run if one of the folders is.
+    """
+    made = [name for name in folders if (out / name / mark).is_file()]
+    foreign = [name for name in folders if name not in made and (out / name).exists()
+               and (not (out / name).is_dir() or any((out / name).iterdir()))]
+    foreign += [name for name in files if not made and os.path.lexists(out / name)]
+    if foreign:
+        raise ParamsError(f"--out is {out}, but {out / foreign[0]} is there already and not from `{command}`: name "
+                          "another folder.")
 
 
 def write_folder(folder: Path, contents: Mapping[str, str | bytes]) -> None:

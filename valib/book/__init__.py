@@ -5,7 +5,7 @@
 Everything is made in a working folder inside the target and moved into place when all of it has succeeded.
 """
 
-from .assemble import BookResult, build
+from .assemble import FILES, FOLDERS, BookResult, build
 from .errors import BookError
 
-__all__ = ["BookError", "BookResult", "build"]
+__all__ = ["FILES", "FOLDERS", "BookError", "BookResult", "build"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 MARK = ".made-by-valib"  # stands in every folder that a later run may replace
+FOLDERS, FILES = ("html", "results"), ("baseline.json", "valib.pdf")
 LAST = "appendix_build"  # this chapter tells of the others, so it runs after them
 
 
@@ -72,15 +73,16 @@ def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress:
         from .latex import need_latex
 
         need_latex()
-    refuse_foreign(out, ("html", "results"), MARK, "valib book")
-    with claim(out), work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
-        records = params.read_records()
-        rows = _check(params, records)
-        params = params.model_copy(update={"school": resolve(params.school, records, params.pseudonym_key)})
-        prepare_records(params, work, records)
-        del records
-        seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, rows, children)
-        move_into_place(_collect(work, pdf), out, work)
+    with claim(out):  # which puts back what a killed run was about to replace
+        refuse_foreign(out, FOLDERS, MARK, "valib book", FILES)
+        with work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
+            records = params.read_records()
+            rows = _check(params, records)
+            params = params.model_copy(update={"school": resolve(params.school, records, params.pseudonym_key)})
+            prepare_records(params, work, records)
+            del records
+            seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, rows, children)
+            move_into_place(_collect(work, pdf), out, work)
     return BookResult(out / "html" / "index.html", out / "results", out / "valib.pdf" if pdf else None, seconds)
 
 

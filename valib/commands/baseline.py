@@ -9,7 +9,7 @@ import typer
 
 from .. import options as opt
 from ..console import listed, plain_errors
-from .study import fit_study_baseline, load_study, open_records
+from .study import fit_study_baseline, load_study, open_records, read_from
 
 
 def baseline(
@@ -30,9 +30,10 @@ def baseline(
     with plain_errors(debug):
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, formula=formula,
                            estimator=estimator, method=method)
-        from ..output import check_file, claim
+        from ..output import check_apart, check_file, claim
 
         check_file(out)
+        check_apart(out, [out], read_from(study, params))
         with claim(out.parent, out.name):
             fitted = fit_study_baseline(study, open_records(study, engine, by_cell=True))
             fitted.save(out)

@@ -9,7 +9,7 @@ import typer
 
 from .. import options as opt
 from ..console import plain_errors
-from .study import load_study
+from .study import load_study, read_from
 
 
 def book(
@@ -44,9 +44,10 @@ def book(
                            level=level, equating_se=equating_se, min_students=min_students, seed=seed,
                            pseudonym_key=pseudonyms)
         from .. import book as engine
-        from ..output import check_folder
+        from ..output import check_apart, check_folder
 
         check_folder(out)
+        check_apart(out, [out / name for name in (*engine.FOLDERS, *engine.FILES)], read_from(study, params))
         result = engine.build(study, out=out, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit)
         for path in (result.html, result.results, result.pdf):
             if path is not None:

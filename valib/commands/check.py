@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from dataclasses import replace
@@ -13,8 +12,8 @@ import typer
 
 from .. import options as opt
 from ..console import plain_errors
-from ..errors import ParamsError, ValibError, ValibWarning
-from .study import load_study
+from ..errors import ValibError, ValibWarning
+from .study import load_study, read_from
 
 if TYPE_CHECKING:
     from ..check import Account, Finding
@@ -44,12 +43,13 @@ def check(
     """
     with plain_errors(debug, quiet=True):
         from ..check import check_records
-        from ..params import locate
+        from ..output import check_apart, check_file
 
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, formula=formula,
                            min_students=min_students)
         if out is not None:
-            _check_out(out, study.data, locate(params))
+            check_file(out)
+            check_apart(out, [out], read_from(study, params))
         records, told = _read(study)
         account = check_records(records, study.baseline_cohorts, study.focal_cohorts,
                                 formula=study.formula, min_students=study.min_students,
@@ -69,15 +69,6 @@ def _read(study: Params) -> tuple[Any, list[Finding]]:
         records = study.read_records()
     return records, [Finding("source", (), str(item.message)) for item in caught
                      if issubclass(item.category, ValibWarning)]
-
-
-def _check_out(out: Path, *sources: str | Path) -> None:
-    """Raise ParamsError if the account cannot go to this file, or would go over what the study is read from."""
-    from ..output import check_file
-
-    check_file(out)
-    if out.exists() and any(os.path.exists(source) and out.samefile(source) for source in sources):
-        raise ParamsError(f"--out is {out}, from which the study itself is read: name another file.")
 
 
 def _further(study: Params, params: str | None) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from .. import options as opt
 from ..console import about, listed, plain_errors
 from ..errors import ParamsError
-from .study import fit_study_baseline, load_study, open_records
+from .study import fit_study_baseline, load_study, open_records, read_from
 
 if TYPE_CHECKING:
     from ..baseline import Benchmark
@@ -60,6 +60,10 @@ def fit(
                            formula=formula, estimator=estimator,
                            shift=shift, variances=variances, method=method, level=level, equating_se=equating_se,
                            min_students=min_students, pseudonym_key=pseudonyms)
+        from .. import output
+
+        output.check_folder(out)
+        output.check_apart(out, [out / name for name in output.FILES], read_from(study, params, benchmark))
         _fit(study, model, out, cohorts, benchmark, structure, engine)
 
 
@@ -70,7 +74,6 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
     from ..params import parse_cohorts
     from ..pseudonyms import check_outside
 
-    output.check_folder(out)
     check_outside(study.pseudonym_key, out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
     with output.claim(out):

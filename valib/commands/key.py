@@ -11,7 +11,7 @@ import typer
 from .. import options as opt
 from ..console import plain_errors
 from ..errors import ParamsError
-from .study import load_study
+from .study import load_study, read_from
 
 if TYPE_CHECKING:
     from ..params import Params
@@ -45,9 +45,13 @@ def key(
             make_key(file)
             typer.echo(f"{file}: a new key. Keep it; it cannot be made again.")
         else:
+            from ..output import check_apart, check_file
+
             study = load_study(params, lookup, column, None, None, table=table)
-            typer.echo(f"{out}: {_list_schools(study.model_copy(update={'pseudonym_key': None}), file, out):,} schools "
-                       "and their pseudonyms.")
+            study = study.model_copy(update={"pseudonym_key": None})
+            check_file(out)
+            check_apart(out, [out], read_from(study, params, file))
+            typer.echo(f"{out}: {_list_schools(study, file, out):,} schools and their pseudonyms.")
 
 
 def _list_schools(study: Params, file: Path, out: Path) -> int:
@@ -55,11 +59,10 @@ def _list_schools(study: Params, file: Path, out: Path) -> int:
     import pandas as pd
 
     from ..files import write_file
-    from ..output import as_csv, check_file
+    from ..output import as_csv
     from ..pseudonyms import codes, read_key
 
     secret = read_key(file)
-    check_file(out)
     named = codes(study.read_records()["school"].unique(), secret)
     before = os.umask(0o077)  # for its owner alone, from the first byte
     try:

@@ -10,7 +10,7 @@ import typer
 from .. import options as opt
 from ..console import plain_errors
 from ..errors import ParamsError
-from .study import load_study
+from .study import load_study, read_from
 
 
 def report(
@@ -53,9 +53,10 @@ def report(
                            level=level, equating_se=equating_se, min_students=min_students, seed=seed,
                            pseudonym_key=pseudonyms)
         from .. import report as engine
-        from ..output import check_folder
+        from ..output import check_apart, check_folder
 
         check_folder(out)
+        check_apart(out, [out / name for name in (*engine.FOLDERS, *engine.FILES)], read_from(study, params))
         result = engine.build(study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet,
                               minutes=time_limit)
         many = len(result.files) > 1

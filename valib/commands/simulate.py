@@ -10,7 +10,7 @@ import typer
 from .. import options as opt
 from ..console import plain_errors
 from ..errors import ParamsError
-from .study import load_study
+from .study import load_study, read_from
 
 
 def _list_names(value: bool) -> None:
@@ -58,7 +58,10 @@ def simulate(
             raise ParamsError("--fast stands for --replicates 200: give one of the two.")
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, level=level,
                            seed=seed)
+        from .. import output
         from .simulation import simulate_study
 
+        output.check_folder(out)
+        output.check_apart(out, [out / name for name in output.FILES], read_from(study, params))
         count = 200 if fast else replicates or study.simulation_replicates
         simulate_study(study, out, scenarios, methods, count, jobs, reliability, quiet, has_data=bool(data))

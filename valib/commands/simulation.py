@@ -39,7 +39,6 @@ def _names(text: str, known: Iterable[str], option: str) -> list[str]:
 def simulate_study(study: Params, out: Path, scenarios: str | None, methods: str | None, replicates: int, jobs: int,
                    reliability: float, quiet: bool, has_data: bool) -> None:
     """Run the simulation; finished chunks wait in a hidden folder until all are done."""
-    output.check_folder(out)
     known = [*montecarlo.SCENARIOS, THIS_STUDY]
     worlds: list = _names(scenarios, known, "--scenarios") if scenarios else known
     chosen = _names(methods, montecarlo.METHODS, "--methods") if methods else montecarlo.DEFAULT_METHODS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import about
@@ -26,6 +27,16 @@ def load_study(params: str | None, data: str | None, column: list[str] | None, b
     cohorts = {"baseline_cohorts": parse_cohorts(baseline_cohorts, "--baseline-cohorts"),
                "focal_cohorts": parse_cohorts(focal_cohorts, "--focal-cohorts")}
     return load(params, data=data, columns=columns, **cohorts, **settings)
+
+
+def read_from(study: Params, params: str | None, *more: str | Path | None) -> list[Path]:
+    """The files and folders that the study is read from: records, params file, key; and more, where given."""
+    from .. import datasets
+    from ..params import locate
+    from ..sources import database_file, is_url
+
+    data = database_file(study.data) if is_url(study.data) else None if study.data in datasets.names() else study.data
+    return [Path(path) for path in (data, locate(params), study.pseudonym_key, *more) if path is not None]
 
 
 def open_records(study: Params, engine: str | None, formula: str | None = None, by_cell: bool = False) -> Any:

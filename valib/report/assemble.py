@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..params import Params
 
 MARK = ".made-by-valib-report"  # stands in every folder that a later run may replace
+FOLDERS, FILES = ("html", "pdf"), ("report.csv", "changes.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: 
 
         need_latex()
     with claim(out):
-        refuse_foreign(out, ("html", "pdf"), MARK, "valib report")
+        refuse_foreign(out, FOLDERS, MARK, "valib report", FILES)
         steps = _Steps(progress)
         with steps("models"):
             records = params.read_records()

@@ -62,6 +62,12 @@ def data_name(source: str) -> str:
     return f"database '{PurePath(database).name}'" if database else "a database"
 
 
+def database_file(source: str) -> str | None:
+    """The file of a SQLite database; None for a database that is no file."""
+    url = parse_url(source)
+    return url.database if url.get_backend_name() == "sqlite" else None
+
+
 def without_password(text: str) -> str:
     """The URL without a password, in its place or among its options."""
     url = parse_url(text)
