@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -19,6 +21,7 @@ CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 STUDY = yaml.safe_load((ROOT / "params.yml").read_text(encoding="utf-8"))
 DERIVES_IN_VIEW = {"03_blup"}  # shows its computation in the chapter, so its cells may be longer
 LONGEST_CELL = 15
+WIDEST_LINE = 75  # characters of code that a page shows without scrolling in a window 1200 pixels wide
 FAMILIAR = r"\{[\w:]+\}`[^`]*`|```\{bibliography\}.*?```|\]\([^)]*\)"  # roles and links: their keys may hold years
 DEMO_YEARS = {str(year) for year in STUDY["baseline_cohorts"] + STUDY["focal_cohorts"]}
 
@@ -105,6 +108,38 @@ def test_cells_are_short_and_define_no_function(chapter):
         assert chapter.stem in DERIVES_IN_VIEW or len(text.splitlines()) <= LONGEST_CELL, text
         functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
         assert chapter.stem in DERIVES_IN_VIEW or not functions, text
+
+
+def test_what_a_chapter_asks_of_the_library_is_there(chapter):
+    """Every name that a chapter imports from valib, and every attribute it takes from a module of valib, exists."""
+    tree = ast.parse("\n".join(text for text, _ in cells(chapter, "code")))
+    known, asked = {}, 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {a.asname: importlib.import_module(a.name) for a in node.names if a.name.split(".")[0] == "valib"}
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "valib":
+            for alias in node.names:
+                source = importlib.import_module(node.module)
+                known[alias.asname or alias.name] = (getattr(source, alias.name) if hasattr(source, alias.name) else
+                                                     importlib.import_module(f"{node.module}.{alias.name}"))
+    for node in ast.walk(tree):
+        chain, root = [], node
+        while isinstance(root, ast.Attribute):
+            chain, root = [root.attr, *chain], root.value
+        if isinstance(root, ast.Name) and chain and isinstance(known.get(root.id), ModuleType):
+            thing = known[root.id]
+            for name in chain:
+                if isinstance(thing, ModuleType):
+                    assert hasattr(thing, name), f"{root.id}.{'.'.join(chain)}"
+                    thing, asked = getattr(thing, name), asked + 1
+    assert asked
+
+
+def test_code_that_readers_see_fits_the_page(chapter):
+    seen = [text for text, tags in cells(chapter, "code") if not {"remove-cell", "remove-input"} & set(tags)]
+    for prose, _ in cells(chapter, "markdown"):
+        seen += re.findall(r"```(?:python|r|bash)\n(.*?)```", prose, re.DOTALL)
+    assert [line for text in seen for line in text.splitlines() if len(line) > WIDEST_LINE] == []
 
 
 def test_a_figure_appears_once(chapter):
