@@ -203,7 +203,8 @@ class SchoolPage:
         return (f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
                 f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
                 f"cohorts. Standard error of equating: {s['equating_se']:g}{scale}. Smallest school shown: "
-                f"{s['min_students']} students. Seed of the ranks: {s['seed']}.")
+                f"{s['min_students']} students. Seed of the ranks: {s['seed']}. The intervals take the variances as "
+                "known once estimated: with few schools they are too narrow.")
 
     def warnings(self) -> str:
         """What valib warned of when it fitted the study's models, as a list; empty if of nothing."""
