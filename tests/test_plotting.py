@@ -441,6 +441,19 @@ def test_va_density_marks_means_and_integrates_to_one():
     assert texts(fig).count("54 schools") == 4
 
 
+@pytest.mark.parametrize("absent", ["Relative", "Benchmark"])
+def test_a_cohort_with_one_model_keeps_that_model_s_colour_and_every_row_names_it(absent):
+    table = frames()
+    table = table[(table["cohort"] != COHORTS[0]) | (table["model"] != absent)]
+    fig = plotting.va_density(table)
+    colours = [{line.get_gid(): line.get_color() for line in ax.lines if line.get_gid() in ("Relative", "Benchmark")}
+               for ax in fig.axes]
+    assert colours[0].keys() == {"Relative", "Benchmark"} - {absent}
+    assert colours[0].items() <= colours[1].items() and len(set(colours[1].values())) == 2
+    assert all(any(model in t.get_text() for t in ax.texts) for ax, row in zip(fig.axes, colours, strict=True)
+               for model in row)
+
+
 def test_va_density_of_a_singular_fit_is_a_spike_at_its_mean():
     table = frames()
     relative = table["model"] == "Relative"

@@ -43,6 +43,14 @@ def test_coverage_draws_values_monte_carlo_intervals_and_the_nominal_level():
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["plain", "serial"]
 
 
+def test_more_series_than_colours_are_still_told_apart():
+    names = [f"method {k}" for k in range(16)]
+    table = pd.DataFrame({"label": "a", "series": names, "value": 0.9, "mcse": 0.01})
+    bars = plotting.coverage(table).axes[0].containers
+    assert [b.get_label() for b in bars] == names
+    assert len({(b.lines[0].get_color(), b.lines[0].get_marker()) for b in bars}) == 16
+
+
 def test_bias_is_read_against_zero_and_what_is_unknown_is_left_out():
     table = pd.DataFrame({"label": ["a", "b", "c"], "value": [-1.5, np.nan, 2.0], "mcse": [0.1, np.nan, 0.2]})
     fig = plotting.bias(table)

@@ -12,10 +12,7 @@ from scipy import stats
 
 from valib.errors import ValibError
 from valib.plotting.style import (
-    COLOURS,
     INK,
-    LINES,
-    MARKERS,
     MUTED,
     PALE,
     RASTER_ABOVE,
@@ -24,6 +21,7 @@ from valib.plotting.style import (
     correlation,
     digits_for,
     leader,
+    look,
     note,
     number,
     on_white,
@@ -62,12 +60,13 @@ def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score point
              for key in itertools.product(cohorts, models)}
     curves = {key: (_density(effects, grid), float(means.get(key, np.nan)) if len(effects) else np.nan)
               for key, effects in parts.items()}
-    peaks = {c: max(curves[c, m][0].max() for m in models) for c in cohorts}
+    peaks = {c: float(np.nanmax([curves[c, m][0].max() for m in models])) for c in cohorts}
+    whole = all(len(parts[cohorts[0], m]) for m in models)  # then the first row names the models for all rows
     common = max(peaks.values()) <= 3 * min(peaks.values())
     for ax, cohort in zip(axes[:, 0], cohorts, strict=True):
         top = max(peaks.values()) if common else peaks[cohort]
         row = {m: curves[cohort, m] for m in models}
-        _density_row(ax, grid, row, top, peaks[cohort], digits_for(pooled), cohort == cohorts[0])
+        _density_row(ax, grid, row, top, peaks[cohort], digits_for(pooled), not whole or cohort == cohorts[0])
         schools = int(frames.loc[frames["cohort"] == cohort].groupby("model").size().max())
         ax.text(-0.015, 0.55, f"{cohort}", transform=ax.transAxes, ha="right", va="bottom", fontweight="bold",
                 fontsize=10)
@@ -97,13 +96,15 @@ def _density_row(ax: Axes, grid: np.ndarray, curves: dict[str, tuple[np.ndarray,
     ax.axvline(0, ymax=1.04, color=INK, lw=0.8, zorder=1, clip_on=False)
     present = {m: c for m, c in curves.items() if np.isfinite(c[1])}
     means = [mean for _, mean in present.values()]
-    for k, (model, (curve, mean)) in enumerate(present.items()):
-        colour = COLOURS[k % len(COLOURS)]
+    for k, (model, (curve, mean)) in enumerate(curves.items()):
+        if model not in present:
+            continue
+        colour, marker, line = look(k)
         ax.fill_between(grid, curve, color=colour, alpha=0.22, lw=0, zorder=2)
-        ax.plot(grid, np.where(curve > 0.004 * top, curve, np.nan), color=colour, ls=LINES[k % len(LINES)],
+        ax.plot(grid, np.where(curve > 0.004 * top, curve, np.nan), color=colour, ls=line,
                 lw=1.6, zorder=3, gid=str(model))
         ax.plot([mean, mean], [0, peak * 1.13], color=colour, lw=0.9, zorder=3)
-        ax.plot([mean], [0], MARKERS[k % len(MARKERS)], color=colour, mec="white", mew=0.7, ms=7, zorder=5,
+        ax.plot([mean], [0], marker, color=colour, mec="white", mew=0.7, ms=7, zorder=5,
                 clip_on=False, gid=f"mean {model}")
         left = mean < np.mean(means) or (mean == np.mean(means) and k > 0)
         value = number(mean, digits, True)
@@ -138,11 +139,11 @@ def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "
     ax.axvline(0, color=PALE, lw=0.7, zorder=0)
     tails = []
     for k, (cohort, part) in enumerate(wide.groupby(level="cohort")):
-        colour, a, b = COLOURS[k % len(COLOURS)], part["Relative"].to_numpy(), part["Benchmark"].to_numpy()
+        (colour, marker, line), a, b = look(k), part["Relative"].to_numpy(), part["Benchmark"].to_numpy()
         gap = float(np.mean(b - a))
-        ax.plot(ends, ends + gap, color=colour, lw=0.9, ls=LINES[k % len(LINES)], zorder=2,
+        ax.plot(ends, ends + gap, color=colour, lw=0.9, ls=line, zorder=2,
                 gid=f"slope one {cohort}")
-        ax.plot(a, b, MARKERS[k % len(MARKERS)], color=colour, mec="white", mew=0.3, alpha=0.75, ls="none",
+        ax.plot(a, b, marker, color=colour, mec="white", mew=0.3, alpha=0.75, ls="none",
                 zorder=3, ms=2 if len(wide) > RASTER_ABOVE * 4 else 3.6, rasterized=len(wide) > RASTER_ABOVE)
         words = f"{cohort}:  {number(gap, digits_for(wide), True)},  {correlation(a, b)}"
         tails.append((ends[1] + gap, words, colour))

@@ -37,6 +37,8 @@ from valib.plotting.style import (
     write,
 )
 
+SIDES = {0: (MUTED, "o"), -1: (VERMILLION, "v"), 1: (BLUE, "^")}  # colour and mark, in the order of drawing
+
 
 @styled
 def caterpillar(school_effects: pd.DataFrame, level: float = 0.95,
@@ -57,8 +59,8 @@ def caterpillar(school_effects: pd.DataFrame, level: float = 0.95,
     rank = np.arange(1, len(frame) + 1)
     fig, ax = canvas(4.1)
     ax.axhline(0, color=INK, lw=0.8, zorder=1)
-    sides = np.where(frame["upper"] < 0, -1, np.where(frame["lower"] > 0, 1, 0))
-    for side, colour, marker in ((0, MUTED, "o"), (-1, VERMILLION, "v"), (1, BLUE, "^")):
+    sides = _sides(frame)
+    for side, (colour, marker) in SIDES.items():
         part = frame[sides == side]
         _intervals(ax, rank[sides == side], part, colour, marker, len(frame))
         if overlap is not None:
@@ -74,11 +76,19 @@ def caterpillar(school_effects: pd.DataFrame, level: float = 0.95,
     ax.set_xlim(0.5 - 0.01 * len(frame), len(frame) * 1.01 + 0.5)
     _rank_ticks(ax.xaxis, len(frame))
     ax.set(xlabel="Schools, from lowest to highest value added", ylabel=f"{label} ({unit})")
-    below, across, above = (int((sides == s).sum()) for s in (-1, 0, 1))
-    counts = f"{below:,} below 0 (▼), {across:,} across it (●), {above:,} above it (▲)."
     thick = " Thick: overlap intervals for comparing two schools." if overlap is not None else ""
-    note(ax, f"{percent(level)} intervals: {counts}{thick}", left)
+    note(ax, f"{percent(level)} intervals: {_counted(sides)}{thick}", left)
     return fig
+
+
+def _sides(frame: pd.DataFrame) -> np.ndarray:
+    """(rows,): -1 where the whole interval lies below 0, 1 where above, 0 where it holds 0."""
+    return np.where(frame["upper"] < 0, -1, np.where(frame["lower"] > 0, 1, 0))
+
+
+def _counted(sides: np.ndarray) -> str:
+    below, across, above = (int((sides == s).sum()) for s in (-1, 0, 1))
+    return f"{below:,} below 0 (▼), {across:,} across it (●), {above:,} above it (▲)."
 
 
 def _intervals(ax: Axes, x: np.ndarray, frame: pd.DataFrame, colour: str, marker: str, total: int) -> None:
@@ -151,8 +161,8 @@ def change_in_va(frame: pd.DataFrame, highlight: str | Sequence[str] | None = No
     rank, half = np.arange(1, len(frame) + 1), stats.norm.ppf(0.5 + level / 2) * frame["se_independent"]
     fig, ax = canvas(4.1)
     ax.axhline(0, color=INK, lw=0.8, zorder=1)
-    sides = np.where(frame["upper"] < 0, -1, np.where(frame["lower"] > 0, 1, 0))
-    for side, colour, marker in ((0, MUTED, "o"), (-1, VERMILLION, "v"), (1, BLUE, "^")):
+    sides = _sides(frame)
+    for side, (colour, marker) in SIDES.items():
         _intervals(ax, rank[sides == side], frame[sides == side], colour, marker, len(frame))
     width = 0.34 if len(frame) <= RASTER_ABOVE else 0.5
     ends = np.concatenate([frame["effect"] - half, frame["effect"] + half])
@@ -162,9 +172,8 @@ def change_in_va(frame: pd.DataFrame, highlight: str | Sequence[str] | None = No
     ax.set_xlim(0.5 - 0.01 * len(frame), len(frame) * 1.01 + 0.5)
     _rank_ticks(ax.xaxis, len(frame))
     ax.set(xlabel="Schools, from the largest fall to the largest rise", ylabel=f"Change in value added ({unit})")
-    below, across, above = (int((sides == s).sum()) for s in (-1, 0, 1))
     apart = int((frame["effect"].abs() > half).sum())
-    note(ax, f"{percent(level)} intervals: {below:,} below 0 (▼), {across:,} across it (●), {above:,} above it (▲). "
+    note(ax, f"{percent(level)} intervals: {_counted(sides)} "
          f"Ticks: if the errors of the two cohorts were independent; {apart:,} would then lie off 0.", left)
     return fig
 

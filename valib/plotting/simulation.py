@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from valib.plotting.style import COLOURS, INK, LINES, MARKERS, MUTED, canvas, note, percent, require, styled
+from valib.plotting.style import INK, LINES, MUTED, Look, canvas, look, note, percent, require, styled
 
 MC = 1.96  # Monte Carlo standard errors on either side of a value
 LINE = 88  # characters of a legend that fit in one line
@@ -67,8 +67,8 @@ def over_parameter(table: pd.DataFrame, formula: pd.DataFrame | None = None, *, 
     for panel, ax in zip(panels, axes.ravel(), strict=True):
         for k, name in enumerate(series):
             part = table[(table["panel"] == panel) & (table["series"] == name)]
-            ax.errorbar(part["x"] + offset[k], part["value"], MC * part["mcse"], fmt=MARKERS[k], color=COLOURS[k], ms=5,
-                        lw=1.2, capsize=0, zorder=3, label=name, gid=f"{panel} {name}")
+            ax.errorbar(part["x"] + offset[k], part["value"], MC * part["mcse"], fmt=look(k).marker,
+                        color=look(k).colour, ms=5, lw=1.2, capsize=0, zorder=3, label=name, gid=f"{panel} {name}")
         if formula is not None:
             _lines(ax, formula[formula["panel"] == panel], series)
         ax.set_xlabel(label_x)
@@ -89,9 +89,9 @@ def _lines(ax: Axes, formula: pd.DataFrame, series: list[str]) -> None:
     """Curves under the marks; one without marks is named in the legend."""
     for name, part in formula.groupby("series", sort=False):
         known = name in series
-        look = {"color": COLOURS[series.index(name)], "ls": LINES[series.index(name)]} if known else {"color": INK}
+        colour, _, line = look(series.index(name)) if known else Look(INK, "", "-")
         ax.plot(part["x"], part["value"], lw=1.1, zorder=2, gid=f"formula {name}", label=None if known else name,
-                **look)
+                color=colour, ls=line)
 
 
 def _dots(table: pd.DataFrame, figure: str, reference: float, label_x: str) -> tuple[Figure, list[Axes]]:
@@ -107,8 +107,8 @@ def _dots(table: pd.DataFrame, figure: str, reference: float, label_x: str) -> t
         for k, name in enumerate(series):
             part = table[(table["panel"] == panel) & (table["series"] == name)]
             y = part["label"].map(labels.index) + step * (k - (len(series) - 1) / 2)
-            ax.errorbar(part["value"], y, xerr=MC * part["mcse"], fmt=MARKERS[k], color=COLOURS[k], ms=5, lw=1.3,
-                        capsize=0, zorder=3, label=name, gid=f"{panel} {name}")
+            ax.errorbar(part["value"], y, xerr=MC * part["mcse"], fmt=look(k).marker, color=look(k).colour,
+                        ms=5, lw=1.3, capsize=0, zorder=3, label=name, gid=f"{panel} {name}")
         if panel:
             ax.set_title(panel, pad=34)
         ax.set_xlabel(label_x if len(panels) == 1 else label_x.replace(" that", "\nthat"))

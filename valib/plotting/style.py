@@ -9,7 +9,7 @@ import os
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,6 +38,20 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
 MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 LINES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)),
          (0, (2, 2)))
+
+
+class Look(NamedTuple):
+    """How one of several series is drawn."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+def look(k: int) -> Look:
+    """The look of series k = 0, 1, ...: seven of its own in every part, then the colours again with other markers."""
+    again = k // len(COLOURS)
+    return Look(COLOURS[k % len(COLOURS)], MARKERS[(k + again) % len(MARKERS)], LINES[(k + again) % len(LINES)])
 
 
 def use_style() -> None:
