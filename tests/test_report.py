@@ -188,6 +188,7 @@ def test_a_flat_cohort_says_nothing_of_single_schools(tmp_path):
     table, minus = page.value_added_table(), "\N{EN DASH}"
     at_2024 = table[table["Year"] == "2024"].iloc[0].tolist()
     assert at_2024[2:4] == [minus, minus], "no interval of width zero"
+    assert "by the comparison with the year there is no figure of a single school" in page.over_the_years()
     cells = results.cells[results.cells["cohort"].isin(flat) & (results.cells["state"] == SHOWN)]
     assert cells[["relative", "relative_se", "relative_lower", "expected_rank", "p_top"]].isna().all(axis=None)
     assert cells["reliability"].eq(0).all()

@@ -124,6 +124,16 @@ def test_a_place_comes_with_its_interval(numbers):
     assert f"highest fifth is {top}, to the lowest fifth {bottom}." in text
 
 
+@pytest.mark.parametrize(("own", "against", "parts"), [
+    ([], [], []), ([2031, 2030], [], ["In 2030 and 2031 the differences", "no figure of a single school"]),
+    ([2031], [2031], ["In 2031 the differences", "the figure for 2031 is that of all schools together"]),
+    ([], [2031], ["the figure for 2031 is that of all schools together"])])
+def test_years_whose_schools_are_alike_are_named(own, against, parts):
+    text = words.alike(own, against)
+    assert all(part in text for part in parts) and bool(text) == bool(parts)
+    assert ("comparison with the year" in text) == bool(own)
+
+
 def test_chances_in_a_table_are_short():
     assert [words.chance(p, short=True) for p in (0.0, 0.01, 0.5, 0.999)] == ["< 1%", "1%", "50%", "> 99%"]
 

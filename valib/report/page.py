@@ -114,7 +114,8 @@ class SchoolPage:
         gaps = words.gaps(state.index[state == HELD_BACK].tolist(), state.index[state == ABSENT].tolist(),
                           self.study["settings"]["min_students"])
         new = {"focal"} == set(self.shown["role"])
-        said = (words.years(own, self.singular), words.years(against, flat, words.THE_BASELINE), gaps,
+        alike = words.alike(*([c for c in self.shown.index if c in years] for years in (self.singular, flat)))
+        said = (words.years(own, self.singular), words.years(against, flat, words.THE_BASELINE), alike, gaps,
                 words.NO_BASELINE_YEAR if new else "")
         return " ".join(text for text in said if text)
 

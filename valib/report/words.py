@@ -225,6 +225,19 @@ def gaps(held_back: Sequence[int], absent: Sequence[int], min_students: int) -> 
     return " ".join(parts)
 
 
+def alike(singular: Sequence[int], benchmark_singular: Sequence[int] = ()) -> str:
+    """In which years no figure tells of a single school; empty if in none."""
+    if not singular and not benchmark_singular:
+        return ""
+    same = "the differences between schools are no larger than chance among students would make them"
+    parts = [f"In {_years(singular)} {same}: by the comparison with the year there is no figure of a single "
+             "school."] if singular else []
+    if benchmark_singular:
+        parts.append(f"By the comparison with the baseline, the figure for {_years(benchmark_singular)} is that of all "
+                     "schools together, since they cannot be told apart.")
+    return " ".join(parts)
+
+
 def _missing(cohort: int) -> str:
     return f"For {cohort} there is no figure for this school."
 
