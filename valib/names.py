@@ -12,6 +12,7 @@ import unicodedata
 
 BLANK = "(blank)"
 LONGEST = 60  # characters of a name in a table
+MANY = 20     # bad values in a column that are no slip
 _TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"             # directional marks
 _NOTHING = "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
 _EMPTY = "\u115f\u1160\u2800\u3164\uffa0"                           # letters that look like blanks
@@ -19,6 +20,7 @@ _DROPPED = re.compile(f"[{_TURNS}{_NOTHING}]")
 _SPACE = re.compile(rf"[\s{_EMPTY}\x1c-\x1f\x85]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _MOST_MARKS = 3  # accents on one letter
+_NUMBER_LIKE = re.compile(r"[-+]?([\d.,' ]+|inf(inity)?)", re.IGNORECASE)
 
 
 def readable(name: object, longest: int | None = None) -> str:
@@ -33,6 +35,18 @@ def readable(name: object, longest: int | None = None) -> str:
         head = (longest - 1) * 2 // 3
         text = text[:head].rstrip() + "…" + text[len(text) - (longest - 1 - head):].lstrip()
     return text or BLANK
+
+
+def example(value: object, rows: int, of: int) -> str:
+    """What an error shows of the first of so many bad values: "; first: 'absent'".
+
+    Where most rows are bad, the column is taken for another and may hold names or codes of students: then only what
+    looks like a number is shown.
+    """
+    text = readable(value, 24)
+    if rows > MANY and 2 * rows > of and not _NUMBER_LIKE.fullmatch(text):
+        return "; is it the right column?"
+    return f"; first: '{text}'"
 
 
 def _without_piles(text: str) -> str:

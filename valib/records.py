@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import RecordsError, ValibWarning
-from .names import LONGEST, readable
+from .names import LONGEST, example, readable
 from .sources import Source, as_codes, as_numbers, can_be_codes, open_source
 
 PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
@@ -186,9 +186,9 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
             faults.append(f"column '{name}'{known} {check}, but holds values that cannot be read ({kind})")
             continue
         positions = np.sort(case["index"].to_numpy(dtype=np.int64))
-        value = readable(frame[column].iloc[positions[0]], 24)
+        first = example(frame[column].iloc[positions[0]], len(positions), len(frame))
         count = f"{len(positions)} rows do not" if len(positions) > 1 else "1 row does not"
-        faults.append(f"column '{name}'{known} {check}, but {count} ({source.where(positions)}; first: '{value}')")
+        faults.append(f"column '{name}'{known} {check}, but {count} ({source.where(positions)}{first})")
     raise RecordsError(f"{source.name}: {'; '.join(faults)}.")
 
 

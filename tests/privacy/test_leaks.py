@@ -104,6 +104,24 @@ def test_an_error_about_the_records_shows_no_student(records, tmp_path):
     assert len(broken) == 6
 
 
+WRONG = [(name, other) for name in ("score", "prior_score", "cohort") for other in ("Code", "Surname", "Mail")]
+
+
+@pytest.mark.parametrize("engine", ["memory", "duckdb"])
+def test_an_error_about_a_column_taken_for_another_shows_nothing_of_it(engine, records, tmp_path):
+    records.rename(columns={"student": "Code", "school": "Unit", "cohort": "Year", "score": "Y5", "prior_score": "Y3"}
+                   ).to_csv(tmp_path / "extract.csv", index=False)  # fmt: skip
+    right = {"student": "Code", "school": "Unit", "cohort": "Year", "score": "Y5", "prior_score": "Y3"}
+    for name, other in WRONG:
+        columns = right | {"student": "Surname" if other == "Code" else "Code", name: other}
+        words = [word for pair in columns.items() for word in ("--column", "=".join(pair))]
+        done = CliRunner().invoke(app, ["fit", str(tmp_path / "extract.csv"), *COHORTS, "--model", "relative", *words,
+                                        "--engine", engine, "--out", str(tmp_path / "out")])
+        assert done.exit_code == 2 and f"({name}) must hold" in done.stderr, done.output
+        assert MARK not in done.output.lower()
+    assert len(WRONG) == 9
+
+
 def test_the_search_finds_one_code_wherever_it_is_hidden(tmp_path):
     """The test of the tests: one planted code in each kind of file is found; without it nothing is."""
     code, clean = MARK + "000123", "nothing"

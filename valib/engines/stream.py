@@ -17,6 +17,7 @@ from ..errors import ModelError, RecordsError, ValibWarning
 from ..formula import columns_of, parse
 from ..formula_code import shown
 from ..moments import Moments
+from ..names import example
 from ..records import CANONICAL, check_cohorts, resolve_names
 from ..scale import ScaleBreak
 from ..sources import MISSING, as_numbers
@@ -213,9 +214,9 @@ class StreamedRecords:
             column = self._columns[test.name]
             count, where, value = self._engine.where(test.sql, column.sql)
             known = "" if test.name == column.original else f" ({test.name})"
-            value = value if len(value) <= 24 else f"{value[:20]}..."
+            first = example(value, count, int(found.n.sum()))
             rows = f"{count} rows do not" if count > 1 else "1 row does not"
-            told.append(f"column '{column.original}'{known} {test.fault}, but {rows} ({where}; first: '{value}')")
+            told.append(f"column '{column.original}'{known} {test.fault}, but {rows} ({where}{first})")
         if told:
             raise RecordsError(f"{self._engine.name}: {'; '.join(told)}.")
         if not found.n.sum():
