@@ -44,12 +44,13 @@ def linkage(records: pd.DataFrame, coded: Coded, lost: pd.DataFrame, table: pd.D
 
 def _correlations(coded: Coded) -> pd.Series:
     """The correlation of score and prior score, by cohort; NaN where one does not vary."""
-    score, prior = (coded.data[name].to_numpy(dtype=np.float64) for name in ("score", "prior_score"))
-    found = []
-    for t in range(len(coded.cohorts)):
-        x, y = (values[coded.rows(t)] - values[coded.rows(t)].mean() for values in (score, prior))
-        found.append((x @ y) / np.sqrt((x @ x) * (y @ y)))
-    return pd.Series(found, index=coded.index, dtype=np.float64)
+    def sums(values: np.ndarray) -> np.ndarray:
+        return np.bincount(coded.cohort, weights=values, minlength=len(coded.cohorts))
+
+    rows = np.diff(coded.bounds)
+    x, y = (values - (sums(values) / rows)[coded.cohort] for values in (
+        coded.data[name].to_numpy(dtype=np.float64) for name in ("score", "prior_score")))
+    return pd.Series(sums(x * y) / np.sqrt(sums(x * x) * sums(y * y)), index=coded.index)
 
 
 def _difference(table: pd.DataFrame, scored: dict | None, cohort: int) -> float:

@@ -55,7 +55,7 @@ def trial(records: pd.DataFrame, ask: Ask) -> list[str]:
     """Fit the benchmark and apply it to each focal cohort, to see whether that can be done; return what stops it."""
     if looks_standardised(score_moments(records, ask.cohorts)):
         return [STANDARDISED]
-    said = []
+    said, records = [], _slim(records, ask.formula)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the account has its own words for what they say
         try:
@@ -68,6 +68,14 @@ def trial(records: pd.DataFrame, ask: Ask) -> list[str]:
             except ValibError as error:
                 said.append(f"Cohort {cohort}: {error}")
     return said
+
+
+def _slim(records: pd.DataFrame, formula: str) -> pd.DataFrame:
+    """The records with the columns that a fit looks at and without their account, which every step would copy."""
+    wanted = {"school", "cohort", "score", "prior_score", *required_columns(formula)}
+    slim = records[[name for name in records.columns if name in wanted]]
+    slim.attrs = {}
+    return slim
 
 
 def across_breaks(ask: Ask) -> tuple[list[Finding], list[str]]:

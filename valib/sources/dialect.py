@@ -86,9 +86,11 @@ def may_be_grouped(values: np.ndarray) -> bool:
     Whole numbers then lie below 1000, with hundreds among them, and the others have three decimals and are far smaller.
     """
     told = np.abs(values[np.isfinite(values)])
+    if not len(told) or not 100 <= (largest := told.max()) < 1000 or largest != np.floor(largest):
+        return False  # as nearly all columns
     whole = told == np.floor(told)
     broken, others = told[~whole], told[whole]
-    if not len(broken) or not len(others) or not 100 <= others.max() < 1000:
+    if not len(broken):
         return False
     thousandths = 1000 * broken
     return bool(2 * broken.max() < np.median(others) and np.allclose(thousandths, np.round(thousandths), 0, 1e-6))
