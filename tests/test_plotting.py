@@ -161,21 +161,31 @@ def note(fig) -> str:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_text_is_legible_whole_and_untangled(name):
+    legible(FIGURES[name])
+
+
+def legible(draw) -> None:
+    """Drawing warns of nothing; every text is large enough and inside the figure, and no two of a group overlap."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fig = FIGURES[name]()
+        fig = draw()
         fig.canvas.draw()
     renderer = fig.canvas.get_renderer()
     width, height = fig.get_size_inches() * fig.dpi
-    for text in fig.findobj(Text):
-        if text.get_visible() and text.get_text().strip() and shown(text, fig):
-            assert text.get_fontsize() >= 8.5
-            box = Text.get_window_extent(text, renderer)
-            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, text.get_text()
-    for ax in fig.axes:
-        for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
-            boxes = [t.get_window_extent(renderer) for t in labels if t.get_text() and shown(t, fig)]
-            assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    panels = [ax for ax in fig.axes if ax.get_visible()]
+    hidden = set(fig.axes) - set(panels)
+    written = [text for text in fig.findobj(Text) if text.get_visible() and text.get_text().strip()
+               and text.axes not in hidden and shown(text, fig)]
+    assert written
+    for text in written:
+        assert text.get_fontsize() >= 8.5
+        box = Text.get_window_extent(text, renderer)
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width + 0.5 and box.y1 <= height, text.get_text()
+    groups = [[ax._left_title for ax in panels if ax.get_title(loc="left")] + by_gid(fig, "note")]
+    groups += [labels for ax in panels for labels in (ax.get_xticklabels(), ax.get_yticklabels())]
+    for group in groups:
+        boxes = [t.get_window_extent(renderer) for t in group if t.get_text() and t.get_visible() and shown(t, fig)]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def shown(text: Text, fig) -> bool:

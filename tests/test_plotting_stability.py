@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Text
 from scipy import stats
-from test_plotting import HOSTILE, by_gid, note, png, segments, shown, texts
+from test_plotting import HOSTILE, by_gid, legible, note, png, segments, texts
 
 from valib import plotting, stability
 from valib.errors import ValibError
@@ -82,28 +79,8 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_text_is_legible_and_whole_and_the_bytes_are_the_same(name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        fig = FIGURES[name]()
-        fig.canvas.draw()
-    renderer = fig.canvas.get_renderer()
-    width, height = fig.get_size_inches() * fig.dpi
-    for text in fig.findobj(Text):
-        if text.get_visible() and text.get_text().strip() and _drawn(text, fig):
-            assert text.get_fontsize() >= 8.5
-            box = Text.get_window_extent(text, renderer)
-            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width + 0.5 and box.y1 <= height, text.get_text()
-    panels = [ax for ax in fig.axes if ax.get_visible()]
-    groups = [[ax._left_title for ax in panels if ax.get_title(loc="left")] + by_gid(fig, "note")]
-    groups += [labels for ax in panels for labels in (ax.get_xticklabels(), ax.get_yticklabels())]
-    for group in groups:
-        boxes = [t.get_window_extent(renderer) for t in group if t.get_text() and t.get_visible() and shown(t, fig)]
-        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    legible(FIGURES[name])
     assert png(FIGURES[name]()) == png(FIGURES[name]())
-
-
-def _drawn(text: Text, fig) -> bool:
-    return shown(text, fig) and all(ax.get_visible() for ax in fig.axes if ax is text.axes)
 
 
 def test_the_figures_name_every_way_of_the_library_in_its_order():
