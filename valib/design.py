@@ -19,7 +19,7 @@ from formulaic.errors import FormulaicError
 from formulaic.parser.types import Factor
 
 from .covariates import WIDEST, as_covariates, check_size, check_width
-from .errors import ModelError, ValibWarning
+from .errors import ModelError, RowsLeftOut
 from .formula import categories_of, columns_of, factors, parse, required_columns
 from .formula_code import first_line, shown
 from .plain_design import plain_matrix
@@ -191,7 +191,7 @@ def _drop_missing(data: pd.DataFrame, needed: list[str]) -> tuple[pd.DataFrame, 
 def say_left_out(counts: dict[str, int], dropped: int, total: int) -> None:
     """Warn how many rows lack a covariate, by column. Raises ModelError if no row is left."""
     said = ", ".join(f"{n} without '{c}'" for c, n in counts.items())
-    warnings.warn(f"{dropped} of {total} rows are left out of the model: {said}.", ValibWarning, stacklevel=5)
+    warnings.warn(RowsLeftOut(counts, dropped, total), stacklevel=5)
     if dropped == total:
         raise ModelError(f"No row is left for the model: {said}.")
 

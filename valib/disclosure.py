@@ -33,6 +33,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .errors import RowsLeftOut
+
 HIDDEN = 3  # cells held back in a cohort if any is
 
 
@@ -106,6 +108,14 @@ def only_shown(table: pd.DataFrame, min_students: int) -> pd.DataFrame:
 def few(count: int, min_students: int) -> str:
     """Return a count of students as text: "fewer than 5" for 1 to 4, which could be told from one another."""
     return f"fewer than {min_students}" if 0 < count < min_students else f"{count:,d}"
+
+
+def public(warning: Warning | str, min_students: int) -> str:
+    """Return a warning as a page may hold it: counts of few students in words."""
+    if not isinstance(warning, RowsLeftOut):
+        return str(warning)
+    dropped = few(warning.dropped, min_students)
+    return warning.told(dropped[0].upper() + dropped[1:], few_of_total(warning.counts.values(), min_students))
 
 
 def few_of_total(counts: Iterable[int], min_students: int) -> list[str]:

@@ -25,3 +25,22 @@ class BenchmarkError(ValibError):
 
 class ValibWarning(UserWarning):
     """Something the analyst should know; the computation goes on."""
+
+
+class RowsLeftOut(ValibWarning):
+    """Rows that lack a covariate are left out of a model: so many by column, ``dropped`` of ``total`` in all.
+
+    As text it tells the analyst the counts; what a page may tell is made by :func:`valib.disclosure.public`.
+    """
+
+    def __init__(self, counts: dict[str, int], dropped: int, total: int):
+        super().__init__(counts, dropped, total)
+        self.counts, self.dropped, self.total = counts, dropped, total
+
+    def told(self, dropped: str, counts: list[str]) -> str:
+        """The sentence with these counts."""
+        said = ", ".join(f"{count} without '{column}'" for column, count in zip(self.counts, counts, strict=True))
+        return f"{dropped} of {self.total} rows are left out of the model: {said}."
+
+    def __str__(self) -> str:
+        return self.told(str(self.dropped), [str(count) for count in self.counts.values()])

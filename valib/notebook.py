@@ -34,7 +34,8 @@ DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for b
 RECORDS_FILE = "VALIB_RECORDS"      # the records as the book has prepared them; the study's data without it
 RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
 
-_collected: list[str] = []
+_collected: list[Warning | str] = []
+_least = 1  # min_students of the chapter's study
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +93,7 @@ def setup(chapter: str, **values: Any) -> Study:
     from .records import read_records, select
     from .scale import check_baseline, on_one_scale
 
+    global _least
     _collected.clear()
     warnings.showwarning = _collect
     warnings.simplefilter("always", ValibWarning)
@@ -100,6 +102,7 @@ def setup(chapter: str, **values: Any) -> Study:
     given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
     given["data"] = _find(given["data"])
     params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
+    _least = params.min_students
     prepared = os.environ.get(RECORDS_FILE)
     records = read_records(prepared) if prepared else params.read_records()
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
@@ -206,8 +209,10 @@ def say(markdown: str, when: bool = True) -> None:
 
 
 def show_warnings() -> None:
-    """Show what valib warned of since the chapter began, each once; nothing if it did not."""
-    said = list(dict.fromkeys(_collected))
+    """Show what valib warned of since the chapter began, each once, counts of few students in words."""
+    from .disclosure import public
+
+    said = list(dict.fromkeys(public(warning, _least) for warning in _collected))
     say(":::{warning}\n" + "\n".join(f"- {escape(text)}" for text in said) + "\n:::", when=bool(said))
 
 
@@ -256,6 +261,6 @@ def _collect(message: Warning | str, category: type[Warning], filename: str, lin
              line: str | None = None) -> None:
     """Keep valib's warnings for the page; pass others on."""
     if issubclass(category, ValibWarning):
-        _collected.append(str(message))
+        _collected.append(message)
     else:
         _shown(message, category, filename, lineno, file, line)

@@ -8,6 +8,7 @@ likelihood, sum_j (u_j^2 + v(n_j)) = J tau2.
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from valib import fit_benchmark, fit_joint, fit_relative, results
+from valib import notebook as nb
 from valib.baseline import fit_baseline
-from valib.disclosure import HIDDEN, cells, few, few_of_total, shown, shown_in_all, whole
+from valib.design import say_left_out
+from valib.disclosure import HIDDEN, cells, few, few_of_total, public, shown, shown_in_all, whole
 from valib.errors import ValibWarning
+from valib.params import Params
 from valib.ranking import rank_effects
+from valib.report import compute
 
 MINIMUM = 5
 
@@ -214,6 +219,50 @@ def test_counts_in_words_and_the_total_that_would_give_one_away():
     assert few_of_total([1, 2, 12, 70], 5) == ["fewer than 5", "fewer than 5", "not shown", "70"]
     assert few_of_total([3, 4, 12, 70], 5) == ["fewer than 5", "fewer than 5", "12", "70"]
     assert few_of_total([8, 12], 5) == ["8", "12"] and few_of_total([2], 5) == ["fewer than 5"]
+
+
+LEFT_OUT = {  # rows that lack a covariate, by column; how many in all; what a page may tell of it
+    ((("ses", 3),), 3): "Fewer than 5 of 600 rows are left out of the model: fewer than 5 without 'ses'.",
+    ((("ses", 1), ("female", 12)), 12):
+        "12 of 600 rows are left out of the model: fewer than 5 without 'ses', not shown without 'female'.",
+    ((("ses", 12),), 12): "12 of 600 rows are left out of the model: 12 without 'ses'.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lost", "told"), LEFT_OUT.items())
+def test_a_page_warns_of_few_rows_in_words_and_the_analyst_is_told_how_many(lost, told, tmp_path):
+    counts, dropped = dict(lost[0]), lost[1]
+    records = world(1, small=()).assign(ses=1.0, female=0.0)[:600]
+    for column, count in counts.items():
+        records.loc[records.index[:count], column] = np.nan
+    with pytest.warns(ValibWarning) as caught:
+        say_left_out(counts, dropped, len(records))
+    exact = f"{dropped} of 600 rows are left out of the model: " + ", ".join(
+        f"{count} without '{column}'" for column, count in counts.items()) + "."
+    assert [str(warning.message) for warning in caught] == [exact]
+    assert public(caught[0].message, MINIMUM) == told and public("Another.", MINIMUM) == "Another."
+
+
+def test_the_pages_of_a_study_hold_no_count_of_few_rows(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(nb, "say", lambda text, when: said.append(text))
+    records = simulate(np.random.default_rng(3), schools=20, size=(8, 30), cohorts=(2015, 2016, 2018))
+    records["ses"] = np.random.default_rng(4).standard_normal(len(records))
+    records.loc[records.index[records["cohort"] == 2018][:3], "ses"] = np.nan
+    records.drop(columns="u").to_csv(tmp_path / "r.csv", index=False)
+    params = Params(data=str(tmp_path / "r.csv"), baseline_cohorts=[2015, 2016], focal_cohorts=[2018],
+                    formula="score ~ prior_score + ses")
+    with pytest.warns(ValibWarning, match="3 of .* without 'ses'"):
+        study = compute(params, params.read_records()).study
+    with warnings.catch_warnings():
+        chapter = nb.setup("x", **params.model_dump(include={"data", "baseline_cohorts", "focal_cohorts", "formula"}))
+        fit_relative(chapter.records, 2018, params.formula)
+        nb.show_warnings()
+    (page,) = said
+    for text in (*study["warnings"], page):
+        assert "3 without" not in text and "3 of" not in text
+    assert any("fewer than 5 without 'ses'" in text for text in study["warnings"])
+    assert "fewer than 5 without 'ses'" in page.replace("\\", "")
 
 
 def test_few_rows_without_a_covariate_are_told_in_words():

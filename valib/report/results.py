@@ -19,6 +19,7 @@ from scipy.stats import norm
 
 from ..design import required_columns
 from ..disclosure import cells as cells_shown
+from ..disclosure import public
 from ..disclosure import shown as may_be_shown
 from ..errors import ValibWarning
 from ..output import plain
@@ -123,13 +124,15 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
                                     scale_breaks=breaks) for c in focal}
         years = fit_years(params, records, cohorts)
         moved = _prior_moved(records, focal, reference)
-    said = list(dict.fromkeys(str(w.message) for w in told if issubclass(w.category, ValibWarning)))
+    said = {str(w.message): public(w.message, params.min_students) for w in told
+            if issubclass(w.category, ValibWarning)}
     for text in said:
         warnings.warn(text, ValibWarning, stacklevel=2)
     cells = _cells(params, select(records, cohorts), relative, against, float(np.sqrt(reference.tau2)))
     study = {"title": params.title, "source": source, "day": _day(), "baseline": baseline, "focal": focal,
              "settings": {name: getattr(params, name) for name in SETTINGS}, "why_not_joint": years.why,
-             "warnings": said, "linked": [f"{b.column} from {b.cohort} on" for b in breaks],
+             "warnings": list(dict.fromkeys(said.values())),
+             "linked": [f"{b.column} from {b.cohort} on" for b in breaks],
              "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"})}
     table = _cohorts(records, cells, relative, against, baseline)
     table["prior_moved"] = table.index.isin(moved)
