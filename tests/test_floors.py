@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,11 @@ FLOORS = [
     {"records", "sources", "datasets", "simulate", "panel_design", "bundle", "files", "workers", "comparability",
      "disclosure", "pseudonyms"},
     {"design", "formula", "formula_code", "covariates", "plain_design", "moments", "summed", "engines", "scale"},
-    {"elimination", "likelihood", "mixed", "covariance", "multivariate", "multivariate_fit", "newton", "blup",
-     "measurement"},
+    {"elimination", "likelihood", "mixed", "covariance", "multivariate", "multivariate_fit", "newton",
+     "joint_batch", "blup", "measurement"},
     {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "moves",
-     "ranking", "montecarlo", "compare", "stability_check", "mechanisms", "recipes", "resampling", "performance",
-     "simulation_methods", "calibrate"},
+     "ranking", "montecarlo", "compare", "stability_check", "mechanisms", "recipes", "resampling", "correlating",
+     "performance", "simulation_methods", "calibrate"},
     {
         "plotting",
         "performance_table",
@@ -177,6 +179,31 @@ def test_what_computes_does_not_draw_print_or_read_the_command_line(path):
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id != "print", f"line {node.lineno}"
     assert not names & {"matplotlib", "typer", "rich", "IPython", "papermill", "jupyter_book", "myst_nb"}
+
+
+def foreign(path: Path) -> set[str]:
+    """Distributions from which a file imports, in the names of the package index; the standard library is none."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {n.name.split(".")[0] for n in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    known = metadata.packages_distributions()
+    return {normal(d) for name in names - {PACKAGE.name} for d in known.get(name, [])}
+
+
+def normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def test_the_core_dependencies_are_those_that_are_imported():
+    """What only the book, the tests or perf/ use is an extra; what computes needs no extra but Spark's."""
+    text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    core = {normal(re.match(r"[\w.-]+", d)[0]) for d in tomllib.loads(text)["project"]["dependencies"]}
+    assert core <= set().union(*(foreign(p) for p in FILES))
+    computing = set().union(*(foreign(p) for p in FILES if floor(module_of(p)) <= 4))
+    assert computing - core <= {"pyspark"}
 
 
 def test_every_public_name_can_be_loaded_and_is_documented():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from worlds import moments_of
 
 import valib as va
 from valib.mechanisms import draw, scenario
-from valib.simulation_methods import METHODS, Fits, Method, _moments
+from valib.simulation_methods import METHODS, Fits, Method
 
 SAME = 2e-6  # relative: two optimisers' stopping rules, and sums against students
 PRIOR, SCORE = 430.0, 500.0  # the sums are about the baseline's expectation; records are not
@@ -83,7 +84,7 @@ def test_the_library_gives_the_same_on_the_same_students(world, m):
 def test_known_coefficients_leave_their_error_out(world):
     s, fits, records = world
     shift = fits.apply(METHODS["default (b known)"])["shift"][1]
-    moments, library = _moments(s, fits.worlds, 1).select([s.focal]), fit_by_library(records, s, METHODS["default"])
+    moments, library = moments_of(s, fits.worlds, 1).select([s.focal]), fit_by_library(records, s, METHODS["default"])
     a = moments.n / (1 + moments.n * library.theta)
     z = 1.959963984540054
     assert shift[5] == pytest.approx(2 * z * np.sqrt(library.sigma2 / a.sum()), rel=SAME)

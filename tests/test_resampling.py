@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from worlds import moments_of
 
 from valib import resampling
 from valib.bootstrap import refit_weighted
@@ -13,7 +14,6 @@ from valib.errors import BenchmarkError
 from valib.mechanisms import draw, scenario
 from valib.recipes import split
 from valib.resampling import draw_weights, resample
-from valib.simulation_methods import _moments
 
 SAME = 1e-9  # relative; the same sums in another order
 SEEDS = [np.random.SeedSequence(3, spawn_key=(r,)) for r in range(5)]
@@ -48,7 +48,7 @@ def test_every_sample_is_the_library_s_own_refit(worlds, changes, monkeypatch):
     for r in range(5):
         spec = SimpleNamespace(cohorts=s.baseline, estimator=o["estimator"], groups=o["groups"],
                                method="REML" if o["reml"] else "ML", error_variance={"prior_score": o.get("s2m", 0.0)})
-        _, one, _, va = refit_weighted(_moments(s, w, r), spec, [s.focal], weights[r][:, present[r]], o["shift"],
+        _, one, _, va = refit_weighted(moments_of(s, w, r), spec, [s.focal], weights[r][:, present[r]], o["shift"],
                                        o["variances"], spec.method)
         here = w.n[r, -1] > 0
         np.testing.assert_allclose(delta[r], one[0], rtol=SAME)

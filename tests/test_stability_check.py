@@ -8,9 +8,9 @@ import pytest
 
 import valib as va
 from valib import stability
+from valib.correlating import correlate_all
 from valib.errors import ModelError
-from valib.multivariate_fit import fit_joint_moments
-from valib.stability_check import _draw, correlate_ways, simulate_ways, two_step_moments, usable_cohorts
+from valib.stability_check import _draw, simulate_ways, usable_cohorts
 
 OMEGA = np.array([[200.0, 130.0, 60.0], [130.0, 260.0, 150.0], [60.0, 150.0, 230.0]])
 SIGMA2 = np.array([2000.0, 1500.0, 2500.0])
@@ -22,30 +22,30 @@ def sizes(schools: int, seed: int) -> np.ndarray:
     return rng.integers(5, 60, (schools, 3)) * (rng.random((schools, 3)) > 0.15)
 
 
-def records(seed: int) -> tuple[list, pd.DataFrame]:
-    """Moments of one draw, and student records that have exactly these moments (even cells, students at +-a)."""
+def records(seed: int) -> tuple[tuple, pd.DataFrame]:
+    """Sums of one draw, and student records that have exactly these sums (even cells, students at +-a)."""
     n = 2.0 * (sizes(60, seed) // 2)
     n[:3, 0] = 0
-    parts = _draw(np.linalg.cholesky(OMEGA), SIGMA2, n, np.random.default_rng(seed))
+    sums, cross = _draw(np.linalg.cholesky(OMEGA), SIGMA2, n, np.random.default_rng(seed))
     rows = []
-    for t, m in enumerate(parts):
-        mean = m.sums[:, 1] / m.n
-        a = np.sqrt((m.cross[0, 1, 1] - m.n @ mean**2) / m.n.sum())
-        cell = np.repeat(np.arange(len(m.n)), m.n.astype(int))
+    for t in range(3):
+        mean = sums[t, :, 1] / np.maximum(n[:, t], 1)
+        a = np.sqrt((cross[t, 1, 1] - n[:, t] @ mean**2) / n[:, t].sum())
+        cell = np.repeat(np.arange(len(n)), n[:, t].astype(int))
         sign = np.where(np.arange(len(cell)) % 2, 1.0, -1.0)
-        rows.append(pd.DataFrame({"school": [f"{s:03d}" for s in m.schools[cell]], "cohort": 2001 + t,
+        rows.append(pd.DataFrame({"school": [f"{s:03d}" for s in cell], "cohort": 2001 + t,
                                   "score": mean[cell] + a * sign, "prior_score": 0.0}))
     frame = pd.concat(rows, ignore_index=True)
-    return parts, va.read_records(frame.assign(student=frame.index.astype(str)))
+    return (n.T, sums, cross), va.read_records(frame.assign(student=frame.index.astype(str)))
 
 
 def test_a_draw_goes_through_the_same_models_as_records():
     """Fits, correlations and intervals of a replicate are those of valib's own functions on students."""
-    parts, students = records(3)
+    sums, students = records(3)
     fits = [va.fit_relative(students, t, "score ~ 1") for t in (2001, 2002, 2003)]
     joint = va.fit_joint(students, (2001, 2002, 2003), "score ~ 1")
     wanted = stability.correlations(fits, joint)[["correlation", "lower", "upper"]].to_numpy()
-    found = correlate_ways(two_step_moments(parts), fit_joint_moments(parts), 0.95)
+    found = correlate_all(np.arange(3), *(values[None] for values in sums), 0.95)[0]
     assert np.allclose(found.reshape(wanted.shape), wanted, atol=1e-7)
 
 
@@ -75,6 +75,18 @@ def test_the_seed_fixes_the_draws():
     n = np.full((40, 2), 25)
     a, b, c = (simulate_ways(OMEGA[:2, :2], SIGMA2[:2], n, 3, seed) for seed in (1, 1, 2))
     assert a.equals(b) and not a["mean"].equals(c["mean"])
+
+
+def test_draws_are_fitted_in_blocks_of_any_size_and_undefined_ones_drawn_again(monkeypatch):
+    """Six schools, where a variance is often estimated as 0: the same draws count, however many are fitted at once."""
+    n = np.full((6, 2), 6)
+    arguments = (np.diag([20.0, 20.0]), np.full(2, 400.0), n, 12, 3)
+    whole = simulate_ways(*arguments)
+    monkeypatch.setattr("valib.stability_check.BLOCK", 1)
+    drawn = []
+    monkeypatch.setattr("valib.stability_check._draw", lambda *a: drawn.append(_draw(*a)) or drawn[-1])
+    pd.testing.assert_frame_equal(simulate_ways(*arguments), whole, rtol=1e-9)
+    assert len(drawn) > 12
 
 
 def test_no_variance_between_schools_is_refused():

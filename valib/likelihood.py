@@ -176,7 +176,8 @@ def _slopes(data: Compressed, theta: np.ndarray, reml: bool) -> np.ndarray:
     a[:p] = -(A_inverse * M[:p, p]).sum(axis=1)
     rss, rss1 = (a * M[p]).sum(axis=0), (a * (M1 * a).sum(axis=1)).sum(axis=0)
     dof = data.n[:, None] - (p if reml else 0)
-    slope = dof * rss1 / np.maximum(rss, np.finfo(float).tiny) + data.counts @ (data.sizes * v).T
+    with np.errstate(over="ignore"):  # of a fit close to perfect
+        slope = dof * rss1 / np.maximum(rss, np.finfo(float).tiny) + data.counts @ (data.sizes * v).T
     if reml:
         slope += (A_inverse * M1[:p, :p]).sum(axis=(0, 1))
     return theta * slope

@@ -29,7 +29,7 @@ from .simulation_methods import METHODS, Fits, Method, method
 from .workers import end_with, undisturbed
 
 CHUNK = 50   # replicates drawn and fitted at once; part of the key of a cached chunk
-ENGINE = 2   # to be raised whenever the numbers of a chunk may change
+ENGINE = 3   # to be raised whenever the numbers of a chunk may change
 FAST = 200   # replicates of a fast run
 DEFAULT_METHODS = ("seed", "answer", "default", "default (b known)", "relative")
 

@@ -18,7 +18,7 @@ likelihood. Sources: Searle, Casella and McCulloch (1992, chapter 6); Lindstrom 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -102,6 +102,10 @@ class Evaluation:
         """(J, T, T): Z'V^-1 Z."""
         return self.root[..., :, None] * self.N * self.root[..., None, :]
 
+    def take(self, rows: np.ndarray) -> Evaluation:
+        """Those of some of R data sets."""
+        return Evaluation(*(getattr(self, field.name)[rows] for field in fields(self)))
+
 
 def stack_moments(parts: list[Moments], coefficients: list[np.ndarray]) -> JointMoments:
     """Bring the moments of T single cohorts together.
@@ -178,7 +182,8 @@ def evaluate(data: JointMoments, omega: np.ndarray, sigma2: np.ndarray, reml: bo
     if reml:
         deviance = deviance + 2 * (np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1) + data.log_scale)
     a = np.concatenate([-delta, np.ones_like(sigma2)], axis=-1)
-    return Evaluation(deviance, delta, factor, N, root, root[..., None] * Nz[..., :P], root * _times(Nz, a[..., None, :]))
+    w = _times(Nz.reshape(*z.shape[:-2], -1, z.shape[-1]), a).reshape(root.shape)
+    return Evaluation(deviance, delta, factor, N, root, root[..., None] * Nz[..., :P], root * w)
 
 
 def _times(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -223,8 +228,8 @@ def derivatives(data: JointMoments, at: Evaluation, sigma2: np.ndarray,
         energy = energy + (data.within[..., :P, :P] * known).sum(axis=-1) @ own[:, :P].T
     spare = data.n.sum(axis=-2) - (data.n > 0).sum(axis=-2)
     slope, Y = H - U, 2 * U - H
-    gradient = np.concatenate([slope.sum(axis=-3).reshape(*lead, T * T), spare / sigma2 - energy / sigma2**2 + np.einsum(
-        "...jtt,...jt->...t", slope, inverse_n)], axis=-1)
+    of_sigma = spare / sigma2 - energy / sigma2**2 + np.einsum("...jtt,...jt->...t", slope, inverse_n)
+    gradient = np.concatenate([slope.sum(axis=-3).reshape(*lead, T * T), of_sigma], axis=-1)
     flat, hessian = (*lead, J, T * T), np.empty((*lead, T * T + T, T * T + T))
     hessian[..., :T * T, :T * T] = np.moveaxis((np.swapaxes(Y.reshape(flat), -1, -2) @ H.reshape(flat)).reshape(
         *lead, T, T, T, T), -4, -1).reshape(*lead, T * T, T * T)

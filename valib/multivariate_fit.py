@@ -134,7 +134,8 @@ def fit_joint_moments(parts: list[Moments], structure: str = "unstructured", res
         raise ModelError("A joint model needs at least two cohorts.")
     separate = [_fit_cohort(m, method) for m in parts]
     data = stack_moments(parts, [f.coefficients for f in separate])
-    scale, sigma2 = _magnitudes(data, separate)
+    tau2, sigma2 = np.array([[f.tau2, f.sigma2] for f in separate]).T
+    scale = magnitudes(data, tau2, sigma2)
     problem = JointProblem(data, make_structure(structure, data.cohorts, scale), residual == "common", method == "REML")
     _check_identified(data, structure)
     pooled = np.log(np.average(sigma2, weights=data.n.sum(axis=0))) if problem.common else None
@@ -151,12 +152,12 @@ def fit_joint_moments(parts: list[Moments], structure: str = "unstructured", res
 def _search(problem: JointProblem, scale: np.ndarray, sigma2: np.ndarray, log_sigma2: np.ndarray) -> list[End]:
     """Ends of the searches: one start from the cell means, further ones where the first end is doubtful.
 
-    scale, sigma2 (T,) as :func:`_magnitudes` gives them; log_sigma2 (T,) or (1,): where the search begins.
+    scale, sigma2 (T,) as :func:`magnitudes` gives them; log_sigma2 (T,) or (1,): where the search begins.
     """
     ends = []
     lag = np.abs(np.arange(len(scale))[:, None] - np.arange(len(scale)))
     for rho in STARTS:
-        R = _moment_correlation(problem.data, scale, sigma2) if rho is None else rho**lag
+        R = moment_correlation(problem.data, scale, sigma2) if rho is None else rho**lag
         end = minimise(problem, np.concatenate([problem.structure.start(R * (scale[:, None] * scale)), log_sigma2]))
         for _ in range(MAX_PIVOTS):
             if end.converged or problem.structure.name != "unstructured":
@@ -174,7 +175,7 @@ def _is_doubtful(end: End) -> bool:
     omega = end.problem.split(end.x)[0]
     if _is_singular(omega, NEAR_SINGULAR):
         return True
-    se = _correlation_se(omega, correlation(omega), _variance_vcov(end))
+    se = correlation_se(omega, correlation(omega), _variance_vcov(end))
     return not (se < IMPRECISE).all()
 
 
@@ -195,22 +196,22 @@ def _check_identified(data: JointMoments, structure: str) -> None:
                          "effects cannot be estimated: choose another covariance structure, for example 'ar1'.")
 
 
-def _magnitudes(data: JointMoments, separate: list[MixedFit]) -> tuple[np.ndarray, np.ndarray]:
-    """Standard deviations of school effects (T,), never 0, and sigma2 (T,), from the cohorts' own fits."""
-    tau2, sigma2 = np.array([[f.tau2, f.sigma2] for f in separate]).T
-    typical = sigma2 * (data.n > 0).sum(axis=0) / data.n.sum(axis=0)
-    return np.sqrt(np.maximum(tau2, np.maximum(0.1 * tau2.mean(), 0.1 * typical))), sigma2
+def magnitudes(data: JointMoments, tau2: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
+    """Standard deviations of school effects (..., T), never 0, from the variances of the cohorts' own fits."""
+    typical = sigma2 * (data.n > 0).sum(axis=-2) / data.n.sum(axis=-2)
+    return np.sqrt(np.maximum(tau2, np.maximum(0.1 * tau2.mean(axis=-1, keepdims=True), 0.1 * typical)))
 
 
-def _moment_correlation(data: JointMoments, scale: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
-    """A positive definite correlation matrix (T, T) near that of the cohorts' own predictions, freed of shrinkage."""
+def moment_correlation(data: JointMoments, scale: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
+    """A positive definite correlation matrix (..., T, T) near that of the cohorts' own predictions, not shrunken."""
+    scale, sigma2, T = scale[..., None, :], sigma2[..., None, :], scale.shape[-1]
     shrinkage = data.n * scale**2 / (data.n * scale**2 + sigma2)
-    u = shrinkage * data.z[:, data.n_fixed:] * np.sqrt(data.inverse_n) / scale
-    R = (u.T @ u / np.maximum(shrinkage.T @ shrinkage, 1e-300)).clip(-0.95, 0.95)
-    np.fill_diagonal(R, 1.0)
+    u = shrinkage * data.z[..., data.n_fixed:] * np.sqrt(data.inverse_n) / scale
+    shared = np.maximum(np.swapaxes(shrinkage, -1, -2) @ shrinkage, 1e-300)
+    R = (np.swapaxes(u, -1, -2) @ u / shared).clip(-0.95, 0.95)
+    R[..., np.arange(T), np.arange(T)] = 1.0
     values, vectors = np.linalg.eigh(R)
-    R = vectors * np.maximum(values, 0.1) @ vectors.T
-    return R / np.sqrt(np.diag(R)[:, None] * np.diag(R))
+    return correlation(vectors * np.maximum(values, 0.1)[..., None, :] @ np.swapaxes(vectors, -1, -2))
 
 
 def _is_singular(omega: np.ndarray, tolerance: float) -> bool:
@@ -233,16 +234,16 @@ def _result(end: End, residual: str, method: str, deviances: tuple[float, ...]) 
     se = np.sqrt(np.maximum(np.diag(variance_vcov), 0))
     omega_se = se[:T * T].reshape(T, T)
     R = correlation(omega)
-    correlation_se = _correlation_se(omega, R, variance_vcov)
+    R_se = correlation_se(omega, R, variance_vcov)
     if problem.structure.name == "independent":
         omega_se = np.where(gone[:, None] | gone, np.nan, omega_se)
     elif singular:
-        omega_se, correlation_se = np.full((T, T), np.nan), np.full((T, T), np.nan)
+        omega_se, R_se = np.full((T, T), np.nan), np.full((T, T), np.nan)
     F = data.back @ at.factor
     return MultivariateFit(
         data=data, structure=problem.structure.name, residual=residual, method=method,
         coefficients=data.offset + data.back @ at.delta, vcov=F @ F.T, omega=omega, omega_se=omega_se, correlation=R,
-        correlation_se=correlation_se, sigma2=np.array(sigma2), sigma2_se=se[T * T:], variance_vcov=variance_vcov,
+        correlation_se=R_se, sigma2=np.array(sigma2), sigma2_se=se[T * T:], variance_vcov=variance_vcov,
         loglik=-0.5 * at.deviance, n_parameters=data.n_fixed + len(x), singular=singular, converged=end.converged,
         deviances=deviances, effects=at.w @ omega, conditional=omega - omega @ at.H @ omega,
         sensitivity=-(omega @ at.G) @ np.linalg.inv(data.back))
@@ -257,14 +258,14 @@ def _variance_vcov(end: End) -> np.ndarray:
     return 2 * scaled @ np.linalg.solve(newton.scaled, scaled.T)
 
 
-def _correlation_se(omega: np.ndarray, R: np.ndarray, variance_vcov: np.ndarray) -> np.ndarray:
-    """(T, T), 0 at t = s: d r_ts = d w_ts / sd_t sd_s - r_ts / 2 (d w_tt / w_tt + d w_ss / w_ss), w = omega."""
-    T = len(omega)
+def correlation_se(omega: np.ndarray, R: np.ndarray, variance_vcov: np.ndarray) -> np.ndarray:
+    """(..., T, T), 0 at t = s: d r_ts = d w_ts / sd_t sd_s - r_ts / 2 (d w_tt / w_tt + d w_ss / w_ss), w = omega."""
+    T = omega.shape[-1]
     t, s = np.divmod(np.arange(T * T), T)
     with np.errstate(divide="ignore", invalid="ignore"):
-        D = np.zeros((T * T, T * T))
-        D[np.arange(T * T), np.arange(T * T)] = 1 / np.sqrt(omega[t, t] * omega[s, s])
+        D = np.zeros((*omega.shape[:-2], T * T, T * T))
+        D[..., np.arange(T * T), np.arange(T * T)] = 1 / np.sqrt(omega[..., t, t] * omega[..., s, s])
         for i in (t, s):
-            D[np.arange(T * T), i * (T + 1)] -= R[t, s] / (2 * omega[i, i])
-        variance = np.einsum("ij,jk,ik->i", D, variance_vcov[:T * T, :T * T], D)
-    return np.where(t == s, 0.0, np.sqrt(np.maximum(variance, 0.0))).reshape(T, T)
+            D[..., np.arange(T * T), i * (T + 1)] -= R[..., t, s] / (2 * omega[..., i, i])
+        variance = np.einsum("...ij,...jk,...ik->...i", D, variance_vcov[..., :T * T, :T * T], D)
+    return np.where(t == s, 0.0, np.sqrt(np.maximum(variance, 0.0))).reshape(omega.shape)

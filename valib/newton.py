@@ -4,6 +4,9 @@ The sizes of the Hessian's eigenvalues are taken, so that a saddle repels, and d
 lower the deviance. A point is accepted only if the Hessian is positive semi-definite there: at a singular covariance
 matrix the gradient can vanish without a minimum, and only the curvature shows it.
 
+:func:`minimise_all` takes many problems of one kind down the plain road at once: full steps, each lowering the
+deviance, on Hessians that are safely positive definite. A problem that leaves it is for :func:`minimise`.
+
 Sources: Nocedal and Wright (2006, chapters 3 and 4); Dauphin et al. (2014) for the saddle-free step.
 """
 
@@ -73,6 +76,54 @@ def minimise(problem: Problem, x: np.ndarray) -> End:
             break
         x, at, damping = x - step, new, damping / 8 if damping > 0.01 else 0.0
     return End(problem, x, at, hessian, bool(newton.decrement < np.sqrt(DECREMENT)))
+
+
+class Problems(Problem, Protocol):
+    """R problems: x (R, k), deviances (R,), nan where one cannot be computed, and so on."""
+
+    def take(self, rows: np.ndarray) -> Problems:
+        """Some of them."""
+
+
+def minimise_all(problems: Problems, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Minima (R, k) from the starts x (R, k), and which problems got there (R,) on the plain road."""
+    end, there, rows = x.copy(), np.zeros(len(x), dtype=bool), np.arange(len(x))
+    with np.errstate(all="ignore"):
+        at = problems.value(x)
+        for _ in range(MAX_STEPS):
+            step, decrement = _plain_steps(*problems.derivatives(x, at))
+            safe = np.isfinite(decrement)
+            if not safe.all():
+                problems, rows, at = problems.take(safe), rows[safe], at.take(safe)
+                x, step, decrement = x[safe], step[safe], decrement[safe]
+            if not len(rows):
+                break
+            arrived = decrement < DECREMENT
+            longest = np.abs(step).max(axis=1, initial=LONGEST_STEP)
+            new = x - step * np.where(arrived, 1.0, LONGEST_STEP / longest)[:, None]
+            after = problems.value(new)
+            lower = after.deviance <= at.deviance + ROUNDING * np.abs(at.deviance)
+            end[rows[arrived]] = np.where(lower[:, None], new, x)[arrived]
+            there[rows[arrived]] = True
+            going = ~arrived & lower
+            if not going.any():
+                break
+            problems, rows, x = problems.take(going), rows[going], new[going]
+            at = after.take(going)
+    return end, there
+
+
+def _plain_steps(gradient: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Newton steps (R, k) and decrements (R,), nan where the Hessian is not safely positive definite."""
+    curve = np.abs(np.diagonal(hessian, axis1=1, axis2=2))
+    scale = 1 / np.sqrt(np.maximum(curve, FLAT * curve.max(axis=1, keepdims=True)))
+    scaled, slope = hessian * scale[:, :, None] * scale[:, None, :], gradient * scale
+    step, decrement = np.full(slope.shape, np.nan), np.full(len(slope), np.nan)
+    good = np.flatnonzero(np.isfinite(scaled).all(axis=(1, 2)) & np.isfinite(slope).all(axis=1))
+    good = good[np.linalg.eigvalsh(scaled[good])[:, 0] > SADDLE]
+    solved = np.linalg.solve(scaled[good], slope[good, :, None])[..., 0]
+    step[good], decrement[good] = scale[good] * solved, (slope[good] * solved).sum(axis=1)
+    return step, decrement
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -90,8 +90,13 @@ def _with_context(n, sums, cross):
 
 def compress_sums(data: Sums) -> Compressed:
     """Add cells of equal size, as :func:`valib.likelihood.compress` does; empty cells vanish."""
-    R, k = len(data.n), data.sums.shape[-1]
-    n = data.n.astype(np.intp)
+    return compress_cells(data.n, data.sums, data.cross.sum(axis=1))
+
+
+def compress_cells(n: np.ndarray, sums: np.ndarray, cross: np.ndarray) -> Compressed:
+    """The same from n (R, C), sums (R, C, k) and the cross-products of all cells, cross (R, k, k)."""
+    R, k = len(n), sums.shape[-1]
+    n = n.astype(np.intp)
     sizes = np.flatnonzero(np.bincount(n.ravel()))
     sizes = sizes[sizes > 0]
     place = np.zeros(sizes.max() + 1, dtype=np.intp)
@@ -105,9 +110,8 @@ def compress_sums(data: Sums) -> Compressed:
     outer = np.empty((R, len(sizes), k, k))
     for a in range(k):
         for b in range(a, k):
-            outer[..., a, b] = outer[..., b, a] = total((data.sums[..., a] * data.sums[..., b]).ravel())
-    return Compressed(sizes.astype(np.float64), total(there), outer, data.cross.sum(axis=1),
-                      n.sum(axis=1).astype(np.float64))
+            outer[..., a, b] = outer[..., b, a] = total((sums[..., a] * sums[..., b]).ravel())
+    return Compressed(sizes.astype(np.float64), total(there), outer, cross, n.sum(axis=1).astype(np.float64))
 
 
 def fit_baselines(data: Sums, cohorts: int, estimator: str, groups: str, reml: bool, s2m: float = 0.0) -> Baseline:

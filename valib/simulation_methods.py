@@ -8,15 +8,13 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
+from .correlating import correlate_all
 from .errors import ParamsError
 from .mechanisms import Scenario, Worlds
-from .moments import Moments
-from .multivariate_fit import fit_joint_moments
 from .performance import scalar_values, school_values
 from .recipes import Baseline, Predictions, Sums, benchmark_va, fit_baselines, known_errors, relative_va, split
 from .resampling import draw_weights, resample
 from .stability import WAYS
-from .stability_check import Undefined, correlate_ways, two_step_moments
 
 MODELS = ("relative", "benchmark", "correlation")
 INTERVALS = ("full", "known", "bootstrap")
@@ -197,31 +195,14 @@ class Fits:
 
     def _correlations(self, likelihood: str, R: int) -> dict[str, np.ndarray]:
         """(R, 8) of every way of correlating the last baseline cohort with the focal one; nan where undefined."""
-        found = np.full((R, len(WAYS), 3), np.nan)
-        for r in range(R):
-            whole = _moments(self.scenario, self.worlds, r)
-            parts = [whole.select([c]) for c in sorted((self.scenario.baseline[-1], self.scenario.focal))]
-            try:
-                two_step = two_step_moments(parts)
-                found[r] = correlate_ways(two_step, fit_joint_moments(parts, method=likelihood), self.level)[0]
-            except Undefined:
-                continue
+        cohorts = np.array([self.scenario.baseline[-1], self.scenario.focal])
+        order, w = np.argsort(cohorts), self.worlds
+        at = np.array([-2, -1])[order]  # the last baseline cohort and the focal one stand last
+        found = correlate_all(cohorts[order], w.n[:R, at], w.sums[:R, at], w.cross[:R, at].sum(axis=2), self.level,
+                              likelihood)[:, 0]
         rho = self.scenario.effect_correlation
         return {way: scalar_values(found[:, k, 0], rho, limits=(found[:, k, 1], found[:, k, 2]))
                 for k, way in enumerate(WAYS)}
-
-
-def _moments(s: Scenario, worlds: Worlds, r: int) -> Moments:
-    """World r as the library's moments, cell by cell."""
-    cohort, school = np.nonzero(worlds.n[r])
-    order = np.argsort(s.cohorts)
-    rank = np.empty(len(order), dtype=np.intp)
-    rank[order] = np.arange(len(order))
-    used, code = np.unique(school, return_inverse=True)
-    cross = worlds.cross[r][cohort, school]
-    return Moments(("Intercept", "prior_score", "score"), np.zeros(3), used, np.array(s.cohorts)[order], code,
-                   rank[cohort], worlds.n[r][cohort, school].astype(np.float64), worlds.sums[r][cohort, school],
-                   worlds.cross[r].sum(axis=1)[order], cross, np.ones(len(cohort)))
 
 
 def _child(seed: np.random.SeedSequence) -> np.random.SeedSequence:

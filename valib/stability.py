@@ -25,6 +25,7 @@ class TwoStep:
     """Predictions of T separate models side by side, for J schools; nan where a school misses a cohort.
 
     effects, shrinkage (J, T); tau2, sigma2 (T,): of each cohort's own model; n (J, T) students, 0 where absent.
+    They may be those of R data sets, with R in front; then so are the correlations.
     """
 
     schools: np.ndarray
@@ -43,7 +44,7 @@ class TwoStep:
     @property
     def reflated(self) -> np.ndarray:
         """(J, T) effects scaled, one factor a cohort, so that their variance about the mean (J - 1) is tau2."""
-        return self.effects * np.sqrt(self.tau2 / np.nanvar(self.effects, axis=0, ddof=1))
+        return self.effects * np.sqrt(self.tau2 / np.nanvar(self.effects, axis=-2, ddof=1))[..., None, :]
 
 
 def two_step(fits: Sequence[CohortFit]) -> TwoStep:
@@ -67,18 +68,29 @@ def two_step(fits: Sequence[CohortFit]) -> TwoStep:
 
 
 def pairwise_correlation(effects: np.ndarray) -> np.ndarray:
-    """(T, T) Pearson correlations over the schools present (not nan) in both cohorts; effects (J, T).
+    """(..., T, T) Pearson correlations over the schools present (not nan) in both cohorts; effects (..., J, T).
 
     nan where fewer than two schools are shared or the effects do not vary.
     """
-    T = effects.shape[1]
-    out = np.eye(T)
+    T = effects.shape[-1]
+    out = np.zeros((*effects.shape[:-2], T, T)) + np.eye(T)
     for t in range(T):
         for s in range(t):
-            both = effects[np.isfinite(effects[:, [t, s]]).all(axis=1)][:, [t, s]]
-            defined = len(both) > 1 and (np.ptp(both, axis=0) > 0).all()
-            out[t, s] = out[s, t] = np.corrcoef(both.T)[0, 1] if defined else np.nan
+            out[..., t, s] = out[..., s, t] = _pearson(effects[..., t], effects[..., s])
     return out
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(...,) correlations over the last axis of what is finite in both a and b (..., J); nan where undefined."""
+    both = np.isfinite(a) & np.isfinite(b)
+    count, varies, deviations = np.maximum(both.sum(axis=-1), 1), np.ones(both.shape[:-1], dtype=bool), []
+    for values in (a, b):
+        varies &= np.where(both, values, -np.inf).max(axis=-1) > np.where(both, values, np.inf).min(axis=-1)
+        centre = np.where(both, values, 0.0).sum(axis=-1) / count
+        deviations.append(np.where(both, values - centre[..., None], 0.0))
+    da, db = deviations
+    size = np.sqrt((da**2).sum(axis=-1) * (db**2).sum(axis=-1))
+    return np.divide((da * db).sum(axis=-1), size, out=np.full(size.shape, np.nan), where=varies).clip(-1, 1)
 
 
 def reflate_matrix(effects: np.ndarray, omega: np.ndarray) -> np.ndarray:
@@ -91,21 +103,22 @@ def reflate_matrix(effects: np.ndarray, omega: np.ndarray) -> np.ndarray:
 
 
 def mean_reliability(data: TwoStep) -> np.ndarray:
-    """(T, T) means of lambda_jt over the schools that cohorts t and s share; [t, s] is cohort t's."""
+    """(..., T, T) means of lambda_jt over the schools that cohorts t and s share; [t, s] is cohort t's."""
     present = (data.n > 0).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return (np.nan_to_num(data.shrinkage) * present).T @ present / (present.T @ present)
+        return (np.swapaxes(np.nan_to_num(data.shrinkage) * present, -1, -2) @ present
+                / (np.swapaxes(present, -1, -2) @ present))
 
 
 def two_step_correlations(data: TwoStep, joint_eb: np.ndarray,
                           level: float) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Estimate, lower and upper limit of every way but joint_model, (T, T) each.
+    """Estimate, lower and upper limit of every way but joint_model, (..., T, T) each.
 
-    joint_eb (J, T): EB predictions of the joint model, those of absent schools ignored. Intervals: Fisher's, with the
-    shared schools as the sample, as they would be reported; the disattenuated ones are scaled like the estimate.
+    joint_eb (..., J, T): EB predictions of the joint model, those of absent schools ignored. Intervals: Fisher's, with
+    the shared schools as the sample, as they would be reported; the disattenuated ones are scaled like the estimate.
     """
     present = data.n > 0
-    shared = present.astype(np.int64).T @ present
+    shared = np.swapaxes(present.astype(np.int64), -1, -2) @ present
     values = {"eb": data.effects, "unshrunken": data.unshrunken, "reflated": data.reflated,
               "joint_eb": np.where(present, joint_eb, np.nan)}
     found = {}
@@ -113,7 +126,7 @@ def two_step_correlations(data: TwoStep, joint_eb: np.ndarray,
         r = pairwise_correlation(effects)
         found[way] = r, *_blup.correlation_interval(r, _blup.fisher_error(shared), level)
     mean = mean_reliability(data)
-    found["disattenuated"] = tuple(v / np.sqrt(mean * mean.T) for v in found["unshrunken"])
+    found["disattenuated"] = tuple(v / np.sqrt(mean * np.swapaxes(mean, -1, -2)) for v in found["unshrunken"])
     return found
 
 

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .blup import correlation_interval, delta_error, factor, predict
+from .blup import factor
+from .correlating import correlate_all
 from .errors import ModelError
-from .mixed import fit_moments
-from .moments import Moments
-from .multivariate_fit import MultivariateFit, fit_joint_moments
 from .relative import CohortFit
-from .stability import WAYS, TwoStep, expected_correlations, two_step_correlations
+from .stability import WAYS, expected_correlations
 
 MIN_SHARED = 4  # schools two cohorts must share: Fisher's interval needs more than three
+BLOCK = 50      # draws fitted at once
 TRIES = 10      # draws for each replicate wanted; one fails when a cohort's between-school variance is estimated as 0
 
 
@@ -58,64 +57,38 @@ def simulate_ways(omega: np.ndarray, sigma2: np.ndarray, n: np.ndarray, replicat
     """
     omega, sigma2, n = (np.asarray(a, dtype=np.float64) for a in (omega, sigma2, n))
     rng = np.random.default_rng(seed)
-    root, drawn, failed = factor(omega), [], 0
-    while len(drawn) < replicates:
-        if failed + len(drawn) >= TRIES * replicates:
-            raise ModelError(f"In {failed} of {failed + len(drawn)} draws a variance between schools was estimated "
-                             "as 0.")
-        parts = _draw(root, sigma2, n, rng)
-        try:
-            drawn.append(correlate_ways(two_step_moments(parts), fit_joint_moments(parts), level))
-        except Undefined:
-            failed += 1
-    return _summary(np.stack(drawn), expected_correlations(n, omega, sigma2))
+    root, cohorts = factor(omega), np.arange(len(sigma2))
+    drawn, tried, known = [], 0, 0
+    while known < replicates:
+        if tried >= TRIES * replicates:
+            raise ModelError(f"In {tried - known} of {tried} draws a variance between schools was estimated as 0.")
+        count = min(replicates - known, BLOCK)
+        draws = [_draw(root, sigma2, n, rng) for _ in range(count)]
+        sums, cross = (np.stack(part) for part in zip(*draws, strict=True))
+        found = correlate_all(cohorts, np.broadcast_to(n.T, (count, *n.T.shape)), sums, cross, level)
+        drawn.append(found[np.isfinite(found[:, :, WAYS.index("joint_model"), 0]).all(axis=1)])
+        tried, known = tried + count, known + len(drawn[-1])
+    return _summary(np.concatenate(drawn), expected_correlations(n, omega, sigma2))
 
 
-class Undefined(Exception):
-    """A replicate with a between-school variance of 0."""
+def _draw(root: np.ndarray, sigma2: np.ndarray, n: np.ndarray,
+          rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One draw of T cohorts with the columns 1 and score: sums by cell (T, J, 2), cross-products (T, 2, 2).
 
-
-def _draw(root: np.ndarray, sigma2: np.ndarray, n: np.ndarray, rng: np.random.Generator) -> list[Moments]:
-    """Moments of one draw of T intercept-only cohorts, without drawing students: cell sums, and the spread within."""
+    No student is drawn: the means of the cells, and the squares within a cohort's cells together.
+    """
     effects = rng.standard_normal(n.shape) @ root.T
-    parts = []
-    for t in range(n.shape[1]):
+    T = n.shape[1]
+    sums, cross = np.zeros((T, len(n), 2)), np.empty((T, 2, 2))
+    for t in range(T):
         here = np.flatnonzero(n[:, t] > 0)
         size = n[here, t]
         mean = effects[here, t] + np.sqrt(sigma2[t] / size) * rng.standard_normal(len(here))
         within = sigma2[t] * rng.chisquare(size.sum() - len(here))
-        total, square = size @ mean, size @ mean**2 + within
-        parts.append(Moments(("Intercept", "score"), np.zeros(2), here, np.array([t]), np.arange(len(here)),
-                             np.zeros(len(here), dtype=np.intp), size, np.column_stack([size, size * mean]),
-                             np.array([[[size.sum(), total], [total, square]]]), None, np.ones(len(here))))
-    return parts
-
-
-def two_step_moments(parts: list[Moments]) -> TwoStep:
-    """Separate models of the cohorts, from moments whose schools are numbered 0..J-1; Undefined where tau2 is 0."""
-    fits = [fit_moments(m) for m in parts]
-    if any(f.singular for f in fits):
-        raise Undefined
-    J, T = 1 + max(m.schools.max() for m in parts), len(parts)
-    n, effects, shrinkage = np.zeros((J, T)), np.full((J, T), np.nan), np.full((J, T), np.nan)
-    for t, (m, f) in enumerate(zip(parts, fits, strict=True)):
-        blup = predict(m.n, m.means[:, -1] - m.means[:, :-1] @ f.coefficients, f.tau2, f.sigma2)
-        n[m.schools, t], effects[m.schools, t], shrinkage[m.schools, t] = m.n, blup.effect, blup.shrinkage
-    return TwoStep(np.arange(J), np.arange(T), n, effects, shrinkage, np.array([f.tau2 for f in fits]),
-                   np.array([f.sigma2 for f in fits]))
-
-
-def correlate_ways(data: TwoStep, joint: MultivariateFit, level: float) -> np.ndarray:
-    """(pairs, 6, 3): estimate and the limits of its interval for every way; Undefined where the joint fit has none."""
-    if not np.isfinite(joint.correlation).all():
-        raise Undefined
-    eb = np.full(data.n.shape, np.nan)
-    eb[joint.data.schools] = joint.effects
-    r = joint.correlation
-    found = two_step_correlations(data, eb, level)
-    found["joint_model"] = r, *correlation_interval(r, delta_error(r, joint.correlation_se), level)
-    first, second = np.triu_indices(len(r), 1)
-    return np.array([found[way] for way in WAYS])[:, :, first, second].transpose(2, 0, 1)
+        total = size @ mean
+        sums[t, here] = np.column_stack([size, size * mean])
+        cross[t] = [[size.sum(), total], [total, size @ mean**2 + within]]
+    return sums, cross
 
 
 def _summary(drawn: np.ndarray, expected: dict[str, np.ndarray]) -> pd.DataFrame:
