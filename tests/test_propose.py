@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import postgres
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 import yaml
 from conftest import ROOT
@@ -69,11 +72,13 @@ NAMES = [
     ("stud.id", "sch.school", "yr.year", "final.score", "entry.score"),
     ("pupil_ref", "la_school_code", "academic_year", "attainment", "prior_attainment"),
     ("student", "school", "year", "t2", "t1"),
+    ("Schüler-Nr.", "Schulnummer", "Schuljahr", "Punkte Kl. 5", "Punkte Kl. 3"),
+    ("id_eleve", "code_etab", "annee", "score_final", "score_entree_avant"),
 ]
 
 
-def test_there_are_20_ways_to_name_the_columns():
-    assert len(NAMES) == 20
+def test_there_are_22_ways_to_name_the_columns():
+    assert len(NAMES) == 22
 
 
 @pytest.mark.parametrize("names", NAMES, ids=lambda names: names[3])
@@ -182,14 +187,20 @@ DOUBTS = {  # what is done to the panel -> what is said
     "two schools": (lambda f: f.rename(columns={"school": "school_now"}).assign(school_then=f["school"].str.lower()),
                     "school_then would do as well"),
     "no student": (lambda f: f.drop(columns="student"), "student: not found"),
+    "unknown years": (lambda f: f.assign(cohort=f["cohort"].mask(f["student"].str.endswith("7"), 9999)),
+                      "cohorts 9999 are left aside: no calendar years; if they stand for unknown"),
+    "words in a test": (lambda f: f.assign(prior_score=f["prior_score"].astype(object).mask(f.index < 30, "absent")),
+                        "prior_score: 30 of its values are text, the others are numbers; if it is a test"),
+    "two tests by name": (lambda f: f.rename(columns={"score": "note_b", "prior_score": "note_a"}).assign(note_c=1),
+                          "score = note_[ab]: also possible: .*see that it is the later test"),
     "one school": (lambda f: f.assign(school="A"), "school: not found"),
     "one covariate": (lambda f: f.drop(columns="ses"), "girl is offered as a covariate; .* given it is yours"),
     "two covariates": (lambda f: f, "girl, ses are offered as covariates; .* given them is yours"),
 }  # fmt: skip
 
 
-def test_there_are_14_doubts():
-    assert len(DOUBTS) == 14
+def test_there_are_17_doubts():
+    assert len(DOUBTS) == 17
 
 
 @pytest.mark.parametrize("name", DOUBTS)
@@ -312,3 +323,24 @@ def test_names_are_taken_apart():
     assert words("Y5Reading_Score2021") == ("y", "5", "reading", "score", "2021")
     assert words("KS2 MATHSScore") == ("ks", "2", "maths", "score")
     assert words("Année d'étude") == ("annee", "d", "etude")
+
+
+def test_unknown_years_are_no_cohorts_and_years_as_text_no_covariate(panel):
+    some = panel.assign(cohort=panel["cohort"].mask(panel["student"].str.endswith("7"), 9999))
+    params = propose(some).params
+    assert params["baseline_cohorts"] + params["focal_cohorts"] == sorted(panel["cohort"].unique())
+    text = propose(panel.assign(cohort=[f"{y}/{y - 1999}" for y in panel["cohort"]])).params
+    assert text["focal_cohorts"] == [0] and "cohort" not in " ".join(text["further_formulas"])
+    small = propose(panel.head(20)).params
+    assert small["baseline_cohorts"] + small["focal_cohorts"] == sorted(panel.head(20)["cohort"].unique())
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_two_columns_of_a_name_are_refused(tmp_path, panel, kind):
+    doubled = pa.Table.from_pandas(panel.assign(other=panel["score"]), preserve_index=False)
+    doubled = doubled.rename_columns([name.replace("other", "score") for name in doubled.column_names])
+    path = tmp_path / f"a.{kind}"
+    (pa.csv.write_csv if kind == "csv" else pa.parquet.write_table)(doubled, path)
+    done = run("init", path, "--out", tmp_path / "study.yml")
+    assert done.exit_code == 2 and done.stderr == f"Error: a.{kind}: more than one column is named 'score'.\n"
+    assert not (tmp_path / "study.yml").exists()

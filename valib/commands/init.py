@@ -38,6 +38,7 @@ def init(
     with plain_errors(debug):
         from .. import datasets
         from ..propose import params_text, propose
+        from ..records import resolve_names
         from ..sources import open_source
 
         printed = show or out == "-"
@@ -47,6 +48,7 @@ def init(
         if not printed and os.path.lexists(file):
             raise ParamsError(f"{file}: is there already; remove it, or name another with --out.")
         source = open_source(data, table)
+        resolve_names(source.name, source.columns, {})  # refuses two columns of one name
         proposal = propose(source.read(), source.name)
         text = params_text(proposal, _as_written(data, file.resolve().parent), table)
         _write(file, text) if not printed else typer.echo(text, nl=False)

@@ -25,6 +25,7 @@ class Column:
     numbers : float64, NaN where missing; None if a value is no number.
     keys : an integer for each distinct value, -1 where missing.
     distinct : distinct values. missing : share of rows without a value.
+    odd : values that are text, where most are numbers; else 0.
     whole : all numbers are whole. code : all values can be codes: text, or numbers that are exact.
     """
 
@@ -34,6 +35,7 @@ class Column:
     keys: np.ndarray
     distinct: int
     missing: float
+    odd: int
     whole: bool
     code: bool
 
@@ -59,6 +61,7 @@ def describe(name: object, column: pd.Series) -> Column:
         keys=keys,
         distinct=len(levels),
         missing=float(missing.mean()) if len(column) else 1.0,
+        odd=int(bad.sum()) if 2 * bad.sum() < (~np.isnan(numbers)).sum() else 0,
         whole=bool(numeric and np.isfinite(told).all() and (told == np.floor(told)).all()),
         code=bool(can_be_codes(column).all()) and not (numeric and (told != np.floor(told)).any()),
     )

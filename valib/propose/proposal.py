@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import RecordsError
 from ..records import ALIASES, CANONICAL
 from .columns import Column, describe, varies_within, words
-from .roles import COHORT, PRIOR, SCHOOL, SCORE, STUDENT, Roles, assign, quoted
+from .roles import CALENDAR, COHORT, PRIOR, SCHOOL, SCORE, STUDENT, Roles, assign, quoted
 
 SEVERAL = 3  # baseline cohorts at most
 FEWEST_ROWS = 30  # of a cohort that is proposed
@@ -67,6 +67,9 @@ def propose(frame: pd.DataFrame, name: str = "the DataFrame") -> Proposal:
     missing = {role: tuple(str(c.name) for c in roles.candidates.get(role, []))
                for role in CANONICAL if role not in roles.found and role != "cohort"}  # fmt: skip
     unsure = [f"{role}: not found; fill it in" for role in missing] + roles.unsure
+    if not {"score", "prior_score"} <= set(roles.found):
+        unsure += [f"{quoted(c.name)}: {c.odd:,} of its values are text, the others are numbers; if it is a test, leave"
+                   " these blank" for c in roles.left(columns) if c.odd]  # fmt: skip
     return Proposal(params, reasons, missing, tuple(unsure))
 
 
@@ -98,7 +101,10 @@ def _cohorts(roles: Roles, params: dict[str, Any], reasons: dict[str, str]) -> N
     else:
         rows = pd.Series(cohort.numbers[complete]).value_counts()
         cohorts = sorted(int(t) for t, n in rows.items() if n >= FEWEST_ROWS)
-        few = sorted(set(map(int, np.unique(cohort.numbers[cohort.keys >= 0]))) - set(cohorts))
+        cohorts = _years(roles, cohorts)
+        few = sorted(int(t) for t, n in rows.items() if n < FEWEST_ROWS)
+    if not cohorts:
+        cohorts, few = few, []
     if few:
         told = ", ".join(map(str, few[:MOST_NAMED])) + (f" and {len(few) - MOST_NAMED} more" * (len(few) > MOST_NAMED))
         roles.unsure.append(f"cohorts {told} are left aside: fewer than {FEWEST_ROWS} complete rows")
@@ -116,6 +122,17 @@ def _cohorts(roles: Roles, params: dict[str, Any], reasons: dict[str, str]) -> N
                         " compares its schools with each other")  # fmt: skip
 
 
+def _years(roles: Roles, cohorts: list[int]) -> list[int]:
+    """The cohorts that are calendar years, if most are; the others, such as 9999, are said to be left aside."""
+    years = [t for t in cohorts if CALENDAR[0] <= t <= CALENDAR[1]]
+    if 2 * len(years) <= len(cohorts) or years == cohorts:
+        return cohorts
+    told = ", ".join(str(t) for t in cohorts if t not in years)
+    roles.unsure.append(f"cohorts {told} are left aside: no calendar years; if they stand for unknown, leave them"
+                        " blank")  # fmt: skip
+    return years
+
+
 def _covariates(roles: Roles, columns: Sequence[Column], params: dict[str, Any], reasons: dict[str, str]) -> None:
     """Offer the columns that can be covariates, as many as tell the model something new in every cohort."""
     if not {"score", "prior_score"} <= set(roles.found):
@@ -131,7 +148,8 @@ def _covariates(roles: Roles, columns: Sequence[Column], params: dict[str, Any],
         cells = [school.keys, cohorts]
         design.append(pd.Series(prior).groupby(cells).transform("mean").to_numpy())
     tests = (roles.found["score"], roles.found["prior_score"])
-    for column in (c for c in roles.left(columns) if _can_be_covariate(c, school) and not _is_test(c, tests)):
+    for column in (c for c in roles.left(columns) if _can_be_covariate(c, school) and not _is_test(c, tests)
+                   and c not in roles.candidates.get("cohort", [])):
         more = _design(column)
         if len(names) < MOST_COVARIATES and _full_rank([*design, *more], cohorts):
             name = str(column.name) if str(column.name).isidentifier() else "_".join(words(str(column.name)))

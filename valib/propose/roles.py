@@ -14,7 +14,7 @@ from .scalars import scalar
 # Words of names in English, German, French, Spanish, Italian, Portuguese, Dutch and the languages of the North.
 STUDENT = ("student", "pupil", "child", "learner", "candidate", "upn", "schueler", "schuler", "eleve", "alumno",
            "alumna", "estudiante", "aluno", "alunno", "studente", "leerling", "elev", "oppilas")  # fmt: skip
-SCHOOL = ("school", "centre", "center", "institution", "campus", "urn", "schule", "ecole", "etablissement", "escuela",
+SCHOOL = ("school", "centre", "center", "institution", "campus", "urn", "schul", "ecole", "etab", "escuela",
           "colegio", "centro", "escola", "scuola", "skola", "skole", "koulu")  # fmt: skip
 COHORT = ("cohort", "kohorte", "cohorte", "coorte", "year", "jahr", "annee", "ano", "anno", "jaar", "aar", "vuosi")
 PRIOR = ("prior", "pre", "pretest", "previous", "before", "intake", "entry", "lag", "lagged", "initial", "earlier",
@@ -23,7 +23,8 @@ SCORE = ("score", "outcome", "post", "posttest", "result", "final", "exam", "tes
          "achievement", "ergebnis", "punkte", "note", "nota", "resultat", "resultado", "puntaje",
          "risultato", "uitslag", "poang")  # fmt: skip
 # What makes a name mean something about a school, a year or a person rather than the thing itself.
-NOT_SCHOOL = ("type", "mean", "avg", "average", "size", "gender", "phase", "sector", "status", "year", "district")
+NOT_SCHOOL = ("type", "mean", "avg", "average", "size", "gender", "phase", "sector", "status", "year", "district",
+              "jahr", "form", "schulart", "annee", "ano", "anno")  # fmt: skip
 NOT_COHORT = ("birth", "born", "dob", "level", "grade", "group", "entry", "score", "geburt", "naissance")
 NOT_STUDENT = ("age", "gender", "sex", "count", "name", "ratio")
 LABELS = ("name", "label", "title")
@@ -197,8 +198,9 @@ def _find_pair(roles: Roles, pool: Sequence[Column]) -> None:
         roles.take("prior_score", prior, "named like the score, with the lower number")
     elif after:
         named = sorted(after, key=lambda c: pool.index(c))
+        others = _others(pool, named[0])
         roles.take("score", named[0], "by its name",
-                   f"also possible: {_others(pool, named[0])}" if len(pool) > 2 else None)  # fmt: skip
+                   f"also possible: {others}; see that it is the later test" if others else None)  # fmt: skip
         _find_other(roles, "prior_score", named[0], [c for c in pool if c is not named[0]])
 
 
