@@ -4,8 +4,8 @@ The model of all years has the smaller errors, since it knows how far schools ke
 had, effects of different years are taken as independent: the change is the difference of two separate estimates, and
 the square of its standard error the sum of theirs. The error of a separate estimate is -(1 - lambda) u + ..., so those
 of two years have a covariance of the sign of Cov(u_jt, u_js): if schools tend to keep their standing, the interval is
-too wide, never too narrow. (A structure with fewer parameters would be narrower: compound symmetry is too narrow between
-distant years where correlations fall with distance.)
+too wide, never too narrow. A structure with fewer parameters would have narrower ones: compound symmetry is too narrow
+between distant years where correlations fall with distance.
 """
 
 from __future__ import annotations
