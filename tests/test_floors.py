@@ -189,8 +189,12 @@ def foreign(path: Path) -> set[str]:
             names |= {n.name.split(".")[0] for n in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.split(".")[0])
-    known = metadata.packages_distributions()
-    return {normal(d) for name in names - {PACKAGE.name} for d in known.get(name, [])}
+    return {normal(d) for name in names - {PACKAGE.name} for d in distributions().get(name, [])}
+
+
+@lru_cache
+def distributions() -> dict[str, list[str]]:
+    return metadata.packages_distributions()
 
 
 def normal(distribution: str) -> str:
