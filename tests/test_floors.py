@@ -15,8 +15,9 @@ import pytest
 import valib
 
 PACKAGE = Path(__file__).resolve().parents[1] / "valib"
-LONGEST_MODULE = 400  # lines; the aim is 300
-LONGEST_FUNCTION = 60  # lines of code without the docstring; the aim is 40
+LONGEST_MODULE = 300  # lines
+LONGER = {"mechanisms.py": 340}  # the simulated worlds, each with its parameters and equations, are one table
+LONGEST_FUNCTION = 40  # lines of code without the docstring
 
 # Modules of one floor may import each other, but never in a circle.
 FLOORS = [
@@ -158,7 +159,7 @@ def test_a_circle_would_be_seen():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_modules_and_functions_are_of_a_readable_length(path):
     text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= LONGEST_MODULE
+    assert text.count("\n") <= LONGER.get(str(path.relative_to(PACKAGE)), LONGEST_MODULE)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
