@@ -8,6 +8,7 @@ import pytest
 from conftest import reference, simulate
 
 import valib as va
+from valib import joint_bootstrap
 from valib.errors import ModelError, RecordsError
 from valib.joint import JointFit, cohort_moments, joint_from_moments
 
@@ -191,6 +192,25 @@ class TestBootstrapArithmetic:
         assert boot.coefficients[0] == pytest.approx(again.fixed_effects.to_numpy(), rel=1e-7)
         assert boot.sigma2[0] == pytest.approx(again.sigma2.to_numpy(), rel=1e-7)
 
+
+    @pytest.mark.parametrize(("schools", "structure", "residual", "method"), [
+        (30, "unstructured", "by_cohort", "ML"), (9, "unstructured", "by_cohort", "REML"), (20, "ar1", "common", "ML")])
+    def test_together_in_blocks_or_one_by_one_the_replicates_are_the_same(self, schools, structure, residual, method,
+                                                                          monkeypatch):
+        """With nine schools a sample's likelihood often gives trouble, and its search is made by itself in any case."""
+        data = simulate(np.random.default_rng(7), schools, (3, 12), (2021, 2022, 2024), rho=0.6)
+        fit = va.fit_joint(data, [2021, 2022, 2024], covariance=structure, residual=residual, method=method)
+        together, turned = va.bootstrap_joint(data, fit, seed=2, replicates=25), []
+        many = joint_bootstrap.minimise_all
+        monkeypatch.setattr(joint_bootstrap, "minimise_all", lambda *a: turned.append((~(r := many(*a))[1]).sum()) or r)
+        monkeypatch.setattr(joint_bootstrap, "ENTRIES", 3 * 3 * 9 * schools)  # three samples a block
+        blocks = va.bootstrap_joint(data, fit, seed=2, replicates=25)
+        assert len(turned) == 9 and (sum(turned) > 0 if schools == 9 else sum(turned) < 20)
+        monkeypatch.setattr(joint_bootstrap, "minimise_all", lambda p, x: (x.copy(), np.zeros(len(x), dtype=bool)))
+        alone = va.bootstrap_joint(data, fit, seed=2, replicates=25)
+        for name in ("omega", "sigma2", "coefficients"):
+            for other in (blocks, alone):
+                np.testing.assert_allclose(getattr(together, name), getattr(other, name), rtol=1e-9, atol=1e-9)
 
     def test_replicates_have_the_columns_of_the_fit(self):
         """Where the formula is a benchmark's state, its centre is the benchmark's in every replicate too."""

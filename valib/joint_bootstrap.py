@@ -6,6 +6,7 @@ school sums; no student is touched. Source: Davison and Hinkley (1997, section 3
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +17,9 @@ from .errors import ModelError
 from .joint import JointFit, cohort_moments
 from .multivariate import JointMoments, stack_moments, within_by_school
 from .multivariate_fit import JointProblem
-from .newton import minimise
+from .newton import minimise, minimise_all
 
+ENTRIES = 2_000_000  # numbers of the replicates fitted at once, which bound the memory
 TRIES = 5  # draws for each replicate wanted; a draw fails when a cohort is left with too few schools
 
 
@@ -67,24 +69,42 @@ def bootstrap_joint(records: pd.DataFrame, fit: JointFit, *, seed: int | np.rand
     common = fit.residual == "common"
     omega = 0.9 * fit.omega.to_numpy() + 0.1 * np.diag(scale**2)
     x = np.concatenate([structure.start(omega), np.log(sigma2[:1] if common else sigma2)])
-    draws, failed = [], 0
-    while len(draws) < replicates:
-        if failed + len(draws) >= TRIES * replicates:
-            raise ModelError(f"Of {failed + len(draws)} bootstrap draws {failed} left a cohort with too few schools.")
-        chosen = rng.integers(0, len(data.schools), len(data.schools))
-        try:
-            end = minimise(JointProblem(resample(data, cells, chosen), structure, common, fit.method == "REML"), x)
-        except np.linalg.LinAlgError:
-            failed += 1
-            continue
-        drawn, s2 = end.problem.split(end.x)
-        draws.append((drawn, correlation(drawn), s2, data.offset + data.back @ end.at.delta))
-    stacked = [np.stack(values) for values in zip(*draws, strict=True)]
-    return JointBootstrap(fit.cohorts, *stacked, failed, fit.level)
+    draws, tried, known = [], 0, 0
+    block = max(1, ENTRIES // (data.z.size * len(fit.cohorts)))
+    while known < replicates:
+        if tried >= TRIES * replicates:
+            raise ModelError(f"Of {tried} bootstrap draws {tried - known} left a cohort with too few schools.")
+        chosen = [rng.integers(0, len(data.schools), len(data.schools)) for _ in range(min(block, replicates - known))]
+        problems = JointProblem(resample(data, cells, np.array(chosen)), structure, common, fit.method == "REML")
+        draws.append(_refit(problems, x))
+        tried, known = tried + len(chosen), known + len(draws[-1][0])
+    omega, sigma2, coefficients = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+    return JointBootstrap(fit.cohorts, omega, correlation(omega), sigma2, coefficients, tried - known, fit.level)
+
+
+def _refit(problems: JointProblem, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """omega, sigma2 and coefficients at the minima of R problems, but for those that cannot be fitted.
+
+    Most are found together; a search that has to turn is made by itself.
+    """
+    x, there = minimise_all(problems, np.tile(start, (len(problems.data.n), 1)))
+    for row in np.flatnonzero(~there):
+        with suppress(np.linalg.LinAlgError):
+            x[row], there[row] = minimise(problems.take(row), start).x, True
+    problems, x = problems.take(there), x[there]
+    if not len(x):
+        return (*problems.split(x), problems.data.offset)
+    data = problems.data
+    return *problems.split(x), data.offset + (data.back @ problems.value(x).delta[..., None])[..., 0]
 
 
 def resample(data: JointMoments, cells: np.ndarray, chosen: np.ndarray) -> JointMoments:
-    """The moments with the schools chosen (J,), each draw a school of its own; cells (J, Q, Q): within by school."""
-    count = np.bincount(chosen, minlength=len(data.schools))
-    return replace(data, schools=np.arange(len(chosen)), n=data.n[chosen], z=data.z[chosen],
-                   within=np.tensordot(count, cells, axes=1))
+    """The moments of R data sets of the schools chosen (R, J), each draw a school of its own.
+
+    cells (J, Q, Q): within by school.
+    """
+    R, J = chosen.shape
+    within = np.stack([np.tensordot(np.bincount(row, minlength=len(data.schools)), cells, axes=1) for row in chosen])
+    same = {name: np.broadcast_to(value, (R, *np.shape(value))) for name in ("offset", "back", "log_scale")
+            for value in (getattr(data, name),)}
+    return replace(data, schools=np.arange(J), n=data.n[chosen], z=data.z[chosen], within=within, **same)
