@@ -135,10 +135,12 @@ def test_what_a_chapter_asks_of_the_library_is_there(chapter):
     assert asked
 
 
-def test_code_that_readers_see_fits_the_page(chapter):
-    seen = [text for text, tags in cells(chapter, "code") if not {"remove-cell", "remove-input"} & set(tags)]
-    for prose, _ in cells(chapter, "markdown"):
-        seen += re.findall(r"```(?:python|r|bash)\n(.*?)```", prose, re.DOTALL)
+@pytest.mark.parametrize("page", sorted((ROOT / "chapters").glob("*.*")), ids=lambda path: path.stem)
+def test_code_that_readers_see_fits_the_page(page):
+    hidden, notebook = {"remove-cell", "remove-input"}, page.suffix == ".ipynb"
+    seen = [text for text, tags in cells(page, "code") if not hidden & set(tags)] if notebook else []
+    for prose in [t for t, _ in cells(page, "markdown")] if notebook else [page.read_text(encoding="utf-8")]:
+        seen += re.findall(r"```(?:python|r|stata|bash)\n(.*?)```", prose, re.DOTALL)
     assert [line for text in seen for line in text.splitlines() if len(line) > WIDEST_LINE] == []
 
 
