@@ -344,3 +344,10 @@ def test_two_columns_of_a_name_are_refused(tmp_path, panel, kind):
     done = run("init", path, "--out", tmp_path / "study.yml")
     assert done.exit_code == 2 and done.stderr == f"Error: a.{kind}: more than one column is named 'score'.\n"
     assert not (tmp_path / "study.yml").exists()
+
+
+def test_columns_of_lists_and_objects_stand_in_no_way(tmp_path, panel):
+    odd = panel.assign(marks=[[1, k] if k % 9 else None for k in range(len(panel))], note=[{"a": 1}] * len(panel))
+    odd.to_parquet(tmp_path / "a.parquet")
+    assert run("init", tmp_path / "a.parquet", "--out", tmp_path / "study.yml").exit_code == 0
+    assert propose(odd).params == propose(panel).params

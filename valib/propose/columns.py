@@ -50,7 +50,10 @@ class Column:
 def describe(name: object, column: pd.Series) -> Column:
     """Look at one column."""
     numbers, bad = as_numbers(column)
-    keys, levels = pd.factorize(column.astype(object) if column.dtype == object else column)
+    try:
+        keys, levels = pd.factorize(column)
+    except TypeError:  # lists and the like, which cannot be told apart by a hash
+        keys, levels = pd.factorize(column.where(column.isna(), column.astype(str)))
     missing = np.isnan(numbers) if not bad.any() else keys < 0
     numeric = not bad.any() and not missing.all()
     told = numbers[~missing] if numeric else np.empty(0)
