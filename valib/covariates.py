@@ -15,7 +15,7 @@ from formulaic.parser.types import Factor
 
 from .errors import ModelError
 from .formula import factors
-from .formula_code import spread, used_columns
+from .formula_code import named_levels, spread, used_columns
 
 WIDEST = 1000                 # columns of a fixed-effects matrix
 LARGEST = 500_000_000         # its entries (4 GB)
@@ -56,6 +56,17 @@ def check_width(covariates: pd.DataFrame, side: SimpleFormula, levels: dict[str,
                          "levels, or store numbers as numbers.")
 
 
+def check_named(covariates: pd.DataFrame, side: SimpleFormula) -> None:
+    """Raise ModelError for a level that ``C(column, levels=[...])`` leaves out: it would count as the first level."""
+    for name, factor in factors(side).items():
+        named = named_levels(name) if factor.eval_method is Factor.EvalMethod.PYTHON else None
+        for column, _ in used_columns(name) if named is not None else ():
+            held = covariates[column].dropna().unique().tolist()
+            if lost := sorted({str(v) for v in held if v not in named}):
+                raise ModelError(f"Column '{column}' has the level '{lost[0]}', which {name} does not name: name it, "
+                                 "or leave its rows out.")
+
+
 def check_size(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
     """Raise ModelError for a column whose largest number is beyond what squares and their inverses can hold."""
     for name, column in [("The response", y), *((f"Column '{n}'", X[:, k]) for k, n in enumerate(names))]:
@@ -63,6 +74,11 @@ def check_size(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
         if size and not LIMITS[0] <= size <= LIMITS[1]:
             raise ModelError(f"{name} has numbers of the size {size:.3g}, and a model takes sizes between "
                              f"{LIMITS[0]:g} and {LIMITS[1]:g}: use another unit.")
+
+
+def is_number(column: pd.Series) -> bool:
+    """Whether a column holds numbers, or true and false, rather than text or categories."""
+    return _kind(column) in ("number", "truth")
 
 
 def _uses(parsed: Formula) -> tuple[set[str], set[str], set[str]]:
@@ -91,8 +107,9 @@ def _as_covariate(column: pd.Series, as_number: bool, as_category: bool) -> pd.S
             raise ModelError(f"Column '{column.name}' holds numbers stored as text ({_first(column)}): store them as "
                              f"numbers, or write C({column.name}) if they are categories.")
         return column if dtype == object else column.astype("str")
-    truths = kind == "truth" and dtype == object and not as_number
-    if dtype == np.float64 or truths or (as_category and dtype != object):
+    if kind == "truth" and dtype == object:  # true, false and once a blank, whose row is gone
+        column, dtype = column.astype(bool), np.dtype(bool)
+    if dtype == np.float64 or (as_category and dtype != object):
         return column
     try:
         return pd.Series(column.to_numpy(dtype=np.float64), index=column.index)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from formulaic import Formula, ModelSpec
-from formulaic.errors import FormulaicError
+from formulaic.errors import DataMismatchWarning, FormulaicError
 from formulaic.parser.types import Factor
 
-from .covariates import WIDEST, as_covariates, check_size, check_width
+from .covariates import WIDEST, as_covariates, check_named, check_size, check_width
 from .errors import ModelError, RowsLeftOut
 from .formula import categories_of, columns_of, factors, parse, required_columns
 from .formula_code import first_line, shown
@@ -156,19 +156,23 @@ def materialise(data, parsed, state, context, text):
         "transform_state": state.transform_state,
         "encoder_state": {k: (Factor.Kind.CATEGORICAL, {"categories": list(v)}) for k, v in state.levels.items()}}
     how = {"output": "numpy", "na_action": "ignore"}
+    check_named(data, parsed.rhs)
     try:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # _check_finite says it in a sentence
+        # _check_finite says in a sentence what NumPy warns of
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error", DataMismatchWarning)  # a level that has no column
             y = parsed.lhs.get_model_matrix(data, context=context, **how)
             X = ModelSpec.from_spec(parsed.rhs, **how, **learned).get_model_matrix(data, context=context)
         spec = X.model_spec
         y, X = np.asarray(y, dtype=np.float64), np.asfortranarray(X, dtype=np.float64)
-    except (FormulaicError, NameError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
-            RecursionError) as error:
+    except (DataMismatchWarning, FormulaicError, NameError, TypeError, ValueError, LookupError, AttributeError,
+            ArithmeticError, RecursionError) as error:
         raise ModelError(f"The formula {shown(text)} cannot be applied to these records "
                          f"({first_line(error)}).") from error
     if y.shape[1] != 1:
         raise ModelError(f"The response of {shown(text)} must be one numeric column, not {y.shape[1]} columns.")
-    return y[:, 0], X, FormulaState(text, tuple(spec.column_names), dict(spec.transform_state), _levels(spec))
+    return y[:, 0], X, FormulaState(text, tuple(spec.column_names),
+                                  {k: v for k, v in spec.transform_state.items() if v}, _levels(spec))
 
 
 def _levels(spec: ModelSpec) -> dict[str, list]:

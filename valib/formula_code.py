@@ -76,6 +76,15 @@ def spread(code: str) -> int | None:
     return max(widths)
 
 
+def named_levels(code: str) -> list | None:
+    """The levels that ``C(column, levels=[...])`` names; None for any other factor."""
+    call = tree_of(code)[0].body
+    if not (isinstance(call, ast.Call) and _called(call) == "C"):
+        return None
+    given = [*call.args[2:3], *(k.value for k in call.keywords if k.arg == "levels")]
+    return list(ast.literal_eval(given[0])) if given else None
+
+
 def shown(formula: str) -> str:
     """A formula in quotes for a sentence, its first 120 characters."""
     return repr(formula if len(formula) <= 120 else formula[:117] + "...")

@@ -172,7 +172,7 @@ def moments_from_arrays(X: np.ndarray, y: np.ndarray, cells: Cells, names: tuple
         cross = sum_by(cells.cohort, cell_cross, len(cells.cohorts))
     else:
         ones = names.index(INTERCEPT) if INTERCEPT in names else None
-        sums, cell_cross = _sums(X, y, cells, ones) - n[:, None] * shift, None
+        sums, cell_cross = _sums(X, y, cells, shift, ones), None
         cross = _by_cohort(X, y, cells, shift)
     return Moments((*names, response), shift, cells.schools, cells.cohorts, cells.school, cells.cohort, n, sums,
                    cross, cell_cross, np.ones(len(n)))
@@ -188,16 +188,20 @@ def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarra
     return shift
 
 
-def _sums(X: np.ndarray, y: np.ndarray, cells: Cells, ones: int | None) -> np.ndarray:
-    """Sums (C, k) of the columns as they are, by cell; the sums of column ``ones`` are the counts."""
-    C, N = len(cells.n), len(y)
-    out = np.empty((C, X.shape[1] + 1))
-    if X.flags.f_contiguous:
-        for c in range(X.shape[1]):
-            out[:, c] = cells.n if c == ones else np.bincount(cells.code, weights=X[:, c], minlength=C)
-    else:  # rows lie together: one pass over them, as the product of a sparse matrix of ones
-        out[:, :-1] = sparse.csc_array((np.ones(N), cells.code, np.arange(N + 1)), shape=(C, N)) @ X
-    out[:, -1] = np.bincount(cells.code, weights=y, minlength=C)
+def _sums(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray, ones: int | None) -> np.ndarray:
+    """Shifted sums (C, k) of the columns by cell; the sums of column ``ones`` are the counts."""
+    C, N, p = len(cells.n), len(y), X.shape[1]
+    step = max(4 * CHUNK, C)  # rows that lie together are read once; a bincount costs C numbers at least
+    out, moved = np.zeros((C, p + 1)), np.empty(min(step, N))
+    for first in range(0, N, step):
+        code = cells.code[first:first + step]
+        for c in range(p + 1):
+            if c != ones:
+                column = X[first:first + step, c] if c < p else y[first:first + step]
+                np.subtract(column, shift[c], out=moved[:len(code)])
+                out[:, c] += np.bincount(code, weights=moved[:len(code)], minlength=C)
+    if ones is not None:
+        out[:, ones] = cells.n
     return out
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from .covariates import is_number
 from .design import Design, FormulaState, build_design, required_columns
 from .moments import Moments, compute_moments
 from .records import check_cohorts, select
@@ -81,8 +82,11 @@ def summed(design: Design, by_cell: bool = False, describe: bool = False) -> Sum
     if not describe:
         return Summed(moments, design.state, design.left_out)
     needed, data = required_columns(design.state.formula), design.data
-    numeric = [c for c in needed if pd.api.types.is_numeric_dtype(data[c]) and c != "cohort"]
-    columns = {c: {"n": len(data), "mean": float(data[c].mean()), "sd": float(data[c].std(ddof=1))} for c in numeric}
+    columns = {}
+    for c in needed:
+        if is_number(data[c]) and c != "cohort":
+            values = data[c].astype(np.float64)
+            columns[c] = {"n": len(values), "mean": float(values.mean()), "sd": float(values.std(ddof=1))}
     return Summed(moments, design.state, design.left_out, columns, f"{hash_rows(data, needed):016x}")
 
 
@@ -101,6 +105,5 @@ def hash_rows(data: pd.DataFrame, needed: Sequence[str]) -> int:
     Numbers are hashed as float64 and codes as text, so that the way a file stores them does not matter.
     """
     used = ["school", "cohort", *needed]
-    plain = pd.DataFrame({c: data[c].astype(np.float64) if pd.api.types.is_numeric_dtype(data[c])
-                          else data[c].astype("str") for c in used})
+    plain = pd.DataFrame({c: data[c].astype(np.float64 if is_number(data[c]) else "str") for c in used})
     return int(np.add.reduce(pd.util.hash_pandas_object(plain, index=False).to_numpy(), dtype=np.uint64))

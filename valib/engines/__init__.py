@@ -16,15 +16,17 @@ import psutil
 
 from ..design import FormulaState
 from ..errors import RecordsError
-from ..formula import parse
+from ..formula import factors, parse
 from ..records import read_records
 from ..sources import data_name, is_url
 from ..sources.rdata import is_rdata
 from ..sources.text import open_text
 from ..summed import Summed, cohorts_of, sum_students
 from .chunks import learning_terms
+from .judging import Engine
 from .layout import ENCODINGS
-from .stream import StreamedRecords
+from .stream import StreamedRecords, code_columns
+from .wide import coded_apart
 
 __all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source",
            "stream_records"]
@@ -36,8 +38,11 @@ MOST_ROWS = 5_000_000  # and a Parquet file may have up to so many rows
 
 
 def can_stream(formula: str) -> bool:
-    """Whether no term of a formula learns its numbers from all students first, as ``center`` and splines do."""
-    return not learning_terms(parse(formula))
+    """Whether a formula has no term that only memory can make: one that learns its numbers from all students first, as
+    ``center`` and splines do, a covariate that is a code, or school means beside contrasts."""
+    parsed = parse(formula)
+    means = any("school_mean" in text for text in factors(parsed.rhs))
+    return not (learning_terms(parsed) or code_columns(parsed) or (means and coded_apart(parsed)))
 
 
 def choose_engine(source: Any, engine: str | None = "auto") -> str:
@@ -89,10 +94,16 @@ def stream_records(source: Any, columns: Mapping[str, str] | None = None, engine
     if engine == "spark" or _is_spark(source):
         from .spark import SparkEngine
 
-        return StreamedRecords(SparkEngine(source), columns, formula, by_cell)
-    from .duck import DuckEngine
+        opened: Engine = SparkEngine(source)
+    else:
+        from .duck import DuckEngine
 
-    return StreamedRecords(DuckEngine(source, progress), columns, formula, by_cell)
+        opened = DuckEngine(source, progress)
+    try:
+        return StreamedRecords(opened, columns, formula, by_cell)
+    except BaseException:
+        opened.close()
+        raise
 
 
 def moments_from_source(source: Any, formula: str | FormulaState = "score ~ prior_score",

@@ -6,16 +6,17 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from formulaic import Formula
 
 from ..covariates import as_covariates, check_size
-from ..design import FormulaState, make_cells, materialise, refuse_not_finite
+from ..design import FormulaState, check_known, make_cells, materialise, refuse_not_finite
 from ..errors import ModelError
-from ..formula import categories_of, factors
-from ..formula_code import shown
+from ..formula import factors
+from ..formula_code import named_levels, shown
 from ..moments import Moments, moments_from_arrays, near_mean
+from .expressions import Compiler, NotInSql
 from .passes import Pass, years
+from .wide import compared
 
 LEARNING = ("center", "scale", "standardize", "poly", "bs", "cr", "cs", "cc")
 
@@ -38,12 +39,14 @@ class Chunks:
             raise ModelError(f"The term {terms[0]} learns from all students, which a stream cannot: take "
                              "--engine memory, or write it with numbers, such as I(prior_score - 500).")
         if any("school_mean" in name for name in factors(found.parsed.rhs)):
-            raise ModelError(f"The formula {shown(text)} has a term beside school_mean() that a stream cannot make: "
-                             "take --engine memory.")
+            raise self._impossible()
 
     def sums(self, cohorts: Sequence[int], by_cell: bool) -> tuple[Moments, FormulaState]:
         """The moments of some cohorts' rows and the formula's state."""
-        state = self._state or FormulaState(self._text, (), {}, self._levels(cohorts))
+        levels = self._levels(cohorts)
+        state = self._state or FormulaState(self._text, (), {}, levels)
+        for text, found in levels.items():
+            check_known(self._found.categories[text], set(found), state.levels[text])
         total, shift = None, None
         for rows in self._engine.batches(self._found.rows_query()):
             frame = self._found.frame(rows)
@@ -63,23 +66,37 @@ class Chunks:
                 self._text, learned.names, state.transform_state, state.levels)
         return total, state
 
+    def _compared(self, text: str) -> str:
+        """The SQL of a comparison inside C()."""
+        try:
+            return Compiler(self._engine.sql, self._found.layout.numbers).factor(compared(text))
+        except (NotInSql, SyntaxError):
+            raise self._impossible() from None
+
+    def _impossible(self) -> ModelError:
+        return ModelError(f"The formula {shown(self._text)} has a term that a stream cannot make: take --engine "
+                          "memory.")
+
     def _check(self, learned: FormulaState, state: FormulaState) -> None:
         if state.names and learned.names != state.names:
             raise ModelError(f"The formula {shown(self._text)} gives other columns on these records than the benchmark "
                              "has.")
 
     def _levels(self, cohorts: Sequence[int]) -> dict[str, list]:
-        """The levels of every categorical factor among the complete rows of some cohorts."""
+        """The levels of every categorical factor among the complete rows of some cohorts, or those that it names."""
         found, out = self._found, {}
-        for text, factor in factors(found.parsed.rhs).items():
-            for column in categories_of(factor):
-                if not text.startswith("C(") and column not in found.layout.texts:
-                    continue
-                alias = found.layout.texts.get(column) or found.layout.numbers[column]
-                rows = self._engine.query(f"SELECT DISTINCT l.t, l.{alias} FROM {found.relation} WHERE status = 0")
-                there = rows.column(1).to_pandas()[np.isin(years(rows.column(0)), cohorts)]
-                kept = self._engine.order(found.layout.columns[column].original) or []
-                levels = sorted(pd.unique(there).tolist(), key=lambda v: (kept.index(v) if v in kept else len(kept), v))
-                whole = column == "cohort" or found.layout.columns[column].whole
-                out[text] = [int(v) for v in levels] if whole and alias.startswith("v") else levels
+        for text, column in found.categories.items():
+            if (named := named_levels(text)) is not None:
+                out[text] = named
+                continue
+            if column in found.layout.columns:
+                value = f"l.{found.layout.texts.get(column) or found.layout.numbers[column]}"
+            elif self._state:
+                continue
+            else:
+                value = self._compared(text)
+            rows = self._engine.query(f"SELECT DISTINCT l.t, {value} FROM {found.relation} WHERE status = 0")
+            values = rows.column(1).to_pandas()[np.isin(years(rows.column(0)), cohorts)]
+            there = set(found.typed(column, values).tolist())
+            out[text] = [level for level in found.levels[column] if level in there]
         return out

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from ..errors import RecordsError
 from ..sources import TextSource, open_source
-from ..sources.parquet import ParquetSource
+from ..sources.parquet import ParquetSource, parts_of
 from ..workers import telling
-from .categories import kept_order, parts_of
+from .categories import kept_order
 from .dialect import DuckSql
 from .layout import ENCODINGS, Column
 
@@ -37,14 +37,19 @@ class DuckEngine:
         self.name = self._path.name
         self._text: TextSource | None = None
         self._serial = False
+        self._orders: dict[str, list | None] = {}
         self._spill = tempfile.TemporaryDirectory(prefix="valib-")
         memory = min(MEMORY, psutil.virtual_memory().available // 2)
         self._connection = duckdb.connect(config={
             "memory_limit": f"{memory >> 20}MB", "temp_directory": self._spill.name,
             "autoinstall_known_extensions": False, "autoload_known_extensions": False})
-        self._parts = self._find()
-        with self._plain_errors():
-            self.columns = self._open()
+        try:
+            self._parts = self._find()
+            with self._plain_errors():
+                self.columns = self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Forget the source; what DuckDB had put aside on disk is gone."""
@@ -78,9 +83,11 @@ class DuckEngine:
         self._connection.register(name, table)
         return name
 
-    def order(self, name: str) -> list[str] | None:
-        """The order of a categorical column's levels where the source keeps one."""
-        return None if self._text is not None else kept_order(self._parts, name)
+    def order(self, name: str) -> list | None:
+        """The levels of a column that the source keeps as a category, in its order; None for another column."""
+        if name not in self._orders:
+            self._orders[name] = None if self._text is not None else kept_order(self._parts, name)
+        return self._orders[name]
 
     def where(self, condition: str, column: str) -> tuple[int, str, str]:
         """How many rows a condition holds for, where the first few are, and the value of a column in the first."""
@@ -97,10 +104,10 @@ class DuckEngine:
         return total, self._places(first, total), str(first[0][2])
 
     def _places(self, first: list[tuple], total: int) -> str:
-        if len(self._parts) == 1:
+        if not self._path.is_dir():
             return self._opened.where(_Positions([row[1] for row in first], total))
-        rows = [f"'{Path(part).name}' row {place + 1:,}" for part, place, _ in first]
-        return ", ".join([*rows, f"{total - len(rows):,} more"] if total > len(rows) else rows)
+        return self._opened.in_parts([(self._path / Path(part).relative_to(self._path.resolve()), place)
+                                      for part, place, _ in first], total)
 
     def _find(self) -> list[Path]:
         """The parts of a folder, or the file. Raises RecordsError for what DuckDB does not read."""

@@ -53,8 +53,7 @@ class Compiler:
         if isinstance(node, ast.BinOp):
             return self._arithmetic(node)
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
-            left, right = self._value(node.left), self._value(node.comparators[0])
-            return f"(CASE WHEN {left} {_COMPARED[type(node.ops[0])]} {right} THEN 1e0 ELSE 0e0 END)"
+            return self._comparison(node.left, node.ops[0], node.comparators[0])
         if isinstance(node, ast.Call):
             return self._call(node)
         raise NotInSql
@@ -64,6 +63,18 @@ class Compiler:
             raise NotInSql
         return self.numbers[name]
 
+    def _comparison(self, first: ast.AST, sign: ast.AST, second: ast.AST) -> str:
+        left, right = self._value(first), self._value(second)
+        undefined = self._undefined((first, left), (second, right))
+        # SQL takes NaN for the largest number; here, as in NumPy, it compares false with everything
+        what = f"WHEN {undefined} THEN {int(isinstance(sign, ast.NotEq))}e0 " if undefined else ""
+        return f"(CASE {what}WHEN {left} {_COMPARED[type(sign)]} {right} THEN 1e0 ELSE 0e0 END)"
+
+    @staticmethod
+    def _undefined(*values: tuple[ast.AST, str]) -> str:
+        """Whether any of some values is NaN; "" if none can be, as columns and numbers of complete rows cannot."""
+        return " OR ".join(f"isnan({x})" for node, x in values if not isinstance(node, (ast.Name, ast.Constant)))
+
     def _arithmetic(self, node: ast.BinOp) -> str:
         left, right, kind = self._value(node.left), self._value(node.right), type(node.op)
         if kind in _SIGNS:
@@ -71,11 +82,12 @@ class Compiler:
         if kind is ast.Pow:
             whole = node.right.value if isinstance(node.right, ast.Constant) else None
             return f"({left} * {left})" if whole == 2 else f"power({left}, {right})"
-        ratio = f"(CASE WHEN {right} <> 0 THEN {left} / {right} ELSE {_NAN} END)"
         if kind is ast.Div:
-            return ratio
-        whole = f"CAST(floor({ratio}) AS DOUBLE)"
-        return whole if kind is ast.FloorDiv else f"({left} - {right} * {whole})"
+            return f"(CASE WHEN {right} <> 0 THEN {left} / {right} ELSE {_NAN} END)"
+        cut = f"({left} % {right})"  # with the sign of the dividend; NumPy's has that of the divisor
+        rest = f"(CASE WHEN {cut} <> 0 AND ({cut} < 0) <> ({right} < 0) THEN {cut} + {right} ELSE {cut} END)"
+        whole = f"CAST(floor(({left} - {rest}) / {right} + 0.5e0) AS DOUBLE)"
+        return f"(CASE WHEN {right} <> 0 THEN {whole if kind is ast.FloorDiv else rest} ELSE {_NAN} END)"
 
     def _call(self, node: ast.Call) -> str:
         name = ast.unparse(node.func).removeprefix("np.")
@@ -91,7 +103,9 @@ class Compiler:
                 self.means.append(x)
             return f"m.m{self.means.index(x)}"
         if name in ("maximum", "minimum"):
-            return f"{'greatest' if name == 'maximum' else 'least'}({x}, {self._value(node.args[1])})"
+            other, which = self._value(node.args[1]), "greatest" if name == "maximum" else "least"
+            undefined = self._undefined((node.args[0], x), (node.args[1], other))
+            return f"(CASE WHEN {undefined or 'false'} THEN {_NAN} ELSE {which}({x}, {other}) END)"
         simple = {"I": x, "exp": f"exp({x})", "abs": f"abs({x})",
                   "sqrt": f"(CASE WHEN {x} >= 0 THEN sqrt({x}) ELSE {_NAN} END)"}
         if name in simple:

@@ -139,6 +139,9 @@ class Layout:
         column = self.columns[name]
         if name in self.numbers:
             self._number_test(name, column, "")
+            if column.kind == "truth" and column.words:  # likewise for true and false; 2 stands for other words
+                self.complete.append(f"{column.sql} < 2")
+                self.tests.append(Test(name, f"{column.sql} = 2", "must hold true and false"))
             if column.kind == "text":  # of a text file, taken for numbers by its first rows
                 self._unreadable(name, column, "must hold numbers")
         elif column.words:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,7 @@ class Pass:
     G groups of rows, each of one cohort (nan: missing) and status: cohort (G,), status (G,), n (G,), and over the K
     columns sums (G, K) and squares (G, K) about shift (K,). numbers: which of the K a numeric column is. moments: of
     the intercept, the wide columns, the response and a column of zeros, by cell; positions: where a product is in them.
+    categories: the categorical factors with their columns; levels: those of every such column, in order.
     wide, moments: None where the formula's columns cannot be made in SQL.
     """
 
@@ -36,6 +37,7 @@ class Pass:
     needed: list[str]
     layout: Layout
     categories: Mapping[str, str]
+    levels: Mapping[str, list]
     cohort: np.ndarray
     status: np.ndarray
     n: np.ndarray
@@ -124,7 +126,8 @@ class Pass:
     def describe(self, needed: Sequence[str], cohorts: Sequence[int]) -> dict[str, dict]:
         """n, mean and sd of the numeric columns over the rows that enter a model of some cohorts."""
         rows = (self.status == 0) & np.isin(self.cohort, cohorts)
-        return {c: self._summary(rows, c) for c in needed if c in self.numbers and c != "cohort"}
+        return {c: self._summary(rows, c) for c in needed
+                if c in self.numbers and c != "cohort" and self.layout.columns[c].kind != "category"}
 
     def _summary(self, groups: np.ndarray, column: str) -> dict:
         k = self.numbers[column]
@@ -144,13 +147,22 @@ class Pass:
         frame = pd.DataFrame({"school": labels(self.layout, rows.column(0)), "cohort": years(rows.column(1))})
         for i, name in enumerate(self.needed):
             if name not in frame:
-                frame[name] = rows.column(2 + i).to_pandas()
+                frame[name] = self.typed(name, rows.column(2 + i).to_pandas())
         return frame
 
+    def typed(self, name: str, values: pd.Series) -> pd.Series:
+        """Values of a column, those of a category that SQL has as doubles in the type that memory gives them."""
+        levels = self.levels.get(name)
+        if not levels or name not in self.layout.numbers:
+            return values
+        ordered = sorted(levels)
+        typed = pd.Series(np.array(ordered)[np.searchsorted(np.array(ordered, dtype=np.float64), values)])
+        return typed.astype("category") if self.layout.columns[name].kind == "category" else typed
 
-def run_pass(engine, layout: Layout, parsed: Formula, needed: list[str], categories: Mapping[str, str] | None,
+
+def run_pass(engine, layout: Layout, parsed: Formula, needed: list[str], categories: Mapping[str, str],
              levels: Mapping[str, list], by_cell: bool, sample: int) -> Pass:
-    """Sum a formula's columns; categories None: only what describes the rows."""
+    """Sum a formula's columns."""
     wide = _wide(engine, layout, parsed, categories, levels)
     columns = [*wide.sqls.values(), wide.response] if wide else []
     width = len(columns)
@@ -176,7 +188,7 @@ def run_pass(engine, layout: Layout, parsed: Formula, needed: list[str], categor
     start = int(whole)
     S, P = _matrix(groups, start + 3, len(sums)), _matrix(groups, start + 3 + len(sums), len(products))
     squares = np.column_stack([P[:, pairs.index((k, k))] for k in range(len(columns))])
-    found = Pass(parsed, needed, layout, categories or {}, years(groups.column(start)),
+    found = Pass(parsed, needed, layout, categories, levels, years(groups.column(start)),
                  groups.column(start + 1).to_numpy().astype(np.int64), groups.column(start + 2).to_numpy(), S, squares,
                  shift, numbers, wide, relation=relation)
     if wide is None or found.faults or found.unreadable or not (found.status == 0).any():
@@ -192,11 +204,9 @@ def run_pass(engine, layout: Layout, parsed: Formula, needed: list[str], categor
     return found
 
 
-def _wide(engine, layout: Layout, parsed: Formula, categories: Mapping[str, str] | None,
+def _wide(engine, layout: Layout, parsed: Formula, categories: Mapping[str, str],
           levels: Mapping[str, list]) -> Wide | None:
     """The wide columns, or None where SQL cannot make them or there would be too many."""
-    if categories is None:
-        return None
     try:
         wide = widen(parsed, categories, levels, engine.sql, layout.numbers, layout.texts)
     except NotInSql:
@@ -210,9 +220,9 @@ def _shifted(engine, columns: Sequence[str], shift: np.ndarray) -> str:
 
 
 def _shift(engine, columns: Sequence[str], first: str, plain: Sequence[bool]) -> np.ndarray:
-    """(K,): near the column means, from the first rows; 0 for indicators of levels."""
-    averages = ", ".join(f"avg({x})" for x in columns)
-    found = _matrix(engine.query(f"SELECT {averages} FROM {first} WHERE status = 0"), 0, len(columns))[0]
+    """(K,): near the column means, from the first rows that have a column; 0 for indicators of levels."""
+    averages = ", ".join(f"avg(CASE WHEN {engine.sql.finite(x)} THEN {x} END)" for x in columns)
+    found = _matrix(engine.query(f"SELECT {averages} FROM {first}"), 0, len(columns))[0]
     found[: len(plain)][np.array(plain, dtype=bool)] = 0.0
     return np.where(np.isfinite(found), found, 0.0)
 
@@ -272,6 +282,12 @@ def _matrix(table: pa.Table, start: int, count: int) -> np.ndarray:
     for k in range(count):
         out[:, k] = table.column(start + k).to_numpy()
     return out
+
+
+def in_order(levels: Iterable, kept: Sequence) -> list:
+    """Levels in the order that their source keeps, then in their own."""
+    place = {level: k for k, level in enumerate(kept)}
+    return sorted(levels, key=lambda v: (place.get(v, len(kept)), v))
 
 
 def labels(layout: Layout, codes: pa.ChunkedArray | pa.Array) -> pd.Series:

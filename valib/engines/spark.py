@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from ..errors import RecordsError
 from ..sources import Source, TextSource, open_source
-from ..sources.parquet import ParquetSource
-from .categories import kept_order, parts_of
+from ..sources.parquet import ParquetSource, parts_of
+from .categories import kept_order
 from .dialect import SparkSql
 from .layout import Column
 
@@ -87,8 +87,8 @@ class SparkEngine:
         self._put.append(view)
         return view
 
-    def order(self, name: str) -> list[str] | None:
-        """The order of a categorical column's levels where the source keeps one."""
+    def order(self, name: str) -> list | None:
+        """The levels of a column that the source keeps as a category, in its order; None for another column."""
         return kept_order(parts_of(self._parquet), name) if self._parquet else None
 
     def where(self, condition: str, column: str) -> tuple[int, str, str]:

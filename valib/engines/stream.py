@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
+from formulaic import Formula
 
-from ..covariates import as_covariates, check_size
+from ..covariates import LIMITS, check_size
 from ..design import FormulaState, check_known, refuse_not_finite, say_left_out
 from ..errors import ModelError, RecordsError, ValibWarning
 from ..formula import columns_of, parse
@@ -20,35 +19,12 @@ from ..moments import Moments
 from ..names import example
 from ..records import CANONICAL, check_cohorts, resolve_names
 from ..scale import ScaleBreak
-from ..sources import MISSING, as_numbers
 from ..summed import Summed, hash_rows
 from .chunks import Chunks
-from .dialect import DuckSql
-from .expressions import NotInSql
-from .layout import NUMBERS, Column, Layout
-from .passes import Pass, run_pass
+from .judging import SAMPLE, Engine, Judge
+from .layout import Column, Layout
+from .passes import Pass, run_pass, years
 from .wide import category_columns, pick, structure
-
-SAMPLE = 10_000      # rows that say what a covariate is, and about where its mean lies
-MOST_LEVELS = 1_000  # of a categorical covariate
-TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")  # in a text file
-
-
-class Engine(Protocol):
-    """What reads a source: DuckDB or Spark."""
-
-    name: str
-    names: list[str]
-    columns: list[Column]
-    table: str
-    sql: DuckSql
-    is_text: bool
-
-    def query(self, sql: str) -> pa.Table: ...
-    def put(self, name: str, table: pa.Table) -> str: ...
-    def where(self, condition: str, column: str) -> tuple[int, str, str]: ...
-    def batches(self, sql: str) -> object: ...
-    def order(self, name: str) -> list[str] | None: ...
 
 
 class StreamedRecords:
@@ -61,9 +37,8 @@ class StreamedRecords:
     def __init__(self, engine: Engine, columns: Mapping[str, str] | None = None,
                  formula: str | FormulaState = "score ~ prior_score", by_cell: bool = False):
         self._engine, self._by_cell = engine, by_cell
-        self._columns = self._canonical(dict(columns or {}))
+        self._judge = Judge(engine, self._canonical(dict(columns or {})))
         self._passes: dict[tuple, Pass] = {}
-        self._words: set[str] = set()  # covariates of a text file that turned out not to be numbers
         text = formula.formula if isinstance(formula, FormulaState) else formula
         try:
             self._base = self._pass(text, by_cell)
@@ -133,85 +108,38 @@ class StreamedRecords:
     def _make(self, text: str, by_cell: bool, links: dict[str, tuple[float, float]], only: int | None) -> Pass:
         parsed = parse(text)
         needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
-        absent = [c for c in needed if c not in self._columns]
+        absent = [c for c in needed if c not in self._judge.columns]
         if absent:
             raise ModelError(f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
-                             f" they have {_quoted(list(self._columns))}.")
-        kinds = self._kinds(needed, parsed)
+                             f" they have {_quoted(list(self._judge.columns))}.")
+        if codes := sorted(code_columns(parsed)):
+            raise ModelError(f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
+                             "stream cannot: take --engine memory.")
+        kinds = self._judge.kinds(needed, parsed)
         texts = tuple(c for c in needed if kinds[c] == "text")
-        judged = {c: self._truth(self._columns[c]) for c in needed if kinds[c] == "truth" and self._columns[c].words}
-        columns = {**self._columns, **judged}
+        columns = dict(self._judge.columns)
+        for c in needed:
+            if kinds[c] == "category":
+                columns[c] = replace(columns[c], kind="category")
+            elif kinds[c] == "truth" and columns[c].words:
+                columns[c] = self._judge.truth(columns[c])
         layout = Layout(self._engine.sql, columns, tuple(c for c in needed if kinds[c] != "text"), texts,
                         links, only)
-        try:
-            categories = category_columns(parsed, kinds)
-            levels = {c: self._levels(columns[c], kinds[c]) for c in set(categories.values())}
-        except NotInSql:
-            categories, levels = None, {}
+        categories = category_columns(parsed, kinds)
+        levels = {c: [False, True] if c not in columns else self._judge.levels(columns[c], kinds[c])
+                  for c in set(categories.values())}
         found = run_pass(self._engine, layout, parsed, needed, categories, levels, by_cell, SAMPLE)
         self._refuse(found)
-        if turned := found.unreadable | {c for c in judged if found.lacks(c)}:  # text after all
-            self._words |= turned
+        if turned := found.unreadable:  # text after all
+            self._judge.words |= turned
             return self._make(text, by_cell, links, only)
         return found
-
-    def _kinds(self, needed: list[str], parsed) -> dict[str, str]:
-        """number, truth or text for every column of the formula, judged by its type or, in a text file, first rows."""
-        sample = self._sample(needed)
-        as_covariates(sample.dropna()[needed], parsed) if len(sample.dropna()) else None
-        return {c: "text" if not pd.api.types.is_numeric_dtype(sample[c].dtype) else
-                ("truth" if pd.api.types.is_bool_dtype(sample[c].dtype) else "number") for c in needed}
-
-    def _sample(self, needed: list[str]) -> pd.DataFrame:
-        """The first rows with the columns as read_records would give them."""
-        columns = [self._columns[c] for c in needed]
-        chosen = ", ".join(f"{c.sql} AS k{i}" for i, c in enumerate(columns))
-        rows = self._engine.query(f"SELECT {chosen} FROM (SELECT * FROM {self._engine.table} LIMIT {SAMPLE}) AS first")
-        frame = pd.DataFrame({c.name: rows.column(i).to_pandas() for i, c in enumerate(columns)})
-        for c in columns:
-            text = frame[c.name].str.replace(",", ".") if c.words and c.decimal == "," else frame[c.name]
-            values, bad = as_numbers(text)
-            judged = c.words and c.name not in self._words
-            if c.name in (*NUMBERS, "cohort") or (judged and not bad.any()):
-                frame[c.name] = values
-            elif judged and frame[c.name].isin([*TRUE, *FALSE]).all():
-                frame[c.name] = frame[c.name].isin(TRUE)
-            elif c.words:
-                frame[c.name] = frame[c.name].mask(frame[c.name].isin(MISSING))
-        return frame
-
-    def _truth(self, column: Column) -> Column:
-        """A column of a text file with the words true and false, as 1 and 0; anything else is NULL."""
-        listed, x = self._engine.sql.listed, column.sql
-        return replace(column, sql=f"CASE WHEN {listed(x, TRUE)} THEN 1 WHEN {listed(x, FALSE)} THEN 0 END",
-                       kind="truth", whole=True, words=False)
-
-    def _levels(self, column: Column, kind: str) -> list:
-        """Every level of a categorical column, as plain Python values in order."""
-        name = column.name
-        source = f"SELECT DISTINCT {column.sql} AS level FROM {self._engine.table} LIMIT {MOST_LEVELS + 2}"
-        found = self._engine.query(source).column(0).to_pandas()
-        if len(found) > MOST_LEVELS + 1:
-            raise ModelError(f"Column '{name}' has more than {MOST_LEVELS:,} levels, too many for a category.")
-        if column.words and kind == "text":
-            found = found.mask(found.isin(MISSING))
-        present = found.dropna()
-        if kind == "text":
-            kept = self._engine.order(column.original) or []
-            return sorted(present.astype("str").tolist(), key=lambda v: (kept.index(v) if v in kept else len(kept), v))
-        if kind == "truth":
-            return sorted(bool(v) for v in present)
-        values = as_numbers(present)[0]
-        values = np.unique(values[~np.isnan(values)])
-        whole = name == "cohort" or (len(present) == len(found) and (column.whole or (
-            column.words and present.astype("str").str.strip().str.fullmatch(r"[+-]?\d+").all())))
-        return [int(v) for v in values] if whole and name not in NUMBERS else [float(v) for v in values]
 
     def _refuse(self, found: Pass) -> None:
         """Raise RecordsError for what the canonical columns must not hold, or if no row is left."""
         told = []
         for test in sorted(found.faults, key=lambda test: CANONICAL.index(test.name)):
-            column = self._columns[test.name]
+            column = self._judge.columns[test.name]
             count, where, value = self._engine.where(test.sql, column.sql)
             known = "" if test.name == column.original else f" ({test.name})"
             first = example(value, count, int(found.n.sum()))
@@ -222,7 +150,10 @@ class StreamedRecords:
         if not found.n.sum():
             raise RecordsError(f"{self._engine.name}: holds no rows.")
         if not found.usable().any():
-            left = "; ".join(f"{entry['rows']} with {entry['reason']}" for entry in found.account()["left_out"])
+            lost: Counter[str] = Counter()
+            for entry in found.account()["left_out"]:
+                lost[entry["reason"]] += entry["rows"]
+            left = "; ".join(f"{rows} with {reason}" for reason, rows in lost.items())
             raise RecordsError(f"{self._engine.name}: no row can be used ({left}).")
 
     def _left_out(self, found: Pass, cohorts: Sequence[int]) -> dict[str, int]:
@@ -235,14 +166,15 @@ class StreamedRecords:
     def _designed(self, found: Pass, text: str, state: FormulaState | None, cohorts: Sequence[int],
                   by_cell: bool) -> tuple[Moments, FormulaState]:
         """The moments of a design's columns, picked from the wide ones, and its state."""
-        wide, sums = found.wide, found.moments.select(cohorts)
+        there = set(found.moments.cohorts.tolist())  # a cohort without a complete row has no sums
+        wide, sums = found.wide, found.moments.select([t for t in cohorts if t in there])
         position = found.positions
         total = sums.sums.sum(axis=0)
-        there = {factor: [level for i, level in enumerate(levels) if total[position[((factor, i),)]] > 0]
+        held = {factor: [level for i, level in enumerate(levels) if total[position[((factor, i),)]] > 0]
                  for factor, levels in wide.levels.items()}
         if state is None:
-            state = FormulaState(text, (), {}, there)
-        for factor, levels in there.items():
+            state = FormulaState(text, (), {}, held)
+        for factor, levels in held.items():
             check_known(found.categories[factor], set(levels), state.levels[factor])
         names, keys = structure(found.parsed, state)
         if state.names and names != state.names:
@@ -256,12 +188,29 @@ class StreamedRecords:
         scale = np.array([s for _, s in keys] + [1.0])
         response = str(next(iter(text.split("~")))).strip()
         moments = pick(sums, np.array([*at, found.response]), scale, (*names, response), by_cell)
-        n, mean = moments.n_students, moments.sums.sum(axis=0) / moments.n_students
-        refuse_not_finite(np.isfinite(mean[:-1]), bool(np.isfinite(mean[-1])), names, text)
-        square = np.diag(moments.pooled()) / n + moments.shift * (2 * mean + moments.shift)
-        size = np.sqrt(np.maximum(square, 0.0))[None]
-        check_size(size[:, :-1], size[:, -1], names)
+        self._check_sizes(found, moments, at, text, cohorts)
         return moments, replace(state, names=names)
+
+    def _check_sizes(self, found: Pass, moments: Moments, at: Sequence[int], text: str, cohorts: Sequence[int]) -> None:
+        """Refuse columns that memory refuses: not finite, or of a size that squares cannot hold.
+
+        The sums bound the largest number of a column; where the bound is not enough, the rows are asked.
+        at: where the columns of the moments but the response are among the wide ones.
+        """
+        n, mean = moments.n_students, moments.sums.sum(axis=0) / moments.n_students
+        with np.errstate(invalid="ignore", over="ignore"):
+            square = np.diag(moments.pooled()) / n + moments.shift * (2 * mean + moments.shift)
+            size = np.sqrt(np.maximum(square, 0.0))
+        sqls = {found.positions[key]: sql for key, sql in found.wide.sqls.items()}
+        for k, position in enumerate([*at, found.response]):
+            sql = found.wide.response if position == found.response else sqls.get(position)
+            if sql and not (LIMITS[0] <= size[k] and size[k] * np.sqrt(n) <= LIMITS[1]):
+                rows = self._engine.query(f"SELECT l.t, max(abs({sql})) FROM {found.relation} WHERE status = 0 "
+                                          "GROUP BY l.t")
+                size[k] = rows.column(1).to_numpy()[np.isin(years(rows.column(0)), cohorts)].max()
+        finite = np.isfinite(size)
+        refuse_not_finite(finite[:-1], bool(finite[-1]), moments.names[:-1], text)
+        check_size(size[None, :-1], size[None, -1], moments.names[:-1])
 
     def _fingerprint(self, found: Pass, cohorts: Sequence[int]) -> str:
         """The number of the rows used, as :func:`valib.summed.hash_rows` makes it."""
@@ -270,6 +219,11 @@ class StreamedRecords:
             frame = found.frame(rows)
             total += hash_rows(frame[frame["cohort"].isin(cohorts)], found.needed)
         return f"{total % 2**64:016x}"
+
+
+def code_columns(parsed: Formula) -> set[str]:
+    """The columns of codes that a formula has among its covariates."""
+    return (columns_of(parsed.lhs) | columns_of(parsed.rhs)) & {"school", "student"}
 
 
 def _quoted(names: Sequence[str]) -> str:

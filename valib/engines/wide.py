@@ -7,7 +7,9 @@ Which columns those are, their names and their order, formulaic says itself: it 
 
 from __future__ import annotations
 
+import ast
 import itertools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +20,7 @@ from formulaic.parser.types import Factor
 
 from ..design import INTERCEPT, FormulaState
 from ..formula import categories_of, factors
+from ..formula_code import tree_of
 from ..moments import Moments
 from .dialect import DuckSql
 from .expressions import Compiler, NotInSql
@@ -39,18 +42,33 @@ class Wide:
 
 
 def category_columns(parsed: Formula, kinds: Mapping[str, str | None]) -> dict[str, str]:
-    """The categorical factors of a parsed formula with their columns. Raises NotInSql for contrasts and comparisons."""
+    """The categorical factors of a parsed formula with their columns, a comparison inside C() with itself."""
     found = {}
     for text, factor in factors(parsed.rhs).items():
-        columns = categories_of(factor)
-        if factor.eval_method is Factor.EvalMethod.PYTHON:
-            if text.startswith("C("):
-                if len(columns) != 1 or text not in (f"C({c})" for c in _written(*columns)):
-                    raise NotInSql(text)
-                found[text] = next(iter(columns))
-        elif kinds[text] == "text":
-            found[text] = text
+        if factor.eval_method is not Factor.EvalMethod.PYTHON:
+            if kinds[text] in ("text", "category"):
+                found[text] = text
+        elif text.startswith("C("):
+            found[text] = next(iter(categories_of(factor)), text)
     return found
+
+
+def plainly_coded(text: str, column: str) -> bool:
+    """Whether a categorical factor is coded by treatment, its first level being the reference."""
+    return text == column or bool(compared(text)) or text in (f"C({c})" for c in _written(column))
+
+
+def coded_apart(parsed: Formula) -> list[str]:
+    """The factors C() of a formula that are not coded by treatment: with contrasts or levels of their own."""
+    return [text for text, factor in factors(parsed.rhs).items() if text.startswith("C(")
+            and not plainly_coded(text, next(iter(categories_of(factor)), text))]
+
+
+def compared(text: str) -> str:
+    """The comparison that a factor takes as a category, as in C(ses > 0); "" for any other factor."""
+    call = tree_of(text)[0].body if text.startswith("C(") else None
+    alone = isinstance(call, ast.Call) and len(call.args) == 1 and not call.keywords
+    return text[2:-1] if alone and isinstance(call.args[0], ast.Compare) else ""
 
 
 def _written(column: str) -> tuple[str, ...]:
@@ -62,8 +80,10 @@ def widen(parsed: Formula, categories: Mapping[str, str], levels: Mapping[str, l
     """The wide columns of a formula.
 
     categories: categorical factor -> its column. levels: of each such column, every level in the source.
-    numbers, texts: the SQL of the columns that are numbers and text. Raises NotInSql.
+    numbers, texts: the SQL of the columns that are numbers and text. Raises NotInSql, for contrasts above all.
     """
+    if coded := [text for text, column in categories.items() if not plainly_coded(text, column)]:
+        raise NotInSql(coded[0])
     compiler = Compiler(sql, numbers)
     codes = {text: _code(text, factor) for side in (parsed.lhs, parsed.rhs) for text, factor in factors(side).items()}
 
@@ -71,6 +91,9 @@ def widen(parsed: Formula, categories: Mapping[str, str], levels: Mapping[str, l
         if text not in categories:
             return [(-1, compiler.factor(codes[text]))]
         name = categories[text]
+        if compared(text):
+            return [(i, f"{compiler.factor(compared(text))} = {sql.number(level)}")
+                    for i, level in enumerate(levels[name])]
         return [(i, f"{numbers[name]} = {sql.number(level)}" if name in numbers
                  else f"{texts[name]} = {sql.text(level)}") for i, level in enumerate(levels[name])]
 
@@ -110,8 +133,10 @@ def structure(parsed: Formula, state: FormulaState) -> tuple[tuple[str, ...], li
         for column in categories_of(factor) if text in state.levels else ():
             data[column] = pd.Series((list(state.levels[text]) * rows)[:rows])
     context = {"school_mean": lambda x: x, "np": np}
-    spec = ModelSpec.from_spec(parsed.rhs, output="numpy", encoder_state=encoders).get_model_matrix(
-        pd.DataFrame(data), context=context).model_spec
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a made-up row need not be of the one level that a comparison has
+        spec = ModelSpec.from_spec(parsed.rhs, output="numpy", encoder_state=encoders).get_model_matrix(
+            pd.DataFrame(data), context=context).model_spec
     keys = []
     for encoded in spec.structure:
         for scoped in encoded.scoped_terms:

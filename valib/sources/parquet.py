@@ -90,13 +90,13 @@ def _table(path: Path, columns: list[str]) -> Table:
 
 def _frame(table: Table, text_columns: Collection[str]) -> pd.DataFrame:
     """A DataFrame; decimals as numbers, but in columns of codes whole numbers and decimals to their last digit."""
-    from pyarrow import float64, types
+    from pyarrow import float64, string, types
 
     frames = {}
     for field in table.schema.remove_metadata():
         column, code = table.column(field.name), field.name in text_columns
         if types.is_decimal(field.type) and not code:
-            column = column.cast(float64())
+            column = column.cast(string()).cast(float64())  # by its digits: the cast at once is wrong in the last one
         frames[field.name] = column.to_pandas(integer_object_nulls=code)
     frame = pd.DataFrame(frames, copy=False)
     frame.attrs = (table.schema.pandas_metadata or {}).get("attributes") or {}
