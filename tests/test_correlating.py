@@ -10,9 +10,10 @@ from valib.blup import correlation_interval, delta_error, predict
 from valib.correlating import _moments, correlate_all, fit_cohorts
 from valib.errors import ModelError
 from valib.joint_batch import fit_all, stack_sums
-from valib.mechanisms import draw, scenario
+from valib.mechanisms import draw
 from valib.mixed import fit_moments
 from valib.multivariate_fit import fit_joint_moments
+from valib.scenarios import scenario
 from valib.stability import WAYS, TwoStep, two_step_correlations
 
 SAME = 1e-9  # absolute for correlations, relative for what has a unit

@@ -28,8 +28,8 @@ FLOORS = [
     {"elimination", "likelihood", "mixed", "covariance", "multivariate", "multivariate_fit", "newton",
      "joint_batch", "blup", "measurement"},
     {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "moves",
-     "ranking", "montecarlo", "compare", "stability_check", "mechanisms", "recipes", "resampling", "correlating",
-     "performance", "simulation_methods", "calibrate"},
+     "ranking", "montecarlo", "compare", "stability_check", "scenarios", "mechanisms", "recipes", "resampling",
+     "correlating", "performance", "simulation_methods", "calibrate"},
     {
         "plotting",
         "performance_table",

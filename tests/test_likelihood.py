@@ -8,8 +8,9 @@ import pytest
 
 from valib.elimination import LARGEST, invert
 from valib.likelihood import _grid_slopes, _take, maximise, profile
-from valib.mechanisms import draw, scenario
+from valib.mechanisms import draw
 from valib.recipes import compress_sums, split
+from valib.scenarios import scenario
 
 RNG = np.random.default_rng(4)
 EXACT = 1e-11  # relative; two ways of inverting the same matrices and adding the same numbers

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from valib.errors import ParamsError
-from valib.mechanisms import PLAIN, SCENARIOS, Scenario, _draw_students, combine, draw, scenario
+from valib.mechanisms import _draw_students, draw
+from valib.scenarios import PLAIN, SCENARIOS, Scenario, combine, scenario
 
 Z = 4.5  # Monte Carlo standard errors: one false alarm in 150,000 checks, and the seeds are fixed
 

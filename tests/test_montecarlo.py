@@ -12,7 +12,7 @@ import pytest
 
 from valib import montecarlo
 from valib.errors import ParamsError
-from valib.mechanisms import scenario
+from valib.scenarios import scenario
 from valib.simulation_methods import Method
 
 SMALL = scenario("drift", schools=20)
@@ -38,7 +38,7 @@ def test_a_run_that_is_killed_takes_up_where_it_stopped(alone, tmp_path, monkeyp
     script = f"""
 import os
 from valib import montecarlo
-from valib.mechanisms import scenario
+from valib.scenarios import scenario
 from valib.simulation_methods import Method
 some = ["seed", "default", Method("boot", intervals="bootstrap", draws=10, replicates=60),
         Method("eb", "correlation", way="eb", replicates=60)]

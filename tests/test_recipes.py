@@ -8,7 +8,8 @@ import pytest
 from worlds import moments_of
 
 import valib as va
-from valib.mechanisms import draw, scenario
+from valib.mechanisms import draw
+from valib.scenarios import scenario
 from valib.simulation_methods import METHODS, Fits, Method
 
 SAME = 2e-6  # relative: two optimisers' stopping rules, and sums against students

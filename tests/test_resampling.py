@@ -11,9 +11,10 @@ from worlds import moments_of
 from valib import resampling
 from valib.bootstrap import refit_weighted
 from valib.errors import BenchmarkError
-from valib.mechanisms import draw, scenario
+from valib.mechanisms import draw
 from valib.recipes import split
 from valib.resampling import draw_weights, resample
+from valib.scenarios import scenario
 
 SAME = 1e-9  # relative; the same sums in another order
 SEEDS = [np.random.SeedSequence(3, spawn_key=(r,)) for r in range(5)]

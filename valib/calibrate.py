@@ -15,10 +15,10 @@ from .design import build_design
 from .errors import ModelError, ValibWarning
 from .joint import fit_joint
 from .measurement import error_variance
-from .mechanisms import Scenario
 from .mixed import fit_moments
 from .moments import compute_moments
 from .records import select
+from .scenarios import Scenario
 
 PRIOR = "prior_score"
 FORMULA = f"score ~ {PRIOR} + school_mean({PRIOR})"

@@ -23,8 +23,9 @@ from joblib import Parallel, delayed, parallel_config
 from . import __version__
 from .errors import ParamsError
 from .files import write_file
-from .mechanisms import SCENARIOS, Scenario, draw, scenario
+from .mechanisms import draw
 from .performance import KEYS, VALUES, summarise
+from .scenarios import SCENARIOS, Scenario, scenario
 from .simulation_methods import METHODS, Fits, Method, method
 from .workers import end_with, undisturbed
 

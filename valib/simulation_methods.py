@@ -10,10 +10,11 @@ from scipy import stats
 
 from .correlating import correlate_all
 from .errors import ParamsError
-from .mechanisms import Scenario, Worlds
+from .mechanisms import Worlds
 from .performance import scalar_values, school_values
 from .recipes import Baseline, Predictions, Sums, benchmark_va, fit_baselines, known_errors, relative_va, split
 from .resampling import draw_weights, resample
+from .scenarios import Scenario
 from .stability import WAYS
 
 MODELS = ("relative", "benchmark", "correlation")
