@@ -6,6 +6,8 @@ import ast
 from pathlib import Path
 
 import pytest
+from test_changed import CHANGES
+from test_changed import COMMANDS as STREAMED
 from test_disk import COMMANDS, PLACES
 from test_kernel import KERNELS
 from test_kill import INTERRUPTS, MOMENTS, STAGES
@@ -45,6 +47,8 @@ FAULTS = [
     ("broken params file", len(BROKEN), "test_params_files.py::test_a_broken_file_is_one_plain_sentence"),
     ("params that are no file", len(OTHERS), "test_params_files.py::test_what_is_no_file"),
     ("data that are not there", 5, "test_params_files.py::test_data_that_are_not_there"),
+    ("streamed records that change", len(STREAMED) * len(CHANGES),
+     "test_changed.py::test_records_that_change_while_they_are_read"),
     ("result over what the study is read from", len(OVER),
      "test_sources_kept.py::test_no_result_goes_over_what_the_study_is_read_from"),
 ]
@@ -64,6 +68,6 @@ def test_each_fault_has_its_test(fault):
 
 def test_the_count(record_property):
     tried = sum(number for _, number, _ in FAULTS)
-    assert (len(FAULTS), tried, len(VARIABLES)) == (26, 199, 17)
+    assert (len(FAULTS), tried, len(VARIABLES)) == (27, 209, 17)
     record_property("faults tried", tried)
     print(f"{len(FAULTS)} kinds of fault, {tried} tried: where every test passes all were survived and nothing lost")

@@ -9,7 +9,7 @@ import typer
 
 from .. import options as opt
 from ..console import listed, plain_errors
-from .study import fit_study_baseline, load_study, open_records, read_from
+from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
 
 
 def baseline(
@@ -35,7 +35,10 @@ def baseline(
         check_file(out)
         check_apart(out, [out], read_from(study, params))
         with claim(out.parent, out.name):
-            fitted = fit_study_baseline(study, open_records(study, engine, by_cell=True))
+            before = stamp(study)
+            records = open_records(study, engine, by_cell=True)
+            fitted = fit_study_baseline(study, records)
+            check_unchanged(study, records, before)
             fitted.save(out)
         typer.echo(f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
                    f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools.")

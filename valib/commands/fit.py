@@ -10,7 +10,7 @@ import typer
 from .. import options as opt
 from ..console import about, listed, plain_errors
 from ..errors import ParamsError
-from .study import fit_study_baseline, load_study, open_records, read_from
+from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
 
 if TYPE_CHECKING:
     from ..baseline import Benchmark
@@ -86,7 +86,7 @@ def _fit_into(study: Params, model: opt.Model, out: Path, cohorts: list[int], be
     from .. import output, results
     from ..baseline import Benchmark
 
-    saved = Benchmark.load(benchmark_file) if benchmark_file else None
+    saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(study, engine, saved.formula if saved else study.formula,
                            by_cell=model is opt.Model.benchmark and saved is None)
     if model is opt.Model.joint:
@@ -99,6 +99,7 @@ def _fit_into(study: Params, model: opt.Model, out: Path, cohorts: list[int], be
                  "fits.json": output.as_json(results.summaries(fits, study.min_students))}
         if model is opt.Model.benchmark and study.shift == "estimated":
             files["shifts.csv"] = output.as_csv(results.shifts(fits))
+    check_unchanged(study, records, before)
     output.write_folder(out, {"school_effects.csv": output.as_csv(effects), **files})
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"

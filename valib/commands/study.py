@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import about
-from ..errors import ParamsError
+from ..errors import ParamsError, RecordsError
 
 if TYPE_CHECKING:
     from ..baseline import Benchmark
@@ -57,6 +58,27 @@ def open_records(study: Params, engine: str | None, formula: str | None = None, 
         raise ParamsError(f"The data set {study.data} is bundled and small: leave --engine out.")
     with progress_bar("Reading", quiet=False) as progress:
         return stream_records(study.data, study.columns, chosen, formula, by_cell, progress)
+
+
+def stamp(study: Params) -> dict[str, tuple[int, int, int]]:
+    """What would show that a file of the records, or a part in a folder of them, has changed; nothing of a database."""
+    from ..sources import is_url
+
+    path, found = Path(study.data), {}
+    for part in () if is_url(study.data) else (path, *path.rglob("*")):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            told = part.stat()
+            found[str(part)] = (told.st_ino, told.st_size, told.st_mtime_ns)
+    return found
+
+
+def check_unchanged(study: Params, records: Any, before: dict[str, tuple[int, int, int]]) -> None:
+    """Raise RecordsError if streamed records, which are read more than once, have changed since ``before``."""
+    import pandas as pd
+
+    if not isinstance(records, pd.DataFrame) and stamp(study) != before:
+        raise RecordsError(f"{study.data_name}: has changed while it was read, and results would mix two versions: "
+                           "run again when it is complete.")
 
 
 def fit_study_baseline(study: Params, records: Any) -> Benchmark:

@@ -1,0 +1,66 @@
+"""Records that change while a stream of them is added up: no result mixes two versions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from faultlib import contents, make_study, one_sentence
+from typer.testing import CliRunner
+
+from valib import baseline, cli, relative
+
+
+def grow(path: Path) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(path.read_text(encoding="utf-8").splitlines()[-1] + "\n")
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other.csv")
+    other.write_bytes(path.read_bytes())
+    os.replace(other, path)
+
+
+def another_part(path: Path) -> None:
+    pd.read_parquet(path / "a.parquet").to_parquet(path / "b.parquet")
+
+
+def part_gone(path: Path) -> None:
+    (path / "b.parquet").unlink()
+
+
+CHANGES = [("records.csv", grow), ("records.csv", replace), ("records.csv", Path.unlink), ("parts", another_part),
+           ("parts", part_gone)]
+COMMANDS = {"fit": (relative, "fit_relative", ["fit", "--model", "relative", "--out", "out"]),
+            "baseline": (baseline, "fit_baseline", ["baseline", "--out", "out/b.json"])}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("data", "change"), CHANGES, ids=lambda value: getattr(value, "__name__", value))
+def test_records_that_change_while_they_are_read(tmp_path, monkeypatch, data, change, command):
+    make_study(tmp_path)
+    (tmp_path / "parts").mkdir()
+    for part in ("a", "b") if change is part_gone else ("a",):
+        pd.read_csv(tmp_path / "records.csv").to_parquet(tmp_path / "parts" / f"{part}.parquet")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    module, name, order = COMMANDS[command]
+    fit = getattr(module, name)
+
+    def fit_then_change(*arguments, **settings):
+        fitted = fit(*arguments, **settings)
+        change(tmp_path / data)
+        return fitted
+
+    words = [order[0], data, "--params", "study.yml", *order[1:]]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, fit_then_change)
+        done = CliRunner().invoke(cli.app, [*words, "--engine", "duckdb"], prog_name="valib")
+    assert done.exit_code == 2 and "changed while" in done.stderr, done.output
+    assert one_sentence(done.stderr.replace("Reading", "")) and not contents(tmp_path / "out")
+    if (tmp_path / data).exists():
+        again = CliRunner().invoke(cli.app, [*words, "--engine", "duckdb"], prog_name="valib")
+        assert again.exit_code == 0, again.output
