@@ -314,3 +314,26 @@ def test_decimals_are_numbers_and_codes_exact_to_the_last_digit(tmp_path, folder
     assert records["ses"].dtype == "float64" and records.attrs["rows_read"] == 3
     whole = open_source(tmp_path / "a.parquet").read(["student", "school"])
     assert whole["student"].tolist() == [2**60 + 1, None, 2**60 + 3] and whole["ses"].tolist()[0] == -0.25
+
+
+def test_texts_with_points_between_thousands_are_refused_wherever_they_are_from(tmp_path):
+    texts = [f"{k:,}".replace(",", ".") for k in range(600, 1400, 2)]  # 600 ... 998, 1.000 ... 1.398
+    rows = [(f"P{k}", "07", 2024, text, 400) for k, text in enumerate(texts)]
+    table = pd.DataFrame(rows, columns=HEADER)
+    table.to_parquet(tmp_path / "a.parquet")
+    xlsx(tmp_path / "a.xlsx", {"R": [HEADER, *rows]})
+    told = "must hold numbers without points between thousands, but 200 rows do not"
+    for source in (table, tmp_path / "a.parquet", tmp_path / "a.xlsx"):
+        with pytest.raises(RecordsError, match=told):
+            read_records(source)
+    fine = table.assign(score=[f"{k / 8:.3f}" for k in range(400)])
+    assert read_records(fine)["score"].tolist() == [k / 8 for k in range(400)]
+
+
+def test_school_years_are_refused_with_what_to_write():
+    for year in ("2031/32", "2031-32", "2031/2032", " 2031 - 32"):
+        with pytest.raises(RecordsError, match="must hold whole numbers, .* year of the test: write 2032 for"):
+            read_records(frame().assign(cohort=year))
+    with pytest.raises(RecordsError) as caught:
+        read_records(frame().assign(cohort="spring"))
+    assert "calendar year" not in str(caught.value)

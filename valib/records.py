@@ -16,7 +16,7 @@ import pandas as pd
 
 from .errors import RecordsError, ValibWarning
 from .names import LONGEST, example, readable
-from .sources import Source, as_codes, as_numbers, can_be_codes, open_source
+from .sources import Source, as_codes, as_numbers, can_be_codes, may_be_grouped, open_source
 
 PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
 with warnings.catch_warnings():
@@ -189,7 +189,14 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
         first = example(frame[column].iloc[positions[0]], len(positions), len(frame))
         count = f"{len(positions)} rows do not" if len(positions) > 1 else "1 row does not"
         faults.append(f"column '{name}'{known} {check}, but {count} ({source.where(positions)}{first})")
-    raise RecordsError(f"{source.name}: {'; '.join(faults)}.")
+    raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
+
+
+def _advice(cohort: pd.Series) -> str:
+    """What to do about cohorts that are school years."""
+    if pd.api.types.is_string_dtype(cohort) and cohort.str.fullmatch(r"\s*(19|20)\d\d ?[/-] ?(\d\d|\d{4})\s*").any():
+        return " A cohort is the calendar year of the test: write 2032 for 2031/32 if it was sat in 2032."
+    return ""
 
 
 def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:
@@ -260,6 +267,15 @@ def _are_numbers(column: pd.Series) -> pd.Series:
     return pd.Series(~as_numbers(column)[1], index=column.index)
 
 
+def _are_without_groups(column: pd.Series) -> pd.Series:
+    """False for texts with points that may stand between thousands: 1.234 beside 999."""
+    fine = pd.Series(True, index=column.index)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return fine
+    values = as_numbers(column)[0]
+    return ~column.astype(str).str.contains(".", regex=False) if may_be_grouped(values) else fine
+
+
 def _are_finite(column: pd.Series) -> pd.Series:
     return pd.Series(~np.isinf(as_numbers(column)[0]), index=column.index)
 
@@ -275,6 +291,7 @@ _SCORES = pa.Column(
     nullable=True,
     checks=[
         pa.Check(_are_numbers, error="must hold numbers"),
+        pa.Check(_are_without_groups, error="must hold numbers without points between thousands"),
         pa.Check(_are_finite, error="must hold finite numbers"),
     ],
 )
