@@ -8,6 +8,7 @@ too. Nothing here shows a student's row.
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 import pandas as pd
 
 from .bundle import bundle_root
+from .disclosure import public
 from .errors import ValibError, ValibWarning
 from .files import write_file
 from .names import LONGEST, readable
@@ -34,8 +36,7 @@ DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for b
 RECORDS_FILE = "VALIB_RECORDS"      # the records as the book has prepared them; the study's data without it
 RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
 
-_collected: list[Warning | str] = []
-_least = 1  # min_students of the chapter's study
+_collected: list[str] = []  # what valib has warned of since setup(), as it may be shown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,16 +94,14 @@ def setup(chapter: str, **values: Any) -> Study:
     from .records import read_records, select
     from .scale import check_baseline, on_one_scale
 
-    global _least
-    _collected.clear()
-    warnings.showwarning = _collect
-    warnings.simplefilter("always", ValibWarning)
     plotting.use_style()
     bundled = Params()
     given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
     given["data"] = _find(given["data"])
     params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
-    _least = params.min_students
+    _collected.clear()
+    warnings.showwarning = functools.partial(_collect, params.min_students)
+    warnings.simplefilter("always", ValibWarning)
     prepared = os.environ.get(RECORDS_FILE)
     records = read_records(prepared) if prepared else params.read_records()
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
@@ -210,9 +209,7 @@ def say(markdown: str, when: bool = True) -> None:
 
 def show_warnings() -> None:
     """Show what valib warned of since the chapter began, each once, counts of few students in words."""
-    from .disclosure import public
-
-    said = list(dict.fromkeys(public(warning, _least) for warning in _collected))
+    said = list(dict.fromkeys(_collected))
     say(":::{warning}\n" + "\n".join(f"- {escape(text)}" for text in said) + "\n:::", when=bool(said))
 
 
@@ -257,10 +254,10 @@ def _glue(key: str, value: Any, display: bool = False) -> None:
 _shown = warnings.showwarning
 
 
-def _collect(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
-             line: str | None = None) -> None:
-    """Keep valib's warnings for the page; pass others on."""
+def _collect(min_students: int, message: Warning | str, category: type[Warning], filename: str, lineno: int,
+             file: TextIO | None = None, line: str | None = None) -> None:
+    """Keep valib's warnings for the page, counts of few students in words; pass others on."""
     if issubclass(category, ValibWarning):
-        _collected.append(message)
+        _collected.append(public(message, min_students))
     else:
         _shown(message, category, filename, lineno, file, line)
