@@ -21,8 +21,8 @@ LONGEST_FUNCTION = 40  # lines of code without the docstring
 # Modules of one floor may import each other, but never in a circle.
 FLOORS = [
     {"errors", "names"},
-    {"records", "sources", "datasets", "simulate", "panel_design", "bundle", "files", "workers", "comparability",
-     "disclosure", "pseudonyms"},
+    {"records", "schema", "sources", "datasets", "simulate", "panel_design", "bundle", "files", "workers",
+     "comparability", "disclosure", "pseudonyms"},
     {"design", "formula", "formula_code", "covariates", "plain_design", "moments", "summed", "engines", "scale"},
     {"elimination", "likelihood", "mixed", "covariance", "multivariate", "multivariate_fit", "newton",
      "joint_batch", "blup", "measurement"},

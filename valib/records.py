@@ -16,12 +16,8 @@ import pandas as pd
 
 from .errors import RecordsError, ValibWarning
 from .names import LONGEST, example, readable
-from .sources import Source, as_codes, as_numbers, can_be_codes, may_be_grouped, open_source
-
-PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", **PYSPARK)
-    import pandera.pandas as pa
+from .schema import failures
+from .sources import Source, as_codes, as_numbers, open_source
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
 ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}
@@ -164,13 +160,8 @@ def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict
 
 def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> None:
     """Validate all columns at once (lazily) and tell every fault in one sentence."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", **PYSPARK)
-            SCHEMA.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-    else:
+    cases = failures(frame)
+    if cases.empty:
         return
     missing = list(cases.loc[cases["check"] == "column_in_dataframe", "failure_case"])
     if missing:
@@ -257,51 +248,3 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
 def _listed(names: Iterable, quote: bool = False) -> str:
     shown = [f"'{readable(name, LONGEST)}'" if quote else readable(name, LONGEST) for name in names]
     return ", ".join(shown if len(shown) <= 30 else [*shown[:30], f"and {len(shown) - 30} more"])
-
-
-def _are_codes(column: pd.Series) -> pd.Series:
-    return pd.Series(can_be_codes(column), index=column.index)
-
-
-def _are_numbers(column: pd.Series) -> pd.Series:
-    return pd.Series(~as_numbers(column)[1], index=column.index)
-
-
-def _are_without_groups(column: pd.Series) -> pd.Series:
-    """False for texts with points that may stand between thousands: 1.234 beside 999."""
-    fine = pd.Series(True, index=column.index)
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return fine
-    values = as_numbers(column)[0]
-    return ~column.astype(str).str.contains(".", regex=False) if may_be_grouped(values) else fine
-
-
-def _are_finite(column: pd.Series) -> pd.Series:
-    return pd.Series(~np.isinf(as_numbers(column)[0]), index=column.index)
-
-
-def _are_years(column: pd.Series) -> pd.Series:
-    values, bad = as_numbers(column)
-    whole = np.isnan(values) | ((values == np.floor(values)) & (np.abs(values) < 2.0**53))
-    return pd.Series(whole & ~bad, index=column.index)
-
-
-_CODES = pa.Column(nullable=True, checks=pa.Check(_are_codes, error="must hold codes (text or numbers)"))
-_SCORES = pa.Column(
-    nullable=True,
-    checks=[
-        pa.Check(_are_numbers, error="must hold numbers"),
-        pa.Check(_are_without_groups, error="must hold numbers without points between thousands"),
-        pa.Check(_are_finite, error="must hold finite numbers"),
-    ],
-)
-# What the canonical columns may hold in a source, before conversion; other columns are not looked at.
-SCHEMA = pa.DataFrameSchema(
-    {
-        "student": _CODES,
-        "school": _CODES,
-        "cohort": pa.Column(nullable=True, checks=pa.Check(_are_years, error="must hold whole numbers")),
-        "score": _SCORES,
-        "prior_score": _SCORES,
-    }
-)
