@@ -23,7 +23,7 @@ GRID = 36             # starting points for theta, evenly spaced in log theta
 THETA_RANGE = (1e-8, 1e6)   # relative to 1 / (largest cell size) at the lower end
 STEP_TOLERANCE = 1e-11      # of log theta
 MAX_STEPS = 80
-BLOCK = 200_000       # numbers held for the grid of a block of data sets: they stay in the processor's cache
+BLOCK = 40_000        # numbers held for the grid of a block of data sets: they stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
