@@ -328,6 +328,8 @@ def test_texts_with_points_between_thousands_are_refused_wherever_they_are_from(
             read_records(source)
     fine = table.assign(score=[f"{k / 8:.3f}" for k in range(400)])
     assert read_records(fine)["score"].tolist() == [k / 8 for k in range(400)]
+    slip = read_records(table.assign(score=["7.5", ".", *(str(k) for k in range(500, 898))]))
+    assert slip["score"].tolist() == [7.5, *range(500, 898)]
 
 
 def test_school_years_are_refused_with_what_to_write():

@@ -306,8 +306,8 @@ def test_rows_that_are_too_short_are_counted_and_named(tmp_path, delimiter, quot
     short = delimiter.join(["x", "07", "2024", "510", "1"]) + "\n"  # the score is lacking, or the area
     write(tmp_path, content + short + "\n" + short + "Source: the office\n", "a.csv")
     (said,), records = said_of(path)
-    assert said == ("a.csv: 3 rows have fewer fields than the header (lines 52, 54 and 55); what is lacking at their end"
-                    " is taken as missing. See that their values stand under the right names.")  # fmt: skip
+    assert said == ("a.csv: 3 rows have fewer fields than the header (lines 52, 54 and 55); what is lacking at their"
+                    " end is taken as missing. See that their values stand under the right names.")  # fmt: skip
     assert records.attrs["rows_read"] == 53
 
 
@@ -319,8 +319,8 @@ def test_a_quotation_mark_without_its_partner_does_not_swallow_rows(tmp_path, de
         lines[k] = lines[k].replace(f"{delimiter}07{delimiter}", f'{delimiter}"07{delimiter}')
     path = write(tmp_path, "\n".join(lines) + "\n", "a.csv")
     (said,), records = said_of(path)
-    assert records is None and said == ("a.csv: a field of column 'school' runs over 20 line breaks and holds whole rows"
-                                        " (line 11); a quotation mark may lack its partner.")  # fmt: skip
+    assert records is None and said == ("a.csv: a field of column 'school' runs over 20 line breaks and holds whole"
+                                        " rows (line 11); a quotation mark may lack its partner.")  # fmt: skip
     for k in (10, 30):
         lines[k] = lines[k].replace('"', "").replace("north", '"north')
     (said,), records = said_of(write(tmp_path, "\n".join(lines) + "\n", "a.csv"))

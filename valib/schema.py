@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from .sources import as_numbers, can_be_codes, may_be_grouped
+from .sources import all_grouped, as_numbers, can_be_codes, may_be_grouped
 
 PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
 with warnings.catch_warnings():
@@ -39,11 +39,11 @@ def _are_numbers(column: pd.Series) -> pd.Series:
 
 def _are_without_groups(column: pd.Series) -> pd.Series:
     """False for texts with points that may stand between thousands: 1.234 beside 999."""
-    fine = pd.Series(True, index=column.index)
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return fine
-    values = as_numbers(column)[0]
-    return ~column.astype(str).str.contains(".", regex=False) if may_be_grouped(values) else fine
+    if not pd.api.types.is_numeric_dtype(column.dtype) and may_be_grouped(values := as_numbers(column)[0]):
+        marked = column.astype(str).str.contains(".", regex=False) & ~np.isnan(values)
+        if all_grouped(column[marked].astype(str), "."):
+            return ~marked
+    return pd.Series(True, index=column.index)
 
 
 def _are_finite(column: pd.Series) -> pd.Series:
