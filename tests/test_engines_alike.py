@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import signal
 from decimal import Decimal
 
 import numpy as np
@@ -15,6 +17,7 @@ from test_engines import _refusal, assert_same_sums, quietly, records, write
 
 from valib.design import make_cells
 from valib.engines import can_stream, stream_records
+from valib.engines.duck import DuckEngine
 from valib.errors import ModelError, RecordsError, ValibError
 from valib.moments import moments_from_arrays
 from valib.records import read_records
@@ -84,6 +87,12 @@ def test_sums_are_those_of_memory(file, case):
 def test_refusals_are_those_of_memory(file, case):
     formula, told = REFUSED[case]
     assert told in assert_alike(file, formula)
+
+
+def test_cohorts_with_a_decimal_comma(tmp_path):
+    path = write(awkward().assign(cohort=lambda f: f.cohort.astype(float)), tmp_path, "semicolon")
+    found = assert_alike(path, "score ~ prior_score + C(cohort)")
+    assert "2015,0" in path.read_text() and found.moments.cohorts.tolist() == [2015, 2021]
 
 
 @pytest.mark.parametrize("value", [2e30, -3e31, 1e160, 1e-31, 1e-200, np.inf])
@@ -158,6 +167,28 @@ def test_a_part_and_its_row_are_named_in_memory_and_in_a_stream(tmp_path):
     frame.to_parquet(tmp_path / "hive", partition_cols=["cohort"])
     told = [re.sub(r"^.*\(", "", _refusal(f, tmp_path / "hive")) for f in (read_records, stream_records)]
     assert told[0] == told[1] and re.match(r"'cohort=20\d\d/[\w-]+\.parquet' row \d+; first: 'inf'\)", told[0])
+
+
+def test_ctrl_c_ends_a_query_that_would_run_for_hours(tmp_path, monkeypatch):
+    """The signal is sent once DuckDB is at work on a product of 10^14 rows, as its progress tells."""
+    monkeypatch.setattr("valib.engines.duck.SECONDS", 0.05)
+    write(awkward(40), tmp_path, "parquet")
+    sent: list[int] = []
+
+    def interrupt(done: int, of: int) -> None:
+        if not sent:
+            sent.append(of)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    engine = DuckEngine(tmp_path / "records.parquet", interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs do not hear it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.query("SELECT sum(hash(a.range + b.range)) FROM range(10000000) a, range(10000000) b")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert sent and engine.query("SELECT 1").num_rows == 1
+    engine.close()
 
 
 def test_what_is_refused_leaves_nothing_behind(tmp_path, monkeypatch):

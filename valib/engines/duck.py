@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import duckdb
@@ -65,13 +66,24 @@ class DuckEngine:
         """The rows of a query, which must be few."""
         with self._plain_errors(), self._watched():
             try:
-                return self._connection.sql(sql).to_arrow_table()
+                return self._ask(sql)
             except duckdb.Error as error:
                 if self._text is None or self._serial or "parallel=false" not in str(error):
                     raise
             self._serial = True  # line breaks inside quotation marks
             self._define()
-            return self._connection.sql(sql).to_arrow_table()
+            return self._ask(sql)
+
+    def _ask(self, sql: str) -> pa.Table:
+        """The rows of a query that runs in a thread, so that Ctrl-C is heard here and now, not at the query's end."""
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(lambda: self._connection.sql(sql).to_arrow_table())
+            try:
+                return asked.result()
+            finally:
+                while not asked.done():
+                    self._connection.interrupt()
+                    wait([asked], SECONDS)
 
     def batches(self, sql: str, rows: int = 1 << 18) -> Iterator[pa.RecordBatch]:
         """The rows of a query in batches, however many there are."""

@@ -70,7 +70,7 @@ class Judge:
 
     def _sample(self, needed: list[str]) -> pd.DataFrame:
         """The first rows with the columns as read_records would give them."""
-        columns = [self.columns[c] for c in dict.fromkeys((*needed, *NUMBERS))]
+        columns = [self.columns[c] for c in dict.fromkeys((*needed, *NUMBERS, "cohort"))]
         chosen = ", ".join(f"{c.sql} AS k{i}" for i, c in enumerate(columns))
         rows = self.engine.query(f"SELECT {chosen} FROM (SELECT * FROM {self.engine.table} LIMIT {SAMPLE}) AS first")
         frame = pd.DataFrame({c.name: rows.column(i).to_pandas() for i, c in enumerate(columns)})

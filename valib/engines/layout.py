@@ -64,7 +64,9 @@ class Layout:
 
     def rows(self, source: str) -> str:
         """Layer 1: keys, numbers as doubles, levels as they are."""
-        parts = [f"{self.columns[name].sql} AS {alias}" for name, alias in (("school", "s"), ("cohort", "t"))]
+        cohort = self.columns["cohort"]
+        year = self._number("cohort") if cohort.kind == "text" else cohort.sql
+        parts = [f"{self.columns['school'].sql} AS s", f"{year} AS t"]
         parts += [f"{self._linked(name)} AS {alias}" for name, alias in self.numbers.items()]
         parts += [f"{self.columns[name].sql} AS {alias}" for name, alias in self.texts.items()]
         where = "" if self.cohort is None else f" WHERE {self._number('cohort')} = {self.sql.number(self.cohort)}"
