@@ -70,6 +70,7 @@ ALIKE = {
     "remainders of large numbers": "score ~ I(wide % -0.7) + I(wide // 3.7) + I(-ses % 0.7) + I(ses // -0.7)",
     "contrasts of every kind of category": "score ~ C(grade, contr.sum) + C(dosage, contr.sum) + C(flag, contr.sum)",
     "a quoted column as a category": "score ~ C(Q('grade')) + prior_score",
+    "the same beside contrasts": "score ~ C(Q('grade')) + C(region, contr.sum)",
 }
 REFUSED = {
     "a level that is not named": ("score ~ C(grade, levels=[3, 4])", "level '5'"),

@@ -153,7 +153,7 @@ def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = 
 def materialise(data, parsed, state, context, text):
     """Run formulaic; return y (N,), X (N, p) and what it learned for the right-hand side."""
     learned = {} if state is None else {
-        "transform_state": state.transform_state,
+        "transform_state": dict(state.transform_state),  # formulaic writes into it
         "encoder_state": {k: (Factor.Kind.CATEGORICAL, {"categories": list(v)}) for k, v in state.levels.items()}}
     how = {"output": "numpy", "na_action": "ignore"}
     check_named(data, parsed.rhs)
