@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_engines import FORMULAS, assert_same_sums, quietly, records, write
+from test_engines_texts import CASES, assert_alike
 
 from valib.baseline import fit_baseline
 from valib.benchmark import fit_benchmark
@@ -70,6 +71,20 @@ def test_files_give_the_sums_and_the_account_of_memory(session, tmp_path, how):
     same(stream, memory, formula, by_cell=True)
     assert stream.attrs["left_out"] == memory.attrs["left_out"]
     assert stream.attrs["rows_read"] == memory.attrs["rows_read"]
+
+
+IN_SPARK = ["a score with points between thousands", "short rows", "a long row", "lines of spaces",
+            "such codes after the first rows", "another field that swallows rows"]
+
+
+@pytest.mark.parametrize("case", IN_SPARK)
+def test_odd_texts_are_read_as_in_memory(session, tmp_path, monkeypatch, case):
+    """As by DuckDB, but that Spark does not number rows."""
+    text, expected = CASES[case]
+    path = tmp_path / "records.csv"
+    path.write_text(text, newline="")
+    monkeypatch.setattr("valib.sources.source.Source.where", lambda *_: "Spark does not number rows")
+    assert_alike(path, "spark", expected.split(" (line")[0])
 
 
 def test_fits_and_the_baseline_are_those_of_memory(frame):

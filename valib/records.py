@@ -21,6 +21,7 @@ from .sources import Source, as_codes, as_numbers, open_source
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
 ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}
+WHOLE = r"-?\d+\.0"  # a code of a text file that was an integer once
 # A row that lacks several of these is counted once, under the first.
 _REASONS = ("cohort", "school", "student", "score", "prior_score")
 
@@ -203,7 +204,7 @@ def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:
 def code_labels(column: pd.Series, from_text: bool) -> pd.Series:
     """The codes of a column as text; from_text: of a text file, where 12.0 is an integer that pandas wrote as float."""
     codes = as_codes(column)
-    if from_text and (whole := codes.dropna()).size and whole.str.fullmatch(r"-?\d+\.0").all():
+    if from_text and (whole := codes.dropna()).size and whole.str.fullmatch(WHOLE).all():
         codes = codes.str.removesuffix(".0")
     return codes
 

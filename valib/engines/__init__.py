@@ -23,7 +23,7 @@ from ..sources.rdata import is_rdata
 from ..sources.text import open_text
 from ..summed import Summed, cohorts_of, sum_students
 from .chunks import learning_terms
-from .judging import Engine
+from .engine import Engine
 from .layout import ENCODINGS
 from .stream import StreamedRecords, code_columns
 from .wide import coded_apart

@@ -1,8 +1,8 @@
-"""The order of levels that a Parquet file keeps for a categorical column (pandas writes it so)."""
+"""The order of levels, which a Parquet file keeps for a categorical column (pandas writes it so)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,3 +23,9 @@ def kept_order(parts: Sequence[Path], name: str) -> list | None:
     for batch in dataset.dataset([str(p) for p in parts], schema=pa.schema([schema.field(at)])).to_batches():
         levels |= dict.fromkeys(level for level in batch.column(0).dictionary.to_pylist() if level is not None)
     return list(levels)
+
+
+def in_order(levels: Iterable, kept: Sequence) -> list:
+    """Levels in the order that their source keeps, then in their own."""
+    place = {level: k for k, level in enumerate(kept)}
+    return sorted(levels, key=lambda v: (place.get(v, len(kept)), v))

@@ -41,6 +41,14 @@ class DuckSql:
         """Whether text is one of some words."""
         return f"{x} IN ({', '.join(map(self.text, words))})"
 
+    def marked(self, x: str) -> str:
+        """Whether text has a mark that may be a decimal one."""
+        return f"(contains({x}, '.') OR contains({x}, ','))"
+
+    def matches(self, x: str, pattern: str) -> str:
+        """Whether all of a text fits a regular expression."""
+        return f"regexp_full_match({x}, {self.text(pattern)})"
+
     def finite(self, x: str) -> str:
         """Whether a double is there and finite; NULL or false otherwise."""
         return f"{x} BETWEEN {self.number(-LARGEST)} AND {self.number(LARGEST)}"
@@ -60,6 +68,10 @@ class SparkSql(DuckSql):
     def trimmed(self, x: str) -> str:
         """Text without the white space around it."""
         return f"trim(BOTH {self.text(SPACES)} FROM {x})"
+
+    def matches(self, x: str, pattern: str) -> str:
+        """Whether all of a text fits a regular expression."""
+        return f"({x} RLIKE {self.text(f'^(?:{pattern})$')})"
 
     def is_number_text(self, x: str) -> str:
         """Whether text has none of the spellings that this engine casts to a number and pandas does not."""

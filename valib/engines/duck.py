@@ -36,8 +36,8 @@ class DuckEngine:
     def __init__(self, path: str | Path, progress: Progress | None = None):
         self._path, self._progress = Path(path), progress
         self.name = self._path.name
-        self._text: TextSource | None = None
-        self._serial = False
+        self.text: TextSource | None = None
+        self.has_line_breaks = False  # inside quotation marks of a text file
         self._orders: dict[str, list | None] = {}
         self._spill = tempfile.TemporaryDirectory(prefix="valib-")
         memory = min(MEMORY, psutil.virtual_memory().available // 2)
@@ -60,7 +60,12 @@ class DuckEngine:
     @property
     def is_text(self) -> bool:
         """Whether the source is a text file, which is slow to read: one pass is better than two."""
-        return self._text is not None
+        return self.text is not None
+
+    @property
+    def short(self) -> str:
+        """The condition of a text file's rows with fewer fields than the header: what they lack is NULL, not empty."""
+        return f"c{len(self.names) - 1} IS NULL" if self.is_text else ""
 
     def query(self, sql: str) -> pa.Table:
         """The rows of a query, which must be few."""
@@ -68,9 +73,9 @@ class DuckEngine:
             try:
                 return self._ask(sql)
             except duckdb.Error as error:
-                if self._text is None or self._serial or "parallel=false" not in str(error):
+                if self.text is None or self.has_line_breaks or "parallel=false" not in str(error):
                     raise
-            self._serial = True  # line breaks inside quotation marks
+            self.has_line_breaks = True
             self._define()
             return self._ask(sql)
 
@@ -98,22 +103,30 @@ class DuckEngine:
     def order(self, name: str) -> list | None:
         """The levels of a column that the source keeps as a category, in its order; None for another column."""
         if name not in self._orders:
-            self._orders[name] = None if self._text is not None else kept_order(self._parts, name)
+            self._orders[name] = None if self.text is not None else kept_order(self._parts, name)
         return self._orders[name]
 
-    def where(self, condition: str, column: str) -> tuple[int, str, str]:
-        """How many rows a condition holds for, where the first few are, and the value of a column in the first."""
+    def where(self, condition: str, column: str, only_first: bool = False) -> tuple[int, str, str]:
+        """How many rows a condition holds for, where the first few are, and the value of a column in the first.
+
+        only_first: count and name the first alone.
+        """
         with self._plain_errors():
-            if self._text is None:
+            if self.text is None:
                 reader = self._reader(", filename=true, file_row_number=true")
                 source = f"(SELECT {self._renamed()}, filename AS part, file_row_number AS place FROM {reader})"
                 order = "part, place"
             else:
                 source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
-            total = self._connection.sql(f"SELECT count(*) FROM {source} WHERE {condition}").fetchall()[0][0]
+            total = 1 if only_first else self._connection.sql(
+                f"SELECT count(*) FROM {source} WHERE {condition}").fetchall()[0][0]
             first = self._connection.sql(f"SELECT part, place, {column} FROM {source} WHERE {condition} "
-                                         f"ORDER BY {order} LIMIT 5").fetchall()
+                                         f"ORDER BY {order} LIMIT {min(total, 5)}").fetchall()
         return total, self._places(first, total), str(first[0][2])
+
+    def tell_short(self) -> None:
+        """Warn of a text file's rows with fewer fields than the header; one with more is an error of every query."""
+        self.text.tell_short(*self.where(self.short, "c0")[:2])
 
     def _places(self, first: list[tuple], total: int) -> str:
         if not self._path.is_dir():
@@ -126,7 +139,7 @@ class DuckEngine:
         self._opened = opened = open_source(self._path)
         self.names = list(opened.columns)
         if isinstance(opened, TextSource):
-            self._text = opened
+            self.text = opened
             if opened.dialect.encoding not in ENCODINGS:
                 raise RecordsError(f"{self.name}: is not in UTF-8, which the engine duckdb needs: save it so, or take "
                                    "--engine memory.")
@@ -137,43 +150,49 @@ class DuckEngine:
 
     def _open(self) -> list[Column]:
         """Create the view of the source and say what its columns hold."""
-        if self._text is None:
+        if self.text is None:
             found = {row[0] for row in self._connection.sql(f"DESCRIBE SELECT * FROM {self._reader()}").fetchall()}
             if lost := [name for name in self.names if name not in found]:
                 raise RecordsError(f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
                                    "which the engine duckdb cannot tell apart: rename it.")
         self._define()
         types = self._connection.sql(f"DESCRIBE {self.table}").fetchall()
-        decimal = self._text.dialect.decimal if self._text else "."
+        decimal = self.text.dialect.decimal if self.text else "."
         return [Column(name, row[0], _kind(row[1]), row[1] in (*_WHOLE, "BOOLEAN"), self.is_text, decimal, name)
                 for name, row in zip(self.names, types, strict=True)]
 
     def _define(self) -> None:
         """The view of the source, its columns renamed by position."""
+        filled = "TRUE"
+        if self.is_text and len(self.names) > 1:  # a line of spaces is a blank line
+            filled = f"c1 IS NOT NULL OR {self.sql.trimmed('c0')} <> ''"
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} "
-                                 f"FROM {self._reader()}")
+                                 f"FROM {self._reader()} WHERE {filled}")
 
     def _renamed(self) -> str:
-        if self._text is not None:
+        if self.text is not None:
             return "*"
         return ", ".join(f'{_quoted(name)} AS c{i}' for i, name in enumerate(self.names))
 
     def _reader(self, options: str = "") -> str:
         paths = ", ".join(self.sql.text(_no_pattern(str(p.resolve()))) for p in self._parts)
-        if self._text is None:
+        if self.text is None:
             return f"read_parquet([{paths}], union_by_name=true, hive_types_autocast=false{options})"
-        dialect, text = self._text.dialect, self.sql.text
-        columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self._text.columns)))
-        return (f"read_csv({paths}, auto_detect=false, header=false, skip={self._text.skip}, columns={{{columns}}}, "
+        dialect, text = self.text.dialect, self.sql.text
+        columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self.text.columns)))
+        return (f"read_csv({paths}, auto_detect=false, header=false, skip={self.text.skip}, columns={{{columns}}}, "
                 f"delim={text(dialect.delimiter)}, quote='\"', escape='\"', null_padding=true, "
+                "nullstr=chr(1), "  # an empty field is empty, a field that a short row lacks is NULL
                 f"encoding={text(ENCODINGS[dialect.encoding])}, compression='{'gzip' if dialect.gzip else 'none'}'"
-                f"{', parallel=false' if self._serial else ''})")
+                f"{', parallel=false' if self.has_line_breaks else ''})")
 
     @contextlib.contextmanager
     def _plain_errors(self) -> Iterator[None]:
         try:
             yield
         except duckdb.Error as error:
+            if self.text is not None and "CSV Error" in str(error):
+                raise RecordsError(self.text.ragged_row()) from error
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise RecordsError(f"{self.name}: cannot be read to its end ({lines[0][:200]}).") from error
 

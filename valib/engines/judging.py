@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from formulaic import Formula
 
 from ..covariates import as_covariates
 from ..errors import ModelError
 from ..sources import MISSING, as_numbers
-from ..sources.dialect import reading
 from ..sources.values import EXACT
-from .dialect import DuckSql
+from .categories import in_order
+from .engine import Engine
 from .layout import NUMBERS, Column
-from .passes import in_order
+from .passes import Pass
+from .texts import settle, with_mark
 
 SAMPLE = 10_000      # rows that say what a covariate is, and about where its mean lies
 MOST_LEVELS = 1_000  # of a categorical covariate
+NEEDED = (*NUMBERS, "cohort")  # what must hold numbers
 TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")  # in a text file
-
-
-class Engine(Protocol):
-    """What reads a source: DuckDB or Spark."""
-
-    name: str
-    names: list[str]
-    columns: list[Column]
-    table: str
-    sql: DuckSql
-    is_text: bool
-
-    def query(self, sql: str) -> pa.Table: ...
-    def put(self, name: str, table: pa.Table) -> str: ...
-    def where(self, condition: str, column: str) -> tuple[int, str, str]: ...
-    def batches(self, sql: str) -> object: ...
-    def order(self, name: str) -> list | None: ...
 
 
 @dataclass
 class Judge:
-    """columns: by their names in this library. words: covariates of a text file that turned out to be text."""
+    """columns: by their names in this library. words: covariates of a text file that turned out to be text. marked:
+    the columns of text whose decimal marks were looked at."""
 
     engine: Engine
     columns: dict[str, Column]
     words: set[str] = field(default_factory=set)
+    marked: set[str] = field(default_factory=set)
 
     def kinds(self, needed: list[str], parsed: Formula) -> dict[str, str]:
         """What every column of the formula is: number, truth, text, or category (of numbers).
@@ -60,7 +45,7 @@ class Judge:
         return {c: self._kind(self.columns[c], sample[c].dtype) for c in needed}
 
     def _kind(self, column: Column, sampled: object) -> str:
-        if column.name in (*NUMBERS, "cohort"):
+        if column.name in NEEDED:
             return "number"
         if column.kind in ("number", "truth"):
             return column.kind if self.engine.order(column.original) is None else "category"
@@ -70,15 +55,19 @@ class Judge:
 
     def _sample(self, needed: list[str]) -> pd.DataFrame:
         """The first rows with the columns as read_records would give them."""
-        columns = [self.columns[c] for c in dict.fromkeys((*needed, *NUMBERS, "cohort"))]
+        columns = [self.columns[c] for c in dict.fromkeys((*needed, *NEEDED))]
         chosen = ", ".join(f"{c.sql} AS k{i}" for i, c in enumerate(columns))
         rows = self.engine.query(f"SELECT {chosen} FROM (SELECT * FROM {self.engine.table} LIMIT {SAMPLE}) AS first")
         frame = pd.DataFrame({c.name: rows.column(i).to_pandas() for i, c in enumerate(columns)})
-        for c in map(self._marked, columns, (frame[c.name] for c in columns)):
+        for c in columns:
+            if c.name not in self.marked and (c.words or (c.kind == "text" and c.name in NUMBERS)):
+                self.marked.add(c.name)
+                self._take(with_mark(self.engine, c, frame[c.name], c.name in NEEDED))
+            c = self.columns[c.name]
             text = frame[c.name].str.replace(",", ".") if c.words and c.decimal == "," else frame[c.name]
             values, bad = as_numbers(text)
             judged = c.words and c.name not in self.words
-            if c.name in (*NUMBERS, "cohort") or (judged and not bad.any()):
+            if c.name in NEEDED or (judged and not bad.any()):
                 frame[c.name] = values
             elif c.words:
                 told = frame[c.name].mask(frame[c.name].isin(MISSING))
@@ -88,12 +77,24 @@ class Judge:
                 frame[c.name] = frame[c.name].astype("category")
         return frame
 
-    def _marked(self, column: Column, first: pd.Series) -> Column:
-        """The column with its own decimal mark, which in a text file need not be that of the others."""
-        mark = reading(first.dropna().unique(), column.decimal) if column.words else None
-        if mark and mark != column.decimal:
-            column = self.columns[column.name] = replace(column, decimal=mark)
-        return column
+    def learned(self, found: Pass) -> bool:
+        """Whether a pass tells how columns of text are to be read, otherwise than their first rows did.
+
+        Where the numbers of a column have commas and some are no numbers even so, only those with points are any.
+        """
+        for name in found.marked:
+            self._take(settle(self.engine, self.columns[name], name in NEEDED))
+        commas = {test.name for test in found.faults if test.unreadable and self.columns[test.name].decimal == ","}
+        for name in commas - found.marked:
+            self.columns[name] = replace(self.columns[name], decimal=".")
+        return bool(found.marked or commas)
+
+    def _take(self, column: Column) -> None:
+        """Keep what is known of a column's marks; a kind of None stands for text."""
+        if column.kind is None:
+            self.words.add(column.name)
+            column = replace(column, kind="text")
+        self.columns[column.name] = column
 
     def truth(self, column: Column) -> Column:
         """A column of a text file with the words true and false, as 1 and 0; 2 for another word."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .dialect import DuckSql
 
+MARKED = "holds decimal marks, or marks between thousands"
 REASONS = ("cohort", "school", "student", "score", "prior_score")  # a row that lacks several counts under the first
 NUMBERS = ("score", "prior_score")
 ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16"}  # of text that DuckDB reads, as it calls them
@@ -17,7 +18,8 @@ class Column:
     """One column. sql: what an engine calls it. kind: "number", "text", "truth", or None for what is neither.
 
     whole: an integer type. words: a text file's column, in which a blank or a word such as NA is missing. decimal: the
-    decimal mark of numbers written as text. original: its name in the source.
+    decimal mark of numbers written as text; doubtful: what to say of marks in rows where the first ones have none.
+    original: its name in the source. stripped: of codes, whether all rows of a text file write "1.0" for 1.
     """
 
     name: str
@@ -27,16 +29,19 @@ class Column:
     words: bool = False
     decimal: str = "."
     original: str = ""
+    doubtful: str = ""
+    stripped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
     """A condition on rows. name: a canonical column or a covariate; fault: what the column must hold, or "" where the
-    row only lacks it."""
+    row only lacks it; unreadable: whether it is for text that is no number."""
 
     name: str
     sql: str
     fault: str = ""
+    unreadable: bool = False
 
 
 class Layout:
@@ -45,12 +50,13 @@ class Layout:
     The status is 0 for a row that is complete; else the sum of 2^i over the tests of :attr:`tests` that hold for it.
     numeric: columns taken as numbers (categories that are numbers too); categories: columns of text.
     links: column -> (intercept, slope) that carry a score back to an older scale. cohort: only this cohort's rows.
+    short: the condition of a text file's rows with fewer fields than the header.
     """
 
     def __init__(self, sql: DuckSql, columns: Mapping[str, Column], numeric: tuple[str, ...] = (),
                  categories: tuple[str, ...] = (), links: Mapping[str, tuple[float, float]] | None = None,
-                 cohort: int | None = None):
-        self.sql, self.columns, self.cohort = sql, columns, cohort
+                 cohort: int | None = None, short: str = ""):
+        self.sql, self.columns, self.cohort, self._short = sql, columns, cohort, short
         self.links = dict(links or {})
         self.numbers = {name: f"v{i}" for i, name in enumerate(dict.fromkeys((*NUMBERS, *numeric)))}
         self.texts = {name: f"r{i}" for i, name in enumerate(dict.fromkeys(categories))}
@@ -69,6 +75,7 @@ class Layout:
         parts = [f"{self.columns['school'].sql} AS s", f"{year} AS t"]
         parts += [f"{self._linked(name)} AS {alias}" for name, alias in self.numbers.items()]
         parts += [f"{self.columns[name].sql} AS {alias}" for name, alias in self.texts.items()]
+        parts += [f"{self._short} AS short"] if self._short else []
         where = "" if self.cohort is None else f" WHERE {self._number('cohort')} = {self.sql.number(self.cohort)}"
         return f"SELECT {', '.join(parts)}, {self._status()} AS status FROM {source}{where}"
 
@@ -125,10 +132,15 @@ class Layout:
 
     def _unreadable(self, name: str, column: Column, must: str) -> None:
         value = self._number(name)
-        self.tests.append(Test(name, f"NOT ({self._blank(column)}) AND ({value} IS NULL OR isnan({value}))", must))
+        sql = f"NOT ({self._blank(column)}) AND ({value} IS NULL OR isnan({value}))"
+        self.tests.append(Test(name, sql, must, unreadable=True))
 
     def _number_test(self, name: str, column: Column, must: str) -> None:
         value = self._number(name)
+        if column.doubtful:
+            marked = self.sql.marked(column.sql)
+            self.complete.append(f"NOT {marked}")
+            self.tests.append(Test(name, f"{marked} AND NOT ({self._blank(column)})", column.doubtful))
         if column.whole:
             self._test(name, f"{column.sql} IS NOT NULL", f"{column.sql} IS NULL")
             return

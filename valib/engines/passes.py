@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..moments import Moments, sum_by
 from ..records import code_labels
 from ..sources import as_numbers
 from .expressions import NotInSql
-from .layout import REASONS, Layout, Test
+from .layout import MARKED, REASONS, Layout, Test
 from .wide import Key, Wide, widen
 
 MOST_COLUMNS = 120  # of a design that SQL sums; a wider one is summed from its rows
@@ -30,7 +30,7 @@ class Pass:
     columns sums (G, K) and squares (G, K) about shift (K,). numbers: which of the K a numeric column is. moments: of
     the intercept, the wide columns, the response and a column of zeros, by cell; positions: where a product is in them.
     categories: the categorical factors with their columns; levels: those of every such column, in order.
-    wide, moments: None where the formula's columns cannot be made in SQL.
+    wide, moments: None where the formula's columns cannot be made in SQL. short: rows with too few fields.
     """
 
     parsed: Formula
@@ -48,6 +48,7 @@ class Pass:
     wide: Wide | None
     moments: Moments | None = None
     relation: str = ""
+    short: int = 0
     positions: dict[Key, int] = field(default_factory=dict)
 
     @property
@@ -75,6 +76,11 @@ class Pass:
         """Covariates taken for numbers that hold something else."""
         return {test.name for test in self._failed() if test.name not in REASONS}
 
+    @property
+    def marked(self) -> set[str]:
+        """Columns whose first rows left the decimal mark open and that hold one."""
+        return {test.name for test in self._failed() if test.fault == MARKED}
+
     def _failed(self) -> list[Test]:
         held = np.bitwise_or.reduce(self.status) if len(self.status) else 0
         return [test for i, test in enumerate(self.layout.tests) if test.fault and held >> i & 1]
@@ -82,10 +88,6 @@ class Pass:
     def _lacks(self, *names: str) -> np.ndarray:
         """(G,): whether the rows of a group lack any of some columns."""
         return (self.status & self.layout.lacking(lambda test: test.name in names and not test.fault)) != 0
-
-    def lacks(self, column: str) -> bool:
-        """Whether any row lacks a column."""
-        return bool(self.n[self._lacks(column)].sum())
 
     def usable(self) -> np.ndarray:
         """(G,): whether the rows lack nothing but covariates."""
@@ -166,31 +168,30 @@ def run_pass(engine, layout: Layout, parsed: Formula, needed: list[str], categor
     wide = _wide(engine, layout, parsed, categories, levels)
     columns = [*wide.sqls.values(), wide.response] if wide else []
     width = len(columns)
-    numbers = {}
-    for name, alias in layout.numbers.items():
-        if f"({alias})" not in columns:
-            columns.append(f"({alias})")
-        numbers[name] = columns.index(f"({alias})")
+    columns += [x for x in map("({})".format, layout.numbers.values()) if x not in columns]
+    numbers = {name: columns.index(f"({alias})") for name, alias in layout.numbers.items()}
     joined = _means(engine, layout, wide.means) if wide and wide.means else ""
     relation = f"({layout.rows(engine.table)}) AS l{joined}"
     first = f"({layout.rows(f'(SELECT * FROM {engine.table} LIMIT {sample}) AS first')}) AS l{joined}"
     plain = [all(level >= 0 for _, level in key) for key in wide.sqls] if wide else []
     shift = _shift(engine, columns, first, plain)
-    shifted = f"SELECT l.s, l.t, l.status, {_shifted(engine, columns, shift)} FROM {relation}"
+    short = ", l.short" if engine.short else ""
+    shifted = f"SELECT l.s, l.t, l.status{short}, {_shifted(engine, columns, shift)} FROM {relation}"
     pairs = list(itertools.combinations_with_replacement(range(width), 2))
     pairs += [(k, k) for k in range(width, len(columns))]
     sums = [f"sum(z{k})" for k in range(len(columns))]
     products = [f"sum(z{a} * z{b})" for a, b in pairs]
     whole = engine.is_text and wide is not None
     school = "CASE WHEN status = 0 THEN s END, " if whole else ""
-    groups = engine.query(f"SELECT {school}t, status, count(*), {', '.join([*sums, *products])} FROM ({shifted}) AS z "
+    asked = [*sums, *products, *(["sum(CASE WHEN short THEN 1 ELSE 0 END)"] if short else [])]
+    groups = engine.query(f"SELECT {school}t, status, count(*), {', '.join(asked)} FROM ({shifted}) AS z "
                           f"GROUP BY {school}t, status")
     start = int(whole)
     S, P = _matrix(groups, start + 3, len(sums)), _matrix(groups, start + 3 + len(sums), len(products))
     squares = np.column_stack([P[:, pairs.index((k, k))] for k in range(len(columns))])
     found = Pass(parsed, needed, layout, categories, levels, years(groups.column(start)),
                  groups.column(start + 1).to_numpy().astype(np.int64), groups.column(start + 2).to_numpy(), S, squares,
-                 shift, numbers, wide, relation=relation)
+                 shift, numbers, wide, relation=relation, short=int(_matrix(groups, -1, 1).sum()) if short else 0)
     if wide is None or found.faults or found.unreadable or not (found.status == 0).any():
         return found
     if whole:
@@ -284,15 +285,9 @@ def _matrix(table: pa.Table, start: int, count: int) -> np.ndarray:
     return out
 
 
-def in_order(levels: Iterable, kept: Sequence) -> list:
-    """Levels in the order that their source keeps, then in their own."""
-    place = {level: k for k, level in enumerate(kept)}
-    return sorted(levels, key=lambda v: (place.get(v, len(kept)), v))
-
-
 def labels(layout: Layout, codes: pa.ChunkedArray | pa.Array) -> pd.Series:
     """School codes as the text that read_records makes of them."""
-    return code_labels(codes.to_pandas(), layout.columns["school"].words)
+    return code_labels(codes.to_pandas(), layout.columns["school"].stripped)
 
 
 def years(cohorts: pa.ChunkedArray | pa.Array) -> np.ndarray:

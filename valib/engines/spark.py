@@ -23,6 +23,7 @@ from .layout import Column
 
 _NUMBERS = ("double", "float", "decimal")
 _WHOLE = ("tinyint", "smallint", "int", "bigint")
+_ODD = "odd"  # a text file's row as it stands if it has fewer or more fields than the header
 _names = (f"valib_{k}" for k in itertools.count())
 
 
@@ -40,7 +41,8 @@ class SparkEngine:
             from pyspark.sql import SparkSession
         except ImportError:
             raise RecordsError("The engine spark needs PySpark and Java: pip install 'valib[spark]'.") from None
-        self._text: TextSource | None = None
+        self.text: TextSource | None = None
+        self.short = ""
         self._parquet: Path | None = None
         if hasattr(source, "sparkSession"):
             self._session, frame, self.name = source.sparkSession, source, "the Spark DataFrame"
@@ -50,18 +52,23 @@ class SparkEngine:
             self._session = SparkSession.getActiveSession() or _begin(SparkSession.builder)
             self.name, self.names = opened.name, list(opened.columns)
             frame = self._read(opened)
-        renamed = frame.toDF(*(f"c{i}" for i in range(len(self.names))))
+        renamed = frame.toDF(*(f"c{i}" for i in range(len(self.names))), *([_ODD] if self.is_text else []))
         self.table = next(_names)
         renamed.createOrReplaceTempView(self.table)
-        decimal = self._text.dialect.decimal if self._text else "."
-        self.columns = [Column(name, f"c{i}", *_kind(kind), self.is_text, decimal, name)
-                        for i, (name, (_, kind)) in enumerate(zip(self.names, renamed.dtypes, strict=True))]
+        decimal = self.text.dialect.decimal if self.text else "."
+        self.columns = [Column(name, f"c{i}", *_kind(renamed.dtypes[i][1]), self.is_text, decimal, name)
+                        for i, name in enumerate(self.names)]
         self._put: list[str] = []
 
     @property
     def is_text(self) -> bool:
         """Whether the source is a text file, which is slow to read: one pass is better than two."""
-        return self._text is not None
+        return self.text is not None
+
+    @property
+    def has_line_breaks(self) -> bool:
+        """Whether line breaks may stand inside quotation marks: nothing tells but the fields."""
+        return self.is_text
 
     def close(self) -> None:
         """Forget the source; the session stays."""
@@ -91,11 +98,16 @@ class SparkEngine:
         """The levels of a column that the source keeps as a category, in its order; None for another column."""
         return kept_order(parts_of(self._parquet), name) if self._parquet else None
 
-    def where(self, condition: str, column: str) -> tuple[int, str, str]:
+    def where(self, condition: str, column: str, only_first: bool = False) -> tuple[int, str, str]:
         """How many rows a condition holds for, where they are (a cluster's rows have no order), and one value."""
-        total = self.query(f"SELECT count(*) FROM {self.table} WHERE {condition}").column(0)[0].as_py()
+        total = 1 if only_first else self.query(
+            f"SELECT count(*) FROM {self.table} WHERE {condition}").column(0)[0].as_py()
         value = self.query(f"SELECT CAST({column} AS STRING) FROM {self.table} WHERE {condition} LIMIT 1")
         return total, "Spark does not number rows", str(value.column(0)[0].as_py())
+
+    def tell_short(self) -> None:
+        """Warn of a text file's rows with fewer fields than the header; raise RecordsError for one with more."""
+        self.text.tell_uneven()
 
     def _read(self, opened: Source) -> Any:
         if isinstance(opened, ParquetSource):
@@ -112,12 +124,13 @@ class SparkEngine:
         if not isinstance(opened, TextSource) or opened.skip != 1:
             raise RecordsError(f"{opened.name}: the engine spark reads Parquet files, folders of Parquet parts, and "
                                "text files that begin with their header; take --engine duckdb or memory.")
-        self._text = opened
-        schema = ", ".join(f"c{i} STRING" for i in range(len(self.names)))
+        self.text, self.short = opened, f"({_ODD} IS NOT NULL)"
+        schema = ", ".join(f"{name} STRING" for name in (*(f"c{i}" for i in range(len(self.names))), _ODD))
         read = self._session.read.schema(schema).options(
             sep=opened.dialect.delimiter, encoding=opened.dialect.encoding.removesuffix("-sig"), quote='"', escape='"',
-            multiLine=True, header=True, enforceSchema=True, mode="PERMISSIVE")
-        return read.csv(_as_url(opened.path))
+            multiLine=True, header=True, enforceSchema=True, mode="PERMISSIVE", columnNameOfCorruptRecord=_ODD,
+            columnPruning=False)
+        return read.csv(_as_url(opened.path)).filter(f"{_ODD} IS NULL OR {self.sql.trimmed(_ODD)} <> ''")
 
     def _said(self, error: Exception) -> RecordsError:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

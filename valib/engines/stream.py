@@ -21,9 +21,11 @@ from ..records import CANONICAL, check_cohorts, resolve_names
 from ..scale import ScaleBreak
 from ..summed import Summed, hash_rows
 from .chunks import Chunks
-from .judging import SAMPLE, Engine, Judge
+from .engine import Engine
+from .judging import SAMPLE, Judge
 from .layout import Column, Layout
 from .passes import Pass, run_pass, years
+from .texts import check_rows, with_stripped
 from .wide import category_columns, pick, structure
 
 
@@ -36,7 +38,7 @@ class StreamedRecords:
 
     def __init__(self, engine: Engine, columns: Mapping[str, str] | None = None,
                  formula: str | FormulaState = "score ~ prior_score", by_cell: bool = False):
-        self._engine, self._by_cell = engine, by_cell
+        self._engine, self._by_cell, self._checked = engine, by_cell, not engine.is_text
         self._judge = Judge(engine, self._canonical(dict(columns or {})))
         self._passes: dict[tuple, Pass] = {}
         text = formula.formula if isinstance(formula, FormulaState) else formula
@@ -86,6 +88,7 @@ class StreamedRecords:
         if missing := [c for c in CANONICAL if c not in columns]:
             raise RecordsError(f"{engine.name}: no column for {', '.join(missing)}; the columns there are "
                                f"{', '.join(engine.names)}.")
+        columns["school"] = with_stripped(engine, columns["school"])
         return {name: columns[name] for name in (*CANONICAL, *(c for c in columns if c not in CANONICAL))}
 
     @staticmethod
@@ -124,11 +127,16 @@ class StreamedRecords:
             elif kinds[c] == "truth" and columns[c].words:
                 columns[c] = self._judge.truth(columns[c])
         layout = Layout(self._engine.sql, columns, tuple(c for c in needed if kinds[c] != "text"), texts,
-                        links, only)
+                        links, only, self._engine.short)
         categories = category_columns(parsed, kinds)
         levels = {c: [False, True] if c not in columns else self._judge.levels(columns[c], kinds[c])
                   for c in set(categories.values())}
         found = run_pass(self._engine, layout, parsed, needed, categories, levels, by_cell, SAMPLE)
+        if self._judge.learned(found):
+            return self._make(text, by_cell, links, only)
+        if not self._checked:
+            self._checked = True
+            check_rows(self._engine, {columns[c].original for c in ("student", "school")}, found.short)
         self._refuse(found)
         if turned := found.unreadable:  # text after all
             self._judge.words |= turned

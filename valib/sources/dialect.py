@@ -74,6 +74,13 @@ def reading(values: Iterable[str], decimal: str) -> str | None:
     return None
 
 
+def settles(values: Iterable[str]) -> bool:
+    """Whether some text of a column leaves no doubt how `reading` understands all: 12.5, but not 12 nor 1.234."""
+    told = {value.strip() for value in values}.difference(MISSING)
+    return any(all(not number.fullmatch(value) or (mark in value and not _GROUPED[mark].fullmatch(value))
+                   for mark, number in _NUMBER.items()) for value in told)  # fmt: skip
+
+
 def are_numbers(values: Iterable[str]) -> bool:
     """Whether texts are numbers without a decimal mark, and words for a missing one."""
     told = [value for value in map(str.strip, values) if value not in MISSING]
@@ -84,10 +91,12 @@ def may_be_grouped(values: np.ndarray) -> bool:
     """Whether numbers read with a decimal mark look as if it stood between thousands: 999 and 1.234.
 
     Whole numbers then lie below 1000, with hundreds among them, and the others have three decimals and are far smaller.
+    How often a number occurs does not matter.
     """
     told = np.abs(values[np.isfinite(values)])
     if not len(told) or not 100 <= (largest := told.max()) < 1000 or largest != np.floor(largest):
         return False  # as nearly all columns
+    told = np.unique(told)
     whole = told == np.floor(told)
     broken, others = told[~whole], told[whole]
     if not len(broken):
@@ -97,9 +106,9 @@ def may_be_grouped(values: np.ndarray) -> bool:
 
 
 def has_thousandths(values: np.ndarray) -> bool:
-    """Whether nearly all of twenty numbers or more have three decimals, neither more nor fewer."""
+    """Whether nearly all of twenty different numbers or more have three decimals, neither more nor fewer."""
     told = 1000 * values[np.isfinite(values)]
-    if len(told) < 20 or not np.allclose(told, np.round(told), 0, 1e-6):
+    if not np.allclose(told, np.round(told), 0, 1e-6) or len(told := np.unique(told)) < 20:
         return False
     return bool((np.round(told) % 10 != 0).mean() > 0.8)
 

@@ -55,7 +55,7 @@ class TextSource(Source):
         except EmptyDataError:
             return pd.DataFrame(columns=list(self.columns))
         except (ParserError, ParserWarning, csv.Error) as error:
-            raise RecordsError(self._ragged_row()) from error
+            raise RecordsError(self.ragged_row()) from error
         except (OSError, EOFError, zlib.error) as error:
             raise RecordsError(f"{self.name}: cannot be read to its end ({error}).") from error
         self._check_quotes(frame, text_columns)
@@ -91,9 +91,7 @@ class TextSource(Source):
             return self._numbers(text, needed) if reading(text.dropna().unique(), mark) == "" else column
         if all_grouped(text.dropna().unique(), mark):
             first = int(text.notna().argmax())
-            warnings.warn(f"{self.name}: column '{column.name}' has three digits after the point in every row, first"
-                          f" '{text.iloc[first].strip()}' ({self.where([first])}): it is read as a decimal point; if it"
-                          " stands between thousands, write the numbers without it.", ValibWarning, stacklevel=2)
+            self.tell_thousandths(column.name, text.iloc[first], self.where([first]))
         return column
 
     def _numbers(self, column: pd.Series, needed: bool) -> pd.Series:
@@ -106,15 +104,26 @@ class TextSource(Source):
             return pd.to_numeric(text.mask(text.isin(MISSING)).str.replace(mark or ".", "."))
         if mark is None:
             return column
-        first = next(k for k, value in enumerate(column) if isinstance(value, str) and ("," in value or "." in value))
-        value = column.iloc[first].strip()
-        told = (f"{self.name}: column '{column.name}' holds '{value}' ({self.where([first])}), which may be"
-                f" {value.replace(',', '.', 1)} or {value.replace(',', '').replace('.', '')};"
-                " write numbers without marks between thousands")  # fmt: skip
+        first = next(k for k, value in enumerate(column) if isinstance(value, str) and value.strip() not in MISSING
+                     and ("," in value or "." in value))  # fmt: skip
+        self.tell_grouped(column.name, column.iloc[first], self.where([first]), needed)
+        return column
+
+    def tell_grouped(self, name: str, value: str, where: str, needed: bool) -> None:
+        """Raise RecordsError, or warn if the column is not needed, of marks that may stand between thousands."""
+        value = value.strip()
+        other = value.replace(",", "").replace(".", "")
+        told = (f"{self.name}: column '{name}' holds '{value}' ({where}), which may be {value.replace(',', '.', 1)} or"
+                f" {other}; write numbers without marks between thousands")  # fmt: skip
         if needed:
             raise RecordsError(f"{told}.")
         warnings.warn(f"{told}. The column is left as text.", ValibWarning, stacklevel=2)
-        return column
+
+    def tell_thousandths(self, name: str, value: str, where: str) -> None:
+        """Warn of points that may all stand between thousands."""
+        warnings.warn(f"{self.name}: column '{name}' has three digits after the point in every row, first"
+                      f" '{value.strip()}' ({where}): it is read as a decimal point; if it stands between thousands,"
+                      " write the numbers without it.", ValibWarning, stacklevel=2)  # fmt: skip
 
     def _counted(self, positions: list[int]) -> tuple[str, list[int]]:
         """The line on which each row starts: blank lines count, and so do line breaks inside quotation marks."""
@@ -146,12 +155,16 @@ class TextSource(Source):
             several = frame[name].str.contains("\n", regex=False).fillna(False).to_numpy(dtype=bool)
             held = [k for k in several.nonzero()[0] if self._holds_rows(frame[name].iloc[k])]
             if held:
-                rows = frame[name].iloc[held[0]].count("\n")
-                told = (f"{self.name}: a field of column '{name}' runs over {rows} line breaks and holds whole rows"
-                        f" ({self.where(held)}); a quotation mark may lack its partner")  # fmt: skip
-                if name in text_columns:
-                    raise RecordsError(f"{told}.")
-                warnings.warn(f"{told}, and these rows are not read.", ValibWarning, stacklevel=2)
+                self.tell_swallowed(name, frame[name].iloc[held[0]], self.where(held), name in text_columns)
+
+    def tell_swallowed(self, name: str, value: str, where: str, code: bool) -> None:
+        """Raise RecordsError, or warn if the column holds no codes, of fields that hold rows."""
+        rows = value.count("\n")
+        told = (f"{self.name}: a field of column '{name}' runs over {rows} line breaks and holds whole rows ({where});"
+                " a quotation mark may lack its partner")  # fmt: skip
+        if code:
+            raise RecordsError(f"{told}.")
+        warnings.warn(f"{told}, and these rows are not read.", ValibWarning, stacklevel=2)
 
     def _holds_rows(self, value: str) -> bool:
         """Whether a field has as many delimiters between its line breaks as rows have."""
@@ -162,12 +175,25 @@ class TextSource(Source):
         width = len(self.columns)
         if not frame[self.columns[-1]].isna().any() or self._count_delimiters() == (len(frame) + 1) * (width - 1):
             return
-        short = [k for k, (_, fields) in enumerate(self._records()) if len(fields) < width]
+        self.tell_uneven()
+
+    def tell_uneven(self) -> None:
+        """Warn of rows with fewer fields than the header; raise RecordsError for one with more."""
+        width, short = len(self.columns), []
+        for k, (_, fields) in enumerate(self._records()):
+            if len(fields) > width:
+                raise RecordsError(self.ragged_row())
+            if len(fields) < width:
+                short.append(k)
         if short:
-            rows = "1 row has" if len(short) == 1 else f"{len(short):,} rows have"
-            warnings.warn(f"{self.name}: {rows} fewer fields than the header ({self.where(short)}); what is lacking at"
-                          " their end is taken as missing. See that their values stand under the right names.",
-                          ValibWarning, stacklevel=2)  # fmt: skip
+            self.tell_short(len(short), self.where(short))
+
+    def tell_short(self, count: int, where: str) -> None:
+        """Warn of rows with fewer fields than the header."""
+        rows = "1 row has" if count == 1 else f"{count:,} rows have"
+        warnings.warn(f"{self.name}: {rows} fewer fields than the header ({where}); what is lacking at their end is"
+                      " taken as missing. See that their values stand under the right names.",
+                      ValibWarning, stacklevel=2)  # fmt: skip
 
     def _count_delimiters(self) -> int:
         """How many delimiters the file holds; -1 if some may stand inside quotation marks."""
@@ -181,7 +207,8 @@ class TextSource(Source):
                 found += chunk.count(mark)
         return found
 
-    def _ragged_row(self) -> str:
+    def ragged_row(self) -> str:
+        """What to say of a file that cannot be cut into rows: the first with more fields than the header, if any."""
         width = len(self.columns)
         try:
             for line, fields in self._records():
