@@ -6,7 +6,10 @@ import math
 import os
 import re
 import signal
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +21,7 @@ from test_engines import _refusal, assert_same_sums, quietly, records, write
 from valib.design import make_cells
 from valib.engines import can_stream, stream_records
 from valib.engines.duck import DuckEngine
+from valib.engines.spill import SpillFolder
 from valib.errors import ModelError, RecordsError, ValibError
 from valib.moments import moments_from_arrays
 from valib.records import read_records
@@ -204,6 +208,29 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path, monkeypatch):
         assert not list((tmp_path / "spill").iterdir())
 
 
+def test_what_a_killed_run_has_spilled_is_cleared_by_the_next(tmp_path, monkeypatch):
+    """A run that holds its folder keeps it; that of a run ended by kill -9 goes with the next."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    held = SpillFolder()
+    left = subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(tmp_path)}, text=True,
+                          stdout=subprocess.PIPE, check=False)
+    killed = Path(left.stdout.strip())
+    assert left.returncode == -signal.SIGKILL and (killed / "block").exists()
+    fresh = SpillFolder()
+    assert not killed.exists() and held.path.is_dir() and fresh.path.is_dir()
+    for folder in (held, fresh, held):
+        folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal
+from valib.engines.spill import SpillFolder
+folder = SpillFolder().path
+(folder / "block").write_bytes(b"spilled")
+print(folder, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 EVERYWHERE = {"score": "string", "prior_score": "string", "cohort": "string", "female": "bool"}
 IN_A_PART = {"ses": "float", "grade": "int8", "dosage": "float"}
 TERMS = ["prior_score", "ses", "female", "flag", "amount", "I(ses ** 2)", "log(prior_score)", "school_mean(ses)",

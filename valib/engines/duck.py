@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..workers import telling
 from .categories import kept_order
 from .dialect import DuckSql
 from .layout import ENCODINGS, Column
+from .spill import SpillFolder
 
 SECONDS = 0.2  # between two words on how far a query is
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
@@ -39,10 +39,10 @@ class DuckEngine:
         self.text: TextSource | None = None
         self.has_line_breaks = False  # inside quotation marks of a text file
         self._orders: dict[str, list | None] = {}
-        self._spill = tempfile.TemporaryDirectory(prefix="valib-")
+        self._spill = SpillFolder()
         memory = min(MEMORY, psutil.virtual_memory().available // 2)
         self._connection = duckdb.connect(config={
-            "memory_limit": f"{memory >> 20}MB", "temp_directory": self._spill.name,
+            "memory_limit": f"{memory >> 20}MB", "temp_directory": str(self._spill.path),
             "autoinstall_known_extensions": False, "autoload_known_extensions": False})
         try:
             self._parts = self._find()
@@ -55,7 +55,7 @@ class DuckEngine:
     def close(self) -> None:
         """Forget the source; what DuckDB had put aside on disk is gone."""
         self._connection.close()
-        self._spill.cleanup()
+        self._spill.remove()
 
     @property
     def is_text(self) -> bool:
