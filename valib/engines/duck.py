@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import psutil
@@ -80,9 +81,13 @@ class DuckEngine:
             return self._ask(sql)
 
     def _ask(self, sql: str) -> pa.Table:
-        """The rows of a query that runs in a thread, so that Ctrl-C is heard here and now, not at the query's end."""
+        """The rows of a query."""
+        return self._heard(lambda: self._connection.sql(sql).to_arrow_table())
+
+    def _heard(self, call: Callable[[], Any]) -> Any:
+        """What a call of DuckDB gives; it runs in a thread, so that a signal is heard at once, not at its end."""
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(lambda: self._connection.sql(sql).to_arrow_table())
+            asked = pool.submit(call)
             try:
                 return asked.result()
             finally:
@@ -93,7 +98,9 @@ class DuckEngine:
     def batches(self, sql: str, rows: int = 1 << 18) -> Iterator[pa.RecordBatch]:
         """The rows of a query in batches, however many there are."""
         with self._plain_errors():
-            yield from self._connection.sql(sql).to_arrow_reader(rows)
+            reader = self._heard(lambda: self._connection.sql(sql).to_arrow_reader(rows))
+            while (batch := self._heard(lambda: next(reader, None))) is not None:
+                yield batch
 
     def put(self, name: str, table: pa.Table) -> str:
         """Make a small table known to SQL; return what to call it."""
@@ -111,6 +118,9 @@ class DuckEngine:
 
         only_first: count and name the first alone.
         """
+        def fetched(sql: str) -> list[tuple]:
+            return self._heard(lambda: self._connection.sql(sql).fetchall())
+
         with self._plain_errors():
             if self.text is None:
                 reader = self._reader(", filename=true, file_row_number=true")
@@ -118,10 +128,9 @@ class DuckEngine:
                 order = "part, place"
             else:
                 source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
-            total = 1 if only_first else self._connection.sql(
-                f"SELECT count(*) FROM {source} WHERE {condition}").fetchall()[0][0]
-            first = self._connection.sql(f"SELECT part, place, {column} FROM {source} WHERE {condition} "
-                                         f"ORDER BY {order} LIMIT {min(total, 5)}").fetchall()
+            total = 1 if only_first else fetched(f"SELECT count(*) FROM {source} WHERE {condition}")[0][0]
+            first = fetched(f"SELECT part, place, {column} FROM {source} WHERE {condition} "
+                            f"ORDER BY {order} LIMIT {min(total, 5)}")
         return total, self._places(first, total), str(first[0][2])
 
     def tell_short(self) -> None:
