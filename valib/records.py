@@ -171,17 +171,34 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
         )
     faults = []
     for (column, check), case in cases.groupby(["column", "check"], sort=False):
-        name = readable(original.get(column, column), LONGEST)
-        known = "" if name == column else f" ({column})"
+        name = original.get(column, column)
         if case["index"].isna().any():  # the check itself came to grief, as over half a surrogate pair
             kind = str(case["failure_case"].iloc[0]).partition("(")[0]
-            faults.append(f"column '{name}'{known} {check}, but holds values that cannot be read ({kind})")
+            faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
             continue
         positions = np.sort(case["index"].to_numpy(dtype=np.int64))
-        first = example(frame[column].iloc[positions[0]], len(positions), len(frame))
-        count = f"{len(positions)} rows do not" if len(positions) > 1 else "1 row does not"
-        faults.append(f"column '{name}'{known} {check}, but {count} ({source.where(positions)}{first})")
+        first = frame[column].iloc[positions[0]]
+        faults.append(fault(name, column, str(check), len(positions), len(frame), source.where(positions), first))
     raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
+
+
+def fault(original: str, column: str, check: str, count: int, rows: int, where: str, first: object) -> str:
+    """What to say of ``count`` of the ``rows`` rows that fail a check; where: the first of them, first: its value."""
+    told = f"{count} rows do not" if count > 1 else "1 row does not"
+    return f"{_described(original, column)} {check}, but {told} ({where}{example(first, count, rows)})"
+
+
+def _described(original: str, column: str) -> str:
+    """A column by the source's name for it, and by this library's if that is another."""
+    name = readable(original, LONGEST)
+    return f"column '{name}'" + ("" if name == column else f" ({column})")
+
+
+def no_row_left(source: str, left_out: list[dict]) -> RecordsError:
+    """The error where no row can be used; left_out: counts ("rows") by "reason" and cohort."""
+    reasons = pd.DataFrame(left_out).groupby("reason", sort=False)["rows"].sum()
+    told = "; ".join(f"{rows} with {reason}" for reason, rows in reasons.items())
+    return RecordsError(f"{source}: no row can be used ({told}).")
 
 
 def _advice(cohort: pd.Series) -> str:
@@ -224,9 +241,7 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
             counted.append({"cohort": None if pd.isna(cohort) else int(cohort), "reason": reason, "rows": int(rows)})
         records = records[~bad].reset_index(drop=True)
     if records.empty:
-        reasons = pd.DataFrame(counted).groupby("reason", sort=False)["rows"].sum()
-        told = "; ".join(f"{rows} with {reason}" for reason, rows in reasons.items())
-        raise RecordsError(f"{source.name}: no row can be used ({told}).")
+        raise no_row_left(source.name, counted)
     records["cohort"] = records["cohort"].astype("int64")
     with np.errstate(over="ignore", invalid="ignore"):
         as_read = [len(records), float(records["score"].sum()), float(records["prior_score"].sum())]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -16,8 +15,7 @@ from ..errors import ModelError, RecordsError, ValibWarning
 from ..formula import columns_of, parse
 from ..formula_code import shown
 from ..moments import Moments
-from ..names import example
-from ..records import CANONICAL, check_cohorts, resolve_names
+from ..records import CANONICAL, check_cohorts, fault, no_row_left, resolve_names
 from ..scale import ScaleBreak
 from ..summed import Summed, hash_rows
 from .chunks import Chunks
@@ -149,20 +147,13 @@ class StreamedRecords:
         for test in sorted(found.faults, key=lambda test: CANONICAL.index(test.name)):
             column = self._judge.columns[test.name]
             count, where, value = self._engine.where(test.sql, column.sql)
-            known = "" if test.name == column.original else f" ({test.name})"
-            first = example(value, count, int(found.n.sum()))
-            rows = f"{count} rows do not" if count > 1 else "1 row does not"
-            told.append(f"column '{column.original}'{known} {test.fault}, but {rows} ({where}{first})")
+            told.append(fault(column.original, test.name, test.fault, count, int(found.n.sum()), where, value))
         if told:
             raise RecordsError(f"{self._engine.name}: {'; '.join(told)}.")
         if not found.n.sum():
             raise RecordsError(f"{self._engine.name}: holds no rows.")
         if not found.usable().any():
-            lost: Counter[str] = Counter()
-            for entry in found.account()["left_out"]:
-                lost[entry["reason"]] += entry["rows"]
-            left = "; ".join(f"{rows} with {reason}" for reason, rows in lost.items())
-            raise RecordsError(f"{self._engine.name}: no row can be used ({left}).")
+            raise no_row_left(self._engine.name, found.account()["left_out"])
 
     def _left_out(self, found: Pass, cohorts: Sequence[int]) -> dict[str, int]:
         """Rows that lack a covariate, by column; said in a warning, and refused if none is left."""
