@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from valib import datasets
-from valib.simulate import DEMO, DEMO_SEED, simulate_panel
+from valib.records import datasets
+from valib.simulation.panel import DEMO, DEMO_SEED, simulate_panel
 
 
 def main(folder: Path) -> None:

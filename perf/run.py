@@ -23,7 +23,7 @@ from rich.table import Table
 from timing import machine, versions
 
 from valib.files import write_file
-from valib.performance_table import FORMAT
+from valib.pages.speed import FORMAT
 
 RESULTS = HERE / "results" / "performance.json"
 

@@ -70,8 +70,8 @@ def aggregate(folder: str) -> Callable[[], object]:
 
 def stream(folder: str, engine: str) -> Callable[[], object]:
     """valib: open, check and sum, all cohorts."""
-    from valib.engines import stream_records
-    from valib.summed import sum_students
+    from valib.sums.streams import stream_records
+    from valib.sums.students import sum_students
 
     def work():
         opened = stream_records(folder, engine=engine, formula=FORMULA)

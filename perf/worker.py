@@ -13,11 +13,11 @@ from timing import ANSWER, clock
 
 import valib as va
 from data import formula, one_cohort, several_cohorts
-from valib.bootstrap import bootstrap_from_moments
-from valib.design import build_design
-from valib.joint import cohort_moments, joint_from_moments
-from valib.moments import moments_from_arrays
-from valib.summed import sum_students
+from valib.effects.bootstrap import bootstrap_from_moments
+from valib.effects.joint import cohort_moments, joint_from_moments
+from valib.sums.design import build_design
+from valib.sums.moments import moments_from_arrays
+from valib.sums.students import sum_students
 
 Runs = dict[str, Callable[[], tuple[float, dict]]]
 

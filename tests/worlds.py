@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from valib.moments import Moments
+from valib.sums.moments import Moments
 
 
 def moments_of(s, worlds, r: int) -> Moments:

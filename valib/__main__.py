@@ -1,6 +1,6 @@
 """`python -m valib` is the same as `valib`."""
 
-from .cli import main
+from .command.cli import main
 
 if __name__ == "__main__":
     main()

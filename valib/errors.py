@@ -30,7 +30,7 @@ class ValibWarning(UserWarning):
 class RowsLeftOut(ValibWarning):
     """Rows that lack a covariate are left out of a model: so many by column, ``dropped`` of ``total`` in all.
 
-    As text it tells the analyst the counts; what a page may tell is made by :func:`valib.disclosure.public`.
+    As text it tells the analyst the counts; what a page may tell is made by :func:`valib.records.disclosure.public`.
     """
 
     def __init__(self, counts: dict[str, int], dropped: int, total: int):
@@ -44,3 +44,7 @@ class RowsLeftOut(ValibWarning):
 
     def __str__(self) -> str:
         return self.told(str(self.dropped), [str(count) for count in self.counts.values()])
+
+
+class BookError(RuntimeError):
+    """The book could not be made: a chapter failed, or a page or the PDF could not be rendered."""

@@ -1,7 +1,7 @@
 """Names as the records have them, made fit to be shown: one line, no control characters, not too long.
 
 A school's name is text from elsewhere. What gives it a meaning to HTML, Markdown or LaTeX is escaped where it is shown
-(:func:`valib.prose.escape`); here it loses what would disturb any page: line breaks, control characters, marks that
+(:func:`valib.pages.prose.escape`); here it loses what would disturb any page: line breaks, control characters, marks that
 turn the direction of the text around them, characters that take no room, and piles of accents.
 """
 

@@ -22,10 +22,10 @@ SECONDS = 10.0  # within which every process of a killed run must be gone; half 
 MARK = "FAULTS_RUN"  # variable by which the processes of a run are known, whoever their parent is
 TINY = """import sys
 from pathlib import Path
-from valib.book import assemble
+from valib.pages.build import assemble
 sources = Path(sys.argv.pop(1))
 assemble.bundle_root = lambda: sources
-from valib.cli import main
+from valib.command.cli import main
 main()
 """
 

@@ -12,7 +12,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from valib import cli
+from valib.command import cli
 
 NOBODY = 65534
 

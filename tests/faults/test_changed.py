@@ -10,7 +10,8 @@ import pytest
 from faultlib import contents, make_study, one_sentence
 from typer.testing import CliRunner
 
-from valib import baseline, cli, relative
+from valib.command import cli
+from valib.effects import baseline, relative
 
 
 def grow(path: Path) -> None:

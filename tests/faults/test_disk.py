@@ -16,8 +16,8 @@ from faultlib import contents, done, make_study, one_sentence, result
 from test_book import tiny_sources
 from typer.testing import CliRunner
 
-from valib import cli
-from valib.baseline import fit_baseline
+from valib.command import cli
+from valib.effects.baseline import fit_baseline
 from valib.errors import BenchmarkError
 
 ROOT = os.getuid() == 0
@@ -168,7 +168,7 @@ def test_a_read_only_disk(place, disk, command):
 def test_the_library_says_so_too(place, disk):
     import pandas as pd
 
-    from valib import notebook as nb
+    from valib.pages import notebook as nb
 
     records = pd.read_csv(place / "study" / "records.csv")
     benchmark = fit_baseline(records, [2030, 2031])

@@ -13,7 +13,7 @@ import pytest
 from faultlib import contents, done, make_study, one_sentence
 from test_book import notebook, tiny_sources
 
-from valib.book.children import Children
+from valib.pages.build.children import Children
 
 DIED = "02_two.ipynb, code cell 2: the kernel died (out of memory, or ended by the code or from outside)"
 LIMIT = "stopped at the time limit of 0.5 minutes (--time-limit)"

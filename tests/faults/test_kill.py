@@ -11,7 +11,7 @@ import pytest
 from faultlib import contents, done, make_study, one_sentence, result, running
 from test_book import tiny_sources
 
-STAGES = ["valib.book.chapter", "ipykernel", "jupyter_book"]  # a process with this in its command line runs
+STAGES = ["valib.pages.build.chapter", "ipykernel", "jupyter_book"]  # a process with this in its command line runs
 MOMENTS = 4  # further kills, at moments drawn over the length of a whole run
 INTERRUPTS = {"Ctrl-C": (signal.SIGINT, True), "SIGTERM": (signal.SIGTERM, False), "a closed terminal":
               (signal.SIGHUP, True)}

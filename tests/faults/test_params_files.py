@@ -10,7 +10,7 @@ import pytest
 from faultlib import done
 from typer.testing import CliRunner
 
-from valib import cli
+from valib.command import cli
 
 JARGON = re.compile(r"Input should be|value_error|type=|pydantic|[Vv]alidation|Traceback|NoneType|datetime|\bdict\b|"
                     r"\bstr\b|\bint\b|\bfloat\b|dataclass|unable to parse|<class|!!python/object:|constructor")

@@ -11,7 +11,7 @@ import pytest
 from faultlib import contents, make_study, one_sentence
 from typer.testing import CliRunner
 
-from valib import cli
+from valib.command import cli
 
 FIT, SIMULATE = ["fit", "--model", "relative"], ["simulate", "--replicates", "20", "--quiet"]
 OVER = {  # the source that would be lost, and the command; STUDY stands for --params study.yml

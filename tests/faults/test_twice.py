@@ -14,9 +14,10 @@ import yaml
 from conftest import simulate
 from typer.testing import CliRunner
 
-from valib import cli, files
+from valib import files
+from valib.command import cli
 from valib.errors import ParamsError
-from valib.output import claim, write_folder
+from valib.study.writing import claim, write_folder
 
 
 @pytest.fixture

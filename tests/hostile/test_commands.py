@@ -13,7 +13,7 @@ import yaml
 from test_hostile_book import hostile_study
 from typer.testing import CliRunner
 
-from valib.cli import app
+from valib.command.cli import app
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from formulaic import Formula
 
-from valib.baseline import Benchmark, _checksum, fit_baseline
-from valib.design import build_design, required_columns
+from valib.effects.baseline import Benchmark, _checksum, fit_baseline
 from valib.errors import BenchmarkError, ModelError, ParamsError
-from valib.params import load
+from valib.study.params import load
+from valib.sums.design import build_design, required_columns
 
 N = 120
 SENTINEL = "made-by-a-formula"

@@ -14,9 +14,9 @@ import pytest
 from conftest import simulate
 from hostile_names import COLUMNS, COVARIATE, FILE, FOLDER, FOLLOWED, LEVELS, SCHOOLS, TITLE
 
-from valib import book
 from valib.names import LONGEST, readable
-from valib.params import Params
+from valib.pages import build as book
+from valib.study.params import Params
 
 pytestmark = pytest.mark.long
 OURS = {"toggleFullScreen()", "window.print()"}  # what the theme's own buttons do

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from valib import notebook as nb
-from valib.book.staging import as_source, with_values
-from valib.book.titlepage import tex
 from valib.names import BLANK, LONGEST, readable
-from valib.plotting import safe_name
+from valib.pages import notebook as nb
+from valib.pages.build.staging import as_source, with_values
+from valib.pages.build.titlepage import tex
+from valib.pages.figures import safe_name
 
 EVERY = [*SCHOOLS, *LEVELS, *COLUMNS.values(), FILE, TITLE, "\ud800", "", " ", "\x00", "\U000e0041tag", "\uffff"]
 

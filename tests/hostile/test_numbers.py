@@ -12,10 +12,10 @@ import pytest
 from conftest import simulate
 
 import valib as va
-from valib.covariates import LARGEST, WIDEST, check_width
 from valib.errors import ModelError, RecordsError
-from valib.formula import parse
-from valib.output import as_json
+from valib.study.writing import as_json
+from valib.sums.covariates import LARGEST, WIDEST, check_width
+from valib.sums.formula import parse
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def rounding(sigma2, y, X, b) -> float:
 
 
 def design_of(records, cohort, formula):
-    from valib.design import build_design
+    from valib.sums.design import build_design
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -13,9 +13,9 @@ import pytest
 from conftest import simulate
 from typer.testing import CliRunner
 
-from valib.cli import app
-from valib.output import as_csv
-from valib.spreadsheet import safe_text
+from valib.command.cli import app
+from valib.study.spreadsheet import safe_text
+from valib.study.writing import as_csv
 
 FORMULAS = [
     "=1+1", "=cmd|'/c calc'!A0", "+1+1", "-1+1", "@SUM(A1:A9)", "=HYPERLINK(\"http://x\",\"y\")",

@@ -17,15 +17,16 @@ from conftest import simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from valib import fit_benchmark, fit_joint, fit_relative, results
-from valib import notebook as nb
-from valib.baseline import fit_baseline
-from valib.design import say_left_out
-from valib.disclosure import HIDDEN, cells, few, few_of_total, public, shown, shown_in_all, whole
+from valib import fit_benchmark, fit_joint, fit_relative
+from valib.effects.baseline import fit_baseline
+from valib.effects.ranking import rank_effects
 from valib.errors import ValibWarning
-from valib.params import Params
-from valib.ranking import rank_effects
-from valib.report import compute
+from valib.pages import notebook as nb
+from valib.pages.report import compute
+from valib.records.disclosure import HIDDEN, cells, few, few_of_total, public, shown, shown_in_all, whole
+from valib.study import tables as results
+from valib.study.params import Params
+from valib.sums.design import say_left_out
 
 MINIMUM = 5
 

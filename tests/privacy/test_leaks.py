@@ -16,7 +16,7 @@ from leaks import MARK, RARE, places, plant, search
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from valib.cli import app
+from valib.command.cli import app
 
 COHORTS = ["--baseline-cohorts", "2030,2031", "--focal-cohorts", "2033"]
 COMMANDS = {

@@ -10,11 +10,11 @@ import pytest
 from conftest import simulate
 
 from valib import fit_relative
-from valib import notebook as nb
-from valib.book.execute import kernel_environment
-from valib.book.staging import prepare_records
-from valib.params import Params
-from valib.records import left_out, read_records
+from valib.pages import notebook as nb
+from valib.pages.build.execute import kernel_environment
+from valib.pages.build.staging import prepare_records
+from valib.records.reading import left_out, read_records
+from valib.study.params import Params
 
 
 @pytest.fixture

@@ -17,11 +17,12 @@ from test_book import ONE, tiny_sources
 from test_book import notebook as write_notebook
 from typer.testing import CliRunner
 
-from valib import book, pseudonyms
-from valib.cli import app
+from valib.command.cli import app
 from valib.errors import ParamsError, ValibWarning
-from valib.params import Params, load
-from valib.pseudonyms import check_outside, code, codes, make_key, read_key, replace_schools, resolve
+from valib.pages import build as book
+from valib.records import pseudonyms
+from valib.records.pseudonyms import check_outside, code, codes, make_key, read_key, replace_schools, resolve
+from valib.study.params import Params, load
 
 KEY = bytes(range(32))
 NAMES = [f"School {k}" for k in range(2000)] + ["St. Mary's", "=1+1", "Ünï", "\udce9", " a", "a", "a ", "", "x" * 500]
@@ -53,7 +54,7 @@ def test_every_name_has_a_code_of_its_own_in_the_form_promised():
 
 
 def test_a_code_is_the_same_in_another_process_and_another_set_of_names():
-    told = subprocess.run([sys.executable, "-c", "from valib.pseudonyms import code; print(code('St. Mary\\'s', "
+    told = subprocess.run([sys.executable, "-c", "from valib.records.pseudonyms import code; print(code('St. Mary\\'s', "
                            "bytes(range(32))))"], capture_output=True, text=True, check=True).stdout.strip()
     assert told == code("St. Mary's", KEY) == codes(NAMES[::7] + ["St. Mary's"], KEY)["St. Mary's"]
     assert told == "S4FQ-ZBJ7", "pseudonyms of earlier years would change"

@@ -1,0 +1,105 @@
+"""What README.md shows runs as it is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import valib
+from valib.command import cli
+from valib.study.params import load
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with the README's study.yml and records that fit it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    columns = yaml.safe_load(blocks("yaml")[0])["columns"]
+    demo = valib.load_records("demo")
+    demo.to_parquet("large.parquet")
+    Path("parts").mkdir()
+    for cohort, rows in demo.groupby("cohort"):
+        rows.to_parquet(f"parts/{cohort}.parquet")
+    demo[demo["cohort"].isin([2016, 2017, 2019, 2021])].rename(columns=columns).to_csv("my.csv", index=False)
+    return tmp_path
+
+
+def test_the_commands(here, monkeypatch):
+    built = []
+
+    def build(params, out, **_):
+        built.append((params.focal_cohorts, str(out)))
+        return SimpleNamespace(html=out / "html", results=out / "results", pdf=None)
+
+    def report(params, out, **options):
+        built.append((options["schools"], str(out)))
+        return SimpleNamespace(index=out / "html" / "index.html", files={"0563": "0563"}, pdf=None, not_shown=0)
+
+    monkeypatch.setattr("valib.pages.build.build", build)
+    monkeypatch.setattr("valib.pages.report.build", report)
+    lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
+    commands = [[os.path.expanduser(word) for word in shlex.split(line)[1:]]
+                for line in lines if line.startswith("valib ")]
+    assert {command[0] for command in commands} == {known.callback.__name__ for known in cli.app.registered_commands}
+    for command in commands:
+        done = CliRunner().invoke(cli.app, command)
+        assert done.exit_code == 0, (command, done.output)
+    assert built == [([2019, 2021, 2023, 2024], "somewhere"), (["0563"], "report"), ([2019, 2021], "our_book")]
+    assert Path("results/2024/shifts.csv").read_text(encoding="utf-8").count("\n") == 2
+    assert Path("results/joint/correlations.csv").read_text(encoding="utf-8").count("\n") == 7
+    assert Path("results/simulation/performance.csv").is_file()
+    assert Path("results/benchmark/school_effects.csv").is_file() and Path("results/relative/fits.json").is_file()
+
+
+def test_the_params_files(here):
+    study, breaks = blocks("yaml")
+    Path("shown.yml").write_text(study + breaks, encoding="utf-8")
+    params = load("shown.yml")
+    assert params.focal_cohorts == [2019, 2021] and params.columns["school"] == "SchoolCode"
+    assert params.scale_breaks[0].link.slope == 1.02
+    assert len(params.read_records()) > 20_000
+
+
+def test_the_library_examples(here, capsys):
+    names: dict = {}
+    exec(compile("\n".join(blocks("python")), "README.md", "exec"), names)  # noqa: S102
+    assert names["streamed"].n_students == names["relative"].n_students
+    said = capsys.readouterr().out
+    shift, se = re.search(r"system shift (-[\d.]+), standard error ([\d.]+)", said).groups()
+    assert -20 < float(shift) < -8 and 0 < float(se) < 4
+    assert "p_bottom_quintile" in said
+    assert "correlation" in said and "p_up" in said
+
+
+def test_the_files_it_names_are_there():
+    root = Path(__file__).parents[2]
+    for name in re.findall(r"\]\(([\w./-]+)\)", README):
+        assert (root / name).exists(), name
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`?make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_packages_for_the_pdf_are_those_that_the_build_asks_for():
+    from valib.pages.build.latex import PACKAGES
+
+    assert f"apt-get install {PACKAGES}\n" in README
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == valib.__version__

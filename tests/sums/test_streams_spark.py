@@ -1,0 +1,120 @@
+"""Spark in local mode, with a real JVM: the same sums, accounts, refusals and fits as in memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_engines import FORMULAS, assert_same_sums, quietly, records, write
+from test_engines_texts import CASES, assert_alike
+
+from valib.effects.baseline import fit_baseline
+from valib.effects.benchmark import fit_benchmark
+from valib.effects.relative import fit_relative
+from valib.errors import RecordsError
+from valib.records.reading import read_records
+from valib.sums.streams import choose_engine, stream_records
+from valib.sums.students import sum_students
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(importlib.util.find_spec("pyspark") is None, reason="PySpark is not installed"),
+    pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def session():
+    from pyspark.sql import SparkSession
+
+    from valib.sums.streams.spark import _begin
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        begun = _begin(SparkSession.builder)
+        begun.conf.set("spark.sql.shuffle.partitions", "2")
+        yield begun
+        begun.stop()
+
+
+@pytest.fixture(scope="module")
+def frame(session, tmp_path_factory):
+    """A Spark DataFrame of the records, in four partitions."""
+    path = tmp_path_factory.mktemp("spark") / "records.parquet"
+    records().to_parquet(path)
+    return session.read.parquet(str(path)).repartition(4).cache()
+
+
+def same(stream, memory, formula, by_cell=False):
+    for cohorts in ([2015, 2016], [2021]):
+        (theirs, said), (ours, also) = (quietly(sum_students, r, cohorts, formula, by_cell) for r in (memory, stream))
+        assert_same_sums(ours, theirs, by_cell)
+        assert also == said
+
+
+@pytest.mark.parametrize("formula", [
+    FORMULAS[8], "score ~ prior_score * C(region) + school_mean(ses):region + C(grade)",
+])
+def test_a_dataframe_gives_the_sums_of_memory(frame, formula):
+    assert choose_engine(frame) == "spark"
+    same(stream_records(frame, formula=formula), read_records(records()), formula)
+
+
+@pytest.mark.parametrize("how", ["hive", "semicolon"])
+def test_files_give_the_sums_and_the_account_of_memory(session, tmp_path, how):
+    path, formula = write(records(), tmp_path, how), "score ~ prior_score * region + flag"
+    memory, stream = read_records(path), stream_records(path, engine="spark", formula=formula, by_cell=True)
+    same(stream, memory, formula, by_cell=True)
+    assert stream.attrs["left_out"] == memory.attrs["left_out"]
+    assert stream.attrs["rows_read"] == memory.attrs["rows_read"]
+
+
+IN_SPARK = ["a score with points between thousands", "short rows", "a long row", "lines of spaces",
+            "such codes after the first rows", "another field that swallows rows"]
+
+
+@pytest.mark.parametrize("case", IN_SPARK)
+def test_odd_texts_are_read_as_in_memory(session, tmp_path, monkeypatch, case):
+    """As by DuckDB, but that Spark does not number rows."""
+    text, expected = CASES[case]
+    path = tmp_path / "records.csv"
+    path.write_text(text, newline="")
+    monkeypatch.setattr("valib.records.sources.source.Source.where", lambda *_: "Spark does not number rows")
+    assert_alike(path, "spark", expected.split(" (line")[0])
+
+
+def test_fits_and_the_baseline_are_those_of_memory(frame):
+    memory, stream = read_records(records()), stream_records(frame, by_cell=True)
+    theirs, ours = (fit_baseline(r, [2015, 2016]) for r in (memory, stream))
+    assert ours.fingerprint == theirs.fingerprint
+    for fit in (lambda r, b: fit_relative(r, 2021), lambda r, b: fit_benchmark(r, 2021, b)):
+        pd.testing.assert_frame_equal(fit(stream, ours).school_effects, fit(memory, theirs).school_effects, rtol=1e-9,
+                                      atol=1e-7)
+
+
+def test_what_is_refused(session, frame):
+    from pyspark.sql import functions as f
+
+    with pytest.raises(RecordsError, match="must hold finite numbers, but 1 row does not .*Infinity"):
+        stream_records(frame.withColumn("score", f.when(f.col("student") == "000007", float("inf"))
+                                        .otherwise(f.col("score"))))
+    with pytest.raises(RecordsError, match="no column for prior_score"):
+        stream_records(frame.drop("prior_score"))
+    with pytest.raises(RecordsError, match="holds no rows"):
+        stream_records(frame.limit(0))
+
+
+def test_levels_are_never_sql(session):
+    hostile = ["${spark.app.name}", "\\", "'; DROP VIEW x; --", "\u00e9\U0001f600", "a`b"]
+    rng = np.random.default_rng(1)
+    rows = records(500).assign(**{"a`b ${x}": rng.choice(hostile, 500)})
+    formula = "score ~ prior_score + kind"
+    mapping = {"kind": "a`b ${x}"}
+    stream = stream_records(session.createDataFrame(rows[["student", "school", "cohort", "score", "prior_score",
+                                                          "a`b ${x}"]].astype({"school": object})), mapping,
+                            formula=formula)
+    same(stream, read_records(rows, mapping), formula)

@@ -1,0 +1,44 @@
+"""`valib baseline`: the benchmark alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as opt
+from .console import listed, plain_errors
+from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
+
+
+def baseline(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file for the benchmark.")],
+    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
+    estimator: opt.Estimator = None, method: opt.Method = None, engine: opt.Engine = None, debug: opt.Debug = False,
+) -> None:
+    """Fit the benchmark on the baseline cohorts and save it, to be applied later without their students.
+
+    The file holds coefficients, their covariance, variance components and summaries; no student, no school.
+
+    \b
+    Examples:
+      valib baseline --out baseline.json
+      valib baseline my.csv --baseline-cohorts 2016,2017 --estimator within --out baseline.json
+    """
+    with plain_errors(debug):
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, formula=formula,
+                           estimator=estimator, method=method)
+        from ..study.writing import check_apart, check_file, claim
+
+        check_file(out)
+        check_apart(out, [out], read_from(study, params))
+        with claim(out.parent, out.name):
+            before = stamp(study)
+            records = open_records(study, engine, by_cell=True)
+            fitted = fit_study_baseline(study, records)
+            check_unchanged(study, records, before)
+            fitted.save(out)
+        typer.echo(f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
+                   f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools.")

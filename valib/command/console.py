@@ -1,0 +1,101 @@
+"""What the command line says: errors and warnings in one sentence, and how far a long run has come."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from ..errors import RecordsError, ValibError, ValibWarning
+from ..files import UNUSABLE, reason
+from ..names import readable
+
+INTERRUPTED = 130  # exit code, as of other programs that a signal has ended
+
+
+_signals: list[int] = []
+
+
+def end_tidily() -> None:
+    """Take SIGTERM, and SIGHUP of a closed terminal, as Ctrl-C: what is half made is removed before the end."""
+    def stop(number: int, _: Any) -> None:
+        _signals.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, stop)
+
+
+@contextlib.contextmanager
+def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
+    """Turn errors into one sentence on stderr and an exit code: 2 for unusable input, 1 for a failure inside.
+
+    Warnings meant for the analyst become one line on stderr; ``quiet`` holds them back. Others show with debug.
+    """
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if debug or (issubclass(category, ValibWarning) and not quiet):
+            told = readable(message) if issubclass(category, ValibWarning) else message
+            typer.echo(f"Warning: {told}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = show
+        try:
+            yield
+        except (typer.Exit, typer.Abort):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if debug:
+                raise
+            if _signals or isinstance(error, KeyboardInterrupt):  # some libraries turn the one into the other
+                typer.echo("Interrupted: what an earlier run left is as it was.", err=True)
+                raise typer.Exit(INTERRUPTED) from None
+            if isinstance(error, OSError):
+                typer.echo(f"Error: {reason(error)}: what an earlier run left is as it was.", err=True)
+                raise typer.Exit(2 if error.errno in UNUSABLE else 1) from None
+            if isinstance(error, ValibError):
+                typer.echo(f"Error: {readable(error)}", err=True)  # a name in it must not steer the terminal
+                raise typer.Exit(2) from None
+            typer.echo(f"Error: valib failed: {_one_line(error)} (--debug shows where).", err=True)
+            raise typer.Exit(1) from None
+
+
+@contextlib.contextmanager
+def progress_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr where that is a terminal; what is yielded is told (done, in all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def about(records: Any, cohorts: list[int]) -> Iterator[None]:
+    """Put the file, and the cohorts unless they are what is wrong, before the sentence of an error."""
+    try:
+        yield
+    except ValibError as error:
+        cohort = "" if isinstance(error, RecordsError) else f", cohort{'s' * (len(cohorts) > 1)} {listed(cohorts)}"
+        raise type(error)(f"{records.attrs['source']}{cohort}: {error}") from error
+
+
+def listed(cohorts: Any) -> str:
+    """Return cohorts as text."""
+    return ", ".join(str(cohort) for cohort in cohorts)
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    name = type(error).__name__
+    if lines and type(error).__module__.startswith("valib."):
+        return lines[0]
+    return f"{name}: {lines[0]}" if lines else name

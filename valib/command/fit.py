@@ -1,0 +1,145 @@
+"""`valib fit`: the effect of every school."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ParamsError
+from . import options as opt
+from .console import about, listed, plain_errors
+from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
+
+if TYPE_CHECKING:
+    from ..effects.baseline import Benchmark
+    from ..study.params import Params
+
+
+def fit(
+    model: Annotated[opt.Model, typer.Option(
+        "--model", help="Against the other schools, against the baseline, or several cohorts at once.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
+    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
+    cohorts: Annotated[str | None, typer.Option(
+        "--cohorts", metavar="2019,2021,...", help="The cohorts to fit. Default: the focal cohorts.")] = None,
+    benchmark: Annotated[str | None, typer.Option(
+        "--benchmark", metavar="FILE", help="A benchmark saved by `valib baseline`, for the baseline.")] = None,
+    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
+    variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
+    equating_se: opt.EquatingSe = None, covariance: opt.Covariance = None, residual: opt.Residual = None,
+    min_students: opt.MinStudents = None, pseudonyms: opt.Pseudonyms = None, engine: opt.Engine = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Estimate the effect of every school and write the results as CSV and JSON.
+
+    DIR gets school_effects.csv, fixed_effects.csv and fits.json, shifts.csv if a shift is estimated, and of a joint
+    model correlations.csv and omega.csv (how school effects covary over cohorts).
+    Results of an earlier run in DIR are replaced when the run has succeeded.
+
+    \b
+    Examples:
+      valib fit --model relative --out results/relative
+      valib fit --model benchmark --out results/benchmark
+      valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
+      valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
+      valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
+      valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
+    """
+    with plain_errors(debug):
+        if benchmark and (baseline_cohorts or formula or estimator):
+            raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
+        if benchmark and model is not opt.Model.benchmark:
+            raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
+        structure = {k: v for k, v in {"covariance": covariance, "residual": residual}.items() if v is not None}
+        if structure and model is not opt.Model.joint:
+            raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table,
+                           formula=formula, estimator=estimator,
+                           shift=shift, variances=variances, method=method, level=level, equating_se=equating_se,
+                           min_students=min_students, pseudonym_key=pseudonyms)
+        from ..study import writing as output
+
+        output.check_folder(out)
+        output.check_apart(out, [out / name for name in output.FILES], read_from(study, params, benchmark))
+        _fit(study, model, out, cohorts, benchmark, structure, engine)
+
+
+def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, benchmark_file: str | None,
+         structure: dict[str, str], engine: str | None) -> None:
+    """Hold the folder for this run and fit."""
+    from ..records.pseudonyms import check_outside
+    from ..study import writing as output
+    from ..study.params import parse_cohorts
+
+    check_outside(study.pseudonym_key, out)
+    cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
+    with output.claim(out):
+        _fit_into(study, model, out, cohorts, benchmark_file, structure, engine)
+
+
+def _fit_into(study: Params, model: opt.Model, out: Path, cohorts: list[int], benchmark_file: str | None,
+              structure: dict[str, str], engine: str | None) -> None:
+    """Fit every cohort asked for, then write all results at once."""
+    from ..effects.baseline import Benchmark
+    from ..study import tables as results
+    from ..study import writing as output
+
+    saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
+    records = open_records(study, engine, saved.formula if saved else study.formula,
+                           by_cell=model is opt.Model.benchmark and saved is None)
+    if model is opt.Model.joint:
+        files, effects, held_back = _joint_results(study, records, cohorts, structure)
+    else:
+        find = _relative_fits if model is opt.Model.relative else _benchmark_fits
+        fits = find(study, records, cohorts, saved)
+        effects, held_back = results.school_effects(fits, study.min_students)
+        files = {"fixed_effects.csv": output.as_csv(results.fixed_effects(fits)),
+                 "fits.json": output.as_json(results.summaries(fits, study.min_students))}
+        if model is opt.Model.benchmark and study.shift == "estimated":
+            files["shifts.csv"] = output.as_csv(results.shifts(fits))
+    check_unchanged(study, records, before)
+    output.write_folder(out, {"school_effects.csv": output.as_csv(effects), **files})
+    hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
+    typer.echo(f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
+               + (hidden if held_back else "") + ".")
+
+
+def _joint_results(study: Params, records: Any, cohorts: list[int],
+                   structure: dict[str, str]) -> tuple[dict[str, str], Any, int]:
+    """Fit one model to all cohorts; return its files, the table of school effects, and the rows held back."""
+    from ..effects.joint import fit_joint
+    from ..study import tables as results
+
+    with about(records, cohorts):
+        fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **structure)
+    return results.joint_files(fit, study.min_students), *results.joint_effects(fit, study.min_students)
+
+
+def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> list:
+    """Fit each cohort by itself."""
+    from ..effects.relative import fit_relative
+
+    fits = []
+    for cohort in cohorts:
+        with about(records, [cohort]):
+            fits.append(fit_relative(records, cohort, formula=study.formula, method=study.method, level=study.level))
+    return fits
+
+
+def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benchmark | None) -> list:
+    """Fit the baseline, or load a saved one, and apply it to each cohort."""
+    from ..effects.benchmark import fit_benchmark
+
+    benchmark = saved or fit_study_baseline(study, records)
+    if shared := sorted(set(cohorts) & set(benchmark.cohorts)):
+        raise ParamsError(f"Cohort {listed(shared)} is in the baseline: a cohort cannot be its own benchmark.")
+    fits = []
+    for cohort in cohorts:
+        with about(records, [cohort]):
+            fits.append(fit_benchmark(records, cohort, benchmark, shift=study.shift, variances=study.variances,
+                                      method=study.method, equating_se=study.equating_se, level=study.level,
+                                      scale_breaks=study.scale_breaks))
+    return fits

@@ -1,0 +1,210 @@
+"""Benchmark value added: a later cohort read against what was typical in the baseline cohorts.
+
+    r_ij = y_ij - x_ij' b_B
+    estimated shift:  r_ij = delta + u_j + e_ij,   benchmark VA_j = delta_hat + u_hat_j
+    absorbed shift:   r_ij = u_j + e_ij,           benchmark VA_j = u_hat_j
+
+The errors of b_B and of equating are common to all schools of the cohort; they enter every interval.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from ..errors import BenchmarkError, ValibWarning
+from ..models import blup as _blup
+from ..models.mixed import MixedFit, fit_moments, loglik_at
+from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
+from ..sums.equating import ScaleBreak, crossed, perturbed
+from ..sums.moments import Moments
+from ..sums.students import Records, Summed, describe_column, sum_students
+from .baseline import STANDARDISED, Benchmark, check_choice
+from .relative import CohortFit, assemble
+
+SHIFTS = ("estimated", "absorbed")
+VARIANCES = ("focal", "baseline")
+
+
+def fit_benchmark(records: Records, cohort: int, benchmark: Benchmark, shift: str = "estimated",
+                  variances: str = "focal", method: str = "ML", equating_se: float = 0.0, level: float = 0.95,
+                  scale_breaks: Sequence[ScaleBreak] = ()) -> CohortFit:
+    """Benchmark value added of one focal cohort.
+
+    shift: "estimated" (default) or "absorbed". variances: "focal" (ML/REML on r) or "baseline" (carried over).
+    equating_se: standard error of the link between the baseline's and the cohort's test scale, in score points; the
+    same error for every student of the cohort. scale_breaks: declared changes of a test's scale; one between baseline
+    and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
+    Raises RecordsError for an absent cohort, ModelError for columns or levels that do not fit the benchmark,
+    BenchmarkError for scores standardised within cohort and for a break without a link. Warns when the prior's
+    distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is
+    then not independent of the cohort, and the intervals are too wide).
+    """
+    check_choice(shift, SHIFTS, "shift")
+    check_choice(variances, VARIANCES, "variances")
+    if not (np.isfinite(equating_se) and equating_se >= 0):
+        raise BenchmarkError(f"The equating standard error must be zero or positive, not {equating_se}.")
+    links = crossed(scale_breaks, benchmark.cohorts, int(cohort))
+    _check_scale(records, int(cohort), benchmark)
+    students = sum_students(records, [cohort], benchmark.state, links=links)
+    _warn(records, int(cohort), benchmark, links)
+    loadings = _link_loadings(records, int(cohort), links, students.moments, benchmark)
+    return benchmark_from_moments(students, int(cohort), benchmark, shift, variances, method, equating_se, level,
+                                  loadings)
+
+
+def benchmark_from_moments(students: Summed, cohort: int, benchmark: Benchmark, shift: str = "estimated",
+                           variances: str = "focal", method: str = "ML", equating_se: float = 0.0, level: float = 0.95,
+                           link_loadings: np.ndarray | None = None) -> CohortFit:
+    """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
+
+    link_loadings (J, m): what m standard normal errors of a scale link do to the schools' mean residuals.
+    """
+    moments = students.moments
+    fit = fit_residuals(moments, benchmark, shift, variances, method)
+    effects, shift_var = predict_benchmark(moments, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(),
+                                           fit.tau2, fit.sigma2, shift, equating_se, link_loadings)
+    estimated = shift == "estimated"
+    return assemble(fit, effects, students, level, names=benchmark.coefficients.index,
+                    coefficients=benchmark.coefficients.to_numpy(), vcov=benchmark.vcov.to_numpy(),
+                    cohort=cohort, model="benchmark",
+                    shift=float(fit.coefficients[0]) if estimated else None,
+                    shift_se=float(np.sqrt(shift_var)) if estimated else None, equating_se=float(equating_se),
+                    coefficient_source=benchmark.estimator, shift_mode=shift, variances_from=variances)
+
+
+def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
+    """Moments of r = y - X b about 0, with a column of ones before it if ``intercept``."""
+    columns, names = np.append(-b, 1.0)[:, None], ("residual",)
+    if intercept:
+        columns = np.column_stack([np.eye(len(b) + 1)[moments.intercept], columns])
+        names = ("Intercept", "residual")
+    moved = moments.transform(columns, names)
+    return moved.reshift(np.zeros(len(names)))
+
+
+def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances: str, method: str) -> MixedFit:
+    """The random-intercept model of r; its only coefficient, if any, is the system shift delta."""
+    r = residual_moments(moments, benchmark.coefficients.to_numpy(), shift == "estimated")
+    if variances == "focal":
+        return fit_moments(r, method)
+    theta, nan = benchmark.tau2 / benchmark.sigma2, float("nan")
+    held = fit_moments(r, method, theta=theta)
+    return replace(held, tau2=benchmark.tau2, sigma2=benchmark.sigma2, tau2_se=nan, sigma2_se=nan,
+                   vcov=held.vcov * benchmark.sigma2 / held.sigma2, singular=benchmark.tau2 == 0,
+                   loglik=loglik_at(r, benchmark.tau2, benchmark.sigma2, method))
+
+
+def predict_benchmark(moments: Moments, b: np.ndarray, vcov: np.ndarray, tau2: float, sigma2: float, shift: str,
+                      equating_se: float = 0.0, link_loadings: np.ndarray | None = None,
+                      ) -> tuple[_blup.Blup, float | None]:
+    """Benchmark VA and its errors from the moments of one cohort (J cells), and the variance of the shift.
+
+    b (p,), vcov (p, p): benchmark coefficients and Var(b_B). With a_j = n_j / (1 + n_j theta), xbar_w the a-weighted
+    mean of xbar_j and g_j = (1 - lambda_j) xbar_w + lambda_j xbar_j:
+    estimated  Var(VA_j) = tau2 (1 - lambda_j) + (1 - lambda_j)^2 Var(delta) + g_j' Var(b_B) g_j + s2_equating
+    absorbed   Var(VA_j) = tau2 (1 - lambda_j) + lambda_j^2 (xbar_j' Var(b_B) xbar_j + s2_equating)
+    link_loadings (J, m): what m standard normal errors of a scale link do to the mean residuals; they enter as the
+    equating error does, weighted like xbar_j where they differ between schools.
+    Diagnostic: the sampling variance of u_hat_j (without delta), in which Var(b_B) adds because b_B comes from other
+    students: lambda tau2 - lambda^2 Var(delta) + lambda^2 (xbar_j - xbar_w)' Var(b_B) (xbar_j - xbar_w).
+    """
+    n, means = moments.n, moments.means
+    xbar, residual = means[:, :-1], means[:, -1] - means[:, :-1] @ b
+    lam, F = _blup.shrinkage(n, tau2, sigma2), _blup.factor(vcov)
+    own, L = tau2 * (1 - lam), np.full((len(n), 1), equating_se)
+    if link_loadings is not None:
+        L = np.hstack([L, link_loadings])
+    if shift == "absorbed":
+        common = lam[:, None] * np.hstack([xbar @ F, L])
+        shared = (common**2).sum(axis=1)
+        return _blup.Blup(lam * residual, lam, residual, own, own + shared, lam * tau2 + shared, common), None
+    a = n / (1 + n * tau2 / sigma2)
+    delta, centre, var_delta = a @ residual / a.sum(), a @ xbar / a.sum(), sigma2 / a.sum()
+    g = (1 - lam)[:, None] * centre + lam[:, None] * xbar
+    L_centre = a @ L / a.sum()
+    L_g = (1 - lam)[:, None] * L_centre + lam[:, None] * L
+    common = np.hstack([np.sqrt(var_delta) * (1 - lam)[:, None], g @ F, L_g])
+    apart = (((xbar - centre) @ F) ** 2).sum(axis=1) + ((L - L_centre) ** 2).sum(axis=1)
+    diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
+    effects = _blup.Blup(delta + lam * (residual - delta), lam, residual, own, own + (common**2).sum(axis=1),
+                         diagnostic, common)
+    return effects, float(var_delta + ((centre @ F) ** 2).sum() + (L_centre**2).sum())
+
+
+def _link_loadings(records: Records, cohort: int, links: Sequence[ScaleBreak], moments: Moments,
+                   benchmark: Benchmark) -> np.ndarray | None:
+    """(J, m) change of each school's mean residual per standard normal error of the links crossed."""
+    b = np.append(-benchmark.coefficients.to_numpy(), 1.0)
+    columns = []
+    for moved, step in perturbed(links):
+        means = sum_students(records, [cohort], benchmark.state, links=moved).moments.means
+        columns.append((means - moments.means) @ b / step)
+    return np.column_stack(columns) if columns else None
+
+
+def population_mean_va(relative: CohortFit, benchmark: Benchmark, reference: pd.Series | None = None,
+                       equating_se: float = 0.0) -> pd.DataFrame:
+    """Relative VA with the change of the population mean added: u_hat_j + x_ref' b_t - x_ref' b_B.
+
+    reference (p,): the profile x_ref as a row of the design matrix, by default the baseline means of its columns.
+    Error variance, with F the focal coefficients' Var(b_t):
+    tau2 (1 - lambda_j) + (x_ref - lambda_j xbar_j)' F (x_ref - lambda_j xbar_j) + x_ref' Var(b_B) x_ref + s2_equating.
+    Returns one row a school: effect, se, lower, upper (score points).
+    """
+    check_same_columns(relative, benchmark)
+    x = (benchmark.column_means if reference is None else reference).reindex(benchmark.coefficients.index)
+    if x.isna().any():
+        raise BenchmarkError(f"The reference profile lacks {', '.join(map(repr, x.index[x.isna()]))}.")
+    x = x.to_numpy(dtype=np.float64)
+    table = relative.school_effects
+    move = float(x @ relative.fixed_effects.to_numpy() - x @ benchmark.coefficients.to_numpy())
+    loading = (x - table["shrinkage"].to_numpy()[:, None] * relative.moments.means[:, :-1])
+    common = (loading @ _blup.factor(relative.vcov.to_numpy())) ** 2
+    var = (table["se_conditional"].to_numpy() ** 2 + common.sum(axis=1)
+           + x @ benchmark.vcov.to_numpy() @ x + equating_se**2)
+    effect = table["effect"] + move
+    lower, upper = _blup.interval(effect, np.sqrt(var), relative.level)
+    return pd.DataFrame({"n": table["n"], "effect": effect, "se": np.sqrt(var), "lower": lower, "upper": upper})
+
+
+def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
+    """Refuse to compare coefficients of columns that do not mean the same: other terms, centres or levels."""
+    if relative.model != "relative" or list(relative.fixed_effects.index) != list(benchmark.coefficients.index):
+        raise BenchmarkError(f"The {relative.model} model has the columns {list(relative.fixed_effects.index)}, the "
+                             f"benchmark has {list(benchmark.coefficients.index)}: comparing coefficients needs the "
+                             "focal cohort's relative model with the benchmark's formula.")
+    ours, theirs = (s.to_json() for s in (relative.state, benchmark.state))
+    if (ours["transform_state"], ours["levels"]) != (theirs["transform_state"], theirs["levels"]):
+        raise BenchmarkError("The relative model has centres, scales or levels of its own, so its coefficients do not "
+                             "mean the same as the benchmark's: fit it with benchmark.state as its formula.")
+
+
+def check_prior(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak] = ()) -> PriorCheck:
+    """Compare the prior score of a focal cohort, carried back over ``links``, with the baseline's in the benchmark."""
+    columns = benchmark.summaries["columns"]
+    column = "prior_score" if "prior_score" in columns else next((c for c in columns if c != "score"), None)
+    if column is None:
+        raise BenchmarkError("The benchmark's formula has no numeric prior score to check.")
+    mean, sd = describe_column(records, cohort, column, links)
+    return prior_check(mean, sd, column, cohort, columns[column]["mean"], columns[column]["sd"])
+
+
+def _check_scale(records: Records, cohort: int, benchmark: Benchmark) -> None:
+    scores = {int(k): v for k, v in benchmark.summaries["score_by_cohort"].items()}
+    if looks_standardised(scores | score_moments(records, [cohort])) and set(scores) != {cohort}:
+        raise BenchmarkError(STANDARDISED)
+
+
+def _warn(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]) -> None:
+    if cohort in benchmark.cohorts:
+        warnings.warn(f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
+                      "and the intervals are too wide.", ValibWarning, stacklevel=3)
+    if any(c != "score" for c in benchmark.summaries["columns"]):
+        check = check_prior(records, cohort, benchmark, links)
+        if not check.ok:
+            warnings.warn(check.sentence + " A shift may come from the prior test.", ValibWarning, stacklevel=3)

@@ -1,0 +1,141 @@
+"""Who moved: schools in two cohorts of the joint model, their change in value added and their moves between fifths.
+
+The predictions of one school in two cohorts have correlated errors; every error here takes that into account.
+Sources: Henderson (1975) for the prediction of contrasts; Leckie (2018) for the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..errors import ModelError
+from ..models import blup as _blup
+from .joint import JointFit
+
+CONTRAST = np.array([-1.0, 1.0])  # the second cohort less the first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Present:
+    """The J schools of a joint fit that have students in all of m cohorts.
+
+    schools (J,); n, effects (J, m): students and u_hat; conditional (J, m, m): error covariance with known b;
+    sensitivity (J, m, P): d u_hat / d b; vcov (P, P): Var(b_hat).
+    """
+
+    schools: np.ndarray
+    n: np.ndarray
+    effects: np.ndarray
+    conditional: np.ndarray
+    sensitivity: np.ndarray
+    vcov: np.ndarray
+
+    @classmethod
+    def of(cls, joint: JointFit, cohorts: Sequence[int]) -> Present:
+        """Pick them out of the fit; ModelError for a cohort that is not in it."""
+        here, arrays = present_schools(joint, cohorts), joint.arrays
+        at = [joint.cohorts.index(c) for c in cohorts]
+        return cls(arrays.data.schools[here], arrays.data.n[here][:, at].astype(np.int64), arrays.effects[here][:, at],
+                   arrays.conditional[here][:, at][:, :, at], arrays.sensitivity[here][:, at], arrays.vcov)
+
+
+def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Generator, draws: int) -> np.ndarray:
+    """(draws, J, m) draws of the true effects of schools present in all the given cohorts, given the data.
+
+    Score points. Normal about the joint EB predictions with each school's full error covariance; the error of the fixed
+    effects is drawn once a draw, common to all schools. Raises ModelError for a cohort that is not in the fit.
+    """
+    p, rng = Present.of(joint, cohorts), np.random.default_rng(seed)
+    own = np.einsum("jab,djb->dja", _blup.factor(p.conditional), rng.standard_normal((draws, *p.effects.shape)))
+    shared = rng.standard_normal((draws, len(p.vcov))) @ _blup.factor(p.vcov).T
+    return p.effects + own + np.einsum("jap,dp->dja", p.sensitivity, shared)
+
+
+def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
+    """(J,) which schools of the joint fit have students in all the given cohorts; ModelError for one not in it."""
+    absent = [c for c in cohorts if c not in joint.cohorts]
+    if absent:
+        raise ModelError(f"Cohort {absent[0]} is not in the joint fit; it has {list(joint.cohorts)}.")
+    at = [joint.cohorts.index(c) for c in cohorts]
+    return (joint.arrays.data.n[:, at] > 0).all(axis=1)
+
+
+def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
+    """Change of every school's relative effect between two cohorts, for schools with students in both.
+
+    change = u_hat_j,second - u_hat_j,first. se: from the T x T error covariance, Var + Var - 2 Cov.
+    se_independent: what it would be if the two errors were independent, for comparison. p_up: probability that the
+    effect went up. One row a school (index): n_first, n_second, change, se, se_independent, lower, upper, p_up.
+    Score points. Raises ModelError for a cohort that is not in the fit.
+    """
+    p = Present.of(joint, (first, second))
+    error = p.conditional + p.sensitivity @ p.vcov @ p.sensitivity.transpose(0, 2, 1)
+    separate = error[:, 0, 0] + error[:, 1, 1]
+    se = np.sqrt(np.maximum(separate - 2 * error[:, 0, 1], 0.0))
+    change = p.effects @ CONTRAST
+    lower, upper = _blup.interval(change, se, joint.level)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_up = np.where(se > 0, stats.norm.cdf(change / se), 0.5)
+    return pd.DataFrame({"n_first": p.n[:, 0], "n_second": p.n[:, 1], "change": change, "se": se,
+                         "se_independent": np.sqrt(separate), "lower": lower, "upper": upper, "p_up": p_up},
+                        index=pd.Index(p.schools, name="school"))
+
+
+def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:
+    """Did ``school`` change more than ``other`` between two cohorts? Difference of changes, se, probability.
+
+    The errors the two schools share through the fixed effects are taken into account. Raises ModelError for a school
+    without students in both cohorts, for the same school twice, and for a cohort that is not in the fit.
+    """
+    if school == other:
+        raise ModelError(f"Two schools are compared; both named are '{school}'.")
+    p = Present.of(joint, (first, second))
+    rows = []
+    for name in (school, other):
+        row = np.flatnonzero(p.schools == name)
+        if not len(row):
+            raise ModelError(f"School '{name}' has no students in both of cohorts {first} and {second}.")
+        rows.append(row[0])
+    difference = float(np.subtract(*(p.effects[rows] @ CONTRAST)))
+    own = float((CONTRAST @ p.conditional[rows] @ CONTRAST).sum())
+    shared = np.subtract(*(CONTRAST @ p.sensitivity[rows]))
+    se = float(np.sqrt(own + shared @ p.vcov @ shared))
+    return {"difference": difference, "se": se, "probability": float(stats.norm.cdf(difference / se)) if se else 0.5}
+
+
+def quintile_transitions(joint: JointFit, first: int, second: int, seed: int | np.random.Generator,
+                         draws: int = 1000) -> pd.DataFrame:
+    """How schools move between fifths: shares of the schools of each fifth in ``first`` by fifth in
+    ``second``.
+
+    Fifths are counted among schools with students in both cohorts, in draws of the true effects, so that the table is
+    about the effects and not about their noise. Columns: from, to (1 lowest), share (mean over draws), lower, upper,
+    plugin (the table of the EB predictions themselves, which understates movement).
+    """
+    drawn = draw_joint(joint, (first, second), seed, draws)
+    J = drawn.shape[1]
+    if J < 5:
+        raise ModelError(f"A table of fifths needs five schools in both cohorts; there are {J}.")
+    tables = np.stack([_cross_fifths(d) for d in drawn])
+    plugin = _cross_fifths(Present.of(joint, (first, second)).effects)
+    tail = (1 - joint.level) / 2
+    lower, upper = np.quantile(tables, [tail, 1 - tail], axis=0)
+    index = [(a + 1, b + 1) for a in range(5) for b in range(5)]
+    frame = pd.DataFrame(index, columns=["from", "to"])
+    for name, table in (("share", tables.mean(axis=0)), ("lower", lower), ("upper", upper), ("plugin", plugin)):
+        frame[name] = table.ravel()
+    return frame
+
+
+def _cross_fifths(effects: np.ndarray) -> np.ndarray:
+    """(5, 5) shares by row of a cross-table of fifths; effects (J, 2)."""
+    J = len(effects)
+    fifth = np.argsort(np.argsort(effects, axis=0, kind="stable"), axis=0, kind="stable") * 5 // J
+    counts = np.zeros((5, 5))
+    np.add.at(counts, (fifth[:, 0], fifth[:, 1]), 1.0)
+    return counts / counts.sum(axis=1, keepdims=True)

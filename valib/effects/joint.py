@@ -1,0 +1,238 @@
+"""The joint value-added model of several cohorts: one fit, every school in every cohort, with all its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..errors import ModelError
+from ..models import blup as _blup
+from ..models.joint_fit import MultivariateFit, fit_joint_moments
+from ..models.structures import STRUCTURES
+from ..sums.design import FormulaState
+from ..sums.moments import Moments
+from ..sums.students import Records, sum_students
+
+NESTED = {  # covariance structure: those it is a special case of
+    "independent": {"antedependence", "unstructured"}, "compound_symmetry": {"toeplitz", "unstructured"},
+    "ar1": {"antedependence", "unstructured"}, "toeplitz": {"unstructured"}, "antedependence": {"unstructured"},
+    "unstructured": set(),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointFit:
+    """A fitted joint model y_ijt = x_ijt' b_t + u_jt + e_ijt. Score points; variances are score points squared.
+
+    fixed_effects (index cohort, term), vcov. omega: covariance of a school's effects over cohorts; correlation.
+    omega_se, correlation_se, sigma2_se: delta method on the observed information, nan on a boundary. sigma2 by cohort.
+    school_effects (index school, cohort; every school in every cohort): n (0 where it has no students: the effect is
+    then predicted from its other cohorts), effect, reliability (1 - se_conditional^2 / omega_tt), se_conditional,
+    se_comparative, se_diagnostic, lower, upper; the interval uses se_comparative. singular: Omega is (nearly) not of
+    full rank. arrays: the fit as arrays, with the error covariances of all schools. student_sd: SD of the outcome by
+    cohort. left_out: rows dropped for a missing covariate, by cohort and column. state: that of another design, where
+    the formula was given as one; None where transforms and levels are each cohort's own.
+    """
+
+    cohorts: tuple[int, ...]
+    formula: str
+    covariance: str
+    residual: str
+    method: str
+    fixed_effects: pd.Series
+    vcov: pd.DataFrame
+    omega: pd.DataFrame
+    omega_se: pd.DataFrame
+    correlation: pd.DataFrame
+    correlation_se: pd.DataFrame
+    sigma2: pd.Series
+    sigma2_se: pd.Series
+    loglik: float
+    n_parameters: int
+    n_students: int
+    n_schools: int
+    singular: bool
+    converged: bool
+    student_sd: pd.Series
+    level: float
+    school_effects: pd.DataFrame
+    left_out: Mapping[int, Mapping[str, int]]
+    arrays: MultivariateFit = field(repr=False)
+    state: FormulaState | None = field(default=None, repr=False)
+
+    @property
+    def aic(self) -> float:
+        """-2 log-likelihood + 2 parameters."""
+        return -2 * self.loglik + 2 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """-2 log-likelihood + log(students) parameters."""
+        return -2 * self.loglik + float(np.log(self.n_students)) * self.n_parameters
+
+    @property
+    def tau2(self) -> pd.Series:
+        """Between-school variance by cohort, the diagonal of Omega."""
+        return pd.Series(np.diag(self.omega), index=self.omega.index, name="tau2")
+
+    @property
+    def vpc(self) -> pd.Series:
+        """Variance partition coefficient tau2 / (tau2 + sigma2) by cohort."""
+        return (self.tau2 / (self.tau2 + self.sigma2)).rename("vpc")
+
+    def error_covariance(self, school: str) -> pd.DataFrame:
+        """(T, T): covariance of the prediction errors of one school over cohorts, estimated fixed effects included."""
+        at = np.flatnonzero(self.arrays.data.schools == school)
+        if not len(at):
+            raise ModelError(f"There is no school {school!r} in the joint model.")
+        S = self.arrays.sensitivity[at[0]]
+        index = pd.Index(self.cohorts, name="cohort")
+        return pd.DataFrame(self.arrays.conditional[at[0]] + S @ self.arrays.vcov @ S.T, index=index, columns=index)
+
+    def correlations(self) -> pd.DataFrame:
+        """One row a pair of cohorts: correlation, se, lower, upper (Fisher's z, at the fit's level), shared schools.
+
+        The interval is tanh(atanh r -+ z se / (1 - r^2)): it stays inside (-1, 1); nan where r is on a boundary.
+        """
+        r, se = self.correlation.to_numpy(), self.correlation_se.to_numpy()
+        t, s = np.triu_indices(len(r), 1)
+        lower, upper = _blup.correlation_interval(r[t, s], _blup.delta_error(r[t, s], se[t, s]), self.level)
+        years = np.asarray(self.cohorts)
+        return pd.DataFrame({"cohort": years[t], "other": years[s], "correlation": r[t, s], "se": se[t, s],
+                             "lower": lower, "upper": upper, "schools": self.arrays.data.shared[t, s]})
+
+    def summary(self) -> dict:
+        """The fit in plain numbers, for tables and JSON (no school, no student)."""
+        plain = {k: getattr(self, k) for k in (
+            "formula", "covariance", "residual", "method", "loglik", "n_parameters", "aic", "bic", "n_students",
+            "n_schools", "singular", "converged", "level")}
+        plain["cohorts"] = list(self.cohorts)
+        plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
+        plain["fixed_effects"] = {str(c): {k: float(v) for k, v in b.droplevel(0).items()}
+                                  for c, b in self.fixed_effects.groupby(level=0)}
+        for name in ("omega", "omega_se", "correlation", "correlation_se"):
+            plain[name] = [[_finite(v) for v in row] for row in getattr(self, name).to_numpy()]
+        for name in ("sigma2", "sigma2_se", "vpc", "student_sd"):
+            plain[name] = {str(k): _finite(v) for k, v in getattr(self, name).items()}
+        return plain
+
+
+def fit_joint(records: Records, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
+              covariance: str = "unstructured", residual: str = "by_cohort", method: str = "ML",
+              level: float = 0.95) -> JointFit:
+    """Joint model of several cohorts: fixed effects of each cohort's own, school effects correlated over cohorts.
+
+    records: validated records; cohorts: two or more. The formula is applied within each cohort (transforms and levels
+    are the cohort's own; given the state of another design, such as ``benchmark.state``, they are that one's), so with
+    covariance="independent" and residual="by_cohort" this is :func:`valib.fit_relative` for every cohort. covariance:
+    one of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" student variance. method: "ML" or
+    "REML". Schools may miss cohorts.
+    Raises RecordsError for absent cohorts, ModelError for what cannot be fitted (the cohort named).
+    """
+    parts, left_out = cohort_moments(records, cohorts, formula)
+    return joint_from_moments(parts, formula, covariance, residual, method, level, left_out)
+
+
+def fit_structures(records: Records, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
+                   covariances: Iterable[str] = tuple(STRUCTURES), residual: str = "by_cohort", method: str = "ML",
+                   level: float = 0.95) -> dict[str, JointFit]:
+    """The same joint model under several covariance structures, from one pass over the students."""
+    parts, left_out = cohort_moments(records, cohorts, formula)
+    return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out) for c in covariances}
+
+
+def cohort_moments(records: Records, cohorts: Iterable[int], formula: str | FormulaState,
+                   by_cell: bool = False) -> tuple[list[Moments], dict[int, dict[str, int]]]:
+    """Moments of each cohort alone, in calendar order, and the rows left out of each for a missing covariate."""
+    wanted = sorted({int(c) for c in cohorts})
+    parts, left_out = [], {}
+    for cohort in wanted:
+        students = sum_students(records, [cohort], formula, by_cell)
+        parts.append(students.moments)
+        left_out[cohort] = students.left_out
+    return parts, left_out
+
+
+def joint_from_moments(parts: list[Moments], formula: str | FormulaState, covariance: str = "unstructured",
+                       residual: str = "by_cohort", method: str = "ML", level: float = 0.95,
+                       left_out: Mapping[int, Mapping[str, int]] | None = None) -> JointFit:
+    """The joint model from the moments of single cohorts in calendar order, wherever they were computed."""
+    fit = fit_joint_moments(parts, covariance, residual, method)
+    cohorts = pd.Index(fit.data.cohorts.astype(np.int64), name="cohort")
+    terms = pd.MultiIndex.from_tuples([(int(c), name) for c, names in zip(cohorts, fit.data.names, strict=True)
+                                       for name in names], names=["cohort", "term"])
+
+    def square(values):
+        return pd.DataFrame(values, index=cohorts, columns=cohorts)
+
+    state = formula if isinstance(formula, FormulaState) else None
+    return JointFit(
+        cohorts=tuple(cohorts.tolist()), formula=state.formula if state else formula, covariance=covariance,
+        residual=residual, method=method, state=state,
+        fixed_effects=pd.Series(fit.coefficients, index=terms, name="coefficient"),
+        vcov=pd.DataFrame(fit.vcov, index=terms, columns=terms), omega=square(fit.omega), omega_se=square(fit.omega_se),
+        correlation=square(fit.correlation), correlation_se=square(fit.correlation_se),
+        sigma2=pd.Series(fit.sigma2, index=cohorts, name="sigma2"),
+        sigma2_se=pd.Series(fit.sigma2_se, index=cohorts, name="sigma2_se"), loglik=fit.loglik,
+        n_parameters=fit.n_parameters, n_students=round(fit.data.n_students), n_schools=len(fit.data.schools),
+        singular=fit.singular, converged=fit.converged,
+        student_sd=pd.Series([m.response_sd for m in parts], index=cohorts, name="student_sd"), level=level,
+        school_effects=_effects_table(fit, level), left_out=dict(left_out or {}), arrays=fit)
+
+
+def compare_joint(fits: Iterable[JointFit]) -> pd.DataFrame:
+    """One row a fit: parameters, log-likelihood, AIC, BIC, and the LR test against the largest fit it is nested in.
+
+    The fits must be of one set of students, fixed effects and method, or their likelihoods cannot be compared
+    (ModelError). within: the larger model of the test; lr, df, p_value are missing where a fit is nested in none.
+    The chi-square p-value does not hold where the larger fit is singular.
+    """
+    fits = list(fits)
+    kinds = {(f.cohorts, f.formula, f.method, f.n_students, f.n_schools) for f in fits}
+    if len(kinds) != 1:
+        raise ModelError("Only joint models of the same students, formula and method can be compared.")
+    rows = []
+    for f in fits:
+        larger = max((g for g in fits if _is_nested(f, g)), key=lambda g: g.n_parameters, default=None)
+        row = {"covariance": f.covariance, "residual": f.residual, "n_parameters": f.n_parameters, "loglik": f.loglik,
+               "aic": f.aic, "bic": f.bic, "singular": f.singular, "within": None, "lr": np.nan, "df": np.nan,
+               "p_value": np.nan}
+        if larger is not None:
+            lr, df = max(0.0, 2 * (larger.loglik - f.loglik)), larger.n_parameters - f.n_parameters
+            row |= {"within": f"{larger.covariance}, {larger.residual}", "lr": lr, "df": df,
+                    "p_value": float(stats.chi2.sf(lr, df))}
+        rows.append(row)
+    return pd.DataFrame(rows).set_index(["covariance", "residual"])
+
+
+def _is_nested(small: JointFit, large: JointFit) -> bool:
+    """Whether small is a special case of large with fewer parameters."""
+    larger = NESTED[small.covariance] | {small.covariance}
+    if small.covariance == "ar1" and len(set(np.diff(small.cohorts))) == 1:
+        larger = larger | {"toeplitz"}
+    return (large.covariance in larger and (small.residual == large.residual or large.residual == "by_cohort")
+            and large.n_parameters > small.n_parameters)
+
+
+def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
+    """``school_effects`` of a :class:`JointFit`: every school in every cohort."""
+    own, var = (np.einsum("jtt->jt", V).ravel() for V in (fit.conditional, fit.comparative))
+    tau2 = np.broadcast_to(np.diag(fit.omega), fit.effects.shape).ravel()
+    se, effect = np.sqrt(np.maximum(var, 0.0)), fit.effects.ravel()
+    reliability = np.divide(tau2 - own, tau2, out=np.zeros_like(own), where=tau2 > 0)
+    lower, upper = _blup.interval(effect, se, level)
+    index = pd.MultiIndex.from_product(
+        [pd.Index(fit.data.schools, dtype="str"), pd.Index(fit.data.cohorts.astype(np.int64))],
+        names=["school", "cohort"])
+    return pd.DataFrame({"n": fit.data.n.ravel().astype(np.int64), "effect": effect, "reliability": reliability,
+                         "se_conditional": np.sqrt(np.maximum(own, 0.0)), "se_comparative": se,
+                         "se_diagnostic": np.sqrt(np.maximum(tau2 - var, 0.0)), "lower": lower, "upper": upper},
+                        index=index)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

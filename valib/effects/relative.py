@@ -1,0 +1,251 @@
+"""The relative value-added model of one cohort, and the result that every one-cohort model returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ModelError
+from ..models import blup as _blup
+from ..models.measurement import error_vector, fit_corrected
+from ..models.mixed import MixedFit, fit_moments
+from ..records.disclosure import shown
+from ..records.reading import select
+from ..sums.design import Design, FormulaState, build_design
+from ..sums.moments import Moments
+from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
+from .baseline import clustered, estimate
+from .ranking import rank_effects
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CohortFit:
+    """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
+
+    model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
+    school_effects: one row a school (index, sorted) with n, effect, shrinkage, se_conditional, se_comparative,
+    se_diagnostic, lower, upper; the interval uses se_comparative. ``effect`` is the BLUP for a relative model and the
+    benchmark VA for a benchmark model. tau2_se, sigma2_se: from the observed information (nan on the boundary or when
+    the variances were carried over). shift, shift_se: the system shift, None unless it was estimated.
+    student_sd: standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
+    left_out: rows dropped for a missing covariate, by column. common: loadings of the errors that schools share.
+    state: the design's state, so that other students can be scored.
+    """
+
+    cohort: int | None
+    model: str
+    formula: str
+    method: str
+    fixed_effects: pd.Series
+    vcov: pd.DataFrame
+    tau2: float
+    sigma2: float
+    tau2_se: float
+    sigma2_se: float
+    loglik: float
+    singular: bool
+    n_students: int
+    n_schools: int
+    student_sd: float
+    level: float
+    school_effects: pd.DataFrame
+    common: np.ndarray = field(repr=False)
+    left_out: Mapping[str, int]
+    shift: float | None = None
+    shift_se: float | None = None
+    equating_se: float = 0.0
+    coefficient_source: str = "focal"
+    shift_mode: str | None = None
+    variances_from: str = "focal"
+    moments: Moments | None = field(default=None, repr=False)
+    state: FormulaState | None = field(default=None, repr=False)
+
+    @property
+    def theta(self) -> float:
+        """tau2 / sigma2."""
+        return self.tau2 / self.sigma2
+
+    @property
+    def vpc(self) -> float:
+        """Variance partition coefficient tau2 / (tau2 + sigma2)."""
+        return self.tau2 / (self.tau2 + self.sigma2)
+
+    @property
+    def shift_interval(self) -> tuple[float, float] | None:
+        """Interval of the system shift at the fit's level; None unless the shift was estimated."""
+        if self.shift is None:
+            return None
+        lower, upper = _blup.interval(self.shift, self.shift_se, self.level)
+        return float(lower), float(upper)
+
+    def ranks(self, seed: int | np.random.Generator, draws: int = 2000, min_students: int = 1) -> pd.DataFrame:
+        """Expected rank, its interval, and the probabilities of the lowest and highest fifth (rank 1 is highest).
+
+        They are places among the schools that may be shown with ``min_students`` (:mod:`valib.records.disclosure`), by default
+        all: places among all schools would tell of those held back.
+        """
+        mask = shown(self.school_effects["n"], min_students)
+        table = self.school_effects[mask]
+        r = rank_effects(table["effect"].to_numpy(), table["se_conditional"].to_numpy() ** 2, self.common[mask], seed,
+                         draws, self.level)
+        return pd.DataFrame({"n": table["n"], "effect": table["effect"], "expected_rank": r.expected,
+                             "rank_lower": r.lower, "rank_upper": r.upper, "p_bottom_quintile": r.p_bottom,
+                             "p_top_quintile": r.p_top}, index=table.index)
+
+    def summary(self) -> dict:
+        """The fit in plain numbers, for tables and JSON (no school, no student)."""
+        plain = {k: getattr(self, k) for k in (
+            "cohort", "model", "formula", "method", "tau2", "tau2_se", "sigma2", "sigma2_se", "theta", "vpc", "loglik",
+            "singular", "n_students", "n_schools", "student_sd", "level", "shift", "shift_se", "equating_se",
+            "coefficient_source", "shift_mode", "variances_from")}
+        plain["left_out"] = dict(self.left_out)
+        plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
+        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
+
+
+def fit_relative(records: Records, cohort: int | None = None, formula: str | FormulaState = "score ~ prior_score",
+                 method: str = "ML", level: float = 0.95,
+                 error_variance: Mapping[str, float] | None = None) -> CohortFit:
+    """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
+
+    records: validated records (:func:`valib.read_records`); cohort: which one (may be left out when there is only
+    one); formula: text, or the state of another design such as ``benchmark.state``, so that transforms and levels are
+    the benchmark's and coefficients can be compared; method "ML" or "REML". Raises RecordsError for a cohort that is
+    not there, ModelError for what cannot be fitted. With an intercept the effects sum to zero over schools exactly
+    (the intercept's normal equation is sum_j a_j rbar_j = 0 and u_hat_j = theta a_j rbar_j): they rank schools, they
+    cannot show a change common to all.
+    error_variance: variance of the error of measurement in a column, where known, for example
+    ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
+    is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
+    """
+    if cohort is None:
+        cohorts = cohorts_of(records)
+        if len(cohorts) != 1:
+            raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
+        cohort = cohorts[0]
+    students = sum_students(records, [cohort], formula, by_cell=_corrected(error_variance))
+    return relative_from_moments(students, method, level, int(cohort), error_variance)
+
+
+def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML", level: float = 0.95) -> CohortFit:
+    """The same model on any table, for example ``fit_mixed(sleepstudy, "Reaction ~ Days", "Subject")``.
+
+    data: one row an observation; groups: the column of the random intercept.
+    """
+    return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None)
+
+
+def relative_from_design(design: Design, method: str, level: float, cohort: int | None,
+                         error_variance: Mapping[str, float] | None = None) -> CohortFit:
+    """Fit the relative model to a design of one cohort."""
+    return relative_from_moments(summed(design, by_cell=_corrected(error_variance)), method, level, cohort,
+                                 error_variance)
+
+
+def relative_from_moments(students: Summed, method: str = "ML", level: float = 0.95, cohort: int | None = None,
+                          error_variance: Mapping[str, float] | None = None) -> CohortFit:
+    """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
+    moments = students.moments
+    corrected = _corrected(error_variance)
+    fit = _fit_corrected(moments, method, error_variance) if corrected else fit_moments(moments, method)
+    means = moments.means
+    residual = means[:, -1] - means[:, :-1] @ fit.coefficients
+    effects = _blup.predict(moments.n, residual, fit.tau2, fit.sigma2, means[:, :-1], fit.vcov)
+    return assemble(fit, effects, students, level, cohort=cohort, model="relative")
+
+
+def _corrected(error_variance: Mapping[str, float] | None) -> bool:
+    return bool(error_variance) and any(error_variance.values())
+
+
+def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, float]) -> MixedFit:
+    """The fit without the errors' excess, with clustered errors and the residual variance as recorded."""
+    errors = error_vector(moments, error_variance)
+    fit = fit_corrected(moments, errors, method)
+    _, influence, _ = estimate(moments, "mixed", fit, errors)
+    return replace(fit, vcov=clustered(influence, moments.n_students), sigma2_se=float("nan"),
+                   sigma2=fit.sigma2 + float(errors @ fit.coefficients**2))
+
+
+def assemble(fit: MixedFit, effects: _blup.Blup, students: Summed, level: float, *,
+             names: Iterable[str] | None = None, coefficients: np.ndarray | None = None,
+             vcov: np.ndarray | None = None, **rest: Any) -> CohortFit:
+    """Put arrays into the labelled result; coefficients and vcov default to the fit's own."""
+    names = list(fit.names if names is None else names)
+    coefficients = fit.coefficients if coefficients is None else coefficients
+    vcov = fit.vcov if vcov is None else vcov
+    moments = students.moments
+    return CohortFit(
+        formula=students.state.formula, method=fit.method,
+        fixed_effects=pd.Series(coefficients, index=names, name="coefficient"),
+        vcov=pd.DataFrame(vcov, index=names, columns=names), tau2=fit.tau2, sigma2=fit.sigma2, tau2_se=fit.tau2_se,
+        sigma2_se=fit.sigma2_se, loglik=fit.loglik, singular=fit.singular, n_students=fit.n_students,
+        n_schools=fit.n_groups, student_sd=moments.response_sd, level=level,
+        school_effects=effects_table(moments, effects, level), common=effects.common, left_out=students.left_out,
+        moments=moments, state=students.state, **rest)
+
+
+def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.DataFrame:
+    """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school."""
+    se = np.sqrt(effects.var_comparative)
+    lower, upper = _blup.interval(effects.effect, se, level)
+    index = pd.Index(moments.schools[moments.cell_school], name="school", dtype="str")
+    return pd.DataFrame({"n": moments.n.astype(np.int64), "effect": effects.effect, "shrinkage": effects.shrinkage,
+                         "se_conditional": np.sqrt(effects.var_conditional), "se_comparative": se,
+                         "se_diagnostic": np.sqrt(effects.var_diagnostic), "lower": lower, "upper": upper},
+                        index=index)
+
+
+def fit_formulas(records: Records, cohort: int, formulas: Iterable[str], method: str = "ML",
+                 level: float = 0.95) -> tuple[dict[str, CohortFit], dict[str, str]]:
+    """One cohort under several formulas: the fits by formula, and for those that cannot be fitted the reason."""
+    fits, refused = {}, {}
+    for formula in formulas:
+        try:
+            fits[formula] = fit_relative(records, cohort, formula, method, level)
+        except ModelError as error:
+            refused[formula] = str(error)
+    return fits, refused
+
+
+def school_residuals(fit: CohortFit) -> pd.DataFrame:
+    """What the schools of a relative fit look like before shrinkage, for checks: index school, columns n, residual
+    (rbar_j = ybar_j - xbar_j' b, score points) and standardised = rbar_j / sd(rbar_j), with
+
+        Var(rbar_j) = tau2 + sigma2 / n_j - xbar_j' Var(b) xbar_j
+
+    u_hat_j over its diagnostic standard error is the same number, but is 0 / 0 where the school variance is 0.
+    Raises ModelError for a benchmark fit.
+    """
+    _check_relative(fit)
+    n, means, b = fit.moments.n, fit.moments.means, fit.fixed_effects.to_numpy()
+    residual = means[:, -1] - means[:, :-1] @ b
+    common = ((means[:, :-1] @ _blup.factor(fit.vcov.to_numpy())) ** 2).sum(axis=1)
+    var = fit.tau2 + fit.sigma2 / n - common
+    standardised = residual / np.sqrt(np.where(var > 0, var, np.nan))
+    return pd.DataFrame({"n": n.astype(np.int64), "residual": residual, "standardised": standardised},
+                        index=fit.school_effects.index)
+
+
+def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
+    """Student residuals y_ij - x_ij' b - u_hat_j of a relative fit, (N,) in score points, for checks.
+
+    records: those the model was fitted to; the order is theirs, less rows that lack a covariate. Raises ModelError
+    for a benchmark fit and for other records than the fit's.
+    """
+    _check_relative(fit)
+    design = build_design(select(records, [fit.cohort]), fit.state or fit.formula)
+    effects = fit.school_effects["effect"]
+    if list(design.names) != list(fit.fixed_effects.index) or list(design.cells.schools) != list(effects.index) \
+            or len(design.y) != fit.n_students:
+        raise ModelError(f"These are not the records that the model of cohort {fit.cohort} was fitted to.")
+    return design.y - design.X @ fit.fixed_effects.to_numpy() - effects.to_numpy()[design.cells.code]
+
+
+def _check_relative(fit: CohortFit) -> None:
+    if fit.model != "relative" or fit.cohort is None:
+        raise ModelError("Residuals are those of a relative model of one cohort of records.")

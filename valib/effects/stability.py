@@ -1,0 +1,215 @@
+"""Correlating school effects over years: six ways, and what each is expected to give.
+
+Two-step correlations take predictions of separate models and correlate them; the joint model estimates the correlation
+of the effects themselves. Source: Leckie (2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ModelError
+from ..models import blup as _blup
+from .joint import JointFit
+from .relative import CohortFit
+
+WAYS = ("eb", "unshrunken", "reflated", "disattenuated", "joint_eb", "joint_model")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoStep:
+    """Predictions of T separate models side by side, for J schools; nan where a school misses a cohort.
+
+    effects, shrinkage (J, T); tau2, sigma2 (T,): of each cohort's own model; n (J, T) students, 0 where absent.
+    They may be those of R data sets, with R in front; then so are the correlations.
+    """
+
+    schools: np.ndarray
+    cohorts: np.ndarray
+    n: np.ndarray
+    effects: np.ndarray
+    shrinkage: np.ndarray
+    tau2: np.ndarray
+    sigma2: np.ndarray
+
+    @property
+    def unshrunken(self) -> np.ndarray:
+        """(J, T) mean residuals: effect / shrinkage."""
+        return self.effects / self.shrinkage
+
+    @property
+    def reflated(self) -> np.ndarray:
+        """(J, T) effects scaled, one factor a cohort, so that their variance about the mean (J - 1) is tau2."""
+        return self.effects * np.sqrt(self.tau2 / np.nanvar(self.effects, axis=-2, ddof=1))[..., None, :]
+
+
+def two_step(fits: Sequence[CohortFit]) -> TwoStep:
+    """Collect separate relative fits; ModelError when one has no school variance (its predictions are all zero)."""
+    fits = sorted(fits, key=lambda f: f.cohort)
+    if any(f.model != "relative" for f in fits):
+        raise ModelError("Two-step correlations are of relative fits: a benchmark's effects hold the shift.")
+    flat = [f.cohort for f in fits if f.singular]
+    if flat:
+        raise ModelError(f"The between-school variance of cohort {flat[0]} is zero: its school effects cannot be "
+                         "correlated.")
+    schools = sorted(set().union(*(f.school_effects.index for f in fits)))
+    tables = [f.school_effects.reindex(schools) for f in fits]
+
+    def column(name):
+        return np.column_stack([t[name].to_numpy(dtype=np.float64) for t in tables])
+
+    return TwoStep(np.asarray(schools, dtype=object), np.array([f.cohort for f in fits]), np.nan_to_num(column("n")),
+                   column("effect"), column("shrinkage"), np.array([f.tau2 for f in fits]),
+                   np.array([f.sigma2 for f in fits]))
+
+
+def pairwise_correlation(effects: np.ndarray) -> np.ndarray:
+    """(..., T, T) Pearson correlations over the schools present (not nan) in both cohorts; effects (..., J, T).
+
+    nan where fewer than two schools are shared or the effects do not vary.
+    """
+    T = effects.shape[-1]
+    out = np.zeros((*effects.shape[:-2], T, T)) + np.eye(T)
+    for t in range(T):
+        for s in range(t):
+            out[..., t, s] = out[..., s, t] = _pearson(effects[..., t], effects[..., s])
+    return out
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(...,) correlations over the last axis of what is finite in both a and b (..., J); nan where undefined."""
+    both = np.isfinite(a) & np.isfinite(b)
+    count, varies, deviations = np.maximum(both.sum(axis=-1), 1), np.ones(both.shape[:-1], dtype=bool), []
+    for values in (a, b):
+        varies &= np.where(both, values, -np.inf).max(axis=-1) > np.where(both, values, np.inf).min(axis=-1)
+        centre = np.where(both, values, 0.0).sum(axis=-1) / count
+        deviations.append(np.where(both, values - centre[..., None], 0.0))
+    da, db = deviations
+    size = np.sqrt((da**2).sum(axis=-1) * (db**2).sum(axis=-1))
+    return np.divide((da * db).sum(axis=-1), size, out=np.full(size.shape, np.nan), where=varies).clip(-1, 1)
+
+
+def reflate_matrix(effects: np.ndarray, omega: np.ndarray) -> np.ndarray:
+    """U (L_Omega L_S^-1)': predictions (J, T) moved so that U'U / J is Omega exactly; S = U'U / J, L lower Cholesky.
+
+    Its correlation is the model's own by construction and adds nothing to it. Schools must be present in all cohorts.
+    """
+    S = effects.T @ effects / len(effects)
+    return effects @ (np.linalg.cholesky(omega) @ np.linalg.inv(np.linalg.cholesky(S))).T
+
+
+def mean_reliability(data: TwoStep) -> np.ndarray:
+    """(..., T, T) means of lambda_jt over the schools that cohorts t and s share; [t, s] is cohort t's."""
+    present = (data.n > 0).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return (np.swapaxes(np.nan_to_num(data.shrinkage) * present, -1, -2) @ present
+                / (np.swapaxes(present, -1, -2) @ present))
+
+
+def two_step_correlations(data: TwoStep, joint_eb: np.ndarray,
+                          level: float) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Estimate, lower and upper limit of every way but joint_model, (..., T, T) each.
+
+    joint_eb (..., J, T): EB predictions of the joint model, those of absent schools ignored. Intervals: Fisher's, with
+    the shared schools as the sample, as they would be reported; the disattenuated ones are scaled like the estimate.
+    """
+    present = data.n > 0
+    shared = np.swapaxes(present.astype(np.int64), -1, -2) @ present
+    values = {"eb": data.effects, "unshrunken": data.unshrunken, "reflated": data.reflated,
+              "joint_eb": np.where(present, joint_eb, np.nan)}
+    found = {}
+    for way, effects in values.items():
+        r = pairwise_correlation(effects)
+        found[way] = r, *_blup.correlation_interval(r, _blup.fisher_error(shared), level)
+    mean = mean_reliability(data)
+    found["disattenuated"] = tuple(v / np.sqrt(mean * np.swapaxes(mean, -1, -2)) for v in found["unshrunken"])
+    return found
+
+
+def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
+    """Every pair of cohorts in all six ways: estimate, interval, and what the fitted joint model leads to expect.
+
+    Columns: cohort, other, way, correlation, lower, upper, expected, schools. Intervals: those of
+    :func:`two_step_correlations`; of the joint model by the delta method on Fisher's scale. Expected values:
+    :func:`expected_correlations`. Raises ModelError as :func:`two_step`, and for a joint fit of other cohorts.
+    """
+    data = two_step(fits)
+    if data.cohorts.tolist() != list(joint.cohorts):
+        raise ModelError(f"The separate fits are of {data.cohorts.tolist()}, the joint fit of {list(joint.cohorts)}.")
+    eb = joint.school_effects["effect"].unstack().reindex(index=data.schools, columns=data.cohorts).to_numpy()
+    found = two_step_correlations(data, eb, joint.level)
+    expected = expected_correlations(data.n, joint.omega.to_numpy(), joint.sigma2.to_numpy())
+    model = joint.correlations().set_index(["cohort", "other"])
+    shared = joint.arrays.data.shared
+    rows = []
+    for t, s in zip(*np.triu_indices(len(data.cohorts), 1), strict=True):
+        pair = (data.cohorts[t], data.cohorts[s])
+        for way in WAYS:
+            values = (model.loc[pair, ["correlation", "lower", "upper"]] if way == "joint_model"
+                      else [v[t, s] for v in found[way]])
+            rows.append((*pair, way, *values, expected[way][t, s], shared[t, s]))
+    columns = ["cohort", "other", "way", "correlation", "lower", "upper", "expected", "schools"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def expected_correlations(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) -> dict[str, np.ndarray]:
+    """What each way gives in the long run over such schools when Omega and sigma2 are true; (T, T) each.
+
+    n (J, T) students, 0 where absent; omega (T, T), sigma2 (T,). Over the schools shared by t and s, lambda at Omega:
+    eb, reflated   mean(lambda_t lambda_s) Omega_ts / sqrt(mean(lambda_t Omega_tt) mean(lambda_s Omega_ss))
+    unshrunken     Omega_ts / sqrt(mean(Omega_tt / lambda_t) mean(Omega_ss / lambda_s))
+    disattenuated  unshrunken / sqrt(mean lambda_t mean lambda_s)
+    joint_eb       from mean over schools of Cov(u_hat) = Omega H_j Omega, H_j = D^1/2 (I + D^1/2 Omega D^1/2)^-1 D^1/2,
+                   D = diag(n / sigma2); joint_model rho itself. The error of the fixed effects is left out.
+    nan for cohorts that share no school (all but joint_model) and where a variance of Omega is 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _expected(n, omega, sigma2)
+
+
+def _expected(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) -> dict[str, np.ndarray]:
+    T, var = len(sigma2), np.diag(omega)
+    lam = np.column_stack([_blup.shrinkage(n[:, t], var[t], sigma2[t]) for t in range(T)])
+    root = np.sqrt(n / sigma2)
+    inner = np.linalg.inv(np.eye(T) + root[:, :, None] * omega * root[:, None, :])
+    joint = omega @ (root[:, :, None] * inner * root[:, None, :]) @ omega
+    out = {way: np.eye(T) for way in WAYS}
+    for t in range(T):
+        for s in range(t):
+            both = (n[:, t] > 0) & (n[:, s] > 0)
+            if not both.any():
+                for way in WAYS[:-1]:
+                    out[way][t, s] = out[way][s, t] = np.nan
+                continue
+            a, b, c = lam[both, t], lam[both, s], joint[both].mean(axis=0)
+            rho = omega[t, s] / np.sqrt(var[t] * var[s])
+            unshrunken = rho / np.sqrt((1 / a).mean() * (1 / b).mean())
+            eb = (a * b).mean() * rho / np.sqrt(a.mean() * b.mean())
+            values = {"eb": eb, "unshrunken": unshrunken, "reflated": eb,
+                      "disattenuated": unshrunken / np.sqrt(a.mean() * b.mean()),
+                      "joint_eb": c[t, s] / np.sqrt(c[t, t] * c[s, s])}
+            for way, value in values.items():
+                out[way][t, s] = out[way][s, t] = value
+    out["joint_model"] = omega / np.sqrt(np.outer(var, var))
+    return out
+
+
+def attenuation_curves(rhos: Sequence[float], reliabilities: np.ndarray | None = None) -> pd.DataFrame:
+    """Expected correlations of two cohorts in every way when all schools have one reliability lambda.
+
+    Columns: rho, reliability, way, expected. reliabilities: values in (0, 1), by default 0.02 to 0.98.
+    The closed forms are rho lambda for eb, unshrunken and reflated, rho for disattenuated and joint_model, and for
+    joint_eb the correlation of Omega (Omega + (1 / lambda - 1) I)^-1 Omega, Omega = [[1, rho], [rho, 1]].
+    """
+    grid = np.linspace(0.02, 0.98, 49) if reliabilities is None else np.asarray(reliabilities, dtype=np.float64)
+    rows = []
+    for rho in rhos:
+        omega = np.array([[1.0, rho], [rho, 1.0]])
+        for lam in grid:
+            expected = expected_correlations(np.ones((1, 2)), omega, np.full(2, 1 / lam - 1))
+            rows += [(float(rho), float(lam), way, expected[way][0, 1]) for way in WAYS]
+    return pd.DataFrame(rows, columns=["rho", "reliability", "way", "expected"])

@@ -1,0 +1,1 @@
+"""Likelihoods, predictions and estimators: arrays in, arrays out."""

@@ -1,0 +1,271 @@
+"""Several cohorts: maximum likelihood or REML of the joint model, predictions of school effects, standard errors.
+
+The search (:mod:`valib.models.newton`) starts from the cell means; where its end is near singular or hardly known, further
+starts are made and the highest likelihood is taken. An unstructured Omega whose search crawls is taken on with its
+cohorts in another order. Sources: Harville (1977) for prediction; Leckie (2018) for the model and what it is for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import ModelError
+from ..sums.moments import Moments
+from .joint_likelihood import Evaluation, JointMoments, derivatives, evaluate, stack_moments
+from .mixed import MixedFit, fit_moments
+from .newton import FLAT, End, Quadratic, minimise
+from .structures import Structure, correlation, make_structure, pivot
+
+RESIDUALS = ("by_cohort", "common")
+MAX_PIVOTS = 5
+SINGULAR = 1e-6        # smallest eigenvalue of the correlation matrix, below which Omega counts as singular
+NEAR_SINGULAR = 1e-2   # the same, below which further starts are made
+IMPRECISE = 0.3        # standard error of a correlation, above which further starts are made
+ZERO = 1e-9            # of tau2_t / sigma2_t, below which it is 0
+STARTS = (None, 0.5, 0.9, -0.5)  # correlation of neighbouring cohorts; None: from the cell means
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MultivariateFit:
+    """A fitted joint model of J schools and T cohorts; score points, variances score points squared.
+
+    coefficients (P,), vcov (P, P): fixed effects of all cohorts, cohort by cohort (names). omega (T, T), sigma2 (T,).
+    omega_se, correlation, correlation_se (T, T), sigma2_se (T,): delta method on the observed information; nan where
+    the estimate lies on a boundary. variance_vcov (T T + T, T T + T): of (vec Omega, sigma2).
+    loglik with all constants; n_parameters counts fixed effects and variances. singular: Omega is (nearly) not of full
+    rank. converged: the optimiser's own criterion was met. deviances: -2 log-likelihood reached from every start.
+    effects (J, T): u_hat, also for cohorts a school is missing from. conditional (J, T, T): error covariance with known
+    b. sensitivity (J, T, P): d u_hat / d b, so that the error covariance to report is
+    conditional + sensitivity vcov sensitivity' and Cov(u_hat - u, b_hat - b) = sensitivity vcov.
+    """
+
+    data: JointMoments
+    structure: str
+    residual: str
+    method: str
+    coefficients: np.ndarray
+    vcov: np.ndarray
+    omega: np.ndarray
+    omega_se: np.ndarray
+    correlation: np.ndarray
+    correlation_se: np.ndarray
+    sigma2: np.ndarray
+    sigma2_se: np.ndarray
+    variance_vcov: np.ndarray
+    loglik: float
+    n_parameters: int
+    singular: bool
+    converged: bool
+    deviances: tuple[float, ...]
+    effects: np.ndarray
+    conditional: np.ndarray
+    sensitivity: np.ndarray
+
+    @property
+    def comparative(self) -> np.ndarray:
+        """(J, T, T): prediction error covariance with b estimated, the one to report."""
+        return self.conditional + self.sensitivity @ self.vcov @ np.swapaxes(self.sensitivity, 1, 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointProblem:
+    """What is minimised: the deviance in x = (psi (m,), log sigma2 (T,) or (1,)).
+
+    With the moments of R data sets x has R rows, and so have the results; the structure's scale may have them.
+    """
+
+    data: JointMoments
+    structure: Structure
+    common: bool
+    reml: bool
+
+    def split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Omega (T, T) and sigma2 (T,) at x."""
+        m = self.structure.size
+        sigma2 = np.exp(np.broadcast_to(x[..., m:], (*x.shape[:-1], len(self.data.cohorts))))
+        return self.structure.omega(x[..., :m]), sigma2
+
+    def value(self, x: np.ndarray) -> Evaluation:
+        """The model at x."""
+        return evaluate(self.data, *self.split(x), self.reml)
+
+    def jacobian(self, x: np.ndarray) -> np.ndarray:
+        """(T T + T, len(x)): derivative of (vec Omega, sigma2)."""
+        m, T = self.structure.size, len(self.data.cohorts)
+        sigma2 = self.split(x)[1]
+        J = np.zeros((*x.shape[:-1], T * T + T, x.shape[-1]))
+        J[..., :T * T, :m] = np.swapaxes(self.structure.jacobian(x[..., :m]).reshape(*x.shape[:-1], m, T * T), -1, -2)
+        J[..., T * T:, m:] = sigma2[..., None] * (1.0 if self.common else np.eye(T))
+        return J
+
+    def derivatives(self, x: np.ndarray, at: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient and Hessian in x."""
+        m, T = self.structure.size, len(self.data.cohorts)
+        sigma2 = self.split(x)[1]
+        g, h = derivatives(self.data, at, sigma2, self.reml)
+        J = self.jacobian(x)
+        Jt = np.swapaxes(J, -1, -2)
+        hessian = Jt @ h @ J
+        hessian[..., :m, :m] += self.structure.curvature(x[..., :m], g[..., :T * T].reshape(*x.shape[:-1], T, T))
+        bend = (g[..., T * T:] * sigma2)[..., None]
+        hessian[..., m:, m:] += bend.sum(axis=-2, keepdims=True) if self.common else bend * np.eye(T)
+        return (Jt @ g[..., None])[..., 0], (hessian + np.swapaxes(hessian, -1, -2)) / 2
+
+    def take(self, rows: np.ndarray) -> JointProblem:
+        """The problems of some of R data sets."""
+        scale = self.structure.scale
+        structure = self.structure if scale.ndim == 1 else replace(self.structure, scale=scale[rows])
+        return replace(self, data=self.data.take(rows), structure=structure)
+
+
+def fit_joint_moments(parts: list[Moments], structure: str = "unstructured", residual: str = "by_cohort",
+                      method: str = "ML") -> MultivariateFit:
+    """Fit the joint model to the moments of T single cohorts (in calendar order).
+
+    structure: a name of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" sigma2. method: "ML" or
+    "REML". Raises ModelError for fewer than two cohorts, a cohort that no model can be fitted to (named), and an
+    unstructured Omega with two cohorts that share no school.
+    """
+    if residual not in RESIDUALS:
+        raise ModelError(f"The residual variance must be one of {', '.join(RESIDUALS)}, not {residual!r}.")
+    if len(parts) < 2:
+        raise ModelError("A joint model needs at least two cohorts.")
+    separate = [_fit_cohort(m, method) for m in parts]
+    data = stack_moments(parts, [f.coefficients for f in separate])
+    tau2, sigma2 = np.array([[f.tau2, f.sigma2] for f in separate]).T
+    scale = magnitudes(data, tau2, sigma2)
+    problem = JointProblem(data, make_structure(structure, data.cohorts, scale), residual == "common", method == "REML")
+    _check_identified(data, structure)
+    pooled = np.log(np.average(sigma2, weights=data.n.sum(axis=0))) if problem.common else None
+    log_sigma2 = np.array([pooled]) if problem.common else np.log(sigma2)
+    if structure == "independent" and not problem.common:  # the cohorts' own maxima are the joint one
+        psi = np.sqrt([f.tau2 for f in separate]) / scale
+        ends = [minimise(problem, np.concatenate([psi, log_sigma2]))]
+    else:
+        ends = _search(problem, scale, sigma2, log_sigma2)
+    best = min(ends, key=lambda end: end.at.deviance)
+    return _result(best, residual, method, tuple(end.at.deviance for end in ends))
+
+
+def _search(problem: JointProblem, scale: np.ndarray, sigma2: np.ndarray, log_sigma2: np.ndarray) -> list[End]:
+    """Ends of the searches: one start from the cell means, further ones where the first end is doubtful.
+
+    scale, sigma2 (T,) as :func:`magnitudes` gives them; log_sigma2 (T,) or (1,): where the search begins.
+    """
+    ends = []
+    lag = np.abs(np.arange(len(scale))[:, None] - np.arange(len(scale)))
+    for rho in STARTS:
+        R = moment_correlation(problem.data, scale, sigma2) if rho is None else rho**lag
+        end = minimise(problem, np.concatenate([problem.structure.start(R * (scale[:, None] * scale)), log_sigma2]))
+        for _ in range(MAX_PIVOTS):
+            if end.converged or problem.structure.name != "unstructured":
+                break
+            structure, psi = pivot(problem.structure, problem.split(end.x)[0])
+            end = minimise(replace(problem, structure=structure), np.concatenate([psi, end.x[len(psi):]]))
+        ends.append(end)
+        if end.converged and not _is_doubtful(end):
+            break
+    return ends
+
+
+def _is_doubtful(end: End) -> bool:
+    """Whether another maximum may well be higher: Omega is near singular, or hardly known."""
+    omega = end.problem.split(end.x)[0]
+    if _is_singular(omega, NEAR_SINGULAR):
+        return True
+    se = correlation_se(omega, correlation(omega), _variance_vcov(end))
+    return not (se < IMPRECISE).all()
+
+
+def _fit_cohort(moments: Moments, method: str) -> MixedFit:
+    try:
+        return fit_moments(moments, method)
+    except ModelError as error:
+        raise ModelError(f"Cohort {moments.cohorts[0]}: {error}") from error
+
+
+def _check_identified(data: JointMoments, structure: str) -> None:
+    if structure != "unstructured":
+        return
+    apart = np.argwhere(np.triu(data.shared == 0))
+    if len(apart):
+        t, s = data.cohorts[apart[0]]
+        raise ModelError(f"No school has students in both cohort {t} and cohort {s}, so the covariance of their school "
+                         "effects cannot be estimated: choose another covariance structure, for example 'ar1'.")
+
+
+def magnitudes(data: JointMoments, tau2: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
+    """Standard deviations of school effects (..., T), never 0, from the variances of the cohorts' own fits."""
+    typical = sigma2 * (data.n > 0).sum(axis=-2) / data.n.sum(axis=-2)
+    return np.sqrt(np.maximum(tau2, np.maximum(0.1 * tau2.mean(axis=-1, keepdims=True), 0.1 * typical)))
+
+
+def moment_correlation(data: JointMoments, scale: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
+    """A positive definite correlation matrix (..., T, T) near that of the cohorts' own predictions, not shrunken."""
+    scale, sigma2, T = scale[..., None, :], sigma2[..., None, :], scale.shape[-1]
+    shrinkage = data.n * scale**2 / (data.n * scale**2 + sigma2)
+    u = shrinkage * data.z[..., data.n_fixed:] * np.sqrt(data.inverse_n) / scale
+    shared = np.maximum(np.swapaxes(shrinkage, -1, -2) @ shrinkage, 1e-300)
+    R = (np.swapaxes(u, -1, -2) @ u / shared).clip(-0.95, 0.95)
+    R[..., np.arange(T), np.arange(T)] = 1.0
+    values, vectors = np.linalg.eigh(R)
+    return correlation(vectors * np.maximum(values, 0.1)[..., None, :] @ np.swapaxes(vectors, -1, -2))
+
+
+def _is_singular(omega: np.ndarray, tolerance: float) -> bool:
+    """Whether a variance is 0 or the correlation matrix nearly loses rank."""
+    if (np.diag(omega) <= 0).any():
+        return True
+    return bool(np.linalg.eigvalsh(correlation(omega))[0] < tolerance)
+
+
+def _result(end: End, residual: str, method: str, deviances: tuple[float, ...]) -> MultivariateFit:
+    """Estimates, errors and predictions at the optimum."""
+    problem, x, data = end.problem, end.x, end.problem.data
+    omega, sigma2 = problem.split(x)
+    gone = np.diag(omega) <= ZERO * sigma2
+    omega[gone], omega[:, gone] = 0.0, 0.0
+    at = evaluate(data, omega, sigma2, problem.reml)
+    singular = _is_singular(omega, SINGULAR)
+    T = len(sigma2)
+    variance_vcov = _variance_vcov(end)
+    se = np.sqrt(np.maximum(np.diag(variance_vcov), 0))
+    omega_se = se[:T * T].reshape(T, T)
+    R = correlation(omega)
+    R_se = correlation_se(omega, R, variance_vcov)
+    if problem.structure.name == "independent":
+        omega_se = np.where(gone[:, None] | gone, np.nan, omega_se)
+    elif singular:
+        omega_se, R_se = np.full((T, T), np.nan), np.full((T, T), np.nan)
+    F = data.back @ at.factor
+    return MultivariateFit(
+        data=data, structure=problem.structure.name, residual=residual, method=method,
+        coefficients=data.offset + data.back @ at.delta, vcov=F @ F.T, omega=omega, omega_se=omega_se, correlation=R,
+        correlation_se=R_se, sigma2=np.array(sigma2), sigma2_se=se[T * T:], variance_vcov=variance_vcov,
+        loglik=-0.5 * at.deviance, n_parameters=data.n_fixed + len(x), singular=singular, converged=end.converged,
+        deviances=deviances, effects=at.w @ omega, conditional=omega - omega @ at.H @ omega,
+        sensitivity=-(omega @ at.G) @ np.linalg.inv(data.back))
+
+
+def _variance_vcov(end: End) -> np.ndarray:
+    """Delta method: covariance of (vec Omega, sigma2) from the observed information of x; nan where it is singular."""
+    J, newton = end.problem.jacobian(end.x), Quadratic.of(np.zeros(len(end.x)), end.hessian)
+    if newton.size is not None and (newton.downhill is not None or newton.size.min() <= FLAT * newton.size.max()):
+        return np.full((len(J), len(J)), np.nan)
+    scaled = J * newton.scale
+    return 2 * scaled @ np.linalg.solve(newton.scaled, scaled.T)
+
+
+def correlation_se(omega: np.ndarray, R: np.ndarray, variance_vcov: np.ndarray) -> np.ndarray:
+    """(..., T, T), 0 at t = s: d r_ts = d w_ts / sd_t sd_s - r_ts / 2 (d w_tt / w_tt + d w_ss / w_ss), w = omega."""
+    T = omega.shape[-1]
+    t, s = np.divmod(np.arange(T * T), T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        D = np.zeros((*omega.shape[:-2], T * T, T * T))
+        D[..., np.arange(T * T), np.arange(T * T)] = 1 / np.sqrt(omega[..., t, t] * omega[..., s, s])
+        for i in (t, s):
+            D[..., np.arange(T * T), i * (T + 1)] -= R[..., t, s] / (2 * omega[..., i, i])
+        variance = np.einsum("...ij,...jk,...ik->...i", D, variance_vcov[..., :T * T, :T * T], D)
+    return np.where(t == s, 0.0, np.sqrt(np.maximum(variance, 0.0))).reshape(omega.shape)

@@ -1,0 +1,1 @@
+"""The book, a school's page, and their numbers, words and figures."""

@@ -1,0 +1,56 @@
+"""The PDF's title page: title, date and the parameters of the study."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+from ...names import readable
+
+if TYPE_CHECKING:
+    from ...study.params import Params
+
+SPECIAL = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
+           "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+           ">": r"\textgreater{}", '"': r"\textquotedbl{}", "'": "\N{RIGHT SINGLE QUOTATION MARK}"}
+LONGEST_TITLE = 200  # characters of a title or of a parameter on the title page
+
+
+def tex(text: str) -> str:
+    """Return text so that LaTeX prints it and does nothing with it."""
+    return "".join(SPECIAL.get(letter, letter) for letter in readable(text, LONGEST_TITLE))
+
+
+def titlepage(params: Params) -> str:
+    """Return the title page as LaTeX: what stands on it is the study's, read from its parameters."""
+    rows = [
+        ("Student records", params.data_name if params.data != "demo" else "the simulated demo panel"),
+        ("Baseline cohorts", _listed(params.baseline_cohorts)),
+        ("Focal cohorts", _listed(params.focal_cohorts)),
+        ("Model", params.formula),
+        ("Benchmark coefficients", params.estimator),
+        ("Shift of the system", params.shift),
+        ("Variance components", f"of the {params.variances} cohorts"),
+        ("Likelihood", params.method),
+        ("Intervals", f"{100 * params.level:g}%"),
+        ("Smallest school shown", f"{params.min_students} students"),
+        ("Seed", str(params.seed)),
+    ]
+    if params.equating_se:
+        rows.insert(-2, ("Equating error", f"{params.equating_se:g} score points"))
+    today = datetime.date.today()
+    body = "\n".join(rf"{tex(name)} & {tex(value)} \\" for name, value in rows)
+    return "\n".join([
+        r"\begin{titlepage}", r"\raggedright\vspace*{0.16\textheight}",
+        rf"{{\Huge\bfseries {tex(params.title)}\par}}", r"\vspace{1.5em}",
+        rf"{{\Large {today.day} {today:%B %Y}\par}}", r"\vspace{0.08\textheight}",
+        r"\renewcommand{\arraystretch}{1.25}",
+        r"\begin{tabular}{@{}>{\raggedright\arraybackslash}p{0.32\textwidth}>{\raggedright\arraybackslash}p{0.6\textwidth}@{}}",
+        r"\toprule", body, r"\bottomrule", r"\end{tabular}", r"\vfill",
+        r"The figures and tables about the study were computed from these records with these parameters.\par",
+        r"\end{titlepage}", "",
+    ])
+
+
+def _listed(cohorts: list[int]) -> str:
+    return ", ".join(str(cohort) for cohort in cohorts)

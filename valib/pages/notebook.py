@@ -1,0 +1,263 @@
+"""What the chapters use: set up a study, record a number, show a table or a figure, check a claim, save a result.
+
+A chapter computes with valib and explains in prose. Numbers reach the prose through :func:`record` (pasted with the
+``glue:text`` role), figures through :func:`figure` (``glue:figure``), tables through :func:`table`, and sentences that
+hold only under a condition through :func:`say`. Text is made by :mod:`valib.pages.prose`, whose functions a chapter has here
+too. Nothing here shows a student's row.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+
+from ..errors import ValibError, ValibWarning
+from ..files import write_file
+from ..names import LONGEST, readable
+from ..records.bundle import bundle_root
+from ..records.disclosure import public
+from ..study.params import Params
+from ..sums.equating import ScaleBreak
+from .prose import as_text, cell_text, code, direction, escape, estimate, in_words, name, parameter_text, simulated
+
+__all__ = [
+    "Study", "as_text", "check", "code", "direction", "escape", "estimate", "figure", "in_words", "name",
+    "parameter_text", "parameters", "record", "save", "say", "schools", "setup", "show_warnings", "simulated", "table",
+]
+
+DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for besides the working directory
+RECORDS_FILE = "VALIB_RECORDS"      # the records as the book has prepared them; the study's data without it
+RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
+
+_collected: list[str] = []  # what valib has warned of since setup(), as it may be shown
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """A chapter's study: validated parameters and records.
+
+    records: on one scale: later cohorts are carried back over the study's declared and linked breaks.
+    scale_breaks: what is left of those breaks, links that change nothing and keep the errors, for
+    :func:`valib.fit_benchmark`.
+    baseline, focal: the cohorts, sorted. is_demo: the bundled panel with the cohorts it was made to show; sentences
+    about that panel alone are said only then.
+    """
+
+    chapter: str
+    params: Params
+    records: pd.DataFrame = field(repr=False)
+    scale_breaks: tuple[ScaleBreak, ...] = ()
+
+    @property
+    def baseline(self) -> list[int]:
+        """Baseline cohorts, sorted."""
+        return sorted(self.params.baseline_cohorts)
+
+    @property
+    def focal(self) -> list[int]:
+        """Focal cohorts, sorted."""
+        return sorted(self.params.focal_cohorts)
+
+    @property
+    def is_demo(self) -> bool:
+        """The bundled panel with its own baseline and focal cohorts."""
+        default = Params()
+        return (self.params.data == "demo" and self.baseline == sorted(default.baseline_cohorts)
+                and self.focal == sorted(default.focal_cohorts))
+
+    def formulas(self) -> tuple[list[str], list[str]]:
+        """The study's formula and the further ones: those whose columns the records have, and those left out."""
+        from ..sums.design import required_columns
+
+        every = list(dict.fromkeys([self.params.formula, *self.params.further_formulas]))
+        usable = [f for f in every if set(required_columns(f)) <= set(self.records.columns)]
+        return usable, [f for f in every if f not in usable]
+
+
+def setup(chapter: str, **values: Any) -> Study:
+    """Start a chapter: validate its parameters, read and check the records, set the figure style.
+
+    values: the chapter's parameters by name; those it does not declare take the study's defaults. A relative data file
+    is looked for in the working directory and then in the folder named by the environment variable VALIB_DATA_DIR.
+    Where VALIB_RECORDS names a file, the records come from it: the book reads the data once and prepares them.
+    Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
+    """
+    from ..records.reading import read_records, select
+    from ..study.params import load
+    from ..sums.equating import check_baseline, on_one_scale
+    from . import figures as plotting
+
+    plotting.use_style()
+    bundled = Params()
+    given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
+    given["data"] = _find(given["data"])
+    params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
+    _collected.clear()
+    warnings.showwarning = functools.partial(_collect, params.min_students)
+    warnings.simplefilter("always", ValibWarning)
+    prepared = os.environ.get(RECORDS_FILE)
+    records = read_records(prepared) if prepared else params.read_records()
+    select(records, [*params.baseline_cohorts, *params.focal_cohorts])
+    check_baseline(params.scale_breaks, params.baseline_cohorts)
+    records, breaks = on_one_scale(records, params.scale_breaks, params.baseline_cohorts, params.focal_cohorts)
+    return Study(chapter, params, records, tuple(breaks))
+
+
+def record(key: str, value: Any, spec: str | None = None) -> None:
+    """Record a value as plain text for the prose: {glue:text}`key`.
+
+    spec: a format such as ".1f", "+.2f" or ".0%"; without it whole numbers get thousands separators, other numbers
+    one decimal, text stays as it is, and a sequence is listed with commas and "and".
+    """
+    _glue(key, as_text(value, spec))
+
+
+def figure(key: str, fig: Any) -> None:
+    """Record a figure of valib.pages.figures for a ``glue:figure`` directive: pixels for HTML, vectors for LaTeX.
+
+    It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once.
+    """
+    _glue(key, fig, display=True)
+
+
+def table(frame: pd.DataFrame, caption: str, name: str, formats: Mapping[str, str] | str | None = None,
+          index: bool = True, raw: bool = False, right: bool = False) -> None:
+    """Show a numbered table with a caption, the same in HTML and in PDF.
+
+    caption: MyST text, may hold mathematics and citations. name: label for {numref}. formats: format by column label,
+    or one for all numbers. Column labels are MyST text; text cells and the index are escaped (names of schools), unless
+    ``raw`` says that they are MyST already. right: all columns but the first hold numbers, be they text, and stand
+    flush right.
+    """
+    from IPython.display import Markdown, display
+
+    shown = frame.reset_index() if index else frame
+    formats = formats or {}
+    cells, align = {}, {}
+    for position, label in enumerate(shown.columns):
+        spec = formats if isinstance(formats, str) else formats.get(label)
+        column = shown.iloc[:, position]
+        numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        whole = numeric and pd.api.types.is_integer_dtype(column)
+        year = whole and str(label).lower() in ("cohort", "cohorts")
+        plain = "d" if year else None if whole or not isinstance(formats, str) else spec
+        use = spec if isinstance(formats, Mapping) and spec else plain
+        cells[position] = [str(v) if raw and isinstance(v, str) else cell_text(v, use) for v in column]
+        align[position] = "--:" if numeric or (right and position) else ":--"
+    head = "| " + " | ".join(str(label) for label in shown.columns) + " |"
+    rule = "| " + " | ".join(align.values()) + " |"
+    body = ["| " + " | ".join(row) + " |" for row in zip(*cells.values(), strict=True)]
+    text = "\n".join([f"::::{{table}} {caption}", f":name: {name}", ":align: center", "", head, rule, *body, "::::"])
+    display(Markdown(text))
+
+
+def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int) -> None:
+    """Show the effects of every school in every cohort as a table that a reader can search; HTML only.
+
+    relative, benchmark: fits of the same cohorts in the same order. Schools with fewer than ``min_students`` students
+    in a cohort are left out, and those that hide them (:mod:`valib.records.disclosure`). The PDF says where to find the table.
+    """
+    from html import escape as html
+
+    from IPython.display import display
+
+    from ..records.disclosure import only_shown
+
+    heads = ["School", "Cohort", "Students", "Relative VA", "Benchmark VA", "from", "to"]
+    rows = []
+    for own, against in zip(relative, benchmark, strict=True):
+        effects = against.school_effects[["effect", "lower", "upper"]].rename(columns={"effect": "benchmark"})
+        both = own.school_effects[["n", "effect"]].join(effects)
+        for school, n, *values in only_shown(both, min_students).itertuples():
+            numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
+            rows.append(f"<tr><td>{html(readable(school, LONGEST))}</td>"
+                        + "".join(f'<td class="number">{v}</td>' for v in numbers))
+    head = "".join(f"<th{' class=number' if k else ''}>{text}</th>" for k, text in enumerate(heads))
+    page = (f'<div class="schools-table" data-rows="rows" data-choice="1"><table><thead><tr>{head}</tr></thead><tbody>'
+            + "</tr>\n".join(rows) + "</tr></tbody></table></div>")
+    note = f"The table has {as_text(len(rows))} rows, one a school and cohort. It is part of the HTML pages."
+    display({"text/html": page, "text/markdown": note}, raw=True)
+
+
+def parameters(study: Study, *names: str) -> None:
+    """Show the parameters of the chapter in words, as its first table."""
+    rows = [(Params.model_fields[n].description or n.replace("_", " "), parameter_text(getattr(study.params, n)))
+            for n in names]
+    key = study.params.pseudonym_key
+    named = {"data": study.params.data_name, "table": study.params.table_name or "none named",
+             "pseudonym_key": Path(key).name if key else "none, schools are named"}
+    rows = [(label, escape(readable(named[n], 200)) if n in named else text)
+            for n, (label, text) in zip(names, rows, strict=True)]
+    frame = pd.DataFrame(rows, columns=["Parameter", "In this copy"])
+    table(frame, "Parameters of this chapter.", f"tab-{study.chapter}-parameters", index=False, raw=True)
+
+
+def say(markdown: str, when: bool = True) -> None:
+    """Show a sentence or paragraph (MyST), or nothing if its condition does not hold for these records."""
+    from IPython.display import Markdown, display
+
+    if when:
+        display(Markdown(markdown))
+
+
+def show_warnings() -> None:
+    """Show what valib warned of since the chapter began, each once, counts of few students in words."""
+    said = list(dict.fromkeys(_collected))
+    say(":::{warning}\n" + "\n".join(f"- {escape(text)}" for text in said) + "\n:::", when=bool(said))
+
+
+def check(condition: Any, message: str) -> None:
+    """A claim that the prose makes in words: stop the book if it does not hold."""
+    if not bool(condition):
+        raise AssertionError(f"A claim of the text does not hold: {message}")
+
+
+def save(content: Any, name: str) -> Path:
+    """Write a result beside the pages: a DataFrame as CSV or a benchmark as JSON; complete or not at all.
+
+    Raises ValibError for a table with a row a student.
+    """
+    from ..study.writing import as_csv
+
+    if isinstance(content, pd.DataFrame) and "student" in (*content.columns, *content.index.names):
+        raise ValibError(f"{name} has a column student: rows of students are not written beside the pages.")
+    folder = Path(os.environ.get(RESULTS_FOLDER, "results"))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / name
+    if hasattr(content, "to_json") and not isinstance(content, pd.DataFrame):
+        return content.save(target)
+    write_file(target, as_csv(content))
+    return target
+
+
+def _find(data: str) -> str:
+    """A relative data file in the working directory, else in the folder of VALIB_DATA_DIR."""
+    folder = os.environ.get(DATA_FOLDER)
+    if folder and not Path(data).is_absolute() and not Path(data).exists() and (Path(folder) / data).exists():
+        return str(Path(folder) / data)
+    return data
+
+
+def _glue(key: str, value: Any, display: bool = False) -> None:
+    from myst_nb import glue
+
+    glue(key, value, display=display)
+
+
+_shown = warnings.showwarning
+
+
+def _collect(min_students: int, message: Warning | str, category: type[Warning], filename: str, lineno: int,
+             file: TextIO | None = None, line: str | None = None) -> None:
+    """Keep valib's warnings for the page, counts of few students in words; pass others on."""
+    if issubclass(category, ValibWarning):
+        _collected.append(public(message, min_students))
+    else:
+        _shown(message, category, filename, lineno, file, line)

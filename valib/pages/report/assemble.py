@@ -1,0 +1,190 @@
+"""Make the reports: compute the study once, a notebook a school, then pages and PDFs; into place when all is done."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...command.console import about, progress_bar
+from ...errors import ValibError
+from ...records.bundle import bundle_root
+from ...study.writing import as_csv, refuse_foreign
+from ..build.children import TIME_LIMIT, Children
+from .results import StudyResults, compute
+from .slugs import slugs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...study.params import Params
+
+MARK = ".made-by-valib-report"  # stands in every folder that a later run may replace
+FOLDERS, FILES = ("html", "pdf"), ("report.csv", "changes.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult:
+    """Where the reports are.
+
+    Attributes
+    ----------
+    index : the first page. table : the CSV file. pdf : the folder of PDFs, or None. files : the file name (without
+    ending) of every school. not_shown : how many schools of the study may not be shown at all and have no page.
+    seconds : time taken by each step.
+    """
+
+    index: Path
+    table: Path
+    pdf: Path | None
+    files: dict[str, str]
+    not_shown: int
+    seconds: dict[str, float]
+
+
+def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: bool = False, jobs: int = 2,
+          progress: bool = True, sources: Path | None = None, minutes: float = TIME_LIMIT) -> ReportResult:
+    """Make the page of each school in the folder ``out``.
+
+    Parameters
+    ----------
+    params : the study.
+    out : gets html/, report.csv, changes.csv, and pdf/ if ``pdf``. What an earlier run left there is replaced when all
+        has succeeded, and stays as it was if anything fails.
+    schools : their codes; None for all that may be shown.
+    jobs : schools worked on at a time.
+    progress : show on stderr what is being done.
+    sources : the folder with _config.yml and chapters/; by default that of valib.
+    minutes : how long a worker of up to a hundred schools, all pages or one PDF may take; what takes longer is stopped.
+
+    Raises
+    ------
+    ValibError
+        If the records cannot bear the study, a school is not in them or may not be shown, the folder holds what valib
+        has not made or another run works there, or LaTeX is asked for and missing.
+    BookError
+        If a page or PDF fails for another reason; the sentence names the school.
+    """
+    from ...files import claim, move_into_place, work_folder
+    from ...records.pseudonyms import check_outside, resolve
+
+    out = Path(out).absolute()
+    check_outside(params.pseudonym_key, out)
+    if pdf:
+        from ..build.latex import need_latex
+
+        need_latex()
+    with claim(out):
+        refuse_foreign(out, FOLDERS, MARK, "valib report", FILES)
+        steps = _Steps(progress)
+        with steps("models"):
+            records = params.read_records()
+            with about(records, sorted(params.baseline_cohorts + params.focal_cohorts)):
+                results = compute(params, records)
+        schools = schools and [resolve(school, records, params.pseudonym_key) for school in schools]
+        files = choose(results, schools, params.min_students)
+        with work_folder(out) as work, Children(minutes) as children:
+            _make(params, results, files, sources or bundle_root(), work, pdf, jobs, steps, children)
+            for name, rows in (("report.csv", table(results, files)), ("changes.csv", changes_table(results, files))):
+                (work / name).write_text(as_csv(rows), encoding="utf-8")
+            finished = {name: work / name for name in ("html", "report.csv", "changes.csv")}
+            move_into_place(finished | {"pdf": work / "pdf" if pdf else None}, out, work)
+    not_shown = len(results.schools()) - len(results.schools_shown())
+    return ReportResult(out / "html" / "index.html", out / "report.csv", out / "pdf" if pdf else None, files,
+                        not_shown, steps.seconds)
+
+
+def choose(results: StudyResults, schools: Sequence[str] | None, min_students: int) -> dict[str, str]:
+    """The schools that get a page, each with its file name.
+
+    Raises ValibError for a code that the study does not have, with those that are like it, and for a school that may
+    not be shown in any cohort.
+    """
+    every, shown = results.schools(), results.schools_shown()
+    names = slugs(every)
+    for school in schools or ():
+        if school not in names:
+            near = difflib.get_close_matches(school, every, n=3, cutoff=0.5)
+            hint = f" Near it: {', '.join(near)}." if near else ""
+            raise ValibError(f"School '{school}' is in none of the study's cohorts.{hint}")
+        if school not in shown:
+            raise ValibError(f"School '{school}' has no page: in every cohort of the study it has fewer than "
+                             f"{min_students} students, or its figure would give away that of a school with so few.")
+    if not shown:
+        raise ValibError(f"No school of the study may be shown with min_students {min_students}, so there is no page.")
+    return {school: names[school] for school in dict.fromkeys(schools or shown)}
+
+
+def table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
+    """One row a school and cohort, as report.csv has it: the file name, the state, and the figures of the page."""
+    cells = results.cells[results.cells["school"].isin(set(files))].reset_index(drop=True)
+    cells.insert(1, "file", cells["school"].map(files))
+    roles = results.cohorts[["role", "schools", "ranked", "singular", "benchmark_singular", "shift", "shift_lower",
+                             "shift_upper"]]
+    cells = cells.join(roles, on="cohort")
+    cells.insert(3, "role", cells.pop("role"))
+    cells["n"] = cells["n"].astype("Int64")
+    return cells.astype({"schools": "Int64", "ranked": "Int64"})
+
+
+def changes_table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
+    """One row a school and two cohorts, as changes.csv has it: the file name, and the change between the two."""
+    rows = results.changes[results.changes["school"].isin(set(files))]
+    rows = rows.sort_values(["school", "first", "second"], ignore_index=True)
+    rows.insert(1, "file", rows["school"].map(files))
+    return rows
+
+
+def _make(params: Params, results: StudyResults, files: dict[str, str], sources: Path, work: Path, pdf: bool,
+          jobs: int, steps: _Steps, children: Children) -> None:
+    """Stage, execute and render in the working folder."""
+    from ..build.execute import hidden_texts, kernel_environment
+    from ..figures.style import PIXELS_ONLY
+    from .execute import run_schools
+    from .render import make_pages, make_pdfs
+    from .staging import PAGES, stage
+
+    book = work / "book"
+    stage(results, files, sources, book, pdf)
+    results.save(book / PAGES / "study")
+    environment = kernel_environment(work) | {PIXELS_ONLY: "" if pdf else "1"}
+    with steps("schools", len(files)) as done:
+        notebooks = {school: f"{name}.ipynb" for school, name in files.items()}
+        run_schools(notebooks, book / PAGES, work, environment, hidden_texts(params, work), jobs, children, done,
+                    steps.note)
+    with steps("pages"):
+        make_pages(book, work, files, children)
+    (work / "html" / MARK).touch()
+    if pdf:
+        with steps("pdf", len(files)) as done:
+            make_pdfs(book, work, files, jobs, children, done)
+        (work / "pdf" / MARK).touch()
+
+
+class _Steps:
+    """Steps with a bar in a terminal and a line when they have ended elsewhere; keeps their seconds."""
+
+    def __init__(self, shown: bool) -> None:
+        from rich.console import Console
+
+        self.seconds: dict[str, float] = {}
+        self._shown = shown
+        self._console = Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def __call__(self, name: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+        """Show one step; what is given is to be told (done, in all)."""
+        started = time.perf_counter()
+        with progress_bar(name.capitalize(), not self._shown) as bar:
+            yield bar
+        self.seconds[name] = time.perf_counter() - started
+        self.note(f"{name}: {f'{total:,} in ' if total else ''}{self.seconds[name]:.1f} s")
+
+    def note(self, text: str) -> None:
+        """Say something between the steps."""
+        if self._shown:
+            self._console.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,257 @@
+"""What the page of one school shows: its tables, and the sentences that its intervals allow."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...errors import ValibError
+from ...names import readable
+from ..figures.style import digits_for
+from ..prose import as_text, code, escape, in_words
+from . import words
+from .results import ABSENT, HELD_BACK, SHOWN, StudyResults
+from .words import Estimate, Place
+
+LONGEST_NAME, LONGEST_WORD = 100, 40  # letters of a school's name in a title, and of a word in it
+NONE = "\N{EN DASH}"  # stands where there is no figure
+NOT_SHOWN = {HELD_BACK: "not shown", ABSENT: "no students"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SchoolPage:
+    """One school of a study.
+
+    school: its code. cells: its rows of the study's results, index cohort, with those of the study's cohorts beside
+    them. changes: its changes between years. study: what the results say of the study. digits: decimals of values in
+    score points, by the spread of the students' scores.
+    """
+
+    school: str
+    cells: pd.DataFrame
+    changes: pd.DataFrame
+    study: dict[str, Any] = field(repr=False)
+    digits: int
+
+    @property
+    def level(self) -> float:
+        """Level of the intervals."""
+        return self.study["settings"]["level"]
+
+    @property
+    def label(self) -> str:
+        """Part of the labels of its tables, which no two schools of a run share."""
+        return hashlib.sha256(self.school.encode()).hexdigest()[:16]
+
+    def by_chance(self) -> str:
+        """How often an exactly average school is called above or below in the years of the page that have a figure."""
+        return words.by_chance(self.level, sum(c not in self.singular for c in self.shown.index))
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The cohorts in which the school is shown."""
+        return self.cells[self.cells["state"] == SHOWN]
+
+    @property
+    def last(self) -> int:
+        """The last cohort in which the school is shown."""
+        return int(self.shown.index[-1])
+
+    @property
+    def singular(self) -> list[int]:
+        """The cohorts in which the differences between schools are no larger than chance."""
+        return self.cells.index[self.cells["singular"].astype(bool)].tolist()
+
+    def estimate(self, cohort: int, model: str) -> Estimate:
+        """Value added and interval, model "relative", "benchmark" or "shift"."""
+        row = self.cells.loc[cohort]
+        return Estimate(*(float(row[f"{model}{end}"]) for end in ("", "_lower", "_upper")))
+
+    def opening(self) -> str:
+        """The study, the years and the day in one line."""
+        baseline, focal = (in_words([str(c) for c in self.study[role]]) for role in ("baseline", "focal"))
+        return (f"**School:** {escape(shown_name(self.school))}. **Study:** {escape(self.study['title'])}. "
+                f"**Years:** {baseline} (baseline), {focal}. **Made on** {self.study['day']}.")
+
+    def about(self) -> str:
+        """What the page is, in two sentences."""
+        same = "the same earlier scores"
+        if self.study["covariates"]:
+            same += f" and the same values of {escape(in_words(self.study['covariates']))}"
+        return (f"This page tells how far the students of this school came, compared with students elsewhere who had "
+                f"{same}: this difference, averaged over the school's students, is its *value added*. Each figure is "
+                f"an estimate with a {words.percent(self.level)} interval, the range of values that fit the records; "
+                "where it is wide, little can be said.")
+
+    def in_short(self) -> list[str]:
+        """The sentences that matter most: the last year against both yardsticks, change, and place."""
+        row, last = self.cells.loc[self.last], self.last
+        said = [words.relative(last, self.estimate(last, "relative"), self.level, self.digits, row["singular"])]
+        focal = [c for c in self.shown.index if c in self.study["focal"]]
+        said.append(self.against_baseline(focal[-1]) if focal else words.NO_FOCAL_YEAR)
+        return [*said, self._place(last), *self.change()]
+
+    def against_baseline(self, cohort: int) -> str:
+        """The benchmark value added of a focal cohort, and what of it is common to all schools."""
+        row = self.cells.loc[cohort]
+        text = words.benchmark(cohort, self.estimate(cohort, "benchmark"), self.study["baseline"], self.level,
+                               self.digits, row["benchmark_singular"])
+        common = words.system(cohort, self.estimate(cohort, "shift"), self.level, self.digits)
+        parts = [text, "" if row["benchmark_singular"] else common, words.PRIOR_MOVED if row["prior_moved"] else ""]
+        return " ".join(part for part in parts if part)
+
+    def over_the_years(self) -> str:
+        """In which years it was above or below, by both yardsticks, and which years have no figure."""
+        own, against = ({int(c): self.estimate(c, model) for c in self.shown.index}
+                        for model in ("relative", "benchmark"))
+        flat = self.cells.index[self.cells["benchmark_singular"].astype(bool)].tolist()
+        state = self.cells["state"]
+        gaps = words.gaps(state.index[state == HELD_BACK].tolist(), state.index[state == ABSENT].tolist(),
+                          self.study["settings"]["min_students"])
+        new = {"focal"} == set(self.shown["role"])
+        alike = words.alike(*([c for c in self.shown.index if c in years] for years in (self.singular, flat)))
+        said = (words.years(own, self.singular), words.years(against, flat, words.THE_BASELINE), alike, gaps,
+                words.NO_BASELINE_YEAR if new else "")
+        return " ".join(text for text in said if text)
+
+    def change(self) -> list[str]:
+        """From the first and from the previous year shown to the last, or why a change cannot be said."""
+        *earlier, last = self.shown.index.tolist()
+        if not earlier:
+            return [words.ONE_YEAR]
+        said = []
+        for first in dict.fromkeys([earlier[0], earlier[-1]]):
+            found = self.changes[(self.changes["first"] == first) & (self.changes["second"] == last)]
+            values = found[["change", "lower", "upper"]].to_numpy(dtype=float)
+            estimate = Estimate(*values[0]) if len(values) else Estimate(np.nan, np.nan, np.nan)
+            said.append(words.change(first, last, estimate, self.level, self.digits, self.singular))
+        return said
+
+    def about_change(self) -> str:
+        """Where the changes come from; empty if none is given."""
+        if self.changes.empty:
+            return ""
+        return words.JOINT if self.changes["joint"].all() else words.apart(self.study["why_not_joint"] or "held_back")
+
+    def value_added_table(self) -> pd.DataFrame:
+        """One row a cohort: students, both kinds of value added, each with its interval in words."""
+        rows = []
+        for cohort, row in self.cells.iterrows():
+            texts = [NOT_SHOWN.get(row["state"], "")] + [NONE] * 4
+            if row["state"] == SHOWN:
+                texts = [as_text(int(row["n"]))]
+                for model in ("relative", "benchmark"):
+                    estimate = self.estimate(cohort, model)
+                    there = estimate.side != "missing"
+                    texts += [words.points(estimate, self.digits) if there else NONE,
+                              words.interval(estimate, self.digits) if there else NONE]
+            rows.append([self._year(cohort), *texts])
+        interval = f"{words.percent(self.level)} interval"
+        return pd.DataFrame(rows, columns=["Year", "Students", "Against its year", interval, "Against the baseline",
+                                           interval])
+
+    def place_table(self) -> pd.DataFrame:
+        """One row a cohort with a place: schools shown, expected place, interval, highest and lowest fifth, by the
+        relative value added; and expected place and interval by the benchmark value added."""
+        rows = []
+        for cohort, row in self.shown.iterrows():
+            own, against = (_place_of(row, *names) for names in (
+                ("expected_rank", "rank_lower", "rank_upper"),
+                ("benchmark_rank", "benchmark_rank_lower", "benchmark_rank_upper")))
+            if own is None and against is None:
+                continue
+            fifths = [words.chance(row[p], short=True) if own else NONE for p in ("p_top", "p_bottom")]
+            rows.append([self._year(cohort), as_text(int(row["ranked"])), *(own or [NONE] * 2), *fifths,
+                         *(against or [NONE] * 2)])
+        interval = f"{words.percent(self.level)} interval"
+        return pd.DataFrame(rows, columns=["Year", "Schools", "Expected place", interval, "Highest fifth",
+                                           "Lowest fifth", "By the baseline", interval])
+
+    def intake_table(self) -> pd.DataFrame:
+        """One row a cohort in which it is shown: students, mean and SD of the prior score, here and in all schools."""
+        columns = ["prior_mean", "all_prior_mean", "prior_sd", "all_prior_sd"]
+        digits = digits_for(self.cells["all_prior_mean"])
+        rows = [[self._year(cohort), as_text(int(row["n"])), *(_number(row[c], digits) for c in columns)]
+                for cohort, row in self.shown.iterrows()]
+        return pd.DataFrame(rows, columns=["Year", "Students", "Mean", "Mean, all schools", "Spread (SD)",
+                                           "Spread, all schools"])
+
+    def analyst_table(self) -> pd.DataFrame:
+        """One row a cohort in which it is shown: standard errors, reliability, effect size, and the system's shift."""
+        rows = []
+        for cohort, row in self.shown.iterrows():
+            shift = self.estimate(cohort, "shift")
+            told = f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})"
+            rows.append([self._year(cohort), _number(row["relative_se"], self.digits + 1),
+                         _number(row["reliability"], 2), _number(row["effect_size"], 2, "+"),
+                         _number(row["benchmark_se"], self.digits + 1), _number(row["vpc"], 3),
+                         NONE if shift.side == "missing" else told])
+        return pd.DataFrame(rows, columns=["Year", "SE, its year", "Reliability", "Effect size", "SE, baseline", "VPC",
+                                           "System shift"])
+
+    def settings(self) -> str:
+        """The model and its settings in one paragraph."""
+        s = self.study["settings"]
+        shift = "no shift of the system" if s["shift"] == "absorbed" else "the shift of the system estimated"
+        scale = "" if s["equating_se"] else ", so the intervals take the tests of all years to be on one scale"
+        if self.study["linked"]:
+            scale += f". Carried back over a link, whose error the intervals hold: {in_words(self.study['linked'])}"
+        return (f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
+                f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
+                f"cohorts. Standard error of equating: {s['equating_se']:g}{scale}. Smallest school shown: "
+                f"{s['min_students']} students. Seed of the ranks: {s['seed']}. The intervals take the variances as "
+                "known once estimated: with few schools they are too narrow.")
+
+    def warnings(self) -> str:
+        """What valib warned of when it fitted the study's models, as a list; empty if of nothing."""
+        return "\n".join(f"- {escape(text)}" for text in self.study["warnings"])
+
+    def _place(self, cohort: int) -> str:
+        row = self.cells.loc[cohort]
+        place = Place(row["expected_rank"], row["rank_lower"], row["rank_upper"], row["p_top"], row["p_bottom"],
+                      int(row["ranked"]))
+        above = words.standing(cohort, (row["above_lower"], row["above_upper"]), self.study["baseline"], self.level)
+        return f"{words.position(cohort, place, self.level, row['singular'])} {above}".strip()
+
+    def _year(self, cohort: int) -> str:
+        return f"{cohort}*" if cohort in self.study["baseline"] else str(cohort)
+
+
+def _place_of(row: pd.Series, expected: str, lower: str, upper: str) -> list[str] | None:
+    """The place and its interval as texts; None if there is no place."""
+    if not np.isfinite(row[expected]):
+        return None
+    return [as_text(float(row[expected]), ".0f"), f"{row[lower]:.0f} to {row[upper]:.0f}"]
+
+
+def shown_name(school: str) -> str:
+    """A school's name for a title: one that has no place to break is shortened to a line."""
+    text = readable(school, LONGEST_NAME)
+    return text if max(map(len, text.split())) <= LONGEST_WORD else readable(school, LONGEST_WORD)
+
+
+def read_page(results: str | Path, school: str) -> SchoolPage:
+    """Read one school's page from the folder of a study's results.
+
+    Raises ValibError for a school that is not among the results or may not be shown in any cohort.
+    """
+    return school_page(StudyResults.load(Path(results)), school)
+
+
+def school_page(results: StudyResults, school: str) -> SchoolPage:
+    """One school's page from the results of a study; raises as :func:`read_page`."""
+    cells = results.cells[results.cells["school"] == school].drop(columns="school").set_index("cohort")
+    if not (cells["state"] == SHOWN).any():
+        raise ValibError(f"School '{school}' may not be shown in any cohort of the study, or is not in its records.")
+    about = results.cohorts.rename(columns={"prior_mean": "all_prior_mean", "prior_sd": "all_prior_sd"})
+    changes = results.changes[results.changes["school"] == school].drop(columns="school")
+    return SchoolPage(school, cells.join(about), changes, results.study, digits_for(results.cohorts["student_sd"]))
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    return as_text(float(value), f"{sign}.{digits}f") if np.isfinite(value) else NONE

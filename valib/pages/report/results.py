@@ -1,0 +1,219 @@
+"""What the pages of all schools need of the study, computed once: fits, ranks, changes and intakes by school.
+
+The results hold no student, and of a school and cohort that may not be shown (:mod:`valib.records.disclosure`) nothing but
+that it may not. They are saved as three files, which a school's notebook reads.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from ...errors import ValibWarning
+from ...records.disclosure import cells as cells_shown
+from ...records.disclosure import public
+from ...records.disclosure import shown as may_be_shown
+from ...records.reading import select
+from ...study.writing import plain
+from ...sums.design import required_columns
+from .changes import changes, fit_years
+
+if TYPE_CHECKING:
+    from ...effects.baseline import Benchmark
+    from ...effects.relative import CohortFit
+    from ...study.params import Params
+
+SHOWN, HELD_BACK, ABSENT = "shown", "held back", "absent"
+RANKS = {"expected_rank": "expected_rank", "rank_lower": "rank_lower", "rank_upper": "rank_upper",
+         "p_bottom_quintile": "p_bottom", "p_top_quintile": "p_top"}
+BENCHMARK_RANKS = {"expected_rank": "benchmark_rank", "rank_lower": "benchmark_rank_lower",
+                   "rank_upper": "benchmark_rank_upper"}
+FIGURES = ("n", "prior_mean", "prior_sd", "relative", "relative_se", "relative_lower", "relative_upper", "reliability",
+           "effect_size", "benchmark", "benchmark_se", "benchmark_lower", "benchmark_upper", *RANKS.values(),
+           *BENCHMARK_RANKS.values(), "above_lower", "above_upper")
+NOT_WHEN_FLAT = ("relative", "relative_se", "relative_lower", "relative_upper", "effect_size")
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+FLAGS = ("singular", "benchmark_singular", "prior_moved")
+SETTINGS = ("formula", "estimator", "shift", "variances", "method", "level", "equating_se", "min_students", "seed")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyResults:
+    """The results of a study by school.
+
+    cells: one row a school and cohort, sorted: school, cohort, state ("shown", "held back" or "absent"), n, prior_mean,
+    prior_sd, relative, relative_se, relative_lower, relative_upper, reliability, effect_size, benchmark, benchmark_se,
+    benchmark_lower, benchmark_upper, expected_rank, rank_lower, rank_upper, p_bottom, p_top (by the relative value
+    added), benchmark_rank, benchmark_rank_lower, benchmark_rank_upper (by the benchmark value added), above_lower,
+    above_upper (the share of the baseline's schools that it stands above). All are missing but the state where that is
+    not "shown"; those of the benchmark in baseline cohorts; and what would tell of a single school where the schools of
+    a cohort cannot be told apart.
+    changes: of the relative value added, as :func:`valib.pages.report.changes.changes` gives them.
+    cohorts: one row a cohort, index cohort: role, students, schools, ranked (the schools shown), prior_mean, prior_sd
+    (of all students), quantiles of the mean and SD of the schools shown (mean_q05 ... sd_q95), tau, sigma, vpc,
+    student_sd, singular, benchmark_singular, shift, shift_se, shift_lower, shift_upper, prior_moved (the prior's
+    distribution has left the baseline's).
+    study: title, source, day, settings, baseline, focal, why_not_joint (None where changes are from the joint model),
+    warnings, linked (the scores carried back over a declared break), covariates.
+    """
+
+    cells: pd.DataFrame
+    changes: pd.DataFrame
+    cohorts: pd.DataFrame
+    study: dict[str, Any]
+
+    def schools(self) -> list[str]:
+        """All schools of the study's cohorts, in order."""
+        return self.cells["school"].drop_duplicates().tolist()
+
+    def schools_shown(self) -> list[str]:
+        """The schools that may be shown in at least one cohort."""
+        return self.cells.loc[self.cells["state"] == SHOWN, "school"].drop_duplicates().tolist()
+
+    def save(self, folder: Path) -> None:
+        """Write cells.parquet, changes.parquet and study.json into a folder of their own."""
+        folder.mkdir()
+        self.cells.to_parquet(folder / "cells.parquet", index=False)
+        self.changes.to_parquet(folder / "changes.parquet", index=False)
+        content = self.study | {"cohorts": self.cohorts.reset_index().to_dict("records")}
+        (folder / "study.json").write_text(json.dumps(plain(content), ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> StudyResults:
+        """Read what :meth:`save` has written."""
+        study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        cohorts = pd.DataFrame(study.pop("cohorts")).set_index("cohort")
+        number = [name for name in cohorts.columns if name not in ("role", *FLAGS)]
+        return cls(pd.read_parquet(folder / "cells.parquet"), pd.read_parquet(folder / "changes.parquet"),
+                   cohorts.astype(dict.fromkeys(number, "float64")), study)
+
+
+def compute(params: Params, records: pd.DataFrame) -> StudyResults:
+    """Fit the study's models to records and collect what the schools' pages need.
+
+    records: as ``params.read_records()`` gives them. Relative fits of every cohort, benchmark fits of the focal
+    cohorts, ranks with the study's seed, and the models of all cohorts for changes between years.
+    Raises ValibError where the relative or benchmark models of the study cannot be fitted. What valib warns of stands
+    in the results too.
+    """
+    from ...effects.baseline import fit_baseline
+    from ...effects.benchmark import fit_benchmark
+    from ...effects.relative import fit_relative
+    from ...sums.equating import check_baseline, on_one_scale
+
+    baseline, focal = sorted(params.baseline_cohorts), sorted(params.focal_cohorts)
+    cohorts = sorted(baseline + focal)
+    source = records.attrs.get("source", "the records")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ValibWarning)
+        select(records, cohorts)
+        check_baseline(params.scale_breaks, baseline)
+        records, breaks = on_one_scale(records, params.scale_breaks, baseline, focal)
+        relative = {c: fit_relative(records, c, params.formula, params.method, params.level) for c in cohorts}
+        reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
+        against = {c: fit_benchmark(records, c, reference, shift=params.shift, variances=params.variances,
+                                    method=params.method, equating_se=params.equating_se, level=params.level,
+                                    scale_breaks=breaks) for c in focal}
+        years = fit_years(params, records, cohorts)
+        moved = _prior_moved(records, focal, reference)
+    said = {str(w.message): public(w.message, params.min_students) for w in told
+            if issubclass(w.category, ValibWarning)}
+    for text in said:
+        warnings.warn(text, ValibWarning, stacklevel=2)
+    cells = _cells(params, select(records, cohorts), relative, against, float(np.sqrt(reference.tau2)))
+    study = {"title": params.title, "source": source, "day": _day(), "baseline": baseline, "focal": focal,
+             "settings": {name: getattr(params, name) for name in SETTINGS}, "why_not_joint": years.why,
+             "warnings": list(dict.fromkeys(said.values())),
+             "linked": [f"{b.column} from {b.cohort} on" for b in breaks],
+             "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"})}
+    table = _cohorts(records, cells, relative, against, baseline)
+    table["prior_moved"] = table.index.isin(moved)
+    shown, held_back = (cells[cells["state"] == state] for state in (SHOWN, HELD_BACK))
+    flat = {c for c in cohorts if relative[c].singular}
+    return StudyResults(cells, changes(years, shown, held_back, flat), table, study)
+
+
+def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) -> list[int]:
+    """The focal cohorts whose prior scores are distributed differently from the baseline's."""
+    from ...effects.benchmark import check_prior
+
+    if not any(name != "score" for name in reference.summaries["columns"]):
+        return []
+    return [cohort for cohort in focal if not check_prior(records, cohort, reference).ok]
+
+
+def _cells(params: Params, records: pd.DataFrame, relative: dict[int, CohortFit],
+           against: dict[int, CohortFit], baseline_tau: float) -> pd.DataFrame:
+    """One row a school and cohort; what may not be shown is taken out here."""
+    intake = records.groupby(["cohort", "school"], observed=True)["prior_score"].agg(prior_mean="mean", prior_sd="std")
+    parts = []
+    for cohort, fit in relative.items():
+        part = _effects(fit, "relative", ("shrinkage",)).rename(columns={"shrinkage": "reliability"})
+        part.insert(0, "n", fit.school_effects["n"])
+        part["effect_size"] = part["relative"] / fit.student_sd
+        part = part.join(_ranks(fit, params, RANKS))
+        if fit.singular:
+            part[list(NOT_WHEN_FLAT)] = np.nan
+        if cohort in against:
+            other = _effects(against[cohort], "benchmark").join(_ranks(against[cohort], params, BENCHMARK_RANKS))
+            for end in ("lower", "upper") if baseline_tau and not against[cohort].singular else ():
+                other[f"above_{end}"] = norm.cdf(other[f"benchmark_{end}"] / baseline_tau)
+            part = part.join(other)
+        part = intake.loc[cohort].join(part)
+        parts.append(part.assign(cohort=cohort).rename_axis("school").reset_index())
+    cells = pd.concat(parts, ignore_index=True)
+    every = pd.MultiIndex.from_product([sorted(cells["school"].unique()), relative], names=["school", "cohort"])
+    cells = cells.set_index(["school", "cohort"]).reindex(every, columns=list(FIGURES))
+    sizes = cells["n"].fillna(0).astype("int64").swaplevel().sort_index()
+    show = cells_shown(sizes, params.min_students).swaplevel().reindex(every)
+    cells.insert(0, "state", np.where(show, SHOWN, np.where(cells["n"].fillna(0) > 0, HELD_BACK, ABSENT)))
+    cells.loc[cells["state"] != SHOWN, cells.columns[1:]] = np.nan
+    return cells.reset_index()
+
+
+def _effects(fit: CohortFit, name: str, also: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Effect, standard error and interval under the names of the cells."""
+    names = {"effect": name, "se_comparative": f"{name}_se", "lower": f"{name}_lower", "upper": f"{name}_upper"}
+    return fit.school_effects[[*names, *also]].rename(columns=names)
+
+
+def _ranks(fit: CohortFit, params: Params, names: dict[str, str]) -> pd.DataFrame:
+    """Places among the schools of the cohort that may be shown; missing for a single school, and if all are alike."""
+    if fit.singular or may_be_shown(fit.school_effects["n"], params.min_students).sum() < 2:
+        return pd.DataFrame(np.nan, index=fit.school_effects.index, columns=list(names.values()))
+    return fit.ranks(params.seed, min_students=params.min_students)[list(names)].rename(columns=names)
+
+
+def _cohorts(records: pd.DataFrame, cells: pd.DataFrame, relative: dict[int, CohortFit],
+             against: dict[int, CohortFit], baseline: list[int]) -> pd.DataFrame:
+    """One row a cohort: its size, its intake and its fits."""
+    rows = {}
+    for cohort, fit in relative.items():
+        prior = select(records, [cohort])["prior_score"]
+        own = cells[(cells["cohort"] == cohort) & (cells["state"] == SHOWN)]
+        row = {"role": "baseline" if cohort in baseline else "focal", "students": fit.n_students,
+               "schools": fit.n_schools, "ranked": len(own), "prior_mean": prior.mean(), "prior_sd": prior.std()}
+        for what in ("mean", "sd"):
+            row |= {f"{what}_{q}": own[f"prior_{what}"].quantile(p) for q, p in QUANTILES.items()}
+        row |= {"tau": np.sqrt(fit.tau2), "sigma": np.sqrt(fit.sigma2), "vpc": fit.vpc, "student_sd": fit.student_sd,
+                "singular": fit.singular}
+        other = against.get(cohort)
+        known = other is not None and other.shift is not None
+        lower, upper = other.shift_interval if known else (np.nan, np.nan)
+        row |= {"benchmark_singular": other.singular if other else False, "shift": other.shift if known else np.nan,
+                "shift_se": other.shift_se if known else np.nan, "shift_lower": lower, "shift_upper": upper}
+        rows[cohort] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cohort")
+
+
+def _day() -> str:
+    today = datetime.date.today()
+    return f"{today.day} {today:%B %Y}"

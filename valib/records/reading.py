@@ -1,0 +1,266 @@
+"""Student records: reading, checking, and what was left out.
+
+A record is one student in one cohort: ``student``, ``school``, ``cohort`` (the calendar year in which the outcome
+test was sat), ``score``, ``prior_score``, and any covariates. Everything that cannot be used is either refused in
+one sentence or left out and counted; nothing is dropped silently.
+"""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..errors import RecordsError, ValibWarning
+from ..names import LONGEST, example, readable
+from .schema import failures
+from .sources import Source, as_codes, as_numbers, open_source
+
+CANONICAL = ("student", "school", "cohort", "score", "prior_score")
+ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}
+WHOLE = r"-?\d+\.0"  # a code of a text file that was an integer once
+# A row that lacks several of these is counted once, under the first.
+_REASONS = ("cohort", "school", "student", "score", "prior_score")
+
+
+def read_records(source, columns: Mapping[str, str] | None = None, table: str | None = None) -> pd.DataFrame:
+    """Read student records and check them.
+
+    Parameters
+    ----------
+    source : a path to a CSV, gzipped CSV, Parquet, Excel or .rda file or to a folder of Parquet files; a database's
+        URL; or a pandas DataFrame (which is not changed).
+    columns : this library's name -> the source's name, for those that differ: ``{"school": "SchoolCode"}``.
+        ``student_id``, ``school_id`` and ``year`` are recognised unasked. Covariates can be renamed too.
+    table : the sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
+
+    Returns
+    -------
+    DataFrame with a RangeIndex and the columns ``student``, ``school`` (text), ``cohort`` (int64), ``score``,
+    ``prior_score`` (float64), then all other columns as the source has them. Codes keep their leading zeros; a code
+    ``NA`` is a code; whole numbers stored as floats become ``"1"``, not ``"1.0"``. Without a cohort column every
+    student is in cohort 0, and a warning says so.
+    ``attrs`` holds ``left_out`` (rows that lack a cohort, school, student, score or prior score, counted by cohort
+    and reason; see `left_out`), ``score_by_cohort`` (n, mean, sd over all rows with a score), ``source`` (file name)
+    and ``rows_read``. Records that come from here pass through again unchanged.
+
+    Raises
+    ------
+    RecordsError
+        If the source is not a table, a column is missing, mapped wrongly or named twice, a score is text or
+        infinite, a cohort is not a whole number, or no row is left. Names the file, the column and the rows.
+    """
+    opened = open_source(source, table)
+    names = resolve_names(opened.name, opened.columns, dict(columns or {}))
+    codes = [name for name in opened.columns if names.get(name, name) in ("student", "school")]
+    numbers = [name for name in opened.columns if names.get(name, name) in ("cohort", "score", "prior_score")]
+    frame = opened.read(text_columns=codes, number_columns=numbers)
+    earlier = frame.attrs
+    frame = frame.rename(columns=names)
+    if frame.empty:
+        raise RecordsError(f"{opened.name}: holds no rows.")
+    without_cohort = "cohort" not in frame.columns
+    if without_cohort:
+        frame["cohort"] = 0
+    _check(frame, opened, {canonical: name for name, canonical in names.items()})
+    if without_cohort:
+        warnings.warn(
+            f"{opened.name}: no column for cohort, so all students are taken as one cohort, 0.",
+            ValibWarning,
+            stacklevel=2,
+        )
+    records = _convert(frame, from_text=opened.dialect is not None)
+    return _complete(records, opened, earlier)
+
+
+def left_out(records: pd.DataFrame) -> pd.DataFrame:
+    """Rows that `read_records` could not use: columns ``cohort`` (Int64, missing if unknown), ``reason``, ``rows``."""
+    if "left_out" not in records.attrs:
+        raise RecordsError("These records carry no count of left-out rows: read them with valib.read_records.")
+    table = pd.DataFrame(records.attrs["left_out"], columns=["cohort", "reason", "rows"])
+    return table.astype({"cohort": "Int64", "reason": "str", "rows": "int64"})
+
+
+def summarise(records: pd.DataFrame) -> pd.DataFrame:
+    """Describe each cohort, in order: students, schools, school sizes, mean and SD of score and prior score."""
+    by_cohort = records.groupby("cohort", sort=True)
+    sizes = records.groupby(["cohort", "school"], sort=True).size().groupby("cohort")
+    return pd.DataFrame(
+        {
+            "students": by_cohort.size(),
+            "schools": sizes.size(),
+            "smallest_school": sizes.min(),
+            "median_school": sizes.median(),
+            "largest_school": sizes.max(),
+            "score_mean": by_cohort["score"].mean(),
+            "score_sd": by_cohort["score"].std(),
+            "prior_mean": by_cohort["prior_score"].mean(),
+            "prior_sd": by_cohort["prior_score"].std(),
+        }
+    )
+
+
+def select(records: pd.DataFrame, cohorts: int | Iterable[int]) -> pd.DataFrame:
+    """Return the records of one cohort or of several, in their order, with a fresh RangeIndex.
+
+    Raises
+    ------
+    RecordsError
+        If no cohort is asked for, or one is not in the data; names the cohorts that are.
+    """
+    wanted = [cohorts] if isinstance(cohorts, numbers.Integral) else list(cohorts)
+    cohort = records["cohort"]
+    present = cohort.iloc[:1] if len(cohort) and (cohort == cohort.iat[0]).all() else cohort.unique()
+    check_cohorts(wanted, present)
+    if set(present) <= set(wanted):
+        return records.reset_index(drop=True)  # pandas copies nothing until somebody writes
+    return records[cohort.isin(wanted) if len(wanted) > 1 else cohort == wanted[0]].reset_index(drop=True)
+
+
+def check_cohorts(wanted: Sequence[int], present: Iterable[int]) -> None:
+    """Raise RecordsError if no cohort is wanted, or one that is not among those present."""
+    present = sorted(present)
+    absent = [cohort for cohort in wanted if cohort not in present]
+    if absent or not wanted:
+        asked = f"Cohort {_listed(absent)} is not in the data" if absent else "No cohort was asked for"
+        raise RecordsError(f"{asked}; the cohorts there are {_listed(present)}.")
+
+
+def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict:
+    """Which of a source's columns get which new name; refuses a mapping that cannot be meant."""
+    there = list(there)
+    doubled = sorted({str(name) for name in there if there.count(name) > 1})
+    if doubled:
+        raise RecordsError(f"{source}: more than one column is named {_listed(doubled, quote=True)}.")
+    asked = list(columns.values())
+    absent = [str(name) for name in asked if name not in there]
+    if absent:
+        raise RecordsError(
+            f"{source}: the column mapping names {_listed(absent, quote=True)}, which is not among the columns"
+            f" {_listed(there)}."
+        )
+    shared = sorted({str(name) for name in asked if asked.count(name) > 1})
+    if shared:
+        raise RecordsError(f"{source}: the column mapping uses {_listed(shared, quote=True)} more than once.")
+    names = {name: canonical for canonical, name in columns.items()}
+    kept = [name for name in there if name not in names]
+    clash = [canonical for canonical in columns if canonical in kept]
+    if clash:
+        raise RecordsError(
+            f"{source}: {_listed(clash, quote=True)} is mapped from another column but is also the name of a"
+            " column there; map or rename that one too."
+        )
+    for alias, canonical in ALIASES.items():
+        if alias in kept and canonical not in kept and canonical not in columns:
+            names[alias] = canonical
+    return names
+
+
+def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> None:
+    """Validate all columns at once (lazily) and tell every fault in one sentence."""
+    cases = failures(frame)
+    if cases.empty:
+        return
+    missing = list(cases.loc[cases["check"] == "column_in_dataframe", "failure_case"])
+    if missing:
+        raise RecordsError(
+            f"{source.name}: no column for {_listed(missing)}; the columns there are {_listed(source.columns)}."
+        )
+    faults = []
+    for (column, check), case in cases.groupby(["column", "check"], sort=False):
+        name = original.get(column, column)
+        if case["index"].isna().any():  # the check itself came to grief, as over half a surrogate pair
+            kind = str(case["failure_case"].iloc[0]).partition("(")[0]
+            faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
+            continue
+        positions = np.sort(case["index"].to_numpy(dtype=np.int64))
+        first = frame[column].iloc[positions[0]]
+        faults.append(fault(name, column, str(check), len(positions), len(frame), source.where(positions), first))
+    raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
+
+
+def fault(original: str, column: str, check: str, count: int, rows: int, where: str, first: object) -> str:
+    """What to say of ``count`` of the ``rows`` rows that fail a check; where: the first of them, first: its value."""
+    told = f"{count} rows do not" if count > 1 else "1 row does not"
+    return f"{_described(original, column)} {check}, but {told} ({where}{example(first, count, rows)})"
+
+
+def _described(original: str, column: str) -> str:
+    """A column by the source's name for it, and by this library's if that is another."""
+    name = readable(original, LONGEST)
+    return f"column '{name}'" + ("" if name == column else f" ({column})")
+
+
+def no_row_left(source: str, left_out: list[dict]) -> RecordsError:
+    """The error where no row can be used; left_out: counts ("rows") by "reason" and cohort."""
+    reasons = pd.DataFrame(left_out).groupby("reason", sort=False)["rows"].sum()
+    told = "; ".join(f"{rows} with {reason}" for reason, rows in reasons.items())
+    return RecordsError(f"{source}: no row can be used ({told}).")
+
+
+def _advice(cohort: pd.Series) -> str:
+    """What to do about cohorts that are school years."""
+    if pd.api.types.is_string_dtype(cohort) and cohort.str.fullmatch(r"\s*(19|20)\d\d ?[/-] ?(\d\d|\d{4})\s*").any():
+        return " A cohort is the calendar year of the test: write 2032 for 2031/32 if it was sat in 2032."
+    return ""
+
+
+def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:
+    """Canonical columns first, in their types; cohort stays float while it may be missing."""
+    records = frame[[*CANONICAL, *(name for name in frame.columns if name not in CANONICAL)]]
+    for name in ("student", "school"):
+        records[name] = code_labels(frame[name], from_text)
+    for name in ("cohort", "score", "prior_score"):
+        records[name] = as_numbers(frame[name])[0]
+    return records
+
+
+def code_labels(column: pd.Series, from_text: bool) -> pd.Series:
+    """The codes of a column as text; from_text: of a text file, where 12.0 is an integer that pandas wrote as float."""
+    codes = as_codes(column)
+    if from_text and (whole := codes.dropna()).size and whole.str.fullmatch(WHOLE).all():
+        codes = codes.str.removesuffix(".0")
+    return codes
+
+
+def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFrame:
+    """Leave out the rows that lack something, and count them by cohort and reason."""
+    rows_read = len(records)
+    with np.errstate(over="ignore", invalid="ignore"):  # scores of 1e308: a model refuses them in a sentence
+        scored = records[["cohort", "score"]].dropna().groupby("cohort")["score"].agg(["size", "mean", "std"])
+    lacks = np.column_stack([records[name].isna() for name in _REASONS])
+    bad = lacks.any(axis=1)
+    counted = []
+    if bad.any():
+        reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[lacks[bad].argmax(axis=1)]
+        lost = pd.DataFrame({"cohort": records["cohort"].to_numpy()[bad], "reason": reasons})
+        for (cohort, reason), rows in lost.groupby(["cohort", "reason"], dropna=False).size().items():
+            counted.append({"cohort": None if pd.isna(cohort) else int(cohort), "reason": reason, "rows": int(rows)})
+        records = records[~bad].reset_index(drop=True)
+    if records.empty:
+        raise no_row_left(source.name, counted)
+    records["cohort"] = records["cohort"].astype("int64")
+    with np.errstate(over="ignore", invalid="ignore"):
+        as_read = [len(records), float(records["score"].sum()), float(records["prior_score"].sum())]
+    if earlier.get("as_read") == as_read:  # these very rows were read before: what was said of them then still holds
+        records.attrs = {**earlier, "score_by_cohort": {int(t): v for t, v in earlier["score_by_cohort"].items()}}
+        return records
+    records.attrs = {
+        "source": source.name,
+        "rows_read": rows_read,
+        "left_out": counted,
+        "score_by_cohort": {
+            int(cohort): {"n": int(n), "mean": float(mean), "sd": float(sd)}
+            for cohort, n, mean, sd in scored.itertuples()
+        },
+        "as_read": as_read,
+    }
+    return records
+
+
+def _listed(names: Iterable, quote: bool = False) -> str:
+    shown = [f"'{readable(name, LONGEST)}'" if quote else readable(name, LONGEST) for name in names]
+    return ", ".join(shown if len(shown) <= 30 else [*shown[:30], f"and {len(shown) - 30} more"])

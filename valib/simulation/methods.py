@@ -1,0 +1,231 @@
+"""The methods that a simulation compares: every option of the library by name, applied to many data sets at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy import stats
+
+from ..effects.correlating import correlate_all
+from ..effects.resampling import draw_weights, resample
+from ..effects.stability import WAYS
+from ..errors import ParamsError
+from ..models.estimators import (
+    Baseline,
+    Predictions,
+    Sums,
+    benchmark_va,
+    fit_baselines,
+    known_errors,
+    relative_va,
+    split,
+)
+from .draw import Worlds
+from .measures import scalar_values, school_values
+from .worlds import Scenario
+
+MODELS = ("relative", "benchmark", "correlation")
+INTERVALS = ("full", "known", "bootstrap")
+CHOICES = {"model": MODELS, "intervals": INTERVALS, "estimator": ("mixed", "ols", "within"),
+           "shift": ("estimated", "absorbed"), "variances": ("focal", "baseline"),
+           "groups": ("school_cohort", "school"), "likelihood": ("ML", "REML"), "way": WAYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way of estimating.
+
+    Attributes
+    ----------
+    name : how tables call it.
+    model : "relative", "benchmark", or "correlation" (of the school effects of the last baseline and the focal cohort).
+    estimator, groups, shift, variances, likelihood : as in `fit_baseline` and `fit_benchmark`.
+    intervals : "full" (with the error of the coefficients), "known" (without) or "bootstrap" (of schools).
+    context : with the school mean of the prior in the formula.
+    corrected : with the prior's error of measurement taken off, its reliability being known.
+    equating : with the equating error in the intervals, its SD being known.
+    way : which correlation.
+    draws : bootstrap samples for each data set.
+    replicates : the most replicates it is applied to (None: all), for what takes long.
+    """
+
+    name: str
+    model: str = "benchmark"
+    estimator: str = "mixed"
+    groups: str = "school_cohort"
+    shift: str = "estimated"
+    variances: str = "focal"
+    likelihood: str = "ML"
+    intervals: str = "full"
+    context: bool = False
+    corrected: bool = False
+    equating: bool = False
+    way: str = "joint_model"
+    draws: int = 100
+    replicates: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a method of the library.
+
+        Raises
+        ------
+        ParamsError
+            Names the method and the choice.
+        """
+        for key, allowed in CHOICES.items():
+            if getattr(self, key) not in allowed:
+                raise ParamsError(f"Method '{self.name}': {key} must be one of {', '.join(allowed)}, "
+                                  f"not {getattr(self, key)!r}.")
+        if self.intervals == "bootstrap" and (self.model != "benchmark" or self.context):
+            raise ParamsError(f"Method '{self.name}': here only a benchmark without a school mean can be bootstrapped.")
+        if self.context and self.estimator == "within":
+            raise ParamsError(f"Method '{self.name}': a school mean does not vary within schools.")
+        if self.context and self.corrected:
+            raise ParamsError(f"Method '{self.name}': the error of a school mean is not corrected for.")
+        if self.draws < 2:
+            raise ParamsError(f"Method '{self.name}': a bootstrap needs two draws or more.")
+
+
+METHODS = {m.name: m for m in (
+    Method("seed", estimator="ols", shift="absorbed", intervals="known"),
+    Method("answer", shift="absorbed", variances="baseline", intervals="known"),
+    Method("default"),
+    Method("default (b known)", intervals="known"),
+    Method("default (bootstrap)", intervals="bootstrap", replicates=200),
+    Method("default (corrected)", corrected=True),
+    Method("default (equating)", equating=True),
+    Method("default (school mean)", context=True),
+    Method("default (one effect a school)", groups="school"),
+    Method("default (REML)", likelihood="REML"),
+    Method("relative", "relative"),
+    Method("relative (b known)", "relative", intervals="known"),
+    Method("relative (corrected)", "relative", corrected=True),
+    Method("relative (school mean)", "relative", context=True),
+    *(Method(f"{e} / {s} / {v}", estimator=e, shift=s, variances=v)
+      for e, s, v in product(CHOICES["estimator"], CHOICES["shift"], CHOICES["variances"])),
+    *(Method(way, "correlation", way=way, replicates=500) for way in WAYS),
+)}
+
+
+def method(name: str) -> Method:
+    """A named method; ParamsError for unknown names."""
+    if name not in METHODS:
+        raise ParamsError(f"There is no method '{name}'; there are {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+class Fits:
+    """The fits of one chunk of worlds, each made once however many methods use it.
+
+    scenario, worlds: the chunk; seeds: one SeedSequence a world, for the bootstrap. level: of the intervals.
+    """
+
+    def __init__(self, scenario: Scenario, worlds: Worlds, seeds: list[np.random.SeedSequence], level: float) -> None:
+        self.scenario, self.worlds, self.seeds = scenario, worlds, seeds
+        self.z = float(stats.norm.ppf(0.5 + level / 2))
+        self.level = level
+        self._kept: dict[tuple, object] = {}
+
+    def apply(self, method: Method, first: int | None = None) -> dict[str, np.ndarray]:
+        """(R, 8) values (:data:`valib.simulation.measures.VALUES`) by estimand, of the ``first`` worlds only."""
+        R = len(self.seeds) if first is None else first
+        if method.model == "correlation":
+            return {"rho": self._once(self._correlations, method.likelihood, R)[method.way]}
+        if method.intervals == "bootstrap":
+            return self._bootstrap(method, R)
+        return {estimand: values[:R] for estimand, values in self._analytic(method).items()}
+
+    def _analytic(self, method: Method) -> dict[str, np.ndarray]:
+        """What needs no resampling, of all worlds."""
+        found = self._once(self._predict, *self._key(method))
+        return self._values(found if method.intervals == "full" else known_errors(found), method)
+
+    def _once(self, make, *key):
+        if (make.__name__, *key) not in self._kept:
+            self._kept[make.__name__, *key] = make(*key)
+        return self._kept[make.__name__, *key]
+
+    @staticmethod
+    def _key(m: Method) -> tuple:
+        return m.model, m.estimator, m.groups, m.shift, m.variances, m.likelihood, m.context, m.corrected, m.equating
+
+    def _sums(self, context: bool):
+        return split(self.worlds, context)
+
+    def _baseline(self, estimator, groups, likelihood, context, corrected) -> Baseline:
+        base, _ = self._once(self._sums, context)
+        s2m = self.scenario.error_variances[0] if corrected else 0.0
+        return fit_baselines(base, len(self.scenario.baseline), estimator, groups, likelihood == "REML", s2m)
+
+    def _predict(self, model, estimator, groups, shift, variances, likelihood, context, corrected, equating):
+        _, focal = self._once(self._sums, context)
+        reml = likelihood == "REML"
+        if model == "relative":
+            return relative_va(focal, reml, self.scenario.error_variances[1] if corrected else 0.0)
+        baseline = self._once(self._baseline, estimator, groups, likelihood, context, corrected)
+        return benchmark_va(focal, baseline, shift, variances, reml, self.scenario.equating_se if equating else 0.0)
+
+    def _values(self, found: Predictions, method: Method) -> dict[str, np.ndarray]:
+        """Estimands of a relative or benchmark model against their truth."""
+        s, w, here = self.scenario, self.worlds, self.worlds.n[:, -1] > 0
+        relative = method.model == "relative"
+        truth = w.effects[:, -1] if relative else w.va
+        slope = s.slope + s.slope_change if relative else s.slope
+        out = {"effect" if relative else "va": school_values(found.effect, truth, self.z * np.sqrt(found.full), here),
+               "tau": scalar_values(np.sqrt(found.tau2), s.tau),
+               "slope": scalar_values(found.slope, slope, self.z * np.sqrt(found.slope_var)),
+               "gradient": scalar_values(_gradient(found.effect - truth, w.intake, here), 0.0)}
+        if not relative:
+            out["mean_va"] = scalar_values(_mean(found.effect, here), _mean(truth, here))
+        if found.shift is not None:
+            out["shift"] = scalar_values(found.shift, s.shift, self.z * np.sqrt(found.shift_full))
+        return out
+
+    def _bootstrap(self, m: Method, R: int) -> dict[str, np.ndarray]:
+        """Intervals from samples of schools: percentiles for the shift, normal ones for schools.
+
+        A school's variance is that with known coefficients, tau2 (1 - lambda), plus that of its VA over the samples.
+        """
+        found = self._once(self._predict, *self._key(m))
+        n = self.worlds.n[:R]
+        here, tail = n[:, -1] > 0, (1 - self.level) / 2
+        base, focal = (Sums(d.n[:R], d.sums[:R], d.cross[:R]) for d in self._once(self._sums, False))
+        weights = draw_weights((n > 0).any(axis=1), m.draws, [_child(seed) for seed in self.seeds[:R]])
+        delta, spread = resample(base, focal, weights, cohorts=len(self.scenario.baseline), estimator=m.estimator,
+                                 groups=m.groups, shift=m.shift, variances=m.variances, reml=m.likelihood == "REML",
+                                 s2m=self.scenario.error_variances[0] if m.corrected else 0.0)
+        half = self.z * np.sqrt(found.own[:R] + spread)
+        out = {"va": school_values(found.effect[:R], self.worlds.va[:R], half, here)}
+        if found.shift is not None:
+            limits = np.quantile(delta, [tail, 1 - tail], axis=1)
+            out["shift"] = scalar_values(found.shift[:R], self.scenario.shift, limits=(limits[0], limits[1]))
+        return out
+
+    def _correlations(self, likelihood: str, R: int) -> dict[str, np.ndarray]:
+        """(R, 8) of every way of correlating the last baseline cohort with the focal one; nan where undefined."""
+        cohorts = np.array([self.scenario.baseline[-1], self.scenario.focal])
+        order, w = np.argsort(cohorts), self.worlds
+        at = np.array([-2, -1])[order]  # the last baseline cohort and the focal one stand last
+        found = correlate_all(cohorts[order], w.n[:R, at], w.sums[:R, at], w.cross[:R, at].sum(axis=2), self.level,
+                              likelihood)[:, 0]
+        rho = self.scenario.effect_correlation
+        return {way: scalar_values(found[:, k, 0], rho, limits=(found[:, k, 1], found[:, k, 2]))
+                for k, way in enumerate(WAYS)}
+
+
+def _child(seed: np.random.SeedSequence) -> np.random.SeedSequence:
+    """A stream of its own for the bootstrap, the same whenever it is asked for."""
+    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1))
+
+
+def _mean(values: np.ndarray, here: np.ndarray) -> np.ndarray:
+    return np.where(here, values, 0.0).sum(axis=1) / here.sum(axis=1)
+
+
+def _gradient(error: np.ndarray, intake: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """(R,): slope of the schools' errors on their expected true prior score, points per point."""
+    x = np.where(here, intake - _mean(intake, here)[:, None], 0.0)
+    square = (x**2).sum(axis=1)
+    return np.divide((x * error).sum(axis=1), square, out=np.full(len(x), np.nan), where=square > 0)

@@ -1,0 +1,188 @@
+"""Student records drawn from a stated world, and the truth behind them.
+
+The world of `PanelDesign`, for student i of school j in cohort t:
+
+    prior_ijt  = prior_mean + prior_shift_t + m_jt + prior_spread_t * within_sd * z_ijt          (true prior score)
+    score_ijt  = score_mean + b_t (prior_ijt - prior_mean) + f female_ijt + s ses_ijt + c (schoolmean_jt - prior_mean)
+                 + drift_t + u_jt + e_ijt,       b_t = slope + slope_change_t,       e_ijt ~ N(0, sigma^2)
+    u_jt       = tau a_jt,     a_jt stationary AR(1) over the calendar: Cov(a_jt, a_js) = rho^|t - s|
+    m_jt       = intake_sd (k a_jt + sqrt(1 - k^2) z_j),     k = sorting = Corr(m_jt, u_jt)
+
+within_sd^2 = reliability prior_sd^2 - intake_sd^2. The prior score on record is the true one plus an error of variance
+(1 - reliability) prior_sd^2. Every cohort has new students; they belong together only through their school.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from .panel_design import DEMO, DEMO_SEED, PanelDesign
+
+__all__ = ["DEMO", "DEMO_SEED", "Panel", "PanelDesign", "simulate_panel"]
+
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What `simulate_panel` returns.
+
+    Attributes
+    ----------
+    records : DataFrame, one row a student, sorted by year and codes: student_id, school_id, year, score, prior_score,
+        female (0/1), ses. Ready for `valib.records.reading.read_records`.
+    truth : DataFrame, one row a school and cohort that has students: school, cohort, drift, slope, n (students drawn),
+        u (school effect), intake (m).
+    """
+
+    records: pd.DataFrame
+    truth: pd.DataFrame
+
+
+def simulate_panel(design: PanelDesign, seed: int | np.random.Generator) -> Panel:
+    """Draw the records of a panel from ``design``; the same seed gives the same panel.
+
+    Parameters
+    ----------
+    design : the world.
+    seed : an integer, or a numpy Generator (which is advanced).
+    """
+    rng = np.random.default_rng(seed)
+    standard = _serial_effects(design, rng)  # (schools, cohorts), as are the next three
+    present = _presence(design, rng)
+    sizes = _sizes(design, rng) * present
+    intake = design.intake_sd * (
+        design.sorting * standard + np.sqrt(1 - design.sorting**2) * rng.standard_normal((design.schools, 1))
+    )
+    effects = design.tau * standard
+
+    cell_school, cell_cohort = np.nonzero(sizes)
+    n = sizes[cell_school, cell_cohort]
+    cell = np.repeat(np.arange(n.size), n)  # the cell of each student
+    school, cohort = cell_school[cell], cell_cohort[cell]
+    students = _students(design, rng, intake[school, cohort], cohort, cell, school)
+    score = students.pop("expected") + _carried_effect(design, rng, effects, school, cohort)
+    score += design.sigma * rng.standard_normal(cell.size)
+
+    school_codes = _codes(rng, design.schools, digits=4)
+    years = np.asarray(design.cohorts)
+    records = pd.DataFrame(
+        {
+            "student_id": "P" + pd.Series(_codes(rng, cell.size, digits=6)),
+            "school_id": school_codes[school],
+            "year": years[cohort],
+            "score": _tested(score, design.missing_score, design.digits, rng),
+            "prior_score": _tested(students.pop("prior"), design.missing_prior, design.digits, rng),
+            **students,
+        }
+    )
+    truth = _truth(design, school_codes, cell_school, cell_cohort)
+    truth["n"], truth["u"], truth["intake"] = n, effects[cell_school, cell_cohort], intake[cell_school, cell_cohort]
+    return Panel(
+        records.sort_values(["year", "school_id", "student_id"], ignore_index=True),
+        truth.sort_values(["cohort", "school"], ignore_index=True),
+    )
+
+
+def _truth(design: PanelDesign, school_codes: np.ndarray, school: np.ndarray, cohort: np.ndarray) -> pd.DataFrame:
+    """The codes and the cohort's parameters of each cell (arrays over cells)."""
+    return pd.DataFrame(
+        {
+            "school": school_codes[school],
+            "cohort": np.asarray(design.cohorts)[cohort],
+            "drift": _by_cohort(design, design.drift, 0.0)[cohort],
+            "slope": design.slope + _by_cohort(design, design.slope_change, 0.0)[cohort],
+        }
+    )
+
+
+def _serial_effects(design: PanelDesign, rng: np.random.Generator) -> np.ndarray:
+    """Standard normal effects (schools, cohorts), AR(1) over calendar years."""
+    draws = rng.standard_normal((design.schools, len(design.cohorts)))
+    effects = draws.copy()
+    for t, gap in enumerate(np.diff(design.cohorts), start=1):
+        kept = design.rho ** float(gap)
+        effects[:, t] = kept * effects[:, t - 1] + np.sqrt(1 - kept**2) * draws[:, t]
+    return effects
+
+
+def _presence(design: PanelDesign, rng: np.random.Generator) -> np.ndarray:
+    """Which school has students in which cohort (schools, cohorts); every school has some in at least one."""
+    shape = (design.schools, len(design.cohorts))
+    present = rng.random(shape) >= design.cell_missing
+    order = np.arange(shape[1])
+    first = np.where(rng.random(shape[0]) < design.open_late, rng.integers(0, shape[1], shape[0]), 0)
+    last = np.where(rng.random(shape[0]) < design.close_early, rng.integers(0, shape[1], shape[0]), shape[1] - 1)
+    span = (order >= first[:, None]) & (order <= last[:, None])
+    present &= span
+    empty = ~present.any(axis=1)
+    present[empty, first[empty]] = True
+    return present
+
+
+def _sizes(design: PanelDesign, rng: np.random.Generator) -> np.ndarray:
+    """Students of each school and cohort (schools, cohorts), before absent cells are emptied."""
+    shape = (design.schools, len(design.cohorts))
+    if design.size is not None:
+        return np.full(shape, design.size)
+    usual = np.log(design.size_median) + design.size_log_sd * rng.standard_normal((design.schools, 1))
+    drawn = np.exp(usual + design.size_change * rng.standard_normal(shape))
+    return np.clip(np.rint(drawn), *design.size_limits).astype(np.int64)
+
+
+def _students(design, rng, intake, cohort, cell, school) -> dict[str, np.ndarray]:
+    """Recorded prior score, female, ses, and the score expected before the school's effect (arrays over students)."""
+    shift = _by_cohort(design, design.prior_shift, 0.0)[cohort]
+    spread = _by_cohort(design, design.prior_spread, 1.0)[cohort]
+    within_sd = np.sqrt(design.reliability * design.prior_sd**2 - design.intake_sd**2)
+    z = rng.standard_normal(cell.size)
+    true_prior = design.prior_mean + shift + intake + spread * within_sd * z
+    error_sd = np.sqrt(1 - design.reliability) * design.prior_sd
+    prior = true_prior + error_sd * rng.standard_normal(cell.size)
+
+    standard_intake = intake / design.intake_sd if design.intake_sd > 0 else np.zeros(cell.size)
+    school_part = design.ses_intake * standard_intake + (
+        np.sqrt(1 - design.ses_intake**2) * rng.standard_normal(design.schools)[school]
+    )
+    own_part = design.ses_prior * z + np.sqrt(1 - design.ses_prior**2) * rng.standard_normal(cell.size)
+    ses = np.round(design.ses_school_sd * school_part + np.sqrt(1 - design.ses_school_sd**2) * own_part, 2)
+    female = rng.integers(0, 2, cell.size)
+
+    school_mean = (np.bincount(cell, prior) / np.bincount(cell))[cell]
+    slope = design.slope + _by_cohort(design, design.slope_change, 0.0)[cohort]
+    expected = (
+        design.score_mean
+        + slope * (true_prior - design.prior_mean)
+        + design.female_effect * female
+        + design.ses_effect * ses
+        + design.context_effect * (school_mean - design.prior_mean)
+        + _by_cohort(design, design.drift, 0.0)[cohort]
+    )
+    return {"prior": prior, "female": female, "ses": ses, "expected": expected}
+
+
+def _carried_effect(design, rng, effects, school, cohort) -> np.ndarray:
+    """The school effect in each student's score: the own school's, or half and half after a move."""
+    own = effects[school, cohort]
+    moved = rng.random(school.size) < design.mobility
+    other = effects[rng.integers(0, design.schools, school.size), cohort]
+    return np.where(moved, (own + other) / 2, own)
+
+
+def _tested(values: np.ndarray, missing: float, digits: int | None, rng: np.random.Generator) -> np.ndarray:
+    values = np.where(rng.random(values.size) < missing, np.nan, values)
+    return values if digits is None else np.round(values, digits)
+
+
+def _by_cohort(design: PanelDesign, values: Mapping[int, float], default: float) -> np.ndarray:
+    return np.array([values.get(cohort, default) for cohort in design.cohorts], dtype=float)
+
+
+def _codes(rng: np.random.Generator, count: int, digits: int) -> np.ndarray:
+    """Different codes in random order, as text with leading zeros."""
+    digits = max(digits, len(str(count)))
+    numbers = rng.choice(10**digits - 1, count, replace=False) + 1
+    return np.array([f"{number:0{digits}d}" for number in numbers], dtype=object)

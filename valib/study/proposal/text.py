@@ -1,0 +1,67 @@
+"""A proposal as the text of a params.yml, with a comment on every value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...records.reading import CANONICAL
+from .proposal import Proposal
+from .scalars import scalar
+
+
+def params_text(proposal: Proposal, data: str, table: str | None = None) -> str:
+    """Return a params.yml that `valib.study.params.load` reads; names from the data are quoted, so nothing in them acts.
+
+    data, table : where the records are, as the params file is to say it.
+    """
+    lines = [
+        "# The study. `valib init` has proposed this file from the records; `valib check` says what is in them.",
+        "# What is not said here is as in the demo study: `valib COMMAND --help` lists the options.",
+        *_unsure(proposal), "", f"data: {scalar(data)}",
+    ]  # fmt: skip
+    if table is not None:
+        lines.append(f"table: {scalar(table)}")
+    lines += ["", *_columns(proposal)]
+    for name, value in proposal.params.items():
+        if name == "columns":
+            continue
+        lines += ["", *_comment(proposal.reasons.get(name))]
+        if name == "further_formulas":
+            lines += [f"{name}:", *(f"  - {scalar(formula)}" for formula in value)]
+        else:
+            lines.append(f"{name}: {scalar(value)}")
+    if "baseline_cohorts" not in proposal.params:
+        lines += ["", "# baseline_cohorts: [2015, 2016]    # there is one cohort: nothing can be a benchmark"]
+    return "\n".join(lines) + "\n"
+
+
+def _unsure(proposal: Proposal) -> Iterator[str]:
+    if proposal.unsure:
+        yield "#"
+        yield "# Unsure of:"
+        yield from (f"#   - {sentence}" for sentence in proposal.unsure)
+
+
+def _columns(proposal: Proposal) -> Iterator[str]:
+    """The mapping, with commented lines for what is named as valib names it and for what was not found."""
+    mapping = proposal.params["columns"]
+    yield "# This library's name: the name in the records."
+    yield "columns:" if mapping else "columns: {}"
+    for role in dict.fromkeys([*CANONICAL, *mapping]):
+        reason = proposal.reasons.get(f"columns.{role}")
+        if role in mapping:
+            yield f"  {scalar(role)}: {scalar(mapping[role])}" + (f"    # {reason}" if reason else "")
+        elif role in proposal.missing:
+            yield f"  # {role}: ...    # not found" + _candidates(proposal.missing[role])
+        elif reason:
+            yield f"  # {role} is named so"
+        else:
+            yield f"  # there is no {role}"
+
+
+def _candidates(names: tuple[str, ...]) -> str:
+    return f"; perhaps {', '.join(map(scalar, names[:10]))}" if names else ""
+
+
+def _comment(reason: str | None) -> list[str]:
+    return [f"# {reason}"] if reason else []

@@ -1,0 +1,123 @@
+"""Fits and simulations as tables and files: what `valib fit` and `valib simulate` write."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ValibWarning
+from ..records.disclosure import few, only_shown, whole
+from .writing import as_csv, as_json
+
+if TYPE_CHECKING:
+    from ..effects.joint import JointFit
+    from ..simulation.runs import MonteCarlo
+
+
+def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
+    """Return one row a school and fit, and the number of rows held back.
+
+    Schools with fewer than ``min_students`` students in the cohort are held back, for a tiny cell can show a student,
+    and others with them so that theirs cannot be worked out (:mod:`valib.records.disclosure`).
+    ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores.
+    """
+    parts, rows = [], 0
+    for fit in fits:
+        rows += len(fit.school_effects)
+        table = only_shown(fit.school_effects, min_students).rename_axis("school").reset_index()
+        table.insert(0, "cohort", fit.cohort)
+        table.insert(0, "model", fit.model)
+        table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / fit.student_sd)
+        parts.append(table)
+    shown = pd.concat(parts, ignore_index=True)
+    return shown, rows - len(shown)
+
+
+def fixed_effects(fits: list) -> pd.DataFrame:
+    """Return one row a coefficient and fit, with its standard error.
+
+    The rows of a benchmark fit are the benchmark's coefficients: the same for every focal cohort.
+    """
+    return pd.concat(
+        [
+            pd.DataFrame({
+                "model": fit.model,
+                "cohort": fit.cohort,
+                "term": list(fit.fixed_effects.index),
+                "estimate": fit.fixed_effects.to_numpy(),
+                "se": np.sqrt(np.diag(fit.vcov)),
+            })
+            for fit in fits
+        ],
+        ignore_index=True,
+    )
+
+
+def shifts(fits: list) -> pd.DataFrame:
+    """Return one row a cohort: its shift against the baseline, its standard error and interval.
+
+    ``effect_size`` is the shift divided by the standard deviation of the cohort's student scores.
+    """
+    rows = []
+    for fit in fits:
+        lower, upper = fit.shift_interval
+        rows.append({"cohort": fit.cohort, "shift": fit.shift, "se": fit.shift_se, "lower": lower, "upper": upper,
+                     "effect_size": fit.shift / fit.student_sd, "equating_se": fit.equating_se, "level": fit.level,
+                     "n_students": fit.n_students, "n_schools": fit.n_schools})
+    return pd.DataFrame(rows)
+
+
+def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, int]:
+    """Return one row a school and cohort in which it has students, and the number of rows held back.
+
+    What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all.
+    Predictions for cohorts that a school is missing from are left out.
+    """
+    table = fit.school_effects.reset_index().sort_values(["cohort", "school"], ignore_index=True)
+    table = table[table["n"] > 0]
+    table.insert(0, "model", "joint")
+    table.insert(1, "cohort", table.pop("cohort"))
+    sd = table["cohort"].map(fit.student_sd)
+    table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
+    mask = whole(table.set_index(["cohort", "school"])["n"], min_students).to_numpy()
+    return table[mask].reset_index(drop=True), int((~mask).sum())
+
+
+def summaries(fits: list, min_students: int = 1) -> list[dict]:
+    """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words."""
+    told = [{"model": "joint", **fit.summary()} for fit in fits]  # the summary of a fit of one cohort names its model
+    return [{**one, "left_out": _few(one["left_out"], min_students)} for one in told]
+
+
+def _few(counts: dict, min_students: int) -> dict:
+    """Return counts of students, by column or by cohort and column, the small ones as text."""
+    return {key: _few(value, min_students) if isinstance(value, dict)
+            else value if value >= min_students else few(value, min_students) for key, value in counts.items()}
+
+
+def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
+    """Return the text of a joint fit's files but school_effects.csv; warn where Omega lies on its boundary.
+
+    omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
+    """
+    if fit.singular:
+        warnings.warn("The school effects of a cohort do not vary, or those of several vary together exactly: the "
+                      "errors of their covariances are not known.", ValibWarning, stacklevel=2)
+    fixed = fit.fixed_effects.rename("estimate").reset_index()
+    fixed.insert(0, "model", "joint")
+    t, s = np.triu_indices(len(fit.cohorts))
+    years = np.asarray(fit.cohorts)
+    omega = pd.DataFrame({"cohort": years[t], "other": years[s], "covariance": fit.omega.to_numpy()[t, s],
+                          "se": fit.omega_se.to_numpy()[t, s]})
+    return {"fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov)))),
+            "correlations.csv": as_csv(fit.correlations()), "omega.csv": as_csv(omega),
+            "fits.json": as_json(summaries([fit], min_students))}
+
+
+def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:
+    """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate."""
+    return {"performance.csv": as_csv(run.table), "scenarios.csv": as_csv(run.scenarios.reset_index()),
+            "replicates.parquet": run.draws.to_parquet(index=False)}

@@ -1,0 +1,109 @@
+"""How results become files: as CSV or JSON text, written aside and renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import files
+from ..errors import ParamsError
+from ..files import claim
+from .spreadsheet import safe_table
+
+__all__ = ["FILES", "as_csv", "as_json", "check_apart", "check_file", "check_folder", "claim", "plain",
+           "refuse_foreign", "write_folder"]
+
+FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json",
+         "performance.csv", "scenarios.csv", "replicates.parquet")
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy scalars, tuples and missing numbers into what JSON can hold."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def as_json(content: Any) -> str:
+    """Return content as indented JSON text."""
+    return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV text, numbers in full precision, missing as an empty field.
+
+    No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.study.spreadsheet`.
+    """
+    return safe_table(table).to_csv(index=False, lineterminator="\n")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ParamsError if results cannot go to this folder; to be asked before anything is computed."""
+    part = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    if not part.is_dir():
+        raise ParamsError(f"--out is {folder}, but {part} is a file, expected a folder.")
+    if not os.access(part, os.R_OK | os.W_OK | os.X_OK):
+        raise ParamsError(f"--out is {folder}, but the folder {part} may not be written to.")
+
+
+def check_file(path: Path) -> None:
+    """Raise ParamsError if a result cannot be written to this file."""
+    if path.is_dir():
+        raise ParamsError(f"--out is {path}, which is a folder, expected a file.")
+    check_folder(path.absolute().parent)
+
+
+def check_apart(out: Path, targets: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Raise ParamsError if a result would go over what the study is read from, or among the parts of its records.
+
+    out: as it was given. targets: files and folders that the run replaces. sources: those that it reads.
+    """
+    read = [source.resolve() for source in sources if source.exists()]
+    for target in targets:
+        place = target.resolve()
+        for source in read:
+            if source.is_relative_to(place) or (target.exists() and target.samefile(source)):
+                raise ParamsError(f"--out is {out}, but {source} is read for the study and would be replaced: name "
+                                  "another place.")
+            if place.is_relative_to(source):
+                raise ParamsError(f"--out is {out}, which lies among the records in {source}: name a place outside.")
+
+
+def refuse_foreign(out: Path, folders: Iterable[str], mark: str, command: str, files: Iterable[str] = ()) -> None:
+    """Raise ParamsError if ``out`` holds, under a name that the command takes, what no run of it has made.
+
+    It puts ``mark`` into each of its folders; files are of an earlier run if one of the folders is.
+    """
+    made = [name for name in folders if (out / name / mark).is_file()]
+    foreign = [name for name in folders if name not in made and (out / name).exists()
+               and (not (out / name).is_dir() or any((out / name).iterdir()))]
+    foreign += [name for name in files if not made and os.path.lexists(out / name)]
+    if foreign:
+        raise ParamsError(f"--out is {out}, but {out / foreign[0]} is there already and not from `{command}`: name "
+                          "another folder.")
+
+
+def write_folder(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write files into a claimed folder: aside first, then all of them renamed into place, or none.
+
+    The files of :data:`FILES` that an earlier run left and this one does not make are removed, so that the
+    folder never mixes two runs. If writing fails, the earlier files stay as they were.
+    """
+    with files.work_folder(folder) as aside:
+        for name, content in contents.items():
+            with files.told_of(folder / name):
+                (aside / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        made = {name: aside / name for name in contents}
+        files.move_into_place(dict.fromkeys(FILES) | made, folder, aside)

@@ -1,0 +1,1 @@
+"""What a model needs of the students: formula, design, sums by school and cohort, in memory or streamed."""

@@ -1,0 +1,174 @@
+"""The columns a formula uses, made ready for it: numbers as float64, categories without empty levels, nothing else.
+
+A column used as a number is taken as float64, so that small integer types cannot overflow; text is a category. What is
+neither is refused in one sentence, and so is a design wider than :data:`WIDEST` columns, before any of it is made.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from formulaic import Formula, SimpleFormula
+from formulaic.parser.types import Factor
+
+from ..errors import ModelError
+from .formula import factors
+from .formula_code import named_levels, spread, used_columns
+
+WIDEST = 1000                 # columns of a fixed-effects matrix
+LARGEST = 500_000_000         # its entries (4 GB)
+LIMITS = (1e-30, 1e30)        # size of the largest number of a column: its powers must stay within floating point
+TEXT_LEVELS = 10              # more distinct decimal numbers as text than this are taken for numbers stored wrongly
+_NUMBER_TEXT = r"[-+]?\d*[.,]?\d+"
+_KINDS = {"integer": "number", "floating": "number", "decimal": "number", "mixed-integer-float": "number",
+          "string": "text", "boolean": "truth"}
+
+
+def as_covariates(data: pd.DataFrame, parsed: Formula) -> pd.DataFrame:
+    """The columns that a parsed formula uses, in the types it needs; ``data`` (no row missing one) is not changed.
+
+    Raises ModelError naming a column that is neither numbers nor text, that is text where numbers are needed, or whose
+    numbers are stored as text.
+    """
+    numbers, categories, plain = _uses(parsed)
+    return pd.DataFrame({c: _as_covariate(data[c], c in numbers, c in categories)
+                         for c in sorted(numbers | categories | plain)}, index=data.index, copy=False)
+
+
+def check_width(covariates: pd.DataFrame, side: SimpleFormula, levels: dict[str, list] | None = None) -> None:
+    """Raise ModelError if the fixed-effects matrix would have too many columns or entries.
+
+    levels: the categories of categorical factors where they are known already, by factor.
+    """
+    widths, widest, largest = {}, ("", 1), 0
+    for name, factor in factors(side).items():
+        widths[name], column = _width(factor, covariates, (levels or {}).get(name))
+        widest = max(widest, (column, widths[name]), key=lambda pair: pair[1])
+    for term in side:
+        largest += math.prod(widths.get(str(f.expr), 1) for f in term.factors)
+    most = min(WIDEST, max(LARGEST // max(len(covariates), 1), 1))
+    if largest > most:
+        cause = f"column '{widest[0]}' has {widest[1]:,} levels" if widest[0] else "its terms multiply out"
+        raise ModelError(f"The formula makes {largest:,} columns of fixed effects for {len(covariates):,} students, "
+                         f"and {most:,} are the most ({WIDEST:,} columns, {LARGEST:,} entries): {cause}; group the "
+                         "levels, or store numbers as numbers.")
+
+
+def check_named(covariates: pd.DataFrame, side: SimpleFormula) -> None:
+    """Raise ModelError for a level that ``C(column, levels=[...])`` leaves out: it would count as the first level."""
+    for name, factor in factors(side).items():
+        named = named_levels(name) if factor.eval_method is Factor.EvalMethod.PYTHON else None
+        for column, _ in used_columns(name) if named is not None else ():
+            held = covariates[column].dropna().unique().tolist()
+            if lost := sorted({str(v) for v in held if v not in named}):
+                raise ModelError(f"Column '{column}' has the level '{lost[0]}', which {name} does not name: name it, "
+                                 "or leave its rows out.")
+
+
+def check_size(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
+    """Raise ModelError for a column whose largest number is beyond what squares and their inverses can hold."""
+    for name, column in [("The response", y), *((f"Column '{n}'", X[:, k]) for k, n in enumerate(names))]:
+        size = max(abs(float(column.max())), abs(float(column.min()))) if len(column) else 0.0
+        if size and not LIMITS[0] <= size <= LIMITS[1]:
+            raise ModelError(f"{name} has numbers of the size {size:.3g}, and a model takes sizes between "
+                             f"{LIMITS[0]:g} and {LIMITS[1]:g}: use another unit.")
+
+
+def is_number(column: pd.Series) -> bool:
+    """Whether a column holds numbers, or true and false, rather than text or categories."""
+    return _kind(column) in ("number", "truth")
+
+
+def _uses(parsed: Formula) -> tuple[set[str], set[str], set[str]]:
+    """Columns used as numbers, as categories (inside C), and as whatever they are."""
+    numbers, categories, plain = set(), set(), set()
+    for factor in [*factors(parsed.lhs).values(), *factors(parsed.rhs).values()]:
+        if factor.eval_method is not Factor.EvalMethod.PYTHON:
+            plain.add(str(factor.expr))
+            continue
+        for column, category in used_columns(str(factor.expr)):
+            (categories if category else numbers).add(column)
+    return numbers, categories, plain
+
+
+def _as_covariate(column: pd.Series, as_number: bool, as_category: bool) -> pd.Series:
+    kind, dtype = _kind(column), column.dtype
+    if kind is None:
+        raise ModelError(f"Column '{column.name}' holds {_said(column)}, where a formula needs numbers or text.")
+    if kind in ("text", "category"):
+        if as_number:
+            raise ModelError(f"Column '{column.name}' holds text ({_first(column)}), where the formula needs numbers"
+                             f"{_hint(column)}.")
+        if kind == "category":
+            return _as_category(column.cat.remove_unused_categories())
+        if not as_category and _is_number_text(column):
+            raise ModelError(f"Column '{column.name}' holds numbers stored as text ({_first(column)}): store them as "
+                             f"numbers, or write C({column.name}) if they are categories.")
+        return column if dtype == object else column.astype("str")
+    if kind == "truth" and dtype == object:  # true, false and once a blank, whose row is gone
+        column, dtype = column.astype(bool), np.dtype(bool)
+    if dtype == np.float64 or (as_category and dtype != object):
+        return column
+    try:
+        return pd.Series(column.to_numpy(dtype=np.float64), index=column.index)
+    except (OverflowError, ArithmeticError) as error:
+        raise ModelError(f"Column '{column.name}' holds numbers too large for arithmetic.") from error
+
+
+def _as_category(column: pd.Series) -> pd.Series:
+    levels = pd.Series(column.cat.categories, name=column.name)
+    if _kind(levels) not in ("text", "number", "truth") or (levels.dtype == object and _kind(levels) == "number"):
+        raise ModelError(f"Column '{column.name}' has for categories {_said(levels)}, where a formula needs text.")
+    return column
+
+
+def _kind(column: pd.Series) -> str | None:
+    """number, truth, text, category, or None for what a formula cannot use."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category"
+    if pd.api.types.is_bool_dtype(dtype):
+        return "truth"
+    if pd.api.types.is_numeric_dtype(dtype):
+        return None if pd.api.types.is_complex_dtype(dtype) else "number"
+    if dtype == object:
+        return _KINDS.get(pd.api.types.infer_dtype(column, skipna=True))
+    return "text" if pd.api.types.is_string_dtype(dtype) else None
+
+
+def _width(factor: Factor, covariates: pd.DataFrame, levels: list | None) -> tuple[int, str]:
+    """How many columns a factor gives at most, and the column whose levels they are ('' if of none)."""
+    name, column = str(factor.expr), str(factor.expr)
+    if factor.eval_method is Factor.EvalMethod.PYTHON:
+        if (known := spread(name)) is not None:
+            return known, ""
+        column = next(c for c, _ in used_columns(name))
+    elif pd.api.types.is_numeric_dtype(covariates[column].dtype):
+        return 1, ""
+    return len(levels) if levels is not None else int(covariates[column].nunique()), column
+
+
+def _is_number_text(column: pd.Series) -> bool:
+    """Whether text is all numbers, some with decimals, and more of them than categories have."""
+    values = pd.Series(column.unique()).dropna().astype("str").str.strip()
+    return bool(len(values) > TEXT_LEVELS and values.str.fullmatch(_NUMBER_TEXT).all()
+                and values.str.contains("[.,]").any())
+
+
+def _hint(column: pd.Series) -> str:
+    text = column.iloc[:100].astype("str").str.strip()
+    return "; store them as numbers, with a decimal point" if text.str.fullmatch(_NUMBER_TEXT).all() else ""
+
+
+def _first(column: pd.Series) -> str:
+    return f"first: {str(column.iloc[0])[:24]!r}"
+
+
+def _said(column: pd.Series) -> str:
+    """The kind of a column's values in a few words."""
+    if column.dtype != object:
+        return f"values of the type {column.dtype}"
+    kinds = sorted({type(value).__name__ for value in column.iloc[:10_000]})
+    return f"values of the type {kinds[0]}" if len(kinds) == 1 else f"values of several types ({', '.join(kinds[:5])})"

@@ -1,0 +1,165 @@
+"""Declared breaks of a test's scale, and the links that carry scores across them.
+
+A benchmark holds only while the scale of its tests holds. A study declares where a scale was reset; a benchmark is not
+applied across a break unless a link is given, old = intercept + slope new, with the errors of its two numbers. A link's
+error is the same for every student of a cohort, so no number of students or schools averages it out.
+Source: Kolen and Brennan (2014) on linking and its standard errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..errors import BenchmarkError
+from ..records.reading import select
+
+COLUMNS = ("score", "prior_score")
+STRICT = {"extra": "forbid", "strict": False}  # how pydantic reads these classes from a params file
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """old = intercept + slope new, in score points; standard errors of both and their covariance."""
+
+    __pydantic_config__ = STRICT
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    slope_se: float = 0.0
+    intercept_se: float = 0.0
+    covariance: float = 0.0
+
+    def __post_init__(self):
+        numbers = [self.slope, self.intercept, self.slope_se, self.intercept_se, self.covariance]
+        if not np.isfinite(numbers).all() or self.slope <= 0 or min(self.slope_se, self.intercept_se) < 0:
+            raise BenchmarkError("A link needs a positive slope and standard errors that are zero or positive.")
+        if abs(self.covariance) > self.slope_se * self.intercept_se * (1 + 1e-12):
+            raise BenchmarkError("A link's covariance is larger than its two standard errors allow.")
+
+    @property
+    def factor(self) -> np.ndarray:
+        """(2, 2) F with F F' the covariance of (intercept, slope)."""
+        V = np.array([[self.intercept_se**2, self.covariance], [self.covariance, self.slope_se**2]])
+        values, vectors = np.linalg.eigh(V)
+        return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleBreak:
+    """The scale of ``column`` changes with ``cohort``, the first cohort on the new scale; link: back to the old one.
+
+    A prior score is sat years before the outcome: its break is declared for the first cohort whose prior score is on
+    the new scale.
+    """
+
+    __pydantic_config__ = STRICT
+
+    cohort: int
+    column: str = "score"
+    link: Link | None = None
+
+    def __post_init__(self):
+        if self.column not in COLUMNS:
+            raise BenchmarkError(f"A scale break concerns {' or '.join(COLUMNS)}, not {self.column!r}.")
+
+
+def check_baseline(breaks: Sequence[ScaleBreak], baseline: Sequence[int]) -> None:
+    """Raise BenchmarkError when a scale changes between two baseline cohorts."""
+    first, last = min(baseline), max(baseline)
+    inside = [b for b in breaks if first < b.cohort <= last]
+    if inside:
+        raise BenchmarkError(f"The scale of {inside[0].column} changes with cohort {inside[0].cohort}, inside the "
+                             f"baseline {first} to {last}: choose baseline cohorts on one side of it.")
+
+
+def crossed(breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohort: int) -> list[ScaleBreak]:
+    """The breaks between the baseline cohorts and a focal cohort, all of them linked, or BenchmarkError."""
+    check_baseline(breaks, baseline)
+    first, last = min(baseline), max(baseline)
+    between = [b for b in breaks if last < b.cohort <= cohort or cohort < b.cohort <= first]
+    for b in between:
+        if b.link is None or cohort < first:
+            raise BenchmarkError(
+                f"The scale of {b.column} changes with cohort {b.cohort}, between the baseline {first} to {last} and "
+                f"cohort {cohort}: a benchmark across it needs a link (slope, intercept and their errors)"
+                + (", and a link leads to later cohorts only." if b.link else "."))
+    return sorted(between, key=lambda b: b.cohort)
+
+
+def carry_back(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Sequence[int],
+               cohort: int) -> pd.DataFrame:
+    """The records of one cohort on the scale of the baseline: what :func:`valib.fit_benchmark` fits.
+
+    For models that are compared with a benchmark, such as a relative model across a break. Raises as :func:`crossed`.
+    """
+    return to_old_scale(select(records, [cohort]), crossed(breaks, baseline, cohort))
+
+
+def on_one_scale(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Sequence[int],
+                 cohorts: Sequence[int]) -> tuple[pd.DataFrame, list[ScaleBreak]]:
+    """Records with the given later cohorts carried back to the baseline's scale, and what is left of the breaks.
+
+    What is left are links that change nothing and keep the errors: a link old = a + s new of errors (da, ds) moves a
+    score y that was already carried back by S da - ds A / s + (ds / s) y, where y = A + S s new is the whole way back
+    from the link's own scale. Benchmark fits of these records with these breaks equal those of the records as they
+    were. Raises as :func:`crossed`.
+    """
+    if not breaks:
+        return records, []
+    moved = records.copy()
+    scores = dict(records.attrs.get("score_by_cohort", {}))
+    for cohort in cohorts:
+        rows = (moved["cohort"] == cohort).to_numpy()
+        for b in reversed(crossed(breaks, baseline, cohort)):
+            moved.loc[rows, b.column] = b.link.intercept + b.link.slope * moved.loc[rows, b.column]
+            if b.column == "score" and cohort in scores:
+                old = scores[cohort]
+                scores[cohort] = old | {"mean": b.link.intercept + b.link.slope * old["mean"],
+                                        "sd": b.link.slope * old["sd"]}
+    if scores:
+        moved.attrs["score_by_cohort"] = scores
+    return moved, [_error_only(b, breaks) for b in breaks if b.link is not None and b.cohort > max(baseline)]
+
+
+def _error_only(b: ScaleBreak, breaks: Sequence[ScaleBreak]) -> ScaleBreak:
+    """The break with its link's errors as they stand for scores already carried back."""
+    S, A, s = 1.0, 0.0, b.link.slope
+    for e in sorted((e for e in breaks if e.column == b.column and e.cohort < b.cohort), key=lambda e: e.cohort):
+        A, S = A + S * e.link.intercept, S * e.link.slope
+    A = A + S * b.link.intercept
+    va, vs, c = b.link.intercept_se**2, b.link.slope_se**2, b.link.covariance
+    var = max(S**2 * va + (A / s) ** 2 * vs - 2 * S * A / s * c, 0.0)
+    return ScaleBreak(b.cohort, b.column, Link(1.0, 0.0, np.sqrt(vs) / s, float(np.sqrt(var)),
+                                               float(S / s * c - A * vs / s**2)))
+
+
+def to_old_scale(data: pd.DataFrame, breaks: Sequence[ScaleBreak]) -> pd.DataFrame:
+    """The rows of one cohort with its scores carried back over linked breaks, the latest break first."""
+    if not breaks:
+        return data
+    moved = data.copy()
+    for b in sorted(breaks, key=lambda b: b.cohort, reverse=True):
+        moved[b.column] = b.link.intercept + b.link.slope * moved[b.column]
+    return moved
+
+
+def perturbed(breaks: Sequence[ScaleBreak]) -> list[tuple[list[ScaleBreak], float]]:
+    """One pair for each error direction of each link: the breaks with that link moved along it, and the step.
+
+    The change of a mean residual divided by the step is its loading on that standard normal error.
+    """
+    out = []
+    for i, b in enumerate(breaks):
+        for intercept, slope in b.link.factor.T:
+            if intercept == 0 and slope == 0:
+                continue
+            moved = Link(b.link.slope + STEP * slope, b.link.intercept + STEP * intercept)
+            out.append(([*breaks[:i], ScaleBreak(b.cohort, b.column, moved), *breaks[i + 1:]], STEP))
+    return out
+
+
+STEP = 1e-3  # of a standard error; the residual is linear in the link, or as good as

@@ -1,0 +1,150 @@
+"""Records larger than memory: their sums by school and cohort, computed where the rows are.
+
+A model needs sums only (:mod:`valib.sums.moments`), so an engine that adds up columns by group is enough: DuckDB, embedded,
+for Parquet files, folders of Parquet parts and text files; Spark for a cluster's DataFrames. The numbers equal those
+from records in memory to some 1e-12 relative; the order in which threads add changes the last digits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ...errors import RecordsError
+from ...records.reading import read_records
+from ...records.sources import data_name, is_url
+from ...records.sources.rdata import is_rdata
+from ...records.sources.text import open_text
+from ..design import FormulaState
+from ..formula import factors, parse
+from ..students import Summed, cohorts_of, sum_students
+from .chunks import learning_terms
+from .columns import coded_apart
+from .engine import Engine
+from .layout import ENCODINGS
+from .stream import StreamedRecords, code_columns
+
+__all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source",
+           "stream_records"]
+
+ENGINES = ("auto", "memory", "duckdb", "spark")
+SHARE = 16            # a file may be up to this share of the free memory to be read into it,
+COMPRESSED = 5        # where a compressed file (gzip, Parquet) counts this often,
+MOST_ROWS = 5_000_000  # and a Parquet file may have up to so many rows
+
+
+def can_stream(formula: str) -> bool:
+    """Whether a formula has no term that only memory can make: one that learns its numbers from all students first, as
+    ``center`` and splines do, a covariate that is a code, or school means beside contrasts."""
+    parsed = parse(formula)
+    means = any("school_mean" in text for text in factors(parsed.rhs))
+    return not (learning_terms(parsed) or code_columns(parsed) or (means and coded_apart(parsed)))
+
+
+def choose_engine(source: Any, engine: str | None = "auto") -> str:
+    """The engine for a source: the one asked for, or by its size.
+
+    "auto" is "duckdb" for a folder, for a file larger than a sixteenth of the free memory (a gzipped or Parquet file
+    counted five times) and for a Parquet file of more than 5 million rows; "spark" for a Spark DataFrame; else, and for
+    what DuckDB does not read (workbooks, R files, text in Windows-1252), "memory".
+    Raises RecordsError for an unknown engine, or one that does not read a database.
+    """
+    engine = engine or "auto"
+    if engine not in ENGINES:
+        raise RecordsError(f"The engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
+    if is_url(source):
+        if engine in ("duckdb", "spark"):
+            raise RecordsError(f"{data_name(source)}: a database is read into memory: leave --engine out.")
+        return "memory"
+    if engine != "auto":
+        return engine
+    if _is_spark(source):
+        return "spark"
+    try:
+        path = Path(source)
+        if path.is_dir():
+            return "duckdb"
+        with open(path, "rb") as stream:
+            start = stream.read(4)
+        size = path.stat().st_size
+    except (OSError, TypeError, ValueError):
+        return "memory"
+    parquet = start == b"PAR1"
+    if not parquet and (start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0") or start[:1] == b"\0"):
+        return "memory"
+    weight = size * (COMPRESSED if parquet or start[:2] == b"\x1f\x8b" else 1)
+    large = weight > psutil.virtual_memory().available / SHARE or (parquet and _rows(path) > MOST_ROWS)
+    return "duckdb" if large and (parquet or _is_plain_text(path)) else "memory"
+
+
+def stream_records(source: Any, columns: Mapping[str, str] | None = None, engine: str = "duckdb",
+                   formula: str | FormulaState = "score ~ prior_score", by_cell: bool = False,
+                   progress: Callable[[int, int], None] | None = None) -> StreamedRecords:
+    """Open records to be streamed: what the models take in place of a DataFrame of records.
+
+    source: a Parquet file, a folder of Parquet parts or a text file; for Spark a Spark DataFrame too. columns: as for
+    :func:`valib.read_records`. engine: "duckdb" or "spark". formula, by_cell: what will be asked (a benchmark's
+    baseline needs by_cell), so that one pass does. progress: told (done, in all) while DuckDB reads.
+    Raises RecordsError as read_records does, and for a source that an engine cannot read.
+    """
+    if engine == "spark" or _is_spark(source):
+        from .spark import SparkEngine
+
+        opened: Engine = SparkEngine(source)
+    else:
+        from .duck import DuckEngine
+
+        opened = DuckEngine(source, progress)
+    try:
+        return StreamedRecords(opened, columns, formula, by_cell)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def moments_from_source(source: Any, formula: str | FormulaState = "score ~ prior_score",
+                        cohorts: Iterable[int] | None = None, columns: Mapping[str, str] | None = None,
+                        engine: str = "auto", by_cell: bool = False) -> Summed:
+    """The sums of some cohorts' students (None: of all) from any source, in memory or streamed.
+
+    Returns the moments with the formula's state and the rows left out: what ``relative_from_moments`` and its
+    like take. Raises RecordsError and ModelError.
+    """
+    chosen = choose_engine(source, engine)
+    if chosen == "memory":
+        records = read_records(source, columns)
+        return sum_students(records, cohorts_of(records) if cohorts is None else cohorts, formula, by_cell)
+    records = stream_records(source, columns, chosen, formula, by_cell)
+    try:
+        return sum_students(records, cohorts_of(records) if cohorts is None else cohorts, formula, by_cell)
+    finally:
+        records.close()
+
+
+def _is_spark(source: Any) -> bool:
+    return type(source).__module__.startswith("pyspark.")
+
+
+def _is_plain_text(path: Path) -> bool:
+    """Whether a file is text that DuckDB reads, and not, say, an R file."""
+    if is_rdata(path):
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said again when the file is read
+        try:
+            return open_text(path).dialect.encoding in ENCODINGS
+        except (OSError, ValueError):
+            return False
+
+
+def _rows(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(path).num_rows
+    except (OSError, ValueError):
+        return 0

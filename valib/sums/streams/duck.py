@@ -1,0 +1,249 @@
+"""DuckDB, embedded: Parquet files, folders of Parquet parts, and text files, larger than memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psutil
+import pyarrow as pa
+
+from ...errors import RecordsError
+from ...records.sources import TextSource, open_source
+from ...records.sources.parquet import ParquetSource, parts_of
+from ...workers import telling
+from .categories import kept_order
+from .layout import ENCODINGS, Column
+from .spill import SpillFolder
+from .sql import DuckSql
+
+SECONDS = 0.2  # between two words on how far a query is
+MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+          "UHUGEINT")  # fmt: skip
+Progress = Callable[[int, int], None]
+
+
+class DuckEngine:
+    """A source opened with DuckDB. name: for messages; names, columns: as the source has them; table: in SQL."""
+
+    sql = DuckSql()
+    table = "source"
+
+    def __init__(self, path: str | Path, progress: Progress | None = None):
+        self._path, self._progress = Path(path), progress
+        self.name = self._path.name
+        self.text: TextSource | None = None
+        self.has_line_breaks = False  # inside quotation marks of a text file
+        self._orders: dict[str, list | None] = {}
+        self._spill = SpillFolder()
+        memory = min(MEMORY, psutil.virtual_memory().available // 2)
+        self._connection = duckdb.connect(config={
+            "memory_limit": f"{memory >> 20}MB", "temp_directory": str(self._spill.path),
+            "autoinstall_known_extensions": False, "autoload_known_extensions": False})
+        try:
+            self._parts = self._find()
+            with self._plain_errors():
+                self.columns = self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Forget the source; what DuckDB had put aside on disk is gone."""
+        self._connection.close()
+        self._spill.remove()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the source is a text file, which is slow to read: one pass is better than two."""
+        return self.text is not None
+
+    @property
+    def short(self) -> str:
+        """The condition of a text file's rows with fewer fields than the header: what they lack is NULL, not empty."""
+        return f"c{len(self.names) - 1} IS NULL" if self.is_text else ""
+
+    def query(self, sql: str) -> pa.Table:
+        """The rows of a query, which must be few."""
+        with self._plain_errors(), self._watched():
+            try:
+                return self._ask(sql)
+            except duckdb.Error as error:
+                if self.text is None or self.has_line_breaks or "parallel=false" not in str(error):
+                    raise
+            self.has_line_breaks = True
+            self._define()
+            return self._ask(sql)
+
+    def _ask(self, sql: str) -> pa.Table:
+        """The rows of a query."""
+        return self._heard(lambda: self._connection.sql(sql).to_arrow_table())
+
+    def _heard(self, call: Callable[[], Any]) -> Any:
+        """What a call of DuckDB gives; it runs in a thread, so that a signal is heard at once, not at its end."""
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(call)
+            try:
+                return asked.result()
+            finally:
+                while not asked.done():
+                    self._connection.interrupt()
+                    wait([asked], SECONDS)
+
+    def batches(self, sql: str, rows: int = 1 << 18) -> Iterator[pa.RecordBatch]:
+        """The rows of a query in batches, however many there are."""
+        with self._plain_errors():
+            reader = self._heard(lambda: self._connection.sql(sql).to_arrow_reader(rows))
+            while (batch := self._heard(lambda: next(reader, None))) is not None:
+                yield batch
+
+    def put(self, name: str, table: pa.Table) -> str:
+        """Make a small table known to SQL; return what to call it."""
+        self._connection.register(name, table)
+        return name
+
+    def order(self, name: str) -> list | None:
+        """The levels of a column that the source keeps as a category, in its order; None for another column."""
+        if name not in self._orders:
+            self._orders[name] = None if self.text is not None else kept_order(self._parts, name)
+        return self._orders[name]
+
+    def where(self, condition: str, column: str, only_first: bool = False) -> tuple[int, str, str]:
+        """How many rows a condition holds for, where the first few are, and the value of a column in the first.
+
+        only_first: count and name the first alone.
+        """
+        def fetched(sql: str) -> list[tuple]:
+            return self._heard(lambda: self._connection.sql(sql).fetchall())
+
+        with self._plain_errors():
+            if self.text is None:
+                reader = self._reader(", filename=true, file_row_number=true")
+                source = f"(SELECT {self._renamed()}, filename AS part, file_row_number AS place FROM {reader})"
+                order = "part, place"
+            else:
+                source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
+            total = 1 if only_first else fetched(f"SELECT count(*) FROM {source} WHERE {condition}")[0][0]
+            first = fetched(f"SELECT part, place, {column} FROM {source} WHERE {condition} "
+                            f"ORDER BY {order} LIMIT {min(total, 5)}")
+        return total, self._places(first, total), str(first[0][2])
+
+    def tell_short(self) -> None:
+        """Warn of a text file's rows with fewer fields than the header; one with more is an error of every query."""
+        self.text.tell_short(*self.where(self.short, "c0")[:2])
+
+    def _places(self, first: list[tuple], total: int) -> str:
+        if not self._path.is_dir():
+            return self._opened.where(_Positions([row[1] for row in first], total))
+        return self._opened.in_parts([(self._path / Path(part).relative_to(self._path.resolve()), place)
+                                      for part, place, _ in first], total)
+
+    def _find(self) -> list[Path]:
+        """The parts of a folder, or the file. Raises RecordsError for what DuckDB does not read."""
+        self._opened = opened = open_source(self._path)
+        self.names = list(opened.columns)
+        if isinstance(opened, TextSource):
+            self.text = opened
+            if opened.dialect.encoding not in ENCODINGS:
+                raise RecordsError(f"{self.name}: is not in UTF-8, which the engine duckdb needs: save it so, or take "
+                                   "--engine memory.")
+        elif not isinstance(opened, ParquetSource):
+            raise RecordsError(f"{self.name}: the engines duckdb and spark read text and Parquet files and folders of "
+                               "Parquet parts; take --engine memory for this source.")
+        return parts_of(self._path)
+
+    def _open(self) -> list[Column]:
+        """Create the view of the source and say what its columns hold."""
+        if self.text is None:
+            found = {row[0] for row in self._connection.sql(f"DESCRIBE SELECT * FROM {self._reader()}").fetchall()}
+            if lost := [name for name in self.names if name not in found]:
+                raise RecordsError(f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
+                                   "which the engine duckdb cannot tell apart: rename it.")
+        self._define()
+        types = self._connection.sql(f"DESCRIBE {self.table}").fetchall()
+        decimal = self.text.dialect.decimal if self.text else "."
+        return [Column(name, row[0], _kind(row[1]), row[1] in (*_WHOLE, "BOOLEAN"), self.is_text, decimal, name)
+                for name, row in zip(self.names, types, strict=True)]
+
+    def _define(self) -> None:
+        """The view of the source, its columns renamed by position."""
+        filled = "TRUE"
+        if self.is_text and len(self.names) > 1:  # a line of spaces is a blank line
+            filled = f"c1 IS NOT NULL OR {self.sql.trimmed('c0')} <> ''"
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} "
+                                 f"FROM {self._reader()} WHERE {filled}")
+
+    def _renamed(self) -> str:
+        if self.text is not None:
+            return "*"
+        return ", ".join(f'{_quoted(name)} AS c{i}' for i, name in enumerate(self.names))
+
+    def _reader(self, options: str = "") -> str:
+        paths = ", ".join(self.sql.text(_no_pattern(str(p.resolve()))) for p in self._parts)
+        if self.text is None:
+            return f"read_parquet([{paths}], union_by_name=true, hive_types_autocast=false{options})"
+        dialect, text = self.text.dialect, self.sql.text
+        columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self.text.columns)))
+        return (f"read_csv({paths}, auto_detect=false, header=false, skip={self.text.skip}, columns={{{columns}}}, "
+                f"delim={text(dialect.delimiter)}, quote='\"', escape='\"', null_padding=true, "
+                "nullstr=chr(1), "  # an empty field is empty, a field that a short row lacks is NULL
+                f"encoding={text(ENCODINGS[dialect.encoding])}, compression='{'gzip' if dialect.gzip else 'none'}'"
+                f"{', parallel=false' if self.has_line_breaks else ''})")
+
+    @contextlib.contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            if self.text is not None and "CSV Error" in str(error):
+                raise RecordsError(self.text.ragged_row()) from error
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise RecordsError(f"{self.name}: cannot be read to its end ({lines[0][:200]}).") from error
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Tell the progress of the query that runs inside, a few times a second."""
+        if self._progress is None:
+            yield
+            return
+        with telling(lambda: self._progress(max(int(self._connection.query_progress()), 0), 100), SECONDS):
+            yield
+
+
+class _Positions:
+    """The first few of many rows."""
+
+    def __init__(self, first: list[int], total: int):
+        self._first, self._total = first, total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._first)
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __contains__(self, position: object) -> bool:
+        return position in self._first
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _no_pattern(path: str) -> str:
+    """A path in which nothing is a pattern."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in path)
+
+
+def _kind(kind: str) -> str | None:
+    """What a column of a DuckDB type holds."""
+    if kind in _WHOLE or kind in ("FLOAT", "DOUBLE") or kind.startswith("DECIMAL"):
+        return "number"
+    if kind == "BOOLEAN":
+        return "truth"
+    return "text" if kind == "VARCHAR" or kind.startswith("ENUM") else None

@@ -1,0 +1,126 @@
+"""What the columns of a streamed source hold, judged by their types or, in a text file, by its first rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from formulaic import Formula
+
+from ...errors import ModelError
+from ...records.sources import MISSING, as_numbers
+from ...records.sources.values import EXACT
+from ..covariates import as_covariates
+from .aggregate import Pass
+from .categories import in_order
+from .engine import Engine
+from .layout import NUMBERS, Column
+from .texts import settle, with_mark
+
+SAMPLE = 10_000      # rows that say what a covariate is, and about where its mean lies
+MOST_LEVELS = 1_000  # of a categorical covariate
+NEEDED = (*NUMBERS, "cohort")  # what must hold numbers
+TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")  # in a text file
+
+
+@dataclass
+class Judge:
+    """columns: by their names in this library. words: covariates of a text file that turned out to be text. marked:
+    the columns of text whose decimal marks were looked at."""
+
+    engine: Engine
+    columns: dict[str, Column]
+    words: set[str] = field(default_factory=set)
+    marked: set[str] = field(default_factory=set)
+
+    def kinds(self, needed: list[str], parsed: Formula) -> dict[str, str]:
+        """What every column of the formula is: number, truth, text, or category (of numbers).
+
+        Judged by its type or, in a text file, by its first rows.
+        """
+        sample = self._sample(needed)
+        if len(complete := sample[needed].dropna()):
+            as_covariates(complete, parsed)
+        return {c: self._kind(self.columns[c], sample[c].dtype) for c in needed}
+
+    def _kind(self, column: Column, sampled: object) -> str:
+        if column.name in NEEDED:
+            return "number"
+        if column.kind in ("number", "truth"):
+            return column.kind if self.engine.order(column.original) is None else "category"
+        if pd.api.types.is_numeric_dtype(sampled):
+            return "truth" if pd.api.types.is_bool_dtype(sampled) else "number"
+        return "text"
+
+    def _sample(self, needed: list[str]) -> pd.DataFrame:
+        """The first rows with the columns as read_records would give them."""
+        columns = [self.columns[c] for c in dict.fromkeys((*needed, *NEEDED))]
+        chosen = ", ".join(f"{c.sql} AS k{i}" for i, c in enumerate(columns))
+        rows = self.engine.query(f"SELECT {chosen} FROM (SELECT * FROM {self.engine.table} LIMIT {SAMPLE}) AS first")
+        frame = pd.DataFrame({c.name: rows.column(i).to_pandas() for i, c in enumerate(columns)})
+        for c in columns:
+            if c.name not in self.marked and (c.words or (c.kind == "text" and c.name in NUMBERS)):
+                self.marked.add(c.name)
+                self._take(with_mark(self.engine, c, frame[c.name], c.name in NEEDED))
+            c = self.columns[c.name]
+            text = frame[c.name].str.replace(",", ".") if c.words and c.decimal == "," else frame[c.name]
+            values, bad = as_numbers(text)
+            judged = c.words and c.name not in self.words
+            if c.name in NEEDED or (judged and not bad.any()):
+                frame[c.name] = values
+            elif c.words:
+                told = frame[c.name].mask(frame[c.name].isin(MISSING))
+                truths = judged and told.dropna().isin([*TRUE, *FALSE]).all()
+                frame[c.name] = told.isin(TRUE).astype("boolean").mask(told.isna()) if truths else told
+            elif self.engine.order(c.original) is not None:
+                frame[c.name] = frame[c.name].astype("category")
+        return frame
+
+    def learned(self, found: Pass) -> bool:
+        """Whether a pass tells how columns of text are to be read, otherwise than their first rows did.
+
+        Where the numbers of a column have commas and some are no numbers even so, only those with points are any.
+        """
+        for name in found.marked:
+            self._take(settle(self.engine, self.columns[name], name in NEEDED))
+        commas = {test.name for test in found.faults if test.unreadable and self.columns[test.name].decimal == ","}
+        for name in commas - found.marked:
+            self.columns[name] = replace(self.columns[name], decimal=".")
+        return bool(found.marked or commas)
+
+    def _take(self, column: Column) -> None:
+        """Keep what is known of a column's marks; a kind of None stands for text."""
+        if column.kind is None:
+            self.words.add(column.name)
+            column = replace(column, kind="text")
+        self.columns[column.name] = column
+
+    def truth(self, column: Column) -> Column:
+        """A column of a text file with the words true and false, as 1 and 0; 2 for another word."""
+        listed, x = self.engine.sql.listed, column.sql
+        return replace(column, sql=f"(CASE WHEN {listed(x, TRUE)} THEN 1 WHEN {listed(x, FALSE)} THEN 0 "
+                                   f"WHEN NOT ({x} IS NULL OR {listed(x)}) THEN 2 END)", kind="truth", whole=True)
+
+    def levels(self, column: Column, kind: str) -> list:
+        """Every level of a categorical column, as plain Python values in order."""
+        name = column.name
+        source = f"SELECT DISTINCT {column.sql} AS level FROM {self.engine.table} LIMIT {MOST_LEVELS + 2}"
+        found = self.engine.query(source).column(0).to_pandas()
+        if len(found) > MOST_LEVELS + 1:
+            raise ModelError(f"Column '{name}' has more than {MOST_LEVELS:,} levels, too many for a category.")
+        if column.words and kind == "text":
+            found = found.mask(found.isin(MISSING))
+        present, kept = found.dropna(), self.engine.order(column.original) or []
+        if kind == "text":
+            return in_order(present.astype("str").tolist(), kept)
+        if kind == "truth":
+            return in_order({bool(v) for v in present}, kept)
+        values = as_numbers(present.str.replace(",", ".") if column.words and column.decimal == "," else present)[0]
+        values = np.unique(values[~np.isnan(values)])
+        whole = name == "cohort" or (column.whole and kind == "category") or (len(present) == len(found) and (
+            column.whole or (column.words and present.astype("str").str.strip().str.fullmatch(r"[+-]?\d+").all())))
+        if whole and (np.abs(values) >= EXACT).any():
+            raise ModelError(f"Column '{name}' has whole numbers of 2^53 or more for categories, which a stream cannot "
+                             "tell apart: store them as text, or take --engine memory.")
+        return in_order([int(v) if whole and name not in NUMBERS else float(v) for v in values], kept)

@@ -1,0 +1,172 @@
+"""The columns of a streamed source: what each holds, which rows lack something, which hold what they must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .sql import DuckSql
+
+MARKED = "holds decimal marks, or marks between thousands"
+REASONS = ("cohort", "school", "student", "score", "prior_score")  # a row that lacks several counts under the first
+NUMBERS = ("score", "prior_score")
+ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16"}  # of text that DuckDB reads, as it calls them
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. sql: what an engine calls it. kind: "number", "text", "truth", or None for what is neither.
+
+    whole: an integer type. words: a text file's column, in which a blank or a word such as NA is missing. decimal: the
+    decimal mark of numbers written as text; doubtful: what to say of marks in rows where the first ones have none.
+    original: its name in the source. stripped: of codes, whether all rows of a text file write "1.0" for 1.
+    """
+
+    name: str
+    sql: str
+    kind: str | None
+    whole: bool = False
+    words: bool = False
+    decimal: str = "."
+    original: str = ""
+    doubtful: str = ""
+    stripped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A condition on rows. name: a canonical column or a covariate; fault: what the column must hold, or "" where the
+    row only lacks it; unreadable: whether it is for text that is no number."""
+
+    name: str
+    sql: str
+    fault: str = ""
+    unreadable: bool = False
+
+
+class Layout:
+    """The first two layers of every query: columns as numbers and codes, and each row's status.
+
+    The status is 0 for a row that is complete; else the sum of 2^i over the tests of :attr:`tests` that hold for it.
+    numeric: columns taken as numbers (categories that are numbers too); categories: columns of text.
+    links: column -> (intercept, slope) that carry a score back to an older scale. cohort: only this cohort's rows.
+    short: the condition of a text file's rows with fewer fields than the header.
+    """
+
+    def __init__(self, sql: DuckSql, columns: Mapping[str, Column], numeric: tuple[str, ...] = (),
+                 categories: tuple[str, ...] = (), links: Mapping[str, tuple[float, float]] | None = None,
+                 cohort: int | None = None, short: str = ""):
+        self.sql, self.columns, self.cohort, self._short = sql, columns, cohort, short
+        self.links = dict(links or {})
+        self.numbers = {name: f"v{i}" for i, name in enumerate(dict.fromkeys((*NUMBERS, *numeric)))}
+        self.texts = {name: f"r{i}" for i, name in enumerate(dict.fromkeys(categories))}
+        self.complete: list[str] = []
+        self.tests: list[Test] = []
+        for name in REASONS:
+            self._canonical(name)
+        for name in dict.fromkeys((*numeric, *categories)):
+            if name not in REASONS:
+                self._covariate(name)
+
+    def rows(self, source: str) -> str:
+        """Layer 1: keys, numbers as doubles, levels as they are."""
+        cohort = self.columns["cohort"]
+        year = self._number("cohort") if cohort.kind == "text" else cohort.sql
+        parts = [f"{self.columns['school'].sql} AS s", f"{year} AS t"]
+        parts += [f"{self._linked(name)} AS {alias}" for name, alias in self.numbers.items()]
+        parts += [f"{self.columns[name].sql} AS {alias}" for name, alias in self.texts.items()]
+        parts += [f"{self._short} AS short"] if self._short else []
+        where = "" if self.cohort is None else f" WHERE {self._number('cohort')} = {self.sql.number(self.cohort)}"
+        return f"SELECT {', '.join(parts)}, {self._status()} AS status FROM {source}{where}"
+
+    def lacking(self, names: Callable[[Test], bool]) -> int:
+        """The bits of a status that stand for some of the tests."""
+        return sum(1 << i for i, test in enumerate(self.tests) if names(test))
+
+    def _status(self) -> str:
+        bits = [f"CASE WHEN {test.sql} THEN {1 << i} ELSE 0 END" for i, test in enumerate(self.tests)]
+        return f"CASE WHEN {' AND '.join(self.complete)} THEN 0 ELSE {' + '.join(bits)} END"
+
+    def _number(self, name: str) -> str:
+        column = self.columns[name]
+        if column.kind == "text":
+            return f"({self.sql.read_number(column.sql, column.decimal)})"
+        return f"CAST({column.sql} AS DOUBLE)"
+
+    def _linked(self, name: str) -> str:
+        if name not in self.links:
+            return self._number(name)
+        intercept, slope = self.links[name]
+        return f"({self.sql.number(intercept)} + {self.sql.number(slope)} * {self._number(name)})"
+
+    def _canonical(self, name: str) -> None:
+        column = self.columns[name]
+        must = {"school": "codes (text or numbers)", "student": "codes (text or numbers)", "cohort": "whole numbers"}
+        must = f"must hold {must.get(name, 'numbers')}"
+        if column.kind is None or column.kind == "truth":
+            self._test(name, f"{column.sql} IS NULL", f"{column.sql} IS NULL")
+            self.tests.append(Test(name, f"{column.sql} IS NOT NULL", must))
+        elif name in ("school", "student"):
+            self._code(name, column, must)
+        else:
+            self._number_test(name, column, must if name == "cohort" else "must hold finite numbers")
+            value = self._number(name)
+            if name == "cohort" and not column.whole:
+                self.complete.append(f"{value} = floor({value}) AND abs({value}) < {self.sql.number(2**53)}")
+                self.tests.append(Test(name, f"{self.sql.finite(value)} AND ({value} <> floor({value}) OR abs({value}) "
+                                             f">= {self.sql.number(2**53)})", must))
+            if column.kind == "text":
+                self._unreadable(name, column, must)
+
+    def _code(self, name: str, column: Column, must: str) -> None:
+        x = column.sql
+        if column.kind == "text":
+            # most codes begin with a digit or letter of ASCII: a cheap test before the exact one
+            self._test(name, f"({x} >= '0' AND {x} < '{{')", f"coalesce({self.sql.trimmed(x)}, '') = ''")
+        else:
+            self._number_test(name, column, must)
+            if not column.whole:  # a double of 2^53 or more stands for several whole numbers
+                value, exact = self._number(name), self.sql.number(2**53)
+                self.complete.append(f"abs({value}) < {exact}")
+                self.tests.append(Test(name, f"{self.sql.finite(value)} AND abs({value}) >= {exact}", must))
+
+    def _unreadable(self, name: str, column: Column, must: str) -> None:
+        value = self._number(name)
+        sql = f"NOT ({self._blank(column)}) AND ({value} IS NULL OR isnan({value}))"
+        self.tests.append(Test(name, sql, must, unreadable=True))
+
+    def _number_test(self, name: str, column: Column, must: str) -> None:
+        value = self._number(name)
+        if column.doubtful:
+            marked = self.sql.marked(column.sql)
+            self.complete.append(f"NOT {marked}")
+            self.tests.append(Test(name, f"{marked} AND NOT ({self._blank(column)})", column.doubtful))
+        if column.whole:
+            self._test(name, f"{column.sql} IS NOT NULL", f"{column.sql} IS NULL")
+            return
+        lacks = self._blank(column) if column.kind == "text" else f"{value} IS NULL OR isnan({value})"
+        self._test(name, self.sql.finite(value), lacks)
+        if must:
+            self.tests.append(Test(name, f"{value} IS NOT NULL AND {self.sql.infinite(value)}", must))
+
+    def _covariate(self, name: str) -> None:
+        column = self.columns[name]
+        if name in self.numbers:
+            self._number_test(name, column, "")
+            if column.kind == "truth" and column.words:  # likewise for true and false; 2 stands for other words
+                self.complete.append(f"{column.sql} < 2")
+                self.tests.append(Test(name, f"{column.sql} = 2", "must hold true and false"))
+            if column.kind == "text":  # of a text file, taken for numbers by its first rows
+                self._unreadable(name, column, "must hold numbers")
+        elif column.words:
+            self._test(name, f"NOT ({self._blank(column, strip=False)})", self._blank(column, strip=False))
+        else:
+            self._test(name, f"{column.sql} IS NOT NULL", f"{column.sql} IS NULL")
+
+    def _blank(self, column: Column, strip: bool = True) -> str:
+        x = self.sql.trimmed(column.sql) if strip else column.sql
+        return f"{column.sql} IS NULL OR {self.sql.listed(x)}"
+
+    def _test(self, name: str, complete: str, lacks: str) -> None:
+        self.complete.append(complete)
+        self.tests.append(Test(name, lacks))

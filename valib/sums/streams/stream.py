@@ -1,0 +1,229 @@
+"""Records that stay where they are: everything a model asks of them, from one or two passes of an engine."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from formulaic import Formula
+
+from ...errors import ModelError, RecordsError, ValibWarning
+from ...records.reading import CANONICAL, check_cohorts, fault, no_row_left, resolve_names
+from ..covariates import LIMITS, check_size
+from ..design import FormulaState, check_known, refuse_not_finite, say_left_out
+from ..equating import ScaleBreak
+from ..formula import columns_of, parse
+from ..formula_code import shown
+from ..moments import Moments
+from ..students import Summed, hash_rows
+from .aggregate import Pass, run_pass, years
+from .chunks import Chunks
+from .columns import category_columns, pick, structure
+from .engine import Engine
+from .judge import SAMPLE, Judge
+from .layout import Column, Layout
+from .texts import check_rows, with_stripped
+
+
+class StreamedRecords:
+    """Student records that an engine reads; see :class:`valib.sums.students.Stream`.
+
+    columns: this library's name -> the source's, as :func:`valib.read_records` takes them. formula, by_cell: what will
+    be asked, so that the first pass, which also checks the records, is the only one. Raises as read_records does.
+    """
+
+    def __init__(self, engine: Engine, columns: Mapping[str, str] | None = None,
+                 formula: str | FormulaState = "score ~ prior_score", by_cell: bool = False):
+        self._engine, self._by_cell, self._checked = engine, by_cell, not engine.is_text
+        self._judge = Judge(engine, self._canonical(dict(columns or {})))
+        self._passes: dict[tuple, Pass] = {}
+        text = formula.formula if isinstance(formula, FormulaState) else formula
+        try:
+            self._base = self._pass(text, by_cell)
+        except ModelError as error:
+            raise ModelError(f"{engine.name}: {error}") from error
+        self.attrs = {"source": engine.name, **self._base.account()}
+        self.cohorts = self._base.cohorts()
+
+    def sum_students(self, cohorts: Sequence[int], formula: str | FormulaState, by_cell: bool = False,
+                     links: Sequence[ScaleBreak] = (), describe: bool = False) -> Summed:
+        """See :func:`valib.sums.students.sum_students`."""
+        check_cohorts(cohorts, self.cohorts)
+        state = formula if isinstance(formula, FormulaState) else None
+        text = state.formula if state else formula
+        found = self._pass(text, by_cell or self._by_cell, links, cohorts)
+        left_out = self._left_out(found, cohorts)
+        if found.wide is None:
+            moments, state = Chunks(self._engine, found, text, state).sums(cohorts, by_cell)
+        else:
+            moments, state = self._designed(found, text, state, cohorts, by_cell)
+        columns = found.describe(found.needed, cohorts) if describe else {}
+        return Summed(moments, state, left_out, columns, self._fingerprint(found, cohorts) if describe else "")
+
+    def describe_column(self, cohort: int, column: str, links: Sequence[ScaleBreak] = ()) -> tuple[float, float]:
+        """See :func:`valib.sums.students.describe_column`."""
+        check_cohorts([cohort], self.cohorts)
+        key = self._key(links, [cohort])
+        found = next((p for (_, k), p in self._passes.items() if k == key and column in p.numbers), None)
+        found = found or self._pass(f"score ~ `{column}`", False, links, [cohort])
+        return found.mean_and_sd(cohort, column)
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._engine.close()
+
+    def _canonical(self, mapping: dict[str, str]) -> dict[str, Column]:
+        """The columns by their canonical names; refuses what read_records refuses."""
+        engine = self._engine
+        renamed = resolve_names(engine.name, engine.names, mapping)
+        columns = {renamed.get(c.name, c.name): replace(c, name=renamed.get(c.name, c.name)) for c in engine.columns}
+        if "cohort" not in columns:
+            columns["cohort"] = Column("cohort", "0", "number", whole=True, original="cohort")
+            warnings.warn(f"{engine.name}: no column for cohort, so all students are taken as one cohort, 0.",
+                          ValibWarning, stacklevel=4)
+        if missing := [c for c in CANONICAL if c not in columns]:
+            raise RecordsError(f"{engine.name}: no column for {', '.join(missing)}; the columns there are "
+                               f"{', '.join(engine.names)}.")
+        columns["school"] = with_stripped(engine, columns["school"])
+        return {name: columns[name] for name in (*CANONICAL, *(c for c in columns if c not in CANONICAL))}
+
+    @staticmethod
+    def _key(links: Sequence[ScaleBreak], cohorts: Sequence[int]) -> tuple:
+        """What a pass over carried-back scores is known by; () for a pass over the scores as they are."""
+        return (tuple(links), tuple(cohorts)) if links else ()
+
+    def _pass(self, text: str, by_cell: bool, links: Sequence[ScaleBreak] = (), cohorts: Sequence[int] = ()) -> Pass:
+        """The pass for a formula, from memory if it was made before."""
+        key = text, self._key(links, cohorts)
+        if key not in self._passes or (by_cell and not self._passes[key].has_cells_cross):
+            carried: dict[str, tuple[float, float]] = {}
+            for b in sorted(links, key=lambda b: b.cohort, reverse=True):
+                a, s = carried.get(b.column, (0.0, 1.0))
+                carried[b.column] = (b.link.intercept + b.link.slope * a, b.link.slope * s)
+            only = int(cohorts[0]) if links else None
+            self._passes[key] = self._make(text, by_cell, carried, only)
+        return self._passes[key]
+
+    def _make(self, text: str, by_cell: bool, links: dict[str, tuple[float, float]], only: int | None) -> Pass:
+        parsed = parse(text)
+        needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
+        absent = [c for c in needed if c not in self._judge.columns]
+        if absent:
+            raise ModelError(f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
+                             f" they have {_quoted(list(self._judge.columns))}.")
+        if codes := sorted(code_columns(parsed)):
+            raise ModelError(f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
+                             "stream cannot: take --engine memory.")
+        kinds = self._judge.kinds(needed, parsed)
+        texts = tuple(c for c in needed if kinds[c] == "text")
+        columns = dict(self._judge.columns)
+        for c in needed:
+            if kinds[c] == "category":
+                columns[c] = replace(columns[c], kind="category")
+            elif kinds[c] == "truth" and columns[c].words:
+                columns[c] = self._judge.truth(columns[c])
+        layout = Layout(self._engine.sql, columns, tuple(c for c in needed if kinds[c] != "text"), texts,
+                        links, only, self._engine.short)
+        categories = category_columns(parsed, kinds)
+        levels = {c: [False, True] if c not in columns else self._judge.levels(columns[c], kinds[c])
+                  for c in set(categories.values())}
+        found = run_pass(self._engine, layout, parsed, needed, categories, levels, by_cell, SAMPLE)
+        if self._judge.learned(found):
+            return self._make(text, by_cell, links, only)
+        if not self._checked:
+            self._checked = True
+            check_rows(self._engine, {columns[c].original for c in ("student", "school")}, found.short)
+        self._refuse(found)
+        if turned := found.unreadable:  # text after all
+            self._judge.words |= turned
+            return self._make(text, by_cell, links, only)
+        return found
+
+    def _refuse(self, found: Pass) -> None:
+        """Raise RecordsError for what the canonical columns must not hold, or if no row is left."""
+        told = []
+        for test in sorted(found.faults, key=lambda test: CANONICAL.index(test.name)):
+            column = self._judge.columns[test.name]
+            count, where, value = self._engine.where(test.sql, column.sql)
+            told.append(fault(column.original, test.name, test.fault, count, int(found.n.sum()), where, value))
+        if told:
+            raise RecordsError(f"{self._engine.name}: {'; '.join(told)}.")
+        if not found.n.sum():
+            raise RecordsError(f"{self._engine.name}: holds no rows.")
+        if not found.usable().any():
+            raise no_row_left(self._engine.name, found.account()["left_out"])
+
+    def _left_out(self, found: Pass, cohorts: Sequence[int]) -> dict[str, int]:
+        """Rows that lack a covariate, by column; said in a warning, and refused if none is left."""
+        counts, dropped, total = found.lacking(cohorts)
+        if counts:
+            say_left_out(counts, dropped, total)
+        return counts
+
+    def _designed(self, found: Pass, text: str, state: FormulaState | None, cohorts: Sequence[int],
+                  by_cell: bool) -> tuple[Moments, FormulaState]:
+        """The moments of a design's columns, picked from the wide ones, and its state."""
+        there = set(found.moments.cohorts.tolist())  # a cohort without a complete row has no sums
+        wide, sums = found.wide, found.moments.select([t for t in cohorts if t in there])
+        position = found.positions
+        total = sums.sums.sum(axis=0)
+        held = {factor: [level for i, level in enumerate(levels) if total[position[((factor, i),)]] > 0]
+                 for factor, levels in wide.levels.items()}
+        if state is None:
+            state = FormulaState(text, (), {}, held)
+        for factor, levels in held.items():
+            check_known(found.categories[factor], set(levels), state.levels[factor])
+        names, keys = structure(found.parsed, state)
+        if state.names and names != state.names:
+            raise ModelError(f"The formula {shown(text)} gives the columns {_quoted(names)} on these records, but the "
+                             f"benchmark has {_quoted(state.names)}.")
+        back = {f: {i: wide.levels[f].index(level) for i, level in enumerate(levels) if level in wide.levels[f]}
+                for f, levels in state.levels.items()}
+        # a level of the state that is nowhere in the source has no wide column: position -1 is a column of zeros
+        at = [position.get(tuple(sorted((f, back[f].get(i, -9) if i >= 0 else -1) for f, i in key)), found.zeros)
+              for key, _ in keys]
+        scale = np.array([s for _, s in keys] + [1.0])
+        response = str(next(iter(text.split("~")))).strip()
+        moments = pick(sums, np.array([*at, found.response]), scale, (*names, response), by_cell)
+        self._check_sizes(found, moments, at, text, cohorts)
+        return moments, replace(state, names=names)
+
+    def _check_sizes(self, found: Pass, moments: Moments, at: Sequence[int], text: str, cohorts: Sequence[int]) -> None:
+        """Refuse columns that memory refuses: not finite, or of a size that squares cannot hold.
+
+        The sums bound the largest number of a column; where the bound is not enough, the rows are asked.
+        at: where the columns of the moments but the response are among the wide ones.
+        """
+        n, mean = moments.n_students, moments.sums.sum(axis=0) / moments.n_students
+        with np.errstate(invalid="ignore", over="ignore"):
+            square = np.diag(moments.pooled()) / n + moments.shift * (2 * mean + moments.shift)
+            size = np.sqrt(np.maximum(square, 0.0))
+        sqls = {found.positions[key]: sql for key, sql in found.wide.sqls.items()}
+        for k, position in enumerate([*at, found.response]):
+            sql = found.wide.response if position == found.response else sqls.get(position)
+            if sql and not (LIMITS[0] <= size[k] and size[k] * np.sqrt(n) <= LIMITS[1]):
+                rows = self._engine.query(f"SELECT l.t, max(abs({sql})) FROM {found.relation} WHERE status = 0 "
+                                          "GROUP BY l.t")
+                size[k] = rows.column(1).to_numpy()[np.isin(years(rows.column(0)), cohorts)].max()
+        finite = np.isfinite(size)
+        refuse_not_finite(finite[:-1], bool(finite[-1]), moments.names[:-1], text)
+        check_size(size[None, :-1], size[None, -1], moments.names[:-1])
+
+    def _fingerprint(self, found: Pass, cohorts: Sequence[int]) -> str:
+        """The number of the rows used, as :func:`valib.sums.students.hash_rows` makes it."""
+        total, batch = 0, self._engine.batches(found.rows_query())
+        for rows in batch:
+            frame = found.frame(rows)
+            total += hash_rows(frame[frame["cohort"].isin(cohorts)], found.needed)
+        return f"{total % 2**64:016x}"
+
+
+def code_columns(parsed: Formula) -> set[str]:
+    """The columns of codes that a formula has among its covariates."""
+    return (columns_of(parsed.lhs) | columns_of(parsed.rhs)) & {"school", "student"}
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{n}'" for n in list(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
