@@ -108,7 +108,7 @@ def test_the_walk_sees_imports():
     edges = graph()
     assert {"blup", "mixed", "moments", "design"} <= edges["relative"]
     assert {"errors"} <= edges["records"] and {"moments"} <= edges["mixed"]
-    assert {"valib.pages.build.execute", "valib.records.bundle"} <= files()["valib.pages.build.assemble"]
+    assert {"valib.pages.build.execute", "valib.records.datasets"} <= files()["valib.pages.build.assemble"]
 
 
 def test_every_module_has_one_floor_and_every_floor_s_modules_are_there():

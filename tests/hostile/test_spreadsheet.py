@@ -14,8 +14,7 @@ from conftest import simulate
 from typer.testing import CliRunner
 
 from valib.command.cli import app
-from valib.study.spreadsheet import safe_text
-from valib.study.writing import as_csv
+from valib.study.writing import as_csv, safe_text
 
 FORMULAS = [
     "=1+1", "=cmd|'/c calc'!A0", "+1+1", "-1+1", "@SUM(A1:A9)", "=HYPERLINK(\"http://x\",\"y\")",

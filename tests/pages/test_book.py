@@ -21,7 +21,7 @@ from valib.pages.build.latex import PACKAGES, make_pdf, need_latex
 from valib.pages.build.sphinx_extension import MATHJAX
 from valib.pages.build.staging import as_source, put_parameters, toc_files, with_values
 from valib.pages.build.titlepage import tex, titlepage
-from valib.records.bundle import bundle_root
+from valib.records.datasets import bundle_root
 from valib.study.params import Params
 
 TITLE = 'Growth in "A & B" <schools>_50% #1'

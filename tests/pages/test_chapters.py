@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from valib.pages.build.staging import toc_files
-from valib.records.bundle import bundle_root
+from valib.records.datasets import bundle_root
 from valib.study.params import Params
 
 ROOT = bundle_root()

@@ -22,8 +22,7 @@ from valib.pages.figures import school_intake, school_place, school_va
 from valib.pages.report import words
 from valib.pages.report.assemble import changes_table, choose, table
 from valib.pages.report.results import ABSENT, HELD_BACK, SHOWN, StudyResults, compute
-from valib.pages.report.slugs import slugs
-from valib.pages.report.staging import _index, school_notebook
+from valib.pages.report.staging import _index, school_notebook, slugs
 from valib.records.disclosure import shown
 from valib.study.params import Params
 

@@ -27,7 +27,7 @@ from valib.pages.report.execute import run_schools
 from valib.pages.report.render import make_pages
 from valib.pages.report.results import SHOWN, compute
 from valib.pages.report.staging import PAGES, stage
-from valib.records.bundle import bundle_root
+from valib.records.datasets import bundle_root
 
 LATEX = shutil.which("latexmk") and shutil.which("xelatex")
 LEAKS = ["left_over = 1", "assert 'left_over' not in globals(), 'the namespace of another school'"]

@@ -11,7 +11,7 @@ import pytest
 
 from valib.errors import RecordsError
 from valib.records import datasets
-from valib.records.bundle import bundle_root
+from valib.records.datasets import bundle_root
 from valib.records.reading import left_out, summarise
 
 DATA = bundle_root() / "data"

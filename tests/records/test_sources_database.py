@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from valib.command.cli import app
 from valib.errors import RecordsError
-from valib.records.bundle import bundle_root
+from valib.records.datasets import bundle_root
 from valib.records.reading import left_out, read_records
 from valib.records.sources import data_name, open_source
 from valib.study.params import Params, load

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from valib.errors import ParamsError
-from valib.records.bundle import bundle_root
+from valib.records.datasets import bundle_root
 from valib.study.params import Params, load, locate, parse_cohorts
 from valib.sums.equating import Link, ScaleBreak
 

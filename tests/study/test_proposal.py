@@ -23,8 +23,7 @@ from valib.errors import RecordsError, ValibWarning
 from valib.records.datasets import load_records
 from valib.study.params import load
 from valib.study.proposal import params_text, propose
-from valib.study.proposal.columns import words
-from valib.study.proposal.scalars import scalar
+from valib.study.proposal.columns import scalar, words
 
 REFERENCE = ROOT / "tests" / "reference" / "data"
 ROLES = ("student", "school", "cohort", "score", "prior_score")

@@ -11,8 +11,7 @@ import pytest
 
 from valib.errors import ModelError, ValibWarning
 from valib.sums.covariates import as_covariates
-from valib.sums.design import INTERCEPT, FormulaState, build_design, make_cells, parse, required_columns
-from valib.sums.plain_design import plain_matrix
+from valib.sums.design import INTERCEPT, FormulaState, build_design, make_cells, parse, plain_matrix, required_columns
 
 
 @pytest.fixture

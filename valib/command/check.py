@@ -74,7 +74,7 @@ def _read(study: Params) -> tuple[Any, list[Finding]]:
 def _further(study: Params, params: str | None) -> list[str]:
     """Return the further formulas that the study gives; those of the demo study are for the demo study's records."""
     from ..records import datasets
-    from ..records.bundle import bundle_root
+    from ..records.datasets import bundle_root
     from ..study.params import locate
 
     given = "further_formulas" in study.model_fields_set and locate(params).resolve().parent != bundle_root().resolve()
@@ -84,7 +84,7 @@ def _further(study: Params, params: str | None) -> list[str]:
 def _tell(account: Account, params: str | None, json: bool, out: Path | None) -> None:
     """Write the account to a file or to the screen, as JSON or as text."""
     from ..files import claim, write_file
-    from ..records.bundle import bundle_root
+    from ..records.datasets import bundle_root
     from ..study.account.text import account_text
     from ..study.params import locate
     from ..study.writing import as_json

@@ -21,7 +21,7 @@ import pandas as pd
 from ..errors import ValibError, ValibWarning
 from ..files import write_file
 from ..names import LONGEST, readable
-from ..records.bundle import bundle_root
+from ..records.datasets import bundle_root
 from ..records.disclosure import public
 from ..study.params import Params
 from ..sums.equating import ScaleBreak

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ValibError
-from ..records.bundle import bundle_root
+from ..records.datasets import bundle_root
 
 FORMAT = "valib-performance/1"
 FILE = Path("perf") / "results" / "performance.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,36 @@ import pandas as pd
 from .. import files
 from ..errors import ParamsError
 from ..files import claim
-from .spreadsheet import safe_table
+
+_STARTS = "=+\\-@＝＋－＠﹢﹣﹦﹫⁺⁻⁼₊₋₌"
+_BLANK = r"\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+# Where a cell begins, or would for a reader that splits at semicolons, tabs or line breaks in spite of the quotes.
+_FORMULA = re.compile(rf"(?:^(?='*[\t\n])|(?:^|(?<=[;\t\n]))(?='*[{_BLANK}]*'*[{_STARTS}]))")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def safe_text(text: str) -> str:
+    """Text for a cell: line breaks as LF, control characters replaced, an apostrophe before what begins a formula.
+
+    A plain number such as -5 or +1.5e3 stays as it is. Text that begins with apostrophes before such a character gets
+    one more, so that taking one off gives the text back.
+    """
+    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub("'", text)
+
+
+def safe_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with every text in it, the column names included, made safe by :func:`safe_text`."""
+    cells = [column if pd.api.types.is_numeric_dtype(column.dtype) else
+             column.astype(object).map(_safe_cell, na_action="ignore") for _, column in table.items()]
+    safe = pd.concat(cells, axis=1) if cells else table.copy()
+    return safe.set_axis([_safe_cell(name) for name in table.columns], axis=1)
+
+
+def _safe_cell(value: object) -> object:
+    return safe_text(value) if isinstance(value, str) else value
+
 
 __all__ = ["FILES", "as_csv", "as_json", "check_apart", "check_file", "check_folder", "claim", "plain",
            "refuse_foreign", "write_folder"]
@@ -44,7 +74,7 @@ def as_json(content: Any) -> str:
 def as_csv(table: pd.DataFrame) -> str:
     """Return a table as CSV text, numbers in full precision, missing as an empty field.
 
-    No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.study.spreadsheet`.
+    No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.study.writing`.
     """
     return safe_table(table).to_csv(index=False, lineterminator="\n")
 

@@ -14,8 +14,7 @@ from formulaic import Formula, SimpleFormula
 from formulaic.parser.types import Factor
 
 from ..errors import ModelError
-from .formula import factors
-from .formula_code import named_levels, spread, used_columns
+from .formula import factors, named_levels, spread, used_columns
 
 WIDEST = 1000                 # columns of a fixed-effects matrix
 LARGEST = 500_000_000         # its entries (4 GB)

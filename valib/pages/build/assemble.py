@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ValibError
 from ...files import claim, move_into_place, work_folder
-from ...records.bundle import bundle_root
+from ...records.datasets import bundle_root
 from ...study.writing import refuse_foreign
 from .children import TIME_LIMIT, Children
 

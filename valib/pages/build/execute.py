@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ... import errors
 from ...errors import BookError
-from ...records.bundle import bundle_root
+from ...records.datasets import bundle_root
 from ..notebook import RECORDS_FILE, RESULTS_FOLDER
 from .chapter import REPORT, reached
-from .surroundings import surroundings
+from .children import surroundings
 
 if TYPE_CHECKING:
     from ...study.params import Params

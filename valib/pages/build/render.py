@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 from ...errors import BookError
-from .children import Children
+from .children import Children, surroundings
 from .latex import make_pdf
 from .progress import Progress
-from .surroundings import surroundings
 
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 STRICT = ("-W", "-n", "--keep-going")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from ...command.console import about, progress_bar
 from ...errors import ValibError
-from ...records.bundle import bundle_root
+from ...records.datasets import bundle_root
 from ...study.writing import as_csv, refuse_foreign
 from ..build.children import TIME_LIMIT, Children
 from .results import StudyResults, compute
-from .slugs import slugs
+from .staging import slugs
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ...errors import BookError
-from ..build.children import Children
+from ..build.children import Children, surroundings
 from ..build.latex import make_pdf
 from ..build.render import run_jupyter_book
-from ..build.surroundings import surroundings
 from .staging import PAGES
 
 

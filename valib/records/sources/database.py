@@ -13,7 +13,7 @@ import pandas as pd
 
 from ...errors import RecordsError
 from .address import data_name, is_query, parse_url, secrets_of
-from .cells import CellSource
+from .source import CellSource
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine

@@ -18,7 +18,7 @@ from pandas.arrays import IntegerArray
 
 from ...errors import RecordsError, ValibWarning
 from ...names import LONGEST, readable
-from .cells import CellSource
+from .source import CellSource
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 _IMAGE = re.compile(rb"RD[XA][23]\n")  # save()

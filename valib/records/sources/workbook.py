@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
-from .cells import CellSource
-from .dialect import ROWS, header_at
+from .source import CellSource
+from .text import ROWS, header_at
 
 
 def open_workbook(path: Path, table: str | None = None) -> CellSource:

@@ -13,7 +13,7 @@ from . import covariates, names, schools, scores, students, study
 from .account import KEYS, SCHEMA_VERSION, Account
 from .coded import Ask, Coded, Finding, encode, told_cohorts
 from .limits import LEFT_OUT_SHARE
-from .words import by_cohort, percent
+from .text import by_cohort, percent
 
 __all__ = ["KEYS", "SCHEMA_VERSION", "Account", "Finding", "check_records"]
 

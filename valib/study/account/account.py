@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import limits
 from .coded import Ask, Finding
-from .words import printable
+from .text import printable
 
 SCHEMA_VERSION = 1  # raised when a key of KEYS is taken away or changes its meaning; keys may be added
 

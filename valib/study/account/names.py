@@ -12,7 +12,7 @@ from ...records.sources import MISSING
 from .coded import Coded, Finding
 from .limits import UNKNOWN_SIZE
 from .schools import Cells
-from .words import LONGEST_NAME, printable
+from .text import LONGEST_NAME, printable
 
 UNKNOWN = {*(word.casefold() for word in MISSING if word), "none", "nil", "unknown", "not known", "missing", "other",
            "-", "?", "n.a.", "(null)", "\\n", "#ref!", "#value!"}  # fmt: skip

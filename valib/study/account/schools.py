@@ -9,7 +9,7 @@ import pandas as pd
 
 from .coded import Ask, Coded, Finding
 from .limits import COHORT_CHANGE, LISTED, NEW_TO_BASELINE, RECODED_SHARE, SIZE_CHANCE, SIZE_FACTOR, TINY_SHARE
-from .words import by_cohort, counts, percent
+from .text import by_cohort, counts, percent
 
 
 @dataclass(frozen=True, slots=True, eq=False)

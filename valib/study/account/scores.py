@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import limits as at
 from .coded import Ask, Coded, Finding
-from .words import by_cohort, number, percent, plain
+from .text import by_cohort, number, percent, plain
 
 COLUMNS = ("score", "prior_score")
 _NAMES = ("mean", "sd", "min", "p1", "median", "p99", "max", "values", "at_min", "at_max")

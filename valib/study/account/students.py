@@ -18,7 +18,7 @@ from .limits import (
     REPEATED_SHARE,
     REUSED_SHARE,
 )
-from .words import by_cohort, cohorts, counts, number, percent
+from .text import by_cohort, cohorts, counts, number, percent
 
 ROUNDING = 1e-9  # of a share
 

@@ -21,7 +21,7 @@ from ...records.reading import select
 from ...sums.design import required_columns
 from ...sums.equating import carry_back, crossed
 from .coded import Ask, Finding
-from .words import by_cohort, cohorts
+from .text import by_cohort, cohorts
 
 
 def problems(records: pd.DataFrame, table: pd.DataFrame, lost: pd.DataFrame, ask: Ask) -> list[str]:

@@ -3,10 +3,68 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .words import LONGEST_NAME, decimals, number, percent, printable
+LONGEST_NAME = 40  # characters of a name from the data
+_SHOWN = 8         # cohorts that a sentence names before it only counts
+
+
+def cohorts(names: Iterable[int]) -> str:
+    """Return 'cohort 2015' or 'cohorts 2015, 2016', after eight of them 'and 4 more'."""
+    every = [str(name) for name in names]
+    return f"cohort{'s' if len(every) != 1 else ''} {_cut(every)}"
+
+
+def by_cohort(values: Mapping[int, str]) -> str:
+    """Return 'cohort 2015: 3; 2016: 4', after eight cohorts 'and 4 more'."""
+    return "cohort " + _cut([f"{cohort}: {value}" for cohort, value in values.items()], "; ")
+
+
+def counts(values: Mapping[int, int]) -> str:
+    """Return the counts that are not zero as :func:`by_cohort` does."""
+    return by_cohort({cohort: f"{int(count):,}" for cohort, count in values.items() if count})
+
+
+def number(value: float, decimals: int = 2) -> str:
+    """Return a number with thousands separators; huge ones with four digits; what is missing as a dash."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.3e}" if abs(value) >= 1e9 else f"{round(value, decimals) + 0.0:,.{decimals}f}"
+
+
+def plain(value: float) -> str:
+    """Return a number with the digits it has, up to six: 999, 4.5, -0.125."""
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.6g}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share as per cent with one decimal; never rounded to nothing or to all."""
+    if share is None or not math.isfinite(share):
+        return "-"
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def decimals(spread: float) -> int:
+    """Return how many decimals show three digits of a spread."""
+    if not (math.isfinite(spread) and spread > 0):
+        return 2
+    return min(max(2 - math.floor(math.log10(spread)), 0), 6)
+
+
+def printable(text: object, longest: int | None = None) -> str:
+    """Return text from the data on one line: control and direction characters as '?', cut where it is long."""
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in str(text))
+    return shown if longest is None or len(shown) <= longest else f"{shown[:longest - 3]}..."
+
+
+def _cut(parts: list[str], between: str = ", ") -> str:
+    more = len(parts) - _SHOWN
+    return between.join(parts[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
 
 WIDTH = 100     # of the tables where the output is no terminal
 NARROWEST = 40  # of a terminal that tables are fitted to
@@ -71,14 +129,14 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
     yield ("Students with a score, and how many of them have a prior score",
            ("cohort", "role", "with a\nscore", "with prior\nas well", "share", "mean score: with\nprior less all",
             "correlation\nwith prior"),
-           *_cut([(_cohort(row), row["role"], f"{row['scored']:,}", f"{row['linked']:,}", percent(row["share"]),
+           *_cut_rows([(_cohort(row), row["role"], f"{row['scored']:,}", f"{row['linked']:,}", percent(row["share"]),
                    number(row["score_difference"]), number(row["correlation"])) for row in content["linkage"]], own))
     yield ("Schools and their students", *_school_table(content, own))
     factor = content["limits"]["size_factor"]
     yield (f"Schools from cohort to cohort (missing: seen before and later; grown, shrunk: over {factor:g} times)",
            ("cohort", "since", "new", "gone", "missing", "back", "grown", "shrunk", "students in schools\n"
             "not in the baseline"),
-           *_cut([(_cohort(row), str(row["previous"]), *(f"{row[name]:,}" for name in (
+           *_cut_rows([(_cohort(row), str(row["previous"]), *(f"{row[name]:,}" for name in (
                "new", "gone", "missing", "returned", "grown", "shrunk")), percent(row["not_in_baseline"]))
                for row in content["school_changes"]], own))
     yield ("Schools that change most", *_change_table(content))
@@ -86,7 +144,7 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
     yield ("Student codes that stand more than once",
            ("cohort", "again in the\nsame school", "again in\nanother school", "students in\ntwo schools",
             "also in an\nearlier cohort"),
-           *_cut([(_cohort(row), f"{row['same_school']:,}", f"{row['other_school']:,}",
+           *_cut_rows([(_cohort(row), f"{row['same_school']:,}", f"{row['other_school']:,}",
                    f"{row['students_in_two_schools']:,}", f"{row['seen_before']:,}") for row in codes], own))
     for column, title in (("score", "Scores"), ("prior_score", "Prior scores")):
         yield (f"{title} (points)", *_score_table([r for r in content["scores"] if r["column"] == column], own))
@@ -94,7 +152,7 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
     yield (f"Prior score of the focal cohorts against the baseline (limits: {content['limits']['smd_limit']:g} SD, "
            f"{low:g} to {high:g})",
            ("cohort", "mean difference\nin SDs", "variance\nratio", "within\nlimits"),
-           *_cut([(_cohort(row), number(row["smd"]), number(row["variance_ratio"]), "yes" if row["ok"] else "no")
+           *_cut_rows([(_cohort(row), number(row["smd"]), number(row["variance_ratio"]), "yes" if row["ok"] else "no")
                   for row in content["prior"]], own))
     yield ("Covariates: share missing", *_covariate_table(content, own))
 
@@ -113,7 +171,7 @@ def _row_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:
         there = used.get(cohort, 0)
         rows.append(("unknown" if cohort is None else str(cohort), role.get(cohort, ""), f"{there + sum(lost):,}",
                      f"{there:,}", *(f"{n:,}" for n in lost)))
-    shown, note = _cut(rows, [*content["study"]["baseline_cohorts"], *content["study"]["focal_cohorts"]])
+    shown, note = _cut_rows(rows, [*content["study"]["baseline_cohorts"], *content["study"]["focal_cohorts"]])
     totals = [sum(n for (_, why), n in out.items() if why == reason) for reason in reasons]
     shown.append(("all", "", f"{content['rows_read']:,}", f"{content['rows_used']:,}", *(f"{n:,}" for n in totals)))
     return ("cohort", "role", "rows", "used", *reasons), shown, note
@@ -126,7 +184,7 @@ def _school_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Ro
              f"{row['tiny_schools']:,}", f"{row['one_student_schools']:,}") for row in content["cohorts"]]
     header = ("cohort", "role", "schools", "students", "smallest\nschool", "median", "largest",
               f"schools of\nunder {floor}", "of one\nstudent")
-    return header, *_cut(rows, own)
+    return header, *_cut_rows(rows, own)
 
 
 def _change_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:
@@ -144,7 +202,7 @@ def _score_table(scores: list[dict[str, Any]], own: list[int]) -> tuple[Row, lis
     rows = [(_cohort(row), *(number(row[name], digits) for name in ("mean", "sd", "min", "p1", "median", "p99", "max")),
              f"{row['values']:,}", percent(row["at_min"]), percent(row["at_max"])) for row in scores]
     header = ("cohort", "mean", "SD", "min", "1%", "median", "99%", "max", "values", "at min", "at max")
-    return header, *_cut(rows, own)
+    return header, *_cut_rows(rows, own)
 
 
 def _covariate_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
@@ -152,10 +210,10 @@ def _covariate_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list
     columns = list(dict.fromkeys(row["column"] for row in content["covariates"]))
     known = list(dict.fromkeys(row["cohort"] for row in content["covariates"]))
     rows = [(str(t), *(share[column, t] for column in columns)) for t in known]
-    return ("cohort", *(printable(column, LONGEST_NAME) for column in columns)), *_cut(rows, own)
+    return ("cohort", *(printable(column, LONGEST_NAME) for column in columns)), *_cut_rows(rows, own)
 
 
-def _cut(rows: list[Row], own: list[int]) -> tuple[list[Row], str]:
+def _cut_rows(rows: list[Row], own: list[int]) -> tuple[list[Row], str]:
     """Return ROWS rows at most, those of the study's cohorts first, in their order, and a note on the rest."""
     if len(rows) <= ROWS:
         return rows, ""

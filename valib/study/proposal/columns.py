@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from ...records.sources import as_numbers, can_be_codes
 
@@ -111,3 +112,14 @@ def distinct_within(column: Column, groups: np.ndarray) -> float:
         return 0.0
     table = pd.DataFrame({"group": groups[told], "value": column.keys[told]})
     return len(table.drop_duplicates()) / len(table)
+
+
+def scalar(value: object) -> str:
+    """One value, or a list or mapping of them, as YAML on one line; what is not plain text is in quotes and escaped."""
+    def dump(**style) -> str:
+        text = yaml.safe_dump(value, width=float("inf"), allow_unicode=True, default_flow_style=True, sort_keys=False,
+                              **style)  # fmt: skip
+        return text.removesuffix("\n").removesuffix("\n...")
+
+    text = dump()
+    return text if len(text.splitlines()) == 1 else dump(default_style='"')

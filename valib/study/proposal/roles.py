@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .columns import Column, correlation, distinct_within, same_but_for_a_number, varies_within
-from .scalars import scalar
+from .columns import Column, correlation, distinct_within, same_but_for_a_number, scalar, varies_within
 
 # Words of names in English, German, French, Spanish, Italian, Portuguese, Dutch and the languages of the North.
 STUDENT = ("student", "pupil", "child", "learner", "candidate", "upn", "schueler", "schuler", "eleve", "alumno",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...records.reading import CANONICAL
+from .columns import scalar
 from .proposal import Proposal
-from .scalars import scalar
 
 
 def params_text(proposal: Proposal, data: str, table: str | None = None) -> str:

@@ -24,8 +24,7 @@ from ..formula import factors, parse
 from ..students import Summed, cohorts_of, sum_students
 from .chunks import learning_terms
 from .columns import coded_apart
-from .engine import Engine
-from .layout import ENCODINGS
+from .layout import ENCODINGS, Engine
 from .stream import StreamedRecords, code_columns
 
 __all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source",

@@ -16,8 +16,8 @@ from ...records.sources import as_numbers
 from ..design import INTERCEPT
 from ..moments import Moments, sum_by
 from .columns import Key, Wide, widen
-from .expressions import NotInSql
 from .layout import MARKED, REASONS, Layout, Test
+from .sql import NotInSql
 
 MOST_COLUMNS = 120  # of a design that SQL sums; a wider one is summed from its rows
 

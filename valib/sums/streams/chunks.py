@@ -11,12 +11,11 @@ from formulaic import Formula
 from ...errors import ModelError
 from ..covariates import as_covariates, check_size
 from ..design import FormulaState, check_known, make_cells, materialise, refuse_not_finite
-from ..formula import factors
-from ..formula_code import named_levels, shown
+from ..formula import factors, named_levels, shown
 from ..moments import Moments, moments_from_arrays, near_mean
 from .aggregate import Pass, years
 from .columns import compared
-from .expressions import Compiler, NotInSql
+from .sql import Compiler, NotInSql
 
 LEARNING = ("center", "scale", "standardize", "poly", "bs", "cr", "cs", "cc")
 

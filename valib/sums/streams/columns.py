@@ -19,11 +19,9 @@ from formulaic import Formula, ModelSpec
 from formulaic.parser.types import Factor
 
 from ..design import INTERCEPT, FormulaState
-from ..formula import categories_of, factors
-from ..formula_code import tree_of
+from ..formula import categories_of, factors, tree_of
 from ..moments import Moments
-from .expressions import Compiler, NotInSql
-from .sql import DuckSql
+from .sql import Compiler, DuckSql, NotInSql
 
 Key = tuple[tuple[str, int], ...]  # factors of a product, each with the position of its level (-1: a number)
 
@@ -148,7 +146,7 @@ def structure(parsed: Formula, state: FormulaState) -> tuple[tuple[str, ...], li
 
 
 def _columns(factor: Factor) -> set[str]:
-    from ..formula_code import used_columns
+    from ..formula import used_columns
 
     text = str(factor.expr)
     return {c for c, _ in used_columns(text)} if factor.eval_method is Factor.EvalMethod.PYTHON else {text}

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -16,10 +20,48 @@ from ...errors import RecordsError
 from ...records.sources import TextSource, open_source
 from ...records.sources.parquet import ParquetSource, parts_of
 from ...workers import telling
-from .categories import kept_order
-from .layout import ENCODINGS, Column
-from .spill import SpillFolder
+from .layout import ENCODINGS, Column, kept_order
 from .sql import DuckSql
+
+PREFIX = "valib-spill-"
+
+
+class SpillFolder:
+    """A fresh folder in the temporary directory, held by a lock that ends with the process.
+
+    Those that killed runs of this user have left, which nobody holds any more, are removed first.
+    """
+
+    def __init__(self):
+        above = Path(tempfile.gettempdir())
+        for left in above.glob(f"{PREFIX}*"):
+            handle = _hold(left)
+            if handle is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(handle)
+        made = Path(tempfile.mkdtemp(prefix="valib-"))
+        self._handle = _hold(made)
+        self.path = made.rename(made.with_name(PREFIX + made.name)) if self._handle is not None else made
+
+    def remove(self) -> None:
+        """Remove the folder; once is enough."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _hold(folder: Path) -> int | None:
+    """A descriptor with the lock of a folder of this user; None if another holds it, or where there are no locks."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        with contextlib.suppress(OSError):
+            if os.fstat(handle).st_uid == os.getuid():
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return handle
+        os.close(handle)
+    return None
+
 
 SECONDS = 0.2  # between two words on how far a query is
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import dataset
+
+from ...records.sources import TextSource
 from .sql import DuckSql
 
 MARKED = "holds decimal marks, or marks between thousands"
@@ -170,3 +177,49 @@ class Layout:
     def _test(self, name: str, complete: str, lacks: str) -> None:
         self.complete.append(complete)
         self.tests.append(Test(name, lacks))
+
+
+class Engine(Protocol):
+    """What reads a source: DuckDB or Spark.
+
+    text: the source if it is a text file; short: the condition of its rows with fewer fields than the header, "" for
+    another source; has_line_breaks: whether line breaks may stand inside its quotation marks.
+    """
+
+    name: str
+    names: list[str]
+    columns: list[Column]
+    table: str
+    sql: DuckSql
+    is_text: bool
+    text: TextSource | None
+    short: str
+    has_line_breaks: bool
+
+    def query(self, sql: str) -> pa.Table: ...
+    def put(self, name: str, table: pa.Table) -> str: ...
+    def where(self, condition: str, column: str, only_first: bool = False) -> tuple[int, str, str]: ...
+    def tell_short(self) -> None: ...
+    def batches(self, sql: str) -> object: ...
+    def order(self, name: str) -> list | None: ...
+
+
+def kept_order(parts: Sequence[Path], name: str) -> list | None:
+    """The levels of a column that is stored as a category, in the order of the file; None for another column.
+
+    Reads that column alone, batch by batch.
+    """
+    schema = pq.read_schema(parts[0])
+    at = schema.get_field_index(name)
+    if at < 0 or not pa.types.is_dictionary(schema.field(at).type):
+        return None
+    levels: dict = {}
+    for batch in dataset.dataset([str(p) for p in parts], schema=pa.schema([schema.field(at)])).to_batches():
+        levels |= dict.fromkeys(level for level in batch.column(0).dictionary.to_pylist() if level is not None)
+    return list(levels)
+
+
+def in_order(levels: Iterable, kept: Sequence) -> list:
+    """Levels in the order that their source keeps, then in their own."""
+    place = {level: k for k, level in enumerate(kept)}
+    return sorted(levels, key=lambda v: (place.get(v, len(kept)), v))

@@ -17,8 +17,7 @@ import pyarrow as pa
 from ...errors import RecordsError
 from ...records.sources import Source, TextSource, open_source
 from ...records.sources.parquet import ParquetSource, parts_of
-from .categories import kept_order
-from .layout import Column
+from .layout import Column, kept_order
 from .sql import SparkSql
 
 _NUMBERS = ("double", "float", "decimal")

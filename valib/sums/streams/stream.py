@@ -14,17 +14,14 @@ from ...records.reading import CANONICAL, check_cohorts, fault, no_row_left, res
 from ..covariates import LIMITS, check_size
 from ..design import FormulaState, check_known, refuse_not_finite, say_left_out
 from ..equating import ScaleBreak
-from ..formula import columns_of, parse
-from ..formula_code import shown
+from ..formula import columns_of, parse, shown
 from ..moments import Moments
 from ..students import Summed, hash_rows
 from .aggregate import Pass, run_pass, years
 from .chunks import Chunks
 from .columns import category_columns, pick, structure
-from .engine import Engine
-from .judge import SAMPLE, Judge
-from .layout import Column, Layout
-from .texts import check_rows, with_stripped
+from .judge import SAMPLE, Judge, check_rows, with_stripped
+from .layout import Column, Engine, Layout
 
 
 class StreamedRecords:
