@@ -35,8 +35,9 @@ test: $(STAMP)  ## Run the tests
 test-all: test $(VENV)/.spark  ## Run the tests, then the long ones (faults, leaks, servers, Spark)
 	$(RUN) pytest -q -n 2 --dist loadfile -m long
 
-lint: $(STAMP)  ## Check the code's style
+lint: $(STAMP)  ## Check the code's style and format
 	$(RUN) ruff check .
+	$(RUN) ruff format --check .
 
 $(VENV)/.%: $(STAMP)
 	@echo "Installing what valib[$*] needs ..."

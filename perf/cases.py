@@ -75,9 +75,11 @@ def relative(plan: Plan) -> Iterator[dict]:
         records.to_parquet(file)
         columns = ",".join(write_for_r(records, binary))
         del records
-        makers = {"lme4 (lmer)": lambda a=(binary, columns, model): rscript("lme4_relative.R", *a),
-                  "GPBoost (fit alone)": lambda f=file: python("gpboost", file=f, model=model),
-                  "statsmodels MixedLM": lambda f=file: python("mixedlm", file=f, model=model)}
+        makers = {
+            "lme4 (lmer)": lambda a=(binary, columns, model): rscript("lme4_relative.R", *a),
+            "GPBoost (fit alone)": lambda f=file: python("gpboost", file=f, model=model),
+            "statsmodels MixedLM": lambda f=file: python("mixedlm", file=f, model=model),
+        }
         absent = {"lme4 (lmer)": not has_r("lme4"), "GPBoost (fit alone)": not importlib.util.find_spec("gpboost")}
         notes = {name: "not installed" for name in makers if absent.get(name)}
         notes |= {name: said for name in makers if (said := too_long(known.get(name, []), students, plan.limit))}
@@ -92,9 +94,16 @@ def relative(plan: Plan) -> Iterator[dict]:
         # from a DataFrame to the fit on both sides; GPBoost alone can be asked for a part of that
         targets = {"lme4 (lmer)": 60, "GPBoost (with its set-up)": 10, "statsmodels MixedLM": 200}
         for name in [*makers, *(n for n in there if n not in makers and n != "valib")]:
-            yield row("relative", f"{students:,} students, {COVARIATES} covariates", "valib from a DataFrame",
-                      timed["valib"], name, timed.get(name), note=notes.get(name, ""),
-                      at_least=targets.get(name) if students == TARGET_SIZE else None)
+            yield row(
+                "relative",
+                f"{students:,} students, {COVARIATES} covariates",
+                "valib from a DataFrame",
+                timed["valib"],
+                name,
+                timed.get(name),
+                note=notes.get(name, ""),
+                at_least=targets.get(name) if students == TARGET_SIZE else None,
+            )
         yield from sums(plan, file, students)
 
 
@@ -102,8 +111,16 @@ def sums(plan: Plan, file: Path, students: int) -> Iterator[dict]:
     """Moments of arrays in passes of X'X over them."""
     with python("arrays", file=file, model=formula(COVARIATES)) as one:
         timed = in_turn({"moments": (one, "moments"), "product": (one, "product")}, 3 * plan.rounds, plan.budget)
-    yield row("sums", f"{students:,} students, {COVARIATES} covariates", "sums of arrays", timed["moments"],
-              "one pass of X'X", timed["product"], ratio_of=PASSES, at_most=5 if students == TARGET_SIZE else None)
+    yield row(
+        "sums",
+        f"{students:,} students, {COVARIATES} covariates",
+        "sums of arrays",
+        timed["moments"],
+        "one pass of X'X",
+        timed["product"],
+        ratio_of=PASSES,
+        at_most=5 if students == TARGET_SIZE else None,
+    )
 
 
 def too_long(known: list[tuple[int, float]], students: int, limit: float) -> str:
@@ -129,8 +146,10 @@ def joint(plan: Plan) -> Iterator[dict]:
     """The joint model: a small panel beside lme4 and nlme, and many schools after their sums."""
     plan.say("joint fit")
     three = tuple(plan.panel_cohorts[k] for k in (0, len(plan.panel_cohorts) // 2, -1))
-    pairs = (("lme4", "lme4_joint.R", plan.panel_cohorts, "common", JOINT),
-             ("nlme", "nlme_joint.R", three, "by_cohort", f"{JOINT}, residual variance a cohort"))
+    pairs = (
+        ("lme4", "lme4_joint.R", plan.panel_cohorts, "common", JOINT),
+        ("nlme", "nlme_joint.R", three, "by_cohort", f"{JOINT}, residual variance a cohort"),
+    )
     for package, script, cohorts, residual, model in pairs:
         panel = pd.read_csv(PANEL).dropna(subset=["score", "prior_score"])
         panel = panel.rename(columns={"student_id": "student", "school_id": "school", "year": "cohort"})
@@ -159,13 +178,27 @@ def bootstrap(plan: Plan) -> Iterator[dict]:
     what = f"{plan.replicates:,} replicates, {plan.joint_students:,} students, {schools:,} schools, 7 cohorts"
     arguments = {"students": plan.joint_students, "schools": schools, "replicates": plan.replicates}
     with ExitStack() as stack:
-        timed = in_turn({name: (stack.enter_context(python("bootstrap", **arguments)), name)
-                         for name in ("from moments", "refits", "from records")}, plan.rounds, plan.budget)
+        timed = in_turn(
+            {
+                name: (stack.enter_context(python("bootstrap", **arguments)), name)
+                for name in ("from moments", "refits", "from records")
+            },
+            plan.rounds,
+            plan.budget,
+        )
     refits = timed["refits"]
     scaled = Timed([s * plan.replicates for s in refits.seconds], refits.found, note=refits.note)
     note = "the time of one refit, taken as often as there are replicates; shifts of the first replicate compared"
-    yield row("bootstrap", what, "replicates from the sums", timed["from moments"], "refits of resampled records",
-              scaled, seconds_at_most=5.0, note=note)
+    yield row(
+        "bootstrap",
+        what,
+        "replicates from the sums",
+        timed["from moments"],
+        "refits of resampled records",
+        scaled,
+        seconds_at_most=5.0,
+        note=note,
+    )
     yield row("bootstrap", what, "all, from a DataFrame", timed["from records"])
 
 
@@ -178,11 +211,24 @@ def reading(plan: Plan) -> Iterator[dict]:
     records.to_csv(csv, index=False)
     records.to_parquet(file)
     with ExitStack() as stack:
-        timed = in_turn({name: (stack.enter_context(python("reading", csv=csv, file=file)), name)
-                         for name in ("csv", "pandas", "frame")}, plan.rounds, plan.budget)
+        timed = in_turn(
+            {
+                name: (stack.enter_context(python("reading", csv=csv, file=file)), name)
+                for name in ("csv", "pandas", "frame")
+            },
+            plan.rounds,
+            plan.budget,
+        )
     what = f"{students:,} students"
-    yield row("reading", what, "read and check a CSV file", timed["csv"], "pandas.read_csv, unchecked",
-              timed["pandas"], ratio_of=PASSES)
+    yield row(
+        "reading",
+        what,
+        "read and check a CSV file",
+        timed["csv"],
+        "pandas.read_csv, unchecked",
+        timed["pandas"],
+        ratio_of=PASSES,
+    )
     yield row("reading", what, "check a DataFrame", timed["frame"])
 
 

@@ -14,8 +14,12 @@ def one_cohort(students: int, schools: int, covariates: int, seed: int = 1) -> p
     """Records of one cohort with ``covariates`` covariates, the prior score among them."""
     rng = np.random.default_rng(seed)
     school, effect = rng.integers(0, schools, students), rng.normal(0, 15, schools)
-    data = {"student": pd.Series(np.arange(students)).astype("str"), "school": _codes(school),
-            "cohort": np.full(students, 2024), "prior_score": rng.normal(430, 70, students)}
+    data = {
+        "student": pd.Series(np.arange(students)).astype("str"),
+        "school": _codes(school),
+        "cohort": np.full(students, 2024),
+        "prior_score": rng.normal(430, 70, students),
+    }
     data |= {f"x{k}": rng.normal(size=students) for k in range(1, covariates)}
     score = 120 + 0.8 * data["prior_score"] + effect[school] + rng.normal(0, 45, students)
     return pd.DataFrame(data | {"score": score})
@@ -29,8 +33,15 @@ def several_cohorts(students: int, schools: int, cohorts: int, seed: int = 1) ->
     school, t = rng.integers(0, schools, students), rng.integers(0, cohorts, students)
     prior = rng.normal(500, 60, students)
     score = 100 + 0.8 * prior + u[school, t] + rng.normal(0, 45, students)
-    return pd.DataFrame({"student": pd.Series(np.arange(students)).astype("str"), "school": _codes(school),
-                         "cohort": years[t], "score": score, "prior_score": prior})
+    return pd.DataFrame(
+        {
+            "student": pd.Series(np.arange(students)).astype("str"),
+            "school": _codes(school),
+            "cohort": years[t],
+            "score": score,
+            "prior_score": prior,
+        }
+    )
 
 
 def formula(covariates: int) -> str:

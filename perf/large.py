@@ -25,11 +25,18 @@ def write_parts(folder: Path, rows: int, schools: int = 9_000, seed: int = 20160
         school, cohort = rng.integers(0, schools, n), rng.integers(0, len(COHORTS), n)
         ses, female = rng.standard_normal(n), rng.integers(0, 2, n).astype(np.int8)
         age, prior = rng.normal(11, 0.3, n), rng.normal(430, 75, n) + 10 * ses
-        score = (160 + 0.8 * prior + 4 * female + 3 * ses + age + effects[school, cohort] + rng.normal(0, 45, n))
-        table = pa.table({
-            "student": pa.array(np.arange(start, start + n)).cast(pa.string()),
-            "school": codes.take(pa.array(school)), "cohort": pa.array(np.array(COHORTS, dtype=np.int32)[cohort]),
-            "score": score.round(1), "prior_score": prior.round(1), "female": female, "ses": ses.round(3),
-            "age": age.round(2)})
+        score = 160 + 0.8 * prior + 4 * female + 3 * ses + age + effects[school, cohort] + rng.normal(0, 45, n)
+        table = pa.table(
+            {
+                "student": pa.array(np.arange(start, start + n)).cast(pa.string()),
+                "school": codes.take(pa.array(school)),
+                "cohort": pa.array(np.array(COHORTS, dtype=np.int32)[cohort]),
+                "score": score.round(1),
+                "prior_score": prior.round(1),
+                "female": female,
+                "ses": ses.round(3),
+                "age": age.round(2),
+            }
+        )
         pq.write_table(table, folder / f"part-{number:04d}.parquet")
     return folder

@@ -44,9 +44,15 @@ def main() -> None:
         plan = make_plan(Path(folder), args, lambda text: console.print(f"[dim]{text} ...[/dim]"))
         rows = [row for name in wanted if name in CASES for row in CASES[name](plan)]
         grown = list(growth(plan, 0.05 if args.quick else 1.0)) if "growth" in wanted else []
-    result = {"format": FORMAT, "date": datetime.date.today().isoformat(), "machine": machine(),
-              "versions": versions(), "minutes": round((time.perf_counter() - started) / 60, 1),
-              "rows": rows, "growth": grown}
+    result = {
+        "format": FORMAT,
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+        "minutes": round((time.perf_counter() - started) / 60, 1),
+        "rows": rows,
+        "growth": grown,
+    }
     Console(width=None if sys.stdout.isatty() else 170).print(as_table(result))
     out = args.out or (None if args.quick or args.only else RESULTS)
     if out:
@@ -59,28 +65,58 @@ def make_plan(folder: Path, args: argparse.Namespace, say: Callable[[str], None]
     if args.students:
         sizes = tuple(int(n) for n in args.students.split(","))
     if args.quick:
-        return Plan(folder, sizes, schools=3_000, rounds=2, budget=4.0, limit=12.0, say=say,
-                    joint_students=min(60_000, sizes[-1]), replicates=100, panel_cohorts=(2015, 2019, 2024),
-                    streamed=(min(600_000, sizes[-1]),))
+        return Plan(
+            folder,
+            sizes,
+            schools=3_000,
+            rounds=2,
+            budget=4.0,
+            limit=12.0,
+            say=say,
+            joint_students=min(60_000, sizes[-1]),
+            replicates=100,
+            panel_cohorts=(2015, 2019, 2024),
+            streamed=(min(600_000, sizes[-1]),),
+        )
     return Plan(folder, sizes, schools=3_000, rounds=5, budget=60.0, limit=180.0, say=say)
 
 
 def as_table(result: dict) -> Table:
     """The rows as the terminal shows them."""
     m = result["machine"]
-    title = (f"{m['cpu']}, {m['cores']} cores, {m['threads']} threads for all; {result['date']}; "
-             f"{result['minutes']:g} minutes")
-    table = Table("what", "valib", "seconds", "beside", "seconds", "ratio", "target", "log-lik.", "estimates", "MiB",
-                  title=title)
+    title = (
+        f"{m['cpu']}, {m['cores']} cores, {m['threads']} threads for all; {result['date']}; "
+        f"{result['minutes']:g} minutes"
+    )
+    table = Table(
+        "what", "valib", "seconds", "beside", "seconds", "ratio", "target", "log-lik.", "estimates", "MiB", title=title
+    )
     for r in result["rows"]:
-        table.add_row(f"{r['case']}: {r['what']}", r["ours"], timed(r["seconds"]), r["other"],
-                      timed(r["other_seconds"]) or r["note"], ratio(r), target(r),
-                      "" if r["loglik"] is None else f"{r['loglik']:+.1e}",
-                      "" if r["estimates"] is None else f"{r['estimates']:.0e}",
-                      " / ".join(f"{v:.0f}" for v in (r["memory_mib"], r["other_memory_mib"]) if v is not None))
+        table.add_row(
+            f"{r['case']}: {r['what']}",
+            r["ours"],
+            timed(r["seconds"]),
+            r["other"],
+            timed(r["other_seconds"]) or r["note"],
+            ratio(r),
+            target(r),
+            "" if r["loglik"] is None else f"{r['loglik']:+.1e}",
+            "" if r["estimates"] is None else f"{r['estimates']:.0e}",
+            " / ".join(f"{v:.0f}" for v in (r["memory_mib"], r["other_memory_mib"]) if v is not None),
+        )
     for g in result["growth"]:
-        table.add_row(f"growth: {g['along']} = {g[g['along']]:,}", "", timed(g), "", "", "", "", "", "",
-                      "" if g["memory_mib"] is None else f"{g['memory_mib']:.0f}")
+        table.add_row(
+            f"growth: {g['along']} = {g[g['along']]:,}",
+            "",
+            timed(g),
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "" if g["memory_mib"] is None else f"{g['memory_mib']:.0f}",
+        )
     return table
 
 

@@ -29,8 +29,13 @@ TARGET_ROWS = 60_000_000
 MOST_SECONDS, MOST_MIB = 2.5, 2048  # of DuckDB's own aggregate; of memory in all
 
 
-def rows(folder: Path, sizes: Sequence[int] = (6_000_000, TARGET_ROWS), rounds: int = 3, budget: float = 120.0,
-         say: Callable[[str], None] = lambda text: None) -> Iterator[dict]:
+def rows(
+    folder: Path,
+    sizes: Sequence[int] = (6_000_000, TARGET_ROWS),
+    rounds: int = 3,
+    budget: float = 120.0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[dict]:
     """One row a size and contender; the Parquet parts are written into ``folder`` and deleted after their turn."""
     spark = importlib.util.find_spec("pyspark") is not None and shutil.which("java") is not None
     for number, size in enumerate(sizes):
@@ -42,18 +47,32 @@ def rows(folder: Path, sizes: Sequence[int] = (6_000_000, TARGET_ROWS), rounds: 
         finally:
             shutil.rmtree(parts, ignore_errors=True)
         ours, what = timed["duckdb"], f"{size:,} rows in Parquet parts, {len(COLUMNS)} columns"
-        note = (f"{size / ours.median / 1e6:.1f} million rows a second, peak {ours.peak:,.0f} MiB in all"
-                if ours.seconds and ours.peak else "")
-        yield row("streaming", what, "sums of a stream", ours, "DuckDB's own aggregate", timed["aggregate"],
-                  ratio_of=PASSES, at_most=MOST_SECONDS if size == TARGET_ROWS else None, note=note)
+        note = (
+            f"{size / ours.median / 1e6:.1f} million rows a second, peak {ours.peak:,.0f} MiB in all"
+            if ours.seconds and ours.peak
+            else ""
+        )
+        yield row(
+            "streaming",
+            what,
+            "sums of a stream",
+            ours,
+            "DuckDB's own aggregate",
+            timed["aggregate"],
+            ratio_of=PASSES,
+            at_most=MOST_SECONDS if size == TARGET_ROWS else None,
+            note=note,
+        )
         if "spark" in timed:
             yield row("streaming", what, "sums of a stream", ours, "the same with Spark, local", timed["spark"])
 
 
 def _timed(parts: Path, names: Sequence[str], rounds: int, budget: float) -> dict[str, Timed]:
     with ExitStack() as stack:
-        contenders = {name: (stack.enter_context(Contender([sys.executable, HERE, "worker", name, parts])), name)
-                      for name in names}
+        contenders = {
+            name: (stack.enter_context(Contender([sys.executable, HERE, "worker", name, parts])), name)
+            for name in names
+        }
         return in_turn(contenders, rounds, budget)
 
 

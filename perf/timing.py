@@ -52,8 +52,14 @@ class Contender:
 
     def __init__(self, command: Sequence[str | Path], threads: int = THREADS) -> None:
         env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        self.process = subprocess.Popen([str(c) for c in command], env=env, text=True, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [str(c) for c in command],
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self.reset = False
 
     def __enter__(self) -> Contender:
@@ -138,12 +144,23 @@ def machine() -> dict:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-        total = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()
-                     if line.startswith("MemTotal")) / 2**20
+        total = (
+            next(
+                int(line.split()[1])
+                for line in Path("/proc/meminfo").read_text().splitlines()
+                if line.startswith("MemTotal")
+            )
+            / 2**20
+        )
     except (OSError, StopIteration):
         total = None
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": THREADS, "memory_gib": total and round(total, 1),
-            "system": platform.system()}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": THREADS,
+        "memory_gib": total and round(total, 1),
+        "system": platform.system(),
+    }
 
 
 def versions() -> dict[str, str]:

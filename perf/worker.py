@@ -28,9 +28,13 @@ def relative(file: str, model: str) -> Runs:
 
     def fit():
         seconds, f = clock(lambda: va.fit_relative(records, formula=model))
-        return seconds, {"loglik": f.loglik, "tau2": f.tau2, "sigma2": f.sigma2,
-                         "coefficients": f.fixed_effects.tolist(),
-                         "errors": [f.tau2_se, f.sigma2_se, *np.sqrt(np.diag(f.vcov)).tolist()]}
+        return seconds, {
+            "loglik": f.loglik,
+            "tau2": f.tau2,
+            "sigma2": f.sigma2,
+            "coefficients": f.fixed_effects.tolist(),
+            "errors": [f.tau2_se, f.sigma2_se, *np.sqrt(np.diag(f.vcov)).tolist()],
+        }
 
     return {"fit": fit}
 
@@ -40,8 +44,10 @@ def arrays(file: str, model: str) -> Runs:
     design = build_design(va.read_records(pd.read_parquet(file)), model)
     X, y, cells, names = np.ascontiguousarray(design.X), design.y.copy(), design.cells, design.names
     Z = np.column_stack([X, y])
-    return {"moments": lambda: (clock(lambda: moments_from_arrays(X, y, cells, names))[0], {}),
-            "product": lambda: (clock(lambda: Z.T @ Z)[0], {})}
+    return {
+        "moments": lambda: (clock(lambda: moments_from_arrays(X, y, cells, names))[0], {}),
+        "product": lambda: (clock(lambda: Z.T @ Z)[0], {}),
+    }
 
 
 def gpboost(file: str, model: str) -> Runs:
@@ -56,8 +62,12 @@ def gpboost(file: str, model: str) -> Runs:
 
     def found(m):
         sigma2, tau2 = m.get_cov_pars().to_numpy().ravel()[:2].tolist()
-        return {"loglik": -m.get_current_neg_log_likelihood(), "tau2": tau2, "sigma2": sigma2,
-                "coefficients": m.get_coef().to_numpy()[0].tolist()}
+        return {
+            "loglik": -m.get_current_neg_log_likelihood(),
+            "tau2": tau2,
+            "sigma2": sigma2,
+            "coefficients": m.get_coef().to_numpy()[0].tolist(),
+        }
 
     def fit():
         m = grouped()
@@ -78,8 +88,12 @@ def mixedlm(file: str, model: str) -> Runs:
 
     def fit():
         seconds, f = clock(lambda: MixedLM.from_formula(model, records, groups=records["school"]).fit(reml=False))
-        return seconds, {"loglik": float(f.llf), "tau2": float(f.cov_re.iloc[0, 0]), "sigma2": float(f.scale),
-                         "coefficients": f.fe_params.tolist()}
+        return seconds, {
+            "loglik": float(f.llf),
+            "tau2": float(f.cov_re.iloc[0, 0]),
+            "sigma2": float(f.scale),
+            "coefficients": f.fe_params.tolist(),
+        }
 
     return {"fit": fit}
 
@@ -93,9 +107,13 @@ def joint(file: str, cohorts: list[int], residual: str) -> Runs:
         variances = slice(None) if residual == "by_cohort" else slice(1)
         by_term = [t for name in ("Intercept", "prior_score") for t in f.fixed_effects.index if t[1] == name]
         errors = pd.Series(np.sqrt(np.diag(f.vcov)), index=f.fixed_effects.index)
-        return seconds, {"loglik": f.loglik, "tau2": f.tau2.tolist(), "sigma2": f.sigma2.tolist()[variances],
-                         "coefficients": f.fixed_effects[by_term].tolist(),
-                         "errors": [*np.diag(f.omega_se), *f.sigma2_se.tolist()[variances], *errors[by_term]]}
+        return seconds, {
+            "loglik": f.loglik,
+            "tau2": f.tau2.tolist(),
+            "sigma2": f.sigma2.tolist()[variances],
+            "coefficients": f.fixed_effects[by_term].tolist(),
+            "errors": [*np.diag(f.omega_se), *f.sigma2_se.tolist()[variances], *errors[by_term]],
+        }
 
     return {"fit": fit}
 
@@ -105,8 +123,10 @@ def joint_large(students: int, schools: int, cohorts: int) -> Runs:
     records = several_cohorts(students, schools, cohorts)
     years, formula = sorted(records["cohort"].unique().tolist()), "score ~ prior_score"
     parts, _ = cohort_moments(records, years, formula)
-    return {"moments": lambda: (clock(lambda: cohort_moments(records, years, formula))[0], {}),
-            "fit": lambda: (clock(lambda: joint_from_moments(parts, formula))[0], {})}
+    return {
+        "moments": lambda: (clock(lambda: cohort_moments(records, years, formula))[0], {}),
+        "fit": lambda: (clock(lambda: joint_from_moments(parts, formula))[0], {}),
+    }
 
 
 def bootstrap(students: int, schools: int, replicates: int) -> Runs:
@@ -134,13 +154,15 @@ def bootstrap(students: int, schools: int, replicates: int) -> Runs:
         def timed():
             seconds, b = run()
             return seconds, {"shift": b.shift.iloc[0].tolist()}
+
         return timed
 
     return {"from records": first(from_records), "from moments": first(from_moments), "refits": one_by_one}
 
 
-def refit(records: pd.DataFrame, schools: np.ndarray, weights: np.ndarray, baseline: list[int],
-          focal: list[int]) -> list[float]:
+def refit(
+    records: pd.DataFrame, schools: np.ndarray, weights: np.ndarray, baseline: list[int], focal: list[int]
+) -> list[float]:
     """Shifts of one bootstrap sample by repeating the students of each drawn school and fitting both steps again."""
     times = weights[pd.Index(schools).get_indexer(records["school"])]
     rows = np.repeat(np.arange(len(records)), times)
@@ -155,9 +177,11 @@ def refit(records: pd.DataFrame, schools: np.ndarray, weights: np.ndarray, basel
 def reading(csv: str, file: str) -> Runs:
     """Reading and checking records, beside pandas reading the same file without a check."""
     frame = pd.read_parquet(file)
-    return {"csv": lambda: (clock(lambda: va.read_records(csv))[0], {}),
-            "pandas": lambda: (clock(lambda: pd.read_csv(csv, dtype={"student": "str", "school": "str"}))[0], {}),
-            "frame": lambda: (clock(lambda: va.read_records(frame))[0], {})}
+    return {
+        "csv": lambda: (clock(lambda: va.read_records(csv))[0], {}),
+        "pandas": lambda: (clock(lambda: pd.read_csv(csv, dtype={"student": "str", "school": "str"}))[0], {}),
+        "frame": lambda: (clock(lambda: va.read_records(frame))[0], {}),
+    }
 
 
 def growth(students: int, schools: int, covariates: int, cohorts: int) -> Runs:
@@ -170,8 +194,9 @@ def growth(students: int, schools: int, covariates: int, cohorts: int) -> Runs:
     return {"fit": lambda: (clock(lambda: va.fit_joint(records, years))[0], {})}
 
 
-CONTENDERS = {f.__name__: f for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, bootstrap, reading,
-                                      growth)}
+CONTENDERS = {
+    f.__name__: f for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, bootstrap, reading, growth)
+}
 
 
 def main() -> None:

@@ -11,14 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "tests" / "reference"
-CODES = {
-    "school": "str",
-    "student": "str",
-    "Subject": "str",
-    "school_id": "str",
-    "student_id": "str",
-    "lea": "str",
-}
+CODES = {"school": "str", "student": "str", "Subject": "str", "school_id": "str", "student_id": "str", "lea": "str"}
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -89,23 +82,10 @@ def simulate(
         u = tau * (np.sqrt(rho) * lasting + np.sqrt(1 - rho) * rng.standard_normal(schools))
         n = rng.integers(size[0], size[1] + 1, schools)
         code = np.repeat(np.arange(schools), n)
-        prior = (
-            480
-            + sorting * u[code]
-            + 20 * rng.standard_normal(schools)[code]
-            + 60 * rng.standard_normal(len(code))
-        )
-        score = (
-            110
-            + slope * prior
-            + (shift or {}).get(cohort, 0.0)
-            + u[code]
-            + sigma * rng.standard_normal(len(code))
-        )
+        prior = 480 + sorting * u[code] + 20 * rng.standard_normal(schools)[code] + 60 * rng.standard_normal(len(code))
+        score = 110 + slope * prior + (shift or {}).get(cohort, 0.0) + u[code] + sigma * rng.standard_normal(len(code))
         out.append(
-            pd.DataFrame(
-                {"school": names[code], "cohort": cohort, "score": score, "prior_score": prior, "u": u[code]}
-            )
+            pd.DataFrame({"school": names[code], "cohort": cohort, "score": score, "prior_score": prior, "u": u[code]})
         )
     frame = pd.concat(out, ignore_index=True)
     return frame.assign(student=[f"P{k:06d}" for k in range(len(frame))])
@@ -129,6 +109,5 @@ def small() -> pd.DataFrame:
     )
     frame["female"] = rng.integers(0, 2, len(frame))
     return frame[
-        ~((frame.school == "S0002") & (frame.cohort < 2021))
-        & ~((frame.school == "S0004") & (frame.cohort == 2021))
+        ~((frame.school == "S0002") & (frame.cohort < 2021)) & ~((frame.school == "S0004") & (frame.cohort == 2021))
     ]

@@ -26,8 +26,12 @@ RARE = ("4.918273645", "602.7182818", "387.1415926")  # a covariate, a score and
 def plant(records: pd.DataFrame) -> pd.DataFrame:
     """Records whose students can be recognised wherever they appear: codes, names, addresses and rare numbers."""
     number = pd.Series([f"{k:06d}" for k in range(len(records))], records.index)
-    marked = records.assign(student=MARK + number, Surname=MARK.title() + number, Mail=MARK + number + "@example.org",
-                            ses=np.random.default_rng(1).standard_normal(len(records)))
+    marked = records.assign(
+        student=MARK + number,
+        Surname=MARK.title() + number,
+        Mail=MARK + number + "@example.org",
+        ses=np.random.default_rng(1).standard_normal(len(records)),
+    )
     for k, (column, value) in enumerate(zip(("ses", "score", "prior_score"), RARE, strict=True)):
         marked.loc[marked.index[10 + k], column] = float(value)
     return marked
@@ -49,8 +53,10 @@ def search(folder: Path, words: list[str]) -> tuple[int, list[str]]:
     for path in files:
         for what, content in contents(path.name, path.read_bytes()):
             found += [f"{path.relative_to(folder)} ({what}): {hit.decode()}" for hit in set(pattern.findall(content))]
-        found += [f"{path.relative_to(folder)} (name): {hit.decode()}"
-                  for hit in set(pattern.findall(str(path.relative_to(folder)).encode()))]
+        found += [
+            f"{path.relative_to(folder)} (name): {hit.decode()}"
+            for hit in set(pattern.findall(str(path.relative_to(folder)).encode()))
+        ]
     return len(files), found
 
 
@@ -81,8 +87,8 @@ def _png_texts(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The text chunks of a PNG picture, unpacked."""
     at = 8
     while at < len(raw):
-        size, kind = int.from_bytes(raw[at:at + 4]), raw[at + 4:at + 8]
-        body = raw[at + 8:at + 8 + size]
+        size, kind = int.from_bytes(raw[at : at + 4]), raw[at + 4 : at + 8]
+        body = raw[at + 8 : at + 8 + size]
         if kind in (b"tEXt", b"iTXt", b"eXIf"):
             yield kind, body
         elif kind == b"zTXt":

@@ -47,9 +47,7 @@ class Dense:
 
     def loglik(self, method: str) -> float:
         p = self.X.shape[1] if method == "REML" else 0
-        value = -0.5 * (
-            (len(self.y) - p) * np.log(2 * np.pi) + np.linalg.slogdet(self.V)[1] + self.y @ self.P @ self.y
-        )
+        value = -0.5 * ((len(self.y) - p) * np.log(2 * np.pi) + np.linalg.slogdet(self.V)[1] + self.y @ self.P @ self.y)
         return value - (0.5 * np.linalg.slogdet(self.X.T @ self.Vi @ self.X)[1] if method == "REML" else 0.0)
 
     def score(self, method: str) -> np.ndarray:
@@ -62,9 +60,7 @@ class Dense:
         """Observed information of (tau2, sigma2), b profiled out."""
         W, P = (self.P if method == "REML" else self.Vi), self.P
         D = self._parts()
-        return np.array(
-            [[-0.5 * np.trace(W @ E @ W @ F) + self.y @ P @ E @ P @ F @ P @ self.y for F in D] for E in D]
-        )
+        return np.array([[-0.5 * np.trace(W @ E @ W @ F) + self.y @ P @ E @ P @ F @ P @ self.y for F in D] for E in D])
 
     def _parts(self):
         return self.Z @ self.Z.T, np.eye(len(self.y))
@@ -104,9 +100,7 @@ class Dense:
         if shift == "absorbed":
             return self.tau2 * self.Z.T @ Vi
         mean = np.linalg.inv(one.T @ Vi @ one) @ one.T @ Vi
-        return np.ones((self.Z.shape[1], 1)) @ mean + self.tau2 * self.Z.T @ Vi @ (
-            np.eye(len(self.y)) - one @ mean
-        )
+        return np.ones((self.Z.shape[1], 1)) @ mean + self.tau2 * self.Z.T @ Vi @ (np.eye(len(self.y)) - one @ mean)
 
     def shift(self, b_B: np.ndarray, vcov_B: np.ndarray, equating_var: float = 0.0) -> tuple[float, float]:
         """delta_hat and Var(delta_hat - delta), b_B independent of the focal students."""
@@ -115,9 +109,7 @@ class Dense:
         variance = k @ self.V @ k + k @ self.X @ vcov_B @ self.X.T @ k + equating_var * k.sum() ** 2
         return float(k @ (self.y - self.X @ b_B)), float(variance)
 
-    def benchmark_va(
-        self, b_B, vcov_B, shift: str, equating_var: float = 0.0
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def benchmark_va(self, b_B, vcov_B, shift: str, equating_var: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """VA (J,) and the covariance (J, J) of its error.
 
         y = X b + 1 (delta + c) + Z u + e with c the equating error; the estimand is delta + u_j (estimated)
@@ -130,10 +122,7 @@ class Dense:
         KZ = K @ self.Z - np.eye(J)
         KX, K1 = K @ self.X, K.sum(axis=1)
         covariance = (
-            self.tau2 * KZ @ KZ.T
-            + self.sigma2 * K @ K.T
-            + KX @ vcov_B @ KX.T
-            + equating_var * np.outer(K1, K1)
+            self.tau2 * KZ @ KZ.T + self.sigma2 * K @ K.T + KX @ vcov_B @ KX.T + equating_var * np.outer(K1, K1)
         )
         return K @ (self.y - self.X @ b_B), covariance
 

@@ -46,20 +46,45 @@ def server() -> Iterator[str]:
     programs, user = binaries(), account()
     folder = Path(tempfile.mkdtemp(prefix="valib-pg-"))
     as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
-    quiet = {"check": True, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
-             "stdin": subprocess.DEVNULL, "timeout": 60, "env": {"PATH": str(programs), "LC_ALL": "C"}, **as_user}
+    quiet = {
+        "check": True,
+        "cwd": folder,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+        "stdin": subprocess.DEVNULL,
+        "timeout": 60,
+        "env": {"PATH": str(programs), "LC_ALL": "C"},
+        **as_user,
+    }
     try:
         if user:
             shutil.chown(folder, user)
         (folder / "password").write_text(PASSWORD + "\n", encoding="utf-8")
         (folder / "password").chmod(0o644)
         data, port = folder / "data", free_port()
-        subprocess.run([programs / "initdb", "-D", data, "-U", USER, "--pwfile", folder / "password", "-A",
-                        "scram-sha-256", "-E", "UTF8", "--no-sync"], **quiet)  # fmt: skip
+        subprocess.run(
+            [
+                programs / "initdb",
+                "-D",
+                data,
+                "-U",
+                USER,
+                "--pwfile",
+                folder / "password",
+                "-A",
+                "scram-sha-256",
+                "-E",
+                "UTF8",
+                "--no-sync",
+            ],
+            **quiet,
+        )
         settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
-        process = subprocess.Popen([programs / "postgres", "-D", data, *options],
-                                   **{k: v for k, v in quiet.items() if k not in ("check", "timeout")})  # fmt: skip
+        process = subprocess.Popen(
+            [programs / "postgres", "-D", data, *options],
+            **{k: v for k, v in quiet.items() if k not in ("check", "timeout")},
+        )
         try:
             place = ["-h", "127.0.0.1", "-p", str(port), "-U", USER]
             probe = [programs / "pg_isready", *place]

@@ -21,14 +21,56 @@ LONGEST_FUNCTION = 40  # lines of code without the docstring
 # Modules of one floor may import each other, but never in a circle.
 FLOORS = [
     {"errors", "names"},
-    {"records", "schema", "sources", "datasets", "simulate", "panel_design", "bundle", "files", "workers",
-     "comparability", "disclosure", "pseudonyms"},
+    {
+        "records",
+        "schema",
+        "sources",
+        "datasets",
+        "simulate",
+        "panel_design",
+        "bundle",
+        "files",
+        "workers",
+        "comparability",
+        "disclosure",
+        "pseudonyms",
+    },
     {"design", "formula", "formula_code", "covariates", "plain_design", "moments", "summed", "engines", "scale"},
-    {"elimination", "likelihood", "mixed", "covariance", "multivariate", "multivariate_fit", "newton",
-     "joint_batch", "blup", "measurement"},
-    {"relative", "baseline", "benchmark", "bootstrap", "joint", "joint_bootstrap", "drift", "stability", "moves",
-     "ranking", "montecarlo", "compare", "stability_check", "scenarios", "mechanisms", "recipes", "resampling",
-     "correlating", "performance", "simulation_methods", "calibrate"},
+    {
+        "elimination",
+        "likelihood",
+        "mixed",
+        "covariance",
+        "multivariate",
+        "multivariate_fit",
+        "newton",
+        "joint_batch",
+        "blup",
+        "measurement",
+    },
+    {
+        "relative",
+        "baseline",
+        "benchmark",
+        "bootstrap",
+        "joint",
+        "joint_bootstrap",
+        "drift",
+        "stability",
+        "moves",
+        "ranking",
+        "montecarlo",
+        "compare",
+        "stability_check",
+        "scenarios",
+        "mechanisms",
+        "recipes",
+        "resampling",
+        "correlating",
+        "performance",
+        "simulation_methods",
+        "calibrate",
+    },
     {
         "plotting",
         "performance_table",
@@ -135,7 +177,7 @@ def circle(edges: dict[str, set[str]]) -> list[str]:
 
     def walk(name: str, path: list[str]) -> list[str]:
         if name in path:
-            return [*path[path.index(name):], name]
+            return [*path[path.index(name) :], name]
         if name not in done:
             for other in sorted(edges[name]):
                 if found := walk(other, [*path, name]):

@@ -14,6 +14,16 @@ def moments_of(s, worlds, r: int) -> Moments:
     rank = np.empty(len(order), dtype=np.intp)
     rank[order] = np.arange(len(order))
     used, code = np.unique(school, return_inverse=True)
-    return Moments(("Intercept", "prior_score", "score"), np.zeros(3), used, np.array(s.cohorts)[order], code,
-                   rank[cohort], worlds.n[r][cohort, school].astype(np.float64), worlds.sums[r][cohort, school],
-                   worlds.cross[r].sum(axis=1)[order], worlds.cross[r][cohort, school], np.ones(len(cohort)))
+    return Moments(
+        ("Intercept", "prior_score", "score"),
+        np.zeros(3),
+        used,
+        np.array(s.cohorts)[order],
+        code,
+        rank[cohort],
+        worlds.n[r][cohort, school].astype(np.float64),
+        worlds.sums[r][cohort, school],
+        worlds.cross[r].sum(axis=1)[order],
+        worlds.cross[r][cohort, school],
+        np.ones(len(cohort)),
+    )

@@ -21,8 +21,16 @@ from pathlib import Path
 from .errors import ParamsError
 
 PREFIX = ".valib-"  # of every name that is not finished
-UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
-            errno.ELOOP)  # another place would do; a full disk or a broken one is no fault of the order
+UNUSABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)  # another place would do; a full disk or a broken one is no fault of the order
 JOURNAL, REPLACED = "moving.json", "replaced"
 
 
@@ -129,8 +137,7 @@ def reason(error: OSError) -> str:
 
 
 def _locked(path: Path, how: int, named: Path) -> tuple[int | None, list[Path]]:
-    """Return a descriptor of a folder with a lock on it, None where there are no locks; and what was made of its path.
-    """
+    """Return a descriptor of a folder with a lock on it, None where there are no locks; and what was made of its path."""
     for attempt in range(100):  # the run before may remove the folder between any two of these steps
         missing = [part for part in (path, *path.parents) if not part.exists()]
         try:
@@ -151,8 +158,9 @@ def _locked(path: Path, how: int, named: Path) -> tuple[int | None, list[Path]]:
             os.close(handle)
             return None, missing
         os.close(handle)
-    raise ParamsError(f"--out is {named}, but another run of valib is writing there: wait until it has ended, or name "
-                      "another place.")
+    raise ParamsError(
+        f"--out is {named}, but another run of valib is writing there: wait until it has ended, or name another place."
+    )
 
 
 def _same(handle: int, path: Path) -> bool:

@@ -1,8 +1,8 @@
 """Names as the records have them, made fit to be shown: one line, no control characters, not too long.
 
 A school's name is text from elsewhere. What gives it a meaning to HTML, Markdown or LaTeX is escaped where it is shown
-(:func:`valib.pages.prose.escape`); here it loses what would disturb any page: line breaks, control characters, marks that
-turn the direction of the text around them, characters that take no room, and piles of accents.
+(:func:`valib.pages.prose.escape`); here it loses what would disturb any page: line breaks, control characters, marks
+that turn the direction of the text around them, characters that take no room, and piles of accents.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import unicodedata
 
 BLANK = "(blank)"
 LONGEST = 60  # characters of a name in a table
-MANY = 20     # bad values in a column that are no slip
-_TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"             # directional marks
+MANY = 20  # bad values in a column that are no slip
+_TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directional marks
 _NOTHING = "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
-_EMPTY = "\u115f\u1160\u2800\u3164\uffa0"                           # letters that look like blanks
+_EMPTY = "\u115f\u1160\u2800\u3164\uffa0"  # letters that look like blanks
 _DROPPED = re.compile(f"[{_TURNS}{_NOTHING}]")
 _SPACE = re.compile(rf"[\s{_EMPTY}\x1c-\x1f\x85]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -33,7 +33,7 @@ def readable(name: object, longest: int | None = None) -> str:
     text = _without_piles(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
     if longest is not None and len(text) > longest:
         head = (longest - 1) * 2 // 3
-        text = text[:head].rstrip() + "…" + text[len(text) - (longest - 1 - head):].lstrip()
+        text = text[:head].rstrip() + "…" + text[len(text) - (longest - 1 - head) :].lstrip()
     return text or BLANK
 
 

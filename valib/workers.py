@@ -18,6 +18,7 @@ def end_with(parent: int) -> None:
     A pool's worker waits for its next task for ever, also when who gives the tasks was killed. To be called once in a
     worker, as the initializer of a pool, with the number of the process that made the pool.
     """
+
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(SECONDS)

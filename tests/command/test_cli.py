@@ -86,8 +86,20 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
 
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
-    options = ["--estimator", "ols", "--variances", "baseline", "--method", "REML", "--level", "0.9",
-               "--equating-se", "2", "--formula", "score ~ prior_score + female"]
+    options = [
+        "--estimator",
+        "ols",
+        "--variances",
+        "baseline",
+        "--method",
+        "REML",
+        "--level",
+        "0.9",
+        "--equating-se",
+        "2",
+        "--formula",
+        "score ~ prior_score + female",
+    ]
     done = run("fit", "--model", "benchmark", *options, "--out", "results")
     assert done.exit_code == 0, done.stderr
     records = read_records(good)
@@ -175,8 +187,10 @@ def test_a_linked_break_is_carried_into_the_benchmark_and_said_by_check(here, go
     assert run("fit", "--model", "benchmark", "--benchmark", "kept.json", "--out", "again").exit_code == 0
     assert Path("again/shifts.csv").read_bytes() == Path("results/shifts.csv").read_bytes()
     said = " ".join(run("check").stdout.split())
-    assert ("The scale of score changes with cohort 2020: cohort 2021 carried back by old = -80 + 1.25 new; the link's "
-            "error enters shift and benchmark value added.") in said
+    assert (
+        "The scale of score changes with cohort 2020: cohort 2021 carried back by old = -80 + 1.25 new; the link's "
+        "error enters shift and benchmark value added."
+    ) in said
 
 
 @pytest.mark.parametrize("command", [["check"], ["fit", "--model", "benchmark", "--out", "results"]])
@@ -187,8 +201,11 @@ def test_a_break_without_a_link_is_refused(here, command):
     assert done.exit_code == 2 and done.stderr.count("\n") == 1
     assert "changes with cohort 2020, between the baseline 2015 to 2016 and cohort 2021" in done.stderr
     assert contents(here) == before
-    for other in (["fit", "--model", "relative"], ["fit", "--model", "joint"], ["fit", "--model", "benchmark",
-                                                                               "--cohorts", "2019"]):
+    for other in (
+        ["fit", "--model", "relative"],
+        ["fit", "--model", "joint"],
+        ["fit", "--model", "benchmark", "--cohorts", "2019"],
+    ):
         assert run(*other, "--out", "other").exit_code == 0
 
 
@@ -225,8 +242,18 @@ def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(h
     assert Benchmark.load("kept/baseline.json").estimator == "within"
     assert run("fit", "--model", "benchmark", "--estimator", "within", "--out", "whole").exit_code == 0
     good.query("cohort == 2021").to_csv("later.csv", index=False)
-    done = run("fit", "later.csv", "--model", "benchmark", "--benchmark", "kept/baseline.json", "--cohorts", "2021",
-               "--out", "later")
+    done = run(
+        "fit",
+        "later.csv",
+        "--model",
+        "benchmark",
+        "--benchmark",
+        "kept/baseline.json",
+        "--cohorts",
+        "2021",
+        "--out",
+        "later",
+    )
     assert done.exit_code == 0, done.stderr
     whole = pd.read_csv("whole/school_effects.csv").query("cohort == 2021")
     later = pd.read_csv("later/school_effects.csv").query("cohort == 2021")
@@ -268,13 +295,15 @@ def _constant(frame, column, cohorts=COHORTS):
 BAD = {
     "missing column": (lambda f: f.drop(columns="prior_score"), [], r"my\.csv: no column for prior_score"),
     "text in the score": (
-        lambda f: f.assign(score=f["score"].astype(object).where(f.index != 7, "absent")), [],
+        lambda f: f.assign(score=f["score"].astype(object).where(f.index != 7, "absent")),
+        [],
         r"my\.csv: column 'score' .*line 9.*'absent'",
     ),
     "empty file": (lambda f: None, [], r"my\.csv: the file is empty"),
     "no rows": (lambda f: f.iloc[:0], [], r"my\.csv: holds no rows"),
     "one school": (
-        lambda f: f.assign(school="S1"), [],
+        lambda f: f.assign(school="S1"),
+        [],
         r"One school only in cohorts|my\.csv, cohorts? [\d, ]+: .*at least two schools",
     ),
     "baseline cohort absent": (lambda f: f, ["--baseline-cohorts", "2014,2015"], r"ohort 2014.* not in the data.*2015"),
@@ -285,8 +314,11 @@ BAD = {
     "no file": (lambda f: f, ["nowhere.csv"], r"nowhere\.csv: there is no such file"),
     "wrong level": (lambda f: f, ["--params", "wrong.yml"], r"wrong\.yml, line 1: level is 2"),
 }
-NOT_ITS_BUSINESS = {("baseline", "focal cohort absent"), ("relative", "baseline cohort absent"),
-                    ("joint", "baseline cohort absent")}
+NOT_ITS_BUSINESS = {
+    ("baseline", "focal cohort absent"),
+    ("relative", "baseline cohort absent"),
+    ("joint", "baseline cohort absent"),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -366,7 +398,14 @@ def test_a_failure_inside_ends_with_1_and_a_failed_write_keeps_the_earlier_resul
 
 def test_help_of_every_command_has_a_description_and_examples():
     assert set(re.findall(r"^  (\w+)  ", run("--help").stdout.split("Commands:")[1], re.MULTILINE)) == {
-        "baseline", "book", "check", "fit", "init", "key", "report", "simulate"
+        "baseline",
+        "book",
+        "check",
+        "fit",
+        "init",
+        "key",
+        "report",
+        "simulate",
     }
     for command in ("check", "fit", "baseline", "book"):
         said = run(command, "--help").stdout
@@ -381,8 +420,13 @@ def test_version():
 
 def test_as_a_module_in_its_own_process(here):
     def module(*arguments):
-        return subprocess.run([sys.executable, "-m", "valib", *arguments], capture_output=True, text=True, check=False,
-                              env={"PYTHONPATH": str(Path(valib.__file__).parents[1])})
+        return subprocess.run(
+            [sys.executable, "-m", "valib", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": str(Path(valib.__file__).parents[1])},
+        )
 
     done = module("fit", "--model", "relative", "--out", "results")
     assert (done.returncode, done.stderr) == (0, "")
@@ -396,9 +440,16 @@ def test_as_a_module_in_its_own_process(here):
 
 
 def test_help_loads_no_heavy_module():
-    code = ("import sys; from typer.testing import CliRunner; from valib.command.cli import app; "
-            "CliRunner().invoke(app, ['fit', '--help']); "
-            "print([m for m in ('numpy', 'pandas', 'yaml', 'scipy', 'matplotlib') if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          env={"PYTHONPATH": str(Path(valib.__file__).parents[1])})
+    code = (
+        "import sys; from typer.testing import CliRunner; from valib.command.cli import app; "
+        "CliRunner().invoke(app, ['fit', '--help']); "
+        "print([m for m in ('numpy', 'pandas', 'yaml', 'scipy', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(valib.__file__).parents[1])},
+    )
     assert done.stdout == "[]\n"

@@ -52,8 +52,9 @@ def test_the_commands(here, monkeypatch):
     monkeypatch.setattr("valib.pages.build.build", build)
     monkeypatch.setattr("valib.pages.report.build", report)
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
-    commands = [[os.path.expanduser(word) for word in shlex.split(line)[1:]]
-                for line in lines if line.startswith("valib ")]
+    commands = [
+        [os.path.expanduser(word) for word in shlex.split(line)[1:]] for line in lines if line.startswith("valib ")
+    ]
     assert {command[0] for command in commands} == {known.callback.__name__ for known in cli.app.registered_commands}
     for command in commands:
         done = CliRunner().invoke(cli.app, command)

@@ -65,10 +65,7 @@ class TestCoefficients:
         slopes = ["prior_score", "female"]
         np.testing.assert_allclose(mine.coefficients[slopes], dummies.params[slopes], rtol=1e-9)
         np.testing.assert_allclose(
-            mine.vcov_model.loc[slopes, slopes],
-            dummies.cov_params().loc[slopes, slopes],
-            rtol=1e-7,
-            atol=1e-12,
+            mine.vcov_model.loc[slopes, slopes], dummies.cov_params().loc[slopes, slopes], rtol=1e-7, atol=1e-12
         )
         b, sandwich = within_estimate(X, y, cell, rows.school)
         np.testing.assert_allclose(mine.coefficients[slopes], b, rtol=1e-9)
@@ -102,17 +99,13 @@ class TestCoefficients:
         slope = (M @ y - S @ b)[:, None] * S @ np.linalg.inv(S.T @ S)
         level = k * (left - model.b[0]) - slope @ (X[:, 1:].T @ k)
         schools = indicators(rows.school)[1].T @ np.column_stack([level, slope])
-        np.testing.assert_allclose(
-            mine.vcov, self.small_sample(rows) * schools.T @ schools, rtol=2e-5, atol=1e-9
-        )
+        np.testing.assert_allclose(mine.vcov, self.small_sample(rows) * schools.T @ schools, rtol=2e-5, atol=1e-9)
 
     @pytest.mark.parametrize("groups", ["school_cohort", "school"])
     def test_mixed_is_the_dense_sandwich(self, small, groups):
         rows, X, y, cell = self.baseline_matrices(small)
         mine = fit_baseline(small, [2015, 2016], self.FORMULA, groups=groups, method="REML")
-        model = Dense(
-            X, y, indicators(cell if groups == "school_cohort" else rows.school)[1], mine.tau2, mine.sigma2
-        )
+        model = Dense(X, y, indicators(cell if groups == "school_cohort" else rows.school)[1], mine.tau2, mine.sigma2)
         np.testing.assert_allclose(mine.coefficients, model.b, rtol=1e-8)
         np.testing.assert_allclose(mine.vcov_model, model.vcov, rtol=1e-6, atol=1e-12)
         np.testing.assert_allclose(
@@ -131,9 +124,7 @@ class TestCoefficients:
         rng = np.random.default_rng(3)
         slopes = []
         for _ in range(40):
-            frame = simulate(
-                rng, schools=60, size=(10, 40), cohorts=(2015, 2016), tau=15, rho=1.0, sorting=2.5
-            )
+            frame = simulate(rng, schools=60, size=(10, 40), cohorts=(2015, 2016), tau=15, rho=1.0, sorting=2.5)
             slopes.append(
                 [
                     fit_baseline(frame, [2015, 2016], estimator=e).coefficients["prior_score"]
@@ -148,9 +139,7 @@ class TestCoefficients:
 
 
 class TestArtefact:
-    FORMULA = (
-        "score ~ poly(prior_score, 2) + C(region) + female:center(prior_score) + school_mean(prior_score)"
-    )
+    FORMULA = "score ~ poly(prior_score, 2) + C(region) + female:center(prior_score) + school_mean(prior_score)"
 
     @pytest.fixture
     def rows(self, small):
@@ -190,11 +179,7 @@ class TestArtefact:
     def test_transforms_keep_the_baseline_s_centre(self, small):
         """A centred or scaled prior is another name for the same model, if the centre is the baseline's."""
         plain = fit_benchmark(small, 2021, fit_baseline(small, [2015, 2016]))
-        for formula in (
-            "score ~ center(prior_score)",
-            "score ~ scale(prior_score)",
-            "score ~ poly(prior_score, 1)",
-        ):
+        for formula in ("score ~ center(prior_score)", "score ~ scale(prior_score)", "score ~ poly(prior_score, 1)"):
             fit = fit_benchmark(small, 2021, fit_baseline(small, [2015, 2016], formula))
             np.testing.assert_allclose(fit.school_effects.effect, plain.school_effects.effect, atol=1e-6)
             np.testing.assert_allclose(
@@ -205,9 +190,7 @@ class TestArtefact:
     def test_splines_outside_the_baseline_s_range_do_not_pass_in_silence(self, small):
         """A B-spline has no value beyond its boundary knots: an error is right, a silent zero is not."""
         benchmark = fit_baseline(small, [2015, 2016], "score ~ bs(prior_score, df=4)")
-        beyond = small.assign(
-            prior_score=small.prior_score.where(small.cohort < 2021, small.prior_score + 400)
-        )
+        beyond = small.assign(prior_score=small.prior_score.where(small.cohort < 2021, small.prior_score + 400))
         with pytest.raises(ValibError, match="prior_score"):
             fit_quietly(beyond, 2021, benchmark)
 

@@ -64,10 +64,7 @@ class TestAgainstLme4:
 
     @pytest.mark.parametrize("method", ["ML", "REML"])
     def test_mixed_benchmark(self, benchmarks, definition, method):
-        wanted, mine = (
-            reference("case5_sim")[definition][f"lmer_benchmark_{method}"],
-            benchmarks[definition, method],
-        )
+        wanted, mine = (reference("case5_sim")[definition][f"lmer_benchmark_{method}"], benchmarks[definition, method])
         assert relative_difference(mine.coefficients, list(wanted["fixef"].values())) < FIXED
         assert relative_difference(mine.vcov_model, wanted["vcov_fixef"]["matrix"]) < VARIANCE
         assert (mine.tau2, mine.sigma2) == pytest.approx((wanted["sigma2_b"], wanted["sigma2"]), rel=VARIANCE)
@@ -88,9 +85,7 @@ class TestAgainstLme4:
         assert relative_difference(mine.se_conditional**2, wanted["ranef"]["condvar"]) < VARIANCE
         assert fit.school_effects.effect.mean() == pytest.approx(wanted["ranef_mean"], abs=1e-6)
         z = stats.norm.ppf(0.975)
-        assert (
-            relative_difference(mine.effect - z * mine.se_conditional, wanted["ranef"]["lower95"]) < PREDICTED
-        )
+        assert relative_difference(mine.effect - z * mine.se_conditional, wanted["ranef"]["lower95"]) < PREDICTED
 
     @pytest.mark.parametrize("year", YEARS)
     def test_the_same_with_an_intercept(self, panel, benchmarks, definition, year):
@@ -128,21 +123,14 @@ class TestAgainstLme4:
         assert relative_difference(mine.shrinkage, wanted["shrinkage"]) < VARIANCE
         assert relative_difference(mine.effect, wanted["b"]) < PREDICTED
         assert relative_difference(mine.se_conditional**2, wanted["condvar"]) < VARIANCE
-        assert (fit.tau2, fit.sigma2) == (
-            benchmarks[definition, method].tau2,
-            benchmarks[definition, method].sigma2,
-        )
+        assert (fit.tau2, fit.sigma2) == (benchmarks[definition, method].tau2, benchmarks[definition, method].sigma2)
 
     @pytest.mark.parametrize("year", YEARS)
     def test_a_cohort_of_the_baseline_is_warned_about_and_no_other(self, panel, benchmarks, definition, year):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             fit_benchmark(panel, year, benchmarks[definition, "ols"])
-        told = [
-            str(w.message)
-            for w in said
-            if w.category is ValibWarning and "part of the baseline" in str(w.message)
-        ]
+        told = [str(w.message) for w in said if w.category is ValibWarning and "part of the baseline" in str(w.message)]
         assert len(told) == (year in DEFINITIONS[definition])
 
 
@@ -150,11 +138,7 @@ def focal_matrices(frame, cohort, fit) -> tuple[Dense, np.ndarray]:
     rows = frame[frame.cohort == cohort]
     labels, Z = indicators(rows.school)
     return Dense(
-        np.column_stack([np.ones(len(rows)), rows.prior_score]),
-        rows.score.to_numpy(),
-        Z,
-        fit.tau2,
-        fit.sigma2,
+        np.column_stack([np.ones(len(rows)), rows.prior_score]), rows.score.to_numpy(), Z, fit.tau2, fit.sigma2
     ), labels
 
 
@@ -166,9 +150,7 @@ class TestAgainstDenseAlgebra:
     @pytest.mark.parametrize("variances", ["focal", "baseline"])
     @pytest.mark.parametrize("shift", ["estimated", "absorbed"])
     @pytest.mark.parametrize("estimator", ["mixed", "ols", "within"])
-    def test_value_added_and_its_whole_error_covariance(
-        self, small, estimator, shift, variances, equating_se
-    ):
+    def test_value_added_and_its_whole_error_covariance(self, small, estimator, shift, variances, equating_se):
         benchmark = fit_baseline(small, [2015, 2016], estimator=estimator)
         fit = fit_benchmark(small, 2021, benchmark, shift, variances, equating_se=equating_se)
         model, labels = focal_matrices(small, 2021, fit)
@@ -182,14 +164,10 @@ class TestAgainstDenseAlgebra:
         np.testing.assert_allclose(whole, covariance, rtol=1e-6, atol=1e-7 * np.abs(covariance).max())
         z = stats.norm.ppf(0.975)
         np.testing.assert_allclose(
-            fit.school_effects.upper - fit.school_effects.lower,
-            2 * z * fit.school_effects.se_comparative,
-            rtol=1e-12,
+            fit.school_effects.upper - fit.school_effects.lower, 2 * z * fit.school_effects.se_comparative, rtol=1e-12
         )
         if shift == "estimated":
-            delta, variance = model.shift(
-                benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(), equating_se**2
-            )
+            delta, variance = model.shift(benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(), equating_se**2)
             assert fit.shift == pytest.approx(delta, rel=DENSE)
             assert fit.shift_se**2 == pytest.approx(variance, rel=DENSE)
 
@@ -221,9 +199,7 @@ class TestAgainstDenseAlgebra:
         np.testing.assert_allclose(step / [fit.tau2, fit.sigma2], 0, atol=1e-7)
         assert fit.loglik == pytest.approx(alone.loglik(method), rel=1e-10)
         np.testing.assert_allclose(
-            [fit.tau2_se, fit.sigma2_se],
-            np.sqrt(np.diag(np.linalg.inv(alone.information(method)))),
-            rtol=1e-6,
+            [fit.tau2_se, fit.sigma2_se], np.sqrt(np.diag(np.linalg.inv(alone.information(method)))), rtol=1e-6
         )
 
     def test_carried_over_variances_are_not_refitted(self, small):
@@ -273,9 +249,7 @@ class TestShiftAlgebra:
         a, b = (fit_benchmark(f, 2021, benchmark) for f in (small, moved))
         assert b.shift - a.shift == pytest.approx(25.0, abs=1e-8)
         np.testing.assert_allclose(b.school_effects.effect - a.school_effects.effect, 25.0, atol=1e-7)
-        np.testing.assert_allclose(
-            b.school_effects.se_comparative, a.school_effects.se_comparative, rtol=1e-7
-        )
+        np.testing.assert_allclose(b.school_effects.se_comparative, a.school_effects.se_comparative, rtol=1e-7)
 
     def test_absorbing_a_shift_inflates_the_school_variance_and_shrinks_the_mean(self):
         """tau2 tends to tau2 + delta^2, and the mean effect understates the shift."""
@@ -314,15 +288,10 @@ class TestShiftAlgebra:
         benchmark = fit_baseline(small, [2015, 2016])
         rng = np.random.default_rng(1)
         rows = small[small.cohort == 2021].copy()
-        spread = np.concatenate(
-            [rng.permutation(np.linspace(-30, 30, n)) for n in rows.groupby("school").size()]
-        )
+        spread = np.concatenate([rng.permutation(np.linspace(-30, 30, n)) for n in rows.groupby("school").size()])
         rows = rows.sort_values("school")
         rows["score"] = (
-            benchmark.coefficients["Intercept"]
-            - 9
-            + benchmark.coefficients["prior_score"] * rows.prior_score
-            + spread
+            benchmark.coefficients["Intercept"] - 9 + benchmark.coefficients["prior_score"] * rows.prior_score + spread
         )
         fit = fit_benchmark(rows, 2021, benchmark)
         assert fit.singular and fit.tau2 == 0 and fit.shift == pytest.approx(-9, abs=1e-8)
@@ -379,17 +348,13 @@ class TestRecovery:
             (np.abs(f.school_effects.effect - t) <= z * f.school_effects.se_conditional).mean()
             for _, f, t in replicates
         ]
-        full = [
-            ((f.school_effects.lower <= t) & (t <= f.school_effects.upper)).mean() for _, f, t in replicates
-        ]
+        full = [((f.school_effects.lower <= t) & (t <= f.school_effects.upper)).mean() for _, f, t in replicates]
         assert np.mean(share) < np.mean(full) - 0.005
 
     def test_coefficients_and_their_clustered_errors(self, replicates):
         slope = np.array([b.coefficients["prior_score"] for b, _, _ in replicates])
         assert abs(slope.mean() - 0.8) < 3 * slope.std() / np.sqrt(len(slope))
-        assert np.mean([b.se["prior_score"] for b, _, _ in replicates]) == pytest.approx(
-            slope.std(ddof=1), rel=0.2
-        )
+        assert np.mean([b.se["prior_score"] for b, _, _ in replicates]) == pytest.approx(slope.std(ddof=1), rel=0.2)
 
     def test_baseline_variances(self, replicates):
         for name, truth in (("tau2", 225.0), ("sigma2", 2025.0)):
@@ -492,9 +457,7 @@ class TestRefusals:
 
     def test_within_names_what_does_not_vary_within_schools(self, small):
         with pytest.raises(ModelError, match="school_mean"):
-            fit_baseline(
-                small, [2015, 2016], "score ~ prior_score + school_mean(prior_score)", estimator="within"
-            )
+            fit_baseline(small, [2015, 2016], "score ~ prior_score + school_mean(prior_score)", estimator="within")
 
     def test_an_interaction_with_the_school_mean_varies_within_schools(self, small):
         benchmark = fit_baseline(
@@ -519,9 +482,7 @@ class TestRefusals:
         a, b = (fit_benchmark(f, 2021, fit_baseline(f, [2015, 2016])) for f in (small, far))
         assert b.shift == pytest.approx(a.shift, abs=1e-5)
         np.testing.assert_allclose(b.school_effects.effect, a.school_effects.effect, atol=1e-5)
-        np.testing.assert_allclose(
-            b.school_effects.se_comparative, a.school_effects.se_comparative, rtol=1e-4
-        )
+        np.testing.assert_allclose(b.school_effects.se_comparative, a.school_effects.se_comparative, rtol=1e-4)
 
 
 def test_coefficients_of_columns_with_other_centres_are_not_compared(small):

@@ -89,9 +89,7 @@ def errors_of_the_shift(rho: float, flip: bool = False, worlds: int = 6):
     rng = np.random.default_rng(31)
     shifts, analytic, bootstrap = [], [], []
     for k in range(60):
-        frame = simulate(
-            rng, schools=60, size=(20, 30), cohorts=(*BASELINE, FOCAL), tau=25, sigma=40, rho=rho
-        )
+        frame = simulate(rng, schools=60, size=(20, 30), cohorts=(*BASELINE, FOCAL), tau=25, sigma=40, rho=rho)
         if flip:  # the focal effect is the opposite of the lasting one
             frame["score"] -= 2 * frame.u * (frame.cohort == FOCAL)
         benchmark = fit_baseline(frame, BASELINE)
@@ -100,9 +98,7 @@ def errors_of_the_shift(rho: float, flip: bool = False, worlds: int = 6):
         analytic.append(fit.shift_se)
         if k < worlds:
             bootstrap.append(
-                bootstrap_benchmark(frame, benchmark, [FOCAL], seed=k, replicates=300)
-                .shift_table()
-                .loc[FOCAL, "se"]
+                bootstrap_benchmark(frame, benchmark, [FOCAL], seed=k, replicates=300).shift_table().loc[FOCAL, "se"]
             )
     return np.mean(bootstrap), np.mean(analytic), np.std(shifts, ddof=1)
 
@@ -132,16 +128,12 @@ class TestResult:
         benchmark = fit_baseline(world, [2015, 2016])
         a, b = (bootstrap_benchmark(world, benchmark, [2021], seed=1, replicates=20) for _ in range(2))
         pd.testing.assert_frame_equal(a.shift, b.shift)
-        assert (
-            a.shift[2021] != bootstrap_benchmark(world, benchmark, [2021], seed=2, replicates=20).shift[2021]
-        ).any()
+        assert (a.shift[2021] != bootstrap_benchmark(world, benchmark, [2021], seed=2, replicates=20).shift[2021]).any()
 
     def test_school_table_stands_about_the_fit_itself(self, world):
         benchmark = fit_baseline(world, [2015, 2016])
         fit = fit_benchmark(world, 2021, benchmark)
-        table = bootstrap_benchmark(
-            world, benchmark, [2021], seed=1, replicates=200
-        ).school_effects.set_index("school")
+        table = bootstrap_benchmark(world, benchmark, [2021], seed=1, replicates=200).school_effects.set_index("school")
         np.testing.assert_allclose(table.effect, fit.school_effects.effect, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(table.se_analytic, fit.school_effects.se_comparative, rtol=1e-9)
         assert (table.se_bootstrap >= fit.school_effects.se_conditional).all()
@@ -169,9 +161,7 @@ class TestResult:
             bootstrap_benchmark(world, fit_baseline(world, [2015]), [2021], seed=1, **options)
 
     def test_too_few_schools_are_refused(self, world):
-        few = world[world.school.isin(["S0001", "S0002"])].assign(
-            ses=lambda d: (d.school == "S0001").astype(float)
-        )
+        few = world[world.school.isin(["S0001", "S0002"])].assign(ses=lambda d: (d.school == "S0001").astype(float))
         few["other"] = np.random.default_rng(1).normal(size=len(few))
         benchmark = fit_baseline(few, [2015, 2016], "score ~ prior_score + ses")
         with pytest.raises(BenchmarkError, match="few"):

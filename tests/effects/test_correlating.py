@@ -44,8 +44,15 @@ def one_by_one(s, w, cohorts, r, method):
         n[m.schools, t], effects[m.schools, t], shrinkage[m.schools, t] = m.n, blup.effect, blup.shrinkage
     joint, eb = fit_joint_moments(parts, method=method), np.full(n.shape, np.nan)
     eb[joint.data.schools] = joint.effects
-    data = TwoStep(np.arange(SCHOOLS), cohorts, n, effects, shrinkage, np.array([f.tau2 for f in fits]),
-                   np.array([f.sigma2 for f in fits]))
+    data = TwoStep(
+        np.arange(SCHOOLS),
+        cohorts,
+        n,
+        effects,
+        shrinkage,
+        np.array([f.tau2 for f in fits]),
+        np.array([f.sigma2 for f in fits]),
+    )
     found = two_step_correlations(data, eb, 0.9)
     R = joint.correlation
     found["joint_model"] = R, *correlation_interval(R, delta_error(R, joint.correlation_se), 0.9)

@@ -14,8 +14,8 @@ from valib.errors import ModelError, RecordsError
 
 # The reference's optimum has a gradient below 1e-9 and was checked by glmmTMB to 1e-12; both work in double precision.
 # Estimates at the optimum agree to rounding times the condition of the problem.
-EXACT = 1e-9    # relative to the largest entry of the vector or matrix
-LOGLIK = 1e-8   # absolute; a log-likelihood of 5e4 has about 1e-11 x 5e4 of rounding in it
+EXACT = 1e-9  # relative to the largest entry of the vector or matrix
+LOGLIK = 1e-8  # absolute; a log-likelihood of 5e4 has about 1e-11 x 5e4 of rounding in it
 
 YEARS = [2015, 2016, 2017, 2019, 2021, 2024]
 CASE7 = {"ou": "ar1", "cs_homogeneous": "compound_symmetry", "us": "unstructured", "diag": "independent"}
@@ -185,18 +185,26 @@ class TestBootstrapArithmetic:
         boot = va.bootstrap_joint(data, fit, seed=11, replicates=1)
         chosen = np.random.default_rng(11).integers(0, 40, 40)
         schools = sorted(data["school"].unique())
-        drawn = pd.concat([data[data["school"] == schools[j]].assign(school=f"D{k:02d}") for k, j in enumerate(chosen)],
-                          ignore_index=True)
+        drawn = pd.concat(
+            [data[data["school"] == schools[j]].assign(school=f"D{k:02d}") for k, j in enumerate(chosen)],
+            ignore_index=True,
+        )
         again = va.fit_joint(drawn, [2021, 2022], residual="common")
         assert boot.omega[0] == pytest.approx(again.omega.to_numpy(), rel=1e-6)
         assert boot.coefficients[0] == pytest.approx(again.fixed_effects.to_numpy(), rel=1e-7)
         assert boot.sigma2[0] == pytest.approx(again.sigma2.to_numpy(), rel=1e-7)
 
-
-    @pytest.mark.parametrize(("schools", "structure", "residual", "method"), [
-        (30, "unstructured", "by_cohort", "ML"), (9, "unstructured", "by_cohort", "REML"), (20, "ar1", "common", "ML")])
-    def test_together_in_blocks_or_one_by_one_the_replicates_are_the_same(self, schools, structure, residual, method,
-                                                                          monkeypatch):
+    @pytest.mark.parametrize(
+        ("schools", "structure", "residual", "method"),
+        [
+            (30, "unstructured", "by_cohort", "ML"),
+            (9, "unstructured", "by_cohort", "REML"),
+            (20, "ar1", "common", "ML"),
+        ],
+    )
+    def test_together_in_blocks_or_one_by_one_the_replicates_are_the_same(
+        self, schools, structure, residual, method, monkeypatch
+    ):
         """With nine schools a sample's likelihood often gives trouble, and its search is made by itself in any case."""
         data = simulate(np.random.default_rng(7), schools, (3, 12), (2021, 2022, 2024), rho=0.6)
         fit = va.fit_joint(data, [2021, 2022, 2024], covariance=structure, residual=residual, method=method)
@@ -215,8 +223,9 @@ class TestBootstrapArithmetic:
     def test_replicates_have_the_columns_of_the_fit(self):
         """Where the formula is a benchmark's state, its centre is the benchmark's in every replicate too."""
         data = simulate(np.random.default_rng(5), schools=30, size=(10, 20), cohorts=(2019, 2021), rho=0.5)
-        state = va.fit_baseline(data.assign(prior_score=data.prior_score + 100), [2019],
-                                "score ~ center(prior_score)").state
+        state = va.fit_baseline(
+            data.assign(prior_score=data.prior_score + 100), [2019], "score ~ center(prior_score)"
+        ).state
         fit = va.fit_joint(data, [2019, 2021], state)
         boot = va.bootstrap_joint(data, fit, seed=3, replicates=10)
         se = np.sqrt(np.diag(fit.vcov))
@@ -266,8 +275,9 @@ class TestWhatAFitHolds:
 
     def test_each_cohort_has_columns_of_its_own(self, panel):
         """A level that one cohort lacks, and a transform centred on the cohort."""
-        data = panel.assign(region=np.where((panel["cohort"] == 2016) & (panel["ses"] > 1), "c",
-                                            np.where(panel["ses"] > 0, "a", "b")))
+        data = panel.assign(
+            region=np.where((panel["cohort"] == 2016) & (panel["ses"] > 1), "c", np.where(panel["ses"] > 0, "a", "b"))
+        )
         fit = va.fit_joint(data, [2015, 2016], "score ~ center(prior_score) + region", "independent")
         assert [len(b) for _, b in fit.fixed_effects.groupby(level=0)] == [3, 4]
         one = va.fit_relative(data, 2016, "score ~ center(prior_score) + region")
@@ -276,6 +286,7 @@ class TestWhatAFitHolds:
 
     def test_summary_is_plain(self, panel):
         import json
+
         plain = json.loads(json.dumps(va.fit_joint(panel, YEARS[:2]).summary(), allow_nan=False))
         assert plain["n_parameters"] == 9 and plain["correlation"][0][0] == 1.0
 
@@ -320,8 +331,11 @@ class TestEdges:
         cohorts = list(range(2010, 2020))
         data = simulate(np.random.default_rng(4), 200, (8, 15), cohorts, rho=0.6)
         fit = va.fit_joint(data, cohorts, covariance=covariance)
-        assert fit.converged and not fit.singular and fit.n_parameters == 30 + {
-            "unstructured": 55, "toeplitz": 10, "antedependence": 19}[covariance]
+        assert (
+            fit.converged
+            and not fit.singular
+            and fit.n_parameters == 30 + {"unstructured": 55, "toeplitz": 10, "antedependence": 19}[covariance]
+        )
         if covariance != "antedependence":  # which compound symmetry is not
             assert fit.correlations()["correlation"].mean() == pytest.approx(0.6, abs=0.08)
 

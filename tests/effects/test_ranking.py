@@ -19,9 +19,7 @@ class TestDraws:
         common = np.array([[1.0, 0.5], [0.2, -1.0], [0.0, 2.0]])
         drawn = draw_effects(effect, own, common, 200_000, rng)
         wanted = np.diag(own) + common @ common.T
-        np.testing.assert_allclose(
-            drawn.mean(axis=0), effect, atol=4 * np.sqrt(np.diag(wanted).max() / 200_000)
-        )
+        np.testing.assert_allclose(drawn.mean(axis=0), effect, atol=4 * np.sqrt(np.diag(wanted).max() / 200_000))
         np.testing.assert_allclose(np.cov(drawn.T), wanted, atol=4 * 1.5 * wanted.max() / np.sqrt(200_000))
 
     def test_a_common_error_alone_changes_no_rank(self):
@@ -97,14 +95,9 @@ class TestOfAFit:
         fit = fit_relative(frame)
         ranks = fit.ranks(seed=1, draws=1000)
         assert list(ranks.index) == list(fit.school_effects.index)
-        assert {
-            "effect",
-            "expected_rank",
-            "rank_lower",
-            "rank_upper",
-            "p_bottom_quintile",
-            "p_top_quintile",
-        } <= set(ranks.columns)
+        assert {"effect", "expected_rank", "rank_lower", "rank_upper", "p_bottom_quintile", "p_top_quintile"} <= set(
+            ranks.columns
+        )
         assert stats.spearmanr(ranks.expected_rank, ranks.effect)[0] < -0.97
         assert ((ranks.rank_lower <= ranks.expected_rank) & (ranks.expected_rank <= ranks.rank_upper)).all()
 

@@ -52,11 +52,7 @@ def compare_schools(effects: pd.DataFrame, wanted: dict) -> None:
     assert list(mine["n"]) == wanted["n"]
     assert relative_difference(mine["effect"], wanted["b"]) < PREDICTED
     assert relative_difference(mine["se_conditional"] ** 2, wanted["condvar"]) < VARIANCE
-    for column, key in (
-        ("shrinkage", "lambda"),
-        ("se_comparative", "pev"),
-        ("se_diagnostic", "diagnostic_var"),
-    ):
+    for column, key in (("shrinkage", "lambda"), ("se_comparative", "pev"), ("se_diagnostic", "diagnostic_var")):
         if key in wanted:
             power = 1 if column == "shrinkage" else 2
             assert relative_difference(mine[column] ** power, wanted[key]) < VARIANCE, key
@@ -93,9 +89,7 @@ class TestAgainstLme4:
     @pytest.mark.parametrize("method", ["ML", "REML"])
     def test_sleepstudy(self, sleepstudy, method):
         fit = fit_relative(sleepstudy, formula="score ~ prior_score", method=method)
-        compare(
-            fit, reference("case1_sleepstudy")[method], {"(Intercept)": "Intercept", "Days": "prior_score"}
-        )
+        compare(fit, reference("case1_sleepstudy")[method], {"(Intercept)": "Intercept", "Days": "prior_score"})
 
     @pytest.mark.parametrize("method", ["ML", "REML"])
     def test_sleepstudy_interval_of_the_seed_question(self, sleepstudy, method):
@@ -115,17 +109,11 @@ class TestAgainstLme4:
     @pytest.mark.parametrize("model", EXAM)
     def test_exam(self, exam, model, method):
         formula, names = EXAM[model]
-        compare(
-            fit_relative(exam, formula=formula, method=method),
-            reference("case2_exam")[f"{model}_{method}"],
-            names,
-        )
+        compare(fit_relative(exam, formula=formula, method=method), reference("case2_exam")[f"{model}_{method}"], names)
 
     @pytest.mark.parametrize("method", ["ML", "REML"])
     def test_chem97(self, chem97, method):
-        fit = fit_relative(
-            chem97, formula="score ~ gcsecnt + C(gender, contr.treatment('M')) + age", method=method
-        )
+        fit = fit_relative(chem97, formula="score ~ gcsecnt + C(gender, contr.treatment('M')) + age", method=method)
         compare(
             fit,
             reference("case3_chem97")[method],
@@ -175,9 +163,7 @@ class TestResult:
         assert (fit.school_effects.n == rows.groupby("school").size().sort_index()).all()
         z = stats.norm.ppf(0.95)
         np.testing.assert_allclose(
-            fit.school_effects.upper - fit.school_effects.effect,
-            z * fit.school_effects.se_comparative,
-            rtol=1e-12,
+            fit.school_effects.upper - fit.school_effects.effect, z * fit.school_effects.se_comparative, rtol=1e-12
         )
 
     def test_the_order_of_the_rows_does_not_matter(self, panel):
@@ -211,9 +197,7 @@ class TestResult:
         assert b.loglik == pytest.approx(a.loglik, abs=1e-5)
         assert b.fixed_effects["prior_score"] == pytest.approx(a.fixed_effects["prior_score"], rel=1e-8)
         np.testing.assert_allclose(b.school_effects.effect, a.school_effects.effect, atol=1e-6)
-        np.testing.assert_allclose(
-            b.school_effects.se_comparative, a.school_effects.se_comparative, rtol=1e-6
-        )
+        np.testing.assert_allclose(b.school_effects.se_comparative, a.school_effects.se_comparative, rtol=1e-6)
 
     def test_several_cohorts_need_one_to_be_named(self, panel):
         with pytest.raises(ModelError, match="cohort"):
@@ -236,12 +220,7 @@ def toy(sizes, rng, tau=10.0, sigma=20.0):
     """Records of schools of the given sizes."""
     code = np.repeat(np.arange(len(sizes)), sizes)
     prior = 500 + 50 * rng.standard_normal(len(code))
-    score = (
-        100
-        + 0.8 * prior
-        + tau * rng.standard_normal(len(sizes))[code]
-        + sigma * rng.standard_normal(len(code))
-    )
+    score = 100 + 0.8 * prior + tau * rng.standard_normal(len(sizes))[code] + sigma * rng.standard_normal(len(code))
     return pd.DataFrame(
         {
             "student": [str(i) for i in range(len(code))],
@@ -296,10 +275,7 @@ class TestEdges:
         sizes = np.r_[np.ones(10, int), np.arange(2, 30), 300, 2000]
         fit = fit_relative(toy(sizes, np.random.default_rng(3)), method=method)
         assert all_finite(fit) and not fit.singular
-        big, small = (
-            fit.school_effects[fit.school_effects.n == 2000],
-            fit.school_effects[fit.school_effects.n == 1],
-        )
+        big, small = (fit.school_effects[fit.school_effects.n == 2000], fit.school_effects[fit.school_effects.n == 1])
         assert big.shrinkage.min() > 0.99 and small.shrinkage.max() < 0.5
         assert big.se_comparative.max() < small.se_comparative.min()
 
@@ -339,9 +315,7 @@ class TestEdges:
         rng = np.random.default_rng(9)
         frame = frame.assign(ses=rng.normal(size=100), female=rng.integers(0, 2, 100))
         with pytest.raises(ModelError, match="twice"):
-            fit_relative(
-                frame.assign(twice=2 * frame.ses + 3), formula="score ~ prior_score + female + ses + twice"
-            )
+            fit_relative(frame.assign(twice=2 * frame.ses + 3), formula="score ~ prior_score + female + ses + twice")
 
     def test_a_column_that_is_nearly_collinear_is_still_fitted(self):
         """An error is for exact dependence, not for a correlation of .9999."""
@@ -355,8 +329,7 @@ class TestEdges:
         frame = frame.assign(tiny=1e-6 * rng.normal(size=200), huge=1e9 * rng.normal(size=200))
         a = fit_relative(frame, formula="score ~ prior_score + tiny + huge")
         b = fit_relative(
-            frame.assign(tiny=frame.tiny * 1e6, huge=frame.huge * 1e-9),
-            formula="score ~ prior_score + tiny + huge",
+            frame.assign(tiny=frame.tiny * 1e6, huge=frame.huge * 1e-9), formula="score ~ prior_score + tiny + huge"
         )
         np.testing.assert_allclose(a.school_effects.effect, b.school_effects.effect, rtol=1e-6, atol=1e-7)
         assert a.fixed_effects["tiny"] * 1e-6 == pytest.approx(b.fixed_effects["tiny"], rel=1e-6)
@@ -406,10 +379,7 @@ class TestRecovery:
         for value, se in (
             (lambda f: f.tau2, lambda f: f.tau2_se),
             (lambda f: f.sigma2, lambda f: f.sigma2_se),
-            (
-                lambda f: f.fixed_effects["prior_score"],
-                lambda f: f.vcov.loc["prior_score", "prior_score"] ** 0.5,
-            ),
+            (lambda f: f.fixed_effects["prior_score"], lambda f: f.vcov.loc["prior_score", "prior_score"] ** 0.5),
         ):
             spread = np.std([value(f) for _, f in fits], ddof=1)
             assert np.mean([se(f) for _, f in fits]) == pytest.approx(spread, rel=0.18)
@@ -429,10 +399,7 @@ class TestRecovery:
         quarter."""
         z = np.concatenate(
             [
-                (
-                    (fit.school_effects.effect - world.groupby("school").u.first())
-                    / fit.school_effects.se_comparative
-                )
+                ((fit.school_effects.effect - world.groupby("school").u.first()) / fit.school_effects.se_comparative)
                 for world, fit in fits
             ]
         )

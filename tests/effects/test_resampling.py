@@ -36,9 +36,19 @@ def worlds(request):
     return s, draw(s, [np.random.default_rng(q) for q in SEEDS])
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"groups": "school", "shift": "absorbed"}, {"estimator": "ols", "reml": True}, {"variances": "baseline"},
-    {"estimator": "within"}, {"estimator": "within", "reml": True, "s2m": 200.0}, {"s2m": 400.0}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"groups": "school", "shift": "absorbed"},
+        {"estimator": "ols", "reml": True},
+        {"variances": "baseline"},
+        {"estimator": "within"},
+        {"estimator": "within", "reml": True, "s2m": 200.0},
+        {"s2m": 400.0},
+    ],
+    ids=str,
+)
 def test_every_sample_is_the_library_s_own_refit(worlds, changes, monkeypatch):
     monkeypatch.setattr(resampling, "SAMPLES", 24)  # two data sets at once
     s, w = worlds
@@ -47,10 +57,16 @@ def test_every_sample_is_the_library_s_own_refit(worlds, changes, monkeypatch):
     weights = draw_weights(present, 12, SEEDS)
     delta, spread = resample(*split(w), weights, cohorts=3, **o)
     for r in range(5):
-        spec = SimpleNamespace(cohorts=s.baseline, estimator=o["estimator"], groups=o["groups"],
-                               method="REML" if o["reml"] else "ML", error_variance={"prior_score": o.get("s2m", 0.0)})
-        _, one, _, va = refit_weighted(moments_of(s, w, r), spec, [s.focal], weights[r][:, present[r]], o["shift"],
-                                       o["variances"], spec.method)
+        spec = SimpleNamespace(
+            cohorts=s.baseline,
+            estimator=o["estimator"],
+            groups=o["groups"],
+            method="REML" if o["reml"] else "ML",
+            error_variance={"prior_score": o.get("s2m", 0.0)},
+        )
+        _, one, _, va = refit_weighted(
+            moments_of(s, w, r), spec, [s.focal], weights[r][:, present[r]], o["shift"], o["variances"], spec.method
+        )
         here = w.n[r, -1] > 0
         np.testing.assert_allclose(delta[r], one[0], rtol=SAME)
         np.testing.assert_allclose(spread[r, here], va[0].var(axis=0, ddof=1), rtol=SAME)
@@ -61,8 +77,9 @@ def test_weights_are_samples_of_the_schools_there_are_whoever_else_is_drawn(worl
     _, w = worlds
     present = (w.n > 0).any(axis=1)
     weights = draw_weights(present, 30, SEEDS)
-    assert (weights.sum(axis=2) == present.sum(axis=1)[:, None]).all() and not weights[~present[:, None].repeat(
-        30, axis=1)].any()
+    assert (weights.sum(axis=2) == present.sum(axis=1)[:, None]).all() and not weights[
+        ~present[:, None].repeat(30, axis=1)
+    ].any()
     assert (draw_weights(present[3:4], 30, SEEDS[3:4])[0] == weights[3]).all()
     assert weights.max() > 2 and len(np.unique(weights.reshape(150, -1), axis=0)) == 150
 

@@ -161,8 +161,11 @@ class TestShiftOverTheProfile:
 
     def test_it_needs_the_focal_cohorts_own_coefficients(self, small, benchmark, fit):
         for other in (fit, fit_relative(small, 2021, "score ~ prior_score + female")):
-            for call in (lambda r: split_shift(r, benchmark), lambda r: shift_at(r, benchmark, [1.0, 0.0]),
-                         lambda r: shift_over_prior(r, benchmark, np.array([0.0]))):
+            for call in (
+                lambda r: split_shift(r, benchmark),
+                lambda r: shift_at(r, benchmark, [1.0, 0.0]),
+                lambda r: shift_over_prior(r, benchmark, np.array([0.0])),
+            ):
                 with pytest.raises(BenchmarkError, match="relative model with the benchmark's formula"):
                     call(other)
 
@@ -210,8 +213,8 @@ class TestRelativeToSchool:
         k = labels.tolist().index("S00032016")
         K = base.tau2 * base.Z.T[k] @ base.Vi
         np.testing.assert_allclose(table["effect"], own - K @ (base.y - base.X @ b), rtol=1e-7, atol=1e-7)
-        D = model._map(shift) @ model.X - K @ base.X             # loadings on b_hat - b, up to sign
-        gap = K @ base.Z - np.eye(len(labels))[k]                # known-b prediction error on u, K on e
+        D = model._map(shift) @ model.X - K @ base.X  # loadings on b_hat - b, up to sign
+        gap = K @ base.Z - np.eye(len(labels))[k]  # known-b prediction error on u, K on e
         var = np.diag(error) + base.tau2 * gap @ gap + base.sigma2 * K @ K + np.diag(D @ V @ D.T)
         if estimator == "mixed":  # the cross term, written out: zero
             cross = base.tau2 * gap @ (hat @ base.Z).T + base.sigma2 * K @ hat.T
@@ -226,8 +229,9 @@ class TestRelativeToSchool:
             for name, step in (("Intercept", 1.0), ("prior_score", 0.01)):
                 moved = benchmark.coefficients.copy()
                 moved[name] += step
-                again = fit_benchmark(small, 2021, replace(benchmark, coefficients=moved), shift=shift,
-                                      variances="baseline")
+                again = fit_benchmark(
+                    small, 2021, replace(benchmark, coefficients=moved), shift=shift, variances="baseline"
+                )
                 change = (fit.school_effects["effect"] - again.school_effects["effect"]) / step
                 at = benchmark.coefficients.index.get_loc(name)
                 np.testing.assert_allclose(change, coefficient_loadings(fit)[:, at], rtol=1e-7)
@@ -259,8 +263,14 @@ class TestPriorSensitivity:
         def cohort(year, mean, reliability):
             true = rng.normal(mean, sd, n)
             noise = sd * np.sqrt(1 / reliability - 1) * rng.standard_normal(n)
-            return pd.DataFrame({"school": rng.integers(0, 100, n).astype(str), "cohort": year,
-                                 "score": 100 + 0.8 * true + 40 * rng.standard_normal(n), "prior_score": true + noise})
+            return pd.DataFrame(
+                {
+                    "school": rng.integers(0, 100, n).astype(str),
+                    "cohort": year,
+                    "score": 100 + 0.8 * true + 40 * rng.standard_normal(n),
+                    "prior_score": true + noise,
+                }
+            )
 
         data = pd.concat([cohort(2015, 500, 0.9), cohort(2021, 530, 0.9), cohort(2023, 530, 0.7)], ignore_index=True)
         benchmark = fit_baseline(data, [2015], estimator="ols")
@@ -312,8 +322,12 @@ def test_errors_have_mean_0_and_the_stated_variance_in_a_world_with_drift_and_a_
         against = relative_to_school(data, fit_benchmark(data, 2021, benchmark), benchmark, "S0007", 2015).loc["S0003"]
         u = data.groupby(["cohort", "school"]).u.first()
         truth = -10 - 0.1 * (means[2021] - 480) + u[2021]["S0003"] - u[2015]["S0007"]
-        z.append([(parts["shift"][p] - (-10 - 0.1 * (means[y] - 480))) / parts.se[p]
-                  for p, y in (("level", 2015), ("total", 2021))])
+        z.append(
+            [
+                (parts["shift"][p] - (-10 - 0.1 * (means[y] - 480))) / parts.se[p]
+                for p, y in (("level", 2015), ("total", 2021))
+            ]
+        )
         z[-1] += [(curve["shift"] + 2) / curve["se"], (against["effect"] - truth) / against["se"]]
     assert (abs(np.mean(z, axis=0)) < 3.5 / np.sqrt(replicates)).all()
     assert (abs(np.mean(np.square(z), axis=0) - 1) < 3.5 * np.sqrt(2 / replicates)).all()

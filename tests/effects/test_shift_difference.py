@@ -32,8 +32,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::valib.errors.ValibWarning")
 @pytest.fixture(scope="module")
 def panel():
     """Four cohorts of 25 schools with effects that last, a shift in the last two and a stronger intake in the last."""
-    data = simulate(np.random.default_rng(7), schools=25, cohorts=(2015, 2016, 2021, 2023), rho=0.7,
-                    shift={2021: -6.0, 2023: -10.0})
+    data = simulate(
+        np.random.default_rng(7), schools=25, cohorts=(2015, 2016, 2021, 2023), rho=0.7, shift={2021: -6.0, 2023: -10.0}
+    )
     data.loc[data.cohort == 2023, "prior_score"] += 25.0
     return data[~((data.school == "S0002") & (data.cohort == 2015))].reset_index(drop=True)
 
@@ -70,6 +71,7 @@ class TestShiftDifference:
 
     def test_a_change_of_the_coefficients_moves_the_difference_by_the_loading(self, panel, benchmark):
         """What the formula calls the loading of b_B, by moving b_B."""
+
         def fits(b):
             return [fit_benchmark(panel, t, b, variances="baseline") for t in (2021, 2023)]
 
@@ -84,10 +86,15 @@ class TestShiftDifference:
 
     def test_a_link_that_both_cohorts_cross_is_shared(self, panel, benchmark):
         """Both are moved by the link's intercept alike, so its error leaves; one crossed by one alone stays."""
+
         def difference(year):
             breaks = [ScaleBreak(year, "score", Link(intercept_se=4.0))]
-            return shift_difference([fit_benchmark(panel, t, benchmark, scale_breaks=breaks) for t in (2021, 2023)],
-                                    benchmark)["se"][0] ** 2
+            return (
+                shift_difference(
+                    [fit_benchmark(panel, t, benchmark, scale_breaks=breaks) for t in (2021, 2023)], benchmark
+                )["se"][0]
+                ** 2
+            )
 
         plain = shift_difference([fit_benchmark(panel, t, benchmark) for t in (2021, 2023)], benchmark)["se"][0] ** 2
         assert difference(2021) == pytest.approx(plain, rel=1e-6)
@@ -95,8 +102,10 @@ class TestShiftDifference:
 
     def test_a_links_slope_error_remains_by_the_difference_of_the_mean_scores(self, panel, benchmark):
         breaks = [ScaleBreak(2021, "score", Link(slope_se=0.02))]
-        linked, plain = ([fit_benchmark(panel, t, benchmark, "estimated", "baseline", scale_breaks=b)
-                          for t in (2021, 2023)] for b in (breaks, []))
+        linked, plain = (
+            [fit_benchmark(panel, t, benchmark, "estimated", "baseline", scale_breaks=b) for t in (2021, 2023)]
+            for b in (breaks, [])
+        )
         scores = [weighted_mean(f, slice(-1, None))[0] for f in plain]
         gap = shift_difference(linked, benchmark)["se"][0] ** 2 - shift_difference(plain, benchmark)["se"][0] ** 2
         assert gap == pytest.approx((0.02 * (scores[1] - scores[0])) ** 2, rel=1e-5)
@@ -195,7 +204,7 @@ class TestChangeOnTheBenchmark:
         K = spread @ Z.T @ Vi @ (np.eye(len(data)) - X @ H)
         c = np.kron(np.eye(7), [-1.0, 1.0])
         k = np.array([-1.0, -455.0, 1.0, 455.0])
-        G = c @ K + k @ H                                  # of y; the error is G (Z u + e) - c u
+        G = c @ K + k @ H  # of y; the error is G (Z u + e) - c u
         on_u = G @ Z - c
         var = np.diag(on_u @ spread @ on_u.T + G @ R @ G.T)
         ours = change_on_benchmark(joint, 2015, 2021, profile)
@@ -236,8 +245,12 @@ def test_errors_of_changes_have_mean_0_and_the_stated_variance():
         row = change_on_benchmark(joint, 2015, 2021, profile).loc["S0003"]
         u = data.groupby(["cohort", "school"]).u.first()
         system = system_change(joint, 2015, 2021, profile)
-        z.append([(row["change"] - (u[2021]["S0003"] - u[2015]["S0003"] - 8.0)) / row["se"],
-                  (system["change"] + 8.0) / system["se"]])
+        z.append(
+            [
+                (row["change"] - (u[2021]["S0003"] - u[2015]["S0003"] - 8.0)) / row["se"],
+                (system["change"] + 8.0) / system["se"],
+            ]
+        )
     assert (abs(np.mean(z, axis=0)) < 3.5 / np.sqrt(replicates)).all()
     assert (abs(np.mean(np.square(z), axis=0) - 1) < 3.5 * np.sqrt(2 / replicates)).all()
 

@@ -106,8 +106,10 @@ def test_agreement_is_exact_where_only_the_level_moved():
     moved = records.copy()
     moved.loc[moved["cohort"] == 2019, "score"] += 30.0
     benchmark = fit_baseline(records, [2015])
-    tables = [compare.agreement([fit_relative(r, 2019)], [fit_benchmark(r, 2019, benchmark)]).iloc[0]
-              for r in (records, moved)]
+    tables = [
+        compare.agreement([fit_relative(r, 2019)], [fit_benchmark(r, 2019, benchmark)]).iloc[0]
+        for r in (records, moved)
+    ]
     assert tables[1]["mean_difference"] - tables[0]["mean_difference"] == pytest.approx(30.0, abs=1e-6)
     assert tables[1]["correlation"] == pytest.approx(tables[0]["correlation"], abs=1e-9)
 
@@ -123,8 +125,14 @@ def test_prior_table_lists_the_baseline_first(world):
 def test_sensitivity_changes_one_choice_at_a_time(world):
     formulas = ["score ~ prior_score", "score ~ prior_score + school_mean(prior_score)", "score ~ prior_score + absent"]
     table, refused = compare.shift_sensitivity(world[0], 2024, [2015, 2016], formulas, level=0.9)
-    assert table["choice"].tolist() == ["as in this chapter", "formula", "estimator", "estimator", "baseline cohort",
-                                        "baseline cohort"]
+    assert table["choice"].tolist() == [
+        "as in this chapter",
+        "formula",
+        "estimator",
+        "estimator",
+        "baseline cohort",
+        "baseline cohort",
+    ]
     assert list(refused) == [formulas[2]] and "absent" in refused[formulas[2]]
     direct = fit_benchmark(world[0], 2024, fit_baseline(world[0], [2016]), level=0.9)
     assert table.iloc[-1]["shift"] == direct.shift and table.iloc[-1]["upper"] == direct.shift_interval[1]

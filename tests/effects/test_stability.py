@@ -31,8 +31,8 @@ from valib.errors import ModelError
 from valib.sums.design import build_design
 from valib.sums.moments import compute_moments
 
-R = 1e-8       # R's variance components were polished to about 1e-10; correlations inherit it
-EXACT = 1e-9   # double precision through the inverse of a matrix of some hundred rows
+R = 1e-8  # R's variance components were polished to about 1e-10; correlations inherit it
+EXACT = 1e-9  # double precision through the inverse of a matrix of some hundred rows
 FORMULA = "score ~ prior_score"
 YEARS = [2015, 2016, 2017, 2019, 2021, 2024]
 NORMAL = stats.norm.ppf(0.975)
@@ -63,9 +63,12 @@ class TestAgainstR:
     def test_two_step_correlations(self, sim, separate):
         data = two_step(separate)
         unshrunken, mean = pairwise_correlation(data.unshrunken), mean_reliability(data)
-        for name, ours in (("shrunken", pairwise_correlation(data.effects)), ("unshrunken", unshrunken),
-                           ("reflated", pairwise_correlation(data.reflated)),
-                           ("disattenuated", unshrunken / np.sqrt(mean * mean.T))):
+        for name, ours in (
+            ("shrunken", pairwise_correlation(data.effects)),
+            ("unshrunken", unshrunken),
+            ("reflated", pairwise_correlation(data.reflated)),
+            ("disattenuated", unshrunken / np.sqrt(mean * mean.T)),
+        ):
             theirs = np.array(sim["correlation"][name]["matrix"])
             off = ~np.eye(6, dtype=bool)
             assert abs(ours - theirs)[off].max() < R, name
@@ -73,10 +76,14 @@ class TestAgainstR:
     def test_what_the_predictions_spread(self, sim, separate):
         data = two_step(separate)
         factor = np.nanmean(data.reflated / data.effects, axis=0)
-        for name, ours in (("var_shrunken_Jminus1", np.nanvar(data.effects, axis=0, ddof=1)),
-                           ("var_unshrunken_Jminus1", np.nanvar(data.unshrunken, axis=0, ddof=1)),
-                           ("reflation_factor_Jminus1", factor), ("sigma2_b", data.tau2), ("sigma2", data.sigma2),
-                           ("mean_lambda", np.nanmean(data.shrinkage, axis=0))):
+        for name, ours in (
+            ("var_shrunken_Jminus1", np.nanvar(data.effects, axis=0, ddof=1)),
+            ("var_unshrunken_Jminus1", np.nanvar(data.unshrunken, axis=0, ddof=1)),
+            ("reflation_factor_Jminus1", factor),
+            ("sigma2_b", data.tau2),
+            ("sigma2", data.sigma2),
+            ("mean_lambda", np.nanmean(data.shrinkage, axis=0)),
+        ):
             np.testing.assert_allclose(ours, [sim[name][str(y)] for y in YEARS], rtol=R, err_msg=name)
         np.testing.assert_allclose(np.nanvar(data.reflated, axis=0, ddof=1), data.tau2, rtol=1e-12)
 
@@ -87,8 +94,12 @@ class TestAgainstR:
         table = correlations(separate, fit)
         assert len(table) == 15 * 6 and table["way"].tolist() == list(WAYS) * 15
         apart = sim["correlation"]
-        for way, matrix in (("joint_model", theirs["model_correlation"]), ("eb", apart["shrunken"]),
-                            ("joint_eb", theirs["eb_correlation_present"]), ("disattenuated", apart["disattenuated"])):
+        for way, matrix in (
+            ("joint_model", theirs["model_correlation"]),
+            ("eb", apart["shrunken"]),
+            ("joint_eb", theirs["eb_correlation_present"]),
+            ("disattenuated", apart["disattenuated"]),
+        ):
             for row in table[table["way"] == way].itertuples():
                 assert row.correlation == pytest.approx(pair_of(matrix, row.cohort, row.other), abs=R), way
                 assert row.schools == pair_of(sim["n_schools_shared"], row.cohort, row.other)
@@ -103,8 +114,13 @@ class TestExpected:
             found = expected_correlations(np.full((J, 2), 20.0), omega, np.full(2, 5 * scale))
             values = {way: found[way][0, 1] for way in WAYS}
             assert {w: round(v, 3) for w, v in values.items()} == {
-                "eb": eb, "unshrunken": eb, "reflated": eb, "disattenuated": rho, "joint_eb": joint_eb,
-                "joint_model": rho}
+                "eb": eb,
+                "unshrunken": eb,
+                "reflated": eb,
+                "disattenuated": rho,
+                "joint_eb": joint_eb,
+                "joint_model": rho,
+            }
 
     def test_unequal_reliabilities_by_the_formula_of_the_specification(self):
         """Balanced schools, lambda .8 and .5: rho sqrt(lambda_1 lambda_2), and Omega (Omega + N^-1)^-1 Omega."""
@@ -202,8 +218,10 @@ class TestTable:
 
     def test_cohorts_that_share_no_school_have_a_model_correlation_only(self, panel):
         names = panel.school.unique()
-        apart = panel[~((panel.cohort == 2016) & panel.school.isin(names[:30]))
-                      & ~((panel.cohort == 2024) & panel.school.isin(names[30:]))]
+        apart = panel[
+            ~((panel.cohort == 2016) & panel.school.isin(names[:30]))
+            & ~((panel.cohort == 2024) & panel.school.isin(names[30:]))
+        ]
         years = [2016, 2019, 2024]
         joint = fit_joint(apart, years, covariance="ar1", residual="common")
         table = correlations([fit_relative(apart, y) for y in years], joint)
@@ -264,8 +282,10 @@ class World:
 
     def draw(self, rng: np.random.Generator) -> SimpleNamespace:
         u = rng.standard_normal((self.J, 2)) @ self.L.T
-        drawn = [replace(d, y=100 + 0.8 * d.X[:, 1] + u[who, t] + self.sigma * rng.standard_normal(len(who)))
-                 for t, (d, who) in enumerate(zip(self.designs, self.school, strict=True))]
+        drawn = [
+            replace(d, y=100 + 0.8 * d.X[:, 1] + u[who, t] + self.sigma * rng.standard_normal(len(who)))
+            for t, (d, who) in enumerate(zip(self.designs, self.school, strict=True))
+        ]
         fits = [relative_from_design(d, "ML", 0.95, year) for d, year in zip(drawn, (2019, 2021), strict=True)]
         return SimpleNamespace(u=u, fits=fits, joint=joint_from_moments([compute_moments(d) for d in drawn], FORMULA))
 
@@ -286,8 +306,13 @@ def recovered():
         if k < 40:
             shares = quintile_transitions(d.joint, 2019, 2021, rng, 60)
             quintiles.append([shares["share"], shares["plugin"], cross_fifths(d.u).ravel()])
-    return SimpleNamespace(world=world, ways=pd.DataFrame(tables), hits=np.array(hits), changes=np.array(changes),
-                           quintiles=np.array(quintiles))
+    return SimpleNamespace(
+        world=world,
+        ways=pd.DataFrame(tables),
+        hits=np.array(hits),
+        changes=np.array(changes),
+        quintiles=np.array(quintiles),
+    )
 
 
 class TestRecovery:
@@ -297,8 +322,14 @@ class TestRecovery:
         The allowance of .01 is the bias of order 1/J of a correlation and of ML variances with 80 schools.
         """
         means, mc = recovered.ways.mean(), recovered.ways.std(ddof=1) / np.sqrt(len(recovered.ways))
-        expected = {"eb": 0.56, "unshrunken": 0.56, "reflated": 0.56, "disattenuated": 0.7, "joint_eb": 0.8011,
-                    "joint_model": 0.7}
+        expected = {
+            "eb": 0.56,
+            "unshrunken": 0.56,
+            "reflated": 0.56,
+            "disattenuated": 0.7,
+            "joint_eb": 0.8011,
+            "joint_model": 0.7,
+        }
         for way, value in expected.items():
             assert abs(means[way] - value) < 4 * mc[way] + 0.01, way
         for way in ("eb", "unshrunken", "reflated", "joint_eb"):
@@ -342,8 +373,12 @@ class TestRecovery:
         rng = np.random.default_rng(13)
         sizes = np.exp(rng.uniform(np.log(2), np.log(40), (120, 2))).astype(int) * (rng.random((120, 2)) > 0.2)
         world = World(sizes[sizes.any(axis=1)], 15.0, 45.0, 0.7)
-        ways = pd.DataFrame([correlations(d.fits, d.joint).set_index("way")["correlation"]
-                             for d in (world.draw(rng) for _ in range(60))])
+        ways = pd.DataFrame(
+            [
+                correlations(d.fits, d.joint).set_index("way")["correlation"]
+                for d in (world.draw(rng) for _ in range(60))
+            ]
+        )
         expected = expected_correlations(sizes.astype(float), world.omega, np.full(2, 45.0**2))
         mc = ways.std(ddof=1) / np.sqrt(len(ways))
         for way in WAYS:

@@ -35,8 +35,13 @@ def make_study(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     records = simulate(np.random.default_rng(5), schools=12, size=(5, 15), cohorts=(2030, 2031, 2033))
     records.drop(columns="u").to_csv(folder / "records.csv", index=False)
-    values = {"data": "records.csv", "baseline_cohorts": [2030, 2031], "focal_cohorts": [2033], "seed": 7,
-              "further_formulas": []}
+    values = {
+        "data": "records.csv",
+        "baseline_cohorts": [2030, 2031],
+        "focal_cohorts": [2033],
+        "seed": 7,
+        "further_formulas": [],
+    }
     (folder / "study.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
     return folder / "study.yml"
 
@@ -96,13 +101,29 @@ class Run:
 
 
 @contextmanager
-def running(*arguments: str, sources: Path | None = None, cwd: Path | None = None, environment: dict | None = None,
-            before: Callable[[], None] | None = None) -> Iterator[Run]:
+def running(
+    *arguments: str,
+    sources: Path | None = None,
+    cwd: Path | None = None,
+    environment: dict | None = None,
+    before: Callable[[], None] | None = None,
+) -> Iterator[Run]:
     """Start `valib` with these arguments, of a tiny book if ``sources`` are given; end what is left of it."""
     head = [sys.executable, "-m", "valib"] if sources is None else [sys.executable, "-c", TINY, str(sources)]
-    run = Run(subprocess.Popen([*head, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=cwd, preexec_fn=before,
-                               env={**os.environ, **(environment or {}), MARK: (mark := uuid.uuid4().hex)}), mark)
+    run = Run(
+        subprocess.Popen(
+            [*head, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd=cwd,
+            preexec_fn=before,
+            env={**os.environ, **(environment or {}), MARK: (mark := uuid.uuid4().hex)},
+        ),
+        mark,
+    )
     try:
         yield run
     finally:

@@ -33,10 +33,17 @@ def part_gone(path: Path) -> None:
     (path / "b.parquet").unlink()
 
 
-CHANGES = [("records.csv", grow), ("records.csv", replace), ("records.csv", Path.unlink), ("parts", another_part),
-           ("parts", part_gone)]
-COMMANDS = {"fit": (relative, "fit_relative", ["fit", "--model", "relative", "--out", "out"]),
-            "baseline": (baseline, "fit_baseline", ["baseline", "--out", "out/b.json"])}
+CHANGES = [
+    ("records.csv", grow),
+    ("records.csv", replace),
+    ("records.csv", Path.unlink),
+    ("parts", another_part),
+    ("parts", part_gone),
+]
+COMMANDS = {
+    "fit": (relative, "fit_relative", ["fit", "--model", "relative", "--out", "out"]),
+    "baseline": (baseline, "fit_baseline", ["baseline", "--out", "out/b.json"]),
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -21,9 +21,12 @@ from valib.effects.baseline import fit_baseline
 from valib.errors import BenchmarkError
 
 ROOT = os.getuid() == 0
-COMMANDS = {"fit": ["fit", "--model", "relative"], "baseline": ["baseline"], "book": ["book", "--quiet"],
-            "simulate": ["simulate", "--scenarios", "few-schools", "--methods", "seed", "--replicates", "100",
-                         "--jobs", "1"]}
+COMMANDS = {
+    "fit": ["fit", "--model", "relative"],
+    "baseline": ["baseline"],
+    "book": ["book", "--quiet"],
+    "simulate": ["simulate", "--scenarios", "few-schools", "--methods", "seed", "--replicates", "100", "--jobs", "1"],
+}
 ROOM = {"fit": 1_000, "baseline": 1_000, "simulate": 4_000, "book": 600_000}  # bytes: less than the results need
 
 
@@ -48,8 +51,16 @@ def disk(tmp_path):
     """A file system of its own, 64 MB large."""
     mounted = tmp_path / "disk"
     mounted.mkdir()
-    told = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(mounted)], capture_output=True,
-                          text=True, check=False) if ROOT and shutil.which("mount") else None
+    told = (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(mounted)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ROOT and shutil.which("mount")
+        else None
+    )
     if told is None or told.returncode:
         pytest.skip("only root may mount a small disk" if told is None else f"no mount here: {told.stderr.strip()}")
     yield mounted
@@ -65,8 +76,9 @@ def fill(disk: Path, room: int) -> Path:
     return ballast
 
 
-@pytest.mark.parametrize("command", [c if c != "simulate" else pytest.param(c, marks=pytest.mark.long)
-                                     for c in COMMANDS])
+@pytest.mark.parametrize(
+    "command", [c if c != "simulate" else pytest.param(c, marks=pytest.mark.long) for c in COMMANDS]
+)
 def test_a_full_disk(place, disk, command):
     sources = place / "sources" if command == "book" else None
     arguments = order(command, disk / "out", place / "study" / "study.yml")
@@ -91,9 +103,12 @@ def test_files_that_may_not_grow(place, tmp_path, command):
         (tmp_path / "out" / name).write_text("earlier")
     before = contents(tmp_path / "out")
     limit = ROOM[command]
-    code, said = done(*order(command, tmp_path / "out", place / "study" / "study.yml"), sources=sources,
-                      environment={"PYTHONDONTWRITEBYTECODE": "1"},  # older Pythons leave half a .pyc on a full disk
-                      before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    code, said = done(
+        *order(command, tmp_path / "out", place / "study" / "study.yml"),
+        sources=sources,
+        environment={"PYTHONDONTWRITEBYTECODE": "1"},  # older Pythons leave half a .pyc on a full disk
+        before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
     assert code in (1, 2) and "File too large" in said and one_sentence(said), said
     assert contents(tmp_path / "out") == before
 
@@ -137,13 +152,21 @@ def refusals(place, request):
         root.chmod(0o777)
         roots[make] = root, make(root)
     before = {make: tree(root) for make, (root, _) in roots.items()}
-    orders = {"warm": order(request.param, a_file(place), study),
-              "commands": [order(request.param, out, study) for _, out in roots.values()]}
-    done = subprocess.run([sys.executable, str(Path(__file__).with_name("somebody.py")), json.dumps(orders)],
-                          capture_output=True, text=True, check=True)
+    orders = {
+        "warm": order(request.param, a_file(place), study),
+        "commands": [order(request.param, out, study) for _, out in roots.values()],
+    }
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("somebody.py")), json.dumps(orders)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     answers = json.loads(done.stdout.splitlines()[-1])
-    return {make: (root, before[make], tree(root), answer)
-            for (make, (root, _)), answer in zip(roots.items(), answers, strict=True)}
+    return {
+        make: (root, before[make], tree(root), answer)
+        for (make, (root, _)), answer in zip(roots.items(), answers, strict=True)
+    }
 
 
 def tree(root: Path) -> list[str]:

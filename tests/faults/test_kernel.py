@@ -20,12 +20,16 @@ LIMIT = "stopped at the time limit of 0.5 minutes (--time-limit)"
 KERNELS = {  # what the second cell does, and what is said
     "os._exit": ("import os; os._exit(3)", DIED),
     "SIGKILL": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", DIED),
-    "no memory": ("import resource as r; r.setrlimit(r.RLIMIT_AS, (2**31, 2**31)); x = bytearray(2**33)",
-                  "02_two.ipynb, code cell 2: MemoryError"),
+    "no memory": (
+        "import resource as r; r.setrlimit(r.RLIMIT_AS, (2**31, 2**31)); x = bytearray(2**33)",
+        "02_two.ipynb, code cell 2: MemoryError",
+    ),
     "hangs": ("import time; time.sleep(600)", f"02_two.ipynb, code cell 2: {LIMIT}"),
     "hangs and hears nothing": (
         "import signal, subprocess\nfor n in (2, 15): signal.signal(n, signal.SIG_IGN)\n"
-        "subprocess.Popen(['setsid', 'sleep', '600']).wait()", f"02_two.ipynb, code cell 2: {LIMIT}"),
+        "subprocess.Popen(['setsid', 'sleep', '600']).wait()",
+        f"02_two.ipynb, code cell 2: {LIMIT}",
+    ),
     "stopped": ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", f"02_two.ipynb, code cell 2: {LIMIT}"),
     "disk full": ("raise OSError(28, 'No space left on device')", "02_two.ipynb, code cell 2: No space left on device"),
 }
@@ -51,8 +55,9 @@ def test_a_kernel(made, tmp_path, fault):
     notebook(sources / "chapters" / "02_two.ipynb", ["# Two", "x = 1", code, "x"])
     before = contents(root / "out")
     limit = ["--time-limit", "0.5"] if LIMIT in said_of_it else []
-    exit_code, said = done("book", "--params", str(study), "--out", str(root / "out"), "--quiet", *limit,
-                           sources=sources)
+    exit_code, said = done(
+        "book", "--params", str(study), "--out", str(root / "out"), "--quiet", *limit, sources=sources
+    )
     assert exit_code == 1 and said_of_it in said and one_sentence(said), said
     assert contents(root / "out") == before
 
@@ -68,9 +73,11 @@ def alive(pid: int) -> bool:
         return False
 
 
-ORPHAN = ("import subprocess, sys",
-          "c = 'import os, time; os.setsid(); time.sleep(600)'",
-          "print(subprocess.Popen([sys.executable, '-c', c]).pid, flush=True)")
+ORPHAN = (
+    "import subprocess, sys",
+    "c = 'import os, time; os.setsid(); time.sleep(600)'",
+    "print(subprocess.Popen([sys.executable, '-c', c]).pid, flush=True)",
+)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets the guard adopt orphans")
@@ -110,13 +117,21 @@ def test_the_first_failure_stops_the_others(tmp_path):
         raise LookupError("first")
 
     with children, pytest.raises(LookupError, match="first"):
-        children.all({"hangs": lambda: ended.append(children.run([*order, str(begun)], tmp_path)), "fails": fail},
-                     jobs=2)
+        children.all(
+            {"hangs": lambda: ended.append(children.run([*order, str(begun)], tmp_path)), "fails": fail}, jobs=2
+        )
     assert [(e.late, e.code == 0) for e in ended] == [(False, False)], "neither run to its end nor late: stopped"
 
 
-@pytest.mark.parametrize("tool", ["pages", pytest.param("pdf", marks=[
-    pytest.mark.long, pytest.mark.skipif(not shutil.which("latexmk"), reason="needs LaTeX")])])
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "pages",
+        pytest.param(
+            "pdf", marks=[pytest.mark.long, pytest.mark.skipif(not shutil.which("latexmk"), reason="needs LaTeX")]
+        ),
+    ],
+)
 def test_a_tool_that_hangs_is_stopped(made, tmp_path, tool):
     root, study = made
     sources = tiny_sources(tmp_path / "sources")
@@ -125,8 +140,11 @@ def test_a_tool_that_hangs_is_stopped(made, tmp_path, tool):
             notebook(sources / "chapters" / f"{name}.ipynb", ["# A chapter", "1"])
         code = "import time\ndef setup(app): time.sleep(600)\n"
         (sources / "slow_extension.py").write_text(code)
-        config = (sources / "_config.yml").read_text().replace("extra_extensions:", "extra_extensions:\n"
-                                                               "    - slow_extension")
+        config = (
+            (sources / "_config.yml")
+            .read_text()
+            .replace("extra_extensions:", "extra_extensions:\n    - slow_extension")
+        )
         (sources / "_config.yml").write_text(config)
     environment = {"PYTHONPATH": os.pathsep.join([str(sources), os.environ.get("PYTHONPATH", "")])}
     order = ["book", "--params", str(study), "--out", str(root / "out"), "--quiet", "--time-limit", "0.4"]

@@ -13,11 +13,23 @@ from test_book import tiny_sources
 
 STAGES = ["valib.pages.build.chapter", "ipykernel", "jupyter_book"]  # a process with this in its command line runs
 MOMENTS = 4  # further kills, at moments drawn over the length of a whole run
-INTERRUPTS = {"Ctrl-C": (signal.SIGINT, True), "SIGTERM": (signal.SIGTERM, False), "a closed terminal":
-              (signal.SIGHUP, True)}
+INTERRUPTS = {
+    "Ctrl-C": (signal.SIGINT, True),
+    "SIGTERM": (signal.SIGTERM, False),
+    "a closed terminal": (signal.SIGHUP, True),
+}
 CHUNKS = 24
-SIMULATION = ["simulate", "--scenarios", "few-schools,drift", "--methods", "seed,default", "--jobs", "2",
-              "--replicates", str(CHUNKS // 2 * 50)]
+SIMULATION = [
+    "simulate",
+    "--scenarios",
+    "few-schools,drift",
+    "--methods",
+    "seed,default",
+    "--jobs",
+    "2",
+    "--replicates",
+    str(CHUNKS // 2 * 50),
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +44,9 @@ def book(tmp_path_factory):
     return order, sources, root / "out", time.monotonic() - started
 
 
-def killed(order: list[str], sources: Path | None, moment: float | str, number: int = signal.SIGKILL,
-           whole_group: bool = False) -> tuple[int, str, list[str]]:
+def killed(
+    order: list[str], sources: Path | None, moment: float | str, number: int = signal.SIGKILL, whole_group: bool = False
+) -> tuple[int, str, list[str]]:
     """Start a run and end it at a moment (seconds, or a word of a command line); exit code, stderr, what is left."""
     with running(*order, sources=sources) as run:
         if isinstance(moment, str):
@@ -83,8 +96,9 @@ def survive(book, moments: list) -> None:
     assert not list(out.glob(".*")) and set(result(out)) == set(before)
 
 
-@pytest.mark.parametrize("way", [way if way == "Ctrl-C" else pytest.param(way, marks=pytest.mark.long)
-                                 for way in INTERRUPTS])
+@pytest.mark.parametrize(
+    "way", [way if way == "Ctrl-C" else pytest.param(way, marks=pytest.mark.long) for way in INTERRUPTS]
+)
 def test_an_interrupted_book(book, way):
     order, sources, out, _ = book
     before = result(out)
@@ -95,8 +109,17 @@ def test_an_interrupted_book(book, way):
 
 def test_a_killed_fit(tmp_path):
     study = make_study(tmp_path)
-    order = ["fit", "--model", "joint", "--params", str(study), "--cohorts", "2030,2031,2033", "--out",
-             str(tmp_path / "out")]
+    order = [
+        "fit",
+        "--model",
+        "joint",
+        "--params",
+        str(study),
+        "--cohorts",
+        "2030,2031,2033",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     started = time.monotonic()
     assert done(*order)[0] == 0
     seconds, before = time.monotonic() - started, result(tmp_path / "out")

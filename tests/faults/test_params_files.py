@@ -12,11 +12,18 @@ from typer.testing import CliRunner
 
 from valib.command import cli
 
-JARGON = re.compile(r"Input should be|value_error|type=|pydantic|[Vv]alidation|Traceback|NoneType|datetime|\bdict\b|"
-                    r"\bstr\b|\bint\b|\bfloat\b|dataclass|unable to parse|<class|!!python/object:|constructor")
-LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{n}: &{n} [*{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}]\n"
-    for p, n in zip("abcdefghi", "bcdefghij", strict=True)) + "focal_cohorts: *j\n"
+JARGON = re.compile(
+    r"Input should be|value_error|type=|pydantic|[Vv]alidation|Traceback|NoneType|datetime|\bdict\b|"
+    r"\bstr\b|\bint\b|\bfloat\b|dataclass|unable to parse|<class|!!python/object:|constructor"
+)
+LAUGHS = (
+    "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    + "".join(
+        f"{n}: &{n} [*{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}]\n"
+        for p, n in zip("abcdefghi", "bcdefghij", strict=True)
+    )
+    + "focal_cohorts: *j\n"
+)
 
 # The file, the line that is named (None: the file as a whole), and what else the sentence says.
 BROKEN: dict[str, tuple[str | bytes, int | None, str]] = {
@@ -69,7 +76,10 @@ BROKEN: dict[str, tuple[str | bytes, int | None, str]] = {
     "a break of a column that is none": ("scale_breaks: [{cohort: 2023, column: grade}]\n", 1, "score or prior_score"),
     "a link of slope zero": ("scale_breaks: [{cohort: 2023, link: {slope: 0, intercept: 1}}]\n", 1, "scale_breaks[0]"),
     "a link with an unknown part": (
-        "scale_breaks: [{cohort: 2023, link: {slope: 1, intercept: 0, bias: 2}}]\n", 1, "has no bias"),
+        "scale_breaks: [{cohort: 2023, link: {slope: 1, intercept: 0, bias: 2}}]\n",
+        1,
+        "has no bias",
+    ),
     "a link that is a number": ("scale_breaks: [{cohort: 2023, link: 1.02}]\n", 1, "{slope: 1.0, intercept: 0.0}"),
     "a formula that is none": ("formula: score = prior_score\n", 1, "a formula such as"),
     "code for a formula": ("formula: score ~ __import__('os').getcwd()\n", 1, "formula is"),
@@ -77,12 +87,15 @@ BROKEN: dict[str, tuple[str | bytes, int | None, str]] = {
     "a billion laughs": (LAUGHS, 2, "stands for a value elsewhere"),
     "a list of itself": ("focal_cohorts: &a [*a]\n", 1, "stands for a value elsewhere"),
     "a merge key": ("columns: &c {school: A}\nscale_breaks: [{<<: *c}]\n", 2, "stands for a value elsewhere"),
-    "a tag that would run code": ("title: !!python/object/apply:os.system [touch ran]\n", 1,
-                                  "the tag '!!python/object/apply:os.system'"),
+    "a tag that would run code": (
+        "title: !!python/object/apply:os.system [touch ran]\n",
+        1,
+        "the tag '!!python/object/apply:os.system'",
+    ),
     "a tag of one's own": ("title: !mine x\n", 1, "the tag '!mine'"),
     "binary by tag": ("title: !!binary aGVsbG8=\n", 1, "the tag '!!binary'"),
     "brackets without end": ("focal_cohorts: " + "[" * 5000, 1, "inside each other"),
-    "a NUL": (b"title: \"a\\0b\"\n", 1, "NUL"),
+    "a NUL": (b'title: "a\\0b"\n', 1, "NUL"),
     "a control character": (b"seed: 1\ntitle: a\x07b\n", 2, "U+0007"),
     "Latin-1": ("seed: 1\ntitle: Gr\u00f6\u00dfe\n".encode("latin-1"), 2, "not UTF-8"),
     "UTF-16": ("seed: 1\n".encode("utf-16"), 1, "not UTF-8"),
@@ -126,9 +139,12 @@ def test_the_count():
     print(f"{len(BROKEN)} broken params files: {len(BROKEN)} plain sentences")
 
 
-OTHERS = {"no such file": ("none.yml", "There is no params file none.yml."), "a folder": (".", "Is a directory"),
-          "a name without end": ("x" * 300 + ".yml", "File name too long"),
-          "a file without end": ("/dev/zero", "larger")}
+OTHERS = {
+    "no such file": ("none.yml", "There is no params file none.yml."),
+    "a folder": (".", "Is a directory"),
+    "a name without end": ("x" * 300 + ".yml", "File name too long"),
+    "a file without end": ("/dev/zero", "larger"),
+}
 
 
 @pytest.mark.parametrize("fault", OTHERS)
@@ -138,8 +154,9 @@ def test_what_is_no_file(here, fault):
     assert words in said and said.count("\n") == 1 and not JARGON.search(said)
 
 
-@pytest.mark.parametrize("text", ["data: nowhere.csv\n", "data: ~nobody-of-this-name/a.csv\n", "data: ''\n",
-                                  "data: 3\n", "data: .\n"])
+@pytest.mark.parametrize(
+    "text", ["data: nowhere.csv\n", "data: ~nobody-of-this-name/a.csv\n", "data: ''\n", "data: 3\n", "data: .\n"]
+)
 def test_data_that_are_not_there(here, text):
     Path("study.yml").write_text(text)
     said = refused("study.yml")
@@ -156,6 +173,11 @@ def test_a_billion_laughs_take_no_memory(here):
     """In 1.5 GB of address space, most of it libraries; 10 to the 9th references would need 8 GB."""
     Path("study.yml").write_text(LAUGHS)
     limit = 3 * 2**29
-    code, said = done("check", "--params", "study.yml", environment={"OPENBLAS_NUM_THREADS": "1"},
-                      before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    code, said = done(
+        "check",
+        "--params",
+        "study.yml",
+        environment={"OPENBLAS_NUM_THREADS": "1"},
+        before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
     assert code == 2 and "stands for a value elsewhere" in said

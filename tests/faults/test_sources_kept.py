@@ -40,7 +40,7 @@ OVER = {  # the source that would be lost, and the command; STUDY stands for --p
     "a benchmark of last year, book": ("baseline.json", ["book", "STUDY", "--out", "."]),
     "a PDF from elsewhere, book": ("valib.pdf", ["book", "STUDY", "--out", "."]),
     "a table from elsewhere, report": ("report.csv", ["report", "STUDY", "--all", "--out", "."]),
-}  # fmt: skip
+}
 MADE = {"book": (("html", "results"), ".made-by-valib"), "report": (("html",), ".made-by-valib-report")}
 
 
@@ -81,8 +81,7 @@ def test_no_result_goes_over_what_the_study_is_read_from(here, case):
 
 
 def test_what_a_run_killed_between_two_renames_has_left_is_its_own(here):
-    """The pages, and the mark in them, wait aside; baseline.json alone is in its place, and is not taken for another's.
-    """
+    """The pages, and the mark in them, wait aside; baseline.json alone is in its place, and is not taken for another's."""
     aside = here / "out" / ".valib-killed"
     for folder in (aside / "html", aside / "replaced" / "html"):  # what was made, and what it was about to replace
         folder.mkdir(parents=True)

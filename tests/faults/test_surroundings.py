@@ -12,9 +12,25 @@ from test_book import notebook, tiny_sources
 from test_disk import disk, fill  # noqa: F401
 
 NOWHERE = "/proc/nowhere"
-VARIABLES = ["HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR",
-             "XDG_STATE_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR",
-             "JUPYTER_CONFIG_PATH", "JUPYTER_PATH", "TMPDIR", "TEXMFVAR", "TEXMFHOME", "JOBLIB_TEMP_FOLDER"]
+VARIABLES = [
+    "HOME",
+    "MPLCONFIGDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+    "IPYTHONDIR",
+    "JUPYTER_CONFIG_DIR",
+    "JUPYTER_DATA_DIR",
+    "JUPYTER_RUNTIME_DIR",
+    "JUPYTER_CONFIG_PATH",
+    "JUPYTER_PATH",
+    "TMPDIR",
+    "TEXMFVAR",
+    "TEXMFHOME",
+    "JOBLIB_TEMP_FOLDER",
+]
 DRAWS = "import matplotlib.pyplot as plt\nfrom valib import notebook as nb\nnb.figure('two', plt.figure())"
 
 
@@ -30,8 +46,9 @@ def drawing(tmp_path_factory):
 def book(drawing, out: Path, environment: dict[str, str]) -> str:
     """Make the book and check its pages; return what stood on stderr."""
     study, sources = drawing
-    code, said = done("book", "--quiet", "--params", str(study), "--out", str(out), sources=sources,
-                      environment=environment)
+    code, said = done(
+        "book", "--quiet", "--params", str(study), "--out", str(out), sources=sources, environment=environment
+    )
     assert code == 0, said
     pages = {name: text for name, text in contents(out / "html").items() if name.endswith((".html", ".ipynb"))}
     assert len(pages) > 5 and not any(b"Matplotlib" in text for text in pages.values())
@@ -53,10 +70,16 @@ def test_a_book_beside_a_full_home_and_temporary_folder(drawing, tmp_path, disk)
     assert os.listdir(disk) == ["ballast"]
 
 
-@pytest.mark.parametrize("command", [
-    ["check"], ["fit", "--model", "benchmark", "--out", "out"], ["baseline", "--out", "out/b.json"],
-    ["simulate", "--scenarios", "few-schools", "--methods", "seed", "--replicates", "100", "--out", "out"]],
-    ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check"],
+        ["fit", "--model", "benchmark", "--out", "out"],
+        ["baseline", "--out", "out/b.json"],
+        ["simulate", "--scenarios", "few-schools", "--methods", "seed", "--replicates", "100", "--out", "out"],
+    ],
+    ids=lambda command: command[0],
+)
 def test_a_command_without_home_caches_and_temporary_folder(drawing, tmp_path, command):
     environment = dict.fromkeys(VARIABLES, NOWHERE)
     code, said = done(*command, "--params", str(drawing[0]), cwd=tmp_path, environment=environment)

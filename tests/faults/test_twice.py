@@ -42,9 +42,12 @@ def run(*arguments: str):
     return CliRunner().invoke(cli.app, list(arguments), prog_name="valib")
 
 
-COMMANDS = {"book": ["book", "--quiet", "--out", "out"], "fit": ["fit", "--model", "relative", "--out", "out"],
-            "simulate": ["simulate", "--scenarios", "drift", "--methods", "seed", "--replicates", "2", "--out", "out"],
-            "baseline": ["baseline", "--out", "out/baseline.json"]}
+COMMANDS = {
+    "book": ["book", "--quiet", "--out", "out"],
+    "fit": ["fit", "--model", "relative", "--out", "out"],
+    "simulate": ["simulate", "--scenarios", "drift", "--methods", "seed", "--replicates", "2", "--out", "out"],
+    "baseline": ["baseline", "--out", "out/baseline.json"],
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

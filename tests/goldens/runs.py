@@ -39,13 +39,23 @@ def studies(folder: Path) -> dict[str, Path]:
     made = {
         "demo": {},
         "egsingle": egsingle,
-        "boundary": {"data": str(ROOT / "tests/cases/10-boundary-fit/records.csv"),
-                     "baseline_cohorts": [2016, 2017], "focal_cohorts": [2019, 2021]},
-        "padded": {"data": str(ROOT / "tests/cases/05-zero-padded-category/records.csv"),
-                   "formula": "score ~ prior_score + C(region)",
-                   "baseline_cohorts": [2016, 2017], "focal_cohorts": [2019, 2021]},
-        "awkward": {"data": str(awkward), "formula": "score ~ prior_score + C(kind) + school_mean(prior_score)",
-                    "baseline_cohorts": [1998, 2001], "focal_cohorts": [2002, 2005]},
+        "boundary": {
+            "data": str(ROOT / "tests/cases/10-boundary-fit/records.csv"),
+            "baseline_cohorts": [2016, 2017],
+            "focal_cohorts": [2019, 2021],
+        },
+        "padded": {
+            "data": str(ROOT / "tests/cases/05-zero-padded-category/records.csv"),
+            "formula": "score ~ prior_score + C(region)",
+            "baseline_cohorts": [2016, 2017],
+            "focal_cohorts": [2019, 2021],
+        },
+        "awkward": {
+            "data": str(awkward),
+            "formula": "score ~ prior_score + C(kind) + school_mean(prior_score)",
+            "baseline_cohorts": [1998, 2001],
+            "focal_cohorts": [2002, 2005],
+        },
     }
     paths = {}
     for name, params in made.items():
@@ -103,8 +113,12 @@ def digest_table(table: pd.DataFrame) -> dict:
             values = column.to_numpy(dtype=float)
             there = np.nan_to_num(values)
             weight = np.linspace(1, 2, len(values)) if len(values) else values
-            columns[name] |= {"missing": int(np.isnan(values).sum()), "size": float(np.abs(there).sum()),
-                              "sum": float(there.sum()), "weighted": float(there @ weight)}
+            columns[name] |= {
+                "missing": int(np.isnan(values).sum()),
+                "size": float(np.abs(there).sum()),
+                "sum": float(there.sum()),
+                "weighted": float(there @ weight),
+            }
     return {"length": len(table), "columns": columns}
 
 

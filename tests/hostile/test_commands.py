@@ -20,19 +20,33 @@ from valib.command.cli import app
 def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("commands")
     params = hostile_study(root)
-    values = params.model_dump(include={"title", "data", "columns", "baseline_cohorts", "focal_cohorts", "formula",
-                                        "further_formulas", "school"})  # fmt: skip
+    values = params.model_dump(
+        include={
+            "title",
+            "data",
+            "columns",
+            "baseline_cohorts",
+            "focal_cohorts",
+            "formula",
+            "further_formulas",
+            "school",
+        }
+    )
     (root / "study.yml").write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
     return root
 
 
 ORDERS = [
-    ["check"], ["check", "--json"], ["fit", "--model", "relative", "--out", "OUT"],
-    ["fit", "--model", "benchmark", "--out", "OUT"], ["baseline", "--out", "OUT.json"],
-    ["check", "--formula", "score ~ prior_score + `\x1b[31m`"], ["check", "--focal-cohorts", "2044"],
+    ["check"],
+    ["check", "--json"],
+    ["fit", "--model", "relative", "--out", "OUT"],
+    ["fit", "--model", "benchmark", "--out", "OUT"],
+    ["baseline", "--out", "OUT.json"],
+    ["check", "--formula", "score ~ prior_score + `\x1b[31m`"],
+    ["check", "--focal-cohorts", "2044"],
     ["fit", "--model", "relative", "--out", "OUT", "--formula", "score ~ prior_score + open('SENTINEL', 'w')"],
     ["fit", "--model", "relative", "--out", "OUT", "--column", "school=\u202eno such\x1b]0;title\x07"],
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=range(len(ORDERS)))
@@ -48,15 +62,21 @@ def test_what_a_command_prints_steers_no_terminal(order, study, tmp_path, monkey
 
 def test_the_counts_of_what_was_tried(record_property, capsys):
     tried = {
-        "formulas refused": len(test_formulas.HOSTILE), "useful formulas": len(test_formulas.USEFUL),
+        "formulas refused": len(test_formulas.HOSTILE),
+        "useful formulas": len(test_formulas.USEFUL),
         "tampered benchmarks": len(test_formulas.TAMPERED),
-        "cells for a spreadsheet": len(test_spreadsheet.FORMULAS) + len(test_spreadsheet.PLAIN)
+        "cells for a spreadsheet": len(test_spreadsheet.FORMULAS)
+        + len(test_spreadsheet.PLAIN)
         + len(test_spreadsheet.REPLACED),
-        "codes": len(test_numbers.CODES) + 2 * len(test_numbers.BAD_CODES), "covariates": len(test_numbers.COVARIATES),
-        "scores and shapes": len(test_numbers.EXTREMES) + len(test_numbers.SHAPES), "names": len(test_names.EVERY),
-        "schools in the book": len(hostile_names.SCHOOLS), "odd cells": len(test_properties.ODD),
-        "generated tables": sum(test_properties.FEW.values()), "commands": len(ORDERS),
-    }  # fmt: skip
+        "codes": len(test_numbers.CODES) + 2 * len(test_numbers.BAD_CODES),
+        "covariates": len(test_numbers.COVARIATES),
+        "scores and shapes": len(test_numbers.EXTREMES) + len(test_numbers.SHAPES),
+        "names": len(test_names.EVERY),
+        "schools in the book": len(hostile_names.SCHOOLS),
+        "odd cells": len(test_properties.ODD),
+        "generated tables": sum(test_properties.FEW.values()),
+        "commands": len(ORDERS),
+    }
     for what, count in tried.items():
         record_property(what, count)
     with capsys.disabled():

@@ -25,8 +25,8 @@ CODE = [  # each writes the sentinel file if it is evaluated
     "__import__('pathlib').Path('SENTINEL').touch()",
     "open('SENTINEL', 'w').write('x')",
     "open('SENTINEL', 'w')",
-    "exec('open(\"SENTINEL\", \"w\")')",
-    "eval('open(\"SENTINEL\", \"w\")')",
+    'exec(\'open("SENTINEL", "w")\')',
+    'eval(\'open("SENTINEL", "w")\')',
     "compile('open(\"SENTINEL\", \"w\")', '', 'exec')",
     "(lambda: open('SENTINEL', 'w'))()",
     "[open('SENTINEL', 'w') for i in (1,)]",
@@ -58,7 +58,7 @@ CODE = [  # each writes the sentinel file if it is evaluated
     "'{0.__class__}'.format(prior_score)",
     "'{0.__init__.__globals__}'.format(C)",
     "str.format('{0.__class__}', prior_score)",
-    "f'{open(\"SENTINEL\", \"w\")}'",
+    'f\'{open("SENTINEL", "w")}\'',
     "I(open('SENTINEL', 'w'))",
     "I(prior_score, open('SENTINEL', 'w'))",
     "I(prior_score if open('SENTINEL', 'w') else 1)",
@@ -83,7 +83,7 @@ CODE = [  # each writes the sentinel file if it is evaluated
     "bs(prior_score, extrapolation='a\") + open(1) #')",
     "hashed(open('SENTINEL', 'w'), levels=3)",
     "lag(open('SENTINEL', 'w'))",
-    "stateful_eval('open(\"SENTINEL\", \"w\")')",
+    'stateful_eval(\'open("SENTINEL", "w")\')',
     "open('SENTINEL', 'w').write(prior_score)",
     "prior_score[open('SENTINEL', 'w')]",
     "np['save']('SENTINEL')",
@@ -92,7 +92,7 @@ CODE = [  # each writes the sentinel file if it is evaluated
     "I(`x') + open('SENTINEL', 'w') + ('`)",
     "I(`x\" + open('SENTINEL', 'w') + \"`)",
     "ｏｐｅｎ('SENTINEL', 'w')",
-    "ｅｖａｌ('open(\"SENTINEL\", \"w\")')",
+    'ｅｖａｌ(\'open("SENTINEL", "w")\')',
     "np.ｓａｖｅ('SENTINEL', prior_score)",
     "__ｉｍｐｏｒｔ__('os').system('touch SENTINEL')",
     "оpen('SENTINEL', 'w')",
@@ -148,47 +148,137 @@ BOMBS = [
     "prior_score" + " " * 100_000,
 ]
 BROKEN = [
-    "+", "(", ")", "`prior_score", "'prior_score'", "{prior_score", "I(", "I()", "C()", "poly()", "Q()", "5",
-    "prior_score | female", "prior_score ~ female", "[female ~ ses] + prior_score", ".", "prior_score + .", "np", "log",
-    "C", "school_mean", "prior_score\x00", "prior_\u202escore", "prior_score\u200b", "\ufeffprior_score", "1 / 0",
-    "I(1 / 0)", "I(region + 1)", "np.log(region)", "school_mean(region)", "center(region)", "C(C(region))",
-    "C(region) + I(C(region))", "lag(prior_score)", "prior_score.values", "prior_score[0]", "I(prior_score, 2)",
-    "C(prior_score * 2)", "np.log(prior_score, out=prior_score)", "scale(prior_score, with_mean=True)",
-]  # fmt: skip
-LEFT = ["open('SENTINEL', 'w') ~ prior_score", "Q(open('SENTINEL', 'w')) ~ prior_score",
-        "(open('SENTINEL', 'w').write)('x') ~ prior_score", "np.save('SENTINEL', score) ~ prior_score",
-        "score + female ~ prior_score", "{open('SENTINEL', 'w')} ~ prior_score"]  # fmt: skip
-HOSTILE = [*(f"score ~ prior_score + {code}" for code in CODE), *(f"score ~ {code}" for code in CODE[::7]),
-           *(f"score ~ {{{code}}}" for code in CODE[3::5]), *(f"score ~ {text}" for text in [*BOMBS, *BROKEN]),
-           *LEFT]  # fmt: skip
+    "+",
+    "(",
+    ")",
+    "`prior_score",
+    "'prior_score'",
+    "{prior_score",
+    "I(",
+    "I()",
+    "C()",
+    "poly()",
+    "Q()",
+    "5",
+    "prior_score | female",
+    "prior_score ~ female",
+    "[female ~ ses] + prior_score",
+    ".",
+    "prior_score + .",
+    "np",
+    "log",
+    "C",
+    "school_mean",
+    "prior_score\x00",
+    "prior_\u202escore",
+    "prior_score\u200b",
+    "\ufeffprior_score",
+    "1 / 0",
+    "I(1 / 0)",
+    "I(region + 1)",
+    "np.log(region)",
+    "school_mean(region)",
+    "center(region)",
+    "C(C(region))",
+    "C(region) + I(C(region))",
+    "lag(prior_score)",
+    "prior_score.values",
+    "prior_score[0]",
+    "I(prior_score, 2)",
+    "C(prior_score * 2)",
+    "np.log(prior_score, out=prior_score)",
+    "scale(prior_score, with_mean=True)",
+]
+LEFT = [
+    "open('SENTINEL', 'w') ~ prior_score",
+    "Q(open('SENTINEL', 'w')) ~ prior_score",
+    "(open('SENTINEL', 'w').write)('x') ~ prior_score",
+    "np.save('SENTINEL', score) ~ prior_score",
+    "score + female ~ prior_score",
+    "{open('SENTINEL', 'w')} ~ prior_score",
+]
+HOSTILE = [
+    *(f"score ~ prior_score + {code}" for code in CODE),
+    *(f"score ~ {code}" for code in CODE[::7]),
+    *(f"score ~ {{{code}}}" for code in CODE[3::5]),
+    *(f"score ~ {text}" for text in [*BOMBS, *BROKEN]),
+    *LEFT,
+]
 
 USEFUL = [
-    "1", "prior_score", "prior_score + female", "prior_score * female", "prior_score:female", "0 + prior_score",
-    "prior_score - 1", "(prior_score + female + ses) ** 2", "prior_score / female", "region", "C(female)",
-    "C(female) * prior_score", "C(region, contr.treatment('west'))", "C(region, contr.sum)", "C(region, contr.helmert)",
-    "C(region, Treatment('south'))", "C(region, levels=['south', 'north', 'west'])", "C(region):prior_score",
-    "`the ses`", "center(`the ses`)", "I(prior_score ** 2)", "{prior_score ** 2 / 100}", "I(prior_score - 480)",
-    "np.log(prior_score)", "log(prior_score)", "np.log1p(prior_score)", "np.sqrt(prior_score)", "np.exp(ses)",
-    "np.abs(ses)", "np.maximum(prior_score - 500, 0)", "np.minimum(prior_score, 500)", "center(prior_score)",
-    "scale(prior_score)", "standardize(prior_score)", "poly(prior_score, 3)", "poly(prior_score, degree=2, raw=True)",
-    "bs(prior_score, df=5)", "bs(prior_score, knots=[450, 500], degree=2, extrapolation='clip')",
-    "cr(prior_score, df=4)", "cc(prior_score, df=4)", "cs(prior_score, df=4, constraints='center')",
-    "school_mean(prior_score)", "prior_score + school_mean(prior_score) + school_mean(female)",
-    "center(school_mean(prior_score))", "I(prior_score - school_mean(prior_score))", "Q('the ses')", "C(Q('region'))",
-    "I(prior_score > 500)", "C(prior_score > 500)", "I(-prior_score / 2 + 3 * ses)", "I(prior_score ** 0.5)",
-    "poly(prior_score, 2):female + region", "Größe",
-]  # fmt: skip
+    "1",
+    "prior_score",
+    "prior_score + female",
+    "prior_score * female",
+    "prior_score:female",
+    "0 + prior_score",
+    "prior_score - 1",
+    "(prior_score + female + ses) ** 2",
+    "prior_score / female",
+    "region",
+    "C(female)",
+    "C(female) * prior_score",
+    "C(region, contr.treatment('west'))",
+    "C(region, contr.sum)",
+    "C(region, contr.helmert)",
+    "C(region, Treatment('south'))",
+    "C(region, levels=['south', 'north', 'west'])",
+    "C(region):prior_score",
+    "`the ses`",
+    "center(`the ses`)",
+    "I(prior_score ** 2)",
+    "{prior_score ** 2 / 100}",
+    "I(prior_score - 480)",
+    "np.log(prior_score)",
+    "log(prior_score)",
+    "np.log1p(prior_score)",
+    "np.sqrt(prior_score)",
+    "np.exp(ses)",
+    "np.abs(ses)",
+    "np.maximum(prior_score - 500, 0)",
+    "np.minimum(prior_score, 500)",
+    "center(prior_score)",
+    "scale(prior_score)",
+    "standardize(prior_score)",
+    "poly(prior_score, 3)",
+    "poly(prior_score, degree=2, raw=True)",
+    "bs(prior_score, df=5)",
+    "bs(prior_score, knots=[450, 500], degree=2, extrapolation='clip')",
+    "cr(prior_score, df=4)",
+    "cc(prior_score, df=4)",
+    "cs(prior_score, df=4, constraints='center')",
+    "school_mean(prior_score)",
+    "prior_score + school_mean(prior_score) + school_mean(female)",
+    "center(school_mean(prior_score))",
+    "I(prior_score - school_mean(prior_score))",
+    "Q('the ses')",
+    "C(Q('region'))",
+    "I(prior_score > 500)",
+    "C(prior_score > 500)",
+    "I(-prior_score / 2 + 3 * ses)",
+    "I(prior_score ** 0.5)",
+    "poly(prior_score, 2):female + region",
+    "Größe",
+]
 
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     rng = np.random.default_rng(3)
-    return pd.DataFrame({
-        "student": [str(i) for i in range(20_000)], "school": rng.choice(list("DBAC"), 20_000), "cohort": 2015,
-        "score": rng.normal(500, 60, 20_000), "prior_score": rng.uniform(300, 700, 20_000),
-        "region": rng.choice(["north", "south", "west"], 20_000), "female": rng.integers(0, 2, 20_000),
-        "ses": rng.normal(size=20_000), "the ses": rng.normal(size=20_000), "Größe": rng.normal(size=20_000),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "student": [str(i) for i in range(20_000)],
+            "school": rng.choice(list("DBAC"), 20_000),
+            "cohort": 2015,
+            "score": rng.normal(500, 60, 20_000),
+            "prior_score": rng.uniform(300, 700, 20_000),
+            "region": rng.choice(["north", "south", "west"], 20_000),
+            "female": rng.integers(0, 2, 20_000),
+            "ses": rng.normal(size=20_000),
+            "the ses": rng.normal(size=20_000),
+            "Größe": rng.normal(size=20_000),
+        }
+    )
 
 
 def test_how_many_formulas_are_tried():
@@ -215,7 +305,8 @@ def test_a_useful_formula_gives_the_numbers_of_formulaic(right, rows):
 
     made = build_design(rows, f"np.log(score) ~ {right}")
     by_hand = Formula(f"np.log(score) ~ {right}").get_model_matrix(
-        rows, context={"school_mean": school_mean, "np": np}, output="numpy")
+        rows, context={"school_mean": school_mean, "np": np}, output="numpy"
+    )
     np.testing.assert_allclose(made.X, np.asarray(by_hand.rhs, dtype=float), rtol=1e-13, atol=1e-12)
     np.testing.assert_array_equal(made.y, np.log(rows["score"]))
     assert set(required_columns(f"score ~ {right}")) <= set(rows.columns)
@@ -302,8 +393,13 @@ def test_a_changed_state_that_fits_is_applied_as_numbers_only(small, tmp_path):
     rows = small.assign(region=np.where(np.arange(len(small)) % 3, "north", "south"))
     kept = fit_baseline(rows, [2015, 2016], "score ~ bs(prior_score, df=4, extrapolation='extend')").to_json()
     key = kept["design"]["transform_state"]["items"][0][0]
-    for state in ({"items": []}, {"items": [["knots", [1e308, -1e308]]]}, {"items": [["knots", "abc"]]},
-                  {"items": [["lower_bound", None]]}, {"items": [["upper_bound", "x"]]}):
+    for state in (
+        {"items": []},
+        {"items": [["knots", [1e308, -1e308]]]},
+        {"items": [["knots", "abc"]]},
+        {"items": [["lower_bound", None]]},
+        {"items": [["upper_bound", "x"]]},
+    ):
         content = _changed(kept, ["design", "transform_state"], {"items": [[key, state]]})
         (tmp_path / "b.json").write_text(json.dumps(content))
         benchmark = Benchmark.load(tmp_path / "b.json")

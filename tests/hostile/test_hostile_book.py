@@ -25,8 +25,14 @@ OURS = {"toggleFullScreen()", "window.print()"}  # what the theme's own buttons 
 def hostile_study(root, **settings) -> Params:
     """A study whose every text is hostile."""
     cohorts = (2030, 2031, 2033, 2034)
-    records = simulate(np.random.default_rng(2030), schools=len(SCHOOLS), size=(6, 24), cohorts=cohorts, rho=0.6,
-                       shift={2033: -6.0, 2034: 9.0}).drop(columns="u")  # fmt: skip
+    records = simulate(
+        np.random.default_rng(2030),
+        schools=len(SCHOOLS),
+        size=(6, 24),
+        cohorts=cohorts,
+        rho=0.6,
+        shift={2033: -6.0, 2034: 9.0},
+    ).drop(columns="u")
     names = dict(zip(sorted(records["school"].unique()), SCHOOLS, strict=True))
     records["school"] = records["school"].map(names)
     records[COVARIATE] = np.asarray(LEVELS, dtype=object)[np.arange(len(records)) % len(LEVELS)]
@@ -34,10 +40,19 @@ def hostile_study(root, **settings) -> Params:
     folder.mkdir(parents=True)
     records.rename(columns=COLUMNS).to_parquet(folder / FILE)
     formula = f"score ~ prior_score + `{COVARIATE}`"
-    return Params(title=TITLE, data=str(folder / FILE), columns=COLUMNS, baseline_cohorts=[2030, 2031],
-                  focal_cohorts=[2033, 2034], school=FOLLOWED, formula=formula, simulation_replicates=40,
-                  bootstrap_replicates=60, further_formulas=[formula, "score ~ prior_score", "score ~ `no such | <b>`"],
-                  **settings)  # fmt: skip
+    return Params(
+        title=TITLE,
+        data=str(folder / FILE),
+        columns=COLUMNS,
+        baseline_cohorts=[2030, 2031],
+        focal_cohorts=[2033, 2034],
+        school=FOLLOWED,
+        formula=formula,
+        simulation_replicates=40,
+        bootstrap_replicates=60,
+        further_formulas=[formula, "score ~ prior_score", "score ~ `no such | <b>`"],
+        **settings,
+    )
 
 
 @pytest.fixture(scope="module")

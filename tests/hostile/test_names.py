@@ -39,18 +39,26 @@ def test_a_name_is_one_line_without_what_disturbs_a_page(name):
         assert shown == name, "plain names stay as they are"
 
 
-@pytest.mark.parametrize("name", ["", " ", "\n", "\u200b", "\u200b\u200c", "\u3164", "\u2800", "\ufeff",
-                                  "\u202e\u202c"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "\n", "\u200b", "\u200b\u200c", "\u3164", "\u2800", "\ufeff", "\u202e\u202c"]
+)
 def test_what_looks_empty_is_said_to_be_blank(name):
     assert readable(name) == BLANK
 
 
-@pytest.mark.parametrize(("name", "shown"), [
-    ("a\nb\tc", "a b c"), ("\u202eabc\u202c", "abc"), ("zero\u200bwidth", "zerowidth"),
-    ("a" + "\u0300" * 60, "a" + "\u0300" * 3),
-    ("x\x1b[31my", "x\ufffd[31my"), ("x" * 500, "x" * 39 + "…" + "x" * 20),
-    ("שלום", "שלום"), ("👩‍🏫", "👩‍🏫"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nb\tc", "a b c"),
+        ("\u202eabc\u202c", "abc"),
+        ("zero\u200bwidth", "zerowidth"),
+        ("a" + "\u0300" * 60, "a" + "\u0300" * 3),
+        ("x\x1b[31my", "x\ufffd[31my"),
+        ("x" * 500, "x" * 39 + "…" + "x" * 20),
+        ("שלום", "שלום"),
+        ("👩‍🏫", "👩‍🏫"),
+    ],
+)
 def test_names_by_hand(name, shown):
     assert readable(name, LONGEST) == shown
 
@@ -77,8 +85,21 @@ def test_a_parameter_is_a_literal_in_the_cell_that_shows_it(name):
 @pytest.mark.parametrize("name", EVERY, ids=range(len(EVERY)))
 def test_latex_prints_a_title_and_does_nothing_with_it(name):
     text = tex(name)
-    for command in ("\\textbackslash{}", "\\textasciitilde{}", "\\textasciicircum{}", "\\textless{}", "\\textgreater{}",
-                    "\\textquotedbl{}", "\\{", "\\}", "\\$", "\\&", "\\#", "\\%", "\\_"):  # fmt: skip
+    for command in (
+        "\\textbackslash{}",
+        "\\textasciitilde{}",
+        "\\textasciicircum{}",
+        "\\textless{}",
+        "\\textgreater{}",
+        "\\textquotedbl{}",
+        "\\{",
+        "\\}",
+        "\\$",
+        "\\&",
+        "\\#",
+        "\\%",
+        "\\_",
+    ):
         text = text.replace(command, "")
     assert not set(text) & set("\\{}$&#%_~^") and "\n" not in text
 

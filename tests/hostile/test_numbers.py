@@ -32,9 +32,18 @@ def refused(compute, kind) -> str:
     return said
 
 
-CODES = [("int64", 2**31), ("int64", 2**53), ("uint64", 2**63), ("uint64", 2**64 - 100), ("int64", -(2**63)),
-         ("object", 2**70),
-         ("float64", 2**31), ("float64", 2**52), ("Int64", 2**53), ("uint8", 0)]  # fmt: skip
+CODES = [
+    ("int64", 2**31),
+    ("int64", 2**53),
+    ("uint64", 2**63),
+    ("uint64", 2**64 - 100),
+    ("int64", -(2**63)),
+    ("object", 2**70),
+    ("float64", 2**31),
+    ("float64", 2**52),
+    ("Int64", 2**53),
+    ("uint8", 0),
+]
 
 
 @pytest.mark.parametrize(("kind", "first"), CODES, ids=str)
@@ -47,8 +56,24 @@ def test_large_codes_are_exact(kind, first, frame):
     np.testing.assert_allclose(fit.tau2, va.fit_relative(va.read_records(frame), 2015).tau2, rtol=1e-6, atol=1e-6)
 
 
-BAD_CODES = [2.0**53, 1e300, -(2.0**60), np.inf, -np.inf, 10**400, Decimal("1E+999999999"), Decimal("sNaN"), True,
-             b"S1", (1, 2), [1], 1 + 2j, pd.Timestamp("2020-01-01"), "\ud800", object()]  # fmt: skip
+BAD_CODES = [
+    2.0**53,
+    1e300,
+    -(2.0**60),
+    np.inf,
+    -np.inf,
+    10**400,
+    Decimal("1E+999999999"),
+    Decimal("sNaN"),
+    True,
+    b"S1",
+    (1, 2),
+    [1],
+    1 + 2j,
+    pd.Timestamp("2020-01-01"),
+    "\ud800",
+    object(),
+]
 
 
 @pytest.mark.parametrize("value", BAD_CODES, ids=lambda v: type(v).__name__)
@@ -106,8 +131,12 @@ def test_a_covariate_that_is_neither_number_nor_category_is_refused(kind, frame)
 
 def test_small_integers_do_not_overflow_and_decimals_are_numbers(frame):
     whole = np.arange(len(frame)) % 250
-    for values in (whole.astype("uint8"), whole.astype("float16"), pd.array(whole, dtype="Int64"),
-                   pd.Series([Decimal(int(k)) for k in whole], dtype=object)):  # fmt: skip
+    for values in (
+        whole.astype("uint8"),
+        whole.astype("float16"),
+        pd.array(whole, dtype="Int64"),
+        pd.Series([Decimal(int(k)) for k in whole], dtype=object),
+    ):
         for term in ("x", "I(x * x)", "I(x - 2 * x)", "x:prior_score"):
             a = va.fit_relative(va.read_records(frame.assign(x=values)), 2015, f"score ~ prior_score + {term}")
             b = va.fit_relative(va.read_records(frame.assign(x=whole * 1.0)), 2015, f"score ~ prior_score + {term}")
@@ -139,6 +168,7 @@ def test_ten_million_categories_that_nobody_is_in_change_nothing(frame):
 
 def test_a_long_table_takes_fewer_columns():
     """The bound on entries, without making such a table."""
+
     class Long(pd.DataFrame):
         def __len__(self) -> int:
             return 10_000_000
@@ -149,18 +179,27 @@ def test_a_long_table_takes_fewer_columns():
 
 
 EXTREMES = {
-    "1e200": lambda f: f["score"] * 1e200, "1e-200": lambda f: f["score"] * 1e-200,
+    "1e200": lambda f: f["score"] * 1e200,
+    "1e-200": lambda f: f["score"] * 1e-200,
     "1e308": lambda f: f["score"] * 1e305,
-    "denormal": lambda f: f["score"] * 1e-322, "one 1e308": lambda f: f["score"].where(f.index != 2, 1e308),
-    "constant": lambda f: 5.0, "zero": lambda f: 0.0, "perfect": lambda f: 2 * f["prior_score"] + 1,
-    "by school": lambda f: f["school"].str[1:].astype(float), "the prior": lambda f: f["prior_score"],
+    "denormal": lambda f: f["score"] * 1e-322,
+    "one 1e308": lambda f: f["score"].where(f.index != 2, 1e308),
+    "constant": lambda f: 5.0,
+    "zero": lambda f: 0.0,
+    "perfect": lambda f: 2 * f["prior_score"] + 1,
+    "by school": lambda f: f["school"].str[1:].astype(float),
+    "the prior": lambda f: f["prior_score"],
     "beside 1e15": lambda f: 1e18 + f["score"],
-}  # fmt: skip
+}
 SHAPES = {
-    "one school": lambda f: f.assign(school="A"), "one student a school": lambda f: f.assign(school=f["student"]),
-    "two rows": lambda f: f.iloc[:2], "three rows": lambda f: f.iloc[:3], "one row": lambda f: f.iloc[:1],
-    "constant prior": lambda f: f.assign(prior_score=1.0), "twin": lambda f: f.assign(x=3 * f["prior_score"]),
-}  # fmt: skip
+    "one school": lambda f: f.assign(school="A"),
+    "one student a school": lambda f: f.assign(school=f["student"]),
+    "two rows": lambda f: f.iloc[:2],
+    "three rows": lambda f: f.iloc[:3],
+    "one row": lambda f: f.iloc[:1],
+    "constant prior": lambda f: f.assign(prior_score=1.0),
+    "twin": lambda f: f.assign(x=3 * f["prior_score"]),
+}
 
 
 @pytest.mark.parametrize("kind", [*EXTREMES, *SHAPES])

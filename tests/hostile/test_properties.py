@@ -23,18 +23,78 @@ from valib.errors import ValibError, ValibWarning
 
 FEW = {"read": 150, "relative": 200, "benchmark": 120, "joint": 40, "same": 50}
 MANY = 3  # times as many in the long test
-ODD = [math.inf, -math.inf, 1e308, -1e308, 1e-320, 1e200, 1e-200, "512,5", "512.5", " 7 ", "1e400", "", "nan", "NA",
-       True, False, None, math.nan, pd.NA, pd.NaT, Decimal("1.5"), Decimal("NaN"), Decimal("sNaN"),
-       Decimal("1E+999999"),
-       b"5", [1, 2], (1,), {"a": 1}, 1 + 2j, 2**31 + 1, 2**53 + 1, 2**63 + 1, 2**64 + 1, 10**400, -5, 0, 2.5, 2.0**60,
-       2015.0, "2015", "\ud800", "\x00", "S1", "=1+1", "<b>", datetime.date(2020, 1, 1), pd.Timestamp("2020-01-01"),
-       np.timedelta64(1, "D"), np.float32(1.5), np.int8(-3), object()]  # fmt: skip
-FORMULAS = ["score ~ prior_score", "score ~ 1", "score ~ prior_score + region", "score ~ prior_score + C(grade)",
-            "score ~ prior_score + x", "score ~ prior_score * region", "score ~ 0 + prior_score", "score ~ region - 1",
-            "score ~ prior_score + school_mean(prior_score)", "score ~ poly(prior_score, 2)",
-            "score ~ center(x) + prior_score", "score ~ prior_score + I(x ** 2)", "score ~ bs(prior_score, df=4)",
-            "score ~ np.log(prior_score)", "score ~ prior_score + constant", "score ~ prior_score + twin",
-            "score ~ prior_score + unique"]  # fmt: skip
+ODD = [
+    math.inf,
+    -math.inf,
+    1e308,
+    -1e308,
+    1e-320,
+    1e200,
+    1e-200,
+    "512,5",
+    "512.5",
+    " 7 ",
+    "1e400",
+    "",
+    "nan",
+    "NA",
+    True,
+    False,
+    None,
+    math.nan,
+    pd.NA,
+    pd.NaT,
+    Decimal("1.5"),
+    Decimal("NaN"),
+    Decimal("sNaN"),
+    Decimal("1E+999999"),
+    b"5",
+    [1, 2],
+    (1,),
+    {"a": 1},
+    1 + 2j,
+    2**31 + 1,
+    2**53 + 1,
+    2**63 + 1,
+    2**64 + 1,
+    10**400,
+    -5,
+    0,
+    2.5,
+    2.0**60,
+    2015.0,
+    "2015",
+    "\ud800",
+    "\x00",
+    "S1",
+    "=1+1",
+    "<b>",
+    datetime.date(2020, 1, 1),
+    pd.Timestamp("2020-01-01"),
+    np.timedelta64(1, "D"),
+    np.float32(1.5),
+    np.int8(-3),
+    object(),
+]
+FORMULAS = [
+    "score ~ prior_score",
+    "score ~ 1",
+    "score ~ prior_score + region",
+    "score ~ prior_score + C(grade)",
+    "score ~ prior_score + x",
+    "score ~ prior_score * region",
+    "score ~ 0 + prior_score",
+    "score ~ region - 1",
+    "score ~ prior_score + school_mean(prior_score)",
+    "score ~ poly(prior_score, 2)",
+    "score ~ center(x) + prior_score",
+    "score ~ prior_score + I(x ** 2)",
+    "score ~ bs(prior_score, df=4)",
+    "score ~ np.log(prior_score)",
+    "score ~ prior_score + constant",
+    "score ~ prior_score + twin",
+    "score ~ prior_score + unique",
+]
 
 
 @st.composite
@@ -50,20 +110,37 @@ def tables(draw, cohorts=(2015, 2016, 2019), schools=6):
     score = draw(st.sampled_from([0.0, 0.8])) * prior + effect + noise
     shape = draw(st.sampled_from(["plain", "plain", "plain", "rounded", "two values", "constant"]))
     if n and shape != "plain":
-        score = {"rounded": np.round(score, -1), "two values": (score > np.median(score)) * 1.0,
-                 "constant": np.full(n, 7.0)}[shape]  # fmt: skip
+        score = {
+            "rounded": np.round(score, -1),
+            "two values": (score > np.median(score)) * 1.0,
+            "constant": np.full(n, 7.0),
+        }[shape]
     score = score * draw(st.sampled_from([1.0, 1.0, 1e-12, 1e12, 1e28, 1e-28, 1e200, 1e-200])) + draw(
-        st.sampled_from([0.0, 0.0, 1e4, -1e6]))
-    frame = pd.DataFrame({
-        "student": [f"p{i}" for i in range(n)], "school": [f"S{k}" for k in school], "cohort": cohort, "score": score,
-        "prior_score": prior, "region": rng.choice(["north", "süd", "<b>"], n), "grade": rng.integers(0, 3, n),
-        "x": rng.standard_normal(n), "constant": 1.0, "twin": 2 * prior + 1, "unique": [f"u{i}" for i in range(n)],
-    })  # fmt: skip
+        st.sampled_from([0.0, 0.0, 1e4, -1e6])
+    )
+    frame = pd.DataFrame(
+        {
+            "student": [f"p{i}" for i in range(n)],
+            "school": [f"S{k}" for k in school],
+            "cohort": cohort,
+            "score": score,
+            "prior_score": prior,
+            "region": rng.choice(["north", "süd", "<b>"], n),
+            "grade": rng.integers(0, 3, n),
+            "x": rng.standard_normal(n),
+            "constant": 1.0,
+            "twin": 2 * prior + 1,
+            "unique": [f"u{i}" for i in range(n)],
+        }
+    )
     for column in draw(st.lists(st.sampled_from(["score", "prior_score", "region", "x", "school"]), max_size=2)):
         frame[column] = frame[column].where(rng.random(n) > 0.15, None)
     if draw(st.booleans()):
-        frame = frame.assign(region=frame["region"].astype("category").cat.add_categories(["never"]),
-                             grade=frame["grade"].astype("uint8"), x=frame["x"].astype("float32"))  # fmt: skip
+        frame = frame.assign(
+            region=frame["region"].astype("category").cat.add_categories(["never"]),
+            grade=frame["grade"].astype("uint8"),
+            x=frame["x"].astype("float32"),
+        )
     return frame
 
 
@@ -117,8 +194,10 @@ def records_of(frame):
 def check_read(frame):
     before = frame.copy(deep=True)
     records = records_of(frame)
-    assert all(list(map(id, a)) == list(map(id, b)) if a.dtype == object else a.equals(b)
-               for (_, a), (_, b) in zip(frame.items(), before.items(), strict=True)), "the caller's table was changed"
+    assert all(
+        list(map(id, a)) == list(map(id, b)) if a.dtype == object else a.equals(b)
+        for (_, a), (_, b) in zip(frame.items(), before.items(), strict=True)
+    ), "the caller's table was changed"
     if records is None:
         return
     assert len(records) + int(va.left_out(records)["rows"].sum()) == len(frame)
@@ -195,8 +274,11 @@ def check_relative(frame, formula, method):
 
 def check_benchmark(frame, formula, shift, estimator):
     records = records_of(frame)
-    benchmark = None if records is None else attempt(
-        lambda: va.fit_baseline(records, [2015, 2016], formula, estimator=estimator))
+    benchmark = (
+        None
+        if records is None
+        else attempt(lambda: va.fit_baseline(records, [2015, 2016], formula, estimator=estimator))
+    )
     if benchmark is None:
         return
     again = va.Benchmark._from_json(benchmark.to_json())
@@ -212,8 +294,9 @@ def check_benchmark(frame, formula, shift, estimator):
     value = u + (delta[0] if shift == "estimated" else 0.0)
     tolerance = 1e-6 * max(scale, np.abs(r).max())
     np.testing.assert_allclose(fit.school_effects["effect"], value, atol=tolerance)
-    np.testing.assert_allclose(fit.loglik, loglik, rtol=1e-7,
-                               atol=rounding(fit.sigma2, design.y, design.X, benchmark.coefficients))
+    np.testing.assert_allclose(
+        fit.loglik, loglik, rtol=1e-7, atol=rounding(fit.sigma2, design.y, design.X, benchmark.coefficients)
+    )
     if shift == "estimated":
         assert abs(fit.shift - delta[0]) <= tolerance and fit.shift_se > 0
     assert fit.school_effects["n"].sum() == len(r)
@@ -221,8 +304,13 @@ def check_benchmark(frame, formula, shift, estimator):
 
 def check_joint(frame, formula, covariance, residual):
     records = records_of(frame)
-    fit = None if records is None else attempt(
-        lambda: va.fit_joint(records, [2015, 2016, 2019], formula, covariance=covariance, residual=residual))
+    fit = (
+        None
+        if records is None
+        else attempt(
+            lambda: va.fit_joint(records, [2015, 2016, 2019], formula, covariance=covariance, residual=residual)
+        )
+    )
     if fit is None:
         return
     finite(fit)
@@ -232,8 +320,9 @@ def check_joint(frame, formula, covariance, residual):
     y = np.concatenate([d.y for d, _ in parts])
     cohort = np.repeat(np.arange(len(parts)), [len(d.y) for d, _ in parts])
     school = np.concatenate([np.asarray([names.index(s) for s in d.cells.schools])[d.cells.code] for d, _ in parts])
-    V = (fit.omega.to_numpy()[np.ix_(cohort, cohort)] * (school[:, None] == school)
-         + np.diag(fit.sigma2.to_numpy()[cohort]))
+    V = fit.omega.to_numpy()[np.ix_(cohort, cohort)] * (school[:, None] == school) + np.diag(
+        fit.sigma2.to_numpy()[cohort]
+    )
     coefficients = [fit.fixed_effects.loc[c].to_numpy() for c in fit.cohorts]
     mean = np.concatenate([d.X @ b for b, (d, _) in zip(coefficients, parts, strict=True)])
     direct = stats.multivariate_normal(mean, V, allow_singular=False).logpdf(y)
@@ -253,8 +342,9 @@ def check_same(frame, formula, seed):
     changed = {
         "order": records.sample(frac=1.0, random_state=seed),
         "names": records.assign(school=records["school"].map(names)),
-        "constant": records.assign(score=records["score"] + moved), "unit": records.assign(score=records["score"] * 4),
-    }  # fmt: skip
+        "constant": records.assign(score=records["score"] + moved),
+        "unit": records.assign(score=records["score"] * 4),
+    }
     for kind, other in changed.items():
         if kind == "constant" and (fit is None or "Intercept" not in fit.fixed_effects.index):
             continue
@@ -270,19 +360,29 @@ def check_same(frame, formula, seed):
 CHECKS = {
     "read": (check_read, spoilt()),
     "relative": (check_relative, tables(), st.sampled_from(FORMULAS), st.sampled_from(["ML", "REML"])),
-    "benchmark": (check_benchmark, tables(), st.sampled_from(FORMULAS), st.sampled_from(["estimated", "absorbed"]),
-                  st.sampled_from(["mixed", "ols", "within"])),
-    "joint": (check_joint, tables(), st.sampled_from(FORMULAS), st.sampled_from(["unstructured", "independent",
-    "ar1"]),
-              st.sampled_from(["by_cohort", "common"])),
+    "benchmark": (
+        check_benchmark,
+        tables(),
+        st.sampled_from(FORMULAS),
+        st.sampled_from(["estimated", "absorbed"]),
+        st.sampled_from(["mixed", "ols", "within"]),
+    ),
+    "joint": (
+        check_joint,
+        tables(),
+        st.sampled_from(FORMULAS),
+        st.sampled_from(["unstructured", "independent", "ar1"]),
+        st.sampled_from(["by_cohort", "common"]),
+    ),
     "same": (check_same, tables(), st.sampled_from(FORMULAS), st.integers(0, 1000)),
-}  # fmt: skip
+}
 
 
 def run(name: str, examples: int) -> None:
     check, *drawn = CHECKS[name]
-    settled = settings(max_examples=examples, derandomize=True, deadline=None, database=None,
-                       suppress_health_check=list(HealthCheck))  # fmt: skip
+    settled = settings(
+        max_examples=examples, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     settled(given(*drawn)(check))()
 
 

@@ -17,21 +17,116 @@ from valib.command.cli import app
 from valib.study.writing import as_csv, safe_text
 
 FORMULAS = [
-    "=1+1", "=cmd|'/c calc'!A0", "+1+1", "-1+1", "@SUM(A1:A9)", "=HYPERLINK(\"http://x\",\"y\")",
-    "=WEBSERVICE(\"x\")",
-    "\t=1", "\r=1", "\n=1", "\ttab", "\rreturn", "\nline", " =1", "   +1+1", "\u00a0=1", "\u3000@x", "\u200b=1",
-    "\ufeff=1", "\u202e=1", "\u2066=1", "＝1+1", "＋1", "－1", "＠x", " ＝1", "﹢1", "﹣x", "﹦1", "﹫x", "⁼1", "₌1",
-    "'=1", "''=1", "' =1", "=", "+", "-", "@", "--", "-x", "+49 30 1234", "@home", "=\"a\"\"b\"", "-1-1", "1e5\n=1",
-    "a;=1+1", "a;=1+1;\"", "a\t=1", "a\n=1", "a\r\n=1", "a;;  +1", "x;'=1", "=1;=2;=3", "-5-", "+", "-1e", "=" * 500,
-    "\n\n=1", ";=1", "\"=1\"\n=2", "-\u0661", "+１", "-1,5+2",
-]  # fmt: skip
-PLAIN = ["-5", "+5", "-5.25", "+.5", "-1e-5", "5", "S01", "0017", "St. Mary's", "A-B", "a=b",
-         "x@y.org", "1+1", "'",
-         "''x", "'quoted'", "a, b", 'say "x"', "two\nlines", "x" * 500, "שלום", "\u200fabc", "e\u0301", "🏫", "nan",
-         "None", "",
-         "../../x", "%=1", "(=1)", "C++", "a - b", "a;b", "50%"]  # fmt: skip
-REPLACED = {"a\x00b": "a\ufffdb", "\x1b[31mred": "\ufffd[31mred", "\x07": "\ufffd", "a\x85b": "a\ufffdb",
-            "a\rb": "a\nb", "a\r\nb": "a\nb", "\x0b=1": "\ufffd=1"}  # fmt: skip
+    "=1+1",
+    "=cmd|'/c calc'!A0",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1:A9)",
+    '=HYPERLINK("http://x","y")',
+    '=WEBSERVICE("x")',
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "\ttab",
+    "\rreturn",
+    "\nline",
+    " =1",
+    "   +1+1",
+    "\u00a0=1",
+    "\u3000@x",
+    "\u200b=1",
+    "\ufeff=1",
+    "\u202e=1",
+    "\u2066=1",
+    "＝1+1",
+    "＋1",
+    "－1",
+    "＠x",
+    " ＝1",
+    "﹢1",
+    "﹣x",
+    "﹦1",
+    "﹫x",
+    "⁼1",
+    "₌1",
+    "'=1",
+    "''=1",
+    "' =1",
+    "=",
+    "+",
+    "-",
+    "@",
+    "--",
+    "-x",
+    "+49 30 1234",
+    "@home",
+    '="a""b"',
+    "-1-1",
+    "1e5\n=1",
+    "a;=1+1",
+    'a;=1+1;"',
+    "a\t=1",
+    "a\n=1",
+    "a\r\n=1",
+    "a;;  +1",
+    "x;'=1",
+    "=1;=2;=3",
+    "-5-",
+    "+",
+    "-1e",
+    "=" * 500,
+    "\n\n=1",
+    ";=1",
+    '"=1"\n=2',
+    "-\u0661",
+    "+１",
+    "-1,5+2",
+]
+PLAIN = [
+    "-5",
+    "+5",
+    "-5.25",
+    "+.5",
+    "-1e-5",
+    "5",
+    "S01",
+    "0017",
+    "St. Mary's",
+    "A-B",
+    "a=b",
+    "x@y.org",
+    "1+1",
+    "'",
+    "''x",
+    "'quoted'",
+    "a, b",
+    'say "x"',
+    "two\nlines",
+    "x" * 500,
+    "שלום",
+    "\u200fabc",
+    "e\u0301",
+    "🏫",
+    "nan",
+    "None",
+    "",
+    "../../x",
+    "%=1",
+    "(=1)",
+    "C++",
+    "a - b",
+    "a;b",
+    "50%",
+]
+REPLACED = {
+    "a\x00b": "a\ufffdb",
+    "\x1b[31mred": "\ufffd[31mred",
+    "\x07": "\ufffd",
+    "a\x85b": "a\ufffdb",
+    "a\rb": "a\nb",
+    "a\r\nb": "a\nb",
+    "\x0b=1": "\ufffd=1",
+}
 # What the README says takes the apostrophe off again, here for every place and every kind of sign and blank.
 BLANKS = r"[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*"
 OFF = re.compile(rf"(?:^|(?<=[;\t\n]))'(?='*{BLANKS}'*[=+\-@＝＋－＠﹢﹣﹦﹫⁺⁻⁼₊₋₌])|^'(?='*[\t\n])")
@@ -42,8 +137,22 @@ def read(text: str) -> list[list[str]]:
 
 
 def starts_a_formula(text: str) -> bool:
-    first = text.lstrip("".join(map(chr, [*range(33), 0xA0, 0x3000, 0xFEFF, *range(0x200B, 0x2010),
-                                          *range(0x202A, 0x202F), *range(0x2060, 0x2070)])))[:1]  # fmt: skip
+    first = text.lstrip(
+        "".join(
+            map(
+                chr,
+                [
+                    *range(33),
+                    0xA0,
+                    0x3000,
+                    0xFEFF,
+                    *range(0x200B, 0x2010),
+                    *range(0x202A, 0x202F),
+                    *range(0x2060, 0x2070),
+                ],
+            )
+        )
+    )[:1]
     number = re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text)
     return bool(first) and first in "=+-@＝＋－＠﹢﹣﹦﹫⁺⁻⁼₊₋₌" and not number
 
@@ -54,8 +163,11 @@ def test_how_many_cells_are_tried():
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_cell_or_a_header_that_starts_a_formula_gets_an_apostrophe(text):
-    for table in (pd.DataFrame({"school": [text, "x"]}), pd.DataFrame({text: [1.5, 2.0]}),
-                  pd.DataFrame({"school": pd.Categorical([text, "x"])})):  # fmt: skip
+    for table in (
+        pd.DataFrame({"school": [text, "x"]}),
+        pd.DataFrame({text: [1.5, 2.0]}),
+        pd.DataFrame({"school": pd.Categorical([text, "x"])}),
+    ):
         rows = read(as_csv(table))
         assert len(rows) == 3 and {len(row) for row in rows} == {1}
         shown = rows[0][0] if table.columns[0] == text else rows[1][0]
@@ -93,8 +205,22 @@ def test_the_command_writes_no_formula(tmp_path, monkeypatch):
     records["school"] = records["school"].map(names)
     records["=region"] = np.where(np.arange(len(records)) % 2, "=north", "@south")
     records.to_parquet(tmp_path / "r.parquet")
-    order = ["fit", "r.parquet", "--model", "relative", "--cohorts", "2015", "--baseline-cohorts", "2014",
-             "--focal-cohorts", "2015", "--formula", "score ~ prior_score + `=region`", "--out", "out"]  # fmt: skip
+    order = [
+        "fit",
+        "r.parquet",
+        "--model",
+        "relative",
+        "--cohorts",
+        "2015",
+        "--baseline-cohorts",
+        "2014",
+        "--focal-cohorts",
+        "2015",
+        "--formula",
+        "score ~ prior_score + `=region`",
+        "--out",
+        "out",
+    ]
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, order)
     assert done.exit_code == 0, done.output

@@ -83,20 +83,15 @@ class TestByHand:
 
     def test_a_school_unseen_at_fitting_is_predicted_at_zero_with_the_whole_variance(self):
         b = predict(
-            np.array([0, 5]),
-            np.array([np.nan, 2.0]),
-            100.0,
-            400.0,
-            np.array([[np.nan, np.nan], [1.0, 2.0]]),
-            np.eye(2),
+            np.array([0, 5]), np.array([np.nan, 2.0]), 100.0, 400.0, np.array([[np.nan, np.nan], [1.0, 2.0]]), np.eye(2)
         )
-        assert (
-            b.effect[0],
-            b.shrinkage[0],
-            b.var_conditional[0],
-            b.var_comparative[0],
-            b.var_diagnostic[0],
-        ) == (0, 0, 100, 100, 0)
+        assert (b.effect[0], b.shrinkage[0], b.var_conditional[0], b.var_comparative[0], b.var_diagnostic[0]) == (
+            0,
+            0,
+            100,
+            100,
+            0,
+        )
 
     def test_shrinkage_is_between_none_and_all(self):
         lam = shrinkage(np.array([0, 1, 10, 1e9]), 50.0, 450.0)

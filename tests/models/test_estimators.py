@@ -40,8 +40,16 @@ def records_of(s, worlds, r):
             rest = worlds.cross[r, t, j, 1:, 1:] - n * np.outer(mean, mean)
             Q = np.linalg.qr(np.column_stack([np.ones(n), rng.standard_normal((n, 2))]))[0][:, 1:]
             values = mean + Q @ np.linalg.cholesky(rest).T
-            parts.append(pd.DataFrame({"school": f"{j:03d}", "cohort": cohort, "prior_score": PRIOR + values[:, 0],
-                                       "score": SCORE + values[:, 1]}))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "school": f"{j:03d}",
+                        "cohort": cohort,
+                        "prior_score": PRIOR + values[:, 0],
+                        "score": SCORE + values[:, 1],
+                    }
+                )
+            )
     frame = pd.concat(parts, ignore_index=True)
     return va.read_records(frame.assign(student=[f"s{i}" for i in range(len(frame))]))
 
@@ -53,18 +61,25 @@ def fit_by_library(records, s, m):
         return va.fit_relative(records, s.focal, formula, m.likelihood, error_variance=errors)
     errors = {"prior_score": s.error_variances[0]} if m.corrected else None
     benchmark = va.fit_baseline(records, s.baseline, formula, m.estimator, m.groups, m.likelihood, errors)
-    return va.fit_benchmark(records, s.focal, benchmark, m.shift, m.variances, m.likelihood,
-                            s.equating_se if m.equating else 0.0)
+    return va.fit_benchmark(
+        records, s.focal, benchmark, m.shift, m.variances, m.likelihood, s.equating_se if m.equating else 0.0
+    )
 
 
 ANALYTIC = [m for m in METHODS.values() if m.model != "correlation" and m.intervals == "full"]
 
 
-@pytest.mark.parametrize("m", [*ANALYTIC, Method("relative (REML)", "relative", likelihood="REML"),
-                               Method("within, REML", estimator="within", likelihood="REML"),
-                               Method("within, corrected", estimator="within", corrected=True),
-                               Method("ols, corrected", estimator="ols", corrected=True, variances="baseline")],
-                         ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "m",
+    [
+        *ANALYTIC,
+        Method("relative (REML)", "relative", likelihood="REML"),
+        Method("within, REML", estimator="within", likelihood="REML"),
+        Method("within, corrected", estimator="within", corrected=True),
+        Method("ols, corrected", estimator="ols", corrected=True, variances="baseline"),
+    ],
+    ids=lambda m: m.name,
+)
 @pytest.mark.filterwarnings("ignore:The distribution of prior_score")
 def test_the_library_gives_the_same_on_the_same_students(world, m):
     s, fits, records = world

@@ -15,7 +15,7 @@ from valib.models.structures import STRUCTURES, correlation, make_structure, piv
 from valib.sums.design import Cells
 from valib.sums.moments import Moments, moments_from_arrays
 
-DENSE = 1e-9       # double precision through the inverse of a matrix of some hundred rows
+DENSE = 1e-9  # double precision through the inverse of a matrix of some hundred rows
 DIFFERENCE = 1e-6  # central differences of a smooth function, relative
 COHORTS = np.array([2015, 2016, 2019, 2024])
 
@@ -23,8 +23,17 @@ COHORTS = np.array([2015, 2016, 2019, 2024])
 class Panel:
     """Students of a few schools in several cohorts, as arrays for the dense answer; cohort t has t % 2 + 2 columns."""
 
-    def __init__(self, seed: int, schools: int = 7, T: int = 3, size=(1, 6), missing: float = 0.2, tau: float = 8.0,
-                 rho: float = 0.6, shift: float = 500.0):
+    def __init__(
+        self,
+        seed: int,
+        schools: int = 7,
+        T: int = 3,
+        size=(1, 6),
+        missing: float = 0.2,
+        tau: float = 8.0,
+        rho: float = 0.6,
+        shift: float = 500.0,
+    ):
         rng = np.random.default_rng(seed)
         self.cohorts, self.J = (COHORTS if T == 4 else 2015 + np.arange(T)), schools
         self.labels = np.array([f"S{j:02d}" for j in range(schools)], dtype=object)
@@ -44,8 +53,14 @@ class Panel:
         out = []
         for t, (code, X, y) in enumerate(zip(self.school, self.X, self.y, strict=True)):
             used, at = np.unique(code, return_inverse=True)
-            cells = Cells(self.labels[used], self.cohorts[t:t + 1], at, np.arange(len(used)),
-                          np.zeros(len(used), dtype=int), np.bincount(at))
+            cells = Cells(
+                self.labels[used],
+                self.cohorts[t : t + 1],
+                at,
+                np.arange(len(used)),
+                np.zeros(len(used), dtype=int),
+                np.bincount(at),
+            )
             out.append(moments_from_arrays(X, y, cells, ("Intercept", *(f"x{k}" for k in range(X.shape[1] - 1)))))
         return out
 
@@ -65,7 +80,7 @@ class Dense:
         self.X = np.zeros((len(self.y), sum(X.shape[1] for X in panel.X)))
         column = 0
         for t, X in enumerate(panel.X):
-            self.X[cohort == t, column:column + X.shape[1]] = X
+            self.X[cohort == t, column : column + X.shape[1]] = X
             column += X.shape[1]
         self.Z = np.eye(J * T)[np.concatenate(panel.school) * T + cohort]
         self.O = np.kron(np.eye(J), omega)
@@ -162,8 +177,10 @@ def test_the_end_of_the_search_is_a_maximum_of_the_dense_likelihood(name, method
     top = Dense(panel, fit.omega, fit.sigma2).loglik(method == "REML")
     assert fit.loglik == pytest.approx(top, abs=1e-8)
     structure = make_structure(name, panel.cohorts, np.sqrt(np.diag(fit.omega)))
-    psi = minimise(JointProblem(panel.data(), structure, True, method == "REML"),
-                   np.append(structure.start(fit.omega), np.log(fit.sigma2[0]))).x
+    psi = minimise(
+        JointProblem(panel.data(), structure, True, method == "REML"),
+        np.append(structure.start(fit.omega), np.log(fit.sigma2[0])),
+    ).x
     assert np.abs(structure.omega(psi[:-1]) - fit.omega).max() < 1e-6 * np.abs(fit.omega).max()
     for k in range(len(psi)):
         for step in (-0.02, 0.02):
@@ -194,8 +211,9 @@ class TestStructures:
             up, down = structure.omega(psi + h * e), structure.omega(psi - h * e)
             assert np.abs(jacobian[k] - (up - down) / (2 * h)).max() < DIFFERENCE * np.abs(up).max()
             bend = (structure.jacobian(psi + h * e) - structure.jacobian(psi - h * e)) / (2 * h)
-            assert curvature[k] == pytest.approx((bend * weight).sum(axis=(1, 2)), rel=1e-5,
-                                                 abs=1e-5 * np.abs(curvature).max())
+            assert curvature[k] == pytest.approx(
+                (bend * weight).sum(axis=(1, 2)), rel=1e-5, abs=1e-5 * np.abs(curvature).max()
+            )
 
     @pytest.mark.parametrize("name", list(STRUCTURES))
     def test_a_start_at_a_member_gives_that_member(self, name):
@@ -257,7 +275,7 @@ class TestSearch:
         problem = JointProblem(panel.data(), structure, False, False)
         x = np.append(np.zeros(structure.size), np.log(fit.sigma2))
         gradient, _ = problem.derivatives(x, problem.value(x))
-        assert not gradient[:structure.size].any()
+        assert not gradient[: structure.size].any()
         end = minimise(problem, x)
         assert end.converged and -0.5 * end.at.deviance == pytest.approx(fit.loglik, abs=1e-8)
 

@@ -22,8 +22,17 @@ EXACT = 1e-12
 @pytest.fixture(scope="module")
 def records():
     """A prior with reliability .8: error variance 1125 of 5625; within schools 1125 of 5000."""
-    design = PanelDesign(cohorts=(2015, 2016, 2017, 2019), schools=300, size=30, rho=0.5, reliability=0.8,
-                         prior_sd=75, intake_sd=25, drift={2019: -6.0}, prior_shift={2019: -20.0})
+    design = PanelDesign(
+        cohorts=(2015, 2016, 2017, 2019),
+        schools=300,
+        size=30,
+        rho=0.5,
+        reliability=0.8,
+        prior_sd=75,
+        intake_sd=25,
+        drift={2019: -6.0},
+        prior_shift={2019: -20.0},
+    )
     return va.read_records(simulate_panel(design, 11).records)
 
 
@@ -31,8 +40,19 @@ def small():
     rng = np.random.default_rng(2)
     school = pd.Series(list("aabbb"))
     x, y = rng.normal(0, 10, 5), rng.normal(0, 10, 5)
-    return x, y, moments_from_arrays(np.column_stack([np.ones(5), x]), y, make_cells(school),
-                                     ("Intercept", "prior_score"), "score", by_cell=True, shift=np.zeros(3))
+    return (
+        x,
+        y,
+        moments_from_arrays(
+            np.column_stack([np.ones(5), x]),
+            y,
+            make_cells(school),
+            ("Intercept", "prior_score"),
+            "score",
+            by_cell=True,
+            shift=np.zeros(3),
+        ),
+    )
 
 
 def test_what_is_taken_off_by_hand():
@@ -104,9 +124,16 @@ def test_the_bootstrap_corrects_as_well(records):
     assert boot.coefficients["prior_score"].std() == pytest.approx(corrected.se["prior_score"], rel=0.35)
 
 
-@pytest.mark.parametrize(("variances", "part"), [
-    ({"ses": 1.0}, "no column 'ses'"), ({"Intercept": 1.0}, "no column"), ({"prior_score": -1.0}, "zero or positive"),
-    ({"prior_score": np.nan}, "zero or positive"), ({"prior_score": 4900.0}, "nearly all")])
+@pytest.mark.parametrize(
+    ("variances", "part"),
+    [
+        ({"ses": 1.0}, "no column 'ses'"),
+        ({"Intercept": 1.0}, "no column"),
+        ({"prior_score": -1.0}, "zero or positive"),
+        ({"prior_score": np.nan}, "zero or positive"),
+        ({"prior_score": 4900.0}, "nearly all"),
+    ],
+)
 def test_what_cannot_be_corrected_is_refused(records, variances, part):
     with pytest.raises(ModelError, match=part):
         va.fit_baseline(records, COHORTS, error_variance=variances)
@@ -114,8 +141,9 @@ def test_what_cannot_be_corrected_is_refused(records, variances, part):
 
 def test_a_school_mean_with_the_same_error_is_refused(records):
     with pytest.raises(ModelError, match=r"also in 'school_mean\(prior_score\)'"):
-        va.fit_baseline(records, COHORTS, "score ~ prior_score + school_mean(prior_score)",
-                        error_variance={"prior_score": 100.0})
+        va.fit_baseline(
+            records, COHORTS, "score ~ prior_score + school_mean(prior_score)", error_variance={"prior_score": 100.0}
+        )
 
 
 def test_error_variance_by_hand():

@@ -29,9 +29,7 @@ def problem(seed: int, sizes=None, p: int = 3, tau: float = 8.0, sigma: float = 
     code = np.repeat(np.arange(len(sizes)), sizes)
     school = np.array([f"S{k:02d}" for k in code], dtype=object)
     context = rng.standard_normal(len(sizes))[code]
-    X = np.column_stack([np.ones(len(code)), 50 + 5 * rng.standard_normal(len(code)) + context, context])[
-        :, :p
-    ]
+    X = np.column_stack([np.ones(len(code)), 50 + 5 * rng.standard_normal(len(code)) + context, context])[:, :p]
     y = (
         offset
         + X @ np.array([10.0, 0.8, -3.0])[:p]
@@ -150,10 +148,7 @@ class TestMaximum:
         for method in ("ML", "REML"):
             a = fit_moments(moments.reweight(weight), method)
             b = fit_moments(
-                moments_from_arrays(
-                    X[rows], y[rows], make_cells(pd.Series(names)), moments.names[:-1], "score"
-                ),
-                method,
+                moments_from_arrays(X[rows], y[rows], make_cells(pd.Series(names)), moments.names[:-1], "score"), method
             )
             np.testing.assert_allclose(a.coefficients, b.coefficients, rtol=1e-8)
             np.testing.assert_allclose(a.vcov, b.vcov, rtol=1e-6, atol=1e-9)
@@ -199,11 +194,7 @@ class TestBalancedClosedForm:
             dof = J * n - (method == "REML")
             constant = np.log(J * n / mean_square) if method == "REML" else 0.0
             loglik = -0.5 * (
-                dof * np.log(2 * np.pi)
-                + J * (n - 1) * np.log(sigma2)
-                + J * np.log(mean_square)
-                + dof
-                + constant
+                dof * np.log(2 * np.pi) + J * (n - 1) * np.log(sigma2) + J * np.log(mean_square) + dof + constant
             )
             assert fit.loglik == pytest.approx(loglik, rel=1e-12)
             assert fit.sigma2_se == pytest.approx(sigma2 * np.sqrt(2 / (J * (n - 1))), rel=1e-7)
@@ -217,9 +208,9 @@ class TestBalancedClosedForm:
         """Between mean square below the within one: the estimate is 0 and all students form one sample."""
         J, n = 8, 5
         rng = np.random.default_rng(5)
-        y = np.stack(
-            [500 + 20 * rng.permutation(np.linspace(-1, 1, n)) for _ in range(J)]
-        ).ravel() + rng.normal(0, 1, J * n)
+        y = np.stack([500 + 20 * rng.permutation(np.linspace(-1, 1, n)) for _ in range(J)]).ravel() + rng.normal(
+            0, 1, J * n
+        )
         between, within = anova(y, n)
         assert between / (J - 1) < within / (J * (n - 1))
         fit = fit_moments(
@@ -236,13 +227,9 @@ class TestBalancedClosedForm:
         dof = J * n - (method == "REML")
         assert fit.sigma2 == pytest.approx((between + within) / dof, rel=1e-11)
         assert fit.vcov[0, 0] == pytest.approx(fit.sigma2 / (J * n), rel=1e-10)
-        loglik = -0.5 * (
-            dof * (np.log(2 * np.pi * fit.sigma2) + 1) + (np.log(J * n) if method == "REML" else 0)
-        )
+        loglik = -0.5 * (dof * (np.log(2 * np.pi * fit.sigma2) + 1) + (np.log(J * n) if method == "REML" else 0))
         assert fit.loglik == pytest.approx(loglik, rel=1e-11)
-        assert np.isnan(fit.tau2_se) and fit.sigma2_se == pytest.approx(
-            fit.sigma2 * np.sqrt(2 / dof), rel=1e-7
-        )
+        assert np.isnan(fit.tau2_se) and fit.sigma2_se == pytest.approx(fit.sigma2 * np.sqrt(2 / dof), rel=1e-7)
 
     def test_between_the_two_boundaries_only_ML_is_singular(self):
         """Data whose between mean square lies between sigma2 and sigma2 J/(J - 1): REML > 0, ML = 0."""
@@ -331,31 +318,21 @@ class TestDigits:
             V = fit.tau2 + fit.sigma2 * np.eye(n)
             W = np.linalg.solve(V, np.column_stack([X[rows], y[rows]]))
             logdet += np.linalg.slogdet(V)[1]
-            XtViX, XtViy, quad = (
-                XtViX + X[rows].T @ W[:, :3],
-                XtViy + X[rows].T @ W[:, 3],
-                quad + y[rows] @ W[:, 3],
-            )
+            XtViX, XtViy, quad = (XtViX + X[rows].T @ W[:, :3], XtViy + X[rows].T @ W[:, 3], quad + y[rows] @ W[:, 3])
         b = np.linalg.solve(XtViX, XtViy)
         np.testing.assert_allclose(fit.coefficients, b, rtol=1e-8)
-        assert fit.loglik == pytest.approx(
-            -0.5 * (len(y) * np.log(2 * np.pi) + logdet + quad - b @ XtViy), rel=1e-9
-        )
+        assert fit.loglik == pytest.approx(-0.5 * (len(y) * np.log(2 * np.pi) + logdet + quad - b @ XtViy), rel=1e-9)
 
 
 class TestRefusals:
     def make(self, X, y, code, names=("Intercept", "prior_score", "ses")):
-        return moments_from_arrays(
-            X, y, make_cells(pd.Series(code).astype("str")), names[: X.shape[1]], "score"
-        )
+        return moments_from_arrays(X, y, make_cells(pd.Series(code).astype("str")), names[: X.shape[1]], "score")
 
     def test_more_coefficients_than_students(self):
         rng = np.random.default_rng(1)
         with pytest.raises(ModelError, match="4 students"):
             fit_moments(
-                self.make(
-                    np.column_stack([np.ones(4), rng.normal(size=(4, 2))]), rng.normal(size=4), [0, 0, 1, 1]
-                )
+                self.make(np.column_stack([np.ones(4), rng.normal(size=(4, 2))]), rng.normal(size=4), [0, 0, 1, 1])
             )
 
     def test_every_collinear_column_is_named_and_no_other(self):
@@ -363,9 +340,7 @@ class TestRefusals:
         a, b, c = rng.normal(500, 50, (3, 60))
         X = np.column_stack([np.ones(60), a, b, c, a - 2 * b])
         with pytest.raises(ModelError) as said:
-            fit_moments(
-                self.make(X, rng.normal(size=60), np.arange(60) % 6, ("Intercept", "aa", "bb", "cc", "dd"))
-            )
+            fit_moments(self.make(X, rng.normal(size=60), np.arange(60) % 6, ("Intercept", "aa", "bb", "cc", "dd")))
         assert all(f"'{x}'" in str(said.value) for x in ("aa", "bb", "dd")) and "'cc'" not in str(said.value)
 
     def test_columns_collinear_with_the_intercept(self):
@@ -383,9 +358,7 @@ class TestRefusals:
 
     def test_constant_without_intercept_is_an_intercept(self):
         rng = np.random.default_rng(4)
-        fit = fit_moments(
-            self.make(np.full((60, 1), 2.0), rng.normal(size=60) + 5, np.arange(60) % 6, ("constant",))
-        )
+        fit = fit_moments(self.make(np.full((60, 1), 2.0), rng.normal(size=60) + 5, np.arange(60) % 6, ("constant",)))
         assert 2 * fit.coefficients[0] == pytest.approx(5, abs=1)
 
     def test_scores_constant_within_schools_leave_nothing_for_students(self):

@@ -49,13 +49,16 @@ ONE = [
     "import os, sys\nfrom valib import notebook as nb\nimport valib as va\nimport pandas as pd",
     "study = nb.setup('01_one', data=data, focal_cohorts=focal_cohorts, baseline_cohorts=[2030, 2031])",
     "nb.record('shift', -13.4)\nnb.record('focal', focal_cohorts)",
-    ("remove-input", "nb.table(pd.DataFrame({'School': [\"St. Mary's & Co_50%\"], 'Effect': [-1.25]}), "
-                     "'Effects', 'tab-one', formats='.2f')"),
+    (
+        "remove-input",
+        "nb.table(pd.DataFrame({'School': [\"St. Mary's & Co_50%\"], 'Effect': [-1.25]}), "
+        "'Effects', 'tab-one', formats='.2f')",
+    ),
     "nb.save(pd.DataFrame({'a': [1]}), 'effects.csv')\n"
     "nb.save(va.fit_baseline(study.records, [2030, 2031]), 'baseline.json')",
     "print(os.getcwd())\nprint(os.environ['VALIB_RECORDS'])\nprint('stray', 'on stderr', file=sys.stderr)",
     "'baseline_cohorts' in globals(), rounds, os.environ['OMP_NUM_THREADS']",
-]  # fmt: skip
+]
 TWO = ["# Two\n\nSee {numref}`tab-one`.", ("parameters", "seed = 1"), "seed"]
 
 
@@ -95,8 +98,14 @@ def study(folder: Path, rng, **settings) -> Params:
     folder.mkdir(parents=True, exist_ok=True)
     records = simulate(rng, cohorts=(2030, 2031, 2033))
     records.drop(columns="u").to_csv(folder / "our records.csv", index=False)
-    values = {"title": TITLE, "data": str(folder / "our records.csv"), "baseline_cohorts": [2030, 2031],
-              "focal_cohorts": [2033], "seed": 7, **settings}  # fmt: skip
+    values = {
+        "title": TITLE,
+        "data": str(folder / "our records.csv"),
+        "baseline_cohorts": [2030, 2031],
+        "focal_cohorts": [2033],
+        "seed": 7,
+        **settings,
+    }
     return Params(**values)
 
 
@@ -306,7 +315,7 @@ def test_a_missing_latex_package_is_named(monkeypatch):
         need_latex()
 
 
-SOURCE = '''# Käse
+SOURCE = """# Käse
 seed = 12345      # wide
 data = "demo"   # the "file", é
 columns: dict = {}
@@ -317,19 +326,33 @@ cohorts = [
 a, b = 1, 2
 level = 0.95; school = None
 other = data + "x"
-'''
+"""
 
 
 def test_values_are_put_in_and_comments_stay():
-    values = {"data": 'Große "Schule".csv', "columns": {"school": "Schule"}, "cohorts": [2019, 2021], "level": 0.9,
-              "school": "0017", "a": 5, "seed": 7}  # fmt: skip
+    values = {
+        "data": 'Große "Schule".csv',
+        "columns": {"school": "Schule"},
+        "cohorts": [2019, 2021],
+        "level": 0.9,
+        "school": "0017",
+        "a": 5,
+        "seed": 7,
+    }
     changed = with_values(SOURCE, values)
     assert changed.splitlines() == [
-        "# Käse", "seed = 7          # wide", 'data = "Große \\"Schule\\".csv"  # the "file", é',
+        "# Käse",
+        "seed = 7          # wide",
+        'data = "Große \\"Schule\\".csv"  # the "file", é',
         'columns: dict = {"school": "Schule"}',
-        "cohorts = [", "    2019,  # first", "    2021,", "]", "a, b = 1, 2", 'level = 0.9; school = "0017"',
+        "cohorts = [",
+        "    2019,  # first",
+        "    2021,",
+        "]",
+        "a, b = 1, 2",
+        'level = 0.9; school = "0017"',
         'other = data + "x"',
-    ]  # fmt: skip
+    ]
 
 
 LEAVES = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -351,7 +374,8 @@ def test_a_parameter_that_equals_its_default_keeps_its_writing(tmp_path):
 
 def test_the_title_page_prints_names_as_they_are():
     assert tex(r"a_b&c%$#{}~^\<") == (
-        r"a\_b\&c\%\$\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}")
+        r"a\_b\&c\%\$\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}"
+    )
     shown = titlepage(Params(title="50% & more", data="/home/jdoe/a_b.csv", equating_se=1.5))
     assert r"50\% \& more" in shown and r"a\_b.csv" in shown and "jdoe" not in shown and "1.5 score points" in shown
 

@@ -91,8 +91,12 @@ def test_a_chapter_uses_what_it_declares_and_declares_what_it_uses(chapter):
 
 
 def test_what_setup_gets_is_what_is_declared(chapter):
-    calls = [node for text, _ in other_code(chapter) for node in ast.walk(ast.parse(text))
-             if isinstance(node, ast.Call) and ast.unparse(node.func) == "nb.setup"]  # fmt: skip
+    calls = [
+        node
+        for text, _ in other_code(chapter)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "nb.setup"
+    ]
     if not calls:
         assert not parameters(chapter)
         return
@@ -120,8 +124,11 @@ def test_what_a_chapter_asks_of_the_library_is_there(chapter):
         elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "valib":
             for alias in node.names:
                 source = importlib.import_module(node.module)
-                known[alias.asname or alias.name] = (getattr(source, alias.name) if hasattr(source, alias.name) else
-                                                     importlib.import_module(f"{node.module}.{alias.name}"))
+                known[alias.asname or alias.name] = (
+                    getattr(source, alias.name)
+                    if hasattr(source, alias.name)
+                    else importlib.import_module(f"{node.module}.{alias.name}")
+                )
     for node in ast.walk(tree):
         chain, root = [], node
         while isinstance(root, ast.Attribute):

@@ -45,8 +45,14 @@ def effects(schools: int = 60, seed: int = 1, shift: float = 0.0) -> pd.DataFram
 def ranks(schools: int = 60) -> pd.DataFrame:
     table = effects(schools)
     expected = table["effect"].rank(ascending=False)
-    return pd.DataFrame({"expected_rank": expected, "rank_lower": np.clip(expected - 9, 1, None),
-                         "rank_upper": np.clip(expected + 9, None, schools), "n": table["n"]})
+    return pd.DataFrame(
+        {
+            "expected_rank": expected,
+            "rank_lower": np.clip(expected - 9, 1, None),
+            "rank_upper": np.clip(expected + 9, None, schools),
+            "n": table["n"],
+        }
+    )
 
 
 def frames() -> pd.DataFrame:
@@ -54,14 +60,22 @@ def frames() -> pd.DataFrame:
     for k, cohort in enumerate(COHORTS):
         relative = effects(seed=cohort).reset_index()
         moved = 0.97 * relative["effect"] - 5 * k + np.random.default_rng(k).normal(0, 1, len(relative))
-        parts += [relative.assign(cohort=cohort, model="Relative"),
-                  relative.assign(cohort=cohort, model="Benchmark", effect=moved)]
+        parts += [
+            relative.assign(cohort=cohort, model="Relative"),
+            relative.assign(cohort=cohort, model="Benchmark", effect=moved),
+        ]
     return pd.concat(parts, ignore_index=True)
 
 
 def shift_table() -> pd.DataFrame:
-    table = pd.DataFrame({"cohort": COHORTS, "shift": [2.0, -6.0, -9.0, -14.0], "se": [1.5, 1.6, 1.7, 2.0],
-                          "se_coefficients": [0.9, 0.8, 1.0, 1.2]})
+    table = pd.DataFrame(
+        {
+            "cohort": COHORTS,
+            "shift": [2.0, -6.0, -9.0, -14.0],
+            "se": [1.5, 1.6, 1.7, 2.0],
+            "se_coefficients": [0.9, 0.8, 1.0, 1.2],
+        }
+    )
     return table.assign(lower=table["shift"] - 1.96 * table["se"], upper=table["shift"] + 1.96 * table["se"])
 
 
@@ -73,28 +87,56 @@ def summary() -> pd.DataFrame:
 
 
 def prior_table() -> pd.DataFrame:
-    return pd.DataFrame({"cohort": ["Baseline", "2019", "2021"], "q05": [310, 300, 305],
-                         "q25": [380, 370, 375], "q50": [430, 421, 428], "q75": [478, 470, 475],
-                         "q95": [548, 540, 546],
-                         "smd": [np.nan, -0.12, -0.03], "variance_ratio": [np.nan, 1.08, 1.02]})
+    return pd.DataFrame(
+        {
+            "cohort": ["Baseline", "2019", "2021"],
+            "q05": [310, 300, 305],
+            "q25": [380, 370, 375],
+            "q50": [430, 421, 428],
+            "q75": [478, 470, 475],
+            "q95": [548, 540, 546],
+            "smd": [np.nan, -0.12, -0.03],
+            "variance_ratio": [np.nan, 1.08, 1.02],
+        }
+    )
 
 
 def byhand() -> pd.DataFrame:
     raw = np.random.default_rng(2).normal(0, 40, 18)
-    return pd.DataFrame({"subject": [str(300 + i) for i in range(18)], "raw": raw, "blup": 0.93 * raw,
-                         "lower": 0.93 * raw - 19, "upper": 0.93 * raw + 19})
+    return pd.DataFrame(
+        {
+            "subject": [str(300 + i) for i in range(18)],
+            "raw": raw,
+            "blup": 0.93 * raw,
+            "lower": 0.93 * raw - 19,
+            "upper": 0.93 * raw + 19,
+        }
+    )
 
 
 def recipe_table() -> pd.DataFrame:
     names = ["Relative model, the focal cohort's own coefficients", "Question: $OLS$", "Estimated shift"]
-    return pd.DataFrame({"recipe": names, "effect": [-13.0, -25.2, -27.4], "lower": [-24.0, -37.0, -39.4],
-                         "upper": [-2.0, -14.0, -15.7]})
+    return pd.DataFrame(
+        {
+            "recipe": names,
+            "effect": [-13.0, -25.2, -27.4],
+            "lower": [-24.0, -37.0, -39.4],
+            "upper": [-2.0, -14.0, -15.7],
+        }
+    )
 
 
 def measured_growth() -> pd.DataFrame:
-    points = [(along, 10.0**k, 10.0**k / 2e7) for along, ks in (("Students", range(4, 8)), ("Schools", range(1, 6)),
-                                                              ("Covariates", range(2)), ("Cohorts", (0.3, 1)))
-              for k in ks]
+    points = [
+        (along, 10.0**k, 10.0**k / 2e7)
+        for along, ks in (
+            ("Students", range(4, 8)),
+            ("Schools", range(1, 6)),
+            ("Covariates", range(2)),
+            ("Cohorts", (0.3, 1)),
+        )
+        for k in ks
+    ]
     table = pd.DataFrame(points, columns=["along", "value", "seconds"]).assign(memory_mib=lambda t: 90 * t["seconds"])
     return table.assign(low=0.9 * table["seconds"], high=1.2 * table["seconds"])
 
@@ -115,19 +157,18 @@ FIGURES = {
     "growth": lambda: plotting.growth(*students(), LINE),
     "cohort_scores": lambda: plotting.cohort_scores(summary()),
     "school_sizes": lambda: plotting.school_sizes(effects()["n"], min_n=5),
-    "caterpillar": lambda: plotting.caterpillar(effects(), 0.95, HOSTILE[:4], 3, overlap=np.full(60, 5.0),
-                                                shift=-4.0),
+    "caterpillar": lambda: plotting.caterpillar(effects(), 0.95, HOSTILE[:4], 3, overlap=np.full(60, 5.0), shift=-4.0),
     "shrinkage": lambda: plotting.shrinkage(effects(), effects()["effect"] / effects()["shrinkage"], min_n=5),
     "residual_checks": lambda: plotting.residual_checks(NORMAL[:60], NORMAL),
     "rank_intervals": lambda: plotting.rank_intervals(ranks(), HOSTILE[5], min_n=1),
-    "type_ab": lambda: plotting.type_ab(effects(), effects(seed=2), "Type A value added",
-                                        "Type B value added", highlight=HOSTILE[:2]),
+    "type_ab": lambda: plotting.type_ab(
+        effects(), effects(seed=2), "Type A value added", "Type B value added", highlight=HOSTILE[:2]
+    ),
     "byhand_blup": lambda: plotting.byhand_blup(byhand(), highlight=308),
     "recipes": lambda: plotting.recipes(recipe_table()),
     "va_density": lambda: plotting.va_density(frames(), min_n=5),
     "shifts": lambda: plotting.shifts(shift_table(), baseline=[2015, 2016, 2017]),
-    "shift_over_prior": lambda: plotting.shift_over_prior(X, X / 50 - 20, X / 50 - 22, X / 50 - 18, BELL,
-                                                          at=430.0),
+    "shift_over_prior": lambda: plotting.shift_over_prior(X, X / 50 - 20, X / 50 - 22, X / 50 - 18, BELL, at=430.0),
     "relative_vs_benchmark": lambda: plotting.relative_vs_benchmark(frames(), min_n=5),
     "prior_shift": lambda: plotting.prior_shift(prior_table()),
     "bootstrap_vs_analytic": lambda: plotting.bootstrap_vs_analytic(DRAWS, -14.2, 1.7),
@@ -174,8 +215,11 @@ def legible(draw) -> None:
     width, height = fig.get_size_inches() * fig.dpi
     panels = [ax for ax in fig.axes if ax.get_visible()]
     hidden = set(fig.axes) - set(panels)
-    written = [text for text in fig.findobj(Text) if text.get_visible() and text.get_text().strip()
-               and text.axes not in hidden and shown(text, fig)]
+    written = [
+        text
+        for text in fig.findobj(Text)
+        if text.get_visible() and text.get_text().strip() and text.axes not in hidden and shown(text, fig)
+    ]
     assert written
     for text in written:
         assert text.get_fontsize() >= 8.5
@@ -245,9 +289,10 @@ def test_safe_name_keeps_both_ends_of_long_names():
     assert all(len(c) <= 32 and c.startswith("Our Lady") and c.endswith("campus") for c in campuses)
 
 
-@pytest.mark.parametrize(("value", "sign", "written"),
-                         [(-14.04, True, "−14.0"), (2, True, "+2.0"), (-0.04, True, "0.0"),
-                          (3.25, False, "3.2")])
+@pytest.mark.parametrize(
+    ("value", "sign", "written"),
+    [(-14.04, True, "−14.0"), (2, True, "+2.0"), (-0.04, True, "0.0"), (3.25, False, "3.2")],
+)
 def test_number_has_a_typographic_minus_and_no_negative_zero(value, sign, written):
     assert style.number(value, 1, sign) == written
 
@@ -302,8 +347,11 @@ def test_cohort_scores_draws_means_and_sds_without_a_line_over_missing_years():
         np.testing.assert_array_equal(line[~np.isnan(line)], table[f"{stem}_mean"])
         assert np.isnan(line).sum() == 2  # 2020 and 2022
     bars = [s for c in fig.axes[0].collections if isinstance(c, LineCollection) for s in c.get_segments()]
-    expected = sorted([m - s, m + s] for stem in ("score", "prior")
-                      for m, s in zip(table[f"{stem}_mean"], table[f"{stem}_sd"], strict=True))
+    expected = sorted(
+        [m - s, m + s]
+        for stem in ("score", "prior")
+        for m, s in zip(table[f"{stem}_mean"], table[f"{stem}_sd"], strict=True)
+    )
     np.testing.assert_allclose(sorted(b[:, 1].tolist() for b in bars), expected)
     assert len(by_gid(fig, "gap")) == 2
 
@@ -456,12 +504,15 @@ def test_a_cohort_with_one_model_keeps_that_model_s_colour_and_every_row_names_i
     table = frames()
     table = table[(table["cohort"] != COHORTS[0]) | (table["model"] != absent)]
     fig = plotting.va_density(table)
-    colours = [{line.get_gid(): line.get_color() for line in ax.lines if line.get_gid() in ("Relative", "Benchmark")}
-               for ax in fig.axes]
+    colours = [
+        {line.get_gid(): line.get_color() for line in ax.lines if line.get_gid() in ("Relative", "Benchmark")}
+        for ax in fig.axes
+    ]
     assert colours[0].keys() == {"Relative", "Benchmark"} - {absent}
     assert colours[0].items() <= colours[1].items() and len(set(colours[1].values())) == 2
-    assert all(any(model in t.get_text() for t in ax.texts) for ax, row in zip(fig.axes, colours, strict=True)
-               for model in row)
+    assert all(
+        any(model in t.get_text() for t in ax.texts) for ax, row in zip(fig.axes, colours, strict=True) for model in row
+    )
 
 
 def test_va_density_of_a_singular_fit_is_a_spike_at_its_mean():

@@ -14,9 +14,12 @@ from valib.simulation import runs as montecarlo
 
 
 def measured() -> pd.DataFrame:
-    rows = [(panel, label, series, 0.9 + 0.01 * k, 0.004 + 0.001 * k)
-            for panel in ("Schools", "System") for label in ("plain", "serial")
-            for k, series in enumerate(("with", "without"))]
+    rows = [
+        (panel, label, series, 0.9 + 0.01 * k, 0.004 + 0.001 * k)
+        for panel in ("Schools", "System")
+        for label in ("plain", "serial")
+        for k, series in enumerate(("with", "without"))
+    ]
     return pd.DataFrame(rows, columns=["panel", "label", "series", "value", "mcse"])
 
 
@@ -62,10 +65,23 @@ def test_bias_is_read_against_zero_and_what_is_unknown_is_left_out():
 
 
 def test_over_parameter_draws_the_simulation_and_the_formula():
-    table = pd.DataFrame({"panel": "mean", "series": ["seed"] * 3 + ["answer"] * 3, "x": [0, -7, -14] * 2,
-                          "value": [0, -6, -12, 0, -5, -10.7], "mcse": 0.1})
-    formula = pd.DataFrame({"panel": "mean", "series": ["seed", "seed", "truth", "truth"], "x": [0, -14, 0, -14],
-                            "value": [0.0, -12.1, 0.0, -14.0]})
+    table = pd.DataFrame(
+        {
+            "panel": "mean",
+            "series": ["seed"] * 3 + ["answer"] * 3,
+            "x": [0, -7, -14] * 2,
+            "value": [0, -6, -12, 0, -5, -10.7],
+            "mcse": 0.1,
+        }
+    )
+    formula = pd.DataFrame(
+        {
+            "panel": "mean",
+            "series": ["seed", "seed", "truth", "truth"],
+            "x": [0, -14, 0, -14],
+            "value": [0.0, -12.1, 0.0, -14.0],
+        }
+    )
     fig = plotting.over_parameter(table, formula, label_x="True shift", labels_y={"mean": "Mean"})
     (ax,) = fig.axes
     bars = {c.get_label(): c for c in ax.containers}
@@ -99,15 +115,21 @@ def test_a_table_without_its_columns_is_refused(draw):
 
 def test_measured_and_simulated_take_the_values_of_a_run():
     run = montecarlo.run(["plain", "drift"], ["seed", "default"], replicates=20, seed=1)
-    table = plotting.measured(run, "bias", ["shift", "va"], {"drift": "Drift"}, {"default": "Estimated"},
-                              {"shift": "System", "va": "Schools"})
-    assert table[["label", "series", "panel"]].to_numpy().tolist() == [["Drift", "Estimated", "System"],
-                                                                     ["Drift", "Estimated", "Schools"]]
+    table = plotting.measured(
+        run, "bias", ["shift", "va"], {"drift": "Drift"}, {"default": "Estimated"}, {"shift": "System", "va": "Schools"}
+    )
+    assert table[["label", "series", "panel"]].to_numpy().tolist() == [
+        ["Drift", "Estimated", "System"],
+        ["Drift", "Estimated", "Schools"],
+    ]
     for row, estimand in zip(table.itertuples(), ("shift", "va"), strict=True):
         assert row.value == run.get("drift", "default", estimand, "bias")
         assert row.mcse == run.mcse("drift", "default", estimand, "bias")
-    frame = nb.simulated(run, {"A": ("drift", "seed"), "B": ("drift", "default")},
-                         {"Shift": ("shift", "bias", ".2f"), "Mean": ("mean_va", "mean", "+.1f")})
+    frame = nb.simulated(
+        run,
+        {"A": ("drift", "seed"), "B": ("drift", "default")},
+        {"Shift": ("shift", "bias", ".2f"), "Mean": ("mean_va", "mean", "+.1f")},
+    )
     assert frame.index.tolist() == ["A", "B"] and frame.loc["A", "Shift"] == ""
     key = ("drift", "default", "mean_va", "mean")
     assert run.get(*key) < 0

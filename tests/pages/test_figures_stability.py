@@ -23,7 +23,7 @@ def ways_table(years=YEARS) -> pd.DataFrame:
     """A table like stability.correlations'."""
     rng, rows = np.random.default_rng(1), []
     for k, a in enumerate(years):
-        for b in years[k + 1:]:
+        for b in years[k + 1 :]:
             for way in WAYS:
                 r = rng.uniform(0.2, 0.9)
                 rows.append((a, b, way, r, r - 0.2, min(r + 0.15, 0.99), r + 0.03, 80))
@@ -33,12 +33,16 @@ def ways_table(years=YEARS) -> pd.DataFrame:
 
 def matrix(years=YEARS) -> pd.DataFrame:
     values = np.array([[1, 0.82, -0.61, np.nan], [0.82, 1, 0.8, 0.73], [-0.61, 0.8, 1, 0.93], [np.nan, 0.73, 0.93, 1]])
-    return pd.DataFrame(values[:len(years), :len(years)], index=years, columns=years)
+    return pd.DataFrame(values[: len(years), : len(years)], index=years, columns=years)
 
 
 def quintiles() -> pd.DataFrame:
-    share = np.array([[50, 25, 15, 8, 2], [24, 28, 24, 16, 8], [15, 24, 25, 22, 14], [8, 16, 22, 28, 26],
-                      [3, 7, 14, 26, 50]]) / 100
+    share = (
+        np.array(
+            [[50, 25, 15, 8, 2], [24, 28, 24, 16, 8], [15, 24, 25, 22, 14], [8, 16, 22, 28, 26], [3, 7, 14, 26, 50]]
+        )
+        / 100
+    )
     index = [(a + 1, b + 1) for a in range(5) for b in range(5)]
     frame = pd.DataFrame(index, columns=["from", "to"]).assign(share=share.ravel())
     return frame.assign(lower=(frame["share"] - 0.09).clip(0), upper=frame["share"] + 0.1, plugin=frame["share"])
@@ -50,15 +54,27 @@ def changes(schools: int = 60) -> pd.DataFrame:
     n[:5, 1] = 3
     change, se = rng.normal(0, 16, schools), rng.uniform(5, 9, schools)
     names = [*HOSTILE, *(f"{i:05d}" for i in range(schools))][:schools]
-    return pd.DataFrame({"n_first": n[:, 0], "n_second": n[:, 1], "change": change, "se": se,
-                         "se_independent": se * 1.3, "lower": change - 1.96 * se, "upper": change + 1.96 * se,
-                         "p_up": stats.norm.cdf(change / se)}, index=pd.Index(names, name="school"))
+    return pd.DataFrame(
+        {
+            "n_first": n[:, 0],
+            "n_second": n[:, 1],
+            "change": change,
+            "se": se,
+            "se_independent": se * 1.3,
+            "lower": change - 1.96 * se,
+            "upper": change + 1.96 * se,
+            "p_up": stats.norm.cdf(change / se),
+        },
+        index=pd.Index(names, name="school"),
+    )
 
 
 def parts() -> pd.DataFrame:
-    rows = [(year, part, value, value - 2.5, value + 2.5)
-            for year, level, slope in zip(YEARS, (3.0, -6.0, -10.0, -14.0), (0.5, -1.0, 0.2, 1.5), strict=True)
-            for part, value in (("level", level), ("slope", slope), ("total", level + slope))]
+    rows = [
+        (year, part, value, value - 2.5, value + 2.5)
+        for year, level, slope in zip(YEARS, (3.0, -6.0, -10.0, -14.0), (0.5, -1.0, 0.2, 1.5), strict=True)
+        for part, value in (("level", level), ("slope", slope), ("total", level + slope))
+    ]
     return pd.DataFrame(rows, columns=["cohort", "part", "shift", "lower", "upper"])
 
 
@@ -122,7 +138,7 @@ def test_the_matrix_is_the_lower_triangle_shaded_by_size():
     cells = {tuple(np.round(p.get_xy().mean(axis=0)[:2])): p.get_facecolor()[:3] for p in fig.axes[0].patches}
     assert len(cells) == 6
     for (x, y), value, hue in (((0, 2), 0.82, BLUE), ((0, 1), -0.61, VERMILLION)):
-        full = np.array([int(hue[k:k + 2], 16) / 255 for k in (1, 3, 5)])
+        full = np.array([int(hue[k : k + 2], 16) / 255 for k in (1, 3, 5)])
         share = DEEPEST * abs(value)
         found = next(c for (a, b), c in cells.items() if abs(a - x) < 0.3 and abs(b - y) < 0.3)
         np.testing.assert_allclose(found, 1 - share + share * full, atol=1e-6)
@@ -138,8 +154,10 @@ def test_correlations_by_gap_and_the_curve():
         row = model[np.isclose(model.correlation, b)].iloc[0]
         assert abs(a - (row.other - row.cohort)) < 0.5
     assert len(set(x)) == 6
-    np.testing.assert_allclose(segments(fig, "interval")[:, :, 1], model.assign(gap=model.other - model.cohort)
-                               .sort_values(["gap", "cohort"])[["lower", "upper"]])
+    np.testing.assert_allclose(
+        segments(fig, "interval")[:, :, 1],
+        model.assign(gap=model.other - model.cohort).sort_values(["gap", "cohort"])[["lower", "upper"]],
+    )
     gap, fitted = by_gid(fig, "curve")[0].get_data()
     np.testing.assert_allclose(fitted, 0.8**gap)
     assert r"$\rho^{\mathrm{gap}}$,  $\rho$ = 0.80" in texts(fig)
@@ -199,18 +217,21 @@ def test_attenuation_draws_ways_that_agree_as_one_line():
     assert {"0.40", "0.59", "0.56", "0.80", "0.70", r"True $\rho$ = 0.70"} <= set(texts(fig))
 
 
-@pytest.mark.parametrize(("draw", "message"), [
-    (lambda: plotting.correlation_ways(ways_table(), pair=(2019, 2030)), "no cohorts 2019 and 2030"),
-    (lambda: plotting.correlation_ways(ways_table().drop(columns="expected")), "needs the column.* expected"),
-    (lambda: plotting.correlation_matrix(matrix([2019])), "at least two cohorts"),
-    (lambda: plotting.correlation_by_gap(ways_table().query("way == 'eb'")), "without rows"),
-    (lambda: plotting.correlation_by_gap(ways_table(), pd.DataFrame({"gap": [1]})), "curve. needs .* correlation"),
-    (lambda: plotting.quintile_transitions(quintiles().drop(columns="lower")), "needs the column.* lower"),
-    (lambda: plotting.change_in_va(changes().drop(columns="n_first"), min_n=5), "min_n = 5. needs .* n_first"),
-    (lambda: plotting.change_in_va(changes(), min_n=500), "every school has fewer than 500"),
-    (lambda: plotting.shift_split(parts().iloc[:0]), "without rows"),
-    (lambda: plotting.attenuation(pd.DataFrame({"rho": [0.5]})), "needs the column.* reliability, way, expected"),
-])
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plotting.correlation_ways(ways_table(), pair=(2019, 2030)), "no cohorts 2019 and 2030"),
+        (lambda: plotting.correlation_ways(ways_table().drop(columns="expected")), "needs the column.* expected"),
+        (lambda: plotting.correlation_matrix(matrix([2019])), "at least two cohorts"),
+        (lambda: plotting.correlation_by_gap(ways_table().query("way == 'eb'")), "without rows"),
+        (lambda: plotting.correlation_by_gap(ways_table(), pd.DataFrame({"gap": [1]})), "curve. needs .* correlation"),
+        (lambda: plotting.quintile_transitions(quintiles().drop(columns="lower")), "needs the column.* lower"),
+        (lambda: plotting.change_in_va(changes().drop(columns="n_first"), min_n=5), "min_n = 5. needs .* n_first"),
+        (lambda: plotting.change_in_va(changes(), min_n=500), "every school has fewer than 500"),
+        (lambda: plotting.shift_split(parts().iloc[:0]), "without rows"),
+        (lambda: plotting.attenuation(pd.DataFrame({"rho": [0.5]})), "needs the column.* reliability, way, expected"),
+    ],
+)
 def test_unusable_input_is_one_clear_sentence(draw, message):
     with pytest.raises(ValibError, match=message):
         draw()

@@ -24,8 +24,21 @@ from valib.errors import ParamsError, RecordsError, ValibError, ValibWarning
 from valib.names import readable
 from valib.pages import notebook as nb
 
-NASTY = ["St. Mary's & Co_50%", "00417", "a|b", "*x* `y` $z$ ~w~", "<script>alert(1)</script>", "[l](http://m.n) {{x}}",
-         "1. first", "# head", "{glue:text}`k`", "\\alpha {math}`x`", "-- — …", ":::{note}", "&amp; &lt;"]  # fmt: skip
+NASTY = [
+    "St. Mary's & Co_50%",
+    "00417",
+    "a|b",
+    "*x* `y` $z$ ~w~",
+    "<script>alert(1)</script>",
+    "[l](http://m.n) {{x}}",
+    "1. first",
+    "# head",
+    "{glue:text}`k`",
+    "\\alpha {math}`x`",
+    "-- — …",
+    ":::{note}",
+    "&amp; &lt;",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -56,13 +69,27 @@ def markdown_cells(text: str) -> list[list[str]]:
     return [[html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
 
 
-@pytest.mark.parametrize(("value", "spec", "text"), [
-    (1234567, None, "1,234,567"), (-3, None, "−3"), (2019, "d", "2019"), (np.int64(5), None, "5"),
-    (-13.94, None, "−13.9"), (np.float64(-13.96), ".1f", "−14.0"), (2.345, "+.2f", "+2.35"), (-0.04, ".1f", "0.0"),
-    (0.95, ".0%", "95%"), (float("nan"), ".1f", "not available"), (None, None, "not available"), ("rose", None, "rose"),
-    ([2015, 2016, 2017], None, "2015, 2016 and 2017"), ([2019], None, "2019"), ([], None, "none"),
-    (1e-7, ".1e", "1.0e−07"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "spec", "text"),
+    [
+        (1234567, None, "1,234,567"),
+        (-3, None, "−3"),
+        (2019, "d", "2019"),
+        (np.int64(5), None, "5"),
+        (-13.94, None, "−13.9"),
+        (np.float64(-13.96), ".1f", "−14.0"),
+        (2.345, "+.2f", "+2.35"),
+        (-0.04, ".1f", "0.0"),
+        (0.95, ".0%", "95%"),
+        (float("nan"), ".1f", "not available"),
+        (None, None, "not available"),
+        ("rose", None, "rose"),
+        ([2015, 2016, 2017], None, "2015, 2016 and 2017"),
+        ([2019], None, "2019"),
+        ([], None, "none"),
+        (1e-7, ".1e", "1.0e−07"),
+    ],
+)
 def test_numbers_in_prose(value, spec, text):
     assert nb.as_text(value, spec) == text
 
@@ -95,8 +122,15 @@ def test_a_claim_that_does_not_hold_stops_the_chapter():
 
 
 def test_a_table_shows_what_the_frame_holds():
-    frame = pd.DataFrame({"School": NASTY, "Cohort": 2019, "Students": 1200, "Effect": [-1.25, np.nan, *[0.004] * 11],
-                          "Kept": [True, False] + [True] * 11})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "School": NASTY,
+            "Cohort": 2019,
+            "Students": 1200,
+            "Effect": [-1.25, np.nan, *[0.004] * 11],
+            "Kept": [True, False] + [True] * 11,
+        }
+    )
     (output,) = shown(nb.table, frame, "Effects, $\\tau^2$", "tab-x", formats={"Effect": ".2f"}, index=False)
     text = output.data["text/markdown"]
     head, first, second, *_ = cells = markdown_cells(text)
@@ -173,14 +207,25 @@ def test_the_parameters_in_words():
         study = nb.setup("x", equating_se=1.5)
     (output,) = shown(nb.parameters, study, "data", "seed", "equating_se", "focal_cohorts", "formula", "school")
     rows = markdown_cells(output.data["text/markdown"])
-    assert [row[1] for row in rows[1:]] == ["demo", "20150512", "1.5", "2019, 2021, 2023 and 2024",
-                                            "<code>score ~ prior_score</code>", "by rule"]  # fmt: skip
+    assert [row[1] for row in rows[1:]] == [
+        "demo",
+        "20150512",
+        "1.5",
+        "2019, 2021, 2023 and 2024",
+        "<code>score ~ prior_score</code>",
+        "by rule",
+    ]
 
 
 def test_declared_breaks_in_words():
     with warnings.catch_warnings():
-        study = nb.setup("x", scale_breaks=[{"cohort": 2023, "link": {"slope": 1.1}},
-                                            {"cohort": 2024, "column": "prior_score", "link": {"intercept_se": 2.0}}])
+        study = nb.setup(
+            "x",
+            scale_breaks=[
+                {"cohort": 2023, "link": {"slope": 1.1}},
+                {"cohort": 2024, "column": "prior_score", "link": {"intercept_se": 2.0}},
+            ],
+        )
         plain = nb.setup("x")
     assert nb.parameter_text(plain.params.scale_breaks) == "none"
     text = nb.parameter_text(study.params.scale_breaks).replace("\\", "")

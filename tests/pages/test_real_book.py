@@ -29,16 +29,28 @@ DEMO = r"(?<![\d.,])(?:2015|2016|2017|2018|2019|2021|2022|2023|2024)(?![\d]|[.,]
 def rendered(tmp_path_factory):
     root = tmp_path_factory.mktemp("real") / "with blanks" / "zqxvjdoe"
     root.mkdir(parents=True)
-    records = simulate(np.random.default_rng(2030), schools=60, cohorts=(2030, 2031, 2033, 2034), rho=0.6,
-                       shift={2033: -6.0, 2034: 9.0}).drop(columns="u")  # fmt: skip
+    records = simulate(
+        np.random.default_rng(2030),
+        schools=60,
+        cohorts=(2030, 2031, 2033, 2034),
+        rho=0.6,
+        shift={2033: -6.0, 2034: 9.0},
+    ).drop(columns="u")
     known = dict(zip(sorted(records["school"].unique()), NAMES, strict=False))
     records = plant(with_small_cells(records))
     records["school"] = records["school"].map(lambda code: known.get(code, code))
     source = {"school": "School Code", "student": "PupilID", "cohort": "Year", "score": "Y5", "prior_score": "Y3"}
     records.rename(columns=source).to_csv(root / "our pupils.csv", index=False)
-    params = Params(title="Our schools: 50% & more", data=str(root / "our pupils.csv"), columns=source,
-                    baseline_cohorts=[2030, 2031], focal_cohorts=[2033, 2034], school=FOLLOWED,
-                    further_formulas=["score ~ prior_score + ses"], simulation_replicates=100)  # fmt: skip
+    params = Params(
+        title="Our schools: 50% & more",
+        data=str(root / "our pupils.csv"),
+        columns=source,
+        baseline_cohorts=[2030, 2031],
+        focal_cohorts=[2033, 2034],
+        school=FOLLOWED,
+        further_formulas=["score ~ prior_score + ses"],
+        simulation_replicates=100,
+    )
     pdf = shutil.which("latexmk") is not None
     return book.build(params, root / "out", pdf=pdf, progress=False)
 
@@ -69,8 +81,10 @@ def pages(result) -> dict[str, str]:
 def test_no_year_of_the_demo_panel_is_left(rendered):
     texts = pages(rendered)
     assert len(texts) >= 10
-    found = {name: [text[max(m.start() - 40, 0) : m.end() + 20] for m in re.finditer(DEMO, text)]
-             for name, text in texts.items()}  # fmt: skip
+    found = {
+        name: [text[max(m.start() - 40, 0) : m.end() + 20] for m in re.finditer(DEMO, text)]
+        for name, text in texts.items()
+    }
     assert not any(found.values()), {name: places for name, places in found.items() if places}
     assert "2034" in texts["intro"] and "2034" in texts["04_benchmark"]
 
@@ -89,8 +103,12 @@ def test_school_names_stand_as_they_are(rendered):
 def test_results_lie_beside_the_pages(rendered):
     out = rendered.results.parent
     assert {p.name for p in rendered.results.glob("*.csv")} >= {
-        "relative_effects.csv", "relative_fixed_effects.csv", "benchmark_effects.csv", "benchmark_fixed_effects.csv",
-        "shifts.csv"}  # fmt: skip
+        "relative_effects.csv",
+        "relative_fixed_effects.csv",
+        "benchmark_effects.csv",
+        "benchmark_fixed_effects.csv",
+        "shifts.csv",
+    }
     shifts = pd.read_csv(rendered.results / "shifts.csv").set_index("cohort")["shift"]
     assert abs(shifts[2033] + 6) < 6 and abs(shifts[2034] - 9) < 6, "the shifts that were put in"
     assert (out / "baseline.json").is_file()

@@ -28,9 +28,21 @@ from valib.study.params import Params
 
 PANEL = ROOT / "tests" / "reference" / "data" / "panel_sim.csv"
 STUDY = {"baseline_cohorts": [2015, 2016], "focal_cohorts": [2019, 2024], "min_students": 5}
-HOSTILE = ["<script>alert(1)</script>", "../../etc/passwd", r"\input{/etc/passwd} $x_1$", "{glue:text}`level`",
-           "*#|_`~", "=1+1", "Caf\N{LATIN SMALL LETTER E WITH ACUTE} 100%", "{{ jinja }}", "a" * 300, "s001",
-           "S001", "con", "-"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "../../etc/passwd",
+    r"\input{/etc/passwd} $x_1$",
+    "{glue:text}`level`",
+    "*#|_`~",
+    "=1+1",
+    "Caf\N{LATIN SMALL LETTER E WITH ACUTE} 100%",
+    "{{ jinja }}",
+    "a" * 300,
+    "s001",
+    "S001",
+    "con",
+    "-",
+]
 
 
 def panel(schools: int = 12) -> pd.DataFrame:
@@ -78,19 +90,24 @@ def test_the_results_are_those_of_the_fits(study):
         cells = cells.set_index("school")
         assert len(cells) > 5
         want = own.school_effects.loc[cells.index]
-        np.testing.assert_array_equal(cells[["relative", "relative_lower", "relative_upper", "n"]],
-                                      want[["effect", "lower", "upper", "n"]])
-        np.testing.assert_array_equal(cells[["expected_rank", "rank_lower", "p_top"]],
-                                      ranks.loc[cells.index, ["expected_rank", "rank_lower", "p_top_quintile"]])
+        np.testing.assert_array_equal(
+            cells[["relative", "relative_lower", "relative_upper", "n"]], want[["effect", "lower", "upper", "n"]]
+        )
+        np.testing.assert_array_equal(
+            cells[["expected_rank", "rank_lower", "p_top"]],
+            ranks.loc[cells.index, ["expected_rank", "rank_lower", "p_top_quintile"]],
+        )
         if cohort < 2019:
             assert cells["benchmark"].isna().all()
             continue
         against = va.fit_benchmark(records, cohort, benchmark)
-        np.testing.assert_array_equal(cells[["benchmark", "benchmark_upper"]],
-                                      against.school_effects.loc[cells.index, ["effect", "upper"]])
+        np.testing.assert_array_equal(
+            cells[["benchmark", "benchmark_upper"]], against.school_effects.loc[cells.index, ["effect", "upper"]]
+        )
         ranks = against.ranks(seed=params.seed, min_students=params.min_students)
-        np.testing.assert_array_equal(cells[["benchmark_rank", "benchmark_rank_upper"]],
-                                      ranks.loc[cells.index, ["expected_rank", "rank_upper"]])
+        np.testing.assert_array_equal(
+            cells[["benchmark_rank", "benchmark_rank_upper"]], ranks.loc[cells.index, ["expected_rank", "rank_upper"]]
+        )
         above = [statistics.NormalDist(0, benchmark.tau2**0.5).cdf(v) for v in cells["benchmark_lower"]]
         np.testing.assert_allclose(cells["above_lower"], above, rtol=1e-10)
         assert results.cohorts.at[cohort, "shift"] == against.shift
@@ -144,11 +161,17 @@ def test_the_page_says_on_which_scale_its_figures_are(study, tmp_path):
     told = report.school_page(results, a_school(results)).settings()
     assert "equating: 2.5. Carried back over a link, whose error the intervals hold: score from 2019 on." in told
     records = params.read_records()
-    benchmark = va.fit_benchmark(records, 2024, va.fit_baseline(records, [2015, 2016], params.formula),
-                                 equating_se=2.5, scale_breaks=params.scale_breaks)
+    benchmark = va.fit_benchmark(
+        records,
+        2024,
+        va.fit_baseline(records, [2015, 2016], params.formula),
+        equating_se=2.5,
+        scale_breaks=params.scale_breaks,
+    )
     cells = results.cells[(results.cells["cohort"] == 2024) & (results.cells["state"] == SHOWN)].set_index("school")
-    np.testing.assert_allclose(cells["benchmark_se"], benchmark.school_effects.loc[cells.index, "se_comparative"],
-                               rtol=1e-8)
+    np.testing.assert_allclose(
+        cells["benchmark_se"], benchmark.school_effects.loc[cells.index, "se_comparative"], rtol=1e-8
+    )
     plain = report.school_page(study[1], a_school(study[1])).settings()
     assert "equating: 0, so the intervals take the tests of all years to be on one scale. Smallest" in plain
 
@@ -160,8 +183,11 @@ def test_one_focal_cohort_and_one_school_cohort(tmp_path):
     page = report.school_page(compute(params, params.read_records()), "S004")
     assert page.last == 2016 and page.change() == [words.ONE_YEAR] and page.about_change() == ""
     assert page.in_short()[1] == words.NO_FOCAL_YEAR and len(page.in_short()) == 4
-    assert page.value_added_table()["Students"].tolist() == ["no students", page.intake_table()["Students"][0],
-                                                             "no students"]
+    assert page.value_added_table()["Students"].tolist() == [
+        "no students",
+        page.intake_table()["Students"][0],
+        "no students",
+    ]
     assert "hold no student of this school in 2015 and 2024" in page.over_the_years()
 
 
@@ -307,8 +333,9 @@ def test_the_list_of_schools_is_in_the_order_of_their_letters(study):
     results = study[1]
     named = dict(zip(results.schools_shown(), ["Zug", "Öhringen", "Ulm", "Ärztehausen", "aachen"], strict=False))
     cells = results.cells.assign(school=results.cells["school"].replace(named))
-    text = _index(dataclasses.replace(results, cells=cells), {name: f"f{k}" for k, name in enumerate(named.values())},
-                  pdf=True)
+    text = _index(
+        dataclasses.replace(results, cells=cells), {name: f"f{k}" for k, name in enumerate(named.values())}, pdf=True
+    )
     assert re.findall(r'html">([^<]+)<', text) == ["aachen", "Ärztehausen", "Öhringen", "Ulm", "Zug"]
     assert re.findall(r"pdf/(f\d)\.pdf", text) == ["f4", "f3", "f1", "f2", "f0"]
 

@@ -44,8 +44,17 @@ def executed(tmp_path: Path, params, sources: Path, schools: list[str] | None = 
     results.save(folder / "study")
     seen = []
     with Children() as children:
-        run_schools({s: f"{n}.ipynb" for s, n in files.items()}, folder, work, kernel_environment(work),
-                    hidden_texts(params, work), jobs, children, lambda done, total: seen.append((done, total)), print)
+        run_schools(
+            {s: f"{n}.ipynb" for s, n in files.items()},
+            folder,
+            work,
+            kernel_environment(work),
+            hidden_texts(params, work),
+            jobs,
+            children,
+            lambda done, total: seen.append((done, total)),
+            print,
+        )
     return folder
 
 
@@ -89,10 +98,18 @@ def test_a_kernel_that_dies_ends_the_run_with_the_schools_name(tmp_path):
         executed(tmp_path, params_for(tmp_path, panel(4)), sources)
 
 
-@pytest.mark.parametrize(("complaint", "told"), [
-    ("schools/grundschule-1a2b3c4d5e6f.ipynb:10002: WARNING: undefined label: 'nowhere'", "School 'Grundschule A&O': "),
-    ("schools/0563.ipynb: ERROR: no", "School '0563': "), ("index.md:3: WARNING: no", ""),
-    ("schools/0041.ipynb: WARNING: of no school of this run", "")])
+@pytest.mark.parametrize(
+    ("complaint", "told"),
+    [
+        (
+            "schools/grundschule-1a2b3c4d5e6f.ipynb:10002: WARNING: undefined label: 'nowhere'",
+            "School 'Grundschule A&O': ",
+        ),
+        ("schools/0563.ipynb: ERROR: no", "School '0563': "),
+        ("index.md:3: WARNING: no", ""),
+        ("schools/0041.ipynb: WARNING: of no school of this run", ""),
+    ],
+)
 def test_a_page_that_is_refused_names_its_school(tmp_path, monkeypatch, complaint, told):
     def refuse(*_):
         raise BookError(f"Jupyter Book refused the pages: {complaint}")
@@ -112,12 +129,17 @@ def run(*order: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-@pytest.mark.parametrize(("order", "told"), [
-    ((), "Name the schools: --school ID"), (("--all", "--school", "S001"), "not both"),
-    (("--school", "S0055"), "School 'S0055' is in none of the study's cohorts. Near it: S0"),
-    (("--school", "S001", "--school", "nowhere"), "School 'nowhere' is in none of the study's cohorts."),
-    (("--school", "S001", "--min-students", "4000"), "School 'S001' has no page"),
-    (("--all", "--min-students", "4000"), "No school of the study may be shown with min_students 4000")])
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        ((), "Name the schools: --school ID"),
+        (("--all", "--school", "S001"), "not both"),
+        (("--school", "S0055"), "School 'S0055' is in none of the study's cohorts. Near it: S0"),
+        (("--school", "S001", "--school", "nowhere"), "School 'nowhere' is in none of the study's cohorts."),
+        (("--school", "S001", "--min-students", "4000"), "School 'S001' has no page"),
+        (("--all", "--min-students", "4000"), "No school of the study may be shown with min_students 4000"),
+    ],
+)
 def test_unusable_orders_are_one_sentence_and_exit_code_2(tmp_path, order, told):
     out = tmp_path / "out"
     study = ("--baseline-cohorts", "2015,2016", "--focal-cohorts", "2019,2024", "--quiet")

@@ -21,8 +21,14 @@ COHORTS = sorted(STUDY["baseline_cohorts"] + STUDY["focal_cohorts"])
 PAIRS = list(itertools.combinations(COHORTS, 2))
 
 
-def simulated(rng: np.random.Generator, schools: int, rho: float, tau: float = 15.0, students: int = 12,
-              cohorts: tuple[int, ...] = (2031, 2032)) -> tuple[pd.DataFrame, pd.DataFrame]:
+def simulated(
+    rng: np.random.Generator,
+    schools: int,
+    rho: float,
+    tau: float = 15.0,
+    students: int = 12,
+    cohorts: tuple[int, ...] = (2031, 2032),
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Records of schools whose effects in any two cohorts have the correlation rho, and the true effects."""
     correlation = np.full((len(cohorts), len(cohorts)), rho) + (1 - rho) * np.eye(len(cohorts))
     effects = tau * rng.multivariate_normal(np.zeros(len(cohorts)), correlation, schools)
@@ -31,9 +37,17 @@ def simulated(rng: np.random.Generator, schools: int, rho: float, tau: float = 1
     for t, cohort in enumerate(cohorts):
         prior = rng.normal(400, 60, len(index))
         score = 100 + 0.8 * prior + effects[index, t] + rng.normal(0, 40, len(index))
-        parts.append(pd.DataFrame({"student": [f"p{cohort}-{i}" for i in range(len(index))],
-                                   "school": [f"s{j:03d}" for j in index], "cohort": cohort, "score": score,
-                                   "prior_score": prior}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "student": [f"p{cohort}-{i}" for i in range(len(index))],
+                    "school": [f"s{j:03d}" for j in index],
+                    "cohort": cohort,
+                    "score": score,
+                    "prior_score": prior,
+                }
+            )
+        )
     truth = pd.DataFrame(effects, index=[f"s{j:03d}" for j in range(schools)], columns=list(cohorts))
     return pd.concat(parts, ignore_index=True), truth
 
@@ -119,8 +133,10 @@ def test_cohorts_whose_schools_are_alike_have_no_change_and_leave_the_others_the
     page = report.school_page(results, "s001")
     assert len(page.change()) == 2
     assert "cannot be said: in 2034 the differences" in page.change()[0]
-    two = report.school_page(results_of(tmp_path, rows[rows["cohort"] < 2034], baseline_cohorts=[2031, 2032],
-                                        focal_cohorts=[2033])[1], "s001")
+    two = report.school_page(
+        results_of(tmp_path, rows[rows["cohort"] < 2034], baseline_cohorts=[2031, 2032], focal_cohorts=[2033])[1],
+        "s001",
+    )
     told = two.change()
     assert told[0].startswith("From 2031 to 2033 ") and "score points" in told[0]
     assert "cannot be said: in 2032 the differences" in told[1] and two.about_change() == words.apart(SINGULAR)
@@ -137,8 +153,9 @@ def test_a_school_held_back_in_a_year_has_its_other_changes_from_separate_years(
     assert len(own) and not own["joint"].any() and 2016 not in set(own["first"]) | set(own["second"])
     page = report.school_page(results, "S002")
     assert page.about_change() == words.apart("held_back") and any("score points" in text for text in page.change())
-    assert results.changes.loc[~results.changes["school"].isin(
-        results.cells.loc[results.cells["state"] == HELD_BACK, "school"]), "joint"].all()
+    assert results.changes.loc[
+        ~results.changes["school"].isin(results.cells.loc[results.cells["state"] == HELD_BACK, "school"]), "joint"
+    ].all()
 
 
 @pytest.mark.parametrize(("rho", "least", "most"), [(0.0, 0.935, 0.965), (0.6, 0.95, 1.0), (0.95, 0.97, 1.0)])

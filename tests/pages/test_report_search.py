@@ -21,13 +21,27 @@ from valib.pages.report.staging import _index
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COHORTS = [2030, 2031, 2033]
-NAMES = ["Grundschule Münster", "Ecole E\N{COMBINING ACUTE ACCENT}tienne", "GRUNDSCHULE NORD", "<b>& Co",
-         "Straße (y.z)"]
+NAMES = [
+    "Grundschule Münster",
+    "Ecole E\N{COMBINING ACUTE ACCENT}tienne",
+    "GRUNDSCHULE NORD",
+    "<b>& Co",
+    "Straße (y.z)",
+]
 # What is typed, the cohort chosen (the book's table alone has a choice), and the schools that then stand.
-TYPED = [("", "", NAMES), ("grundschule", "", [NAMES[0], NAMES[2]]), ("munster", "", [NAMES[0]]),
-         ("MÜNSTER ", "", [NAMES[0]]), ("étienne", "", [NAMES[1]]), ("(y.", "", [NAMES[4]]), ("<B>", "", [NAMES[3]]),
-         ("strasse", "", [NAMES[4]]),
-         ("nowhere", "", []), ("", "2033", NAMES), ("nord", "2031", [NAMES[2]])]
+TYPED = [
+    ("", "", NAMES),
+    ("grundschule", "", [NAMES[0], NAMES[2]]),
+    ("munster", "", [NAMES[0]]),
+    ("MÜNSTER ", "", [NAMES[0]]),
+    ("étienne", "", [NAMES[1]]),
+    ("(y.", "", [NAMES[4]]),
+    ("<B>", "", [NAMES[3]]),
+    ("strasse", "", [NAMES[4]]),
+    ("nowhere", "", []),
+    ("", "2033", NAMES),
+    ("nord", "2031", [NAMES[2]]),
+]
 TYPING = """
 window.addEventListener("load", function () {
   var said = [];
@@ -63,17 +77,31 @@ def told(tmp_path_factory):
     shown = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("IPython.display.display", lambda data, **_: shown.append(data["text/html"]))
-        nb.schools([va.fit_relative(records, c) for c in COHORTS[1:]],
-                   [va.fit_benchmark(records, c, reference) for c in COHORTS[1:]], 5)
+        nb.schools(
+            [va.fit_relative(records, c) for c in COHORTS[1:]],
+            [va.fit_benchmark(records, c, reference) for c in COHORTS[1:]],
+            5,
+        )
     style, script = ((ROOT / "chapters" / "_static" / name).as_uri() for name in ("book.css", "schools.js"))
     typing = TYPING.replace("TYPED", json.dumps(TYPED))
     page = tmp_path / "page.html"
-    page.write_text(f'<!DOCTYPE html><meta charset="utf-8"><link rel="stylesheet" href="{style}">'
-                    f'<script src="{script}"></script><body>{listed}{shown[0]}<script>{typing}</script>')
-    order = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update",
-             "--virtual-time-budget=5000", f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom",
-             page.as_uri()]
+    page.write_text(
+        f'<!DOCTYPE html><meta charset="utf-8"><link rel="stylesheet" href="{style}">'
+        f'<script src="{script}"></script><body>{listed}{shown[0]}<script>{typing}</script>'
+    )
+    order = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--virtual-time-budget=5000",
+        f"--user-data-dir={tmp_path / 'browser'}",
+        "--dump-dom",
+        page.as_uri(),
+    ]
     try:
         done = subprocess.run(order, capture_output=True, text=True, timeout=120, check=True)
     except (OSError, subprocess.SubprocessError) as error:  # Ubuntu's is a stub without its snap

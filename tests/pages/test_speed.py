@@ -110,18 +110,54 @@ def result_file(perf, folder: Path) -> Path:
     ours = timed(perf, 0.04, 0.05, 0.06, loglik=-10.0, tau2=4.0, sigma2=9.0, coefficients=[1.0], errors=[1.0, 2.0, 0.5])
     lme4 = timed(perf, 4.0, 5.0, 6.0, loglik=-10.0, tau2=4.0, sigma2=9.0, coefficients=[1.0])
     row, PASSES = perf["rows"].row, perf["rows"].PASSES
-    rows = [row("relative", "600,000 students", "valib", ours, "lme4", lme4, at_least=60),
-            row("relative", "600,000 students", "valib", ours, "MixedLM", None, at_least=200,
-                note="not run: would take about 3 hours"),
-            row("sums", "600,000 students", "sums of arrays", timed(perf, 0.6), "one pass of X'X", timed(perf, 0.1),
-                ratio_of=PASSES, at_most=5),
-            row("joint", "3,000 schools", "unstructured fit", timed(perf, 0.125), seconds_at_most=1.0)]
+    rows = [
+        row("relative", "600,000 students", "valib", ours, "lme4", lme4, at_least=60),
+        row(
+            "relative",
+            "600,000 students",
+            "valib",
+            ours,
+            "MixedLM",
+            None,
+            at_least=200,
+            note="not run: would take about 3 hours",
+        ),
+        row(
+            "sums",
+            "600,000 students",
+            "sums of arrays",
+            timed(perf, 0.6),
+            "one pass of X'X",
+            timed(perf, 0.1),
+            ratio_of=PASSES,
+            at_most=5,
+        ),
+        row("joint", "3,000 schools", "unstructured fit", timed(perf, 0.125), seconds_at_most=1.0),
+    ]
     sizes = {"students": 600_000, "schools": 3_000, "covariates": 5, "cohorts": 1}
-    grown = [{"along": along, **sizes, along: value, "median": value / 1e6, "low": value / 2e6, "high": value / 5e5,
-              "runs": 3, "memory_mib": value / 1e4}
-             for along, values in {"students": (60_000, 600_000), "schools": (30, 300)}.items() for value in values]
-    content = {"format": speed.FORMAT, "date": "2030-01-31", "machine": {"cpu": "x"}, "versions": {"valib": "1"},
-               "minutes": 1.5, "rows": rows, "growth": grown}
+    grown = [
+        {
+            "along": along,
+            **sizes,
+            along: value,
+            "median": value / 1e6,
+            "low": value / 2e6,
+            "high": value / 5e5,
+            "runs": 3,
+            "memory_mib": value / 1e4,
+        }
+        for along, values in {"students": (60_000, 600_000), "schools": (30, 300)}.items()
+        for value in values
+    ]
+    content = {
+        "format": speed.FORMAT,
+        "date": "2030-01-31",
+        "machine": {"cpu": "x"},
+        "versions": {"valib": "1"},
+        "minutes": 1.5,
+        "rows": rows,
+        "growth": grown,
+    }
     file = folder / "performance.json"
     file.write_text(json.dumps(content))
     return file
@@ -142,7 +178,8 @@ def test_the_tables_and_the_verdicts_say_what_the_file_holds(perf, tmp_path):
         "Joint fit (3,000 schools): 0.125 seconds for the unstructured fit. The target is at most 1 seconds: met.",
     ]
     assert speed.agreement(result)[["Beside", "Log-likelihood", "Estimates (SE)"]].to_numpy().tolist() == [
-        ["lme4", "+0.0e+00", "0e+00"]]
+        ["lme4", "+0.0e+00", "0e+00"]
+    ]
 
 
 def test_growth_is_drawn_as_measured(perf, tmp_path):
@@ -182,8 +219,11 @@ def test_the_measurements_that_come_with_valib_can_be_read():
 @pytest.mark.long
 def test_the_command_measures_small_records_and_writes_what_the_appendix_reads(tmp_path):
     out = tmp_path / "deep" / "quick.json"
-    done = subprocess.run([sys.executable, PERF / "run.py", "--quick", "--only", "relative", "--students", "1000",
-                           "--out", out], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, PERF / "run.py", "--quick", "--only", "relative", "--students", "1000", "--out", out],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     result = speed.load(out)
     ours = [row for row in result["rows"] if row["case"] == "relative"]

@@ -45,17 +45,23 @@ def known(fit, mask: np.ndarray) -> dict[str, float]:
     table = fit.school_effects
     public = table[mask]
     variance = fit.tau2 * (1 - public["shrinkage"])
-    return {"schools": len(table) - len(public), "students": int(fit.n_students - public["n"].sum()),
-            "sum": -float(public["effect"].sum()),
-            "squares": float(len(table) * fit.tau2 - (public["effect"] ** 2 + variance).sum()),
-            "largest": int(public["n"].min())}
+    return {
+        "schools": len(table) - len(public),
+        "students": int(fit.n_students - public["n"].sum()),
+        "sum": -float(public["effect"].sum()),
+        "squares": float(len(table) * fit.tau2 - (public["effect"] ** 2 + variance).sum()),
+        "largest": int(public["n"].min()),
+    }
 
 
 def sizes_possible(told: dict[str, float]) -> list[tuple[int, ...]]:
     """Sizes the schools held back may have: one or more below the minimum, none larger than the smallest shown."""
     tops = range(1, told["largest"] + 1)
-    return [n for n in itertools.combinations_with_replacement(tops, told["schools"])
-            if sum(n) == told["students"] and n[0] < MINIMUM]
+    return [
+        n
+        for n in itertools.combinations_with_replacement(tops, told["schools"])
+        if sum(n) == told["students"] and n[0] < MINIMUM
+    ]
 
 
 def squares(fit, told: dict[str, float], sizes: tuple[int, ...]) -> float:
@@ -71,11 +77,11 @@ def test_what_the_attacker_recovers_when_one_two_and_three_schools_are_held_back
     order = n.sort_values(kind="stable").index
     assert n[order[0]] < MINIMUM <= n[order[1]]
 
-    alone = known(fit, ~n.index.isin(order[:1]))     # primary suppression only: size and effect are plain
+    alone = known(fit, ~n.index.isin(order[:1]))  # primary suppression only: size and effect are plain
     assert sizes_possible(alone) == [(n[order[0]],)]
     assert alone["sum"] == pytest.approx(effects[order[0]], abs=1e-7)
 
-    pair = known(fit, ~n.index.isin(order[:2]))      # two: a handful of candidates, one of them the truth
+    pair = known(fit, ~n.index.isin(order[:2]))  # two: a handful of candidates, one of them the truth
     candidates = []
     for sizes in sizes_possible(pair):
         radius = squares(fit, pair, sizes) / 2 - pair["sum"] ** 2 / 4
@@ -139,8 +145,9 @@ def test_places_among_all_schools_give_away_the_effects_held_back_and_places_amo
 
     ranks = fit.ranks(seed=7, min_students=MINIMUM)
     assert list(ranks.index) == list(table.index[mask])
-    alone = rank_effects(table["effect"][mask].to_numpy(), table["se_conditional"][mask].to_numpy() ** 2,
-                         fit.common[mask], 7)
+    alone = rank_effects(
+        table["effect"][mask].to_numpy(), table["se_conditional"][mask].to_numpy() ** 2, fit.common[mask], 7
+    )
     np.testing.assert_array_equal(ranks["expected_rank"], alone.expected)
     assert ranks["expected_rank"].sum() == pytest.approx(mask.sum() * (mask.sum() + 1) / 2)
 
@@ -210,8 +217,7 @@ def test_cells_are_held_back_cohort_by_cohort_and_a_change_needs_both():
     assert whole(long, 5)[2016].to_dict() == dict(zip("abcdef", [False] * 3 + [True] * 2 + [False], strict=True))
     assert list(whole(long, 5).index) == list(mask.index)
     assert shown_in_all(long, 5, [2016]).to_dict() == {"a": False, "b": False, "c": False, "d": True, "e": True}
-    assert shown_in_all(long, 5, [2015, 2016]).to_dict() == {
-        "a": False, "b": False, "c": False, "d": True, "e": True}
+    assert shown_in_all(long, 5, [2015, 2016]).to_dict() == {"a": False, "b": False, "c": False, "d": True, "e": True}
 
 
 def test_counts_in_words_and_the_total_that_would_give_one_away():
@@ -224,10 +230,12 @@ def test_counts_in_words_and_the_total_that_would_give_one_away():
 
 LEFT_OUT = {  # rows that lack a covariate, by column; how many in all; what a page may tell of it
     ((("ses", 3),), 3): "Fewer than 5 of 600 rows are left out of the model: fewer than 5 without 'ses'.",
-    ((("ses", 1), ("female", 12)), 12):
-        "12 of 600 rows are left out of the model: fewer than 5 without 'ses', not shown without 'female'.",
+    (
+        (("ses", 1), ("female", 12)),
+        12,
+    ): "12 of 600 rows are left out of the model: fewer than 5 without 'ses', not shown without 'female'.",
     ((("ses", 12),), 12): "12 of 600 rows are left out of the model: 12 without 'ses'.",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("lost", "told"), LEFT_OUT.items())
@@ -238,8 +246,11 @@ def test_a_page_warns_of_few_rows_in_words_and_the_analyst_is_told_how_many(lost
         records.loc[records.index[:count], column] = np.nan
     with pytest.warns(ValibWarning) as caught:
         say_left_out(counts, dropped, len(records))
-    exact = f"{dropped} of 600 rows are left out of the model: " + ", ".join(
-        f"{count} without '{column}'" for column, count in counts.items()) + "."
+    exact = (
+        f"{dropped} of 600 rows are left out of the model: "
+        + ", ".join(f"{count} without '{column}'" for column, count in counts.items())
+        + "."
+    )
     assert [str(warning.message) for warning in caught] == [exact]
     assert public(caught[0].message, MINIMUM) == told and public("Another.", MINIMUM) == "Another."
 
@@ -251,8 +262,12 @@ def test_the_pages_of_a_study_hold_no_count_of_few_rows(tmp_path, monkeypatch):
     records["ses"] = np.random.default_rng(4).standard_normal(len(records))
     records.loc[records.index[records["cohort"] == 2018][:3], "ses"] = np.nan
     records.drop(columns="u").to_csv(tmp_path / "r.csv", index=False)
-    params = Params(data=str(tmp_path / "r.csv"), baseline_cohorts=[2015, 2016], focal_cohorts=[2018],
-                    formula="score ~ prior_score + ses")
+    params = Params(
+        data=str(tmp_path / "r.csv"),
+        baseline_cohorts=[2015, 2016],
+        focal_cohorts=[2018],
+        formula="score ~ prior_score + ses",
+    )
     with pytest.warns(ValibWarning, match="3 of .* without 'ses'"):
         study = compute(params, params.read_records()).study
     with warnings.catch_warnings():
@@ -273,11 +288,19 @@ def test_few_rows_without_a_covariate_are_told_in_words():
     for lost in (3, 12):
         records.loc[records.index[:lost], "ses"] = np.nan
         with pytest.warns(ValibWarning, match=f"{lost} without 'ses'"):
-            fits += [fit_relative(records, 2015, "score ~ prior_score + ses"),
-                     fit_joint(records.assign(cohort=np.where(np.arange(len(records)) % 2, 2015, 2016)), [2015, 2016],
-                               "score ~ prior_score + ses")]
+            fits += [
+                fit_relative(records, 2015, "score ~ prior_score + ses"),
+                fit_joint(
+                    records.assign(cohort=np.where(np.arange(len(records)) % 2, 2015, 2016)),
+                    [2015, 2016],
+                    "score ~ prior_score + ses",
+                ),
+            ]
     told = results.summaries(fits, MINIMUM)
     assert [one["left_out"] for one in told] == [
-        {"ses": "fewer than 5"}, {"2015": {"ses": "fewer than 5"}, "2016": {"ses": "fewer than 5"}},
-        {"ses": 12}, {"2015": {"ses": 6}, "2016": {"ses": 6}}]
+        {"ses": "fewer than 5"},
+        {"2015": {"ses": "fewer than 5"}, "2016": {"ses": "fewer than 5"}},
+        {"ses": 12},
+        {"2015": {"ses": 6}, "2016": {"ses": 6}},
+    ]
     assert [one["model"] for one in told] == ["relative", "joint"] * 2

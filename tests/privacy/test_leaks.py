@@ -20,13 +20,26 @@ from valib.command.cli import app
 
 COHORTS = ["--baseline-cohorts", "2030,2031", "--focal-cohorts", "2033"]
 COMMANDS = {
-    "check": ["check"], "check-json": ["check", "--json"],
+    "check": ["check"],
+    "check-json": ["check", "--json"],
     "relative": ["fit", "--model", "relative", "--formula", "score ~ prior_score + ses", "--out", "relative"],
     "benchmark": ["fit", "--model", "benchmark", "--out", "benchmark"],
     "joint": ["fit", "--model", "joint", "--cohorts", "2031,2033", "--out", "joint"],
     "baseline": ["baseline", "--out", "baseline.json"],
-    "simulate": ["simulate", "--scenarios", "this study", "--methods", "seed,default", "--replicates", "3",
-                 "--jobs", "1", "--quiet", "--out", "simulation"],
+    "simulate": [
+        "simulate",
+        "--scenarios",
+        "this study",
+        "--methods",
+        "seed,default",
+        "--replicates",
+        "3",
+        "--jobs",
+        "1",
+        "--quiet",
+        "--out",
+        "simulation",
+    ],
 }
 
 
@@ -34,9 +47,9 @@ COMMANDS = {
 def records():
     frame = simulate(np.random.default_rng(11), schools=25, size=(2, 40), cohorts=(2030, 2031, 2033), rho=0.5)
     frame = plant(frame.drop(columns="u"))
-    frame.loc[frame.index[40:43], "prior_score"] = np.nan                  # left out
-    frame.loc[frame.index[50], "student"] = frame["student"].iloc[51]     # twice in a cohort
-    frame.loc[frame.index[60], "student"] = frame["student"].iloc[-60]    # and in two schools
+    frame.loc[frame.index[40:43], "prior_score"] = np.nan  # left out
+    frame.loc[frame.index[50], "student"] = frame["student"].iloc[51]  # twice in a cohort
+    frame.loc[frame.index[60], "student"] = frame["student"].iloc[-60]  # and in two schools
     return frame
 
 
@@ -97,8 +110,9 @@ def test_an_error_about_the_records_shows_no_student(records, tmp_path):
     }
     for name, frame in broken.items():
         frame.to_csv(tmp_path / "broken.csv", index=False)
-        done = CliRunner().invoke(app, ["fit", str(tmp_path / "broken.csv"), *COHORTS, "--model", "relative", "--out",
-                                        str(tmp_path / "out")])
+        done = CliRunner().invoke(
+            app, ["fit", str(tmp_path / "broken.csv"), *COHORTS, "--model", "relative", "--out", str(tmp_path / "out")]
+        )
         assert done.exit_code == 2, name
         assert MARK not in done.output.lower() and not any(word in done.output for word in RARE), done.output
     assert len(broken) == 6
@@ -109,14 +123,28 @@ WRONG = [(name, other) for name in ("score", "prior_score", "cohort") for other 
 
 @pytest.mark.parametrize("engine", ["memory", "duckdb"])
 def test_an_error_about_a_column_taken_for_another_shows_nothing_of_it(engine, records, tmp_path):
-    records.rename(columns={"student": "Code", "school": "Unit", "cohort": "Year", "score": "Y5", "prior_score": "Y3"}
-                   ).to_csv(tmp_path / "extract.csv", index=False)  # fmt: skip
+    records.rename(
+        columns={"student": "Code", "school": "Unit", "cohort": "Year", "score": "Y5", "prior_score": "Y3"}
+    ).to_csv(tmp_path / "extract.csv", index=False)
     right = {"student": "Code", "school": "Unit", "cohort": "Year", "score": "Y5", "prior_score": "Y3"}
     for name, other in WRONG:
         columns = right | {"student": "Surname" if other == "Code" else "Code", name: other}
         words = [word for pair in columns.items() for word in ("--column", "=".join(pair))]
-        done = CliRunner().invoke(app, ["fit", str(tmp_path / "extract.csv"), *COHORTS, "--model", "relative", *words,
-                                        "--engine", engine, "--out", str(tmp_path / "out")])
+        done = CliRunner().invoke(
+            app,
+            [
+                "fit",
+                str(tmp_path / "extract.csv"),
+                *COHORTS,
+                "--model",
+                "relative",
+                *words,
+                "--engine",
+                engine,
+                "--out",
+                str(tmp_path / "out"),
+            ],
+        )
         assert done.exit_code == 2 and f"({name}) must hold" in done.stderr, done.output
         assert MARK not in done.output.lower()
     assert len(WRONG) == 9

@@ -26,8 +26,12 @@ def study(tmp_path):
     records["female"] = np.arange(len(records)) % 2
     records["score"] = records["score"].mask(np.arange(len(records)) % 50 == 0)
     records.to_csv(tmp_path / "secret place.csv", index=False)
-    return Params(data=str(tmp_path / "secret place.csv"), baseline_cohorts=[2030, 2031], focal_cohorts=[2033],
-                  further_formulas=["score ~ prior_score + female"])
+    return Params(
+        data=str(tmp_path / "secret place.csv"),
+        baseline_cohorts=[2030, 2031],
+        focal_cohorts=[2033],
+        further_formulas=["score ~ prior_score + female"],
+    )
 
 
 def test_student_codes_become_numbers_and_nothing_else_changes(study, tmp_path):
@@ -69,8 +73,16 @@ def test_a_chapter_reads_the_prepared_file_and_never_the_source(study, tmp_path,
 
 
 def test_no_password_key_or_path_of_the_data_reaches_a_kernel(monkeypatch, tmp_path):
-    secrets = {"PGPASSWORD": "a", "DATABASE_URL": "b", "AWS_SECRET_ACCESS_KEY": "c", "GITHUB_TOKEN": "d", "MY_KEY": "e",
-               "VALIB_DATA_DIR": "f", "db_url": "g", "SMTP_PASS": "h"}
+    secrets = {
+        "PGPASSWORD": "a",
+        "DATABASE_URL": "b",
+        "AWS_SECRET_ACCESS_KEY": "c",
+        "GITHUB_TOKEN": "d",
+        "MY_KEY": "e",
+        "VALIB_DATA_DIR": "f",
+        "db_url": "g",
+        "SMTP_PASS": "h",
+    }
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LANG", "C.UTF-8")

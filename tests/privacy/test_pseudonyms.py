@@ -54,8 +54,16 @@ def test_every_name_has_a_code_of_its_own_in_the_form_promised():
 
 
 def test_a_code_is_the_same_in_another_process_and_another_set_of_names():
-    told = subprocess.run([sys.executable, "-c", "from valib.records.pseudonyms import code; print(code('St. Mary\\'s', "
-                           "bytes(range(32))))"], capture_output=True, text=True, check=True).stdout.strip()
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from valib.records.pseudonyms import code; print(code('St. Mary\\'s', bytes(range(32))))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     assert told == code("St. Mary's", KEY) == codes(NAMES[::7] + ["St. Mary's"], KEY)["St. Mary's"]
     assert told == "S4FQ-ZBJ7", "pseudonyms of earlier years would change"
 
@@ -93,8 +101,18 @@ def test_a_key_is_never_replaced(key):
     assert done.exit_code == 2 and "is there already" in done.stderr and key.read_bytes() == before
 
 
-BROKEN = ["", "\n", "# only a comment\n", "00" * 31, "00" * 33, "zz" * 32, "secret", "\u00e9" * 64, "0" * 63,
-          "00" * 5000]
+BROKEN = [
+    "",
+    "\n",
+    "# only a comment\n",
+    "00" * 31,
+    "00" * 33,
+    "zz" * 32,
+    "secret",
+    "\u00e9" * 64,
+    "0" * 63,
+    "00" * 5000,
+]
 
 
 @pytest.mark.parametrize("content", BROKEN)
@@ -126,8 +144,12 @@ def test_a_key_in_the_output_folder_is_refused_also_through_a_link(tmp_path, dat
     make_key(out / "deep" / "valib.key")
     (tmp_path / "link.key").symlink_to(out / "deep" / "valib.key")
     (tmp_path / "link").symlink_to(out)
-    for file, folder in [(out / "deep" / "valib.key", out), (tmp_path / "link.key", out),
-                         (out / "deep" / "valib.key", tmp_path / "link"), (tmp_path / "link.key", tmp_path / "link")]:
+    for file, folder in [
+        (out / "deep" / "valib.key", out),
+        (tmp_path / "link.key", out),
+        (out / "deep" / "valib.key", tmp_path / "link"),
+        (tmp_path / "link.key", tmp_path / "link"),
+    ]:
         with pytest.raises(ParamsError, match="lies in the output folder"):
             check_outside(file, folder)
     check_outside(None, out)
@@ -167,8 +189,22 @@ def test_fit_writes_pseudonyms_and_the_list_tells_who_they_are(tmp_path, data, k
     monkeypatch.chdir(tmp_path)
     for model in ("relative", "benchmark", "joint"):
         cohorts = "2031,2033" if model == "joint" else "2033"
-        done = run("fit", data, "--model", model, "--baseline-cohorts", "2030,2031", "--focal-cohorts", "2033",
-                   "--cohorts", cohorts, "--pseudonyms", key, "--out", tmp_path / model)
+        done = run(
+            "fit",
+            data,
+            "--model",
+            model,
+            "--baseline-cohorts",
+            "2030,2031",
+            "--focal-cohorts",
+            "2033",
+            "--cohorts",
+            cohorts,
+            "--pseudonyms",
+            key,
+            "--out",
+            tmp_path / model,
+        )
         assert done.exit_code == 0, done.stderr
         for file in (tmp_path / model).iterdir():
             assert b"Real S0" not in file.read_bytes()
@@ -186,8 +222,20 @@ def test_fit_writes_pseudonyms_and_the_list_tells_who_they_are(tmp_path, data, k
 
 
 def test_streams_give_no_pseudonyms_and_say_so(tmp_path, data, key):
-    done = run("fit", data, "--model", "relative", "--cohorts", "2033", "--pseudonyms", key, "--engine", "duckdb",
-               "--out", tmp_path / "out")
+    done = run(
+        "fit",
+        data,
+        "--model",
+        "relative",
+        "--cohorts",
+        "2033",
+        "--pseudonyms",
+        key,
+        "--engine",
+        "duckdb",
+        "--out",
+        tmp_path / "out",
+    )
     assert done.exit_code == 2 and "gives no pseudonyms" in done.stderr
 
 
@@ -208,11 +256,18 @@ def test_a_book_shows_pseudonyms_alone_and_follows_the_school_named(tmp_path, da
         "nb.parameters(study, 'data', 'school', 'pseudonym_key')",
         "from valib import compare\nfit = va.fit_relative(study.records, 2033)\nnb.schools([fit], [fit], 5)\n"
         "nb.save(fit.school_effects.reset_index(), 'schools.csv')",
-        "nb.table(pd.DataFrame({'School': [compare.school_to_follow([fit], 5, school)]}), 'One', 'tab-one')"]
+        "nb.table(pd.DataFrame({'School': [compare.school_to_follow([fit], 5, school)]}), 'One', 'tab-one')",
+    ]
     write_notebook(sources / "chapters" / "01_one.ipynb", cells)
     name = Params(data=str(data)).read_records().query("cohort == 2033").groupby("school").size().idxmax()
-    params = Params(title="Ours", data=str(data), baseline_cohorts=[2030, 2031], focal_cohorts=[2033], school=name,
-                    pseudonym_key=str(key))
+    params = Params(
+        title="Ours",
+        data=str(data),
+        baseline_cohorts=[2030, 2031],
+        focal_cohorts=[2033],
+        school=name,
+        pseudonym_key=str(key),
+    )
     book.build(params, tmp_path / "out", progress=False, sources=sources)
     page = (tmp_path / "out" / "html" / "chapters" / "01_one.html").read_text(encoding="utf-8")
     assert page.count(code(name, read_key(key))) >= 3  # the parameter, the table of schools, the school followed
@@ -225,8 +280,21 @@ def test_a_book_shows_pseudonyms_alone_and_follows_the_school_named(tmp_path, da
 @pytest.mark.long
 def test_a_report_under_pseudonyms_is_asked_for_by_name(tmp_path, data, key):
     name = Params(data=str(data)).read_records().query("cohort == 2033").groupby("school").size().idxmax()
-    done = run("report", data, "--school", name, "--baseline-cohorts", "2030,2031", "--focal-cohorts", "2033",
-               "--pseudonyms", key, "--quiet", "--out", tmp_path / "out")
+    done = run(
+        "report",
+        data,
+        "--school",
+        name,
+        "--baseline-cohorts",
+        "2030,2031",
+        "--focal-cohorts",
+        "2033",
+        "--pseudonyms",
+        key,
+        "--quiet",
+        "--out",
+        tmp_path / "out",
+    )
     assert done.exit_code == 0, done.output
     files, found = search(tmp_path / "out", ["Real S0", key.read_text().splitlines()[-1]])
     assert files > 5 and not found and "Real S0" not in done.output

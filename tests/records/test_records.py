@@ -60,8 +60,10 @@ def test_csv_codes_survive_and_unusable_rows_are_counted(tmp_path):
     assert list(records.columns) == [*CANONICAL, "area"]
     assert records.dtypes[list(CANONICAL)].astype(str).tolist() == ["str", "str", "int64", "float64", "float64"]
     assert left_out(records).values.tolist() == [
-        [2023, "no school", 1], [2024, "no prior score", 1], [2024, "no score", 1]
-    ]  # fmt: skip
+        [2023, "no school", 1],
+        [2024, "no prior score", 1],
+        [2024, "no score", 1],
+    ]
     assert records.attrs["source"] == "schools.csv"
     assert records.attrs["rows_read"] == 5
     # over all rows with a score, also those left out for want of a school or a prior score
@@ -69,8 +71,7 @@ def test_csv_codes_survive_and_unusable_rows_are_counted(tmp_path):
     assert records.attrs["score_by_cohort"][2023]["n"] == 2
 
 
-@pytest.mark.parametrize(
-    "code", ["00417", "St. Mary's & Co_50%", "NA", "null", "1e5", "0x1F", "Ünïon, \"A\"\nB", "1.50"])
+@pytest.mark.parametrize("code", ["00417", "St. Mary's & Co_50%", "NA", "null", "1e5", "0x1F", 'Ünïon, "A"\nB', "1.50"])
 def test_csv_and_parquet_keep_every_school_code(tmp_path, frame, code):
     frame.loc[2:, "school"] = code
     frame.to_csv(tmp_path / "a.csv", index=False)
@@ -112,9 +113,13 @@ def test_float_codes_with_missing_values_written_by_pandas_become_whole(tmp_path
 
 
 def test_scores_of_every_type_and_missing_marker(frame):
-    for scores in ([1, None, "2.5", pd.NA], pd.Categorical([1.0, None, 2.5, None]), ["1", " ", " 2.5 ", "NA"],
-                   pd.array([1, None, 2.5, None], dtype="Float64"),
-                    [Decimal(1), None, Decimal("2.5"), np.nan]):  # fmt: skip
+    for scores in (
+        [1, None, "2.5", pd.NA],
+        pd.Categorical([1.0, None, 2.5, None]),
+        ["1", " ", " 2.5 ", "NA"],
+        pd.array([1, None, 2.5, None], dtype="Float64"),
+        [Decimal(1), None, Decimal("2.5"), np.nan],
+    ):
         records = read_records(frame.assign(score=pd.Series(scores)))
         assert records["score"].tolist() == [1.0, 2.5]
         assert left_out(records)["rows"].tolist() == [2]
@@ -220,8 +225,13 @@ def test_mappings_that_cannot_be_meant(frame, columns, words):
 def test_mapping_renames_swaps_and_beats_aliases(frame):
     source = frame.rename(columns={"cohort": "year", "score": "prior_score", "prior_score": "score"})
     source["taken"] = [2030, 2031, 2031, 2031]
-    columns = {"cohort": "taken", "score": "prior_score", "prior_score": "score", "student": "school",
-               "school": "student"}
+    columns = {
+        "cohort": "taken",
+        "score": "prior_score",
+        "prior_score": "score",
+        "student": "school",
+        "school": "student",
+    }
     records = read_records(source, columns)
     assert records["cohort"].tolist() == [2030, 2031, 2031, 2031]
     assert records["year"].tolist() == [2023, 2024, 2024, 2024]
@@ -285,8 +295,15 @@ def test_left_out_refuses_records_without_a_count(frame):
 def calls_to_read(n: int) -> int:
     """How many Python functions are called to read n rows."""
     rng = np.random.default_rng(1)
-    frame = pd.DataFrame({"student": np.arange(n), "school": rng.integers(0, 30, n), "cohort": 2024,
-                          "score": rng.normal(size=n), "prior_score": rng.normal(size=n)})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "student": np.arange(n),
+            "school": rng.integers(0, 30, n),
+            "cohort": 2024,
+            "score": rng.normal(size=n),
+            "prior_score": rng.normal(size=n),
+        }
+    )
     with cProfile.Profile() as profile:
         records = read_records(frame)
     assert records["school"].iloc[-1] == str(frame["school"].iloc[-1])

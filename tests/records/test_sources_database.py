@@ -38,7 +38,8 @@ def sqlite(tmp_path):
     path = tmp_path / "school records.db"
     with sqlite3.connect(path) as connection:
         connection.execute(
-            "CREATE TABLE records (student TEXT, school TEXT, cohort INT, score REAL, prior_score NUMERIC)")
+            "CREATE TABLE records (student TEXT, school TEXT, cohort INT, score REAL, prior_score NUMERIC)"
+        )
         connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", ROWS)
     connection.close()
     return path
@@ -51,20 +52,50 @@ def more_tables(path):
     connection.close()
 
 
-GOOD = [None, "records", WHOLE, WHOLE + ";", "select * from records", "-- all\nSELECT * FROM records -- of them",
-        "/* all */ WITH a AS (SELECT * FROM records) SELECT * FROM a",
-        WHOLE + " WHERE '%' <> '%%' AND ':x' <> ':y' AND '%s' <> '%(a)s'"]  # fmt: skip
+GOOD = [
+    None,
+    "records",
+    WHOLE,
+    WHOLE + ";",
+    "select * from records",
+    "-- all\nSELECT * FROM records -- of them",
+    "/* all */ WITH a AS (SELECT * FROM records) SELECT * FROM a",
+    WHOLE + " WHERE '%' <> '%%' AND ':x' <> ':y' AND '%s' <> '%(a)s'",
+]
 # What would change something, or is no table.
-BAD = ["DELETE FROM records", "DROP TABLE records", "UPDATE records SET score = 1", "INSERT INTO records VALUES (1)",
-       "CREATE TABLE x (a INT)", "WITH a AS (SELECT 1) DELETE FROM records", "SELECT 1; DELETE FROM records",
-       "SELECT 1; COMMIT; DROP TABLE records", "records; DROP TABLE records", "Records", "absent", "records.records",
-       "VACUUM", "BEGIN", "PRAGMA writable_schema=1", "ATTACH 'x.db' AS x", "SELECT absent FROM records",
-       "SELECT * FROM absent", "SELECT", "with", "explain select 1", "; SELECT 1", "/* SELECT */ DROP TABLE records"]
+BAD = [
+    "DELETE FROM records",
+    "DROP TABLE records",
+    "UPDATE records SET score = 1",
+    "INSERT INTO records VALUES (1)",
+    "CREATE TABLE x (a INT)",
+    "WITH a AS (SELECT 1) DELETE FROM records",
+    "SELECT 1; DELETE FROM records",
+    "SELECT 1; COMMIT; DROP TABLE records",
+    "records; DROP TABLE records",
+    "Records",
+    "absent",
+    "records.records",
+    "VACUUM",
+    "BEGIN",
+    "PRAGMA writable_schema=1",
+    "ATTACH 'x.db' AS x",
+    "SELECT absent FROM records",
+    "SELECT * FROM absent",
+    "SELECT",
+    "with",
+    "explain select 1",
+    "; SELECT 1",
+    "/* SELECT */ DROP TABLE records",
+]
 POSTGRES_BAD = [
-    "WITH a AS (DELETE FROM records RETURNING *) SELECT * FROM a", "SELECT * INTO copy FROM records",
-    "SELECT setval('counter', 1)", "SELECT lo_create(0)", "SELECT * FROM records FOR UPDATE",
+    "WITH a AS (DELETE FROM records RETURNING *) SELECT * FROM a",
+    "SELECT * INTO copy FROM records",
+    "SELECT setval('counter', 1)",
+    "SELECT lo_create(0)",
+    "SELECT * FROM records FOR UPDATE",
     "WITH a AS (INSERT INTO records VALUES ('x') RETURNING *) SELECT * FROM a",
-]  # fmt: skip
+]
 
 
 def refused(url, table):
@@ -129,12 +160,18 @@ def test_a_params_file_names_an_sqlite_file_beside_it(sqlite, expected):
 
 SECRET = "hunter2 %/#?:é"
 WRONG_URLS = [
-    "postgresql+psycopg://bob:{}@127.0.0.1:1/planted", "postgresql://bob:{}@127.0.0.1:1/planted",
-    "postgresql://127.0.0.1:1/planted?password={}", "postgresql://bob:{}@[::1]:1/planted",
-    "postgresql://bob:{}@127.0.0.1:port/planted", "postgresql://bob:{}@host@127.0.0.1:1/planted",
-    "nosuch://bob:{}@127.0.0.1/planted", "mysql+nosuch://bob:{}@127.0.0.1/planted", "sqlite://bob:{}@/x.db",
-    "mssql+pyodbc://bob:{}@127.0.0.1/planted", "postgresql://bob:{}@127.0.0.1:1/planted?sslmode=nonsense",
-]  # fmt: skip
+    "postgresql+psycopg://bob:{}@127.0.0.1:1/planted",
+    "postgresql://bob:{}@127.0.0.1:1/planted",
+    "postgresql://127.0.0.1:1/planted?password={}",
+    "postgresql://bob:{}@[::1]:1/planted",
+    "postgresql://bob:{}@127.0.0.1:port/planted",
+    "postgresql://bob:{}@host@127.0.0.1:1/planted",
+    "nosuch://bob:{}@127.0.0.1/planted",
+    "mysql+nosuch://bob:{}@127.0.0.1/planted",
+    "sqlite://bob:{}@/x.db",
+    "mssql+pyodbc://bob:{}@127.0.0.1/planted",
+    "postgresql://bob:{}@127.0.0.1:1/planted?sslmode=nonsense",
+]
 
 
 @pytest.mark.parametrize("form", [SECRET, quote_plus(SECRET)], ids=["raw", "escaped"])
@@ -150,9 +187,11 @@ def test_no_url_that_fails_shows_its_password(url, form):
 
 def test_a_missing_driver_is_named():
     assert refused("mysql+pymysql://u:pw@h/db", None) == (
-        "database 'db': mysql+pymysql needs the Python package pymysql, which is not installed.")
+        "database 'db': mysql+pymysql needs the Python package pymysql, which is not installed."
+    )
     assert refused("nosuch://u:pw@h/db", None) == (
-        "database 'db': SQLAlchemy has no dialect nosuch here; install its package.")
+        "database 'db': SQLAlchemy has no dialect nosuch here; install its package."
+    )
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +245,8 @@ def test_postgresql_types_become_codes_and_numbers(url):
     assert records["ses"].dtype == "float64" and row["ses"] == 0.25 and row["girl"]
     assert str(row["sat"]) == "2024-05-09"
     assert "'cohort' must hold whole numbers" in refused(
-        url, WHOLE.replace("*", "student, school, date '2024-05-09' AS cohort, score, prior_score"))
+        url, WHOLE.replace("*", "student, school, date '2024-05-09' AS cohort, score, prior_score")
+    )
 
 
 def test_postgresql_tables_of_a_schema_and_wrong_ones(url):
@@ -225,10 +265,14 @@ def test_the_command_and_the_pages_show_neither_user_host_nor_password(url, tmp_
     file.write_text(yaml.safe_dump(settings))
     secrets = (postgres.PASSWORD, postgres.ESCAPED, postgres.USER, "sekret")
     shown = [repr(load(file)), str(load(file)), titlepage(load(file)), repr(open_source(url, "records"))]
-    for arguments in (["check"], ["check", "--json"], ["check", "--table", "absent", "--debug"],
-                      ["check", url.replace(postgres.ESCAPED, postgres.ESCAPED + "x"), "--table", "records", "--debug"],
-                      ["fit", "--model", "relative", "--out", str(tmp_path / "results"), "--debug"],
-                      ["fit", "--model", "relative", "--out", str(tmp_path / "results"), "--engine", "duckdb"]):
+    for arguments in (
+        ["check"],
+        ["check", "--json"],
+        ["check", "--table", "absent", "--debug"],
+        ["check", url.replace(postgres.ESCAPED, postgres.ESCAPED + "x"), "--table", "records", "--debug"],
+        ["fit", "--model", "relative", "--out", str(tmp_path / "results"), "--debug"],
+        ["fit", "--model", "relative", "--out", str(tmp_path / "results"), "--engine", "duckdb"],
+    ):
         done = CliRunner().invoke(app, [*arguments, "--params", str(file)])
         shown.append(done.output + "".join(traceback.format_exception(done.exception)))
         assert "schools" in shown[-1]
@@ -241,5 +285,5 @@ def test_the_command_and_the_pages_show_neither_user_host_nor_password(url, tmp_
     shutil.copyfile(bundle_root() / "chapters" / "appendix_build.ipynb", notebook)
     put_parameters(notebook, load(file))
     page = notebook.read_text(encoding="utf-8")
-    assert 'data = \\"database \'schools\'\\"' in page and 'table = \\"records\\"' in page
+    assert "data = \\\"database 'schools'\\\"" in page and 'table = \\"records\\"' in page
     assert not any(secret in page for secret in (*secrets, "127.0.0.1"))

@@ -43,24 +43,43 @@ def xlsx(path, sheets):
     """A workbook: sheet name -> rows, a row being values or None for a blank row."""
     names = "".join(f'<sheet name="{escape(n)}" sheetId="{k}" r:id="r{k}"/>' for k, n in enumerate(sheets, 1))
     with zipfile.ZipFile(path, "w") as book:
-        book.writestr("[Content_Types].xml", '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types'
-                      '"><Default Extension="xml" ContentType="application/xml"/></Types>')  # fmt: skip
-        book.writestr("xl/workbook.xml", '<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
-                      'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
-                      f"<sheets>{names}</sheets></workbook>")  # fmt: skip
-        book.writestr("_rels/.rels", '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-                      '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
-                      'officeDocument" Target="xl/workbook.xml"/></Relationships>')  # fmt: skip
+        book.writestr(
+            "[Content_Types].xml",
+            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types'
+            '"><Default Extension="xml" ContentType="application/xml"/></Types>',
+        )
+        book.writestr(
+            "xl/workbook.xml",
+            '<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
+            'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
+            f"<sheets>{names}</sheets></workbook>",
+        )
+        book.writestr(
+            "_rels/.rels",
+            '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+            '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
+            'officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        )
         kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
-        links = "".join(f'<Relationship Id="r{k}" Type="{kind}" Target="worksheets/s{k}.xml"/>'
-                        for k in range(1, len(sheets) + 1))  # fmt: skip
-        book.writestr("xl/_rels/workbook.xml.rels", "<Relationships xmlns="
-                      f'"http://schemas.openxmlformats.org/package/2006/relationships">{links}</Relationships>')
+        links = "".join(
+            f'<Relationship Id="r{k}" Type="{kind}" Target="worksheets/s{k}.xml"/>' for k in range(1, len(sheets) + 1)
+        )
+        book.writestr(
+            "xl/_rels/workbook.xml.rels",
+            "<Relationships xmlns="
+            f'"http://schemas.openxmlformats.org/package/2006/relationships">{links}</Relationships>',
+        )
         for k, rows in enumerate(sheets.values(), 1):
-            body = "".join(f'<row r="{r}">' + "".join(cell_xlsx(c, r, v) for c, v in enumerate(row)) + "</row>"
-                           for r, row in enumerate(rows, 1) if row)  # fmt: skip
-            book.writestr(f"xl/worksheets/s{k}.xml", '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/'
-                          f'2006/main"><sheetData>{body}</sheetData></worksheet>')  # fmt: skip
+            body = "".join(
+                f'<row r="{r}">' + "".join(cell_xlsx(c, r, v) for c, v in enumerate(row)) + "</row>"
+                for r, row in enumerate(rows, 1)
+                if row
+            )
+            book.writestr(
+                f"xl/worksheets/s{k}.xml",
+                '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/'
+                f'2006/main"><sheetData>{body}</sheetData></worksheet>',
+            )
     return path
 
 
@@ -83,10 +102,13 @@ def ods(path, sheets):
     )
     with zipfile.ZipFile(path, "w") as book:
         book.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
-        book.writestr("META-INF/manifest.xml", f'<manifest:manifest {space.format("manifest")}/>')
-        book.writestr("content.xml", f'<office:document-content {space.format("office")} {space.format("table")} '
-                      f'{space.format("text")}><office:body><office:spreadsheet>{tables}</office:spreadsheet>'
-                      "</office:body></office:document-content>")  # fmt: skip
+        book.writestr("META-INF/manifest.xml", f"<manifest:manifest {space.format('manifest')}/>")
+        book.writestr(
+            "content.xml",
+            f"<office:document-content {space.format('office')} {space.format('table')} "
+            f"{space.format('text')}><office:body><office:spreadsheet>{tables}</office:spreadsheet>"
+            "</office:body></office:document-content>",
+        )
     return path
 
 
@@ -130,8 +152,12 @@ def test_rows_are_counted_as_the_sheet_counts_them(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["xlsx", "ods"])
 def test_codes_of_a_sheet_are_whole_and_empty_columns_are_left_behind(tmp_path, kind):
-    rows = [(*HEADER, None, " x "), (1, 417, 2024, 1, 2, None, 3), (2.0, "0417", 2024, 1.5, "2.5", None, " "),
-            ("3", 417.0, 2024, "NA", 1)]  # fmt: skip
+    rows = [
+        (*HEADER, None, " x "),
+        (1, 417, 2024, 1, 2, None, 3),
+        (2.0, "0417", 2024, 1.5, "2.5", None, " "),
+        ("3", 417.0, 2024, "NA", 1),
+    ]
     records = read_records(WRITERS[kind](tmp_path / f"a.{kind}", {"One": rows}))
     assert records["student"].tolist() == ["1", "2"] and records["school"].tolist() == ["417", "0417"]
     assert records["prior_score"].tolist() == [2.0, 2.5]
@@ -163,8 +189,10 @@ def test_titles_above_the_header_of_a_sheet_are_passed_over(tmp_path, expected, 
     with pytest.warns(ValibWarning, match=f"row {line} is taken as the header, as what stands above it has far fewer"):
         pd.testing.assert_frame_equal(read_records(path), expected)
     WRITERS[kind](path, {"R": [*titles, HEADER, *ROWS, *rows]})
-    with (pytest.warns(ValibWarning, match="taken as the header"),
-          pytest.raises(RecordsError, match=rf"\(row {line + 5}; first: 'absent'\)")):
+    with (
+        pytest.warns(ValibWarning, match="taken as the header"),
+        pytest.raises(RecordsError, match=rf"\(row {line + 5}; first: 'absent'\)"),
+    ):
         read_records(path)
 
 
@@ -177,7 +205,8 @@ def test_words_for_missing_among_the_numbers_of_a_sheet_are_no_level(tmp_path, k
     path = WRITERS[kind](tmp_path / f"a.{kind}", {"R": [header, *rows]})
     records = read_records(path, columns={"score": "ses", "points": "score"})
     assert records["score"].tolist() == [0.5, -1] and records.attrs["left_out"] == [
-        {"cohort": 2024, "reason": "no score", "rows": len(words)}]
+        {"cohort": 2024, "reason": "no score", "rows": len(words)}
+    ]
     assert records["code"].tolist() == [0.5, -1]
     whole = open_source(path).read(["student", "school"])
     assert whole["code"].dtype == "float64" and whole["code"].isna().sum() == len(words) == 7
@@ -218,7 +247,10 @@ def test_columns_of_r_are_what_their_class_says():
     assert records["student"].tolist() == [str(2 * 2**32 + 1)] and records["school"].tolist() == ["417"]
     assert records["scaled"].tolist() == [0.5] and list(records.columns[5:]) == ["scaled"]
     assert {(row.reason, row.rows) for row in left_out(records).itertuples()} == {
-        ("no school", 1), ("no score", 1), ("no prior score", 1)}  # -9 and 999 were declared missing
+        ("no school", 1),
+        ("no score", 1),
+        ("no prior score", 1),
+    }  # -9 and 999 were declared missing
     with pytest.warns(ValibWarning, match="left out is"):
         whole = open_source(DATA / "kinds.rda", "kinds").read(text_columns=["student", "school"])
     assert whole["school"].astype(object).tolist()[:3] == [417, 5, -3] and whole["school"].isna().tolist()[3]
@@ -261,7 +293,8 @@ def test_parts_of_different_types_are_one_table_and_keys_keep_leading_zeros(tmp_
         part = tmp_path / f"school={school}"
         part.mkdir()
         pd.DataFrame({"student": ["a", "b"], "cohort": 2024, "score": scores, "prior_score": 1}).to_parquet(
-            part / "p.parquet")
+            part / "p.parquet"
+        )
     records = read_records(tmp_path)
     assert records["school"].tolist() == ["00417", "00417", "1"] and records["score"].tolist() == [1, 2, 1.5]
 
@@ -302,12 +335,27 @@ def test_long_codes_stay_apart_where_some_are_missing(make):
 @pytest.mark.parametrize("folder", [False, True])
 def test_decimals_are_numbers_and_codes_exact_to_the_last_digit(tmp_path, folder):
     decimal = pyarrow.decimal128
-    schema = pyarrow.schema([("student", pyarrow.int64()), ("school", decimal(25)), ("cohort", "int16"),
-                             ("score", decimal(10, 2)), ("prior_score", "float"), ("ses", decimal(4, 2))])
-    table = pyarrow.table({"student": [2**60 + 1, None, 2**60 + 3], "cohort": [2024] * 3, "prior_score": [1.5] * 3,
-                           "school": [Decimal(10**24 + 1), Decimal(2), Decimal(3)],
-                           "score": [Decimal("512.50"), Decimal("1"), None],
-                           "ses": [Decimal("-0.25"), None, None]}, schema=schema)
+    schema = pyarrow.schema(
+        [
+            ("student", pyarrow.int64()),
+            ("school", decimal(25)),
+            ("cohort", "int16"),
+            ("score", decimal(10, 2)),
+            ("prior_score", "float"),
+            ("ses", decimal(4, 2)),
+        ]
+    )
+    table = pyarrow.table(
+        {
+            "student": [2**60 + 1, None, 2**60 + 3],
+            "cohort": [2024] * 3,
+            "prior_score": [1.5] * 3,
+            "school": [Decimal(10**24 + 1), Decimal(2), Decimal(3)],
+            "score": [Decimal("512.50"), Decimal("1"), None],
+            "ses": [Decimal("-0.25"), None, None],
+        },
+        schema=schema,
+    )
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     records = read_records(tmp_path if folder else tmp_path / "a.parquet")
     assert records.iloc[0].tolist() == [str(2**60 + 1), str(10**24 + 1), 2024, 512.5, 1.5, -0.25]

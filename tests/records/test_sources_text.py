@@ -17,7 +17,7 @@ from valib.records.sources import Dialect, open_source
 HEADER = ["student", "school", "cohort", "score", "prior_score", "area", "ses"]
 ROWS = [
     ["001", "00417", "2023", "512.5", "430", "north", "0.25"],
-    ["002", "Åby; west, \"old\" | 2", "2024", "498", "401.25", "south\tend", "-1.5"],
+    ["002", 'Åby; west, "old" | 2', "2024", "498", "401.25", "south\tend", "-1.5"],
     ["003", "00417", "2024", "-3.5", "402", "two\nlines", ""],
     ["004", "417", "2024", "505", "", "NA", "2"],
 ]
@@ -59,9 +59,11 @@ def test_the_kinds_are_64():
     assert len(KINDS) == 4 * 2 * 4 * 2 == 64
 
 
-@pytest.mark.parametrize(("delimiter", "decimal", "encoding", "compressed"), KINDS,
-                         ids=[f"{NAMES[d]}-{'point' if m == '.' else 'comma'}-{e}-{'gzip' if g else 'plain'}"
-                              for d, m, e, g in KINDS])  # fmt: skip
+@pytest.mark.parametrize(
+    ("delimiter", "decimal", "encoding", "compressed"),
+    KINDS,
+    ids=[f"{NAMES[d]}-{'point' if m == '.' else 'comma'}-{e}-{'gzip' if g else 'plain'}" for d, m, e, g in KINDS],
+)
 def test_every_dialect_gives_the_same_records(tmp_path, expected, delimiter, decimal, encoding, compressed):
     path = write(tmp_path, text(ROWS, delimiter, decimal), encoding=encoding, compressed=compressed)
     with warnings.catch_warnings(record=True) as caught:
@@ -71,8 +73,10 @@ def test_every_dialect_gives_the_same_records(tmp_path, expected, delimiter, dec
     assert open_source(path).dialect == Dialect(delimiter, decimal, encoding, compressed)
     said = [str(w.message) for w in caught if w.category is ValibWarning]
     if encoding == "cp1252":
-        assert said == ["schools.csv: line 3 holds a byte that is not UTF-8, so the file is read as Windows-1252"
-                        " (Latin-1); if names look wrong, save it in UTF-8."]  # fmt: skip
+        assert said == [
+            "schools.csv: line 3 holds a byte that is not UTF-8, so the file is read as Windows-1252"
+            " (Latin-1); if names look wrong, save it in UTF-8."
+        ]
     else:
         assert said == []
 
@@ -135,9 +139,13 @@ def column(folder, values, others="0,5", delimiter=";", needed=True):
 
 
 AMBIGUOUS = [  # values of one column, decimal mark of the other
-    (["1.234"], "0,5"), (["999", "1.234"], "0,5"), (["1,234"], "0.5"), (["512,125", "498,500"], "0.5"),
-    (["-1,234"], "1"), ([" 1,234", "NA "], "7"),
-]  # fmt: skip
+    (["1.234"], "0,5"),
+    (["999", "1.234"], "0,5"),
+    (["1,234"], "0.5"),
+    (["512,125", "498,500"], "0.5"),
+    (["-1,234"], "1"),
+    ([" 1,234", "NA "], "7"),
+]
 
 
 @pytest.mark.parametrize(("values", "other"), AMBIGUOUS)
@@ -154,8 +162,10 @@ def test_numbers_of_two_meanings_are_refused_where_needed_and_left_elsewhere(tmp
     assert kept.tolist()[first] == values[first]
 
 
-@pytest.mark.parametrize("values", [
-    ["1.234,5"], ["1.234,5", "999,5"], ["512,5", "498.5"], ["1,234.5"], ["1.234", "x"], ["1,234,567"], ["1.234.567"]])
+@pytest.mark.parametrize(
+    "values",
+    [["1.234,5"], ["1.234,5", "999,5"], ["512,5", "498.5"], ["1,234.5"], ["1.234", "x"], ["1,234,567"], ["1.234.567"]],
+)
 def test_mixed_marks_are_refused_as_no_numbers(tmp_path, values):
     rows = "\n".join(f'{k};A;2024;"{value}";0,5' for k, value in enumerate(values))
     with pytest.raises(RecordsError, match="'score' must hold numbers, but [12] row"):
@@ -165,15 +175,15 @@ def test_mixed_marks_are_refused_as_no_numbers(tmp_path, values):
 @pytest.mark.parametrize(
     ("values", "other", "numbers"),
     [
-        (["1,234", "0,5"], "0.5", [1.234, 0.5]),      # 0,5 says what the comma is
+        (["1,234", "0,5"], "0.5", [1.234, 0.5]),  # 0,5 says what the comma is
         (["512,125", "0,512"], "7", [512.125, 0.512]),  # so does a leading zero
         (["512,5", "512,125"], "7", [512.5, 512.125]),
-        (["512,125"], "0,5", [512.125]),                # the other column says it
-        (["512.5", "3"], "0,5", [512.5, 3.0]),          # points beside commas in another column
+        (["512,125"], "0,5", [512.125]),  # the other column says it
+        (["512.5", "3"], "0,5", [512.5, 3.0]),  # points beside commas in another column
         ([" 512,5 ", "NA "], "0,5", [512.5, np.nan]),
         (["1,5e2", "+,5", "7,"], "0,5", [150.0, 0.5, 7.0]),
     ],
-)  # fmt: skip
+)
 def test_marks_of_one_meaning_are_read(tmp_path, values, other, numbers):
     assert column(tmp_path, values, other).tolist() == pytest.approx(numbers, nan_ok=True)
 
@@ -247,19 +257,24 @@ def test_points_between_thousands_are_never_taken_for_decimal_points(tmp_path, d
     rows_of(600, score=numbers).to_csv(path, index=False, sep=delimiter)
     (said,), records = said_of(path)
     assert records is None
-    assert said == ("a.csv: column 'score' holds '1.000' (line 302), which may be 1.000 or 1000; write numbers without"
-                    " marks between thousands.")  # fmt: skip
+    assert said == (
+        "a.csv: column 'score' holds '1.000' (line 302), which may be 1.000 or 1000; write numbers without"
+        " marks between thousands."
+    )
     rows_of(600, other=numbers).to_csv(path, index=False, sep=delimiter)
     (said,), records = said_of(path)
     assert said.endswith("The column is left as text.") and records["other"].tolist() == numbers
 
 
-@pytest.mark.parametrize("values", [
-    [f"{k / 1000:.3f}" for k in range(4000, 4600)],                       # 4.000: no more than a scale of such numbers
-    [f"{k / 1000:g}" for k in range(100_000, 700_000, 1000)],             # 100, 101, ...
-    [*(f"{k}.125" for k in range(300, 600)), *map(str, range(300, 600))],
-    [f"{k / 1000:.3f}" for k in range(-300, 300)],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"{k / 1000:.3f}" for k in range(4000, 4600)],  # 4.000: no more than a scale of such numbers
+        [f"{k / 1000:g}" for k in range(100_000, 700_000, 1000)],  # 100, 101, ...
+        [*(f"{k}.125" for k in range(300, 600)), *map(str, range(300, 600))],
+        [f"{k / 1000:.3f}" for k in range(-300, 300)],
+    ],
+)
 def test_decimals_that_only_resemble_thousands_are_read(tmp_path, values):
     path = tmp_path / "a.csv"
     rows_of(600, score=values).to_csv(path, index=False)
@@ -277,9 +292,12 @@ def test_a_semicolon_file_whose_points_may_all_be_thousands_is_read_with_a_warni
 
 
 TITLES = {  # what stands above the header -> line of the header
-    "Extract of 2024-11-03\n\n": 3, "Extract of 2024-11-03{d}{d}{d}{d}\n{d}{d}{d}{d}\n": 3, "# by the office\n": 2,
-    "\n\n\"Reading,\nyear 5\"\nMay 2024\n": 6, "Reading{d}2024\n": 2,
-}  # fmt: skip
+    "Extract of 2024-11-03\n\n": 3,
+    "Extract of 2024-11-03{d}{d}{d}{d}\n{d}{d}{d}{d}\n": 3,
+    "# by the office\n": 2,
+    '\n\n"Reading,\nyear 5"\nMay 2024\n': 6,
+    "Reading{d}2024\n": 2,
+}
 
 
 @pytest.mark.parametrize("delimiter", DELIMITERS)
@@ -306,8 +324,10 @@ def test_rows_that_are_too_short_are_counted_and_named(tmp_path, delimiter, quot
     short = delimiter.join(["x", "07", "2024", "510", "1"]) + "\n"  # the score is lacking, or the area
     write(tmp_path, content + short + "\n" + short + "Source: the office\n", "a.csv")
     (said,), records = said_of(path)
-    assert said == ("a.csv: 3 rows have fewer fields than the header (lines 52, 54 and 55); what is lacking at their"
-                    " end is taken as missing. See that their values stand under the right names.")  # fmt: skip
+    assert said == (
+        "a.csv: 3 rows have fewer fields than the header (lines 52, 54 and 55); what is lacking at their"
+        " end is taken as missing. See that their values stand under the right names."
+    )
     assert records.attrs["rows_read"] == 53
 
 
@@ -319,8 +339,10 @@ def test_a_quotation_mark_without_its_partner_does_not_swallow_rows(tmp_path, de
         lines[k] = lines[k].replace(f"{delimiter}07{delimiter}", f'{delimiter}"07{delimiter}')
     path = write(tmp_path, "\n".join(lines) + "\n", "a.csv")
     (said,), records = said_of(path)
-    assert records is None and said == ("a.csv: a field of column 'school' runs over 20 line breaks and holds whole"
-                                        " rows (line 11); a quotation mark may lack its partner.")  # fmt: skip
+    assert records is None and said == (
+        "a.csv: a field of column 'school' runs over 20 line breaks and holds whole"
+        " rows (line 11); a quotation mark may lack its partner."
+    )
     for k in (10, 30):
         lines[k] = lines[k].replace('"', "").replace("north", '"north')
     (said,), records = said_of(write(tmp_path, "\n".join(lines) + "\n", "a.csv"))

@@ -10,8 +10,19 @@ from valib.errors import ModelError
 from valib.simulation.calibrate import calibrate
 from valib.simulation.panel import PanelDesign, simulate_panel
 
-WORLD = PanelDesign(cohorts=(2015, 2016, 2017, 2019), schools=600, size=40, rho=0.8, sorting=0.4, reliability=0.8,
-                    drift={2019: -9.0}, prior_shift={2019: -6.0}, prior_sd=75, intake_sd=25, cell_missing=0.05)
+WORLD = PanelDesign(
+    cohorts=(2015, 2016, 2017, 2019),
+    schools=600,
+    size=40,
+    rho=0.8,
+    sorting=0.4,
+    reliability=0.8,
+    drift={2019: -9.0},
+    prior_shift={2019: -6.0},
+    prior_sd=75,
+    intake_sd=25,
+    cell_missing=0.05,
+)
 
 
 @pytest.fixture(scope="module")

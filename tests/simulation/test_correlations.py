@@ -33,8 +33,16 @@ def records(seed: int) -> tuple[tuple, pd.DataFrame]:
         a = np.sqrt((cross[t, 1, 1] - n[:, t] @ mean**2) / n[:, t].sum())
         cell = np.repeat(np.arange(len(n)), n[:, t].astype(int))
         sign = np.where(np.arange(len(cell)) % 2, 1.0, -1.0)
-        rows.append(pd.DataFrame({"school": [f"{s:03d}" for s in cell], "cohort": 2001 + t,
-                                  "score": mean[cell] + a * sign, "prior_score": 0.0}))
+        rows.append(
+            pd.DataFrame(
+                {
+                    "school": [f"{s:03d}" for s in cell],
+                    "cohort": 2001 + t,
+                    "score": mean[cell] + a * sign,
+                    "prior_score": 0.0,
+                }
+            )
+        )
     frame = pd.concat(rows, ignore_index=True)
     return (n.T, sums, cross), va.read_records(frame.assign(student=frame.index.astype(str)))
 

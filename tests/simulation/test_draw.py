@@ -35,8 +35,20 @@ def means(worlds, column, t):
 
 @pytest.mark.parametrize("by_student", [False, True], ids=["sums", "students"])
 def test_both_ways_of_drawing_give_the_stated_world(by_student):
-    s = combine("all", "drift", "sorting", "serial", schools=60, slope_change=-0.1, intake_change=12.0,
-                reliability=0.85, focal_reliability=0.7, prior_easier=5.0, equating_se=3.0, sizes=(1, 20))
+    s = combine(
+        "all",
+        "drift",
+        "sorting",
+        "serial",
+        schools=60,
+        slope_change=-0.1,
+        intake_change=12.0,
+        reliability=0.85,
+        focal_reliability=0.7,
+        prior_easier=5.0,
+        equating_se=3.0,
+        sizes=(1, 20),
+    )
     if by_student:
         parts = [_draw_students(s, rng) for rng in rngs(300)]
         w = type(draw(s, rngs(1)))(*(np.stack([p[i] for p in parts]) for i in range(6)))
@@ -125,16 +137,30 @@ def test_every_named_scenario_differs_from_the_plain_one_and_can_be_drawn(name):
     assert np.isfinite(w.cross).all() and s.about
     eigen = np.linalg.eigvalsh(w.cross)
     assert (eigen > -1e-9 * np.abs(eigen).max()).all()
-    different = {k: v for k, v in SCENARIOS[name].parameters().items() if k not in ("name", "about")
-                 and v != PLAIN.parameters()[k]}
+    different = {
+        k: v
+        for k, v in SCENARIOS[name].parameters().items()
+        if k not in ("name", "about") and v != PLAIN.parameters()[k]
+    }
     assert (name == "plain") == (not different)
 
 
-@pytest.mark.parametrize(("changes", "part"), [
-    ({"rho": 1.1}, "rho"), ({"tau": -1}, "tau"), ({"focal": 2016}, "focal"), ({"baseline": ()}, "baseline"),
-    ({"sizes": (9, 3)}, "sizes"), ({"intake_sd": 80}, "intake_sd"), ({"reliability": 0}, "reliability"),
-    ({"student_df": 2}, "freedom"), ({"cells": ((1, 2),)}, "cells"), ({"schools": 1}, "schools"),
-    ({"nonsense": 1}, "nonsense")])
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"rho": 1.1}, "rho"),
+        ({"tau": -1}, "tau"),
+        ({"focal": 2016}, "focal"),
+        ({"baseline": ()}, "baseline"),
+        ({"sizes": (9, 3)}, "sizes"),
+        ({"intake_sd": 80}, "intake_sd"),
+        ({"reliability": 0}, "reliability"),
+        ({"student_df": 2}, "freedom"),
+        ({"cells": ((1, 2),)}, "cells"),
+        ({"schools": 1}, "schools"),
+        ({"nonsense": 1}, "nonsense"),
+    ],
+)
 def test_impossible_worlds_are_refused(changes, part):
     with pytest.raises(ParamsError, match=part):
         scenario("plain", **changes)

@@ -93,4 +93,5 @@ def test_the_tidy_table():
     table = summarise(draws)
     assert list(table.columns) == ["scenario", "method", "estimand", "measure", "value", "mcse", "replicates"]
     assert table.groupby("estimand")["measure"].apply(list).to_dict() == dict.fromkeys(
-        ("shift", "tau"), ["mean", "truth", "bias", "emp_se", "rmse"])
+        ("shift", "tau"), ["mean", "truth", "bias", "emp_se", "rmse"]
+    )

@@ -32,16 +32,28 @@ def growth(panel, design):
 
 def test_scores_without_noise_follow_the_equation_exactly():
     design = PanelDesign(
-        cohorts=(2020, 2022), schools=7, tau=0.0, sigma=0.0, drift={2022: -9.0}, slope_change={2022: 0.1},
-        female_effect=4.0, ses_effect=3.0, context_effect=0.2, sorting=0.5,
-    )  # fmt: skip
+        cohorts=(2020, 2022),
+        schools=7,
+        tau=0.0,
+        sigma=0.0,
+        drift={2022: -9.0},
+        slope_change={2022: 0.1},
+        female_effect=4.0,
+        ses_effect=3.0,
+        context_effect=0.2,
+        sorting=0.5,
+    )
     records = simulate_panel(design, 3).records
     school_mean = records.groupby(["school_id", "year"])["prior_score"].transform("mean")
     late = (records["year"] == 2022).astype(float)
     expected = (
-        500 + (0.8 + 0.1 * late) * (records["prior_score"] - 430) + 4 * records["female"] + 3 * records["ses"]
-        + 0.2 * (school_mean - 430) - 9 * late
-    )  # fmt: skip
+        500
+        + (0.8 + 0.1 * late) * (records["prior_score"] - 430)
+        + 4 * records["female"]
+        + 3 * records["ses"]
+        + 0.2 * (school_mean - 430)
+        - 9 * late
+    )
     np.testing.assert_allclose(records["score"], expected, rtol=1e-12)
 
 
@@ -78,8 +90,9 @@ def test_drift_slope_and_variances_are_recovered():
 
 
 def test_effects_are_serially_correlated_by_calendar_gap_and_sorted_on():
-    design = PanelDesign(cohorts=(2015, 2016, 2019), schools=400, size=1, rho=0.8, sorting=0.3, tau=10.0,
-                         intake_sd=20.0)
+    design = PanelDesign(
+        cohorts=(2015, 2016, 2019), schools=400, size=1, rho=0.8, sorting=0.3, tau=10.0, intake_sd=20.0
+    )
     gap1, gap3, gap4, sorting, sd, intake_sd = [], [], [], [], [], []
     for panel in replicates(design):
         u = panel.truth.pivot(index="school", columns="cohort", values="u")

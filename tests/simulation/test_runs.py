@@ -17,8 +17,12 @@ from valib.simulation.worlds import scenario
 
 SMALL = scenario("drift", schools=20)
 TINY = [SMALL, scenario("heavy tails", schools=20)]
-SOME = ["seed", "default", Method("boot", intervals="bootstrap", draws=10, replicates=60),
-        Method("eb", "correlation", way="eb", replicates=60)]
+SOME = [
+    "seed",
+    "default",
+    Method("boot", intervals="bootstrap", draws=10, replicates=60),
+    Method("eb", "correlation", way="eb", replicates=60),
+]
 SETTINGS = {"replicates": 110, "seed": 4}  # three chunks a scenario, the last one short
 Z = 4.0  # Monte Carlo standard errors; the seeds are fixed
 
@@ -61,15 +65,21 @@ montecarlo.run([scenario("drift", schools=20), scenario("heavy tails", schools=2
 def test_a_damaged_chunk_is_computed_again(tmp_path):
     settings = {"replicates": 4, "seed": 1, "cache": tmp_path}
     first = montecarlo.run([SMALL], ["default"], **settings)
-    file, = tmp_path.iterdir()
+    (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
     pd.testing.assert_frame_equal(montecarlo.run([SMALL], ["default"], **settings).draws, first.draws)
     assert [f.name for f in tmp_path.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("change", [
-    {"scenarios": [replace(SMALL, tau=14.0)]}, {"methods": [Method("default", likelihood="REML")]}, {"seed": 2},
-    {"level": 0.9}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scenarios": [replace(SMALL, tau=14.0)]},
+        {"methods": [Method("default", likelihood="REML")]},
+        {"seed": 2},
+        {"level": 0.9},
+    ],
+)
 def test_the_cache_belongs_to_scenario_methods_seed_and_level(tmp_path, change):
     settings = {"scenarios": [SMALL], "methods": ["default"], "seed": 1, "level": 0.95}
     one = montecarlo.run(**settings, replicates=3, cache=tmp_path)
@@ -96,25 +106,44 @@ def test_progress_is_told(alone):
     assert told == [(1, 2), (2, 2)]
 
 
-@pytest.mark.parametrize(("arguments", "part"), [
-    ({"scenarios": ["nope"]}, "nope"), ({"scenarios": ["plain", "plain"]}, "twice"), ({"methods": ["nope"]}, "nope"),
-    ({"methods": ["seed", "seed"]}, "twice"), ({"methods": {"drift": ["seed"]}}, "plain"), ({"replicates": 1}, "two"),
-    ({"scenarios": []}, "No scenario"), ({"level": 1.0}, "level")])
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ({"scenarios": ["nope"]}, "nope"),
+        ({"scenarios": ["plain", "plain"]}, "twice"),
+        ({"methods": ["nope"]}, "nope"),
+        ({"methods": ["seed", "seed"]}, "twice"),
+        ({"methods": {"drift": ["seed"]}}, "plain"),
+        ({"replicates": 1}, "two"),
+        ({"scenarios": []}, "No scenario"),
+        ({"level": 1.0}, "level"),
+    ],
+)
 def test_what_cannot_be_run_is_refused(arguments, part):
     with pytest.raises(ParamsError, match=part):
         montecarlo.run(**({"scenarios": ["plain"], "methods": ["seed"], "replicates": 2, "seed": 1} | arguments))
 
 
-@pytest.mark.parametrize("arguments", [
-    {"model": "other"}, {"intervals": "none"}, {"estimator": "within", "context": True}, {"shift": "none"},
-    {"intervals": "bootstrap", "context": True},
-    {"context": True, "corrected": True}, {"way": "none"}, {"draws": 1, "intervals": "bootstrap"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model": "other"},
+        {"intervals": "none"},
+        {"estimator": "within", "context": True},
+        {"shift": "none"},
+        {"intervals": "bootstrap", "context": True},
+        {"context": True, "corrected": True},
+        {"way": "none"},
+        {"draws": 1, "intervals": "bootstrap"},
+    ],
+)
 def test_methods_that_are_not_there_are_refused(arguments):
     with pytest.raises(ParamsError, match="Method 'm'"):
         Method("m", **arguments)
 
 
 # The numbers that others can check: 200 schools, tau 15, sigma 45, 10-60 students, delta -14.
+
 
 @pytest.fixture(scope="module")
 def published():
@@ -171,8 +200,12 @@ def test_schools_that_last_make_the_analytic_shift_error_too_wide_and_the_bootst
 
 
 def test_the_reliability_correction_undoes_what_error_in_the_prior_does():
-    run = montecarlo.run(["measurement error"], ["default", "default (corrected)", "relative", "relative (corrected)"],
-                         replicates=200, seed=3)
+    run = montecarlo.run(
+        ["measurement error"],
+        ["default", "default (corrected)", "relative", "relative (corrected)"],
+        replicates=200,
+        seed=3,
+    )
     name = "measurement error"
     # within schools the reliability is 5000 / (5000 + error); the intake fell by 20 points
     error = scenario(name).error_variances[0]
@@ -200,8 +233,9 @@ def test_the_equating_error_widens_the_intervals_that_know_of_it():
 
 
 def test_correlations_by_way():
-    run = montecarlo.run([scenario("serial", sizes=(30, 30))], ["eb", "disattenuated", "joint_eb", "joint_model"],
-                         replicates=60, seed=5)
+    run = montecarlo.run(
+        [scenario("serial", sizes=(30, 30))], ["eb", "disattenuated", "joint_eb", "joint_model"], replicates=60, seed=5
+    )
     lam = 30 * 225 / (30 * 225 + 45**2)
     check(run, "serial", "eb", "rho", "mean", 0.81 * lam, 0.01)
     check(run, "serial", "disattenuated", "rho", "mean", 0.81, 0.01)

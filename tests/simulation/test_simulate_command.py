@@ -46,8 +46,22 @@ def test_the_files_are_the_library_s_results(here):
 
 
 def test_the_study_in_hand(here):
-    result = run("simulate", "demo", "--scenarios", "this study", "--methods", "default", "--replicates", "2", "--jobs",
-                 "1", "--reliability", "0.9", "--out", "out")
+    result = run(
+        "simulate",
+        "demo",
+        "--scenarios",
+        "this study",
+        "--methods",
+        "default",
+        "--replicates",
+        "2",
+        "--jobs",
+        "1",
+        "--reliability",
+        "0.9",
+        "--out",
+        "out",
+    )
     assert result.exit_code == 0, result.output
     world = calibrate(load_records("demo"), [2015, 2016, 2017], 2024, reliability=0.9)
     truth = pd.read_csv("out/scenarios.csv").iloc[0]
@@ -78,11 +92,18 @@ def test_an_interrupted_run_keeps_earlier_results_and_takes_up_where_it_stopped(
     assert not Path("out/.simulation").exists()
 
 
-@pytest.mark.parametrize(("arguments", "part"), [
-    (["--scenarios", "nope"], "--scenarios names 'nope'"), (["--methods", "seed,"], "--methods names ''"),
-    (["--fast", "--replicates", "9"], "--fast"), (["demo", "--scenarios", "plain"], "leaves out"),
-    (["--scenarios", "plain,plain"], "twice"), (["--scenarios", "this study", "--reliability", "1.5"], "reliability"),
-    (["--scenarios", "this study", "--baseline-cohorts", "1999"], "1999")])
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--scenarios", "nope"], "--scenarios names 'nope'"),
+        (["--methods", "seed,"], "--methods names ''"),
+        (["--fast", "--replicates", "9"], "--fast"),
+        (["demo", "--scenarios", "plain"], "leaves out"),
+        (["--scenarios", "plain,plain"], "twice"),
+        (["--scenarios", "this study", "--reliability", "1.5"], "reliability"),
+        (["--scenarios", "this study", "--baseline-cohorts", "1999"], "1999"),
+    ],
+)
 def test_unusable_input_ends_with_code_2_and_one_sentence(here, arguments, part):
     result = run("simulate", *arguments, "--out", "out")
     assert result.exit_code == 2

@@ -72,8 +72,10 @@ def test_the_prior_is_compared_in_baseline_sds(frame):
     assert said.prior.loc[2021, "smd"] == pytest.approx((focal.mean() - typical.mean()) / typical.std())
     assert said.prior["ok"].tolist() == [True, False]
     assert len(said.warnings) == 1
-    assert f"prior_score leaves that of the baseline (cohort 2021: mean {said.prior.loc[2021, 'smd']:+.2f} SD" in (
-        said.warnings[0])
+    assert (
+        f"prior_score leaves that of the baseline (cohort 2021: mean {said.prior.loc[2021, 'smd']:+.2f} SD"
+        in (said.warnings[0])
+    )
 
 
 def test_left_out_rows_repeated_students_and_tiny_schools_are_counted(frame):
@@ -87,7 +89,9 @@ def test_left_out_rows_repeated_students_and_tiny_schools_are_counted(frame):
     said = account(rows.drop(index=drop))
     assert said.rows_read - said.rows_used == 3
     assert said.left_out.to_dict("list") == {
-        "cohort": [2015, 2015], "reason": ["no prior score", "no score"], "rows": [1, 2]
+        "cohort": [2015, 2015],
+        "reason": ["no prior score", "no score"],
+        "rows": [1, 2],
     }
     assert said.cohorts["duplicates"].tolist() == [2, 0, 0, 0]
     assert said.cohorts["tiny_schools"].tolist() == [0, 0, 0, 1]

@@ -34,11 +34,14 @@ def test_one_school_in_two_ways_of_writing_is_told(way):
     assert "or the like: 8 (" in item.text and "; and 1 more); 160 students stand under the rarer" in item.text
 
 
-@pytest.mark.parametrize(("names", "rename"), [
-    (["St Mary", "St Jude", "Åby", "Örsta"], str.upper),
-    (["St Mary", "St Jude", "A B", "C D"], lambda s: s.replace(" ", "  ")),
-    (["École A", "École B", "École C", "École D"], lambda s: s.replace("É", "E\u0301")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "rename"),
+    [
+        (["St Mary", "St Jude", "Åby", "Örsta"], str.upper),
+        (["St Mary", "St Jude", "A B", "C D"], lambda s: s.replace(" ", "  ")),
+        (["École A", "École B", "École C", "École D"], lambda s: s.replace("É", "E\u0301")),
+    ],
+)
 def test_names_in_two_ways_of_writing_are_told(names, rename):
     (item,) = found(take(schools_renamed(rename, names)), "alike_schools")
     assert "or the like: 8 (" in item.text and f"'{names[0]}' and '" in item.text
@@ -156,11 +159,23 @@ def test_one_value_that_many_share_beyond_a_gap_is_a_code_and_no_ceiling():
 
 
 COVARIATES = [  # values, the code among them
-    ([0, 1] * 50 + [9] * 3, 9), ([*range(40)] * 3 + [99], 99), (list(np.linspace(-2, 2, 100)) + [999] * 4, 999),
-    ([*range(5, 16)] * 10 + [-9] * 2, -9), ([0, 1, 2] * 30 + [-99], -99), ([1, 2, 3, 4, 5] * 20 + [88] * 2, 88),
+    ([0, 1] * 50 + [9] * 3, 9),
+    ([*range(40)] * 3 + [99], 99),
+    (list(np.linspace(-2, 2, 100)) + [999] * 4, 999),
+    ([*range(5, 16)] * 10 + [-9] * 2, -9),
+    ([0, 1, 2] * 30 + [-99], -99),
+    ([1, 2, 3, 4, 5] * 20 + [88] * 2, 88),
 ]
-PLAIN = [[-1, 1] * 50, [-1, 0, 1] * 30, [*range(10)] * 10, [0] * 99 + [1], [9] * 50 + [8] * 50, [99.0, 101.0] * 30,
-         list(np.linspace(-3, 3, 100)), [*range(100)]]  # fmt: skip
+PLAIN = [
+    [-1, 1] * 50,
+    [-1, 0, 1] * 30,
+    [*range(10)] * 10,
+    [0] * 99 + [1],
+    [9] * 50 + [8] * 50,
+    [99.0, 101.0] * 30,
+    list(np.linspace(-3, 3, 100)),
+    [*range(100)],
+]
 
 
 def test_the_covariates_are_6_with_codes_and_8_without():
@@ -175,8 +190,10 @@ def test_codes_for_missing_in_covariates_are_told(values, code):
     (item,) = found(said, "covariate_code")
     rows = frame[(frame["x"] == code) & (frame["cohort"] < 2017)]  # 2017 is outside the study
     by_cohort = "; ".join(f"{t}: {n}" for t, n in rows.groupby("cohort").size().items())
-    assert item.text == (f"Column x has {len(rows)} rows with {code}, far from its other values (cohort {by_cohort}): "
-                         "if it is a code for missing, leave it blank.")  # fmt: skip
+    assert item.text == (
+        f"Column x has {len(rows)} rows with {code}, far from its other values (cohort {by_cohort}): "
+        "if it is a code for missing, leave it blank."
+    )
 
 
 @pytest.mark.parametrize("values", PLAIN)
@@ -184,5 +201,3 @@ def test_covariates_without_codes_are_not_suspected(values):
     frame = table({(school, cohort): 100 for school in "ABCD" for cohort in (2015, 2016)})
     frame["x"] = np.resize(values, len(frame)).astype(float)
     assert not found(take(frame, further_formulas=["score ~ prior_score + x"]), "covariate_code")
-
-

@@ -41,9 +41,9 @@ def two_cohorts(n: int = 200) -> pd.DataFrame:
 def test_linkage_counts_students_with_school_and_score(tmp_path):
     frame = two_cohorts()
     index = frame.index[frame["cohort"] == 2016]
-    frame.loc[index[:30], "prior_score"] = np.nan      # 30 not linked
-    frame.loc[index[:4], "score"] = np.nan             # 4 of them have no score either: they are not of the question
-    frame.loc[index[40:42], "school"] = None           # 2 have no school
+    frame.loc[index[:30], "prior_score"] = np.nan  # 30 not linked
+    frame.loc[index[:4], "score"] = np.nan  # 4 of them have no score either: they are not of the question
+    frame.loc[index[40:42], "school"] = None  # 2 have no school
     said = take(frame)
     assert said.linkage.loc[2015, ["scored", "linked", "share"]].tolist() == [200, 200, 1.0]
     assert said.linkage.loc[2016, ["scored", "linked"]].tolist() == [200 - 4 - 2, 200 - 30 - 2]
@@ -97,13 +97,27 @@ def codes(rows: list[tuple[str, str, int]]) -> pd.DataFrame:
 
 
 def test_codes_that_stand_again_are_counted_by_school_and_cohort():
-    said = take(codes([
-        ("a", "X", 2015), ("a", "X", 2015), ("a", "Y", 2015),   # once more in the school, once in another
-        ("b", "X", 2015), ("b", "Y", 2015), ("b", "Z", 2015),   # twice in another school
-        ("c", "X", 2015), ("c", "Y", 2016),                     # a mover between cohorts: no duplicate
-        ("d", "Y", 2015), ("d", "Y", 2016), ("d", "Y", 2016),   # a repeater, twice in 2016
-        ("e", "Z", 2015), ("f", "Z", 2016), ("g", "X", 2016), ("h", "Y", 2016),
-    ]))
+    said = take(
+        codes(
+            [
+                ("a", "X", 2015),
+                ("a", "X", 2015),
+                ("a", "Y", 2015),  # once more in the school, once in another
+                ("b", "X", 2015),
+                ("b", "Y", 2015),
+                ("b", "Z", 2015),  # twice in another school
+                ("c", "X", 2015),
+                ("c", "Y", 2016),  # a mover between cohorts: no duplicate
+                ("d", "Y", 2015),
+                ("d", "Y", 2016),
+                ("d", "Y", 2016),  # a repeater, twice in 2016
+                ("e", "Z", 2015),
+                ("f", "Z", 2016),
+                ("g", "X", 2016),
+                ("h", "Y", 2016),
+            ]
+        )
+    )
     assert said.codes["same_school"].tolist() == [1, 1]
     assert said.codes["other_school"].tolist() == [3, 0]
     assert said.codes["students_in_two_schools"].tolist() == [2, 0]
@@ -116,8 +130,14 @@ def test_codes_that_stand_again_are_counted_by_school_and_cohort():
 
 def test_duplicates_agree_with_pandas_on_random_codes():
     rng = np.random.default_rng(7)
-    frame = codes([(f"p{i}", f"s{j}", int(t)) for i, j, t in zip(
-        rng.integers(0, 300, 900), rng.integers(0, 8, 900), rng.choice([2015, 2016, 2018], 900), strict=True)])
+    frame = codes(
+        [
+            (f"p{i}", f"s{j}", int(t))
+            for i, j, t in zip(
+                rng.integers(0, 300, 900), rng.integers(0, 8, 900), rng.choice([2015, 2016, 2018], 900), strict=True
+            )
+        ]
+    )
     said = take(frame)
     again = frame.duplicated(["student", "cohort"]).groupby(frame["cohort"]).sum()
     same = frame.duplicated(["student", "school", "cohort"]).groupby(frame["cohort"]).sum()
@@ -143,12 +163,25 @@ def test_codes_numbered_within_schools_are_recognised():
 
 
 CELLS = {  # A stays, B is new in 2016, C is gone from 2018, D misses 2016 and 2018, E doubles by chance, F far beyond
-    ("A", 2015): 30, ("A", 2016): 31, ("A", 2018): 30, ("A", 2019): 29,
-    ("B", 2016): 40, ("B", 2018): 40, ("B", 2019): 40,
-    ("C", 2015): 4, ("C", 2016): 25,
-    ("D", 2015): 25, ("D", 2019): 3,
-    ("E", 2015): 6, ("E", 2016): 13, ("E", 2018): 12, ("E", 2019): 1,
-    ("F", 2015): 100, ("F", 2016): 30, ("F", 2018): 30, ("F", 2019): 110,
+    ("A", 2015): 30,
+    ("A", 2016): 31,
+    ("A", 2018): 30,
+    ("A", 2019): 29,
+    ("B", 2016): 40,
+    ("B", 2018): 40,
+    ("B", 2019): 40,
+    ("C", 2015): 4,
+    ("C", 2016): 25,
+    ("D", 2015): 25,
+    ("D", 2019): 3,
+    ("E", 2015): 6,
+    ("E", 2016): 13,
+    ("E", 2018): 12,
+    ("E", 2019): 1,
+    ("F", 2015): 100,
+    ("F", 2016): 30,
+    ("F", 2018): 30,
+    ("F", 2019): 110,
     ("G", 2019): 2,
 }
 
@@ -158,14 +191,23 @@ def test_what_becomes_of_schools():
     moves = said.school_changes
     assert moves["previous"].tolist() == [2015, 2016, 2018]
     assert {name: moves[name].tolist() for name in ("new", "gone", "missing", "returned", "grown", "shrunk")} == {
-        "new": [1, 0, 1], "gone": [0, 1, 0], "missing": [1, 1, 0], "returned": [0, 0, 1],
-        "grown": [0, 0, 1], "shrunk": [1, 0, 0],  # C grew from 4 to 25: 21 < 4 * sqrt(29), E by chance
+        "new": [1, 0, 1],
+        "gone": [0, 1, 0],
+        "missing": [1, 1, 0],
+        "returned": [0, 0, 1],
+        "grown": [0, 0, 1],
+        "shrunk": [1, 0, 0],  # C grew from 4 to 25: 21 < 4 * sqrt(29), E by chance
     }
     students = said.cohorts["students"]
     assert moves["not_in_baseline"].tolist()[1:] == [0.0, pytest.approx(2 / students[2019])]
     assert np.isnan(moves["not_in_baseline"][2016])
-    assert said.presence == {"both": 5, "baseline_only": 1, "baseline_only_students": 29, "focal_only": 1,
-                             "focal_only_students": 2}
+    assert said.presence == {
+        "both": 5,
+        "baseline_only": 1,
+        "baseline_only_students": 29,
+        "focal_only": 1,
+        "focal_only_students": 2,
+    }
     assert said.cohorts["tiny_schools"].tolist() == [1, 0, 0, 3]
     assert said.cohorts["one_student_schools"].tolist() == [0, 0, 0, 1]
     assert "beyond chance: 2 (cohort 2016: 1; 2019: 1)" in found(said, "size_changes")[0].text
@@ -174,12 +216,24 @@ def test_what_becomes_of_schools():
 def test_the_schools_that_change_most_come_first_and_small_ones_are_held_back():
     said = take(table(CELLS), baseline=(2015, 2016), focal=(2018, 2019))
     rows = list(said.school_list.itertuples(index=False, name=None))
-    assert rows == [("F", "grown", 2019, 30, 110), ("F", "shrunk", 2016, 100, 30), ("B", "new", 2016, 0, 40),
-                    ("C", "gone", 2018, 25, 0), ("D", "missing", 2016, 25, 3), ("G", "new", 2019, 0, 2)]
+    assert rows == [
+        ("F", "grown", 2019, 30, 110),
+        ("F", "shrunk", 2016, 100, 30),
+        ("B", "new", 2016, 0, 40),
+        ("C", "gone", 2018, 25, 0),
+        ("D", "missing", 2016, 25, 3),
+        ("G", "new", 2019, 0, 2),
+    ]
     assert said.school_list_total == 6
     content = said.to_dict()
     assert [(row["before"], row["after"]) for row in content["school_list"]["shown"]] == [
-        (30, 110), (100, 30), (0, 40), (25, 0), (25, None), (0, None)]
+        (30, 110),
+        (100, 30),
+        (0, 40),
+        (25, 0),
+        (25, None),
+        (0, None),
+    ]
     assert content["school_presence"]["focal_only_students"] is None
     assert [row["smallest_school"] for row in content["cohorts"]] == [None, 13, 12, None]
 
@@ -190,13 +244,17 @@ def test_schools_balance_from_cohort_to_cohort_on_random_panels():
     for _ in range(6):
         there = rng.random((15, 6)) < rng.uniform(0.3, 0.9)
         there[0] = True
-        said = take(table({(f"S{j:02d}", 2010 + t): 3 for j, t in zip(*np.nonzero(there), strict=True)}),
-                    baseline=(2010,), focal=(2011,))
+        said = take(
+            table({(f"S{j:02d}", 2010 + t): 3 for j, t in zip(*np.nonzero(there), strict=True)}),
+            baseline=(2010,),
+            focal=(2011,),
+        )
         moves = said.school_changes
         open_ = there.sum(axis=0) + np.append(0, moves["missing"])
         assert np.diff(open_).tolist() == (moves["new"] - moves["gone"]).tolist()
         assert moves["returned"].sum() == sum(
-            int((np.diff(np.flatnonzero(row)) > 1).sum()) for row in there if row.any())
+            int((np.diff(np.flatnonzero(row)) > 1).sum()) for row in there if row.any()
+        )
 
 
 def test_many_changes_are_cut_at_ten():
@@ -239,13 +297,15 @@ def test_score_ranges_are_those_of_numpy():
             values = frame.loc[frame["cohort"] == cohort, column].to_numpy()
             row = said.scores.loc[(column, cohort)]
             assert row[["min", "p1", "median", "p99", "max"]].tolist() == pytest.approx(
-                [values.min(), np.quantile(values, 0.01), np.median(values), np.quantile(values, 0.99), values.max()])
+                [values.min(), np.quantile(values, 0.01), np.median(values), np.quantile(values, 0.99), values.max()]
+            )
             assert row[["mean", "sd"]].tolist() == pytest.approx([values.mean(), values.std(ddof=1)])
             assert row["values"] == len(set(values))
             assert row["at_max"] == (values == values.max()).mean()
     pd.testing.assert_frame_equal(
         said.cohorts[["students", "schools", "score_mean", "prior_sd"]],
-        summarise(read_records(frame))[["students", "schools", "score_mean", "prior_sd"]])
+        summarise(read_records(frame))[["students", "schools", "score_mean", "prior_sd"]],
+    )
 
 
 def test_a_ceiling_and_a_floor_are_told_with_their_share():
@@ -282,10 +342,13 @@ def test_few_values_are_told_instead_of_a_ceiling():
     assert not found(said, "ceiling")
 
 
-@pytest.mark.parametrize(("code", "told"), [
-    (999.0, "1 student of cohort 2016 at the value 999, far above the next, 7"),
-    (-99.0, "1 student of cohort 2016 at the value -99, far below the next, "),
-])
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (999.0, "1 student of cohort 2016 at the value 999, far above the next, 7"),
+        (-99.0, "1 student of cohort 2016 at the value -99, far below the next, "),
+    ],
+)
 def test_a_code_for_missing_is_told(code, told):
     values = np.clip(normal(), 300, 690)
     assert not found(take(shaped(values)), "far_off")
@@ -357,18 +420,30 @@ def test_covariates_are_counted_by_cohort():
     assert said.covariates.loc[("region", 2016), ["levels", "unseen"]].tolist() == [3, 3]
     assert said.covariates.loc[("sex", 2015), "levels"] == 2 and pd.isna(said.covariates.loc[("ses", 2015), "levels"])
     assert "(cohort 2016: 20.0%)" in found(said, "covariate_missing")[0].text
-    assert said.problems == ("Column region of the formula has values that the baseline does not have (rows in them: "
-                             "cohort 2016: 3): join levels, or choose a baseline that has them.",)
+    assert said.problems == (
+        "Column region of the formula has values that the baseline does not have (rows in them: "
+        "cohort 2016: 3): join levels, or choose a baseline that has them.",
+    )
 
 
-@pytest.mark.parametrize(("change", "told"), [
-    (lambda f: f.assign(x=np.nan), "Column x is missing for all students of cohorts 2015, 2016"),
-    (lambda f: f.assign(x=np.where(np.arange(len(f)) == 399, np.inf, np.arange(len(f)) % 7)),
-     "Column x is infinite in 1 rows of cohort 2016"),
-    (lambda f: f.assign(x=np.where(f["cohort"] == 2016, 1.0, np.arange(len(f)) % 7)),
-     "Column x has the same value for all students of cohort 2016"),
-    (lambda f: f.assign(x=[f"v{k}" for k in range(len(f))]), "Column x of the formula has values that the baseline"),
-])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda f: f.assign(x=np.nan), "Column x is missing for all students of cohorts 2015, 2016"),
+        (
+            lambda f: f.assign(x=np.where(np.arange(len(f)) == 399, np.inf, np.arange(len(f)) % 7)),
+            "Column x is infinite in 1 rows of cohort 2016",
+        ),
+        (
+            lambda f: f.assign(x=np.where(f["cohort"] == 2016, 1.0, np.arange(len(f)) % 7)),
+            "Column x has the same value for all students of cohort 2016",
+        ),
+        (
+            lambda f: f.assign(x=[f"v{k}" for k in range(len(f))]),
+            "Column x of the formula has values that the baseline",
+        ),
+    ],
+)
 def test_what_stops_a_fit_in_the_formula_only_warns_in_further_formulas(change, told):
     frame = change(two_cohorts())
     said = take(frame, formula="score ~ prior_score + x")
@@ -382,8 +457,10 @@ def test_a_column_of_names_is_refused_before_it_makes_as_many_columns():
     frame = table({(s, t): 1500 for s in "AB" for t in (2015, 2016)})
     frame["name"] = [f"v{k % 1200}" for k in range(len(frame))]
     said = take(frame, formula="score ~ prior_score + name")
-    assert said.problems == ("Column name is no number and has up to 1,200 different values in a cohort: leave it out "
-                             "of the formula, or bring it to a few groups.",)
+    assert said.problems == (
+        "Column name is no number and has up to 1,200 different values in a cohort: leave it out "
+        "of the formula, or bring it to a few groups.",
+    )
     few = take(frame.assign(name=[f"v{k % 60}" for k in range(len(frame))]), formula="score ~ prior_score + name")
     assert few.problems == () and "up to 60 different values" in found(few, "levels")[0].text
 

@@ -24,8 +24,11 @@ from valib.study.account import KEYS, SCHEMA_VERSION, check_records
 from valib.study.account.text import ROWS, account_text
 from valib.study.writing import as_json
 
-DEMO = {"baseline_cohorts": [2015, 2016, 2017], "focal_cohorts": [2019, 2021, 2023, 2024],
-        "further_formulas": ["score ~ prior_score + female + ses"]}
+DEMO = {
+    "baseline_cohorts": [2015, 2016, 2017],
+    "focal_cohorts": [2019, 2021, 2023, 2024],
+    "further_formulas": ["score ~ prior_score + female + ses"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +42,18 @@ def frame() -> pd.DataFrame:
     frame.loc[rng.random(len(frame)) < 0.07, "ses"] = np.nan
     frame.loc[rng.random(len(frame)) < 0.01, "school"] = None
     frame.loc[rng.integers(0, len(frame), 12), "student"] = frame["student"].iloc[3]
-    return frame[~((frame["school"] == "S0002") & (frame["cohort"] == 2016))
-                 & ~((frame["school"] == "S0005") & (frame["cohort"] == 2015))
-                 & ~((frame["school"] == "S0006") & (frame["cohort"] == 2021))]
+    return frame[
+        ~((frame["school"] == "S0002") & (frame["cohort"] == 2016))
+        & ~((frame["school"] == "S0005") & (frame["cohort"] == 2015))
+        & ~((frame["school"] == "S0006") & (frame["cohort"] == 2021))
+    ]
 
 
 @pytest.fixture(scope="module")
 def content(frame) -> dict:
-    account = check_records(read_records(frame), [2015, 2016], [2019, 2021],
-                            further_formulas=["score ~ prior_score + ses"])
+    account = check_records(
+        read_records(frame), [2015, 2016], [2019, 2021], further_formulas=["score ~ prior_score + ses"]
+    )
     return json.loads(as_json(account.to_dict()))
 
 
@@ -58,14 +64,17 @@ def tables(text: str) -> dict[str, list[list[str]]]:
         if line and set(line) == {"─"}:
             start = max(i for i in range(k) if not lines[i]) + 1
             end = next(i for i in range(k, len(lines)) if not lines[i] or lines[i].startswith("and "))
-            found[lines[start]] = [row.split() for row in lines[k + 1:end]]
+            found[lines[start]] = [row.split() for row in lines[k + 1 : end]]
     return found
 
 
 def words(*values) -> list[str]:
     """Numbers as the text has them: thousands separated, shares in per cent, held back, missing; empty cells gone."""
-    return [text for value in values if (text := value if isinstance(value, str) else
-                                         "<5" if value is None else f"{value:,}".removesuffix(".0"))]
+    return [
+        text
+        for value in values
+        if (text := value if isinstance(value, str) else "<5" if value is None else f"{value:,}".removesuffix(".0"))
+    ]
 
 
 def share(value: float | None) -> str:
@@ -78,30 +87,73 @@ def test_text_and_json_tell_the_same_numbers(content):
     told = tables(account_text(content, "study.yml", width=1000))
     by_title = {title.split(" (")[0]: rows for title, rows in told.items()}
     assert by_title["Students with a score, and how many of them have a prior score"] == [
-        words(str(r["cohort"]), r["role"], r["scored"], r["linked"], share(r["share"]), f"{r['score_difference']:.2f}",
-              f"{r['correlation']:.2f}") for r in content["linkage"]]
+        words(
+            str(r["cohort"]),
+            r["role"],
+            r["scored"],
+            r["linked"],
+            share(r["share"]),
+            f"{r['score_difference']:.2f}",
+            f"{r['correlation']:.2f}",
+        )
+        for r in content["linkage"]
+    ]
     assert by_title["Schools and their students"] == [
-        words(str(r["cohort"]), r["role"], r["schools"], r["students"], r["smallest_school"], r["median_school"],
-              r["largest_school"], r["tiny_schools"], r["one_student_schools"]) for r in content["cohorts"]]
+        words(
+            str(r["cohort"]),
+            r["role"],
+            r["schools"],
+            r["students"],
+            r["smallest_school"],
+            r["median_school"],
+            r["largest_school"],
+            r["tiny_schools"],
+            r["one_student_schools"],
+        )
+        for r in content["cohorts"]
+    ]
     assert by_title["Schools from cohort to cohort"] == [
-        words(str(r["cohort"]), str(r["previous"]), r["new"], r["gone"], r["missing"], r["returned"], r["grown"],
-              r["shrunk"], share(r["not_in_baseline"])) for r in content["school_changes"]]
+        words(
+            str(r["cohort"]),
+            str(r["previous"]),
+            r["new"],
+            r["gone"],
+            r["missing"],
+            r["returned"],
+            r["grown"],
+            r["shrunk"],
+            share(r["not_in_baseline"]),
+        )
+        for r in content["school_changes"]
+    ]
     assert by_title["Schools that change most"] == [
         words(r["school"], r["change"], str(r["cohort"]), r["before"], r["after"])
-        for r in content["school_list"]["shown"]]
+        for r in content["school_list"]["shown"]
+    ]
     assert by_title["Student codes that stand more than once"] == [
         words(str(r["cohort"]), r["same_school"], r["other_school"], r["students_in_two_schools"], r["seen_before"])
-        for r in content["codes"] if r["same_school"] + r["other_school"] + r["seen_before"]]
+        for r in content["codes"]
+        if r["same_school"] + r["other_school"] + r["seen_before"]
+    ]
     for column, title in (("score", "Scores"), ("prior_score", "Prior scores")):
         assert by_title[title] == [
-            words(str(r["cohort"]), *(f"{r[k]:,.1f}" for k in ("mean", "sd", "min", "p1", "median", "p99", "max")),
-                  r["values"], share(r["at_min"]), share(r["at_max"]))
-            for r in content["scores"] if r["column"] == column]
+            words(
+                str(r["cohort"]),
+                *(f"{r[k]:,.1f}" for k in ("mean", "sd", "min", "p1", "median", "p99", "max")),
+                r["values"],
+                share(r["at_min"]),
+                share(r["at_max"]),
+            )
+            for r in content["scores"]
+            if r["column"] == column
+        ]
     assert by_title["Prior score of the focal cohorts against the baseline"] == [
         words(str(r["cohort"]), f"{r['smd']:.2f}", f"{r['variance_ratio']:.2f}", "yes" if r["ok"] else "no")
-        for r in content["prior"]]
+        for r in content["prior"]
+    ]
     assert by_title["Covariates: share missing"] == [
-        words(str(r["cohort"]), share(r["share"])) for r in content["covariates"]]
+        words(str(r["cohort"]), share(r["share"])) for r in content["covariates"]
+    ]
     assert len(by_title) == 10  # these and the rows, below
 
 
@@ -119,7 +171,8 @@ def test_the_rows_of_the_text_add_up(content, frame):
 def test_sentences_are_the_same_in_both_and_one_line_each(content):
     lines = account_text(content, "study.yml").split("\n")
     assert [line.removeprefix("Warning: ") for line in lines if line.startswith("Warning: ")] == [
-        item["text"] for item in content["warnings"]]
+        item["text"] for item in content["warnings"]
+    ]
     assert {item["code"] for item in content["warnings"]} >= {"left_out", "duplicates", "covariate_missing"}
     head = f"{content['rows_read']:,} rows read, {content['rows_used']:,} used, {content['rows_left_out']:,} ("
     assert lines[1].startswith(head)
@@ -147,11 +200,17 @@ def test_every_threshold_is_stated(content):
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 def test_tables_fit_the_width_and_lose_nothing(content, width):
     wide, narrow = (account_text(content, "study.yml", width=w) for w in (1000, width))
-    inside = [line for part in narrow.split("\n\n") if "─" in part for line in part.split("\n")[1:]
-              if not line.startswith("and ")]
+    inside = [
+        line
+        for part in narrow.split("\n\n")
+        if "─" in part
+        for line in part.split("\n")[1:]
+        if not line.startswith("and ")
+    ]
     assert max(map(len, inside)) <= width
     assert sorted(set(narrow.split()) - {"─" * k for k in range(1, 200)}) == sorted(
-        set(wide.split()) - {"─" * k for k in range(1, 200)})
+        set(wide.split()) - {"─" * k for k in range(1, 200)}
+    )
 
 
 def test_long_lists_are_cut_and_the_study_kept(frame):
@@ -181,13 +240,17 @@ SCORES = st.sampled_from([0.0, 1.0, 480.5, 500.0, 523.1, 999.0, -1e6, 1e308, -1e
 ROW = st.tuples(
     st.sampled_from(["a", "b", "c", "d", "007", "\u202eabc", "x" * 300]),
     st.sampled_from(["A", "B", "\x1b[31m", "=1+1"]),
-    st.sampled_from([2015, 2016, 2019, -4, 99999, None]), SCORES, SCORES,
-    st.sampled_from(["n", "s", "", None, 3, 2.5, float("inf"), ("a",)]))
+    st.sampled_from([2015, 2016, 2019, -4, 99999, None]),
+    SCORES,
+    SCORES,
+    st.sampled_from(["n", "s", "", None, 3, 2.5, float("inf"), ("a",)]),
+)
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(ROW, min_size=1, max_size=40),
-       st.sampled_from(["prior_score", "x", "C(x)", "school_mean(prior_score)"]))
+@given(
+    st.lists(ROW, min_size=1, max_size=40), st.sampled_from(["prior_score", "x", "C(x)", "school_mean(prior_score)"])
+)
 def test_any_readable_table_has_an_account(rows, term):
     frame = pd.DataFrame(rows, columns=["student", "school", "cohort", "score", "prior_score", "x"])
     try:
@@ -195,8 +258,9 @@ def test_any_readable_table_has_an_account(rows, term):
             records = read_records(frame)
     except RecordsError:
         assume(False)
-    account = check_records(records, [2015], [2016, 2019], formula=f"score ~ prior_score + {term}",
-                            further_formulas=["score ~ x"])
+    account = check_records(
+        records, [2015], [2016, 2019], formula=f"score ~ prior_score + {term}", further_formulas=["score ~ x"]
+    )
     content = json.loads(as_json(account.to_dict()))
     assert content["rows_read"] == len(rows) == content["rows_used"] + sum(r["rows"] for r in content["left_out"])
     assert sum(r["students"] for r in content["cohorts"]) == content["rows_used"]
@@ -238,7 +302,8 @@ def test_the_account_goes_to_a_file(here):
     done = run("my.csv", *STUDY, "--json", "--out", "account.json")
     assert (done.exit_code, done.stdout) == (0, "")
     assert json.loads(Path("account.json").read_text(encoding="utf-8")) == json.loads(
-        run("my.csv", *STUDY, "--json").stdout)
+        run("my.csv", *STUDY, "--json").stdout
+    )
     stopped = run("my.csv", "--baseline-cohorts", "2015", "--focal-cohorts", "2030", "--out", "stopped.txt")
     assert stopped.exit_code == 2
     assert "Problem: The study names cohort 2030" in Path("stopped.txt").read_text(encoding="utf-8")
@@ -247,8 +312,11 @@ def test_the_account_goes_to_a_file(here):
 
 def test_further_formulas_of_the_demo_study_are_not_held_against_other_records(here):
     assert "further" not in run("my.csv", *STUDY).stdout
-    Path("params.yml").write_text("data: my.csv\nbaseline_cohorts: [2015, 2016]\nfocal_cohorts: [2019, 2021]\n"
-                                  "further_formulas: ['score ~ prior_score + rank']\n", encoding="utf-8")
+    Path("params.yml").write_text(
+        "data: my.csv\nbaseline_cohorts: [2015, 2016]\nfocal_cohorts: [2019, 2021]\n"
+        "further_formulas: ['score ~ prior_score + rank']\n",
+        encoding="utf-8",
+    )
     assert "Warning: The further formula 'score ~ prior_score + rank' needs rank" in run().stdout
 
 
@@ -307,7 +375,8 @@ def test_names_from_the_data_cannot_steer_the_terminal(here, frame):
     assert not [c for c in done.stdout if unicodedata.category(c) in ("Cc", "Cf") and c != "\n"]
     assert "?gnp.exe" in done.stdout and "two lines" in done.stdout
     assert {"\u202egnp.exe", "\x1b]0;title\x07"} <= {
-        row["school"] for row in json.loads(run("odd\x1b[2J.parquet", *STUDY, "--json").stdout)["school_list"]["shown"]}
+        row["school"] for row in json.loads(run("odd\x1b[2J.parquet", *STUDY, "--json").stdout)["school_list"]["shown"]
+    }
 
 
 def test_what_reading_warns_of_stands_in_the_account(tmp_path, monkeypatch):

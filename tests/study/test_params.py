@@ -16,6 +16,7 @@ from valib.sums.equating import Link, ScaleBreak
 @pytest.fixture
 def study(tmp_path):
     """Write a params file and return its path."""
+
     def write(text: str) -> Path:
         path = tmp_path / "study.yml"
         path.write_text(text, encoding="utf-8")
@@ -74,8 +75,10 @@ def test_read_records_applies_the_columns(study, tmp_path):
 
 
 def test_scale_breaks_are_read_as_the_library_takes_them(study):
-    text = ("scale_breaks:\n  - {cohort: 2023, link: {slope: 2, intercept: -3.5, slope_se: 0.1}}\n"
-            "  - {cohort: 2023, column: prior_score, link: null}\n")
+    text = (
+        "scale_breaks:\n  - {cohort: 2023, link: {slope: 2, intercept: -3.5, slope_se: 0.1}}\n"
+        "  - {cohort: 2023, column: prior_score, link: null}\n"
+    )
     params = load(study(text))
     assert params.scale_breaks == [ScaleBreak(2023, "score", Link(2.0, -3.5, 0.1)), ScaleBreak(2023, "prior_score")]
     assert load(study(yaml.safe_dump(params.model_dump()))) == params
@@ -105,7 +108,9 @@ WRONG = {
     "scale_breaks: [{cohort: 2023, link: {intercept: x}}]": ["scale_breaks[0].link.intercept is 'x'", "number"],
     "scale_breaks: [{cohort: 2023, link: {covariance: 1}}]": ["covariance is larger than its two standard errors"],
     "seed: 1\nscale_breaks: [{cohort: 2023}, {cohort: 2023, column: score}]": [
-        "line 2", "each entry once, but score with cohort 2023 stands there more than once"],
+        "line 2",
+        "each entry once, but score with cohort 2023 stands there more than once",
+    ],
     "min_students: 0": ["min_students is 0", "greater than or equal to 1"],
     "min_students: 2.5": ["min_students is 2.5", "a whole number"],
     "seed: true": ["seed is True", "a whole number"],

@@ -42,11 +42,17 @@ def panel():
     n = 1600
     school = rng.integers(0, 40, n)
     prior = rng.normal(430, 60, n) + school
-    return pd.DataFrame({
-        "student": [f"XSTUDENT{k:05d}" for k in rng.permutation(n)], "school": [f"XSCHOOL{k:03d}" for k in school],
-        "cohort": rng.integers(2019, 2023, n), "score": (80 + prior + rng.normal(0, 40, n)).round(1),
-        "prior_score": prior.round(1), "girl": rng.integers(0, 2, n), "ses": rng.normal(size=n).round(3),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "student": [f"XSTUDENT{k:05d}" for k in rng.permutation(n)],
+            "school": [f"XSCHOOL{k:03d}" for k in school],
+            "cohort": rng.integers(2019, 2023, n),
+            "score": (80 + prior + rng.normal(0, 40, n)).round(1),
+            "prior_score": prior.round(1),
+            "girl": rng.integers(0, 2, n),
+            "ses": rng.normal(size=n).round(3),
+        }
+    )
 
 
 # Names as departments have them: student, school, cohort, score, prior score.
@@ -100,8 +106,11 @@ def test_columns_are_found_by_name_and_the_study_can_be_checked(tmp_path, panel,
 
 
 def bundled(name):
-    return {"demo": ROOT / "data" / "demo.csv", "egsingle": REFERENCE / "egsingle_cohorts.csv",
-            "panel_sim": REFERENCE / "panel_sim.csv"}[name]  # fmt: skip
+    return {
+        "demo": ROOT / "data" / "demo.csv",
+        "egsingle": REFERENCE / "egsingle_cohorts.csv",
+        "panel_sim": REFERENCE / "panel_sim.csv",
+    }[name]
 
 
 @pytest.mark.parametrize(
@@ -129,8 +138,14 @@ def test_demo_with_other_names_is_the_same_study(tmp_path):
     file = tmp_path / "study.yml"
     assert run("init", tmp_path / "demo.csv", "--out", file).exit_code == 0
     study = load(file)
-    assert study.columns == {"student": "PupilRef", "school": "SchoolNo", "cohort": "TestYear", "score": "Y5Reading",
-                             "prior_score": "Y3Reading", "index_of_ses": "Index of SES"}  # fmt: skip
+    assert study.columns == {
+        "student": "PupilRef",
+        "school": "SchoolNo",
+        "cohort": "TestYear",
+        "score": "Y5Reading",
+        "prior_score": "Y3Reading",
+        "index_of_ses": "Index of SES",
+    }
     assert study.further_formulas[-1] == "score ~ prior_score + girl + index_of_ses + school_mean(prior_score)"
     assert run("check", "--params", file).exit_code == 0
     expected = load_records("demo").rename(columns={"female": "girl", "ses": "index_of_ses"})
@@ -170,32 +185,52 @@ def test_what_is_not_found_is_a_line_to_fill_in_with_candidates(tmp_path, panel)
 
 DOUBTS = {  # what is done to the panel -> what is said
     "no year": (lambda f: f.drop(columns="cohort"), "cohort: no column holds years"),
-    "years as text": (lambda f: f.assign(cohort=[f"{y}/{y - 1999}" for y in f["cohort"]]),
-                      "cohort would have to hold whole numbers such as 2024"),
-    "two years": (lambda f: f.rename(columns={"cohort": "test year"}).assign(**{"report year": f["cohort"] + 1}),
-                  "'report year' would do as well|report year would do as well"),
+    "years as text": (
+        lambda f: f.assign(cohort=[f"{y}/{y - 1999}" for y in f["cohort"]]),
+        "cohort would have to hold whole numbers such as 2024",
+    ),
+    "two years": (
+        lambda f: f.rename(columns={"cohort": "test year"}).assign(**{"report year": f["cohort"] + 1}),
+        "'report year' would do as well|report year would do as well",
+    ),
     "grades for years": (lambda f: f.assign(cohort=f["cohort"] - 2018), "its values are not calendar years"),
     "birth years": (lambda f: f.assign(birth_year=2010).drop(columns="cohort"), "no column holds years"),
-    "codes within schools": (lambda f: f.assign(student=f.groupby("school").cumcount()),
-                             "perhaps codes are given within schools"),
-    "two subjects": (lambda f: f.rename(columns={"score": "Y5Read", "prior_score": "Y3Read"}).assign(
-        Y5Maths=f["score"] + np.arange(len(f)), Y3Maths=f["prior_score"]), "Y5Read: also possible: Y5Maths, Y3Maths"),
-    "no relation": (lambda f: f.assign(prior_score=np.random.default_rng(2).permutation(f["prior_score"])),
-                    "they correlate by"),
+    "codes within schools": (
+        lambda f: f.assign(student=f.groupby("school").cumcount()),
+        "perhaps codes are given within schools",
+    ),
+    "two subjects": (
+        lambda f: f.rename(columns={"score": "Y5Read", "prior_score": "Y3Read"}).assign(
+            Y5Maths=f["score"] + np.arange(len(f)), Y3Maths=f["prior_score"]
+        ),
+        "Y5Read: also possible: Y5Maths, Y3Maths",
+    ),
+    "no relation": (
+        lambda f: f.assign(prior_score=np.random.default_rng(2).permutation(f["prior_score"])),
+        "they correlate by",
+    ),
     "a small cohort": (lambda f: pd.concat([f, f.head(5).assign(cohort=2011)]), "cohorts 2011 are left aside"),
-    "two schools": (lambda f: f.rename(columns={"school": "school_now"}).assign(school_then=f["school"].str.lower()),
-                    "school_then would do as well"),
+    "two schools": (
+        lambda f: f.rename(columns={"school": "school_now"}).assign(school_then=f["school"].str.lower()),
+        "school_then would do as well",
+    ),
     "no student": (lambda f: f.drop(columns="student"), "student: not found"),
-    "unknown years": (lambda f: f.assign(cohort=f["cohort"].mask(f["student"].str.endswith("7"), 9999)),
-                      "cohorts 9999 are left aside: no calendar years; if they stand for unknown"),
-    "words in a test": (lambda f: f.assign(prior_score=f["prior_score"].astype(object).mask(f.index < 30, "absent")),
-                        "prior_score: 30 of its values are text, the others are numbers; if it is a test"),
-    "two tests by name": (lambda f: f.rename(columns={"score": "note_b", "prior_score": "note_a"}).assign(note_c=1),
-                          "score = note_[ab]: also possible: .*see that it is the later test"),
+    "unknown years": (
+        lambda f: f.assign(cohort=f["cohort"].mask(f["student"].str.endswith("7"), 9999)),
+        "cohorts 9999 are left aside: no calendar years; if they stand for unknown",
+    ),
+    "words in a test": (
+        lambda f: f.assign(prior_score=f["prior_score"].astype(object).mask(f.index < 30, "absent")),
+        "prior_score: 30 of its values are text, the others are numbers; if it is a test",
+    ),
+    "two tests by name": (
+        lambda f: f.rename(columns={"score": "note_b", "prior_score": "note_a"}).assign(note_c=1),
+        "score = note_[ab]: also possible: .*see that it is the later test",
+    ),
     "one school": (lambda f: f.assign(school="A"), "school: not found"),
     "one covariate": (lambda f: f.drop(columns="ses"), "girl is offered as a covariate; .* given it is yours"),
     "two covariates": (lambda f: f, "girl, ses are offered as covariates; .* given them is yours"),
-}  # fmt: skip
+}
 
 
 def test_there_are_17_doubts():
@@ -212,7 +247,8 @@ def test_another_test_is_no_covariate(panel):
     table = panel.rename(columns={"score": "Y5Read", "prior_score": "Y3Read"})
     table = table.assign(Y5Maths=panel["score"] * 2 + panel["ses"], result=panel["ses"] ** 2)
     assert propose(table).params["further_formulas"][-1] == (
-        "score ~ prior_score + girl + ses + school_mean(prior_score)")
+        "score ~ prior_score + girl + ses + school_mean(prior_score)"
+    )
 
 
 def test_names_that_stand_in_the_way_are_moved(tmp_path, panel):
@@ -224,11 +260,50 @@ def test_names_that_stand_in_the_way_are_moved(tmp_path, panel):
 
 
 HOSTILE = [
-    "a: b", "# comment", "x\ny: 1", "x\r\nseed: 7", "'", '"', "{a: b}", "[1]", "!!python/object/apply:os.exit [1]",
-    "&anchor", "*alias", "- item", "? key", "| block", "> folded", "%TAG", "@at", "`tick`", "yes", "null", "~", "1e3",
-    "2024-05-09", "\u2028line", "\x85next", "\ufeffbom", "tab\there", "<b>html</b>", "\\textbf{x}", "=1+1", "é" * 300,
-    " lead", "trail ", "a #b", "a\n# b: c", "...", "---", "=", "<<", "0o17", "\u202edesrever", "日本語", "a\\nb",
-]  # fmt: skip
+    "a: b",
+    "# comment",
+    "x\ny: 1",
+    "x\r\nseed: 7",
+    "'",
+    '"',
+    "{a: b}",
+    "[1]",
+    "!!python/object/apply:os.exit [1]",
+    "&anchor",
+    "*alias",
+    "- item",
+    "? key",
+    "| block",
+    "> folded",
+    "%TAG",
+    "@at",
+    "`tick`",
+    "yes",
+    "null",
+    "~",
+    "1e3",
+    "2024-05-09",
+    "\u2028line",
+    "\x85next",
+    "\ufeffbom",
+    "tab\there",
+    "<b>html</b>",
+    "\\textbf{x}",
+    "=1+1",
+    "é" * 300,
+    " lead",
+    "trail ",
+    "a #b",
+    "a\n# b: c",
+    "...",
+    "---",
+    "=",
+    "<<",
+    "0o17",
+    "\u202edesrever",
+    "日本語",
+    "a\\nb",
+]
 
 
 def test_there_are_43_hostile_names():
@@ -242,8 +317,16 @@ def test_a_hostile_name_is_only_a_name(panel, name):
     proposal = propose(panel.rename(columns=columns).assign(**{f"spare{name}": panel["prior_score"] + 1}))
     text = params_text(proposal, data=f"folder/{name}.csv", table=name)
     read = yaml.safe_load(text)
-    assert set(read) == {"data", "table", "columns", "baseline_cohorts", "focal_cohorts", "formula", "further_formulas",
-                         "min_students"}  # fmt: skip
+    assert set(read) == {
+        "data",
+        "table",
+        "columns",
+        "baseline_cohorts",
+        "focal_cohorts",
+        "formula",
+        "further_formulas",
+        "min_students",
+    }
     assert read["columns"]["school"] == f"school {name}" and read["columns"]["score"] == f"score {name}"
     assert (read["data"], read["table"]) == (f"folder/{name}.csv", name)
     plain = propose(panel.rename(columns={"school": "school b", "score": "score b"}).assign(spare=panel["score"] + 1))
@@ -271,10 +354,14 @@ def test_an_earlier_file_stays_and_printing_writes_nothing(tmp_path, panel, monk
 
 @pytest.mark.parametrize(
     ("content", "words_said"),
-    [("", "the file is empty"), ("student,school\n", "holds no rows"), ("1,2,3\n4,5,6\n", "a header"),
-     ("P1,S1,2024,1.5,2.5\nP2,S2,2024,1.5,2.5\n", "a header"),
-     ("P1,S1,north,2024,x\nP2,S2,north,2024,y\n", "a header")],
-)  # fmt: skip
+    [
+        ("", "the file is empty"),
+        ("student,school\n", "holds no rows"),
+        ("1,2,3\n4,5,6\n", "a header"),
+        ("P1,S1,2024,1.5,2.5\nP2,S2,2024,1.5,2.5\n", "a header"),
+        ("P1,S1,north,2024,x\nP2,S2,north,2024,y\n", "a header"),
+    ],
+)
 def test_files_without_names_or_rows_are_refused_in_one_sentence(tmp_path, content, words_said):
     (tmp_path / "a.csv").write_text(content)
     done = run("init", tmp_path / "a.csv", "--out", tmp_path / "params.yml")
@@ -308,8 +395,9 @@ def test_a_database_is_proposed_without_its_password(tmp_path, panel, monkeypatc
     with postgres.server() as address:
         with psycopg.connect(f"postgresql://{address}", autocommit=True) as connection:
             connection.execute("CREATE TABLE r (student text, school text, cohort int, score real, prior_score real)")
-            connection.cursor().executemany("INSERT INTO r VALUES (%s, %s, %s, %s, %s)",
-                                            panel.iloc[:, :5].itertuples(index=False, name=None))  # fmt: skip
+            connection.cursor().executemany(
+                "INSERT INTO r VALUES (%s, %s, %s, %s, %s)", panel.iloc[:, :5].itertuples(index=False, name=None)
+            )
         file = tmp_path / "params.yml"
         done = run("init", f"postgresql://{address}", "--table", "r", "--out", file)
         assert done.exit_code == 0, done.output

@@ -62,9 +62,7 @@ class TestMatrix:
 
     def test_powers_and_functions(self, rows):
         d = build_design(rows, "score ~ prior_score + I(prior_score ** 2) + np.log(prior_score)")
-        np.testing.assert_allclose(
-            d.X[:, 2:], np.column_stack([rows.prior_score**2, np.log(rows.prior_score)])
-        )
+        np.testing.assert_allclose(d.X[:, 2:], np.column_stack([rows.prior_score**2, np.log(rows.prior_score)]))
 
     def test_school_mean_is_of_the_school_in_the_cohort(self, rows):
         d = build_design(rows, "score ~ prior_score + school_mean(prior_score) + school_mean(female)")
@@ -72,16 +70,12 @@ class TestMatrix:
         np.testing.assert_allclose(
             column(d, "school_mean(prior_score)"), group.prior_score.transform("mean"), rtol=1e-13
         )
-        np.testing.assert_allclose(
-            column(d, "school_mean(female)"), group.female.transform("mean"), rtol=1e-13
-        )
+        np.testing.assert_allclose(column(d, "school_mean(female)"), group.female.transform("mean"), rtol=1e-13)
 
     def test_school_mean_inside_an_interaction(self, rows):
         d = build_design(rows, "score ~ female:school_mean(prior_score)")
         mean = rows.groupby(["school", "cohort"]).prior_score.transform("mean")
-        np.testing.assert_allclose(
-            column(d, "female:school_mean(prior_score)"), rows.female * mean, rtol=1e-13
-        )
+        np.testing.assert_allclose(column(d, "female:school_mean(prior_score)"), rows.female * mean, rtol=1e-13)
 
     def test_school_mean_is_over_the_students_who_enter_the_model(self, rows):
         rows.loc[:9, "the ses"] = np.nan
@@ -101,9 +95,9 @@ class TestCells:
         cells = make_cells(rows.school, rows.cohort)
         counts = rows.groupby(["school", "cohort"]).size()
         assert list(cells.schools) == ["A", "B", "C", "D"] and list(cells.cohorts) == [2015, 2016]
-        assert [
-            (cells.schools[s], cells.cohorts[t]) for s, t in zip(cells.school, cells.cohort, strict=True)
-        ] == list(counts.index)
+        assert [(cells.schools[s], cells.cohorts[t]) for s, t in zip(cells.school, cells.cohort, strict=True)] == list(
+            counts.index
+        )
         np.testing.assert_array_equal(cells.n, counts)
         assert (cells.schools[cells.school][cells.code] == rows.school.to_numpy()).all()
 
@@ -143,9 +137,7 @@ class TestState:
         for s in (first.state, state):
             later = build_design(part, s)
             assert later.names == first.names
-            np.testing.assert_allclose(
-                later.X, first.X[(rows.school < "C").to_numpy()], rtol=1e-12, atol=1e-12
-            )
+            np.testing.assert_allclose(later.X, first.X[(rows.school < "C").to_numpy()], rtol=1e-12, atol=1e-12)
 
     def test_a_centre_is_the_baseline_s_and_not_the_later_cohort_s(self, rows):
         first = build_design(rows, "score ~ center(prior_score)")
@@ -263,11 +255,24 @@ def formulaic_alone(monkeypatch):
     monkeypatch.setattr("valib.sums.design.plain_matrix", lambda *_: None)
 
 
-@pytest.mark.parametrize("rhs", [
-    "prior_score", "1", "0 + prior_score", "prior_score - 1", "ses + prior_score", "prior_score + prior_score",
-    "ses + school_mean(prior_score) + prior_score", "school_mean( ses )", "prior_score + whole", "`two words` + ses",
-    "small + short", "maybe + ses", "truth + ses",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rhs",
+    [
+        "prior_score",
+        "1",
+        "0 + prior_score",
+        "prior_score - 1",
+        "ses + prior_score",
+        "prior_score + prior_score",
+        "ses + school_mean(prior_score) + prior_score",
+        "school_mean( ses )",
+        "prior_score + whole",
+        "`two words` + ses",
+        "small + short",
+        "maybe + ses",
+        "truth + ses",
+    ],
+)
 def test_a_plain_design_is_formulaics_own(rhs, monkeypatch):
     data = numbers_of_all_kinds()
     plain = plain_matrix(as_covariates(data, parse(f"score ~ {rhs}")), parse(f"score ~ {rhs}"), np.sign, INTERCEPT)
@@ -280,10 +285,19 @@ def test_a_plain_design_is_formulaics_own(rhs, monkeypatch):
     np.testing.assert_array_equal(ours.y, theirs.y)
 
 
-@pytest.mark.parametrize("formula", [
-    "score ~ prior_score:ses", "score ~ C(group)", "score ~ group", "np.log(score) ~ prior_score",
-    "score ~ center(prior_score)", "score ~ school_mean(np.log(prior_score))", "1 ~ prior_score", "score ~ Intercept",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "score ~ prior_score:ses",
+        "score ~ C(group)",
+        "score ~ group",
+        "np.log(score) ~ prior_score",
+        "score ~ center(prior_score)",
+        "score ~ school_mean(np.log(prior_score))",
+        "1 ~ prior_score",
+        "score ~ Intercept",
+    ],
+)
 def test_what_is_not_plain_is_left_to_formulaic(formula):
     covariates = as_covariates(numbers_of_all_kinds(), parse(formula))
     assert plain_matrix(covariates, parse(formula), np.sign, INTERCEPT) is None
@@ -291,10 +305,20 @@ def test_what_is_not_plain_is_left_to_formulaic(formula):
 
 def numbers_of_all_kinds():
     rng = np.random.default_rng(3)
-    return pd.DataFrame({
-        "school": pd.Series(list("abbcacb"), dtype="str"), "cohort": [1, 1, 2, 2, 2, 1, 1],
-        "score": rng.normal(size=7), "prior_score": rng.normal(9, 1, size=7), "ses": rng.normal(size=7),
-        "two words": rng.normal(size=7), "whole": np.arange(7), "small": np.arange(7, dtype=np.int8),
-        "short": np.arange(7, dtype=np.float32) / 3, "maybe": pd.array(range(7), dtype="Int64"),
-        "group": pd.Series(list("xyxyxyx"), dtype="str"), "truth": [True, False] * 3 + [True],
-        "Intercept": rng.normal(size=7)})
+    return pd.DataFrame(
+        {
+            "school": pd.Series(list("abbcacb"), dtype="str"),
+            "cohort": [1, 1, 2, 2, 2, 1, 1],
+            "score": rng.normal(size=7),
+            "prior_score": rng.normal(9, 1, size=7),
+            "ses": rng.normal(size=7),
+            "two words": rng.normal(size=7),
+            "whole": np.arange(7),
+            "small": np.arange(7, dtype=np.int8),
+            "short": np.arange(7, dtype=np.float32) / 3,
+            "maybe": pd.array(range(7), dtype="Int64"),
+            "group": pd.Series(list("xyxyxyx"), dtype="str"),
+            "truth": [True, False] * 3 + [True],
+            "Intercept": rng.normal(size=7),
+        }
+    )

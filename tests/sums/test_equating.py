@@ -51,10 +51,17 @@ class TestLink:
         expected = [[se[1] ** 2, covariance], [covariance, se[0] ** 2]]
         np.testing.assert_allclose(F @ F.T, expected, rtol=1e-9, atol=1e-12)
 
-    @pytest.mark.parametrize("numbers", [
-        {"slope": 0.0}, {"slope": -1.0}, {"slope": np.nan}, {"intercept": np.inf}, {"slope_se": -0.1},
-        {"intercept_se": -1.0},
-    ])
+    @pytest.mark.parametrize(
+        "numbers",
+        [
+            {"slope": 0.0},
+            {"slope": -1.0},
+            {"slope": np.nan},
+            {"intercept": np.inf},
+            {"slope_se": -0.1},
+            {"intercept_se": -1.0},
+        ],
+    )
     def test_impossible_numbers_are_refused(self, numbers):
         with pytest.raises(BenchmarkError, match="positive slope and standard errors that are zero or positive"):
             Link(**numbers)
@@ -84,8 +91,11 @@ class TestCrossed:
         assert crossed([at[2021], at[2017]], BASELINE, 2021) == [at[2017], at[2021]]
 
     def test_without_a_link_it_is_refused_and_named(self, small, benchmark):
-        with pytest.raises(BenchmarkError, match="scale of prior_score changes with cohort 2020, between the baseline "
-                                                 "2015 to 2016 and cohort 2021: .* needs a link"):
+        with pytest.raises(
+            BenchmarkError,
+            match="scale of prior_score changes with cohort 2020, between the baseline "
+            "2015 to 2016 and cohort 2021: .* needs a link",
+        ):
             fit_benchmark(small, 2021, benchmark, scale_breaks=[ScaleBreak(2020, "prior_score")])
 
     def test_inside_the_baseline_or_backwards_it_is_refused_even_with_a_link(self):
@@ -102,8 +112,11 @@ class TestCrossed:
 class TestCarriedBack:
     def test_by_hand_the_latest_break_first(self):
         data = pd.DataFrame({"score": [10.0, 20.0], "prior_score": [1.0, 2.0]})
-        breaks = [ScaleBreak(2018, "score", Link(2.0, 3.0)), ScaleBreak(2020, "score", Link(0.5, 1.0)),
-                  ScaleBreak(2019, "prior_score", Link(10.0, -1.0))]
+        breaks = [
+            ScaleBreak(2018, "score", Link(2.0, 3.0)),
+            ScaleBreak(2020, "score", Link(0.5, 1.0)),
+            ScaleBreak(2019, "prior_score", Link(10.0, -1.0)),
+        ]
         moved = to_old_scale(data, breaks)
         assert moved["score"].tolist() == [3 + 2 * (1 + 5.0), 3 + 2 * (1 + 10.0)]
         assert moved["prior_score"].tolist() == [9.0, 19.0]
@@ -179,24 +192,35 @@ class TestLinkError:
         moved = to_new(to_new(small, "score", LINK), "prior_score", LINK)
         breaks = [ScaleBreak(2021, column, LINK) for column in ("score", "prior_score")]
         fit, plain = fit_benchmark(moved, 2021, benchmark, scale_breaks=breaks), fit_benchmark(small, 2021, benchmark)
-        expected = sum(self.closed(moved, fit, loading, LINK)
-                       for loading in (("score", 1.0), ("prior_score", benchmark.coefficients["prior_score"])))
+        expected = sum(
+            self.closed(moved, fit, loading, LINK)
+            for loading in (("score", 1.0), ("prior_score", benchmark.coefficients["prior_score"]))
+        )
         assert fit.shift_se**2 - plain.shift_se**2 == pytest.approx(expected, rel=1e-6)
 
     def test_the_spread_over_links_drawn_from_their_errors_is_the_stated_one(self, small, benchmark):
         """150 linking studies of the same test: the SD of the shifts, and of one school, within 3.5 Monte Carlo SEs."""
         moved, rng, draws = to_new(small, "score", LINK), np.random.default_rng(2), 150
         breaks = [ScaleBreak(2021, "score", LINK)]
-        given, plain = (fit_benchmark(moved, 2021, benchmark, variances="baseline", scale_breaks=b)
-                        for b in (breaks, [ScaleBreak(2021, "score", Link(LINK.slope, LINK.intercept))]))
+        given, plain = (
+            fit_benchmark(moved, 2021, benchmark, variances="baseline", scale_breaks=b)
+            for b in (breaks, [ScaleBreak(2021, "score", Link(LINK.slope, LINK.intercept))])
+        )
         found = []
         for z in rng.standard_normal((draws, 2)):
             intercept, slope = np.array([LINK.intercept, LINK.slope]) + LINK.factor @ z
-            fit = fit_benchmark(moved, 2021, benchmark, variances="baseline",
-                                scale_breaks=[ScaleBreak(2021, "score", Link(slope, intercept))])
+            fit = fit_benchmark(
+                moved,
+                2021,
+                benchmark,
+                variances="baseline",
+                scale_breaks=[ScaleBreak(2021, "score", Link(slope, intercept))],
+            )
             found.append([fit.shift, fit.school_effects.loc["S0005", "effect"]])
-        stated = [given.shift_se**2 - plain.shift_se**2,
-                  np.diff([f.school_effects.loc["S0005", "se_comparative"] ** 2 for f in (plain, given)])[0]]
+        stated = [
+            given.shift_se**2 - plain.shift_se**2,
+            np.diff([f.school_effects.loc["S0005", "se_comparative"] ** 2 for f in (plain, given)])[0],
+        ]
         ratio = np.var(found, axis=0, ddof=1) / stated
         assert (abs(ratio - 1) < 3.5 * np.sqrt(2 / (draws - 1))).all()
 
@@ -208,9 +232,11 @@ class TestLinkError:
 
 def test_records_on_one_scale_with_what_is_left_of_the_breaks_give_the_same_fits():
     records = read_records(Path(__file__).parents[1] / "reference" / "data" / "panel_sim.csv")
-    breaks = [ScaleBreak(2019, "score", Link(1.1, -5.0, 0.01, 1.0, -0.004)),
-              ScaleBreak(2024, "score", Link(0.8, 30.0, 0.004, 2.0, -0.006)),
-              ScaleBreak(2021, "prior_score", Link(0.9, -10.0, 0.002, 1.0))]
+    breaks = [
+        ScaleBreak(2019, "score", Link(1.1, -5.0, 0.01, 1.0, -0.004)),
+        ScaleBreak(2024, "score", Link(0.8, 30.0, 0.004, 2.0, -0.006)),
+        ScaleBreak(2021, "prior_score", Link(0.9, -10.0, 0.002, 1.0)),
+    ]
     benchmark = fit_baseline(records, [2015, 2016, 2017], "score ~ prior_score + school_mean(prior_score)")
     moved, left = on_one_scale(records, breaks, [2015, 2016, 2017], [2019, 2021, 2024])
     for cohort in (2019, 2021, 2024):

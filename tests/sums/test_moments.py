@@ -30,8 +30,7 @@ def design():
     rng = np.random.default_rng(11)
     world = simulate(rng, schools=12, size=(1, 15), cohorts=(2015, 2016, 2019))
     world = world[
-        ~((world.school == "S0003") & (world.cohort == 2016))
-        & ~((world.school == "S0005") & (world.cohort != 2019))
+        ~((world.school == "S0003") & (world.cohort == 2016)) & ~((world.school == "S0005") & (world.cohort != 2019))
     ]
     return build_design(world.sample(frac=1, random_state=5), "score ~ prior_score + np.log(prior_score)")
 
@@ -67,12 +66,7 @@ class TestSums:
         np.testing.assert_allclose(m.sums, sums.astype(float), rtol=SUM)
         np.testing.assert_allclose(m.cross, cross.astype(float), rtol=SUM)
         np.testing.assert_allclose(m.pooled(), cross.sum(axis=0).astype(float), rtol=SUM)
-        assert m.n_students == len(design.y) and m.names == (
-            "Intercept",
-            "prior_score",
-            "np.log(prior_score)",
-            "score",
-        )
+        assert m.n_students == len(design.y) and m.names == ("Intercept", "prior_score", "np.log(prior_score)", "score")
         labels = list(zip(m.schools[m.cell_school], m.cohorts[m.cell_cohort], strict=True))
         counts = design.data.groupby(["school", "cohort"]).size()
         assert labels == list(counts.index) and list(m.n) == list(counts)
@@ -80,17 +74,13 @@ class TestSums:
     def test_cross_products_by_cell_add_up_to_those_by_cohort(self, design):
         m = compute_moments(design, by_cell=True)
         for t in range(3):
-            np.testing.assert_allclose(
-                m.cell_cross[m.cell_cohort == t].sum(axis=0), m.cross[t], rtol=1e-10, atol=1e-6
-            )
+            np.testing.assert_allclose(m.cell_cross[m.cell_cohort == t].sum(axis=0), m.cross[t], rtol=1e-10, atol=1e-6)
         plain = compute_moments(design)
         np.testing.assert_allclose(plain.cross, m.cross, rtol=1e-10, atol=1e-6)
 
     def test_means_are_those_of_the_raw_columns(self, design):
         m = compute_moments(design)
-        np.testing.assert_allclose(
-            m.means[:, -1], design.data.groupby(["school", "cohort"]).score.mean(), rtol=1e-12
-        )
+        np.testing.assert_allclose(m.means[:, -1], design.data.groupby(["school", "cohort"]).score.mean(), rtol=1e-12)
 
     def test_the_intercept_is_never_shifted(self, design):
         m = compute_moments(design)
@@ -160,12 +150,7 @@ class TestSelection:
         matrix[0, 0], matrix[:3, 1], matrix[3, 1] = 1, -b, 1
         r = m.transform(matrix, ("Intercept", "residual"))
         direct = moments_from_arrays(
-            np.ones((len(design.y), 1)),
-            design.y - design.X @ b,
-            design.cells,
-            ("Intercept",),
-            "residual",
-            by_cell=True,
+            np.ones((len(design.y), 1)), design.y - design.X @ b, design.cells, ("Intercept",), "residual", by_cell=True
         )
         same(direct, r)
 
@@ -181,9 +166,7 @@ class TestReweighting:
         Z = np.column_stack([design.X, design.y])[rows] - m.shift
         cohort = design.data.cohort.to_numpy()[rows]
         for t, label in enumerate(m.cohorts):
-            np.testing.assert_allclose(
-                m.cross[t], Z[cohort == label].T @ Z[cohort == label], rtol=1e-9, atol=1e-6
-            )
+            np.testing.assert_allclose(m.cross[t], Z[cohort == label].T @ Z[cohort == label], rtol=1e-9, atol=1e-6)
         assert m.n_students == len(rows)
 
     def test_pooling_and_reweighting_in_either_order(self, design):
@@ -245,8 +228,9 @@ def test_moments_do_not_depend_on_layout_or_order_of_the_rows(layout, by_cell):
     expected, cross = by_hand(*centred, cells, cohort[order])
     size = np.sqrt(np.einsum("tkk->k", cross)).astype(float)
     np.testing.assert_allclose(moments.sums / size, (expected / size).astype(float), atol=1e-10)
-    np.testing.assert_allclose(moments.cross / np.outer(size, size), (cross / np.outer(size, size)).astype(float),
-                               atol=SUM)
+    np.testing.assert_allclose(
+        moments.cross / np.outer(size, size), (cross / np.outer(size, size)).astype(float), atol=SUM
+    )
     by_school = np.lexsort([cohort[order], school[order]])
     ordered = np.arange(N)[order][by_school]
     same(moments, sums(ordered, np.asfortranarray(X[ordered]))[0], rtol=SUM)

@@ -40,14 +40,28 @@ def records(n: int = 4_000, seed: int = 3) -> pd.DataFrame:
     """Three cohorts with covariates of every kind; some rows lack something; codes that lose zeros if one lets them."""
     rng = np.random.default_rng(seed)
     school = rng.integers(0, 60, n)
-    frame = pd.DataFrame({
-        "student": [f"{k:06d}" for k in range(n)], "school": [f"{k:04d}" for k in school],
-        "cohort": rng.choice([2015, 2016, 2021], n), "prior_score": rng.normal(480, 60, n).round(1),
-        "ses": rng.normal(size=n).round(3), "female": rng.integers(0, 2, n), "grade": rng.integers(3, 6, n),
-        "region": rng.choice(["north", "o'south", 'w"est; DROP TABLE source'], n), "flag": rng.random(n) < 0.4,
-    })
-    frame["score"] = (100 + 0.8 * frame.prior_score + 3 * frame.female + 5 * frame.ses + 9 * (frame.region == "north")
-                      + rng.normal(0, 12, 60)[school] + rng.normal(0, 40, n)).round(1)
+    frame = pd.DataFrame(
+        {
+            "student": [f"{k:06d}" for k in range(n)],
+            "school": [f"{k:04d}" for k in school],
+            "cohort": rng.choice([2015, 2016, 2021], n),
+            "prior_score": rng.normal(480, 60, n).round(1),
+            "ses": rng.normal(size=n).round(3),
+            "female": rng.integers(0, 2, n),
+            "grade": rng.integers(3, 6, n),
+            "region": rng.choice(["north", "o'south", 'w"est; DROP TABLE source'], n),
+            "flag": rng.random(n) < 0.4,
+        }
+    )
+    frame["score"] = (
+        100
+        + 0.8 * frame.prior_score
+        + 3 * frame.female
+        + 5 * frame.ses
+        + 9 * (frame.region == "north")
+        + rng.normal(0, 12, 60)[school]
+        + rng.normal(0, 40, n)
+    ).round(1)
     frame["ses"] = frame["ses"].mask(rng.random(n) < 0.03)
     frame["region"] = frame["region"].mask(rng.random(n) < 0.02)
     frame["score"] = frame["score"].mask(rng.random(n) < 0.02)
@@ -107,8 +121,9 @@ def assert_same_sums(ours, theirs, by_cell: bool) -> None:
     np.testing.assert_allclose(a.cross, b.cross, rtol=CLOSE, atol=1e-12 * np.outer(scale, scale).max() * b.n_students)
     assert (a.cell_cross is None) <= (not by_cell)
     if by_cell:
-        np.testing.assert_allclose(a.cell_cross, b.cell_cross, rtol=CLOSE,
-                                   atol=1e-12 * np.outer(scale, scale).max() * b.n_students)
+        np.testing.assert_allclose(
+            a.cell_cross, b.cell_cross, rtol=CLOSE, atol=1e-12 * np.outer(scale, scale).max() * b.n_students
+        )
 
 
 class TestSums:
@@ -127,8 +142,9 @@ class TestSums:
         formula = "score ~ prior_score * region + school_mean(prior_score) + ses"
         memory = read_records(sources[how])
         stream = stream_records(sources[how], formula=formula, by_cell=True)
-        (theirs, _), (ours, _) = (quietly(sum_students, r, [2015, 2021], formula, by_cell=True, describe=True)
-                                  for r in (memory, stream))
+        (theirs, _), (ours, _) = (
+            quietly(sum_students, r, [2015, 2021], formula, by_cell=True, describe=True) for r in (memory, stream)
+        )
         assert_same_sums(ours, theirs, by_cell=True)
         assert ours.fingerprint == theirs.fingerprint
         assert list(ours.columns) == list(theirs.columns)
@@ -153,33 +169,43 @@ class TestSums:
         frame = records(1500)
         frame.loc[(frame.cohort == 2015) & (frame.region == "north"), "region"] = "o'south"
         frame.to_parquet(tmp_path / "r.parquet")
-        memory, stream = read_records(tmp_path / "r.parquet"), stream_records(tmp_path / "r.parquet",
-                                                                              formula="score ~ region:ses + region")
+        memory, stream = (
+            read_records(tmp_path / "r.parquet"),
+            stream_records(tmp_path / "r.parquet", formula="score ~ region:ses + region"),
+        )
         for cohort, levels in ((2015, 2), (2021, 3)):
-            (theirs, _), (ours, _) = (quietly(sum_students, r, [cohort], "score ~ region:ses + region")
-                                      for r in (memory, stream))
+            (theirs, _), (ours, _) = (
+                quietly(sum_students, r, [cohort], "score ~ region:ses + region") for r in (memory, stream)
+            )
             assert len(ours.state.levels["region"]) == levels
             assert_same_sums(ours, theirs, by_cell=False)
 
     @pytest.mark.parametrize("how", ["parquet", "parts"])
     def test_a_category_keeps_the_order_of_its_file(self, tmp_path, how):
         order = ['w"est; DROP TABLE source', "north", "o'south", "never seen"]
-        path, formula = write(records().assign(region=lambda f: pd.Categorical(f.region, order)), tmp_path, how), \
-            "score ~ prior_score * region"
+        path, formula = (
+            write(records().assign(region=lambda f: pd.Categorical(f.region, order)), tmp_path, how),
+            "score ~ prior_score * region",
+        )
         memory, stream = read_records(path), stream_records(path, formula=formula)
         (theirs, _), (ours, _) = (quietly(sum_students, r, [2015, 2016], formula) for r in (memory, stream))
         assert ours.state.levels["region"] == order[:3]
         assert_same_sums(ours, theirs, by_cell=False)
 
     def test_scores_carried_back_over_a_link(self, sources):
-        links = [ScaleBreak(2016, "score", Link(1.1, -20.0)), ScaleBreak(2021, "score", Link(0.9, 15.0)),
-                 ScaleBreak(2021, "prior_score", Link(1.05, 3.0))]
+        links = [
+            ScaleBreak(2016, "score", Link(1.1, -20.0)),
+            ScaleBreak(2021, "score", Link(0.9, 15.0)),
+            ScaleBreak(2021, "prior_score", Link(1.05, 3.0)),
+        ]
         memory, stream = read_records(sources["parquet"]), stream_records(sources["parquet"])
-        (theirs, _), (ours, _) = (quietly(sum_students, r, [2021], "score ~ prior_score", links=links)
-                                  for r in (memory, stream))
+        (theirs, _), (ours, _) = (
+            quietly(sum_students, r, [2021], "score ~ prior_score", links=links) for r in (memory, stream)
+        )
         assert_same_sums(ours, theirs, by_cell=False)
         assert describe_column(stream, 2021, "prior_score", links) == pytest.approx(
-            describe_column(memory, 2021, "prior_score", links), rel=CLOSE)
+            describe_column(memory, 2021, "prior_score", links), rel=CLOSE
+        )
 
     def test_transforms_of_a_known_state_go_through_formulaic_in_batches(self, sources):
         formula = "score ~ poly(prior_score, 2) + center(ses):region"
@@ -194,15 +220,21 @@ class TestSums:
     def test_contrasts_go_through_formulaic_in_batches(self, sources):
         formula = "score ~ prior_score + C(region, contr.sum)"
         memory, stream = read_records(sources["csv"]), stream_records(sources["csv"], formula=formula)
-        (theirs, _), (ours, _) = (quietly(sum_students, r, [2016, 2021], formula, by_cell=True)
-                                  for r in (memory, stream))
+        (theirs, _), (ours, _) = (
+            quietly(sum_students, r, [2016, 2021], formula, by_cell=True) for r in (memory, stream)
+        )
         assert_same_sums(ours, theirs, by_cell=True)
 
 
 CODES = {
-    "integers": [1, 2, 10, 1], "floats": [1.0, 2.0, 10.0, 1.0], "halves": [1.5, 2.0, 10.0, 1.5],
-    "zeros": ["01", "1", "010", "01"], "spaces": [" 01", "01 ", "1", "\u00a001"], "NA": ["NA", "null", "1", "NA"],
-    "letters": ["é", "École; --", "'", '"'], "blank": ["", " ", "1", "2"],
+    "integers": [1, 2, 10, 1],
+    "floats": [1.0, 2.0, 10.0, 1.0],
+    "halves": [1.5, 2.0, 10.0, 1.5],
+    "zeros": ["01", "1", "010", "01"],
+    "spaces": [" 01", "01 ", "1", "\u00a001"],
+    "NA": ["NA", "null", "1", "NA"],
+    "letters": ["é", "École; --", "'", '"'],
+    "blank": ["", " ", "1", "2"],
 }
 
 
@@ -210,12 +242,20 @@ class TestCodes:
     @pytest.mark.parametrize("kind", CODES)
     @pytest.mark.parametrize("how", ["parquet", "csv"])
     def test_labels_are_those_of_memory(self, tmp_path, kind, how):
-        frame = pd.DataFrame({"student": range(40), "school": CODES[kind] * 10, "cohort": 2020.0,
-                              "score": np.arange(40.0), "prior_score": np.arange(40.0) ** 1.5})
+        frame = pd.DataFrame(
+            {
+                "student": range(40),
+                "school": CODES[kind] * 10,
+                "cohort": 2020.0,
+                "score": np.arange(40.0),
+                "prior_score": np.arange(40.0) ** 1.5,
+            }
+        )
         path = write(frame, tmp_path, how)
         memory, stream = read_records(path), stream_records(path)
-        theirs, ours = (sum_students(r, [2020], "score ~ prior_score + school_mean(prior_score)")
-                        for r in (memory, stream))
+        theirs, ours = (
+            sum_students(r, [2020], "score ~ prior_score + school_mean(prior_score)") for r in (memory, stream)
+        )
         assert_same_sums(ours, theirs, by_cell=False)
         assert stream.attrs["left_out"] == memory.attrs["left_out"]
 
@@ -262,8 +302,10 @@ class TestRefusals:
         frame.assign(score=frame.score.where(frame.index != 41, -np.inf)).to_parquet(tmp_path / "b.parquet")
         assert "'b.parquet' row 42; first: '-inf'" in _refusal(stream_records, tmp_path)
 
-    @pytest.mark.parametrize("formula", ["score ~ prior_score + nothere", "score ~ np.log(ses)",
-                                         "score ~ I(region * 2)", "score ~ when + prior_score"])
+    @pytest.mark.parametrize(
+        "formula",
+        ["score ~ prior_score + nothere", "score ~ np.log(ses)", "score ~ I(region * 2)", "score ~ when + prior_score"],
+    )
     def test_formulas_are_refused_in_the_same_sentence(self, tmp_path, formula):
         frame = records(600).dropna().assign(when=pd.Timestamp("2020-02-01"))
         frame.to_parquet(tmp_path / "r.parquet")
@@ -308,8 +350,12 @@ class TestFits:
         benchmark = fit_baseline(r, [2015, 2016], formula)
         check_prior(r, 2021, benchmark)
         breaks = [ScaleBreak(2021, "score", Link(0.98, 9.0, 0.01, 3.0, -0.02))]
-        return (fit_relative(r, 2021, formula), fit_benchmark(r, 2021, benchmark),
-                fit_benchmark(r, 2021, benchmark, scale_breaks=breaks), fit_joint(r, [2015, 2016, 2021], formula))
+        return (
+            fit_relative(r, 2021, formula),
+            fit_benchmark(r, 2021, benchmark),
+            fit_benchmark(r, 2021, benchmark, scale_breaks=breaks),
+            fit_joint(r, [2015, 2016, 2021], formula),
+        )
 
     def test_the_artefact_of_a_baseline_is_that_of_memory(self, sources):
         memory, stream = read_records(sources["csv"]), stream_records(sources["csv"], by_cell=True)

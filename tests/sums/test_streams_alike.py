@@ -31,13 +31,18 @@ def awkward(n: int = 400, seed: int = 5) -> pd.DataFrame:
     """Records with the columns that files hold and a clean table does not."""
     rng, frame = np.random.default_rng(seed), records(n, seed)
     return frame.assign(
-        amount=[Decimal(int(v)) / 10 for v in rng.integers(0, 900, n)], number=rng.integers(0, 5, n) * 10**17 + 1,
-        band=pd.Categorical(frame.grade, [5, 3, 4]), flag=frame.flag.astype(object).mask(rng.random(n) < 0.1),
-        dosage=rng.integers(1, 4, n) / 2, wide=frame.ses * 1e12)
+        amount=[Decimal(int(v)) / 10 for v in rng.integers(0, 900, n)],
+        number=rng.integers(0, 5, n) * 10**17 + 1,
+        band=pd.Categorical(frame.grade, [5, 3, 4]),
+        flag=frame.flag.astype(object).mask(rng.random(n) < 0.1),
+        dosage=rng.integers(1, 4, n) / 2,
+        wide=frame.ses * 1e12,
+    )
 
 
 def both(path, formula, cohorts=(2015, 2021), **rest):
     """(result or refusal, warnings) of memory, then of a stream."""
+
     def asked(opened):
         try:
             return quietly(lambda: sum_students(opened(), list(cohorts), formula, **rest))
@@ -65,10 +70,13 @@ def file(request, tmp_path_factory):
 
 
 ALIKE = {
-    "decimals": "score ~ prior_score + amount", "true and false with blanks": "score ~ prior_score + flag",
-    "their category": "score ~ C(flag) + prior_score", "a category of whole numbers": "score ~ prior_score + band",
+    "decimals": "score ~ prior_score + amount",
+    "true and false with blanks": "score ~ prior_score + flag",
+    "their category": "score ~ C(flag) + prior_score",
+    "a category of whole numbers": "score ~ prior_score + band",
     "a category of decimal numbers": "score ~ prior_score + C(dosage)",
-    "a comparison as a category": "score ~ C(ses > 0) * region", "levels by name": "score ~ C(grade, levels=[3, 4, 5])",
+    "a comparison as a category": "score ~ C(ses > 0) * region",
+    "levels by name": "score ~ C(grade, levels=[3, 4, 5])",
     "a comparison of what is undefined": "score ~ I(np.log(ses) > 0) + I(np.log(ses) != 0) + C(np.log(ses) > -1)",
     "remainders of large numbers": "score ~ I(wide % -0.7) + I(wide // 3.7) + I(-ses % 0.7) + I(ses // -0.7)",
     "contrasts of every kind of category": "score ~ C(grade, contr.sum) + C(dosage, contr.sum) + C(flag, contr.sum)",
@@ -120,8 +128,10 @@ def test_a_state_refuses_a_level_it_has_not_seen_in_batches(tmp_path):
     frame.loc[(frame.cohort == 2015) & (frame.region == "north"), "region"] = "o'south"
     frame.to_parquet(tmp_path / "r.parquet")
     state = quietly(sum_students, read_records(tmp_path / "r.parquet"), [2015], formula)[0].state
-    found = [_refusal(lambda r=r: sum_students(r, [2021], state)) for r in (
-        read_records(tmp_path / "r.parquet"), stream_records(tmp_path / "r.parquet", formula=formula))]
+    found = [
+        _refusal(lambda r=r: sum_students(r, [2021], state))
+        for r in (read_records(tmp_path / "r.parquet"), stream_records(tmp_path / "r.parquet", formula=formula))
+    ]
     assert found[0] == found[1] and "'north'" in found[1]
 
 
@@ -139,13 +149,22 @@ def test_sums_keep_their_digits_far_from_nought(tmp_path):
     """
     rng = np.random.default_rng(2)
     n = 12_000
-    frame = pd.DataFrame({"student": range(n), "school": rng.integers(0, 40, n), "cohort": 2020,
-                          "score": 1e9 + rng.normal(0, 0.1, n), "prior_score": 1e9 + rng.normal(0, 0.1, n),
-                          "ses": np.where(np.arange(n) < 10_500, np.nan, 1.0)})
+    frame = pd.DataFrame(
+        {
+            "student": range(n),
+            "school": rng.integers(0, 40, n),
+            "cohort": 2020,
+            "score": 1e9 + rng.normal(0, 0.1, n),
+            "prior_score": 1e9 + rng.normal(0, 0.1, n),
+            "ses": np.where(np.arange(n) < 10_500, np.nan, 1.0),
+        }
+    )
     frame.to_parquet(tmp_path / "r.parquet")
     exact = frame.iloc[10_500:].groupby("school")["score"].apply(lambda x: math.fsum(x - 1e9)).to_numpy()
-    for opened in (read_records(tmp_path / "r.parquet"),
-                   stream_records(tmp_path / "r.parquet", formula="score ~ prior_score + ses")):
+    for opened in (
+        read_records(tmp_path / "r.parquet"),
+        stream_records(tmp_path / "r.parquet", formula="score ~ prior_score + ses"),
+    ):
         moments = quietly(sum_students, opened, [2020], "score ~ prior_score + ses")[0].moments
         by_name = np.argsort(moments.schools.astype(int))
         sums = (moments.sums[:, -1] + moments.n * (moments.shift[-1] - 1e9))[by_name]
@@ -200,8 +219,10 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path, monkeypatch):
     (tmp_path / "spill").mkdir()
     write(awkward(40), tmp_path, "parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 is all there is PAR1")
-    for name, formula, kind in (("records.parquet", "score ~ nowhere", ModelError),
-                                ("broken.parquet", "score ~ prior_score", RecordsError)):
+    for name, formula, kind in (
+        ("records.parquet", "score ~ nowhere", ModelError),
+        ("broken.parquet", "score ~ prior_score", RecordsError),
+    ):
         with pytest.raises(kind):
             stream_records(tmp_path / name, formula=formula)
         assert not list((tmp_path / "spill").iterdir())
@@ -211,8 +232,13 @@ def test_what_a_killed_run_has_spilled_is_cleared_by_the_next(tmp_path, monkeypa
     """A run that holds its folder keeps it; that of a run ended by kill -9 goes with the next."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     held = SpillFolder()
-    left = subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(tmp_path)}, text=True,
-                          stdout=subprocess.PIPE, check=False)
+    left = subprocess.run(
+        [sys.executable, "-c", KILLED],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
     killed = Path(left.stdout.strip())
     assert left.returncode == -signal.SIGKILL and (killed / "block").exists()
     fresh = SpillFolder()
@@ -232,10 +258,33 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 EVERYWHERE = {"score": "string", "prior_score": "string", "cohort": "string", "female": "bool"}
 IN_A_PART = {"ses": "float", "grade": "int8", "dosage": "float"}
-TERMS = ["prior_score", "ses", "female", "flag", "amount", "I(ses ** 2)", "log(prior_score)", "school_mean(ses)",
-         "school_mean(prior_score)", "I(prior_score - school_mean(prior_score))", "ses:prior_score", "I(grade == 3)",
-         "region", "C(region)", "C(grade)", "band", "C(flag)", "C(ses > 0)", "region:C(grade)", "C(dosage):ses",
-         "region * prior_score", "C(region, contr.sum)", "np.maximum(ses, 0)", "C(cohort)", "school_mean(flag)"]
+TERMS = [
+    "prior_score",
+    "ses",
+    "female",
+    "flag",
+    "amount",
+    "I(ses ** 2)",
+    "log(prior_score)",
+    "school_mean(ses)",
+    "school_mean(prior_score)",
+    "I(prior_score - school_mean(prior_score))",
+    "ses:prior_score",
+    "I(grade == 3)",
+    "region",
+    "C(region)",
+    "C(grade)",
+    "band",
+    "C(flag)",
+    "C(ses > 0)",
+    "region:C(grade)",
+    "C(dosage):ses",
+    "region * prior_score",
+    "C(region, contr.sum)",
+    "np.maximum(ses, 0)",
+    "C(cohort)",
+    "school_mean(flag)",
+]
 
 
 def drawn(seed: int, folder):

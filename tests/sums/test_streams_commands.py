@@ -68,21 +68,36 @@ def test_the_files_of_every_engine_are_one(demo, tmp_path, model):
 def test_a_saved_benchmark_serves_every_engine(demo, tmp_path):
     for engine in ("memory", "duckdb"):
         run("baseline", demo / "demo.csv", "--engine", engine, "--out", tmp_path / f"{engine}.json")
-        run("fit", demo / "demo.csv", "--model", "benchmark", "--cohorts", "2021", "--engine", engine,
-            "--benchmark", tmp_path / f"{engine}.json", "--out", tmp_path / engine)
+        run(
+            "fit",
+            demo / "demo.csv",
+            "--model",
+            "benchmark",
+            "--cohorts",
+            "2021",
+            "--engine",
+            engine,
+            "--benchmark",
+            tmp_path / f"{engine}.json",
+            "--out",
+            tmp_path / engine,
+        )
     assert assert_same_files(tmp_path / "duckdb", tmp_path / "memory") > 700
     ours, theirs = (json.loads((tmp_path / f"{engine}.json").read_text()) for engine in ("duckdb", "memory"))
     assert ours["fingerprint"] == theirs["fingerprint"]
     np.testing.assert_allclose(ours["coefficients"], theirs["coefficients"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (["demo", "--engine", "duckdb"], "bundled"),
-    (["{csv}", "--engine", "polars"], "auto, memory, duckdb, spark"),
-    (["{folder}/book.xlsx", "--engine", "duckdb"], "no such file"),
-    (["sqlite:///{folder}/x.db", "--engine", "duckdb"], "x.db"),
-    (["{csv}", "--engine", "duckdb", "--formula", "score ~ bs(prior_score, df=4)"], "learns from all students"),
-])
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["demo", "--engine", "duckdb"], "bundled"),
+        (["{csv}", "--engine", "polars"], "auto, memory, duckdb, spark"),
+        (["{folder}/book.xlsx", "--engine", "duckdb"], "no such file"),
+        (["sqlite:///{folder}/x.db", "--engine", "duckdb"], "x.db"),
+        (["{csv}", "--engine", "duckdb", "--formula", "score ~ bs(prior_score, df=4)"], "learns from all students"),
+    ],
+)
 def test_an_engine_that_does_not_fit_is_one_sentence(demo, tmp_path, arguments, told):
     filled = [a.format(csv=demo / "demo.csv", folder=demo) for a in arguments]
     said = run("fit", *filled, "--model", "relative", "--out", tmp_path / "out", code=2)
@@ -93,11 +108,11 @@ def test_an_engine_that_does_not_fit_is_one_sentence(demo, tmp_path, arguments, 
 HEAD = "student,school,cohort,score,prior_score,kind\n"
 TEXTS = {
     "line breaks in quotation marks": HEAD + '1,a,2020,5,4,"x\ny"\n'
-                                      '2,a,2020,6,7,"x\ny"\n3,b,2020,5,1,z\n4,b,2020,9,3,z\n',
+    '2,a,2020,6,7,"x\ny"\n3,b,2020,5,1,z\n4,b,2020,9,3,z\n',
     "blank lines": "\n" + HEAD + "1,a,2020,5,4,x\n\n2,a,2020,6,7,x\n3,b,2020,5,1,z\n\n\n4,b,2020,9,3,z\n",
     "short rows": HEAD + "1,a,2020,5,4,x\n2,a,2020,6,7,x\n3,b,2020,5,1,z\n4,b,2020\n5,b,2020,9,3,z\n6,b,2020,2,2,z\n",
     "spaces and words": HEAD + "1, a,2020, 5,4 ,x\n2,a ,2020,6,NA,x\n3,b,2020,null,1,z\n4,b,2020,9,3,z\n"
-                               "5,b,2020,1e1,3,x\n6,a,2020,+3,.5,z\n",
+    "5,b,2020,1e1,3,x\n6,a,2020,+3,.5,z\n",
 }
 
 
@@ -109,7 +124,8 @@ def test_odd_text_is_read_as_in_memory(tmp_path, text):
     (theirs, _), (ours, _) = (quietly(sum_students, r, [2020], formula) for r in (memory, stream))
     assert_same_sums(ours, theirs, by_cell=False)
     assert stream.attrs["left_out"] == memory.attrs["left_out"] and stream.attrs["rows_read"] == len(memory) + sum(
-        entry["rows"] for entry in memory.attrs["left_out"])
+        entry["rows"] for entry in memory.attrs["left_out"]
+    )
 
 
 def test_moments_of_any_source(demo):

@@ -56,9 +56,9 @@ def same(stream, memory, formula, by_cell=False):
         assert also == said
 
 
-@pytest.mark.parametrize("formula", [
-    FORMULAS[8], "score ~ prior_score * C(region) + school_mean(ses):region + C(grade)",
-])
+@pytest.mark.parametrize(
+    "formula", [FORMULAS[8], "score ~ prior_score * C(region) + school_mean(ses):region + C(grade)"]
+)
 def test_a_dataframe_gives_the_sums_of_memory(frame, formula):
     assert choose_engine(frame) == "spark"
     same(stream_records(frame, formula=formula), read_records(records()), formula)
@@ -73,8 +73,14 @@ def test_files_give_the_sums_and_the_account_of_memory(session, tmp_path, how):
     assert stream.attrs["rows_read"] == memory.attrs["rows_read"]
 
 
-IN_SPARK = ["a score with points between thousands", "short rows", "a long row", "lines of spaces",
-            "such codes after the first rows", "another field that swallows rows"]
+IN_SPARK = [
+    "a score with points between thousands",
+    "short rows",
+    "a long row",
+    "lines of spaces",
+    "such codes after the first rows",
+    "another field that swallows rows",
+]
 
 
 @pytest.mark.parametrize("case", IN_SPARK)
@@ -92,16 +98,18 @@ def test_fits_and_the_baseline_are_those_of_memory(frame):
     theirs, ours = (fit_baseline(r, [2015, 2016]) for r in (memory, stream))
     assert ours.fingerprint == theirs.fingerprint
     for fit in (lambda r, b: fit_relative(r, 2021), lambda r, b: fit_benchmark(r, 2021, b)):
-        pd.testing.assert_frame_equal(fit(stream, ours).school_effects, fit(memory, theirs).school_effects, rtol=1e-9,
-                                      atol=1e-7)
+        pd.testing.assert_frame_equal(
+            fit(stream, ours).school_effects, fit(memory, theirs).school_effects, rtol=1e-9, atol=1e-7
+        )
 
 
 def test_what_is_refused(session, frame):
     from pyspark.sql import functions as f
 
     with pytest.raises(RecordsError, match="must hold finite numbers, but 1 row does not .*Infinity"):
-        stream_records(frame.withColumn("score", f.when(f.col("student") == "000007", float("inf"))
-                                        .otherwise(f.col("score"))))
+        stream_records(
+            frame.withColumn("score", f.when(f.col("student") == "000007", float("inf")).otherwise(f.col("score")))
+        )
     with pytest.raises(RecordsError, match="no column for prior_score"):
         stream_records(frame.drop("prior_score"))
     with pytest.raises(RecordsError, match="holds no rows"):
@@ -114,7 +122,11 @@ def test_levels_are_never_sql(session):
     rows = records(500).assign(**{"a`b ${x}": rng.choice(hostile, 500)})
     formula = "score ~ prior_score + kind"
     mapping = {"kind": "a`b ${x}"}
-    stream = stream_records(session.createDataFrame(rows[["student", "school", "cohort", "score", "prior_score",
-                                                          "a`b ${x}"]].astype({"school": object})), mapping,
-                            formula=formula)
+    stream = stream_records(
+        session.createDataFrame(
+            rows[["student", "school", "cohort", "score", "prior_score", "a`b ${x}"]].astype({"school": object})
+        ),
+        mapping,
+        formula=formula,
+    )
     same(stream, read_records(rows, mapping), formula)

@@ -19,8 +19,14 @@ def table(n: int = ROWS, **columns) -> pd.DataFrame:
     """Students of 40 schools with a covariate, and some columns as given."""
     rng = np.random.default_rng(n)
     prior = rng.normal(500, 60, n).round(1)
-    plain = {"student": np.arange(n), "school": [f"{k:03d}" for k in rng.integers(0, 40, n)], "cohort": 2024,
-             "score": (prior + rng.normal(0, 30, n)).round(1), "prior_score": prior, "ses": rng.normal(size=n).round(2)}
+    plain = {
+        "student": np.arange(n),
+        "school": [f"{k:03d}" for k in rng.integers(0, 40, n)],
+        "cohort": 2024,
+        "score": (prior + rng.normal(0, 30, n)).round(1),
+        "prior_score": prior,
+        "ses": rng.normal(size=n).round(2),
+    }
     return pd.DataFrame({**plain, **columns})
 
 
@@ -58,38 +64,62 @@ def quoted(n: int, first: int, last: int, column: str) -> str:
 
 SMALL, STEPS = table(60), [str(700 + k % 300) for k in range(ROWS)]
 CASES = {  # text, and what is said of it ("" if nothing is)
-    "a score with points between thousands": (csv_of(table(600, score=[*STEPS[:300], *map(grouped, range(300))])),
-                                              "holds '1.000' (line 302), which may be 1.000 or 1000; write"),
-    "points between thousands after the first rows": (csv_of(table(score=late(lambda k: STEPS[k], grouped))),
-                                                      "holds '1.000' (line 11002), which may be"),
+    "a score with points between thousands": (
+        csv_of(table(600, score=[*STEPS[:300], *map(grouped, range(300))])),
+        "holds '1.000' (line 302), which may be 1.000 or 1000; write",
+    ),
+    "points between thousands after the first rows": (
+        csv_of(table(score=late(lambda k: STEPS[k], grouped))),
+        "holds '1.000' (line 11002), which may be",
+    ),
     "commas between thousands": (csv_of(table(60, prior_score=["1,234"] * 60), sep=";"), "holds '1,234' (line 2)"),
     "a covariate with points between thousands": (
-        csv_of(table(60, ses=["900", "800", "1.234"] * 20)), "The column is left as text."),
+        csv_of(table(60, ses=["900", "800", "1.234"] * 20)),
+        "The column is left as text.",
+    ),
     "such a covariate after the first rows": (
-        csv_of(table(ses=late(lambda k: STEPS[k % 7], lambda k: "1.234"))), "The column is left as text."),
+        csv_of(table(ses=late(lambda k: STEPS[k % 7], lambda k: "1.234"))),
+        "The column is left as text.",
+    ),
     "spaces beside them": (csv_of(table(600, score=[*STEPS[:299], " . ", *map(grouped, range(300))])), "(line 302)"),
     "decimals after the first rows": (csv_of(table(score=late(lambda k: STEPS[k], lambda k: f"{k}.25"))), ""),
-    "decimal commas after the first rows": (csv_of(table(score=late(lambda k: STEPS[k], lambda k: f"{k},25"),
-                                                         ses=late(lambda k: k % 7, lambda k: f"{k},5"))), ""),
+    "decimal commas after the first rows": (
+        csv_of(
+            table(score=late(lambda k: STEPS[k], lambda k: f"{k},25"), ses=late(lambda k: k % 7, lambda k: f"{k},5"))
+        ),
+        "",
+    ),
     "points and commas after the first rows": (
-        csv_of(table(score=late(lambda k: STEPS[k], lambda k: "1.5" if k == 500 else "2,5"))), "must hold numbers"),
-    "three decimals in a semicolon file": (csv_of(table(600, score=[f"{k / 1000:.3f}" for k in range(4001, 4601)]),
-                                                  sep=";"), "three digits after the point in every row, first '4.001'"),
+        csv_of(table(score=late(lambda k: STEPS[k], lambda k: "1.5" if k == 500 else "2,5"))),
+        "must hold numbers",
+    ),
+    "three decimals in a semicolon file": (
+        csv_of(table(600, score=[f"{k / 1000:.3f}" for k in range(4001, 4601)]), sep=";"),
+        "three digits after the point in every row, first '4.001'",
+    ),
     "three decimals in a comma file": (csv_of(table(600, score=[f"{k / 1000:.3f}" for k in range(4001, 4601)])), ""),
     "decimals below one": (csv_of(table(600, score=[f"{k / 1000:.3f}" for k in range(600)])), ""),
     "a whole number of 1000 or more": (csv_of(table(600, score=["1234", *STEPS[:299], *map(grouped, range(300))])), ""),
     "a few thousands among many hundreds": (csv_of(table(score=late(lambda k: STEPS[0], lambda k: "1.234"))), "1.234"),
-    "short rows": (with_lines(csv_of(SMALL), _9="9,003,2024,510.5", _12="9,003,2024,510.5,480", _40="x"),
-                   "3 rows have fewer fields than the header (lines 9, 12 and 40)"),
-    "short rows in quotation marks": (with_lines(csv_of(SMALL, quoting=csv.QUOTE_ALL), _9='"9","003","2024","5"'),
-                                      "1 row has fewer fields than the header (line 9)"),
+    "short rows": (
+        with_lines(csv_of(SMALL), _9="9,003,2024,510.5", _12="9,003,2024,510.5,480", _40="x"),
+        "3 rows have fewer fields than the header (lines 9, 12 and 40)",
+    ),
+    "short rows in quotation marks": (
+        with_lines(csv_of(SMALL, quoting=csv.QUOTE_ALL), _9='"9","003","2024","5"'),
+        "1 row has fewer fields than the header (line 9)",
+    ),
     "an empty last field": (csv_of(SMALL.assign(ses=SMALL.ses.where(SMALL.index % 3 > 0))), ""),
     "many short rows": (csv_of(table()).replace(".5,48", "\n"), "more)"),
-    "a long row": (with_lines(csv_of(SMALL), _9="9,003,2024,510.5,480,1,2"),
-                   "line 9 has 7 fields where the header has 6"),
+    "a long row": (
+        with_lines(csv_of(SMALL), _9="9,003,2024,510.5,480,1,2"),
+        "line 9 has 7 fields where the header has 6",
+    ),
     "lines of spaces": (with_lines(csv_of(SMALL), _9="   ", _12=" ", _30=""), ""),
-    "a code that swallows rows": (quoted(60, 10, 30, "school"),
-                                  "a field of column 'school' runs over 20 line breaks and holds whole rows (line 11)"),
+    "a code that swallows rows": (
+        quoted(60, 10, 30, "school"),
+        "a field of column 'school' runs over 20 line breaks and holds whole rows (line 11)",
+    ),
     "another field that swallows rows": (quoted(60, 10, 30, "ses"), "and these rows are not read"),
     "an unused field that swallows rows": (quoted(60, 10, 30, "ses").replace("ses", "note"), "are not read"),
     "an open quotation mark": (with_lines(csv_of(SMALL), _9='9,"003,2024,510.5,480,1'), "may not be closed"),
@@ -98,9 +128,13 @@ CASES = {  # text, and what is said of it ("" if nothing is)
     "sep= above the header": ("sep=;\n" + csv_of(SMALL, sep=";"), ""),
     "codes with .0": (csv_of(table(60, school=np.arange(60) % 9 + 1.0)), ""),
     "codes with .0 but for a row without a score": (
-        with_lines(csv_of(table(60, school=np.arange(60) % 9 + 1.0)), _7="5,6,2024,,480,1"), ""),
+        with_lines(csv_of(table(60, school=np.arange(60) % 9 + 1.0)), _7="5,6,2024,,480,1"),
+        "",
+    ),
     "such codes after the first rows": (
-        with_lines(csv_of(table(school=np.arange(ROWS) % 9 + 1.0)), _11500="11498,6,2024,,480,1"), ""),
+        with_lines(csv_of(table(school=np.arange(ROWS) % 9 + 1.0)), _11500="11498,6,2024,,480,1"),
+        "",
+    ),
 }
 
 

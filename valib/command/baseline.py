@@ -14,9 +14,17 @@ from .study import check_unchanged, fit_study_baseline, load_study, open_records
 
 def baseline(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file for the benchmark.")],
-    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
-    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
-    estimator: opt.Estimator = None, method: opt.Method = None, engine: opt.Engine = None, debug: opt.Debug = False,
+    data: opt.Data = None,
+    table: opt.Table = None,
+    params: opt.ParamsFile = None,
+    column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None,
+    formula: opt.Formula = None,
+    estimator: opt.Estimator = None,
+    method: opt.Method = None,
+    engine: opt.Engine = None,
+    debug: opt.Debug = False,
 ) -> None:
     """Fit the benchmark on the baseline cohorts and save it, to be applied later without their students.
 
@@ -28,8 +36,17 @@ def baseline(
       valib baseline my.csv --baseline-cohorts 2016,2017 --estimator within --out baseline.json
     """
     with plain_errors(debug):
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, formula=formula,
-                           estimator=estimator, method=method)
+        study = load_study(
+            params,
+            data,
+            column,
+            baseline_cohorts,
+            focal_cohorts,
+            table=table,
+            formula=formula,
+            estimator=estimator,
+            method=method,
+        )
         from ..study.writing import check_apart, check_file, claim
 
         check_file(out)
@@ -40,5 +57,7 @@ def baseline(
             fitted = fit_study_baseline(study, records)
             check_unchanged(study, records, before)
             fitted.save(out)
-        typer.echo(f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
-                   f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools.")
+        typer.echo(
+            f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
+            f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools."
+        )

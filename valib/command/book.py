@@ -13,21 +13,38 @@ from .study import load_study, read_from
 
 
 def book(
-    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
-    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
+    data: opt.Data = None,
+    table: opt.Table = None,
+    params: opt.ParamsFile = None,
+    column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None,
     title: Annotated[str | None, typer.Option("--title", help="The book's title.")] = None,
     school: Annotated[str | None, typer.Option("--school", help="The school to follow, else chosen by rule.")] = None,
-    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
-    variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
-    equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None,
-    seed: opt.Seed = None, pseudonyms: opt.Pseudonyms = None,
+    formula: opt.Formula = None,
+    estimator: opt.Estimator = None,
+    shift: opt.Shift = None,
+    variances: opt.Variances = None,
+    method: opt.Method = None,
+    level: opt.Level = None,
+    equating_se: opt.EquatingSe = None,
+    min_students: opt.MinStudents = None,
+    seed: opt.Seed = None,
+    pseudonyms: opt.Pseudonyms = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the book.")] = Path("_build"),
     pdf: Annotated[bool, typer.Option("--pdf", help="Also make the PDF; needs LaTeX.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Chapters computed at a time.")] = 2,
-    time_limit: Annotated[float, typer.Option(
-        "--time-limit", metavar="MINUTES", min=0.001,
-        help="What one chapter, the pages or the PDF may take before it is stopped.")] = 30.0,
-    quiet: opt.Quiet = False, debug: opt.Debug = False,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit",
+            metavar="MINUTES",
+            min=0.001,
+            help="What one chapter, the pages or the PDF may take before it is stopped.",
+        ),
+    ] = 30.0,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
 ) -> None:
     """Render the book about these records: DIR/html, DIR/results, and DIR/valib.pdf with --pdf.
 
@@ -38,11 +55,26 @@ def book(
       valib book --params study.yml --pdf --out somewhere
     """
     with plain_errors(debug):
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table,
-                           title=title, school=school,
-                           formula=formula, estimator=estimator, shift=shift, variances=variances, method=method,
-                           level=level, equating_se=equating_se, min_students=min_students, seed=seed,
-                           pseudonym_key=pseudonyms)
+        study = load_study(
+            params,
+            data,
+            column,
+            baseline_cohorts,
+            focal_cohorts,
+            table=table,
+            title=title,
+            school=school,
+            formula=formula,
+            estimator=estimator,
+            shift=shift,
+            variances=variances,
+            method=method,
+            level=level,
+            equating_se=equating_se,
+            min_students=min_students,
+            seed=seed,
+            pseudonym_key=pseudonyms,
+        )
         from ..pages import build as engine
         from ..study.writing import check_apart, check_folder
 

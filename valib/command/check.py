@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 
 
 def check(
-    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
-    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None, formula: opt.Formula = None,
+    data: opt.Data = None,
+    table: opt.Table = None,
+    params: opt.ParamsFile = None,
+    column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None,
+    formula: opt.Formula = None,
     min_students: opt.MinStudents = None,
     json: Annotated[bool, typer.Option("--json", help="Write the account as JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(
-        "--out", metavar="FILE", help="Write the account to this file and not to the screen.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the account to this file and not to the screen.")
+    ] = None,
     debug: opt.Debug = False,
 ) -> None:
     """Take account of student records: what is there, what is left out and why, what would mislead.
@@ -45,15 +51,29 @@ def check(
         from ..study.account import check_records
         from ..study.writing import check_apart, check_file
 
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, formula=formula,
-                           min_students=min_students)
+        study = load_study(
+            params,
+            data,
+            column,
+            baseline_cohorts,
+            focal_cohorts,
+            table=table,
+            formula=formula,
+            min_students=min_students,
+        )
         if out is not None:
             check_file(out)
             check_apart(out, [out], read_from(study, params))
         records, told = _read(study)
-        account = check_records(records, study.baseline_cohorts, study.focal_cohorts,
-                                formula=study.formula, min_students=study.min_students,
-                                scale_breaks=study.scale_breaks, further_formulas=_further(study, params))
+        account = check_records(
+            records,
+            study.baseline_cohorts,
+            study.focal_cohorts,
+            formula=study.formula,
+            min_students=study.min_students,
+            scale_breaks=study.scale_breaks,
+            further_formulas=_further(study, params),
+        )
         account = replace(account, findings=(*told, *account.findings))
         _tell(account, params, json, out)
         if account.problems:
@@ -67,8 +87,9 @@ def _read(study: Params) -> tuple[Any, list[Finding]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ValibWarning)
         records = study.read_records()
-    return records, [Finding("source", (), str(item.message)) for item in caught
-                     if issubclass(item.category, ValibWarning)]
+    return records, [
+        Finding("source", (), str(item.message)) for item in caught if issubclass(item.category, ValibWarning)
+    ]
 
 
 def _further(study: Params, params: str | None) -> list[str]:

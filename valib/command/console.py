@@ -22,6 +22,7 @@ _signals: list[int] = []
 
 def end_tidily() -> None:
     """Take SIGTERM, and SIGHUP of a closed terminal, as Ctrl-C: what is half made is removed before the end."""
+
     def stop(number: int, _: Any) -> None:
         _signals.append(number)
         raise KeyboardInterrupt
@@ -37,6 +38,7 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
 
     Warnings meant for the analyst become one line on stderr; ``quiet`` holds them back. Others show with debug.
     """
+
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if debug or (issubclass(category, ValibWarning) and not quiet):
             told = readable(message) if issubclass(category, ValibWarning) else message

@@ -18,19 +18,37 @@ if TYPE_CHECKING:
 
 
 def fit(
-    model: Annotated[opt.Model, typer.Option(
-        "--model", help="Against the other schools, against the baseline, or several cohorts at once.")],
+    model: Annotated[
+        opt.Model,
+        typer.Option("--model", help="Against the other schools, against the baseline, or several cohorts at once."),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
-    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
-    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
-    cohorts: Annotated[str | None, typer.Option(
-        "--cohorts", metavar="2019,2021,...", help="The cohorts to fit. Default: the focal cohorts.")] = None,
-    benchmark: Annotated[str | None, typer.Option(
-        "--benchmark", metavar="FILE", help="A benchmark saved by `valib baseline`, for the baseline.")] = None,
-    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
-    variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
-    equating_se: opt.EquatingSe = None, covariance: opt.Covariance = None, residual: opt.Residual = None,
-    min_students: opt.MinStudents = None, pseudonyms: opt.Pseudonyms = None, engine: opt.Engine = None,
+    data: opt.Data = None,
+    table: opt.Table = None,
+    params: opt.ParamsFile = None,
+    column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None,
+    cohorts: Annotated[
+        str | None,
+        typer.Option("--cohorts", metavar="2019,2021,...", help="The cohorts to fit. Default: the focal cohorts."),
+    ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option("--benchmark", metavar="FILE", help="A benchmark saved by `valib baseline`, for the baseline."),
+    ] = None,
+    formula: opt.Formula = None,
+    estimator: opt.Estimator = None,
+    shift: opt.Shift = None,
+    variances: opt.Variances = None,
+    method: opt.Method = None,
+    level: opt.Level = None,
+    equating_se: opt.EquatingSe = None,
+    covariance: opt.Covariance = None,
+    residual: opt.Residual = None,
+    min_students: opt.MinStudents = None,
+    pseudonyms: opt.Pseudonyms = None,
+    engine: opt.Engine = None,
     debug: opt.Debug = False,
 ) -> None:
     """Estimate the effect of every school and write the results as CSV and JSON.
@@ -56,10 +74,23 @@ def fit(
         structure = {k: v for k, v in {"covariance": covariance, "residual": residual}.items() if v is not None}
         if structure and model is not opt.Model.joint:
             raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table,
-                           formula=formula, estimator=estimator,
-                           shift=shift, variances=variances, method=method, level=level, equating_se=equating_se,
-                           min_students=min_students, pseudonym_key=pseudonyms)
+        study = load_study(
+            params,
+            data,
+            column,
+            baseline_cohorts,
+            focal_cohorts,
+            table=table,
+            formula=formula,
+            estimator=estimator,
+            shift=shift,
+            variances=variances,
+            method=method,
+            level=level,
+            equating_se=equating_se,
+            min_students=min_students,
+            pseudonym_key=pseudonyms,
+        )
         from ..study import writing as output
 
         output.check_folder(out)
@@ -67,8 +98,15 @@ def fit(
         _fit(study, model, out, cohorts, benchmark, structure, engine)
 
 
-def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, benchmark_file: str | None,
-         structure: dict[str, str], engine: str | None) -> None:
+def _fit(
+    study: Params,
+    model: opt.Model,
+    out: Path,
+    cohorts_text: str | None,
+    benchmark_file: str | None,
+    structure: dict[str, str],
+    engine: str | None,
+) -> None:
     """Hold the folder for this run and fit."""
     from ..records.pseudonyms import check_outside
     from ..study import writing as output
@@ -80,35 +118,49 @@ def _fit(study: Params, model: opt.Model, out: Path, cohorts_text: str | None, b
         _fit_into(study, model, out, cohorts, benchmark_file, structure, engine)
 
 
-def _fit_into(study: Params, model: opt.Model, out: Path, cohorts: list[int], benchmark_file: str | None,
-              structure: dict[str, str], engine: str | None) -> None:
+def _fit_into(
+    study: Params,
+    model: opt.Model,
+    out: Path,
+    cohorts: list[int],
+    benchmark_file: str | None,
+    structure: dict[str, str],
+    engine: str | None,
+) -> None:
     """Fit every cohort asked for, then write all results at once."""
     from ..effects.baseline import Benchmark
     from ..study import tables as results
     from ..study import writing as output
 
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
-    records = open_records(study, engine, saved.formula if saved else study.formula,
-                           by_cell=model is opt.Model.benchmark and saved is None)
+    records = open_records(
+        study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
+    )
     if model is opt.Model.joint:
         files, effects, held_back = _joint_results(study, records, cohorts, structure)
     else:
         find = _relative_fits if model is opt.Model.relative else _benchmark_fits
         fits = find(study, records, cohorts, saved)
         effects, held_back = results.school_effects(fits, study.min_students)
-        files = {"fixed_effects.csv": output.as_csv(results.fixed_effects(fits)),
-                 "fits.json": output.as_json(results.summaries(fits, study.min_students))}
+        files = {
+            "fixed_effects.csv": output.as_csv(results.fixed_effects(fits)),
+            "fits.json": output.as_json(results.summaries(fits, study.min_students)),
+        }
         if model is opt.Model.benchmark and study.shift == "estimated":
             files["shifts.csv"] = output.as_csv(results.shifts(fits))
     check_unchanged(study, records, before)
     output.write_folder(out, {"school_effects.csv": output.as_csv(effects), **files})
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
-    typer.echo(f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
-               + (hidden if held_back else "") + ".")
+    typer.echo(
+        f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
+        + (hidden if held_back else "")
+        + "."
+    )
 
 
-def _joint_results(study: Params, records: Any, cohorts: list[int],
-                   structure: dict[str, str]) -> tuple[dict[str, str], Any, int]:
+def _joint_results(
+    study: Params, records: Any, cohorts: list[int], structure: dict[str, str]
+) -> tuple[dict[str, str], Any, int]:
     """Fit one model to all cohorts; return its files, the table of school effects, and the rows held back."""
     from ..effects.joint import fit_joint
     from ..study import tables as results
@@ -139,7 +191,17 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benc
     fits = []
     for cohort in cohorts:
         with about(records, [cohort]):
-            fits.append(fit_benchmark(records, cohort, benchmark, shift=study.shift, variances=study.variances,
-                                      method=study.method, equating_se=study.equating_se, level=study.level,
-                                      scale_breaks=study.scale_breaks))
+            fits.append(
+                fit_benchmark(
+                    records,
+                    cohort,
+                    benchmark,
+                    shift=study.shift,
+                    variances=study.variances,
+                    method=study.method,
+                    equating_se=study.equating_se,
+                    level=study.level,
+                    scale_breaks=study.scale_breaks,
+                )
+            )
     return fits

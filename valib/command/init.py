@@ -14,12 +14,17 @@ from .console import plain_errors
 
 
 def init(
-    data: Annotated[str, typer.Argument(
-        metavar="DATA", help="Student records: a file, a folder of Parquet files or a database's URL.")],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="Student records: a file, a folder of Parquet files or a database's URL."),
+    ],
     table: opt.Table = None,
-    out: Annotated[str, typer.Option(
-        "--out", metavar="FILE", help="The params file to write, which must not be there yet; - prints it.",
-        )] = "params.yml",
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", metavar="FILE", help="The params file to write, which must not be there yet; - prints it."
+        ),
+    ] = "params.yml",
     show: Annotated[bool, typer.Option("--print", help="Print the params file and write nothing.")] = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -70,8 +75,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _as_written(data: str, folder: Path) -> str:
-    """The records' place for a params file in ``folder``: relative where they lie below it; a URL without its password.
-    """
+    """The records' place for a params file in ``folder``: relative where they lie below it; a URL without its password."""
     from ..records.sources import anchor_url, is_url, relative_url, without_password
 
     if is_url(data):

@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 
 def key(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The key file; outside every output folder.")],
-    lookup: Annotated[str | None, typer.Option(
-        "--lookup", metavar="DATA", help="Records whose schools are to be listed with their pseudonyms.")] = None,
-    out: Annotated[Path | None, typer.Option(
-        "--out", metavar="CSV", help="Where the list goes: two columns, school and pseudonym.")] = None,
-    table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None, debug: opt.Debug = False,
+    lookup: Annotated[
+        str | None,
+        typer.Option("--lookup", metavar="DATA", help="Records whose schools are to be listed with their pseudonyms."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="CSV", help="Where the list goes: two columns, school and pseudonym."),
+    ] = None,
+    table: opt.Table = None,
+    params: opt.ParamsFile = None,
+    column: opt.Column = None,
+    debug: opt.Debug = False,
 ) -> None:
     """Make a key for the pseudonyms of schools, or list with a key that is there what they stand for.
 

@@ -16,49 +16,107 @@ class Model(str, Enum):
     joint = "joint"
 
 
-Data = Annotated[str | None, typer.Argument(
-    metavar="DATA", show_default=False,
-    help="Student records: a CSV, CSV.gz, Parquet, Excel or .rda file, a folder of Parquet files, a database's URL, "
-         "or a bundled name such as demo. Default: the study's data.")]
-Table = Annotated[str | None, typer.Option(
-    "--table", metavar="NAME",
-    help="A workbook's sheet, an .rda's data frame, a database's table or a SELECT. Default: the only one.")]
-ParamsFile = Annotated[str | None, typer.Option(
-    "--params", metavar="FILE", help="The study's parameters. Default: ./params.yml if there, else the demo study.")]
-Column = Annotated[list[str] | None, typer.Option(
-    "--column", metavar="NAME=SOURCE",
-    help="A column's name in your records, such as school=SchoolCode; once for each column that differs.")]
-Baseline = Annotated[str | None, typer.Option(
-    "--baseline-cohorts", metavar="2015,2016,...", help="The cohorts that define what is typical.")]
-Focal = Annotated[str | None, typer.Option(
-    "--focal-cohorts", metavar="2019,2021,...", help="The cohorts that are judged against the baseline.")]
-Formula = Annotated[str | None, typer.Option(
-    "--formula", metavar="TEXT", help="The model, such as 'score ~ prior_score'.")]
-Estimator = Annotated[str | None, typer.Option(
-    "--estimator", metavar="mixed|ols|within", help="How the benchmark coefficients are estimated.")]
-Shift = Annotated[str | None, typer.Option(
-    "--shift", metavar="estimated|absorbed", help="Whether the system's shift since the baseline is estimated.")]
-Variances = Annotated[str | None, typer.Option(
-    "--variances", metavar="focal|baseline", help="Where a benchmark fit takes its variance components from.")]
+Data = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        show_default=False,
+        help="Student records: a CSV, CSV.gz, Parquet, Excel or .rda file, a folder of Parquet files, a database's URL, "
+        "or a bundled name such as demo. Default: the study's data.",
+    ),
+]
+Table = Annotated[
+    str | None,
+    typer.Option(
+        "--table",
+        metavar="NAME",
+        help="A workbook's sheet, an .rda's data frame, a database's table or a SELECT. Default: the only one.",
+    ),
+]
+ParamsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--params", metavar="FILE", help="The study's parameters. Default: ./params.yml if there, else the demo study."
+    ),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=SOURCE",
+        help="A column's name in your records, such as school=SchoolCode; once for each column that differs.",
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option("--baseline-cohorts", metavar="2015,2016,...", help="The cohorts that define what is typical."),
+]
+Focal = Annotated[
+    str | None,
+    typer.Option("--focal-cohorts", metavar="2019,2021,...", help="The cohorts that are judged against the baseline."),
+]
+Formula = Annotated[
+    str | None, typer.Option("--formula", metavar="TEXT", help="The model, such as 'score ~ prior_score'.")
+]
+Estimator = Annotated[
+    str | None,
+    typer.Option("--estimator", metavar="mixed|ols|within", help="How the benchmark coefficients are estimated."),
+]
+Shift = Annotated[
+    str | None,
+    typer.Option(
+        "--shift", metavar="estimated|absorbed", help="Whether the system's shift since the baseline is estimated."
+    ),
+]
+Variances = Annotated[
+    str | None,
+    typer.Option(
+        "--variances", metavar="focal|baseline", help="Where a benchmark fit takes its variance components from."
+    ),
+]
 Method = Annotated[str | None, typer.Option("--method", metavar="ML|REML", help="Likelihood that is maximised.")]
 Level = Annotated[float | None, typer.Option("--level", help="Level of the intervals, such as 0.95.")]
-EquatingSe = Annotated[float | None, typer.Option(
-    "--equating-se", help="Standard error of the test equating, in score points.")]
-Covariance = Annotated[str | None, typer.Option(
-    "--covariance", metavar="unstructured|ar1|...", show_default=False,
-    help="Joint model: how school effects vary and covary over cohorts; unstructured (the default), "
-         "compound_symmetry, ar1, antedependence, toeplitz or independent.")]
-Residual = Annotated[str | None, typer.Option(
-    "--residual", metavar="by_cohort|common", show_default=False,
-    help="Joint model: a student variance for each cohort (the default), or one for all.")]
-MinStudents = Annotated[int | None, typer.Option(
-    "--min-students", help="Schools with fewer students in a cohort are not shown.")]
-Engine = Annotated[str | None, typer.Option(
-    "--engine", metavar="auto|memory|duckdb|spark", show_default=False,
-    help="Where the sums over students are made: in memory, or streamed from files larger than memory. "
-         "auto (the default) chooses by size.")]
-Pseudonyms = Annotated[str | None, typer.Option(
-    "--pseudonyms", metavar="KEYFILE", help="Show schools by pseudonyms under this key; `valib key` makes one.")]
+EquatingSe = Annotated[
+    float | None, typer.Option("--equating-se", help="Standard error of the test equating, in score points.")
+]
+Covariance = Annotated[
+    str | None,
+    typer.Option(
+        "--covariance",
+        metavar="unstructured|ar1|...",
+        show_default=False,
+        help="Joint model: how school effects vary and covary over cohorts; unstructured (the default), "
+        "compound_symmetry, ar1, antedependence, toeplitz or independent.",
+    ),
+]
+Residual = Annotated[
+    str | None,
+    typer.Option(
+        "--residual",
+        metavar="by_cohort|common",
+        show_default=False,
+        help="Joint model: a student variance for each cohort (the default), or one for all.",
+    ),
+]
+MinStudents = Annotated[
+    int | None, typer.Option("--min-students", help="Schools with fewer students in a cohort are not shown.")
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="auto|memory|duckdb|spark",
+        show_default=False,
+        help="Where the sums over students are made: in memory, or streamed from files larger than memory. "
+        "auto (the default) chooses by size.",
+    ),
+]
+Pseudonyms = Annotated[
+    str | None,
+    typer.Option(
+        "--pseudonyms", metavar="KEYFILE", help="Show schools by pseudonyms under this key; `valib key` makes one."
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -15,23 +15,41 @@ from .study import load_study, read_from
 
 def report(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the reports.")],
-    data: opt.Data = None, table: opt.Table = None,
-    school: Annotated[list[str] | None, typer.Option(
-        "--school", metavar="ID", help="The school's code in the records; once for each school.")] = None,
+    data: opt.Data = None,
+    table: opt.Table = None,
+    school: Annotated[
+        list[str] | None,
+        typer.Option("--school", metavar="ID", help="The school's code in the records; once for each school."),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every school that may be shown.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also a PDF for each school; needs LaTeX.")] = False,
-    params: opt.ParamsFile = None, column: opt.Column = None,
-    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
+    params: opt.ParamsFile = None,
+    column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None,
     title: Annotated[str | None, typer.Option("--title", help="The study's title.")] = None,
-    formula: opt.Formula = None, estimator: opt.Estimator = None, shift: opt.Shift = None,
-    variances: opt.Variances = None, method: opt.Method = None, level: opt.Level = None,
-    equating_se: opt.EquatingSe = None, min_students: opt.MinStudents = None, seed: opt.Seed = None,
+    formula: opt.Formula = None,
+    estimator: opt.Estimator = None,
+    shift: opt.Shift = None,
+    variances: opt.Variances = None,
+    method: opt.Method = None,
+    level: opt.Level = None,
+    equating_se: opt.EquatingSe = None,
+    min_students: opt.MinStudents = None,
+    seed: opt.Seed = None,
     pseudonyms: opt.Pseudonyms = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Schools worked on at a time.")] = 2,
-    time_limit: Annotated[float, typer.Option(
-        "--time-limit", metavar="MINUTES", min=0.001,
-        help="What a hundred schools, all pages or one PDF may take before they are stopped.")] = 30.0,
-    quiet: opt.Quiet = False, debug: opt.Debug = False,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit",
+            metavar="MINUTES",
+            min=0.001,
+            help="What a hundred schools, all pages or one PDF may take before they are stopped.",
+        ),
+    ] = 30.0,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
 ) -> None:
     """Make a page about each school: its students, its value added over the years, its place, and how sure all that is.
 
@@ -48,21 +66,39 @@ def report(
     with plain_errors(debug):
         if bool(school) == every:
             raise ParamsError("Name the schools: --school ID, once for each, or --all for every school; not both.")
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, title=title,
-                           formula=formula, estimator=estimator, shift=shift, variances=variances, method=method,
-                           level=level, equating_se=equating_se, min_students=min_students, seed=seed,
-                           pseudonym_key=pseudonyms)
+        study = load_study(
+            params,
+            data,
+            column,
+            baseline_cohorts,
+            focal_cohorts,
+            table=table,
+            title=title,
+            formula=formula,
+            estimator=estimator,
+            shift=shift,
+            variances=variances,
+            method=method,
+            level=level,
+            equating_se=equating_se,
+            min_students=min_students,
+            seed=seed,
+            pseudonym_key=pseudonyms,
+        )
         from ..pages import report as engine
         from ..study.writing import check_apart, check_folder
 
         check_folder(out)
         check_apart(out, [out / name for name in (*engine.FOLDERS, *engine.FILES)], read_from(study, params))
-        result = engine.build(study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet,
-                              minutes=time_limit)
+        result = engine.build(
+            study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit
+        )
         many = len(result.files) > 1
         typer.echo(f"{result.index}: {len(result.files):,} school{'s' * many}")
         if every and result.not_shown:
-            typer.echo(f"{result.not_shown:,} school{'s' * (result.not_shown > 1)} without a page: too few students in "
-                       "every cohort")
+            typer.echo(
+                f"{result.not_shown:,} school{'s' * (result.not_shown > 1)} without a page: too few students in "
+                "every cohort"
+            )
         if result.pdf:
             typer.echo(str(result.pdf))

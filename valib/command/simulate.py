@@ -30,22 +30,37 @@ def _list_names(value: bool) -> None:
 
 def simulate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
-    data: opt.Data = None, table: opt.Table = None, params: opt.ParamsFile = None, column: opt.Column = None,
-    baseline_cohorts: opt.Baseline = None, focal_cohorts: opt.Focal = None,
-    scenarios: Annotated[str | None, typer.Option(
-        "--scenarios", metavar="NAME,...", help="The worlds to simulate. Default: all, and your study.")] = None,
-    methods: Annotated[str | None, typer.Option(
-        "--methods", metavar="NAME,...", help="The methods to compare. Default: those of the question and of valib.",
-        )] = None,
-    replicates: Annotated[int | None, typer.Option(
-        "--replicates", min=2, help="Data sets a scenario. Default: the study's.")] = None,
+    data: opt.Data = None,
+    table: opt.Table = None,
+    params: opt.ParamsFile = None,
+    column: opt.Column = None,
+    baseline_cohorts: opt.Baseline = None,
+    focal_cohorts: opt.Focal = None,
+    scenarios: Annotated[
+        str | None,
+        typer.Option("--scenarios", metavar="NAME,...", help="The worlds to simulate. Default: all, and your study."),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods", metavar="NAME,...", help="The methods to compare. Default: those of the question and of valib."
+        ),
+    ] = None,
+    replicates: Annotated[
+        int | None, typer.Option("--replicates", min=2, help="Data sets a scenario. Default: the study's.")
+    ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="200 data sets a scenario.")] = False,
-    reliability: Annotated[float, typer.Option(
-        "--reliability", help="Reliability of your prior score, for the scenario 'this study'.")] = 1.0,
-    names: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_names,
-                                        help="List scenarios and methods.")] = False,
+    reliability: Annotated[
+        float, typer.Option("--reliability", help="Reliability of your prior score, for the scenario 'this study'.")
+    ] = 1.0,
+    names: Annotated[
+        bool, typer.Option("--list", is_eager=True, callback=_list_names, help="List scenarios and methods.")
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 2,
-    level: opt.Level = None, seed: opt.Seed = None, quiet: opt.Quiet = False, debug: opt.Debug = False,
+    level: opt.Level = None,
+    seed: opt.Seed = None,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
 ) -> None:
     """Check by simulation what each method does, with Monte Carlo standard errors.
 
@@ -63,8 +78,7 @@ def simulate(
     with plain_errors(debug):
         if fast and replicates is not None:
             raise ParamsError("--fast stands for --replicates 200: give one of the two.")
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, level=level,
-                           seed=seed)
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, level=level, seed=seed)
         from ..study import writing as output
         from .simulate import simulate_study
 
@@ -79,14 +93,18 @@ THIS_STUDY = "this study"  # the scenario calibrated to the records
 
 def list_names() -> str:
     """Return the names of the scenarios and methods, a line each."""
-    lines = ["Scenarios:", *(f"  {s.name}: {s.about}" for s in montecarlo.SCENARIOS.values()),
-             f"  {THIS_STUDY}: as estimated from your records", "Methods:"]
+    lines = [
+        "Scenarios:",
+        *(f"  {s.name}: {s.about}" for s in montecarlo.SCENARIOS.values()),
+        f"  {THIS_STUDY}: as estimated from your records",
+        "Methods:",
+    ]
     return "\n".join([*lines, *(f"  {name}" for name in montecarlo.METHODS)])
 
 
 def _names(text: str, known: Iterable[str], option: str) -> list[str]:
-    """Turn 'a,b' into a list of known names; a hyphen or an underscore may stand for a blank, brackets may be left out.
-    """
+    """Turn 'a,b' into a list of known names; a hyphen or an underscore may stand for a blank, brackets may be left out."""
+
     def key(name: str) -> str:
         return " ".join(name.translate(str.maketrans("-_()", "    ")).split())
 
@@ -96,8 +114,17 @@ def _names(text: str, known: Iterable[str], option: str) -> list[str]:
     return [by_key[key(part)] for part in text.split(",")]
 
 
-def simulate_study(study: Params, out: Path, scenarios: str | None, methods: str | None, replicates: int, jobs: int,
-                   reliability: float, quiet: bool, has_data: bool) -> None:
+def simulate_study(
+    study: Params,
+    out: Path,
+    scenarios: str | None,
+    methods: str | None,
+    replicates: int,
+    jobs: int,
+    reliability: float,
+    quiet: bool,
+    has_data: bool,
+) -> None:
     """Run the simulation; finished chunks wait in a hidden folder until all are done."""
     known = [*montecarlo.SCENARIOS, THIS_STUDY]
     worlds: list = _names(scenarios, known, "--scenarios") if scenarios else known
@@ -112,9 +139,19 @@ def simulate_study(study: Params, out: Path, scenarios: str | None, methods: str
     chunks = out / ".simulation"
     with output.claim(out):
         with progress_bar("Simulating", quiet) as progress:
-            run = montecarlo.run(worlds, chosen, replicates=replicates, seed=study.seed,
-                                 jobs=jobs, level=study.level, cache=chunks, progress=progress)
+            run = montecarlo.run(
+                worlds,
+                chosen,
+                replicates=replicates,
+                seed=study.seed,
+                jobs=jobs,
+                level=study.level,
+                cache=chunks,
+                progress=progress,
+            )
         output.write_folder(out, results.simulation_files(run))
         shutil.rmtree(chunks, ignore_errors=True)
-    typer.echo(f"{out}: {len(run.scenarios)} scenarios, {run.table['method'].nunique()} methods, "
-               f"{replicates:,} data sets each.")
+    typer.echo(
+        f"{out}: {len(run.scenarios)} scenarios, {run.table['method'].nunique()} methods, "
+        f"{replicates:,} data sets each."
+    )

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from ..study.params import Params
 
 
-def load_study(params: str | None, data: str | None, column: list[str] | None, baseline_cohorts: str | None,
-               focal_cohorts: str | None, **settings: Any) -> Params:
+def load_study(
+    params: str | None,
+    data: str | None,
+    column: list[str] | None,
+    baseline_cohorts: str | None,
+    focal_cohorts: str | None,
+    **settings: Any,
+) -> Params:
     """Load the params file and put what the command line gives in place of its values."""
     from ..study.params import load, parse_cohorts
 
@@ -25,8 +31,10 @@ def load_study(params: str | None, data: str | None, column: list[str] | None, b
         if bad := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
             raise ParamsError(f"--column is '{bad[0]}', expected NAME=SOURCE such as school=SchoolCode.")
         columns = {name: source for name, _, source in pairs}
-    cohorts = {"baseline_cohorts": parse_cohorts(baseline_cohorts, "--baseline-cohorts"),
-               "focal_cohorts": parse_cohorts(focal_cohorts, "--focal-cohorts")}
+    cohorts = {
+        "baseline_cohorts": parse_cohorts(baseline_cohorts, "--baseline-cohorts"),
+        "focal_cohorts": parse_cohorts(focal_cohorts, "--focal-cohorts"),
+    }
     return load(params, data=data, columns=columns, **cohorts, **settings)
 
 
@@ -77,8 +85,10 @@ def check_unchanged(study: Params, records: Any, before: dict[str, tuple[int, in
     import pandas as pd
 
     if not isinstance(records, pd.DataFrame) and stamp(study) != before:
-        raise RecordsError(f"{study.data_name}: has changed while it was read, and results would mix two versions: "
-                           "run again when it is complete.")
+        raise RecordsError(
+            f"{study.data_name}: has changed while it was read, and results would mix two versions: "
+            "run again when it is complete."
+        )
 
 
 def fit_study_baseline(study: Params, records: Any) -> Benchmark:
@@ -88,5 +98,6 @@ def fit_study_baseline(study: Params, records: Any) -> Benchmark:
 
     with about(records, study.baseline_cohorts):
         check_baseline(study.scale_breaks, study.baseline_cohorts)
-        return fit_baseline(records, study.baseline_cohorts, formula=study.formula, estimator=study.estimator,
-                            method=study.method)
+        return fit_baseline(
+            records, study.baseline_cohorts, formula=study.formula, estimator=study.estimator, method=study.method
+        )

@@ -25,8 +25,10 @@ FORMAT = "valib-benchmark-1"
 ESTIMATORS = ("mixed", "ols", "within")
 GROUPS = ("school_cohort", "school")
 CONSTANT_WITHIN = 1e-10  # share of a column's variation that lies within cells, below which it is constant there
-STANDARDISED = ("The scores look standardised within each cohort (every cohort has the same mean and the same standard "
-                "deviation), so no change of the system is left in them: a benchmark needs scores on one scale.")
+STANDARDISED = (
+    "The scores look standardised within each cohort (every cohort has the same mean and the same standard "
+    "deviation), so no change of the system is left in them: a benchmark needs scores on one scale."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +72,24 @@ class Benchmark:
 
     def to_json(self) -> dict:
         """The artefact as plain JSON types; floats survive exactly. A checksum tells a changed file."""
-        content = {"format": FORMAT, "design": self.state.to_json(), "cohorts": list(self.cohorts),
-                "estimator": self.estimator, "groups": self.groups, "method": self.method,
-                "coefficients": self.coefficients.tolist(), "vcov": self.vcov.to_numpy().tolist(),
-                "vcov_model": self.vcov_model.to_numpy().tolist(), "tau2": self.tau2, "sigma2": self.sigma2,
-                "n_students": self.n_students, "n_schools": self.n_schools,
-                "column_means": self.column_means.tolist(), "summaries": dict(self.summaries),
-                "fingerprint": self.fingerprint}
+        content = {
+            "format": FORMAT,
+            "design": self.state.to_json(),
+            "cohorts": list(self.cohorts),
+            "estimator": self.estimator,
+            "groups": self.groups,
+            "method": self.method,
+            "coefficients": self.coefficients.tolist(),
+            "vcov": self.vcov.to_numpy().tolist(),
+            "vcov_model": self.vcov_model.to_numpy().tolist(),
+            "tau2": self.tau2,
+            "sigma2": self.sigma2,
+            "n_students": self.n_students,
+            "n_schools": self.n_schools,
+            "column_means": self.column_means.tolist(),
+            "summaries": dict(self.summaries),
+            "fingerprint": self.fingerprint,
+        }
         if self.error_variance:
             content["error_variance"] = dict(self.error_variance)
         return content | {"checksum": _checksum(content)}
@@ -120,26 +133,44 @@ class Benchmark:
             raise ValueError("a number is not finite")
         if content["tau2"] < 0 or content["sigma2"] <= 0 or np.linalg.eigvalsh(V).min() < -1e-8 * np.abs(V).max():
             raise ValueError("a variance is negative")
-        known = (content["estimator"] in ESTIMATORS and content["groups"] in GROUPS
-                 and content["method"] in ("ML", "REML"))
+        known = (
+            content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
+        )
         if not known or min(content["n_students"], content["n_schools"]) < 1:
             raise ValueError("estimator, groups, method or counts are not valib's")
         if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
             raise ValueError("the summaries are not complete")
         if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
             raise ValueError("it was changed after it was written")
-        return cls(state, tuple(int(c) for c in content["cohorts"]), content["estimator"], content["groups"],
-                   content["method"], pd.Series(content["coefficients"], index=names, name="coefficient", dtype=float),
-                   pd.DataFrame(V, index=names, columns=names), pd.DataFrame(W, index=names, columns=names),
-                   float(content["tau2"]), float(content["sigma2"]), int(content["n_students"]),
-                   int(content["n_schools"]), pd.Series(content["column_means"], index=names, dtype=float),
-                   content["summaries"], content["fingerprint"],
-                   {str(k): float(v) for k, v in content.get("error_variance", {}).items()})
+        return cls(
+            state,
+            tuple(int(c) for c in content["cohorts"]),
+            content["estimator"],
+            content["groups"],
+            content["method"],
+            pd.Series(content["coefficients"], index=names, name="coefficient", dtype=float),
+            pd.DataFrame(V, index=names, columns=names),
+            pd.DataFrame(W, index=names, columns=names),
+            float(content["tau2"]),
+            float(content["sigma2"]),
+            int(content["n_students"]),
+            int(content["n_schools"]),
+            pd.Series(content["column_means"], index=names, dtype=float),
+            content["summaries"],
+            content["fingerprint"],
+            {str(k): float(v) for k, v in content.get("error_variance", {}).items()},
+        )
 
 
-def fit_baseline(records: Records, cohorts: Iterable[int], formula: str = "score ~ prior_score",
-                 estimator: str = "mixed", groups: str = "school_cohort", method: str = "ML",
-                 error_variance: Mapping[str, float] | None = None) -> Benchmark:
+def fit_baseline(
+    records: Records,
+    cohorts: Iterable[int],
+    formula: str = "score ~ prior_score",
+    estimator: str = "mixed",
+    groups: str = "school_cohort",
+    method: str = "ML",
+    error_variance: Mapping[str, float] | None = None,
+) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
 
     estimator "mixed" (random intercepts), "ols" (pooled least squares) or "within" (school x cohort fixed effects;
@@ -162,9 +193,15 @@ def fit_baseline(records: Records, cohorts: Iterable[int], formula: str = "score
     return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance)
 
 
-def baseline_from_moments(students: Summed, cohorts: tuple[int, ...], scores: Mapping[int, Mapping[str, float]],
-                          estimator: str = "mixed", groups: str = "school_cohort", method: str = "ML",
-                          error_variance: Mapping[str, float] | None = None) -> Benchmark:
+def baseline_from_moments(
+    students: Summed,
+    cohorts: tuple[int, ...],
+    scores: Mapping[int, Mapping[str, float]],
+    estimator: str = "mixed",
+    groups: str = "school_cohort",
+    method: str = "ML",
+    error_variance: Mapping[str, float] | None = None,
+) -> Benchmark:
     """The benchmark from the sums of the baseline's students by cell, with their description; see :func:`fit_baseline`.
 
     scores: n, mean and sd of the score by cohort (:func:`valib.records.prior_check.score_moments`).
@@ -180,12 +217,24 @@ def baseline_from_moments(students: Summed, cohorts: tuple[int, ...], scores: Ma
     names = list(state.names)
     means = pd.Series((cells.weight @ cells.sums / cells.n_students + cells.shift)[:-1], index=names)
     summaries = {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": dict(students.columns)}
-    return Benchmark(state, cohorts, estimator, groups, method, pd.Series(b, index=names, name="coefficient"),
-                     pd.DataFrame(vcov, index=names, columns=names),
-                     pd.DataFrame(vcov_model, index=names, columns=names), float(mixed.tau2),
-                     float(mixed.sigma2 + errors @ b**2), round(cells.n_students), len(cells.schools), means,
-                     summaries, students.fingerprint,
-                     {k: float(v) for k, v in (error_variance or {}).items() if v})
+    return Benchmark(
+        state,
+        cohorts,
+        estimator,
+        groups,
+        method,
+        pd.Series(b, index=names, name="coefficient"),
+        pd.DataFrame(vcov, index=names, columns=names),
+        pd.DataFrame(vcov_model, index=names, columns=names),
+        float(mixed.tau2),
+        float(mixed.sigma2 + errors @ b**2),
+        round(cells.n_students),
+        len(cells.schools),
+        means,
+        summaries,
+        students.fingerprint,
+        {k: float(v) for k, v in (error_variance or {}).items() if v},
+    )
 
 
 def clustered(influence: np.ndarray, n_students: float) -> np.ndarray:
@@ -199,8 +248,9 @@ def _checksum(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def estimate(moments: Moments, estimator: str, mixed: MixedFit,
-             errors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def estimate(
+    moments: Moments, estimator: str, mixed: MixedFit, errors: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients b (p,), school influences (J, p) with b_hat - b = sum of them, and the model's covariance (p, p).
 
     One family: with A = sum_c (X'X - w_c s s') and likewise for X'y, w_c = 0 is least squares, theta/(1 + n theta) the
@@ -222,8 +272,11 @@ def estimate(moments: Moments, estimator: str, mixed: MixedFit,
     influence = np.zeros((len(n), p))
     influence[:, columns] = (cell @ a)[:, columns] @ A_inverse
     rss, vcov = a @ M @ a, np.zeros((p, p))
-    dof = {"ols": moments.n_students - p, "mixed": rss / mixed.sigma2,
-           "within": moments.n_students - len(n) - len(columns)}[estimator]
+    dof = {
+        "ols": moments.n_students - p,
+        "mixed": rss / mixed.sigma2,
+        "within": moments.n_students - len(n) - len(columns),
+    }[estimator]
     vcov[np.ix_(columns, columns)] = rss / dof * A_inverse
     if estimator == "within":
         _add_intercept(moments, a, influence, vcov, mixed.method)
@@ -257,8 +310,10 @@ def _check_within(moments: Moments, within: np.ndarray, columns: list[int]) -> N
     spread = np.diag(moments.pooled()) - total
     constant = [moments.names[c] for c in columns if within[c, c] <= CONSTANT_WITHIN * spread[c]]
     if constant:
-        raise ModelError(f"Column {', '.join(map(repr, constant))} does not vary within schools, so the 'within' "
-                         "estimator cannot give its coefficient: use 'mixed', or leave it out.")
+        raise ModelError(
+            f"Column {', '.join(map(repr, constant))} does not vary within schools, so the 'within' "
+            "estimator cannot give its coefficient: use 'mixed', or leave it out."
+        )
 
 
 def check_choice(value: str, allowed: tuple[str, ...], what: str) -> None:

@@ -30,9 +30,17 @@ SHIFTS = ("estimated", "absorbed")
 VARIANCES = ("focal", "baseline")
 
 
-def fit_benchmark(records: Records, cohort: int, benchmark: Benchmark, shift: str = "estimated",
-                  variances: str = "focal", method: str = "ML", equating_se: float = 0.0, level: float = 0.95,
-                  scale_breaks: Sequence[ScaleBreak] = ()) -> CohortFit:
+def fit_benchmark(
+    records: Records,
+    cohort: int,
+    benchmark: Benchmark,
+    shift: str = "estimated",
+    variances: str = "focal",
+    method: str = "ML",
+    equating_se: float = 0.0,
+    level: float = 0.95,
+    scale_breaks: Sequence[ScaleBreak] = (),
+) -> CohortFit:
     """Benchmark value added of one focal cohort.
 
     shift: "estimated" (default) or "absorbed". variances: "focal" (ML/REML on r) or "baseline" (carried over).
@@ -53,28 +61,56 @@ def fit_benchmark(records: Records, cohort: int, benchmark: Benchmark, shift: st
     students = sum_students(records, [cohort], benchmark.state, links=links)
     _warn(records, int(cohort), benchmark, links)
     loadings = _link_loadings(records, int(cohort), links, students.moments, benchmark)
-    return benchmark_from_moments(students, int(cohort), benchmark, shift, variances, method, equating_se, level,
-                                  loadings)
+    return benchmark_from_moments(
+        students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings
+    )
 
 
-def benchmark_from_moments(students: Summed, cohort: int, benchmark: Benchmark, shift: str = "estimated",
-                           variances: str = "focal", method: str = "ML", equating_se: float = 0.0, level: float = 0.95,
-                           link_loadings: np.ndarray | None = None) -> CohortFit:
+def benchmark_from_moments(
+    students: Summed,
+    cohort: int,
+    benchmark: Benchmark,
+    shift: str = "estimated",
+    variances: str = "focal",
+    method: str = "ML",
+    equating_se: float = 0.0,
+    level: float = 0.95,
+    link_loadings: np.ndarray | None = None,
+) -> CohortFit:
     """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
 
     link_loadings (J, m): what m standard normal errors of a scale link do to the schools' mean residuals.
     """
     moments = students.moments
     fit = fit_residuals(moments, benchmark, shift, variances, method)
-    effects, shift_var = predict_benchmark(moments, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(),
-                                           fit.tau2, fit.sigma2, shift, equating_se, link_loadings)
+    effects, shift_var = predict_benchmark(
+        moments,
+        benchmark.coefficients.to_numpy(),
+        benchmark.vcov.to_numpy(),
+        fit.tau2,
+        fit.sigma2,
+        shift,
+        equating_se,
+        link_loadings,
+    )
     estimated = shift == "estimated"
-    return assemble(fit, effects, students, level, names=benchmark.coefficients.index,
-                    coefficients=benchmark.coefficients.to_numpy(), vcov=benchmark.vcov.to_numpy(),
-                    cohort=cohort, model="benchmark",
-                    shift=float(fit.coefficients[0]) if estimated else None,
-                    shift_se=float(np.sqrt(shift_var)) if estimated else None, equating_se=float(equating_se),
-                    coefficient_source=benchmark.estimator, shift_mode=shift, variances_from=variances)
+    return assemble(
+        fit,
+        effects,
+        students,
+        level,
+        names=benchmark.coefficients.index,
+        coefficients=benchmark.coefficients.to_numpy(),
+        vcov=benchmark.vcov.to_numpy(),
+        cohort=cohort,
+        model="benchmark",
+        shift=float(fit.coefficients[0]) if estimated else None,
+        shift_se=float(np.sqrt(shift_var)) if estimated else None,
+        equating_se=float(equating_se),
+        coefficient_source=benchmark.estimator,
+        shift_mode=shift,
+        variances_from=variances,
+    )
 
 
 def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
@@ -94,14 +130,28 @@ def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances:
         return fit_moments(r, method)
     theta, nan = benchmark.tau2 / benchmark.sigma2, float("nan")
     held = fit_moments(r, method, theta=theta)
-    return replace(held, tau2=benchmark.tau2, sigma2=benchmark.sigma2, tau2_se=nan, sigma2_se=nan,
-                   vcov=held.vcov * benchmark.sigma2 / held.sigma2, singular=benchmark.tau2 == 0,
-                   loglik=loglik_at(r, benchmark.tau2, benchmark.sigma2, method))
+    return replace(
+        held,
+        tau2=benchmark.tau2,
+        sigma2=benchmark.sigma2,
+        tau2_se=nan,
+        sigma2_se=nan,
+        vcov=held.vcov * benchmark.sigma2 / held.sigma2,
+        singular=benchmark.tau2 == 0,
+        loglik=loglik_at(r, benchmark.tau2, benchmark.sigma2, method),
+    )
 
 
-def predict_benchmark(moments: Moments, b: np.ndarray, vcov: np.ndarray, tau2: float, sigma2: float, shift: str,
-                      equating_se: float = 0.0, link_loadings: np.ndarray | None = None,
-                      ) -> tuple[_blup.Blup, float | None]:
+def predict_benchmark(
+    moments: Moments,
+    b: np.ndarray,
+    vcov: np.ndarray,
+    tau2: float,
+    sigma2: float,
+    shift: str,
+    equating_se: float = 0.0,
+    link_loadings: np.ndarray | None = None,
+) -> tuple[_blup.Blup, float | None]:
     """Benchmark VA and its errors from the moments of one cohort (J cells), and the variance of the shift.
 
     b (p,), vcov (p, p): benchmark coefficients and Var(b_B). With a_j = n_j / (1 + n_j theta), xbar_w the a-weighted
@@ -131,13 +181,15 @@ def predict_benchmark(moments: Moments, b: np.ndarray, vcov: np.ndarray, tau2: f
     common = np.hstack([np.sqrt(var_delta) * (1 - lam)[:, None], g @ F, L_g])
     apart = (((xbar - centre) @ F) ** 2).sum(axis=1) + ((L - L_centre) ** 2).sum(axis=1)
     diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
-    effects = _blup.Blup(delta + lam * (residual - delta), lam, residual, own, own + (common**2).sum(axis=1),
-                         diagnostic, common)
+    effects = _blup.Blup(
+        delta + lam * (residual - delta), lam, residual, own, own + (common**2).sum(axis=1), diagnostic, common
+    )
     return effects, float(var_delta + ((centre @ F) ** 2).sum() + (L_centre**2).sum())
 
 
-def _link_loadings(records: Records, cohort: int, links: Sequence[ScaleBreak], moments: Moments,
-                   benchmark: Benchmark) -> np.ndarray | None:
+def _link_loadings(
+    records: Records, cohort: int, links: Sequence[ScaleBreak], moments: Moments, benchmark: Benchmark
+) -> np.ndarray | None:
     """(J, m) change of each school's mean residual per standard normal error of the links crossed."""
     b = np.append(-benchmark.coefficients.to_numpy(), 1.0)
     columns = []
@@ -147,8 +199,9 @@ def _link_loadings(records: Records, cohort: int, links: Sequence[ScaleBreak], m
     return np.column_stack(columns) if columns else None
 
 
-def population_mean_va(relative: CohortFit, benchmark: Benchmark, reference: pd.Series | None = None,
-                       equating_se: float = 0.0) -> pd.DataFrame:
+def population_mean_va(
+    relative: CohortFit, benchmark: Benchmark, reference: pd.Series | None = None, equating_se: float = 0.0
+) -> pd.DataFrame:
     """Relative VA with the change of the population mean added: u_hat_j + x_ref' b_t - x_ref' b_B.
 
     reference (p,): the profile x_ref as a row of the design matrix, by default the baseline means of its columns.
@@ -163,10 +216,14 @@ def population_mean_va(relative: CohortFit, benchmark: Benchmark, reference: pd.
     x = x.to_numpy(dtype=np.float64)
     table = relative.school_effects
     move = float(x @ relative.fixed_effects.to_numpy() - x @ benchmark.coefficients.to_numpy())
-    loading = (x - table["shrinkage"].to_numpy()[:, None] * relative.moments.means[:, :-1])
+    loading = x - table["shrinkage"].to_numpy()[:, None] * relative.moments.means[:, :-1]
     common = (loading @ _blup.factor(relative.vcov.to_numpy())) ** 2
-    var = (table["se_conditional"].to_numpy() ** 2 + common.sum(axis=1)
-           + x @ benchmark.vcov.to_numpy() @ x + equating_se**2)
+    var = (
+        table["se_conditional"].to_numpy() ** 2
+        + common.sum(axis=1)
+        + x @ benchmark.vcov.to_numpy() @ x
+        + equating_se**2
+    )
     effect = table["effect"] + move
     lower, upper = _blup.interval(effect, np.sqrt(var), relative.level)
     return pd.DataFrame({"n": table["n"], "effect": effect, "se": np.sqrt(var), "lower": lower, "upper": upper})
@@ -175,13 +232,17 @@ def population_mean_va(relative: CohortFit, benchmark: Benchmark, reference: pd.
 def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
     """Refuse to compare coefficients of columns that do not mean the same: other terms, centres or levels."""
     if relative.model != "relative" or list(relative.fixed_effects.index) != list(benchmark.coefficients.index):
-        raise BenchmarkError(f"The {relative.model} model has the columns {list(relative.fixed_effects.index)}, the "
-                             f"benchmark has {list(benchmark.coefficients.index)}: comparing coefficients needs the "
-                             "focal cohort's relative model with the benchmark's formula.")
+        raise BenchmarkError(
+            f"The {relative.model} model has the columns {list(relative.fixed_effects.index)}, the "
+            f"benchmark has {list(benchmark.coefficients.index)}: comparing coefficients needs the "
+            "focal cohort's relative model with the benchmark's formula."
+        )
     ours, theirs = (s.to_json() for s in (relative.state, benchmark.state))
     if (ours["transform_state"], ours["levels"]) != (theirs["transform_state"], theirs["levels"]):
-        raise BenchmarkError("The relative model has centres, scales or levels of its own, so its coefficients do not "
-                             "mean the same as the benchmark's: fit it with benchmark.state as its formula.")
+        raise BenchmarkError(
+            "The relative model has centres, scales or levels of its own, so its coefficients do not "
+            "mean the same as the benchmark's: fit it with benchmark.state as its formula."
+        )
 
 
 def check_prior(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak] = ()) -> PriorCheck:
@@ -202,8 +263,12 @@ def _check_scale(records: Records, cohort: int, benchmark: Benchmark) -> None:
 
 def _warn(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]) -> None:
     if cohort in benchmark.cohorts:
-        warnings.warn(f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
-                      "and the intervals are too wide.", ValibWarning, stacklevel=3)
+        warnings.warn(
+            f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
+            "and the intervals are too wide.",
+            ValibWarning,
+            stacklevel=3,
+        )
     if any(c != "score" for c in benchmark.summaries["columns"]):
         check = check_prior(records, cohort, benchmark, links)
         if not check.ok:

@@ -25,8 +25,8 @@ from ..sums.students import Records, sum_students
 from .baseline import STANDARDISED, Benchmark, check_choice
 from .benchmark import SHIFTS, VARIANCES, fit_residuals, predict_benchmark
 
-BLOCK = 250           # replicates fitted at once, at most,
-ENTRIES = 2_000_000   # and their multiplicities of schools: both bound the memory
+BLOCK = 250  # replicates fitted at once, at most,
+ENTRIES = 2_000_000  # and their multiplicities of schools: both bound the memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,9 +80,18 @@ class Spread:
         return self.squares / (self.count - 1)
 
 
-def bootstrap_benchmark(records: Records, benchmark: Benchmark, cohorts: Iterable[int], *,
-                        seed: int | np.random.Generator, replicates: int = 200, shift: str = "estimated",
-                        variances: str = "focal", method: str = "ML", level: float = 0.95) -> BenchmarkBootstrap:
+def bootstrap_benchmark(
+    records: Records,
+    benchmark: Benchmark,
+    cohorts: Iterable[int],
+    *,
+    seed: int | np.random.Generator,
+    replicates: int = 200,
+    shift: str = "estimated",
+    variances: str = "focal",
+    method: str = "ML",
+    level: float = 0.95,
+) -> BenchmarkBootstrap:
     """Bootstrap a fitted benchmark and the focal cohorts that are read against it.
 
     records: with the baseline cohorts (they are refitted) and the focal ``cohorts``; schools are resampled with
@@ -95,13 +104,31 @@ def bootstrap_benchmark(records: Records, benchmark: Benchmark, cohorts: Iterabl
     moments = sum_students(records, every, benchmark.state, by_cell=True).moments
     if looks_standardised(score_moments(records, every)):
         raise BenchmarkError(STANDARDISED)
-    return bootstrap_from_moments(moments, benchmark, cohorts, seed=seed, replicates=replicates, shift=shift,
-                                  variances=variances, method=method, level=level)
+    return bootstrap_from_moments(
+        moments,
+        benchmark,
+        cohorts,
+        seed=seed,
+        replicates=replicates,
+        shift=shift,
+        variances=variances,
+        method=method,
+        level=level,
+    )
 
 
-def bootstrap_from_moments(moments: Moments, benchmark: Benchmark, cohorts: tuple[int, ...], *,
-                           seed: int | np.random.Generator, replicates: int = 200, shift: str = "estimated",
-                           variances: str = "focal", method: str = "ML", level: float = 0.95) -> BenchmarkBootstrap:
+def bootstrap_from_moments(
+    moments: Moments,
+    benchmark: Benchmark,
+    cohorts: tuple[int, ...],
+    *,
+    seed: int | np.random.Generator,
+    replicates: int = 200,
+    shift: str = "estimated",
+    variances: str = "focal",
+    method: str = "ML",
+    level: float = 0.95,
+) -> BenchmarkBootstrap:
     """The bootstrap from the sums by cell of baseline and focal cohorts under ``benchmark.state``.
 
     Replicates are fitted in blocks, and of a block only what the result holds is kept: memory grows neither with the
@@ -115,8 +142,9 @@ def bootstrap_from_moments(moments: Moments, benchmark: Benchmark, cohorts: tupl
     for start in range(0, replicates, block):
         weights = rng.multinomial(J, np.full(J, 1 / J), size=min(block, replicates - start))
         b, delta, tau2, va = refit_weighted(moments, benchmark, cohorts, weights, shift, variances, method)
-        for kept, part in zip(rows, (b[0], *(np.column_stack(v) for v in (delta, tau2, [v.mean(axis=1) for v in va]))),
-                              strict=True):
+        for kept, part in zip(
+            rows, (b[0], *(np.column_stack(v) for v in (delta, tau2, [v.mean(axis=1) for v in va]))), strict=True
+        ):
             kept.append(part)
         for spread, values in zip(spreads, va, strict=True):
             spread.add(values)
@@ -148,16 +176,18 @@ def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shi
     errors = error_vector(grouped, benchmark.error_variance)
     baseline = remove_error(compress(grouped, w), errors)
     check_determined(baseline.cross[:, :-1, :-1])
-    b, base_tau2, base_sigma2 = baseline_estimates(baseline, moments.intercept, benchmark.estimator,
-                                                   benchmark.method == "REML")
+    b, base_tau2, base_sigma2 = baseline_estimates(
+        baseline, moments.intercept, benchmark.estimator, benchmark.method == "REML"
+    )
     base_sigma2 = base_sigma2 + b**2 @ errors
     undo = unshift(moments)
     out = [[b @ undo[:-1, :-1].T + undo[:-1, -1]], [], [], []]
     for cohort in cohorts:
         focal = moments.select([cohort])
         data = compress(focal, weights[:, np.searchsorted(moments.schools, focal.schools)])
-        delta, theta, sigma2 = focal_estimates(data, b, base_tau2, base_sigma2, moments.intercept, shift, variances,
-                                               reml)
+        delta, theta, sigma2 = focal_estimates(
+            data, b, base_tau2, base_sigma2, moments.intercept, shift, variances, reml
+        )
         lam = focal.n * theta[:, None] / (1 + focal.n * theta[:, None])
         rbar = (focal.sums[:, -1] - b @ focal.sums[:, :-1].T) / focal.n
         centre = np.nan_to_num(delta)[:, None]
@@ -180,8 +210,16 @@ def baseline_estimates(data: Compressed, intercept: int, estimator: str, reml: b
     return b, theta * sigma2, sigma2
 
 
-def focal_estimates(focal: Compressed, b: np.ndarray, tau2: np.ndarray, sigma2: np.ndarray, intercept: int, shift: str,
-                    variances: str, reml: bool):
+def focal_estimates(
+    focal: Compressed,
+    b: np.ndarray,
+    tau2: np.ndarray,
+    sigma2: np.ndarray,
+    intercept: int,
+    shift: str,
+    variances: str,
+    reml: bool,
+):
     """Shift (nan where absorbed), theta and sigma2, (R,) each, of focal cohorts against b (R, p) in shifted columns.
 
     tau2, sigma2 (R,): of the baseline, which are kept where the variances are the baseline's.
@@ -201,8 +239,10 @@ def check_determined(cross: np.ndarray) -> None:
         scaled = cross / (size[:, :, None] * size[:, None, :])
         if np.linalg.eigvalsh(scaled)[:, 0].min() > COLLINEAR:
             return
-    raise BenchmarkError("A bootstrap sample of schools leaves the coefficients undetermined: there are too few "
-                         "schools for this formula.")
+    raise BenchmarkError(
+        "A bootstrap sample of schools leaves the coefficients undetermined: there are too few "
+        "schools for this formula."
+    )
 
 
 def _within(data: Compressed, intercept: int, reml: bool) -> np.ndarray:
@@ -236,12 +276,23 @@ def _school_table(moments, benchmark, cohorts, spreads, shift, variances, method
     for cohort, spread in zip(cohorts, spreads, strict=True):
         focal = moments.select([cohort])
         fit = fit_residuals(focal, benchmark, shift, variances, method)
-        point, _ = predict_benchmark(focal, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(), fit.tau2,
-                                     fit.sigma2, shift)
+        point, _ = predict_benchmark(
+            focal, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(), fit.tau2, fit.sigma2, shift
+        )
         se = np.sqrt(point.var_conditional + spread.variance)
         lower, upper = _blup.interval(point.effect, se, level)
-        rows.append(pd.DataFrame({"cohort": cohort, "school": focal.schools[focal.cell_school],
-                                  "n": focal.n.astype(int), "effect": point.effect,
-                                  "se_analytic": np.sqrt(point.var_comparative), "se_bootstrap": se,
-                                  "lower": lower, "upper": upper}))
+        rows.append(
+            pd.DataFrame(
+                {
+                    "cohort": cohort,
+                    "school": focal.schools[focal.cell_school],
+                    "n": focal.n.astype(int),
+                    "effect": point.effect,
+                    "se_analytic": np.sqrt(point.var_comparative),
+                    "se_bootstrap": se,
+                    "lower": lower,
+                    "upper": upper,
+                }
+            )
+        )
     return pd.concat(rows, ignore_index=True)

@@ -40,8 +40,14 @@ class Present:
         """Pick them out of the fit; ModelError for a cohort that is not in it."""
         here, arrays = present_schools(joint, cohorts), joint.arrays
         at = [joint.cohorts.index(c) for c in cohorts]
-        return cls(arrays.data.schools[here], arrays.data.n[here][:, at].astype(np.int64), arrays.effects[here][:, at],
-                   arrays.conditional[here][:, at][:, :, at], arrays.sensitivity[here][:, at], arrays.vcov)
+        return cls(
+            arrays.data.schools[here],
+            arrays.data.n[here][:, at].astype(np.int64),
+            arrays.effects[here][:, at],
+            arrays.conditional[here][:, at][:, :, at],
+            arrays.sensitivity[here][:, at],
+            arrays.vcov,
+        )
 
 
 def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Generator, draws: int) -> np.ndarray:
@@ -81,9 +87,19 @@ def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
     lower, upper = _blup.interval(change, se, joint.level)
     with np.errstate(divide="ignore", invalid="ignore"):
         p_up = np.where(se > 0, stats.norm.cdf(change / se), 0.5)
-    return pd.DataFrame({"n_first": p.n[:, 0], "n_second": p.n[:, 1], "change": change, "se": se,
-                         "se_independent": np.sqrt(separate), "lower": lower, "upper": upper, "p_up": p_up},
-                        index=pd.Index(p.schools, name="school"))
+    return pd.DataFrame(
+        {
+            "n_first": p.n[:, 0],
+            "n_second": p.n[:, 1],
+            "change": change,
+            "se": se,
+            "se_independent": np.sqrt(separate),
+            "lower": lower,
+            "upper": upper,
+            "p_up": p_up,
+        },
+        index=pd.Index(p.schools, name="school"),
+    )
 
 
 def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:
@@ -108,8 +124,9 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
     return {"difference": difference, "se": se, "probability": float(stats.norm.cdf(difference / se)) if se else 0.5}
 
 
-def quintile_transitions(joint: JointFit, first: int, second: int, seed: int | np.random.Generator,
-                         draws: int = 1000) -> pd.DataFrame:
+def quintile_transitions(
+    joint: JointFit, first: int, second: int, seed: int | np.random.Generator, draws: int = 1000
+) -> pd.DataFrame:
     """How schools move between fifths: shares of the schools of each fifth in ``first`` by fifth in
     ``second``.
 

@@ -20,8 +20,9 @@ from .stability import WAYS, TwoStep, two_step_correlations
 SOUND = 1e-6  # share of a column's or the response's square that must be left for a data set to be fitted with others
 
 
-def correlate_all(cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, level: float,
-                  method: str = "ML") -> np.ndarray:
+def correlate_all(
+    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, level: float, method: str = "ML"
+) -> np.ndarray:
     """(R, pairs, 6, 3): estimate and the limits of its interval, by pair of cohorts and way of :data:`WAYS`.
 
     cohorts (T,) in calendar order; n (R, T, J), sums (R, T, J, k): students and sums of the columns 1, .., response by
@@ -50,8 +51,9 @@ def correlate_all(cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: n
     return out
 
 
-def fit_cohorts(cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray,
-                method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fit_cohorts(
+    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, method: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """b (R, T, p), tau2 and sigma2 (R, T) of separate models; arguments and errors as of :func:`correlate_all`.
 
     A cohort that may be beyond a fit is judged by :func:`valib.models.mixed.fit_moments` alone.
@@ -61,8 +63,9 @@ def fit_cohorts(cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.
     b, tau2, sigma2 = np.zeros((R * T, k - 1)), np.zeros(R * T), np.zeros(R * T)
     rows = np.flatnonzero(sound)
     if len(rows):
-        data = compress_cells(n.reshape(R * T, J)[rows], sums.reshape(R * T, J, k)[rows],
-                              cross.reshape(R * T, k, k)[rows])
+        data = compress_cells(
+            n.reshape(R * T, J)[rows], sums.reshape(R * T, J, k)[rows], cross.reshape(R * T, k, k)[rows]
+        )
         theta = maximise(data, reml)
         at = profile(data, theta, reml)
         sigma2[rows] = at.rss / (data.n - (k - 1 if reml else 0))
@@ -85,8 +88,9 @@ def _sound(n: np.ndarray, cross: np.ndarray) -> np.ndarray:
     return enough & (np.linalg.eigvalsh(scaled)[:, 0] > SOUND)
 
 
-def _joint(cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, start: tuple,
-           method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _joint(
+    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, start: tuple, method: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Correlations and their errors (R, T, T), effects (R, J, T) of joint fits; start: the separate fits by ML."""
     b, tau2, sigma2 = start if method == "ML" else fit_cohorts(cohorts, n, sums, cross, method)
     found = fit_all(stack_sums(cohorts, n, sums, cross, b), tau2, sigma2, method == "REML")
@@ -102,6 +106,16 @@ def _moments(cohort: int, n: np.ndarray, sums: np.ndarray, cross: np.ndarray) ->
     """One cohort of one data set as the library's moments: n (J,), sums (J, k), cross (k, k)."""
     here, k = np.flatnonzero(n), sums.shape[-1]
     names = ("Intercept", *(f"x{c}" for c in range(1, k - 1)), "score")
-    return Moments(names, np.zeros(k), here, np.array([cohort]), np.arange(len(here)),
-                   np.zeros(len(here), dtype=np.intp), n[here].astype(np.float64), sums[here], cross[None], None,
-                   np.ones(len(here)))
+    return Moments(
+        names,
+        np.zeros(k),
+        here,
+        np.array([cohort]),
+        np.arange(len(here)),
+        np.zeros(len(here), dtype=np.intp),
+        n[here].astype(np.float64),
+        sums[here],
+        cross[None],
+        None,
+        np.ones(len(here)),
+    )

@@ -18,8 +18,11 @@ from ..sums.moments import Moments
 from ..sums.students import Records, sum_students
 
 NESTED = {  # covariance structure: those it is a special case of
-    "independent": {"antedependence", "unstructured"}, "compound_symmetry": {"toeplitz", "unstructured"},
-    "ar1": {"antedependence", "unstructured"}, "toeplitz": {"unstructured"}, "antedependence": {"unstructured"},
+    "independent": {"antedependence", "unstructured"},
+    "compound_symmetry": {"toeplitz", "unstructured"},
+    "ar1": {"antedependence", "unstructured"},
+    "toeplitz": {"unstructured"},
+    "antedependence": {"unstructured"},
     "unstructured": set(),
 }
 
@@ -102,18 +105,43 @@ class JointFit:
         t, s = np.triu_indices(len(r), 1)
         lower, upper = _blup.correlation_interval(r[t, s], _blup.delta_error(r[t, s], se[t, s]), self.level)
         years = np.asarray(self.cohorts)
-        return pd.DataFrame({"cohort": years[t], "other": years[s], "correlation": r[t, s], "se": se[t, s],
-                             "lower": lower, "upper": upper, "schools": self.arrays.data.shared[t, s]})
+        return pd.DataFrame(
+            {
+                "cohort": years[t],
+                "other": years[s],
+                "correlation": r[t, s],
+                "se": se[t, s],
+                "lower": lower,
+                "upper": upper,
+                "schools": self.arrays.data.shared[t, s],
+            }
+        )
 
     def summary(self) -> dict:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        plain = {k: getattr(self, k) for k in (
-            "formula", "covariance", "residual", "method", "loglik", "n_parameters", "aic", "bic", "n_students",
-            "n_schools", "singular", "converged", "level")}
+        plain = {
+            k: getattr(self, k)
+            for k in (
+                "formula",
+                "covariance",
+                "residual",
+                "method",
+                "loglik",
+                "n_parameters",
+                "aic",
+                "bic",
+                "n_students",
+                "n_schools",
+                "singular",
+                "converged",
+                "level",
+            )
+        }
         plain["cohorts"] = list(self.cohorts)
         plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
-        plain["fixed_effects"] = {str(c): {k: float(v) for k, v in b.droplevel(0).items()}
-                                  for c, b in self.fixed_effects.groupby(level=0)}
+        plain["fixed_effects"] = {
+            str(c): {k: float(v) for k, v in b.droplevel(0).items()} for c, b in self.fixed_effects.groupby(level=0)
+        }
         for name in ("omega", "omega_se", "correlation", "correlation_se"):
             plain[name] = [[_finite(v) for v in row] for row in getattr(self, name).to_numpy()]
         for name in ("sigma2", "sigma2_se", "vpc", "student_sd"):
@@ -121,32 +149,45 @@ class JointFit:
         return plain
 
 
-def fit_joint(records: Records, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
-              covariance: str = "unstructured", residual: str = "by_cohort", method: str = "ML",
-              level: float = 0.95) -> JointFit:
+def fit_joint(
+    records: Records,
+    cohorts: Iterable[int],
+    formula: str | FormulaState = "score ~ prior_score",
+    covariance: str = "unstructured",
+    residual: str = "by_cohort",
+    method: str = "ML",
+    level: float = 0.95,
+) -> JointFit:
     """Joint model of several cohorts: fixed effects of each cohort's own, school effects correlated over cohorts.
 
     records: validated records; cohorts: two or more. The formula is applied within each cohort (transforms and levels
     are the cohort's own; given the state of another design, such as ``benchmark.state``, they are that one's), so with
     covariance="independent" and residual="by_cohort" this is :func:`valib.fit_relative` for every cohort. covariance:
-    one of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" student variance. method: "ML" or
-    "REML". Schools may miss cohorts.
+    one of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" student variance. method:
+    "ML" or "REML". Schools may miss cohorts.
     Raises RecordsError for absent cohorts, ModelError for what cannot be fitted (the cohort named).
     """
     parts, left_out = cohort_moments(records, cohorts, formula)
     return joint_from_moments(parts, formula, covariance, residual, method, level, left_out)
 
 
-def fit_structures(records: Records, cohorts: Iterable[int], formula: str | FormulaState = "score ~ prior_score",
-                   covariances: Iterable[str] = tuple(STRUCTURES), residual: str = "by_cohort", method: str = "ML",
-                   level: float = 0.95) -> dict[str, JointFit]:
+def fit_structures(
+    records: Records,
+    cohorts: Iterable[int],
+    formula: str | FormulaState = "score ~ prior_score",
+    covariances: Iterable[str] = tuple(STRUCTURES),
+    residual: str = "by_cohort",
+    method: str = "ML",
+    level: float = 0.95,
+) -> dict[str, JointFit]:
     """The same joint model under several covariance structures, from one pass over the students."""
     parts, left_out = cohort_moments(records, cohorts, formula)
     return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out) for c in covariances}
 
 
-def cohort_moments(records: Records, cohorts: Iterable[int], formula: str | FormulaState,
-                   by_cell: bool = False) -> tuple[list[Moments], dict[int, dict[str, int]]]:
+def cohort_moments(
+    records: Records, cohorts: Iterable[int], formula: str | FormulaState, by_cell: bool = False
+) -> tuple[list[Moments], dict[int, dict[str, int]]]:
     """Moments of each cohort alone, in calendar order, and the rows left out of each for a missing covariate."""
     wanted = sorted({int(c) for c in cohorts})
     parts, left_out = [], {}
@@ -157,31 +198,54 @@ def cohort_moments(records: Records, cohorts: Iterable[int], formula: str | Form
     return parts, left_out
 
 
-def joint_from_moments(parts: list[Moments], formula: str | FormulaState, covariance: str = "unstructured",
-                       residual: str = "by_cohort", method: str = "ML", level: float = 0.95,
-                       left_out: Mapping[int, Mapping[str, int]] | None = None) -> JointFit:
+def joint_from_moments(
+    parts: list[Moments],
+    formula: str | FormulaState,
+    covariance: str = "unstructured",
+    residual: str = "by_cohort",
+    method: str = "ML",
+    level: float = 0.95,
+    left_out: Mapping[int, Mapping[str, int]] | None = None,
+) -> JointFit:
     """The joint model from the moments of single cohorts in calendar order, wherever they were computed."""
     fit = fit_joint_moments(parts, covariance, residual, method)
     cohorts = pd.Index(fit.data.cohorts.astype(np.int64), name="cohort")
-    terms = pd.MultiIndex.from_tuples([(int(c), name) for c, names in zip(cohorts, fit.data.names, strict=True)
-                                       for name in names], names=["cohort", "term"])
+    terms = pd.MultiIndex.from_tuples(
+        [(int(c), name) for c, names in zip(cohorts, fit.data.names, strict=True) for name in names],
+        names=["cohort", "term"],
+    )
 
     def square(values):
         return pd.DataFrame(values, index=cohorts, columns=cohorts)
 
     state = formula if isinstance(formula, FormulaState) else None
     return JointFit(
-        cohorts=tuple(cohorts.tolist()), formula=state.formula if state else formula, covariance=covariance,
-        residual=residual, method=method, state=state,
+        cohorts=tuple(cohorts.tolist()),
+        formula=state.formula if state else formula,
+        covariance=covariance,
+        residual=residual,
+        method=method,
+        state=state,
         fixed_effects=pd.Series(fit.coefficients, index=terms, name="coefficient"),
-        vcov=pd.DataFrame(fit.vcov, index=terms, columns=terms), omega=square(fit.omega), omega_se=square(fit.omega_se),
-        correlation=square(fit.correlation), correlation_se=square(fit.correlation_se),
+        vcov=pd.DataFrame(fit.vcov, index=terms, columns=terms),
+        omega=square(fit.omega),
+        omega_se=square(fit.omega_se),
+        correlation=square(fit.correlation),
+        correlation_se=square(fit.correlation_se),
         sigma2=pd.Series(fit.sigma2, index=cohorts, name="sigma2"),
-        sigma2_se=pd.Series(fit.sigma2_se, index=cohorts, name="sigma2_se"), loglik=fit.loglik,
-        n_parameters=fit.n_parameters, n_students=round(fit.data.n_students), n_schools=len(fit.data.schools),
-        singular=fit.singular, converged=fit.converged,
-        student_sd=pd.Series([m.response_sd for m in parts], index=cohorts, name="student_sd"), level=level,
-        school_effects=_effects_table(fit, level), left_out=dict(left_out or {}), arrays=fit)
+        sigma2_se=pd.Series(fit.sigma2_se, index=cohorts, name="sigma2_se"),
+        loglik=fit.loglik,
+        n_parameters=fit.n_parameters,
+        n_students=round(fit.data.n_students),
+        n_schools=len(fit.data.schools),
+        singular=fit.singular,
+        converged=fit.converged,
+        student_sd=pd.Series([m.response_sd for m in parts], index=cohorts, name="student_sd"),
+        level=level,
+        school_effects=_effects_table(fit, level),
+        left_out=dict(left_out or {}),
+        arrays=fit,
+    )
 
 
 def compare_joint(fits: Iterable[JointFit]) -> pd.DataFrame:
@@ -198,13 +262,27 @@ def compare_joint(fits: Iterable[JointFit]) -> pd.DataFrame:
     rows = []
     for f in fits:
         larger = max((g for g in fits if _is_nested(f, g)), key=lambda g: g.n_parameters, default=None)
-        row = {"covariance": f.covariance, "residual": f.residual, "n_parameters": f.n_parameters, "loglik": f.loglik,
-               "aic": f.aic, "bic": f.bic, "singular": f.singular, "within": None, "lr": np.nan, "df": np.nan,
-               "p_value": np.nan}
+        row = {
+            "covariance": f.covariance,
+            "residual": f.residual,
+            "n_parameters": f.n_parameters,
+            "loglik": f.loglik,
+            "aic": f.aic,
+            "bic": f.bic,
+            "singular": f.singular,
+            "within": None,
+            "lr": np.nan,
+            "df": np.nan,
+            "p_value": np.nan,
+        }
         if larger is not None:
             lr, df = max(0.0, 2 * (larger.loglik - f.loglik)), larger.n_parameters - f.n_parameters
-            row |= {"within": f"{larger.covariance}, {larger.residual}", "lr": lr, "df": df,
-                    "p_value": float(stats.chi2.sf(lr, df))}
+            row |= {
+                "within": f"{larger.covariance}, {larger.residual}",
+                "lr": lr,
+                "df": df,
+                "p_value": float(stats.chi2.sf(lr, df)),
+            }
         rows.append(row)
     return pd.DataFrame(rows).set_index(["covariance", "residual"])
 
@@ -214,8 +292,11 @@ def _is_nested(small: JointFit, large: JointFit) -> bool:
     larger = NESTED[small.covariance] | {small.covariance}
     if small.covariance == "ar1" and len(set(np.diff(small.cohorts))) == 1:
         larger = larger | {"toeplitz"}
-    return (large.covariance in larger and (small.residual == large.residual or large.residual == "by_cohort")
-            and large.n_parameters > small.n_parameters)
+    return (
+        large.covariance in larger
+        and (small.residual == large.residual or large.residual == "by_cohort")
+        and large.n_parameters > small.n_parameters
+    )
 
 
 def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
@@ -227,11 +308,21 @@ def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
     lower, upper = _blup.interval(effect, se, level)
     index = pd.MultiIndex.from_product(
         [pd.Index(fit.data.schools, dtype="str"), pd.Index(fit.data.cohorts.astype(np.int64))],
-        names=["school", "cohort"])
-    return pd.DataFrame({"n": fit.data.n.ravel().astype(np.int64), "effect": effect, "reliability": reliability,
-                         "se_conditional": np.sqrt(np.maximum(own, 0.0)), "se_comparative": se,
-                         "se_diagnostic": np.sqrt(np.maximum(tau2 - var, 0.0)), "lower": lower, "upper": upper},
-                        index=index)
+        names=["school", "cohort"],
+    )
+    return pd.DataFrame(
+        {
+            "n": fit.data.n.ravel().astype(np.int64),
+            "effect": effect,
+            "reliability": reliability,
+            "se_conditional": np.sqrt(np.maximum(own, 0.0)),
+            "se_comparative": se,
+            "se_diagnostic": np.sqrt(np.maximum(tau2 - var, 0.0)),
+            "lower": lower,
+            "upper": upper,
+        },
+        index=index,
+    )
 
 
 def _finite(value: float) -> float | None:

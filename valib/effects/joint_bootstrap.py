@@ -47,12 +47,21 @@ class JointBootstrap:
         t, s = np.triu_indices(len(self.cohorts), 1)
         draws, years, tail = self.correlation[:, t, s], np.asarray(self.cohorts), (1 - self.level) / 2
         lower, upper = np.nanquantile(draws, [tail, 1 - tail], axis=0)
-        return pd.DataFrame({"cohort": years[t], "other": years[s], "se": np.nanstd(draws, axis=0, ddof=1),
-                             "lower": lower, "upper": upper, "replicates": np.isfinite(draws).sum(axis=0)})
+        return pd.DataFrame(
+            {
+                "cohort": years[t],
+                "other": years[s],
+                "se": np.nanstd(draws, axis=0, ddof=1),
+                "lower": lower,
+                "upper": upper,
+                "replicates": np.isfinite(draws).sum(axis=0),
+            }
+        )
 
 
-def bootstrap_joint(records: pd.DataFrame, fit: JointFit, *, seed: int | np.random.Generator,
-                    replicates: int = 200) -> JointBootstrap:
+def bootstrap_joint(
+    records: pd.DataFrame, fit: JointFit, *, seed: int | np.random.Generator, replicates: int = 200
+) -> JointBootstrap:
     """Resample the schools of the records that ``fit`` was fitted to, and refit from its estimates.
 
     Raises ModelError where most draws leave a cohort that cannot be fitted.
@@ -105,6 +114,9 @@ def resample(data: JointMoments, cells: np.ndarray, chosen: np.ndarray) -> Joint
     """
     R, J = chosen.shape
     within = np.stack([np.tensordot(np.bincount(row, minlength=len(data.schools)), cells, axes=1) for row in chosen])
-    same = {name: np.broadcast_to(value, (R, *np.shape(value))) for name in ("offset", "back", "log_scale")
-            for value in (getattr(data, name),)}
+    same = {
+        name: np.broadcast_to(value, (R, *np.shape(value)))
+        for name in ("offset", "back", "log_scale")
+        for value in (getattr(data, name),)
+    }
     return replace(data, schools=np.arange(J), n=data.n[chosen], z=data.z[chosen], within=within, **same)

@@ -1,8 +1,8 @@
 """Ranks of schools with their uncertainty: never a bare rank.
 
 The true effects, given the data, are taken as normal about the predictions with covariance D + F F' (own variances D,
-common loadings F; see :mod:`valib.models.blup`). Ranks are counted in draws from it, so a rank carries the uncertainty of all
-other schools too. Source: Goldstein and Spiegelhalter (1996); Laird and Louis (1989).
+common loadings F; see :mod:`valib.models.blup`). Ranks are counted in draws from it, so a rank carries the
+uncertainty of all other schools too. Source: Goldstein and Spiegelhalter (1996); Laird and Louis (1989).
 """
 
 from __future__ import annotations
@@ -29,15 +29,23 @@ class Ranks:
     p_top: np.ndarray
 
 
-def draw_effects(effect: np.ndarray, own: np.ndarray, common: np.ndarray, draws: int,
-                 rng: np.random.Generator) -> np.ndarray:
+def draw_effects(
+    effect: np.ndarray, own: np.ndarray, common: np.ndarray, draws: int, rng: np.random.Generator
+) -> np.ndarray:
     """(draws, J) draws of the true effects: effect (J,), own variances (J,), common loadings (J, m)."""
     z = rng.standard_normal((draws, len(effect)))
     return effect + np.sqrt(own) * z + rng.standard_normal((draws, common.shape[1])) @ common.T
 
 
-def rank_effects(effect: np.ndarray, own: np.ndarray, common: np.ndarray, seed: int | np.random.Generator,
-                 draws: int = 2000, level: float = 0.95, block: int = 250) -> Ranks:
+def rank_effects(
+    effect: np.ndarray,
+    own: np.ndarray,
+    common: np.ndarray,
+    seed: int | np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+    block: int = 250,
+) -> Ranks:
     """Rank statistics from draws; ``block`` draws are held at a time, so that memory is that of
     J x draws ranks of four bytes.
 
@@ -54,7 +62,7 @@ def rank_effects(effect: np.ndarray, own: np.ndarray, common: np.ndarray, seed: 
         size = min(block, draws - start)
         drawn = rng.random((size, J)) if alike else draw_effects(effect, own, common, size, rng)
         order = np.argsort(-drawn, axis=1, kind="stable")
-        np.put_along_axis(ranks[start:start + size], order, np.arange(1, J + 1, dtype=np.int32)[None], axis=1)
+        np.put_along_axis(ranks[start : start + size], order, np.arange(1, J + 1, dtype=np.int32)[None], axis=1)
     tail, fifth = (1 - level) / 2, max(1, J // 5)
     lower, upper = np.quantile(ranks, [tail, 1 - tail], axis=0, method="nearest")
     return Ranks(ranks.mean(axis=0), lower, upper, (ranks > J - fifth).mean(axis=0), (ranks <= fifth).mean(axis=0))

@@ -85,31 +85,74 @@ class CohortFit:
     def ranks(self, seed: int | np.random.Generator, draws: int = 2000, min_students: int = 1) -> pd.DataFrame:
         """Expected rank, its interval, and the probabilities of the lowest and highest fifth (rank 1 is highest).
 
-        They are places among the schools that may be shown with ``min_students`` (:mod:`valib.records.disclosure`), by default
-        all: places among all schools would tell of those held back.
+        They are places among the schools that may be shown with ``min_students`` (:mod:`valib.records.disclosure`),
+        by default all: places among all schools would tell of those held back.
         """
         mask = shown(self.school_effects["n"], min_students)
         table = self.school_effects[mask]
-        r = rank_effects(table["effect"].to_numpy(), table["se_conditional"].to_numpy() ** 2, self.common[mask], seed,
-                         draws, self.level)
-        return pd.DataFrame({"n": table["n"], "effect": table["effect"], "expected_rank": r.expected,
-                             "rank_lower": r.lower, "rank_upper": r.upper, "p_bottom_quintile": r.p_bottom,
-                             "p_top_quintile": r.p_top}, index=table.index)
+        r = rank_effects(
+            table["effect"].to_numpy(),
+            table["se_conditional"].to_numpy() ** 2,
+            self.common[mask],
+            seed,
+            draws,
+            self.level,
+        )
+        return pd.DataFrame(
+            {
+                "n": table["n"],
+                "effect": table["effect"],
+                "expected_rank": r.expected,
+                "rank_lower": r.lower,
+                "rank_upper": r.upper,
+                "p_bottom_quintile": r.p_bottom,
+                "p_top_quintile": r.p_top,
+            },
+            index=table.index,
+        )
 
     def summary(self) -> dict:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        plain = {k: getattr(self, k) for k in (
-            "cohort", "model", "formula", "method", "tau2", "tau2_se", "sigma2", "sigma2_se", "theta", "vpc", "loglik",
-            "singular", "n_students", "n_schools", "student_sd", "level", "shift", "shift_se", "equating_se",
-            "coefficient_source", "shift_mode", "variances_from")}
+        plain = {
+            k: getattr(self, k)
+            for k in (
+                "cohort",
+                "model",
+                "formula",
+                "method",
+                "tau2",
+                "tau2_se",
+                "sigma2",
+                "sigma2_se",
+                "theta",
+                "vpc",
+                "loglik",
+                "singular",
+                "n_students",
+                "n_schools",
+                "student_sd",
+                "level",
+                "shift",
+                "shift_se",
+                "equating_se",
+                "coefficient_source",
+                "shift_mode",
+                "variances_from",
+            )
+        }
         plain["left_out"] = dict(self.left_out)
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
         return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
 
-def fit_relative(records: Records, cohort: int | None = None, formula: str | FormulaState = "score ~ prior_score",
-                 method: str = "ML", level: float = 0.95,
-                 error_variance: Mapping[str, float] | None = None) -> CohortFit:
+def fit_relative(
+    records: Records,
+    cohort: int | None = None,
+    formula: str | FormulaState = "score ~ prior_score",
+    method: str = "ML",
+    level: float = 0.95,
+    error_variance: Mapping[str, float] | None = None,
+) -> CohortFit:
     """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
 
     records: validated records (:func:`valib.read_records`); cohort: which one (may be left out when there is only
@@ -139,15 +182,22 @@ def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML",
     return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None)
 
 
-def relative_from_design(design: Design, method: str, level: float, cohort: int | None,
-                         error_variance: Mapping[str, float] | None = None) -> CohortFit:
+def relative_from_design(
+    design: Design, method: str, level: float, cohort: int | None, error_variance: Mapping[str, float] | None = None
+) -> CohortFit:
     """Fit the relative model to a design of one cohort."""
-    return relative_from_moments(summed(design, by_cell=_corrected(error_variance)), method, level, cohort,
-                                 error_variance)
+    return relative_from_moments(
+        summed(design, by_cell=_corrected(error_variance)), method, level, cohort, error_variance
+    )
 
 
-def relative_from_moments(students: Summed, method: str = "ML", level: float = 0.95, cohort: int | None = None,
-                          error_variance: Mapping[str, float] | None = None) -> CohortFit:
+def relative_from_moments(
+    students: Summed,
+    method: str = "ML",
+    level: float = 0.95,
+    cohort: int | None = None,
+    error_variance: Mapping[str, float] | None = None,
+) -> CohortFit:
     """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
     moments = students.moments
     corrected = _corrected(error_variance)
@@ -167,26 +217,52 @@ def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, f
     errors = error_vector(moments, error_variance)
     fit = fit_corrected(moments, errors, method)
     _, influence, _ = estimate(moments, "mixed", fit, errors)
-    return replace(fit, vcov=clustered(influence, moments.n_students), sigma2_se=float("nan"),
-                   sigma2=fit.sigma2 + float(errors @ fit.coefficients**2))
+    return replace(
+        fit,
+        vcov=clustered(influence, moments.n_students),
+        sigma2_se=float("nan"),
+        sigma2=fit.sigma2 + float(errors @ fit.coefficients**2),
+    )
 
 
-def assemble(fit: MixedFit, effects: _blup.Blup, students: Summed, level: float, *,
-             names: Iterable[str] | None = None, coefficients: np.ndarray | None = None,
-             vcov: np.ndarray | None = None, **rest: Any) -> CohortFit:
+def assemble(
+    fit: MixedFit,
+    effects: _blup.Blup,
+    students: Summed,
+    level: float,
+    *,
+    names: Iterable[str] | None = None,
+    coefficients: np.ndarray | None = None,
+    vcov: np.ndarray | None = None,
+    **rest: Any,
+) -> CohortFit:
     """Put arrays into the labelled result; coefficients and vcov default to the fit's own."""
     names = list(fit.names if names is None else names)
     coefficients = fit.coefficients if coefficients is None else coefficients
     vcov = fit.vcov if vcov is None else vcov
     moments = students.moments
     return CohortFit(
-        formula=students.state.formula, method=fit.method,
+        formula=students.state.formula,
+        method=fit.method,
         fixed_effects=pd.Series(coefficients, index=names, name="coefficient"),
-        vcov=pd.DataFrame(vcov, index=names, columns=names), tau2=fit.tau2, sigma2=fit.sigma2, tau2_se=fit.tau2_se,
-        sigma2_se=fit.sigma2_se, loglik=fit.loglik, singular=fit.singular, n_students=fit.n_students,
-        n_schools=fit.n_groups, student_sd=moments.response_sd, level=level,
-        school_effects=effects_table(moments, effects, level), common=effects.common, left_out=students.left_out,
-        moments=moments, state=students.state, **rest)
+        vcov=pd.DataFrame(vcov, index=names, columns=names),
+        tau2=fit.tau2,
+        sigma2=fit.sigma2,
+        tau2_se=fit.tau2_se,
+        sigma2_se=fit.sigma2_se,
+        loglik=fit.loglik,
+        singular=fit.singular,
+        n_students=fit.n_students,
+        n_schools=fit.n_groups,
+        student_sd=moments.response_sd,
+        level=level,
+        school_effects=effects_table(moments, effects, level),
+        common=effects.common,
+        left_out=students.left_out,
+        moments=moments,
+        state=students.state,
+        **rest,
+    )
 
 
 def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.DataFrame:
@@ -194,14 +270,24 @@ def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.Dat
     se = np.sqrt(effects.var_comparative)
     lower, upper = _blup.interval(effects.effect, se, level)
     index = pd.Index(moments.schools[moments.cell_school], name="school", dtype="str")
-    return pd.DataFrame({"n": moments.n.astype(np.int64), "effect": effects.effect, "shrinkage": effects.shrinkage,
-                         "se_conditional": np.sqrt(effects.var_conditional), "se_comparative": se,
-                         "se_diagnostic": np.sqrt(effects.var_diagnostic), "lower": lower, "upper": upper},
-                        index=index)
+    return pd.DataFrame(
+        {
+            "n": moments.n.astype(np.int64),
+            "effect": effects.effect,
+            "shrinkage": effects.shrinkage,
+            "se_conditional": np.sqrt(effects.var_conditional),
+            "se_comparative": se,
+            "se_diagnostic": np.sqrt(effects.var_diagnostic),
+            "lower": lower,
+            "upper": upper,
+        },
+        index=index,
+    )
 
 
-def fit_formulas(records: Records, cohort: int, formulas: Iterable[str], method: str = "ML",
-                 level: float = 0.95) -> tuple[dict[str, CohortFit], dict[str, str]]:
+def fit_formulas(
+    records: Records, cohort: int, formulas: Iterable[str], method: str = "ML", level: float = 0.95
+) -> tuple[dict[str, CohortFit], dict[str, str]]:
     """One cohort under several formulas: the fits by formula, and for those that cannot be fitted the reason."""
     fits, refused = {}, {}
     for formula in formulas:
@@ -227,8 +313,9 @@ def school_residuals(fit: CohortFit) -> pd.DataFrame:
     common = ((means[:, :-1] @ _blup.factor(fit.vcov.to_numpy())) ** 2).sum(axis=1)
     var = fit.tau2 + fit.sigma2 / n - common
     standardised = residual / np.sqrt(np.where(var > 0, var, np.nan))
-    return pd.DataFrame({"n": n.astype(np.int64), "residual": residual, "standardised": standardised},
-                        index=fit.school_effects.index)
+    return pd.DataFrame(
+        {"n": n.astype(np.int64), "residual": residual, "standardised": standardised}, index=fit.school_effects.index
+    )
 
 
 def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
@@ -240,8 +327,11 @@ def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
     _check_relative(fit)
     design = build_design(select(records, [fit.cohort]), fit.state or fit.formula)
     effects = fit.school_effects["effect"]
-    if list(design.names) != list(fit.fixed_effects.index) or list(design.cells.schools) != list(effects.index) \
-            or len(design.y) != fit.n_students:
+    if (
+        list(design.names) != list(fit.fixed_effects.index)
+        or list(design.cells.schools) != list(effects.index)
+        or len(design.y) != fit.n_students
+    ):
         raise ModelError(f"These are not the records that the model of cohort {fit.cohort} was fitted to.")
     return design.y - design.X @ fit.fixed_effects.to_numpy() - effects.to_numpy()[design.cells.code]
 

@@ -29,8 +29,19 @@ def draw_weights(present: np.ndarray, draws: int, seeds: Sequence[np.random.Seed
     return weights
 
 
-def resample(base: Sums, focal: Sums, weights: np.ndarray, *, cohorts: int, estimator: str, groups: str, shift: str,
-             variances: str, reml: bool, s2m: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def resample(
+    base: Sums,
+    focal: Sums,
+    weights: np.ndarray,
+    *,
+    cohorts: int,
+    estimator: str,
+    groups: str,
+    shift: str,
+    variances: str,
+    reml: bool,
+    s2m: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """System shift (R, B) in every sample, nan where absorbed, and variance of schools' VA over samples (R, J).
 
     base (R, T J), focal (R, J): cells of R data sets; weights (R, B, J). s2m: error variance of the prior. A school
@@ -53,8 +64,9 @@ def _resample(base, focal, weights, cohorts, estimator, groups, shift, variances
     baseline = remove_error(compress_samples(pool(base, cohorts) if groups == "school" else base, weights), errors)
     check_determined(baseline.cross[:, :-1, :-1])
     b, tau2, sigma2 = baseline_estimates(baseline, 0, estimator, reml)
-    delta, theta, _ = focal_estimates(compress_samples(focal, weights), b, tau2, sigma2 + b**2 @ errors, 0, shift,
-                                      variances, reml)
+    delta, theta, _ = focal_estimates(
+        compress_samples(focal, weights), b, tau2, sigma2 + b**2 @ errors, 0, shift, variances, reml
+    )
     n, means = focal.n[:, None], focal.means
     lam = n * theta.reshape(R, B, 1)
     lam /= 1 + lam

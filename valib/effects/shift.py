@@ -42,11 +42,20 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
         schools = fit.sigma2 / a.sum()
         coefficients = centre @ benchmark.vcov.to_numpy() @ centre
         lower, upper = fit.shift_interval
-        rows.append({"cohort": fit.cohort, "shift": fit.shift, "se": fit.shift_se, "se_schools": np.sqrt(schools),
-                     "se_coefficients": np.sqrt(coefficients),
-                     "se_scale": np.sqrt(max(fit.shift_se**2 - schools - coefficients, 0.0)), "lower": lower,
-                     "upper": upper, "share_coefficients": coefficients / fit.shift_se**2,
-                     "effect_size": fit.shift / fit.student_sd})
+        rows.append(
+            {
+                "cohort": fit.cohort,
+                "shift": fit.shift,
+                "se": fit.shift_se,
+                "se_schools": np.sqrt(schools),
+                "se_coefficients": np.sqrt(coefficients),
+                "se_scale": np.sqrt(max(fit.shift_se**2 - schools - coefficients, 0.0)),
+                "lower": lower,
+                "upper": upper,
+                "share_coefficients": coefficients / fit.shift_se**2,
+                "effect_size": fit.shift / fit.student_sd,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -63,17 +72,23 @@ def shift_difference(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.Data
     fits = sorted(fits, key=lambda f: f.cohort)
     parts = shift_parts(fits, benchmark)
     V, p = benchmark.vcov.to_numpy(), len(benchmark.coefficients)
-    centres = [coefficient_loadings(f).mean(axis=0) for f in fits]   # the mean of g_j over schools is xbar_w
-    links = [f.common.mean(axis=0)[p + 2:] for f in fits]            # after delta_hat, b_B and equating
+    centres = [coefficient_loadings(f).mean(axis=0) for f in fits]  # the mean of g_j over schools is xbar_w
+    links = [f.common.mean(axis=0)[p + 2 :] for f in fits]  # after delta_hat, b_B and equating
     rows = []
     for s in range(len(fits)):
         for t in range(s + 1, len(fits)):
             x, L = centres[t] - centres[s], links[t].copy()
-            L[:len(links[s])] -= links[s]
-            own = sum(parts["se_schools"][k] ** 2 + fits[k].equating_se**2 for k in (s, t))
-            rows.append({"first": fits[s].cohort, "second": fits[t].cohort,
-                         "difference": fits[t].shift - fits[s].shift, "se": np.sqrt(own + x @ V @ x + L @ L),
-                         "se_independent": np.hypot(fits[s].shift_se, fits[t].shift_se)})
+            L[: len(links[s])] -= links[s]
+            own = sum(parts["se_schools"][k] ** 2 + fits[k].equating_se ** 2 for k in (s, t))
+            rows.append(
+                {
+                    "first": fits[s].cohort,
+                    "second": fits[t].cohort,
+                    "difference": fits[t].shift - fits[s].shift,
+                    "se": np.sqrt(own + x @ V @ x + L @ L),
+                    "se_independent": np.hypot(fits[s].shift_se, fits[t].shift_se),
+                }
+            )
     frame = pd.DataFrame(rows, columns=["first", "second", "difference", "se", "se_independent"])
     frame["lower"], frame["upper"] = _blup.interval(frame["difference"], frame["se"], fits[0].level)
     return frame
@@ -95,19 +110,28 @@ def mean_change(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
         means = fit.moments.n @ fit.moments.means / fit.moments.n.sum()
         change = means[-1] - benchmark.summaries["columns"]["score"]["mean"]
         intake = (means[:-1] - benchmark.column_means.to_numpy()) @ benchmark.coefficients.to_numpy()
-        rows.append({"cohort": fit.cohort, "change": change, "intake": intake, "shift": shift,
-                     "weighting": change - intake - shift})
+        rows.append(
+            {
+                "cohort": fit.cohort,
+                "change": change,
+                "intake": intake,
+                "shift": shift,
+                "weighting": change - intake - shift,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def shift_at(relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.ndarray,
-             equating_se: float = 0.0) -> pd.DataFrame:
+def shift_at(
+    relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.ndarray, equating_se: float = 0.0
+) -> pd.DataFrame:
     """delta_t(x) = x'(b_t - b_B) with its error at design rows x: columns shift, se, lower, upper, one row a profile.
 
     relative: the focal cohort's own model, same formula as the benchmark (fitted with ``benchmark.state`` where it
     has transforms that learn from the data, such as center). profile (p,) or (m, p).
     Var = x'(Var(b_t) + Var(b_B)) x + s2_equating; the two sets of coefficients are taken as independent.
-    Across a break of the scale the relative model is that of the scores carried back (:func:`valib.sums.equating.carry_back`),
+    Across a break of the scale the relative model is that of the scores carried back
+    (:func:`valib.sums.equating.carry_back`),
     and equating_se holds the link's error too (se_scale of :func:`shift_parts`).
     """
     check_same_columns(relative, benchmark)
@@ -130,14 +154,20 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float = 
     moments = relative.moments
     focal = (moments.n @ moments.means / moments.n.sum())[:-1]
     baseline = benchmark.column_means.to_numpy()
-    parts = pd.concat([shift_at(relative, benchmark, baseline, equating_se),
-                       shift_at(relative, benchmark, focal - baseline),
-                       shift_at(relative, benchmark, focal, equating_se)], ignore_index=True)
+    parts = pd.concat(
+        [
+            shift_at(relative, benchmark, baseline, equating_se),
+            shift_at(relative, benchmark, focal - baseline),
+            shift_at(relative, benchmark, focal, equating_se),
+        ],
+        ignore_index=True,
+    )
     return parts.set_index(pd.Index(["level", "slope", "total"], name="part"))
 
 
-def shift_over_prior(relative: CohortFit, benchmark: Benchmark, prior: np.ndarray,
-                     equating_se: float = 0.0) -> pd.DataFrame:
+def shift_over_prior(
+    relative: CohortFit, benchmark: Benchmark, prior: np.ndarray, equating_se: float = 0.0
+) -> pd.DataFrame:
     """delta_t over a grid of prior scores, the other columns at their baseline means; adds column ``prior``.
 
     Raises ModelError when the prior enters other than as the linear column ``prior_score`` (school means of it stay at
@@ -151,8 +181,9 @@ def shift_over_prior(relative: CohortFit, benchmark: Benchmark, prior: np.ndarra
     return pd.DataFrame({"prior": prior}).join(shift_at(relative, benchmark, profile, equating_se))
 
 
-def relative_to_school(records: pd.DataFrame, fit: CohortFit, benchmark: Benchmark, school: str,
-                       baseline_cohort: int) -> pd.DataFrame:
+def relative_to_school(
+    records: pd.DataFrame, fit: CohortFit, benchmark: Benchmark, school: str, baseline_cohort: int
+) -> pd.DataFrame:
     """Benchmark VA of every school in the fit's cohort less that of a named school in a baseline cohort.
 
     VA_jt - u_ks, with u_ks the reference school's effect in the baseline cohort (BLUP at the benchmark's variances).
@@ -195,8 +226,12 @@ def coefficient_loadings(fit: CohortFit) -> np.ndarray:
     return (1 - lam) * (a @ xbar / a.sum()) + lam * xbar
 
 
-def prior_sensitivity(fit: CohortFit, benchmark: Benchmark, mean_changes: Sequence[float] = (),
-                      reliabilities: Sequence[tuple[float, float]] = ()) -> pd.DataFrame:
+def prior_sensitivity(
+    fit: CohortFit,
+    benchmark: Benchmark,
+    mean_changes: Sequence[float] = (),
+    reliabilities: Sequence[tuple[float, float]] = (),
+) -> pd.DataFrame:
     """How much of a shift could be a changed prior test; one row a scenario (score points).
 
     mean_changes: the prior test became easier by d points (scores d higher for the same knowledge): that adds
@@ -220,17 +255,29 @@ def prior_sensitivity(fit: CohortFit, benchmark: Benchmark, mean_changes: Sequen
     rows = [(f"prior test easier by {d:+.1f} points", -whole * d, 0.0) for d in mean_changes]
     for before, after in reliabilities:
         check_reliability(before, after)
-        rows.append((f"reliability of the prior from {before:.2f} to {after:.2f}", slope * (1 / before - 1) * apart,
-                     slope * (after / before - 1) * sd))
+        rows.append(
+            (
+                f"reliability of the prior from {before:.2f} to {after:.2f}",
+                slope * (1 / before - 1) * apart,
+                slope * (after / before - 1) * sd,
+            )
+        )
     frame = pd.DataFrame(rows, columns=["scenario", "artefact", "turn"])
     shift = np.nan if fit.shift is None else fit.shift
-    return pd.DataFrame({"scenario": frame["scenario"], "artefact": frame["artefact"],
-                         "corrected": shift - frame["artefact"], "low_prior": frame["artefact"] - frame["turn"],
-                         "high_prior": frame["artefact"] + frame["turn"]})
+    return pd.DataFrame(
+        {
+            "scenario": frame["scenario"],
+            "artefact": frame["artefact"],
+            "corrected": shift - frame["artefact"],
+            "low_prior": frame["artefact"] - frame["turn"],
+            "high_prior": frame["artefact"] + frame["turn"],
+        }
+    )
 
 
-def system_change(joint: JointFit, first: int, second: int, profile: pd.Series,
-                  scale_se: float = 0.0) -> dict[str, float]:
+def system_change(
+    joint: JointFit, first: int, second: int, profile: pd.Series, scale_se: float = 0.0
+) -> dict[str, float]:
     """Change of the system between two cohorts for a student of the given profile: x'(b_t - b_s), no benchmark in it.
 
     profile (p,): a row of the design matrix, such as the benchmark's column_means (then fit with ``benchmark.state``
@@ -245,12 +292,18 @@ def system_change(joint: JointFit, first: int, second: int, profile: pd.Series,
     separate = apart @ V @ apart + (loading - apart) @ V @ (loading - apart)
     change = float(loading @ joint.fixed_effects.to_numpy())
     lower, upper = _blup.interval(change, se, joint.level)
-    return {"change": change, "se": float(se), "se_independent": float(np.sqrt(separate + scale_se**2)),
-            "lower": float(lower), "upper": float(upper)}
+    return {
+        "change": change,
+        "se": float(se),
+        "se_independent": float(np.sqrt(separate + scale_se**2)),
+        "lower": float(lower),
+        "upper": float(upper),
+    }
 
 
-def change_on_benchmark(joint: JointFit, first: int, second: int, profile: pd.Series,
-                        scale_se: float = 0.0) -> pd.DataFrame:
+def change_on_benchmark(
+    joint: JointFit, first: int, second: int, profile: pd.Series, scale_se: float = 0.0
+) -> pd.DataFrame:
     """Change of every school's value added on a fixed scale: (u_jt - u_js) + x'(b_t - b_s), schools in both cohorts.
 
     With c = (-1, 1) over the two cohorts, C_j the school's error covariance with known b, S_j = d u_hat_j / d b and k
@@ -275,8 +328,10 @@ def _contrast(joint: JointFit, first: int, second: int, profile: pd.Series) -> n
         if cohort not in joint.cohorts:
             raise ModelError(f"Cohort {cohort} is not in the joint fit; it has {list(joint.cohorts)}.")
         if list(joint.fixed_effects[cohort].index) != list(profile.index):
-            raise ModelError(f"The profile has the columns {list(profile.index)}, the joint model of cohort {cohort} "
-                             f"has {list(joint.fixed_effects[cohort].index)}.")
+            raise ModelError(
+                f"The profile has the columns {list(profile.index)}, the joint model of cohort {cohort} "
+                f"has {list(joint.fixed_effects[cohort].index)}."
+            )
         loading[cohort] += sign * profile.to_numpy()
     return loading.to_numpy()
 
@@ -287,8 +342,10 @@ def _linear_prior(benchmark: Benchmark, what: str) -> list[str]:
     inside = re.compile(rf"\b{PRIOR}\b")
     others = [n for n in names if inside.search(n) and n not in (PRIOR, f"school_mean({PRIOR})")]
     if PRIOR not in names or others:
-        raise ModelError(f"The {what} needs {PRIOR} as one linear column of the formula"
-                         + (f", but it also enters through {', '.join(map(repr, others))}." if others else "."))
+        raise ModelError(
+            f"The {what} needs {PRIOR} as one linear column of the formula"
+            + (f", but it also enters through {', '.join(map(repr, others))}." if others else ".")
+        )
     return names
 
 

@@ -19,8 +19,13 @@ from .benchmark import fit_benchmark
 from .relative import CohortFit
 
 
-def fit_estimators(records: pd.DataFrame, cohorts: Iterable[int], formula: str = "score ~ prior_score",
-                   groups: str = "school_cohort", method: str = "ML") -> tuple[dict[str, Benchmark], dict[str, str]]:
+def fit_estimators(
+    records: pd.DataFrame,
+    cohorts: Iterable[int],
+    formula: str = "score ~ prior_score",
+    groups: str = "school_cohort",
+    method: str = "ML",
+) -> tuple[dict[str, Benchmark], dict[str, str]]:
     """The benchmark by each estimator, and for those that cannot be had from this formula the reason."""
     fits, refused = {}, {}
     for estimator in ESTIMATORS:
@@ -31,12 +36,14 @@ def fit_estimators(records: pd.DataFrame, cohorts: Iterable[int], formula: str =
     return fits, refused
 
 
-def school_to_follow(fits: Sequence[CohortFit], min_students: int = 5, school: str | None = None,
-                     share: float = 0.2) -> str:
+def school_to_follow(
+    fits: Sequence[CohortFit], min_students: int = 5, school: str | None = None, share: float = 0.2
+) -> str:
     """The school followed through the recipes: the one named, else the one nearest a quantile of the last fit.
 
     fits: relative fits in the order of their cohorts. The rule: among the schools that may be shown in every cohort
-    (in the last one, if none may in all; see :mod:`valib.records.disclosure`), the school whose effect in the last cohort is
+    (in the last one, if none may in all; see :mod:`valib.records.disclosure`), the school whose effect in the last
+    cohort is
     nearest to the ``share`` quantile of all schools' effects there; of equals the first by name. Raises RecordsError
     for a named school that is absent from the last cohort or may not be shown there, and when none may.
     """
@@ -44,8 +51,10 @@ def school_to_follow(fits: Sequence[CohortFit], min_students: int = 5, school: s
     large = [set(only_shown(fit.school_effects, min_students).index) for fit in fits]
     if school is not None:
         if school not in large[-1]:
-            raise RecordsError(f"School {school!r} cannot be shown in cohort {fits[-1].cohort}: it is not there, has "
-                               f"fewer than {min_students} students, or hides a school that has.")
+            raise RecordsError(
+                f"School {school!r} cannot be shown in cohort {fits[-1].cohort}: it is not there, has "
+                f"fewer than {min_students} students, or hides a school that has."
+            )
         return school
     candidates = sorted(set.intersection(*large) or large[-1])
     if not candidates:
@@ -66,9 +75,17 @@ def follow(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:
             row = fit.school_effects.loc[school]
             at = fit.school_effects.index.get_loc(school)
             means = fit.moments.means[at]
-            rows.append({"recipe": name, "residual": float(means[-1] - means[:-1] @ fit.fixed_effects.to_numpy()),
-                         "shrinkage": row["shrinkage"], "effect": row["effect"], "se": row["se_comparative"],
-                         "lower": row["lower"], "upper": row["upper"]})
+            rows.append(
+                {
+                    "recipe": name,
+                    "residual": float(means[-1] - means[:-1] @ fit.fixed_effects.to_numpy()),
+                    "shrinkage": row["shrinkage"],
+                    "effect": row["effect"],
+                    "se": row["se_comparative"],
+                    "lower": row["lower"],
+                    "upper": row["upper"],
+                }
+            )
     return pd.DataFrame(rows, columns=["recipe", "residual", "shrinkage", "effect", "se", "lower", "upper"])
 
 
@@ -78,10 +95,20 @@ def spread(fits: Mapping[str, Sequence[CohortFit]]) -> pd.DataFrame:
     sd: the between-school standard deviation tau that the recipe shrinks with; mean: the plain mean over schools of
     its value added; shrinkage: the mean of lambda_j; shift: the estimated system shift (nan where absorbed).
     """
-    return pd.DataFrame([
-        {"cohort": fit.cohort, "recipe": name, "sd": np.sqrt(fit.tau2), "mean": fit.school_effects["effect"].mean(),
-         "shrinkage": fit.school_effects["shrinkage"].mean(), "shift": np.nan if fit.shift is None else fit.shift}
-        for name, several in fits.items() for fit in several])
+    return pd.DataFrame(
+        [
+            {
+                "cohort": fit.cohort,
+                "recipe": name,
+                "sd": np.sqrt(fit.tau2),
+                "mean": fit.school_effects["effect"].mean(),
+                "shrinkage": fit.school_effects["shrinkage"].mean(),
+                "shift": np.nan if fit.shift is None else fit.shift,
+            }
+            for name, several in fits.items()
+            for fit in several
+        ]
+    )
 
 
 def mean_error(fit: CohortFit) -> tuple[float, float]:
@@ -103,23 +130,53 @@ def agreement(relative: Sequence[CohortFit], benchmark: Sequence[CohortFit]) -> 
         both = pd.concat([r.school_effects["effect"], b.school_effects["effect"]], axis=1, join="inner").to_numpy()
         difference = both[:, 1] - both[:, 0]
         correlation = np.corrcoef(both.T)[0, 1] if (np.ptp(both, axis=0) > 0).all() else np.nan
-        rows.append({"cohort": r.cohort, "schools": len(both), "correlation": correlation,
-                     "mean_difference": difference.mean(), "sd_difference": difference.std(ddof=1)})
+        rows.append(
+            {
+                "cohort": r.cohort,
+                "schools": len(both),
+                "correlation": correlation,
+                "mean_difference": difference.mean(),
+                "sd_difference": difference.std(ddof=1),
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def prior_table(checks: Sequence[PriorCheck]) -> pd.DataFrame:
     """Checks of the prior as a table: the baseline first, then one row a focal cohort."""
     first = checks[0]
-    rows = [{"cohort": "baseline", "mean": first.baseline_mean, "sd": first.baseline_sd, "smd": np.nan,
-             "variance_ratio": np.nan, "ok": True}]
-    rows += [{"cohort": str(c.cohort), "mean": c.focal_mean, "sd": c.focal_sd, "smd": c.smd,
-              "variance_ratio": c.variance_ratio, "ok": c.ok} for c in checks]
+    rows = [
+        {
+            "cohort": "baseline",
+            "mean": first.baseline_mean,
+            "sd": first.baseline_sd,
+            "smd": np.nan,
+            "variance_ratio": np.nan,
+            "ok": True,
+        }
+    ]
+    rows += [
+        {
+            "cohort": str(c.cohort),
+            "mean": c.focal_mean,
+            "sd": c.focal_sd,
+            "smd": c.smd,
+            "variance_ratio": c.variance_ratio,
+            "ok": c.ok,
+        }
+        for c in checks
+    ]
     return pd.DataFrame(rows)
 
 
-def shift_sensitivity(records: pd.DataFrame, cohort: int, baseline: Sequence[int], formulas: Sequence[str],
-                      estimator: str = "mixed", **options) -> tuple[pd.DataFrame, dict[str, str]]:
+def shift_sensitivity(
+    records: pd.DataFrame,
+    cohort: int,
+    baseline: Sequence[int],
+    formulas: Sequence[str],
+    estimator: str = "mixed",
+    **options,
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """The shift of one cohort when one choice at a time is changed; the first row is the first formula as it stands.
 
     formulas: the study's, then the further ones. Besides them each other estimator and, if there are several, each
@@ -143,6 +200,7 @@ def shift_sensitivity(records: pd.DataFrame, cohort: int, baseline: Sequence[int
             refused[value] = str(error)
             continue
         lower, upper = fit.shift_interval
-        rows.append({"choice": choice, "value": value, "shift": fit.shift, "se": fit.shift_se, "lower": lower,
-                     "upper": upper})
+        rows.append(
+            {"choice": choice, "value": value, "shift": fit.shift, "se": fit.shift_se, "lower": lower, "upper": upper}
+        )
     return pd.DataFrame(rows), refused

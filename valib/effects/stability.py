@@ -54,17 +54,24 @@ def two_step(fits: Sequence[CohortFit]) -> TwoStep:
         raise ModelError("Two-step correlations are of relative fits: a benchmark's effects hold the shift.")
     flat = [f.cohort for f in fits if f.singular]
     if flat:
-        raise ModelError(f"The between-school variance of cohort {flat[0]} is zero: its school effects cannot be "
-                         "correlated.")
+        raise ModelError(
+            f"The between-school variance of cohort {flat[0]} is zero: its school effects cannot be correlated."
+        )
     schools = sorted(set().union(*(f.school_effects.index for f in fits)))
     tables = [f.school_effects.reindex(schools) for f in fits]
 
     def column(name):
         return np.column_stack([t[name].to_numpy(dtype=np.float64) for t in tables])
 
-    return TwoStep(np.asarray(schools, dtype=object), np.array([f.cohort for f in fits]), np.nan_to_num(column("n")),
-                   column("effect"), column("shrinkage"), np.array([f.tau2 for f in fits]),
-                   np.array([f.sigma2 for f in fits]))
+    return TwoStep(
+        np.asarray(schools, dtype=object),
+        np.array([f.cohort for f in fits]),
+        np.nan_to_num(column("n")),
+        column("effect"),
+        column("shrinkage"),
+        np.array([f.tau2 for f in fits]),
+        np.array([f.sigma2 for f in fits]),
+    )
 
 
 def pairwise_correlation(effects: np.ndarray) -> np.ndarray:
@@ -106,12 +113,16 @@ def mean_reliability(data: TwoStep) -> np.ndarray:
     """(..., T, T) means of lambda_jt over the schools that cohorts t and s share; [t, s] is cohort t's."""
     present = (data.n > 0).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return (np.swapaxes(np.nan_to_num(data.shrinkage) * present, -1, -2) @ present
-                / (np.swapaxes(present, -1, -2) @ present))
+        return (
+            np.swapaxes(np.nan_to_num(data.shrinkage) * present, -1, -2)
+            @ present
+            / (np.swapaxes(present, -1, -2) @ present)
+        )
 
 
-def two_step_correlations(data: TwoStep, joint_eb: np.ndarray,
-                          level: float) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def two_step_correlations(
+    data: TwoStep, joint_eb: np.ndarray, level: float
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Estimate, lower and upper limit of every way but joint_model, (..., T, T) each.
 
     joint_eb (..., J, T): EB predictions of the joint model, those of absent schools ignored. Intervals: Fisher's, with
@@ -119,8 +130,12 @@ def two_step_correlations(data: TwoStep, joint_eb: np.ndarray,
     """
     present = data.n > 0
     shared = np.swapaxes(present.astype(np.int64), -1, -2) @ present
-    values = {"eb": data.effects, "unshrunken": data.unshrunken, "reflated": data.reflated,
-              "joint_eb": np.where(present, joint_eb, np.nan)}
+    values = {
+        "eb": data.effects,
+        "unshrunken": data.unshrunken,
+        "reflated": data.reflated,
+        "joint_eb": np.where(present, joint_eb, np.nan),
+    }
     found = {}
     for way, effects in values.items():
         r = pairwise_correlation(effects)
@@ -149,8 +164,11 @@ def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
     for t, s in zip(*np.triu_indices(len(data.cohorts), 1), strict=True):
         pair = (data.cohorts[t], data.cohorts[s])
         for way in WAYS:
-            values = (model.loc[pair, ["correlation", "lower", "upper"]] if way == "joint_model"
-                      else [v[t, s] for v in found[way]])
+            values = (
+                model.loc[pair, ["correlation", "lower", "upper"]]
+                if way == "joint_model"
+                else [v[t, s] for v in found[way]]
+            )
             rows.append((*pair, way, *values, expected[way][t, s], shared[t, s]))
     columns = ["cohort", "other", "way", "correlation", "lower", "upper", "expected", "schools"]
     return pd.DataFrame(rows, columns=columns)
@@ -189,9 +207,13 @@ def _expected(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) -> dict[str,
             rho = omega[t, s] / np.sqrt(var[t] * var[s])
             unshrunken = rho / np.sqrt((1 / a).mean() * (1 / b).mean())
             eb = (a * b).mean() * rho / np.sqrt(a.mean() * b.mean())
-            values = {"eb": eb, "unshrunken": unshrunken, "reflated": eb,
-                      "disattenuated": unshrunken / np.sqrt(a.mean() * b.mean()),
-                      "joint_eb": c[t, s] / np.sqrt(c[t, t] * c[s, s])}
+            values = {
+                "eb": eb,
+                "unshrunken": unshrunken,
+                "reflated": eb,
+                "disattenuated": unshrunken / np.sqrt(a.mean() * b.mean()),
+                "joint_eb": c[t, s] / np.sqrt(c[t, t] * c[s, s]),
+            }
             for way, value in values.items():
                 out[way][t, s] = out[way][s, t] = value
     out["joint_model"] = omega / np.sqrt(np.outer(var, var))

@@ -45,8 +45,14 @@ def shrinkage(n: np.ndarray, tau2: float, sigma2: float) -> np.ndarray:
     return n * tau2 / (n * tau2 + sigma2)
 
 
-def predict(n: np.ndarray, residual: np.ndarray, tau2: float, sigma2: float, xbar: np.ndarray | None = None,
-            vcov: np.ndarray | None = None) -> Blup:
+def predict(
+    n: np.ndarray,
+    residual: np.ndarray,
+    tau2: float,
+    sigma2: float,
+    xbar: np.ndarray | None = None,
+    vcov: np.ndarray | None = None,
+) -> Blup:
     """BLUP of school effects from mean residuals, where b was estimated on the same students.
 
     n (J,) students; residual (J,) mean residuals rbar_j; tau2 >= 0 and sigma2 > 0; xbar (J, p) school means of X and

@@ -1,7 +1,7 @@
 """The one-cohort methods of the library on many simulated data sets at once: relative and benchmark value added.
 
-Same equations as :mod:`valib.effects.baseline`, :mod:`valib.effects.benchmark` and :mod:`valib.effects.relative`, on arrays of R data sets; the
-tests hold the two against each other. Columns: 1, prior score, (its school mean,) score.
+Same equations as :mod:`valib.effects.baseline`, :mod:`valib.effects.benchmark` and :mod:`valib.effects.relative`, on
+arrays of R data sets; the tests hold the two against each other. Columns: 1, prior score, (its school mean,) score.
 """
 
 from __future__ import annotations
@@ -152,8 +152,11 @@ def pool(data: Sums, cohorts: int) -> Sums:
     """One cell a school."""
     R, C, k = data.sums.shape
     J = C // cohorts
-    return Sums(data.n.reshape(R, cohorts, J).sum(axis=1), data.sums.reshape(R, cohorts, J, k).sum(axis=1),
-                data.cross.reshape(R, cohorts, J, k, k).sum(axis=1))
+    return Sums(
+        data.n.reshape(R, cohorts, J).sum(axis=1),
+        data.sums.reshape(R, cohorts, J, k).sum(axis=1),
+        data.cross.reshape(R, cohorts, J, k, k).sum(axis=1),
+    )
 
 
 def _add_intercept(data: Sums, a: np.ndarray, influence: np.ndarray, reml: bool) -> None:
@@ -178,8 +181,9 @@ def _ones_and(a: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def benchmark_va(focal: Sums, baseline: Baseline, shift: str, variances: str, reml: bool,
-                 equating_se: float = 0.0) -> Predictions:
+def benchmark_va(
+    focal: Sums, baseline: Baseline, shift: str, variances: str, reml: bool, equating_se: float = 0.0
+) -> Predictions:
     """Benchmark value added of R focal cohorts; the equations of :func:`valib.effects.benchmark.predict_benchmark`."""
     a = np.concatenate([-baseline.b, np.ones((len(baseline.b), 1))], axis=1)
     matrix = _ones_and(a) if shift == "estimated" else a[..., None]
@@ -204,8 +208,16 @@ def benchmark_va(focal: Sums, baseline: Baseline, shift: str, variances: str, re
     known = own + (1 - lam) ** 2 * var_delta
     full = known + ((g @ F) ** 2).sum(axis=-1) + equating_se**2
     shift_full = var_delta[:, 0] + ((centre @ F) ** 2).sum(axis=(1, 2)) + equating_se**2
-    return Predictions(delta + lam * (residual - delta), own, known, full, **common, shift=delta[:, 0],
-                       shift_known=var_delta[:, 0], shift_full=shift_full)
+    return Predictions(
+        delta + lam * (residual - delta),
+        own,
+        known,
+        full,
+        **common,
+        shift=delta[:, 0],
+        shift_known=var_delta[:, 0],
+        shift_full=shift_full,
+    )
 
 
 def relative_va(focal: Sums, reml: bool, s2m: float = 0.0) -> Predictions:

@@ -53,9 +53,18 @@ def stack_sums(cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.n
         at = np.flatnonzero(column == t)
         z[..., at], within[:, at[:, None], at] = mean[:, t], inside[:, t]
         back[:, at[:-1], at[:-1]] = 1 / scale[:, t]
-    return JointMoments(np.arange(J), cohorts, (tuple(f"x{i}" for i in range(p)),) * T,
-                        np.swapaxes(n, 1, 2).astype(np.float64), column, z, within, b.reshape(R, P), back,
-                        np.log(scale).sum(axis=(1, 2)))
+    return JointMoments(
+        np.arange(J),
+        cohorts,
+        (tuple(f"x{i}" for i in range(p)),) * T,
+        np.swapaxes(n, 1, 2).astype(np.float64),
+        column,
+        z,
+        within,
+        b.reshape(R, P),
+        back,
+        np.log(scale).sum(axis=(1, 2)),
+    )
 
 
 def fit_all(data: JointMoments, tau2: np.ndarray, sigma2: np.ndarray, reml: bool = False) -> JointBatch:
@@ -67,8 +76,9 @@ def fit_all(data: JointMoments, tau2: np.ndarray, sigma2: np.ndarray, reml: bool
     x, there = minimise_all(problem, np.concatenate([psi, np.log(sigma2)], axis=1))
     there &= (data.shared > 0).all(axis=(1, 2))
     rows, (R, J, T) = np.flatnonzero(there), data.n.shape
-    out = JointBatch(np.zeros(R, dtype=bool), *(np.full((R, *shape), np.nan) for shape in (
-        (T, T), (T, T), (T, T), (T,), (J, T))))
+    out = JointBatch(
+        np.zeros(R, dtype=bool), *(np.full((R, *shape), np.nan) for shape in ((T, T), (T, T), (T, T), (T,), (J, T)))
+    )
     if len(rows):
         _fill(out, problem.take(rows), x[rows], rows)
     return out

@@ -1,6 +1,7 @@
 """Several cohorts: maximum likelihood or REML of the joint model, predictions of school effects, standard errors.
 
-The search (:mod:`valib.models.newton`) starts from the cell means; where its end is near singular or hardly known, further
+The search (:mod:`valib.models.newton`) starts from the cell means; where its end is near singular or hardly known,
+further
 starts are made and the highest likelihood is taken. An unstructured Omega whose search crawls is taken on with its
 cohorts in another order. Sources: Harville (1977) for prediction; Leckie (2018) for the model and what it is for.
 """
@@ -20,10 +21,10 @@ from .structures import Structure, correlation, make_structure, pivot
 
 RESIDUALS = ("by_cohort", "common")
 MAX_PIVOTS = 5
-SINGULAR = 1e-6        # smallest eigenvalue of the correlation matrix, below which Omega counts as singular
-NEAR_SINGULAR = 1e-2   # the same, below which further starts are made
-IMPRECISE = 0.3        # standard error of a correlation, above which further starts are made
-ZERO = 1e-9            # of tau2_t / sigma2_t, below which it is 0
+SINGULAR = 1e-6  # smallest eigenvalue of the correlation matrix, below which Omega counts as singular
+NEAR_SINGULAR = 1e-2  # the same, below which further starts are made
+IMPRECISE = 0.3  # standard error of a correlation, above which further starts are made
+ZERO = 1e-9  # of tau2_t / sigma2_t, below which it is 0
 STARTS = (None, 0.5, 0.9, -0.5)  # correlation of neighbouring cohorts; None: from the cell means
 
 
@@ -96,8 +97,8 @@ class JointProblem:
         m, T = self.structure.size, len(self.data.cohorts)
         sigma2 = self.split(x)[1]
         J = np.zeros((*x.shape[:-1], T * T + T, x.shape[-1]))
-        J[..., :T * T, :m] = np.swapaxes(self.structure.jacobian(x[..., :m]).reshape(*x.shape[:-1], m, T * T), -1, -2)
-        J[..., T * T:, m:] = sigma2[..., None] * (1.0 if self.common else np.eye(T))
+        J[..., : T * T, :m] = np.swapaxes(self.structure.jacobian(x[..., :m]).reshape(*x.shape[:-1], m, T * T), -1, -2)
+        J[..., T * T :, m:] = sigma2[..., None] * (1.0 if self.common else np.eye(T))
         return J
 
     def derivatives(self, x: np.ndarray, at: Evaluation) -> tuple[np.ndarray, np.ndarray]:
@@ -108,8 +109,8 @@ class JointProblem:
         J = self.jacobian(x)
         Jt = np.swapaxes(J, -1, -2)
         hessian = Jt @ h @ J
-        hessian[..., :m, :m] += self.structure.curvature(x[..., :m], g[..., :T * T].reshape(*x.shape[:-1], T, T))
-        bend = (g[..., T * T:] * sigma2)[..., None]
+        hessian[..., :m, :m] += self.structure.curvature(x[..., :m], g[..., : T * T].reshape(*x.shape[:-1], T, T))
+        bend = (g[..., T * T :] * sigma2)[..., None]
         hessian[..., m:, m:] += bend.sum(axis=-2, keepdims=True) if self.common else bend * np.eye(T)
         return (Jt @ g[..., None])[..., 0], (hessian + np.swapaxes(hessian, -1, -2)) / 2
 
@@ -120,11 +121,13 @@ class JointProblem:
         return replace(self, data=self.data.take(rows), structure=structure)
 
 
-def fit_joint_moments(parts: list[Moments], structure: str = "unstructured", residual: str = "by_cohort",
-                      method: str = "ML") -> MultivariateFit:
+def fit_joint_moments(
+    parts: list[Moments], structure: str = "unstructured", residual: str = "by_cohort", method: str = "ML"
+) -> MultivariateFit:
     """Fit the joint model to the moments of T single cohorts (in calendar order).
 
-    structure: a name of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" sigma2. method: "ML" or
+    structure: a name of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" sigma2.
+    method: "ML" or
     "REML". Raises ModelError for fewer than two cohorts, a cohort that no model can be fitted to (named), and an
     unstructured Omega with two cohorts that share no school.
     """
@@ -163,7 +166,7 @@ def _search(problem: JointProblem, scale: np.ndarray, sigma2: np.ndarray, log_si
             if end.converged or problem.structure.name != "unstructured":
                 break
             structure, psi = pivot(problem.structure, problem.split(end.x)[0])
-            end = minimise(replace(problem, structure=structure), np.concatenate([psi, end.x[len(psi):]]))
+            end = minimise(replace(problem, structure=structure), np.concatenate([psi, end.x[len(psi) :]]))
         ends.append(end)
         if end.converged and not _is_doubtful(end):
             break
@@ -192,8 +195,10 @@ def _check_identified(data: JointMoments, structure: str) -> None:
     apart = np.argwhere(np.triu(data.shared == 0))
     if len(apart):
         t, s = data.cohorts[apart[0]]
-        raise ModelError(f"No school has students in both cohort {t} and cohort {s}, so the covariance of their school "
-                         "effects cannot be estimated: choose another covariance structure, for example 'ar1'.")
+        raise ModelError(
+            f"No school has students in both cohort {t} and cohort {s}, so the covariance of their school "
+            "effects cannot be estimated: choose another covariance structure, for example 'ar1'."
+        )
 
 
 def magnitudes(data: JointMoments, tau2: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
@@ -206,7 +211,7 @@ def moment_correlation(data: JointMoments, scale: np.ndarray, sigma2: np.ndarray
     """A positive definite correlation matrix (..., T, T) near that of the cohorts' own predictions, not shrunken."""
     scale, sigma2, T = scale[..., None, :], sigma2[..., None, :], scale.shape[-1]
     shrinkage = data.n * scale**2 / (data.n * scale**2 + sigma2)
-    u = shrinkage * data.z[..., data.n_fixed:] * np.sqrt(data.inverse_n) / scale
+    u = shrinkage * data.z[..., data.n_fixed :] * np.sqrt(data.inverse_n) / scale
     shared = np.maximum(np.swapaxes(shrinkage, -1, -2) @ shrinkage, 1e-300)
     R = (np.swapaxes(u, -1, -2) @ u / shared).clip(-0.95, 0.95)
     R[..., np.arange(T), np.arange(T)] = 1.0
@@ -232,7 +237,7 @@ def _result(end: End, residual: str, method: str, deviances: tuple[float, ...]) 
     T = len(sigma2)
     variance_vcov = _variance_vcov(end)
     se = np.sqrt(np.maximum(np.diag(variance_vcov), 0))
-    omega_se = se[:T * T].reshape(T, T)
+    omega_se = se[: T * T].reshape(T, T)
     R = correlation(omega)
     R_se = correlation_se(omega, R, variance_vcov)
     if problem.structure.name == "independent":
@@ -241,12 +246,28 @@ def _result(end: End, residual: str, method: str, deviances: tuple[float, ...]) 
         omega_se, R_se = np.full((T, T), np.nan), np.full((T, T), np.nan)
     F = data.back @ at.factor
     return MultivariateFit(
-        data=data, structure=problem.structure.name, residual=residual, method=method,
-        coefficients=data.offset + data.back @ at.delta, vcov=F @ F.T, omega=omega, omega_se=omega_se, correlation=R,
-        correlation_se=R_se, sigma2=np.array(sigma2), sigma2_se=se[T * T:], variance_vcov=variance_vcov,
-        loglik=-0.5 * at.deviance, n_parameters=data.n_fixed + len(x), singular=singular, converged=end.converged,
-        deviances=deviances, effects=at.w @ omega, conditional=omega - omega @ at.H @ omega,
-        sensitivity=-(omega @ at.G) @ np.linalg.inv(data.back))
+        data=data,
+        structure=problem.structure.name,
+        residual=residual,
+        method=method,
+        coefficients=data.offset + data.back @ at.delta,
+        vcov=F @ F.T,
+        omega=omega,
+        omega_se=omega_se,
+        correlation=R,
+        correlation_se=R_se,
+        sigma2=np.array(sigma2),
+        sigma2_se=se[T * T :],
+        variance_vcov=variance_vcov,
+        loglik=-0.5 * at.deviance,
+        n_parameters=data.n_fixed + len(x),
+        singular=singular,
+        converged=end.converged,
+        deviances=deviances,
+        effects=at.w @ omega,
+        conditional=omega - omega @ at.H @ omega,
+        sensitivity=-(omega @ at.G) @ np.linalg.inv(data.back),
+    )
 
 
 def _variance_vcov(end: End) -> np.ndarray:
@@ -267,5 +288,5 @@ def correlation_se(omega: np.ndarray, R: np.ndarray, variance_vcov: np.ndarray) 
         D[..., np.arange(T * T), np.arange(T * T)] = 1 / np.sqrt(omega[..., t, t] * omega[..., s, s])
         for i in (t, s):
             D[..., np.arange(T * T), i * (T + 1)] -= R[..., t, s] / (2 * omega[..., i, i])
-        variance = np.einsum("...ij,...jk,...ik->...i", D, variance_vcov[..., :T * T, :T * T], D)
+        variance = np.einsum("...ij,...jk,...ik->...i", D, variance_vcov[..., : T * T, : T * T], D)
     return np.where(t == s, 0.0, np.sqrt(np.maximum(variance, 0.0))).reshape(omega.shape)

@@ -76,8 +76,9 @@ class JointMoments:
 
     def take(self, rows: np.ndarray) -> JointMoments:
         """Some of R data sets."""
-        return replace(self, **{name: getattr(self, name)[rows]
-                                for name in ("n", "z", "within", "offset", "back", "log_scale")})
+        return replace(
+            self, **{name: getattr(self, name)[rows] for name in ("n", "z", "within", "offset", "back", "log_scale")}
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,8 +133,18 @@ def stack_moments(parts: list[Moments], coefficients: list[np.ndarray]) -> Joint
         offset[fixed] = coefficients[t]
         back[np.ix_(fixed, fixed)] = unshift(m)[:-1, :-1] / scale
         log_scale += np.log(scale).sum()
-    return JointMoments(schools, np.concatenate([m.cohorts for m in parts]), tuple(m.names[:-1] for m in parts), n,
-                        column, z, within, offset, back, log_scale)
+    return JointMoments(
+        schools,
+        np.concatenate([m.cohorts for m in parts]),
+        tuple(m.names[:-1] for m in parts),
+        n,
+        column,
+        z,
+        within,
+        offset,
+        back,
+        log_scale,
+    )
 
 
 def within_by_school(parts: list[Moments], coefficients: list[np.ndarray], data: JointMoments) -> np.ndarray:
@@ -143,8 +154,9 @@ def within_by_school(parts: list[Moments], coefficients: list[np.ndarray], data:
         change, _ = _change(m, coefficients[t])
         at = np.flatnonzero(data.column == t)
         row = np.searchsorted(data.schools, m.schools)[m.cell_school]
-        cells[row[:, None, None], at[:, None], at] = (change.T @ m.cell_cross @ change
-                                                      - data.z[row][:, at, None] * data.z[row][:, None, at])
+        cells[row[:, None, None], at[:, None], at] = (
+            change.T @ m.cell_cross @ change - data.z[row][:, at, None] * data.z[row][:, None, at]
+        )
     return cells
 
 
@@ -177,8 +189,13 @@ def evaluate(data: JointMoments, omega: np.ndarray, sigma2: np.ndarray, reml: bo
     lower = _cholesky(cross[..., :P, :P])
     factor = np.swapaxes(np.linalg.inv(lower), -1, -2)
     delta = _times(factor, _times(np.swapaxes(factor, -1, -2), c))
-    deviance = ((data.n_students - reml * P) * np.log(2 * np.pi) + (data.n.sum(axis=-2) * np.log(sigma2)).sum(axis=-1)
-                + logdet.sum(axis=-1) + cross[..., P:, P:].sum(axis=(-2, -1)) - (c * delta).sum(axis=-1))
+    deviance = (
+        (data.n_students - reml * P) * np.log(2 * np.pi)
+        + (data.n.sum(axis=-2) * np.log(sigma2)).sum(axis=-1)
+        + logdet.sum(axis=-1)
+        + cross[..., P:, P:].sum(axis=(-2, -1))
+        - (c * delta).sum(axis=-1)
+    )
     if reml:
         deviance = deviance + 2 * (np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1) + data.log_scale)
     a = np.concatenate([-delta, np.ones_like(sigma2)], axis=-1)
@@ -205,8 +222,9 @@ def _cholesky(matrices: np.ndarray) -> np.ndarray:
     return lower
 
 
-def derivatives(data: JointMoments, at: Evaluation, sigma2: np.ndarray,
-                reml: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def derivatives(
+    data: JointMoments, at: Evaluation, sigma2: np.ndarray, reml: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Gradient (T T + T,) and Hessian of the deviance in (vec Omega, sigma2), the fixed effects profiled out.
 
     With P = V^-1 - V^-1 X (X'V^-1 X)^-1 X'V^-1, and V_i the derivative of V,
@@ -231,18 +249,24 @@ def derivatives(data: JointMoments, at: Evaluation, sigma2: np.ndarray,
     of_sigma = spare / sigma2 - energy / sigma2**2 + np.einsum("...jtt,...jt->...t", slope, inverse_n)
     gradient = np.concatenate([slope.sum(axis=-3).reshape(*lead, T * T), of_sigma], axis=-1)
     flat, hessian = (*lead, J, T * T), np.empty((*lead, T * T + T, T * T + T))
-    hessian[..., :T * T, :T * T] = np.moveaxis((np.swapaxes(Y.reshape(flat), -1, -2) @ H.reshape(flat)).reshape(
-        *lead, T, T, T, T), -4, -1).reshape(*lead, T * T, T * T)
-    mixed = np.matmul(np.moveaxis(H, -3, -1), np.moveaxis(Y * inverse_n[..., None, :], -1, -3)).reshape(
-        *lead, T, T * T)
-    hessian[..., T * T:, :T * T], hessian[..., :T * T, T * T:] = mixed, np.swapaxes(mixed, -1, -2)
-    hessian[..., T * T:, T * T:] = ((Y * H * inverse_n[..., :, None] * inverse_n[..., None, :]).sum(axis=-3)
-                                    + (2 * energy / sigma2**3 - spare / sigma2**2)[..., None] * np.eye(T))
+    hessian[..., : T * T, : T * T] = np.moveaxis(
+        (np.swapaxes(Y.reshape(flat), -1, -2) @ H.reshape(flat)).reshape(*lead, T, T, T, T), -4, -1
+    ).reshape(*lead, T * T, T * T)
+    mixed = np.matmul(np.moveaxis(H, -3, -1), np.moveaxis(Y * inverse_n[..., None, :], -1, -3)).reshape(*lead, T, T * T)
+    hessian[..., T * T :, : T * T], hessian[..., : T * T, T * T :] = mixed, np.swapaxes(mixed, -1, -2)
+    hessian[..., T * T :, T * T :] = (Y * H * inverse_n[..., :, None] * inverse_n[..., None, :]).sum(axis=-3) + (
+        2 * energy / sigma2**3 - spare / sigma2**2
+    )[..., None] * np.eye(T)
     of_omega = np.swapaxes(at.G.reshape(*lead, J, T * P), -1, -2) @ at.w
     of_sigma = (own * Wa[..., None, :] / sigma2[..., None] ** 2)[..., :P] + np.einsum(
-        "...jtp,...jt->...tp", at.G, at.w * inverse_n)
-    score = np.concatenate([np.swapaxes(of_omega.reshape(*lead, T, P, T), -1, -2).reshape(*lead, T * T, P), of_sigma],
-                           axis=-2) @ at.factor
+        "...jtp,...jt->...tp", at.G, at.w * inverse_n
+    )
+    score = (
+        np.concatenate(
+            [np.swapaxes(of_omega.reshape(*lead, T, P, T), -1, -2).reshape(*lead, T * T, P), of_sigma], axis=-2
+        )
+        @ at.factor
+    )
     hessian -= 2 * score @ np.swapaxes(score, -1, -2)
     if reml:
         loss = _information_lost(data, Gf, at.factor, own[:, :P], sigma2)
@@ -250,8 +274,9 @@ def derivatives(data: JointMoments, at: Evaluation, sigma2: np.ndarray,
     return gradient, hessian
 
 
-def _information_lost(data: JointMoments, Gf: np.ndarray, factor: np.ndarray, own: np.ndarray,
-                      sigma2: np.ndarray) -> np.ndarray:
+def _information_lost(
+    data: JointMoments, Gf: np.ndarray, factor: np.ndarray, own: np.ndarray, sigma2: np.ndarray
+) -> np.ndarray:
     """(T T + T, P P) from Gf = G F (J, T, P), factor F (P, P) and own (T, P), each cohort's columns: rows
     F' X'V^-1 V_i V^-1 X F with F F' = (X'V^-1 X)^-1, V_i as in :func:`derivatives`.
     """

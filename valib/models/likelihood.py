@@ -19,11 +19,11 @@ import numpy as np
 from ..sums.moments import Moments
 from .linalg import invert
 
-GRID = 36             # starting points for theta, evenly spaced in log theta
-THETA_RANGE = (1e-8, 1e6)   # relative to 1 / (largest cell size) at the lower end
-STEP_TOLERANCE = 1e-11      # of log theta
+GRID = 36  # starting points for theta, evenly spaced in log theta
+THETA_RANGE = (1e-8, 1e6)  # relative to 1 / (largest cell size) at the lower end
+STEP_TOLERANCE = 1e-11  # of log theta
 MAX_STEPS = 80
-BLOCK = 40_000        # numbers held for the grid of a block of data sets: they stay in the processor's cache
+BLOCK = 40_000  # numbers held for the grid of a block of data sets: they stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,8 +85,8 @@ def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
         sums = np.empty((len(sizes), W.shape[1], 2 * k * k))
         for d, (first, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
             np.matmul(W[first:stop].T, both[first:stop], out=sums[d])
-        parts = sums[:, :, :k * k].transpose(1, 0, 2)
-        cross = sums[:, :, k * k:].sum(axis=0).reshape(-1, k, k)
+        parts = sums[:, :, : k * k].transpose(1, 0, 2)
+        cross = sums[:, :, k * k :].sum(axis=0).reshape(-1, k, k)
     return Compressed(sizes, counts, np.ascontiguousarray(parts).reshape(-1, len(sizes), k, k), cross, counts @ sizes)
 
 
@@ -114,15 +114,15 @@ def profile(data: Compressed, theta: np.ndarray, reml: bool) -> Profile:
         B1 = A_inverse @ M1[:, :p, :p]
         penalty = penalty + np.linalg.slogdet(M[:, :p, :p])[1]
         penalty1 = penalty1 + np.trace(B1, axis1=1, axis2=2)
-        penalty2 = (penalty2 + np.einsum("rij,rji->r", A_inverse, M2[:, :p, :p])
-                    - np.einsum("rij,rji->r", B1, B1))
+        penalty2 = penalty2 + np.einsum("rij,rji->r", A_inverse, M2[:, :p, :p]) - np.einsum("rij,rji->r", B1, B1)
     dof = data.n - (p if reml else 0)
     safe = np.maximum(rss, np.finfo(float).tiny)
     with np.errstate(over="ignore", invalid="ignore"):  # of a fit close to perfect, which is refused afterwards
         ratio = rss1 / safe
         curve = dof * (rss2 / safe - ratio**2) + penalty2
-    return Profile(dof * np.log(safe) + penalty, dof * ratio + penalty1, curve, b, A_inverse, rss, rss1, rss2, penalty1,
-                   penalty2)
+    return Profile(
+        dof * np.log(safe) + penalty, dof * ratio + penalty1, curve, b, A_inverse, rss, rss1, rss2, penalty1, penalty2
+    )
 
 
 def maximise(data: Compressed, reml: bool = False) -> np.ndarray:

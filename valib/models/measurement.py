@@ -48,14 +48,18 @@ def error_vector(moments: Moments, variances: Mapping[str, float]) -> np.ndarray
     out = np.zeros(moments.n_fixed)
     for name, value in variances.items():
         if name not in moments.names[:-1] or name == INTERCEPT:
-            raise ModelError(f"There is no column {name!r} whose error could be corrected; there are "
-                             f"{', '.join(map(repr, moments.names[:-1]))}.")
+            raise ModelError(
+                f"There is no column {name!r} whose error could be corrected; there are "
+                f"{', '.join(map(repr, moments.names[:-1]))}."
+            )
         if not (np.isfinite(value) and value >= 0):
             raise ModelError(f"The error variance of {name!r} must be zero or positive, not {value}.")
         others = [n for n in moments.names[:-1] if n != name and name in n] if value else []
         if others:
-            raise ModelError(f"The error in {name!r} is also in {', '.join(map(repr, others))}: only a linear column "
-                             "by itself can be corrected.")
+            raise ModelError(
+                f"The error in {name!r} is also in {', '.join(map(repr, others))}: only a linear column "
+                "by itself can be corrected."
+            )
         out[moments.names.index(name)] = value
     return out
 
@@ -89,6 +93,8 @@ def remove_error(data: Compressed, variances: np.ndarray) -> Compressed:
     recorded = np.einsum("rkk->rk", data.cross[:, :-1, :-1]) - within
     left = recorded - s2m * (data.n - data.counts.sum(axis=1))[:, None]
     if ((s2m > 0) & (left < SMALLEST * recorded)).any():
-        raise ModelError("The error variance of a covariate is nearly all of its variation within schools: its "
-                         "coefficient cannot be corrected.")
+        raise ModelError(
+            "The error variance of a covariate is nearly all of its variation within schools: its "
+            "coefficient cannot be corrected."
+        )
     return replace(data, outer=outer, cross=cross)

@@ -1,7 +1,7 @@
 """One cohort: the random-intercept model by maximum likelihood or REML, from moments.
 
-The model and its likelihood are those of :mod:`valib.models.likelihood`; here one data set is checked and fitted, and the
-shift of its moments is undone.
+The model and its likelihood are those of :mod:`valib.models.likelihood`; here one data set is checked and fitted,
+and the shift of its moments is undone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from ..errors import ModelError
 from ..sums.moments import Moments
 from .likelihood import THETA_RANGE, Compressed, Profile, compress, maximise, profile
 
-COLLINEAR = 1e-9      # smallest share of a column's variation that the other columns leave unexplained
-PERFECT = 1e-13       # residual variation as a share of the response's, below which the fit is perfect
+COLLINEAR = 1e-9  # smallest share of a column's variation that the other columns leave unexplained
+PERFECT = 1e-13  # residual variation as a share of the response's, below which the fit is perfect
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +67,20 @@ def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta
     vcov = sigma2 * undo[:-1, :-1] @ at.A_inverse[0] @ undo[:-1, :-1].T
     errors = variance_errors(at, chosen, sigma2, dof)
     tau2, loglik = chosen * sigma2, -0.5 * (at.deviance[0] + dof * (1 + np.log(2 * np.pi / dof)))
-    return MixedFit(moments.names[:-1], b, vcov, float(tau2), float(sigma2), *errors, float(chosen), float(loglik),
-                    method, bool(chosen == 0), round(data.n[0]), round(float(data.counts.sum())))
+    return MixedFit(
+        moments.names[:-1],
+        b,
+        vcov,
+        float(tau2),
+        float(sigma2),
+        *errors,
+        float(chosen),
+        float(loglik),
+        method,
+        bool(chosen == 0),
+        round(data.n[0]),
+        round(float(data.counts.sum())),
+    )
 
 
 def loglik_at(moments: Moments, tau2: float, sigma2: float, method: str = "ML") -> float:
@@ -115,8 +127,7 @@ def unshift(moments: Moments) -> np.ndarray:
 def check_estimable(moments: Moments) -> None:
     """Refuse what no random-intercept model can be fitted to; one sentence, columns named."""
     if len(moments.schools) < 2 or len(moments.n) < 2:
-        raise ModelError("A value-added model needs at least two schools; the records have "
-                         f"{len(moments.schools)}.")
+        raise ModelError(f"A value-added model needs at least two schools; the records have {len(moments.schools)}.")
     if moments.n.max() < 2:
         raise ModelError("Every school has one student only, so school and student variation cannot be told apart.")
     if moments.n_students <= moments.n_fixed + 1:
@@ -133,14 +144,17 @@ def check_columns(moments: Moments, spread: np.ndarray, scale: np.ndarray) -> No
     columns = [c for c in range(moments.n_fixed) if c != moments.intercept]
     constant = [moments.names[c] for c in columns if spread[c, c] <= 1e-20 * scale[c]]
     if constant:
-        raise ModelError(f"Column {', '.join(map(repr, constant))} is constant, so its coefficient cannot be "
-                         "estimated.")
+        raise ModelError(
+            f"Column {', '.join(map(repr, constant))} is constant, so its coefficient cannot be estimated."
+        )
     size = np.sqrt(np.diag(spread)[columns])
     values, vectors = np.linalg.eigh(spread[np.ix_(columns, columns)] / np.outer(size, size)) if columns else ([], [])
     if len(values) and values[0] < COLLINEAR:
         involved = [moments.names[c] for c, x in zip(columns, np.abs(vectors[:, 0]), strict=True) if x > 1e-4]
-        raise ModelError(f"The columns {', '.join(map(repr, involved))} are collinear: each is a linear combination "
-                         "of the others, so leave one out of the formula.")
+        raise ModelError(
+            f"The columns {', '.join(map(repr, involved))} are collinear: each is a linear combination "
+            "of the others, so leave one out of the formula."
+        )
 
 
 def _about_mean(moments: Moments) -> np.ndarray:

@@ -19,11 +19,11 @@ import numpy as np
 
 MAX_STEPS = 30
 MAX_HALVINGS = 40
-LONGEST_STEP = 1.0     # of any parameter; parameters are of order one
-DECREMENT = 1e-11      # g'H^-1 g, twice what a Newton step would gain; one more step then squares the error
-ROUNDING = 1e-13       # share of the deviance that its own rounding may be
-FLAT = 1e-11           # share of the largest curvature below which a direction counts as flat
-SADDLE = 1e-7          # curvature below minus this share of the largest is a saddle
+LONGEST_STEP = 1.0  # of any parameter; parameters are of order one
+DECREMENT = 1e-11  # g'H^-1 g, twice what a Newton step would gain; one more step then squares the error
+ROUNDING = 1e-13  # share of the deviance that its own rounding may be
+FLAT = 1e-11  # share of the largest curvature below which a direction counts as flat
+SADDLE = 1e-7  # curvature below minus this share of the largest is a saddle
 
 
 class Value(Protocol):
@@ -184,8 +184,9 @@ def _polish(end: End, step: np.ndarray) -> End:
     return replace(end, x=end.x - step, at=new, hessian=end.problem.derivatives(end.x - step, new)[1])
 
 
-def _leave_saddle(problem: Problem, x: np.ndarray, at: Value,
-                  direction: np.ndarray | None) -> tuple[np.ndarray, Value] | None:
+def _leave_saddle(
+    problem: Problem, x: np.ndarray, at: Value, direction: np.ndarray | None
+) -> tuple[np.ndarray, Value] | None:
     """A point with a lower deviance on either side along a direction of negative curvature, or None."""
     if direction is None:
         return None

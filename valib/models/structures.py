@@ -25,8 +25,8 @@ from scipy.linalg import lapack
 
 from ..errors import ModelError
 
-STEP = 1e-100         # of the complex step: its derivative is exact to rounding
-DIFFERENCE = 1e-5     # of the central difference of those derivatives; its error is about 1e-10
+STEP = 1e-100  # of the complex step: its derivative is exact to rounding
+DIFFERENCE = 1e-5  # of the central difference of those derivatives; its error is about 1e-10
 LARGEST_START = 0.95  # correlation of a start
 
 

@@ -2,8 +2,8 @@
 
 A chapter computes with valib and explains in prose. Numbers reach the prose through :func:`record` (pasted with the
 ``glue:text`` role), figures through :func:`figure` (``glue:figure``), tables through :func:`table`, and sentences that
-hold only under a condition through :func:`say`. Text is made by :mod:`valib.pages.prose`, whose functions a chapter has here
-too. Nothing here shows a student's row.
+hold only under a condition through :func:`say`. Text is made by :mod:`valib.pages.prose`, whose functions a chapter
+has here too. Nothing here shows a student's row.
 """
 
 from __future__ import annotations
@@ -28,13 +28,31 @@ from ..sums.equating import ScaleBreak
 from .prose import as_text, cell_text, code, direction, escape, estimate, in_words, name, parameter_text, simulated
 
 __all__ = [
-    "Study", "as_text", "check", "code", "direction", "escape", "estimate", "figure", "in_words", "name",
-    "parameter_text", "parameters", "record", "save", "say", "schools", "setup", "show_warnings", "simulated", "table",
+    "Study",
+    "as_text",
+    "check",
+    "code",
+    "direction",
+    "escape",
+    "estimate",
+    "figure",
+    "in_words",
+    "name",
+    "parameter_text",
+    "parameters",
+    "record",
+    "save",
+    "say",
+    "schools",
+    "setup",
+    "show_warnings",
+    "simulated",
+    "table",
 ]
 
-DATA_FOLDER = "VALIB_DATA_DIR"      # where a relative data file is looked for besides the working directory
-RECORDS_FILE = "VALIB_RECORDS"      # the records as the book has prepared them; the study's data without it
-RESULTS_FOLDER = "VALIB_RESULTS"    # where save() writes; ./results without it
+DATA_FOLDER = "VALIB_DATA_DIR"  # where a relative data file is looked for besides the working directory
+RECORDS_FILE = "VALIB_RECORDS"  # the records as the book has prepared them; the study's data without it
+RESULTS_FOLDER = "VALIB_RESULTS"  # where save() writes; ./results without it
 
 _collected: list[str] = []  # what valib has warned of since setup(), as it may be shown
 
@@ -69,8 +87,11 @@ class Study:
     def is_demo(self) -> bool:
         """The bundled panel with its own baseline and focal cohorts."""
         default = Params()
-        return (self.params.data == "demo" and self.baseline == sorted(default.baseline_cohorts)
-                and self.focal == sorted(default.focal_cohorts))
+        return (
+            self.params.data == "demo"
+            and self.baseline == sorted(default.baseline_cohorts)
+            and self.focal == sorted(default.focal_cohorts)
+        )
 
     def formulas(self) -> tuple[list[str], list[str]]:
         """The study's formula and the further ones: those whose columns the records have, and those left out."""
@@ -127,8 +148,15 @@ def figure(key: str, fig: Any) -> None:
     _glue(key, fig, display=True)
 
 
-def table(frame: pd.DataFrame, caption: str, name: str, formats: Mapping[str, str] | str | None = None,
-          index: bool = True, raw: bool = False, right: bool = False) -> None:
+def table(
+    frame: pd.DataFrame,
+    caption: str,
+    name: str,
+    formats: Mapping[str, str] | str | None = None,
+    index: bool = True,
+    raw: bool = False,
+    right: bool = False,
+) -> None:
     """Show a numbered table with a caption, the same in HTML and in PDF.
 
     caption: MyST text, may hold mathematics and citations. name: label for {numref}. formats: format by column label,
@@ -162,7 +190,8 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
     """Show the effects of every school in every cohort as a table that a reader can search; HTML only.
 
     relative, benchmark: fits of the same cohorts in the same order. Schools with fewer than ``min_students`` students
-    in a cohort are left out, and those that hide them (:mod:`valib.records.disclosure`). The PDF says where to find the table.
+    in a cohort are left out, and those that hide them (:mod:`valib.records.disclosure`). The PDF says where to find
+    the table.
     """
     from html import escape as html
 
@@ -177,24 +206,36 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
         both = own.school_effects[["n", "effect"]].join(effects)
         for school, n, *values in only_shown(both, min_students).itertuples():
             numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
-            rows.append(f"<tr><td>{html(readable(school, LONGEST))}</td>"
-                        + "".join(f'<td class="number">{v}</td>' for v in numbers))
+            rows.append(
+                f"<tr><td>{html(readable(school, LONGEST))}</td>"
+                + "".join(f'<td class="number">{v}</td>' for v in numbers)
+            )
     head = "".join(f"<th{' class=number' if k else ''}>{text}</th>" for k, text in enumerate(heads))
-    page = (f'<div class="schools-table" data-rows="rows" data-choice="1"><table><thead><tr>{head}</tr></thead><tbody>'
-            + "</tr>\n".join(rows) + "</tr></tbody></table></div>")
+    page = (
+        f'<div class="schools-table" data-rows="rows" data-choice="1"><table><thead><tr>{head}</tr></thead><tbody>'
+        + "</tr>\n".join(rows)
+        + "</tr></tbody></table></div>"
+    )
     note = f"The table has {as_text(len(rows))} rows, one a school and cohort. It is part of the HTML pages."
     display({"text/html": page, "text/markdown": note}, raw=True)
 
 
 def parameters(study: Study, *names: str) -> None:
     """Show the parameters of the chapter in words, as its first table."""
-    rows = [(Params.model_fields[n].description or n.replace("_", " "), parameter_text(getattr(study.params, n)))
-            for n in names]
+    rows = [
+        (Params.model_fields[n].description or n.replace("_", " "), parameter_text(getattr(study.params, n)))
+        for n in names
+    ]
     key = study.params.pseudonym_key
-    named = {"data": study.params.data_name, "table": study.params.table_name or "none named",
-             "pseudonym_key": Path(key).name if key else "none, schools are named"}
-    rows = [(label, escape(readable(named[n], 200)) if n in named else text)
-            for n, (label, text) in zip(names, rows, strict=True)]
+    named = {
+        "data": study.params.data_name,
+        "table": study.params.table_name or "none named",
+        "pseudonym_key": Path(key).name if key else "none, schools are named",
+    }
+    rows = [
+        (label, escape(readable(named[n], 200)) if n in named else text)
+        for n, (label, text) in zip(names, rows, strict=True)
+    ]
     frame = pd.DataFrame(rows, columns=["Parameter", "In this copy"])
     table(frame, "Parameters of this chapter.", f"tab-{study.chapter}-parameters", index=False, raw=True)
 
@@ -254,8 +295,15 @@ def _glue(key: str, value: Any, display: bool = False) -> None:
 _shown = warnings.showwarning
 
 
-def _collect(min_students: int, message: Warning | str, category: type[Warning], filename: str, lineno: int,
-             file: TextIO | None = None, line: str | None = None) -> None:
+def _collect(
+    min_students: int,
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Keep valib's warnings for the page, counts of few students in words; pass others on."""
     if issubclass(category, ValibWarning):
         _collected.append(public(message, min_students))

@@ -34,7 +34,7 @@ def as_text(value: Any, spec: str | None = None) -> str:
 
 
 def in_words(items: Sequence[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     items = list(items)
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "none"
 
@@ -44,13 +44,15 @@ def estimate(value: float, se: float, spec: str | None = None) -> str:
     return f"{as_text(float(value), spec)} ({as_text(float(se), spec)})"
 
 
-def simulated(run: Any, rows: Mapping[str, tuple[str, str]],
-              columns: Mapping[str, tuple[str, str, str]]) -> pd.DataFrame:
+def simulated(
+    run: Any, rows: Mapping[str, tuple[str, str]], columns: Mapping[str, tuple[str, str, str]]
+) -> pd.DataFrame:
     """Measures of a Monte Carlo run as text, each with its Monte Carlo standard error in brackets; empty if not run.
 
     rows: (scenario, method) by row label. columns: (estimand, measure, format) by column label.
     """
     t = run.table.set_index(["scenario", "method", "estimand", "measure"])[["value", "mcse"]]
+
     def cell(key: tuple[str, ...], spec: str) -> str:
         if key not in t.index:
             return ""
@@ -62,8 +64,9 @@ def simulated(run: Any, rows: Mapping[str, tuple[str, str]],
     return pd.DataFrame(cells, index=list(rows))
 
 
-def direction(x: float, up: str = "rose", down: str = "fell", none: str = "did not move",
-              tolerance: float = 0.0) -> str:
+def direction(
+    x: float, up: str = "rose", down: str = "fell", none: str = "did not move", tolerance: float = 0.0
+) -> str:
     """The word for the sign of x; ``none`` when abs(x) <= tolerance."""
     return none if abs(x) <= tolerance else up if x > 0 else down
 

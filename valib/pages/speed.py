@@ -18,11 +18,33 @@ FORMAT = "valib-performance/1"
 FILE = Path("perf") / "results" / "performance.json"
 USUAL = "valib from a DataFrame"  # what is measured where a table does not say it
 PASSES = "valib / other"  # how the file marks a ratio that divides valib's time by the other's
-CASES = {"relative": "Relative fit", "sums": "Sums of students", "joint": "Joint fit", "bootstrap": "School bootstrap",
-         "reading": "Reading records", "streaming": "Streaming", "spark": "Spark"}
+CASES = {
+    "relative": "Relative fit",
+    "sums": "Sums of students",
+    "joint": "Joint fit",
+    "bootstrap": "School bootstrap",
+    "reading": "Reading records",
+    "streaming": "Streaming",
+    "spark": "Spark",
+}
 AXES = {"students": "Students", "schools": "Schools", "covariates": "Covariates", "cohorts": "Cohorts"}
-_ROW = {"case", "what", "ours", "other", "seconds", "other_seconds", "ratio", "ratio_of", "target", "met", "memory_mib",
-        "other_memory_mib", "loglik", "estimates", "note"}  # fmt: skip
+_ROW = {
+    "case",
+    "what",
+    "ours",
+    "other",
+    "seconds",
+    "other_seconds",
+    "ratio",
+    "ratio_of",
+    "target",
+    "met",
+    "memory_mib",
+    "other_memory_mib",
+    "loglik",
+    "estimates",
+    "note",
+}
 _GROWTH = {*AXES, "along", "median", "low", "high", "runs", "memory_mib"}
 
 
@@ -35,8 +57,9 @@ def load(file: str | os.PathLike | None = None) -> dict:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValibError(f"{path.name}: the measurements cannot be read ({type(error).__name__}): make them with "
-                         "'make perf'.") from error
+        raise ValibError(
+            f"{path.name}: the measurements cannot be read ({type(error).__name__}): make them with 'make perf'."
+        ) from error
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         raise ValibError(f"{path.name}: is not a file of measurements of this version of valib ({FORMAT}).")
     parts = {"machine": dict, "versions": dict, "date": str, "minutes": (int, float), "rows": list, "growth": list}
@@ -53,10 +76,17 @@ def comparisons(result: dict, *cases: str) -> pd.DataFrame:
 
     A ratio above one is how many times faster valib is, unless it is marked as times of the other.
     """
-    rows = [{"Measured": row["what"] if row["ours"] == USUAL else f"{row['ours']}: {row['what']}",
-             "Beside": row["other"], "valib (s)": seconds(row["seconds"]),
-             "Other (s)": seconds(row["other_seconds"]) or _why_not(row), "Ratio": _ratio(row), "Target": _target(row)}
-            for row in _of(result, cases)]
+    rows = [
+        {
+            "Measured": row["what"] if row["ours"] == USUAL else f"{row['ours']}: {row['what']}",
+            "Beside": row["other"],
+            "valib (s)": seconds(row["seconds"]),
+            "Other (s)": seconds(row["other_seconds"]) or _why_not(row),
+            "Ratio": _ratio(row),
+            "Target": _target(row),
+        }
+        for row in _of(result, cases)
+    ]
     return pd.DataFrame(rows, columns=["Measured", "Beside", "valib (s)", "Other (s)", "Ratio", "Target"])
 
 
@@ -66,12 +96,21 @@ def agreement(result: dict) -> pd.DataFrame:
     Columns: Measured, Beside, Log-likelihood (the other's less valib's), Estimates (largest difference, in standard
     errors), valib (MiB), Other (MiB). Only pairs that were run and fit the same model.
     """
-    rows = [{"Measured": f"{CASES.get(row['case'], row['case'])}, {row['what']}", "Beside": row["other"],
-             "Log-likelihood": f"{row['loglik']:+.1e}", "Estimates (SE)": f"{row['estimates']:.0e}",
-             "valib (MiB)": _whole(row["memory_mib"]), "Other (MiB)": _whole(row["other_memory_mib"])}
-            for row in result["rows"] if row["loglik"] is not None]
-    return pd.DataFrame(rows, columns=["Measured", "Beside", "Log-likelihood", "Estimates (SE)", "valib (MiB)",
-                                       "Other (MiB)"])
+    rows = [
+        {
+            "Measured": f"{CASES.get(row['case'], row['case'])}, {row['what']}",
+            "Beside": row["other"],
+            "Log-likelihood": f"{row['loglik']:+.1e}",
+            "Estimates (SE)": f"{row['estimates']:.0e}",
+            "valib (MiB)": _whole(row["memory_mib"]),
+            "Other (MiB)": _whole(row["other_memory_mib"]),
+        }
+        for row in result["rows"]
+        if row["loglik"] is not None
+    ]
+    return pd.DataFrame(
+        rows, columns=["Measured", "Beside", "Log-likelihood", "Estimates (SE)", "valib (MiB)", "Other (MiB)"]
+    )
 
 
 def verdicts(result: dict) -> list[str]:
@@ -82,19 +121,35 @@ def verdicts(result: dict) -> list[str]:
         if row["met"] is None:
             said.append(f"{name}: the target could not be checked, because {row['other']} was not measured.")
             continue
-        measured = (f"{row['seconds']['median']:.3g} seconds for the {row['ours']}" if target["of"] == "seconds"
-                    else f"{row['ratio']['median']:.3g} times {row['other']}" if row["ratio_of"] == PASSES
-                    else f"{row['ratio']['median']:.3g} times as fast as {row['other']}")
+        measured = (
+            f"{row['seconds']['median']:.3g} seconds for the {row['ours']}"
+            if target["of"] == "seconds"
+            else f"{row['ratio']['median']:.3g} times {row['other']}"
+            if row["ratio_of"] == PASSES
+            else f"{row['ratio']['median']:.3g} times as fast as {row['other']}"
+        )
         unit = " seconds" if target["of"] == "seconds" else ""
-        said.append(f"{name}: {measured}. The target is {target['sense']} {target['value']:g}{unit}: "
-                    f"{'met' if row['met'] else 'not met'}.")
+        said.append(
+            f"{name}: {measured}. The target is {target['sense']} {target['value']:g}{unit}: "
+            f"{'met' if row['met'] else 'not met'}."
+        )
     return said
 
 
 def growth(result: dict) -> pd.DataFrame:
     """One row a point of the growth curves: along, value, seconds, low, high, memory_mib, and the sizes held."""
-    rows = [{"along": AXES[g["along"]], "value": g[g["along"]], "seconds": g["median"], "low": g["low"],
-             "high": g["high"], "memory_mib": g["memory_mib"], **{k: g[k] for k in AXES}} for g in result["growth"]]
+    rows = [
+        {
+            "along": AXES[g["along"]],
+            "value": g[g["along"]],
+            "seconds": g["median"],
+            "low": g["low"],
+            "high": g["high"],
+            "memory_mib": g["memory_mib"],
+            **{k: g[k] for k in AXES},
+        }
+        for g in result["growth"]
+    ]
     return pd.DataFrame(rows, columns=["along", "value", "seconds", "low", "high", "memory_mib", *AXES])
 
 

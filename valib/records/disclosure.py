@@ -68,8 +68,10 @@ def cells(sizes: pd.Series, min_students: int) -> pd.Series:
     Each cohort by itself: a cohort's totals are published, those of a school over its cohorts are not.
     """
     sizes = sizes.reorder_levels(["cohort", "school"])
-    parts = [pd.Series(shown(part, min_students, part.index.get_level_values(1)), part.index, dtype=bool)
-             for _, part in sizes.groupby(level="cohort", sort=False)]
+    parts = [
+        pd.Series(shown(part, min_students, part.index.get_level_values(1)), part.index, dtype=bool)
+        for _, part in sizes.groupby(level="cohort", sort=False)
+    ]
     return pd.concat(parts).reindex(sizes.index) if parts else sizes.astype(bool)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-SMD_LIMIT = 0.2               # standardised mean difference of the prior, beyond which a benchmark warns
+SMD_LIMIT = 0.2  # standardised mean difference of the prior, beyond which a benchmark warns
 VARIANCE_RATIO_LIMITS = (0.8, 1.25)
-SAME_MOMENTS = 1e-3           # cohort means (in SD) and SDs (as a ratio) this close were made equal,
-SAME_BY_CHANCE = 0.05         # and closer than this share of what sampling alone makes of two equal cohorts
+SAME_MOMENTS = 1e-3  # cohort means (in SD) and SDs (as a ratio) this close were made equal,
+SAME_BY_CHANCE = 0.05  # and closer than this share of what sampling alone makes of two equal cohorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,11 @@ class PriorCheck:
     def sentence(self) -> str:
         """What was found, in one sentence."""
         verdict = "stays within" if self.ok else "leaves"
-        return (f"The distribution of {self.column} in cohort {self.cohort} {verdict} that of the baseline "
-                f"(mean difference {self.smd:+.2f} SD, variance ratio {self.variance_ratio:.2f}; limits "
-                f"{SMD_LIMIT:g} SD and {VARIANCE_RATIO_LIMITS[0]:g} to {VARIANCE_RATIO_LIMITS[1]:g}).")
+        return (
+            f"The distribution of {self.column} in cohort {self.cohort} {verdict} that of the baseline "
+            f"(mean difference {self.smd:+.2f} SD, variance ratio {self.variance_ratio:.2f}; limits "
+            f"{SMD_LIMIT:g} SD and {VARIANCE_RATIO_LIMITS[0]:g} to {VARIANCE_RATIO_LIMITS[1]:g})."
+        )
 
 
 def compare_prior(values: np.ndarray, column: str, cohort: int, baseline_mean: float, baseline_sd: float) -> PriorCheck:
@@ -47,8 +49,9 @@ def compare_prior(values: np.ndarray, column: str, cohort: int, baseline_mean: f
     return prior_check(mean, sd, column, cohort, baseline_mean, baseline_sd)
 
 
-def prior_check(mean: float, sd: float, column: str, cohort: int, baseline_mean: float,
-                baseline_sd: float) -> PriorCheck:
+def prior_check(
+    mean: float, sd: float, column: str, cohort: int, baseline_mean: float, baseline_sd: float
+) -> PriorCheck:
     """:func:`compare_prior` from the mean and standard deviation of the focal cohort's prior scores."""
     smd, ratio = (mean - baseline_mean) / baseline_sd, (sd / baseline_sd) ** 2
     ok = abs(smd) <= SMD_LIMIT and VARIANCE_RATIO_LIMITS[0] <= ratio <= VARIANCE_RATIO_LIMITS[1]

@@ -23,11 +23,13 @@ import pandas as pd
 
 from ..errors import ParamsError, ValibWarning
 
-LETTERS = "BCDFGHJKMNPQRSTVWXZ"      # no vowels: no words; no L, O, I, U, Y: nothing that looks like another or a digit
+LETTERS = "BCDFGHJKMNPQRSTVWXZ"  # no vowels: no words; no L, O, I, U, Y: nothing that looks like another or a digit
 SYMBOLS = LETTERS + "23456789"
-GROUP, SHORT, LONGEST = 4, 2, 12     # symbols in a group; groups in a code, and at most
-HEAD = ("# A key for the pseudonyms of schools (valib). Who has it can find out the names.\n"
-        "# Keep it: with another key all pseudonyms change.\n")
+GROUP, SHORT, LONGEST = 4, 2, 12  # symbols in a group; groups in a code, and at most
+HEAD = (
+    "# A key for the pseudonyms of schools (valib). Who has it can find out the names.\n"
+    "# Keep it: with another key all pseudonyms change.\n"
+)
 
 
 def make_key(file: Path) -> None:
@@ -38,8 +40,10 @@ def make_key(file: Path) -> None:
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise ParamsError(f"{file} is there already and a key is not replaced: its pseudonyms could not be made "
-                          "again. Name another file.") from None
+        raise ParamsError(
+            f"{file} is there already and a key is not replaced: its pseudonyms could not be made "
+            "again. Name another file."
+        ) from None
     except OSError as error:
         raise ParamsError(f"The key cannot be written to {file}: {error.strerror}.") from None
     with os.fdopen(handle, "w", encoding="ascii") as stream:
@@ -65,8 +69,11 @@ def read_key(file: str | Path) -> bytes:
     if len(key) != 32:
         raise ParamsError(f"{file} is not a key file, expected 64 hexadecimal digits as `valib key` writes them.")
     if stat.S_IMODE(mode) & 0o077:
-        warnings.warn(f"Other users of this machine can read the key file {file}: `chmod 600` keeps it to its owner.",
-                      ValibWarning, stacklevel=2)
+        warnings.warn(
+            f"Other users of this machine can read the key file {file}: `chmod 600` keeps it to its owner.",
+            ValibWarning,
+            stacklevel=2,
+        )
     return key
 
 
@@ -76,8 +83,10 @@ def check_outside(file: str | Path | None, out: str | Path) -> None:
         return
     folder, path = Path(out).resolve(), Path(file).resolve()
     if path.is_relative_to(folder):
-        raise ParamsError(f"The key file {file} lies in the output folder {out}: whoever gets the one would get the "
-                          "other. Move it elsewhere.")
+        raise ParamsError(
+            f"The key file {file} lies in the output folder {out}: whoever gets the one would get the "
+            "other. Move it elsewhere."
+        )
 
 
 def code(name: str, key: bytes, groups: int = SHORT) -> str:
@@ -88,7 +97,7 @@ def code(name: str, key: bytes, groups: int = SHORT) -> str:
     while len(symbols) < GROUP * groups:
         number, place = divmod(number, len(SYMBOLS))
         symbols += SYMBOLS[place]
-    return "-".join(symbols[i:i + GROUP] for i in range(0, len(symbols), GROUP))
+    return "-".join(symbols[i : i + GROUP] for i in range(0, len(symbols), GROUP))
 
 
 def codes(names: Iterable[str], key: bytes) -> dict[str, str]:

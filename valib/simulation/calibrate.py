@@ -25,8 +25,9 @@ FORMULA = f"score ~ {PRIOR} + school_mean({PRIOR})"
 LARGEST_SORTING = 0.99
 
 
-def calibrate(records: pd.DataFrame, baseline: Sequence[int], focal: int, name: str = "this study",
-              reliability: float = 1.0) -> Scenario:
+def calibrate(
+    records: pd.DataFrame, baseline: Sequence[int], focal: int, name: str = "this study", reliability: float = 1.0
+) -> Scenario:
     """The world whose parameters are the estimates from these records; change any by ``dataclasses.replace``.
 
     records: validated records; baseline, focal: the cohorts. Taken from them: cell sizes and absent schools as they
@@ -49,16 +50,28 @@ def calibrate(records: pd.DataFrame, baseline: Sequence[int], focal: int, name: 
     intake_sd, within_sd = _spread(records, baseline)
     slopes = [float(b.coefficients[PRIOR]) for b in (context, later)]
     cells = _cells(records, (*baseline, int(focal)))
-    between, apart = _sorted_part(float(context.coefficients[f"school_mean({PRIOR})"]), intake_sd, within_sd,
-                                  np.array(cells)[:, :-1])
+    between, apart = _sorted_part(
+        float(context.coefficients[f"school_mean({PRIOR})"]), intake_sd, within_sd, np.array(cells)[:, :-1]
+    )
     tau = float(np.hypot(np.sqrt(context.tau2), apart))
     change = float(_mean_prior(records, [focal]) - _mean_prior(records, baseline))
     world = Scenario(
-        name, f"as estimated from the records, cohort {focal} against {', '.join(map(str, baseline))}", baseline,
-        int(focal), cells=cells, slope=slopes[0], slope_change=slopes[1] - slopes[0],
-        tau=tau, sigma=float(np.sqrt(context.sigma2)), delta=float(fit.shift) - (slopes[1] - slopes[0]) * change,
-        rho=_yearly_correlation(records, (*baseline, int(focal))), sorting=_share(between, tau),
-        prior_sd=float(np.hypot(intake_sd, within_sd)), intake_sd=intake_sd, intake_change=change)
+        name,
+        f"as estimated from the records, cohort {focal} against {', '.join(map(str, baseline))}",
+        baseline,
+        int(focal),
+        cells=cells,
+        slope=slopes[0],
+        slope_change=slopes[1] - slopes[0],
+        tau=tau,
+        sigma=float(np.sqrt(context.sigma2)),
+        delta=float(fit.shift) - (slopes[1] - slopes[0]) * change,
+        rho=_yearly_correlation(records, (*baseline, int(focal))),
+        sorting=_share(between, tau),
+        prior_sd=float(np.hypot(intake_sd, within_sd)),
+        intake_sd=intake_sd,
+        intake_change=change,
+    )
     return world if reliability == 1 else _true_scores(world, reliability)
 
 
@@ -124,7 +137,14 @@ def _true_scores(s: Scenario, reliability: float) -> Scenario:
     between = s.sorting * s.tau - (slope - s.slope) * s.intake_sd
     tau = float(np.hypot(s.tau * np.sqrt(1 - s.sorting**2), between))
     artefact = (slope - s.slope) * s.intake_change  # of a changed intake and a slope that is too flat
-    return replace(s, tau=tau, sorting=_share(between, tau), slope=slope, slope_change=change,
-                   sigma=float(np.sqrt(sigma2)), reliability=reliability,
-                   prior_sd=float(np.sqrt(s.prior_sd**2 - error)),
-                   delta=s.shift - artefact - change * s.intake_change)
+    return replace(
+        s,
+        tau=tau,
+        sorting=_share(between, tau),
+        slope=slope,
+        slope_change=change,
+        sigma=float(np.sqrt(sigma2)),
+        reliability=reliability,
+        prior_sd=float(np.sqrt(s.prior_sd**2 - error)),
+        delta=s.shift - artefact - change * s.intake_change,
+    )

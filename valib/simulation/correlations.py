@@ -19,8 +19,8 @@ from ..errors import ModelError
 from ..models.blup import factor
 
 MIN_SHARED = 4  # schools two cohorts must share: Fisher's interval needs more than three
-BLOCK = 50      # draws fitted at once
-TRIES = 10      # draws for each replicate wanted; one fails when a cohort's between-school variance is estimated as 0
+BLOCK = 50  # draws fitted at once
+TRIES = 10  # draws for each replicate wanted; one fails when a cohort's between-school variance is estimated as 0
 
 
 def usable_cohorts(fits: Sequence[CohortFit]) -> tuple[list[int], dict[int, str]]:
@@ -44,14 +44,21 @@ def usable_cohorts(fits: Sequence[CohortFit]) -> tuple[list[int], dict[int, str]
     return sorted(kept), dict(sorted(reasons.items()))
 
 
-def simulate_ways(omega: np.ndarray, sigma2: np.ndarray, n: np.ndarray, replicates: int,
-                  seed: int | np.random.Generator, level: float = 0.95) -> pd.DataFrame:
+def simulate_ways(
+    omega: np.ndarray,
+    sigma2: np.ndarray,
+    n: np.ndarray,
+    replicates: int,
+    seed: int | np.random.Generator,
+    level: float = 0.95,
+) -> pd.DataFrame:
     """Draw cohorts from a known joint model, correlate them in all six ways, compare with what is expected.
 
     omega (T, T), sigma2 (T,): the truth, score points squared; n (J, T): students, 0 where a school has none.
     One row a pair of cohorts (first, second: positions 0..T-1) and way: rho (true), expected
-    (:func:`valib.effects.stability.expected_correlations`), mean over replicates, mc_se of the mean, sd over replicates,
-    coverage of rho by the way's interval (as :func:`valib.effects.stability.correlations` gives it) with coverage_mc_se, and
+    (:func:`valib.effects.stability.expected_correlations`), mean over replicates, mc_se of the mean, sd over
+    replicates, coverage of rho by the way's interval (as :func:`valib.effects.stability.correlations` gives it) with
+    coverage_mc_se, and
     replicates. Maximum likelihood. An interval that cannot be given (a correlation of 1) does not cover. Draws in which
     a variance is estimated as 0 have no correlation and are drawn again; ModelError when nine in ten are so.
     """
@@ -71,8 +78,9 @@ def simulate_ways(omega: np.ndarray, sigma2: np.ndarray, n: np.ndarray, replicat
     return _summary(np.concatenate(drawn), expected_correlations(n, omega, sigma2))
 
 
-def _draw(root: np.ndarray, sigma2: np.ndarray, n: np.ndarray,
-          rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+    root: np.ndarray, sigma2: np.ndarray, n: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """One draw of T cohorts with the columns 1 and score: sums by cell (T, J, 2), cross-products (T, 2, 2).
 
     No student is drawn: the means of the cells, and the squares within a cohort's cells together.
@@ -101,7 +109,19 @@ def _summary(drawn: np.ndarray, expected: dict[str, np.ndarray]) -> pd.DataFrame
             estimate, lower, upper = drawn[:, pair, k].T
             covered = ((lower <= rho) & (rho <= upper)).mean()
             sd = estimate.std(ddof=1)
-            rows.append({"first": t, "second": s, "way": way, "rho": rho, "expected": expected[way][t, s],
-                         "mean": estimate.mean(), "mc_se": sd / np.sqrt(R), "sd": sd, "coverage": covered,
-                         "coverage_mc_se": np.sqrt(covered * (1 - covered) / R), "replicates": R})
+            rows.append(
+                {
+                    "first": t,
+                    "second": s,
+                    "way": way,
+                    "rho": rho,
+                    "expected": expected[way][t, s],
+                    "mean": estimate.mean(),
+                    "mc_se": sd / np.sqrt(R),
+                    "sd": sd,
+                    "coverage": covered,
+                    "coverage_mc_se": np.sqrt(covered * (1 - covered) / R),
+                    "replicates": R,
+                }
+            )
     return pd.DataFrame(rows)

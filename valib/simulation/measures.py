@@ -21,8 +21,12 @@ SCHOOL_ESTIMANDS = ("va", "effect")  # one value a school
 KEYS = ["scenario", "method", "estimand"]
 
 
-def scalar_values(estimate: np.ndarray, truth: float | np.ndarray, half_width: np.ndarray | None = None,
-                  limits: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+def scalar_values(
+    estimate: np.ndarray,
+    truth: float | np.ndarray,
+    half_width: np.ndarray | None = None,
+    limits: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
     """(R, 8), the columns VALUES: estimate (R,) of truth (a number or (R,)), its interval -+ half_width or limits."""
     out = np.full((len(estimate), len(VALUES)), np.nan)
     error = estimate - truth
@@ -53,9 +57,18 @@ def school_values(estimate: np.ndarray, truth: np.ndarray, half_width: np.ndarra
     flat = np.where(here, estimate, np.inf).min(axis=1) == np.where(here, estimate, -np.inf).max(axis=1)
     spearman = np.where(flat, 0.0, 1 - 6 * (gap**2).sum(axis=1) / (J * (J**2 - 1.0)))
     fifths = [5 * r // J[:, None] for r in ranks]
-    return np.column_stack([mean(estimate), mean(truth), mean(error), mean(error**2),
-                            mean(np.abs(error) <= half_width), mean(2 * half_width), spearman,
-                            mean(fifths[0] != fifths[1])])
+    return np.column_stack(
+        [
+            mean(estimate),
+            mean(truth),
+            mean(error),
+            mean(error**2),
+            mean(np.abs(error) <= half_width),
+            mean(2 * half_width),
+            spearman,
+            mean(fifths[0] != fifths[1]),
+        ]
+    )
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -79,8 +92,10 @@ def summarise(draws: pd.DataFrame) -> pd.DataFrame:
 
 def measures(values: dict[str, np.ndarray], by_school: bool) -> list[tuple[str, float, float, int]]:
     """(measure, value, Monte Carlo standard error, replicates) of one method and estimand; values (R,) by column."""
-    out = [(name, *mean_and_error(values[column])) for name, column in
-           (("mean", "estimate"), ("truth", "truth"), ("bias", "error"))]
+    out = [
+        (name, *mean_and_error(values[column]))
+        for name, column in (("mean", "estimate"), ("truth", "truth"), ("bias", "error"))
+    ]
     error, square = (v[np.isfinite(v)] for v in (values["error"], values["square"]))
     R = len(error)
     if by_school:

@@ -28,9 +28,16 @@ from .worlds import Scenario
 
 MODELS = ("relative", "benchmark", "correlation")
 INTERVALS = ("full", "known", "bootstrap")
-CHOICES = {"model": MODELS, "intervals": INTERVALS, "estimator": ("mixed", "ols", "within"),
-           "shift": ("estimated", "absorbed"), "variances": ("focal", "baseline"),
-           "groups": ("school_cohort", "school"), "likelihood": ("ML", "REML"), "way": WAYS}
+CHOICES = {
+    "model": MODELS,
+    "intervals": INTERVALS,
+    "estimator": ("mixed", "ols", "within"),
+    "shift": ("estimated", "absorbed"),
+    "variances": ("focal", "baseline"),
+    "groups": ("school_cohort", "school"),
+    "likelihood": ("ML", "REML"),
+    "way": WAYS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,9 @@ class Method:
         """
         for key, allowed in CHOICES.items():
             if getattr(self, key) not in allowed:
-                raise ParamsError(f"Method '{self.name}': {key} must be one of {', '.join(allowed)}, "
-                                  f"not {getattr(self, key)!r}.")
+                raise ParamsError(
+                    f"Method '{self.name}': {key} must be one of {', '.join(allowed)}, not {getattr(self, key)!r}."
+                )
         if self.intervals == "bootstrap" and (self.model != "benchmark" or self.context):
             raise ParamsError(f"Method '{self.name}': here only a benchmark without a school mean can be bootstrapped.")
         if self.context and self.estimator == "within":
@@ -88,25 +96,30 @@ class Method:
             raise ParamsError(f"Method '{self.name}': a bootstrap needs two draws or more.")
 
 
-METHODS = {m.name: m for m in (
-    Method("seed", estimator="ols", shift="absorbed", intervals="known"),
-    Method("answer", shift="absorbed", variances="baseline", intervals="known"),
-    Method("default"),
-    Method("default (b known)", intervals="known"),
-    Method("default (bootstrap)", intervals="bootstrap", replicates=200),
-    Method("default (corrected)", corrected=True),
-    Method("default (equating)", equating=True),
-    Method("default (school mean)", context=True),
-    Method("default (one effect a school)", groups="school"),
-    Method("default (REML)", likelihood="REML"),
-    Method("relative", "relative"),
-    Method("relative (b known)", "relative", intervals="known"),
-    Method("relative (corrected)", "relative", corrected=True),
-    Method("relative (school mean)", "relative", context=True),
-    *(Method(f"{e} / {s} / {v}", estimator=e, shift=s, variances=v)
-      for e, s, v in product(CHOICES["estimator"], CHOICES["shift"], CHOICES["variances"])),
-    *(Method(way, "correlation", way=way, replicates=500) for way in WAYS),
-)}
+METHODS = {
+    m.name: m
+    for m in (
+        Method("seed", estimator="ols", shift="absorbed", intervals="known"),
+        Method("answer", shift="absorbed", variances="baseline", intervals="known"),
+        Method("default"),
+        Method("default (b known)", intervals="known"),
+        Method("default (bootstrap)", intervals="bootstrap", replicates=200),
+        Method("default (corrected)", corrected=True),
+        Method("default (equating)", equating=True),
+        Method("default (school mean)", context=True),
+        Method("default (one effect a school)", groups="school"),
+        Method("default (REML)", likelihood="REML"),
+        Method("relative", "relative"),
+        Method("relative (b known)", "relative", intervals="known"),
+        Method("relative (corrected)", "relative", corrected=True),
+        Method("relative (school mean)", "relative", context=True),
+        *(
+            Method(f"{e} / {s} / {v}", estimator=e, shift=s, variances=v)
+            for e, s, v in product(CHOICES["estimator"], CHOICES["shift"], CHOICES["variances"])
+        ),
+        *(Method(way, "correlation", way=way, replicates=500) for way in WAYS),
+    )
+}
 
 
 def method(name: str) -> Method:
@@ -173,10 +186,12 @@ class Fits:
         relative = method.model == "relative"
         truth = w.effects[:, -1] if relative else w.va
         slope = s.slope + s.slope_change if relative else s.slope
-        out = {"effect" if relative else "va": school_values(found.effect, truth, self.z * np.sqrt(found.full), here),
-               "tau": scalar_values(np.sqrt(found.tau2), s.tau),
-               "slope": scalar_values(found.slope, slope, self.z * np.sqrt(found.slope_var)),
-               "gradient": scalar_values(_gradient(found.effect - truth, w.intake, here), 0.0)}
+        out = {
+            "effect" if relative else "va": school_values(found.effect, truth, self.z * np.sqrt(found.full), here),
+            "tau": scalar_values(np.sqrt(found.tau2), s.tau),
+            "slope": scalar_values(found.slope, slope, self.z * np.sqrt(found.slope_var)),
+            "gradient": scalar_values(_gradient(found.effect - truth, w.intake, here), 0.0),
+        }
         if not relative:
             out["mean_va"] = scalar_values(_mean(found.effect, here), _mean(truth, here))
         if found.shift is not None:
@@ -193,9 +208,18 @@ class Fits:
         here, tail = n[:, -1] > 0, (1 - self.level) / 2
         base, focal = (Sums(d.n[:R], d.sums[:R], d.cross[:R]) for d in self._once(self._sums, False))
         weights = draw_weights((n > 0).any(axis=1), m.draws, [_child(seed) for seed in self.seeds[:R]])
-        delta, spread = resample(base, focal, weights, cohorts=len(self.scenario.baseline), estimator=m.estimator,
-                                 groups=m.groups, shift=m.shift, variances=m.variances, reml=m.likelihood == "REML",
-                                 s2m=self.scenario.error_variances[0] if m.corrected else 0.0)
+        delta, spread = resample(
+            base,
+            focal,
+            weights,
+            cohorts=len(self.scenario.baseline),
+            estimator=m.estimator,
+            groups=m.groups,
+            shift=m.shift,
+            variances=m.variances,
+            reml=m.likelihood == "REML",
+            s2m=self.scenario.error_variances[0] if m.corrected else 0.0,
+        )
         half = self.z * np.sqrt(found.own[:R] + spread)
         out = {"va": school_values(found.effect[:R], self.worlds.va[:R], half, here)}
         if found.shift is not None:
@@ -208,11 +232,14 @@ class Fits:
         cohorts = np.array([self.scenario.baseline[-1], self.scenario.focal])
         order, w = np.argsort(cohorts), self.worlds
         at = np.array([-2, -1])[order]  # the last baseline cohort and the focal one stand last
-        found = correlate_all(cohorts[order], w.n[:R, at], w.sums[:R, at], w.cross[:R, at].sum(axis=2), self.level,
-                              likelihood)[:, 0]
+        found = correlate_all(
+            cohorts[order], w.n[:R, at], w.sums[:R, at], w.cross[:R, at].sum(axis=2), self.level, likelihood
+        )[:, 0]
         rho = self.scenario.effect_correlation
-        return {way: scalar_values(found[:, k, 0], rho, limits=(found[:, k, 1], found[:, k, 2]))
-                for k, way in enumerate(WAYS)}
+        return {
+            way: scalar_values(found[:, k, 0], rho, limits=(found[:, k, 1], found[:, k, 2]))
+            for k, way in enumerate(WAYS)
+        }
 
 
 def _child(seed: np.random.SeedSequence) -> np.random.SeedSequence:

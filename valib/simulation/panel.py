@@ -22,8 +22,17 @@ import pandas as pd
 
 from ..errors import ParamsError
 
-_SHARES = ("rho", "reliability", "ses_school_sd", "open_late", "close_early", "cell_missing", "mobility",
-           "missing_prior", "missing_score")  # fmt: skip
+_SHARES = (
+    "rho",
+    "reliability",
+    "ses_school_sd",
+    "open_late",
+    "close_early",
+    "cell_missing",
+    "mobility",
+    "missing_prior",
+    "missing_score",
+)
 _RANGES = {
     **dict.fromkeys(("schools", "size", "size_median"), (1, np.inf)),
     **dict.fromkeys(("tau", "sigma", "prior_sd", "intake_sd", "size_log_sd", "size_change"), (0, np.inf)),
@@ -161,7 +170,6 @@ DEMO = PanelDesign(
 
 
 __all__ = ["DEMO", "DEMO_SEED", "Panel", "PanelDesign", "simulate_panel"]
-
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,9 @@ from .measures import KEYS, VALUES, summarise
 from .methods import METHODS, Fits, Method, method
 from .worlds import SCENARIOS, Scenario, scenario
 
-CHUNK = 50   # replicates drawn and fitted at once; part of the key of a cached chunk
-ENGINE = 3   # to be raised whenever the numbers of a chunk may change
-FAST = 200   # replicates of a fast run
+CHUNK = 50  # replicates drawn and fitted at once; part of the key of a cached chunk
+ENGINE = 3  # to be raised whenever the numbers of a chunk may change
+FAST = 200  # replicates of a fast run
 DEFAULT_METHODS = ("seed", "answer", "default", "default (b known)", "relative")
 
 
@@ -39,7 +39,8 @@ DEFAULT_METHODS = ("seed", "answer", "default", "default (b known)", "relative")
 class MonteCarlo:
     """Results of a run.
 
-    table: one row a measure: scenario, method, estimand, measure, value, mcse, replicates (:mod:`valib.simulation.measures`).
+    table: one row a measure: scenario, method, estimand, measure, value, mcse, replicates
+    (:mod:`valib.simulation.measures`).
     draws: one row a replicate: scenario, method, estimand, replicate and the columns
     :data:`valib.simulation.measures.VALUES`. scenarios: one row a scenario with its parameters, which are the truth.
     """
@@ -78,10 +79,17 @@ class MonteCarlo:
         return pd.DataFrame(out, index=index)
 
 
-def run(scenarios: Iterable[Scenario | str] = tuple(SCENARIOS),
-        methods: Iterable[Method | str] | Mapping[str, Iterable[Method | str]] = DEFAULT_METHODS, *,
-        replicates: int = FAST, seed: int, jobs: int = 1, level: float = 0.95, cache: str | os.PathLike | None = None,
-        progress: Callable[[int, int], None] | None = None) -> MonteCarlo:
+def run(
+    scenarios: Iterable[Scenario | str] = tuple(SCENARIOS),
+    methods: Iterable[Method | str] | Mapping[str, Iterable[Method | str]] = DEFAULT_METHODS,
+    *,
+    replicates: int = FAST,
+    seed: int,
+    jobs: int = 1,
+    level: float = 0.95,
+    cache: str | os.PathLike | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> MonteCarlo:
     """Apply methods to replicates of scenarios and measure how they do.
 
     scenarios, methods: of valib by name, or your own; methods may be a mapping from a scenario's name to its methods.
@@ -96,11 +104,19 @@ def run(scenarios: Iterable[Scenario | str] = tuple(SCENARIOS),
     if not 0 < level < 1:
         raise ParamsError(f"The level of an interval must lie between 0 and 1, not {level}.")
     plans = [(s, _methods_of(s, methods)) for s in worlds]
-    tasks = [(s, m, start, min(start + CHUNK, replicates), seed, level, cache)
-             for s, m in plans for start in range(0, replicates, CHUNK)]
+    tasks = [
+        (s, m, start, min(start + CHUNK, replicates), seed, level, cache)
+        for s, m in plans
+        for start in range(0, replicates, CHUNK)
+    ]
     parts = []
-    with parallel_config("loky", n_jobs=min(jobs, len(tasks)), inner_max_num_threads=1 if jobs > 1 else None,
-                         initializer=end_with, initargs=(os.getpid(),)):
+    with parallel_config(
+        "loky",
+        n_jobs=min(jobs, len(tasks)),
+        inner_max_num_threads=1 if jobs > 1 else None,
+        initializer=end_with,
+        initargs=(os.getpid(),),
+    ):
         with undisturbed():
             finished = Parallel(return_as="generator")(delayed(_chunk)(*task) for task in tasks)
         for part in finished:
@@ -113,9 +129,16 @@ def run(scenarios: Iterable[Scenario | str] = tuple(SCENARIOS),
 
 def scenario_table(scenarios: Iterable[Scenario]) -> pd.DataFrame:
     """One row a scenario with its parameters (cells: how many students in all)."""
-    rows = [s.parameters() | {"schools": s.n_schools, "cells": None if s.cells is None else int(np.sum(s.cells)),
-                              "baseline": " ".join(map(str, s.baseline)), "sizes": f"{s.sizes[0]}-{s.sizes[1]}"}
-            for s in scenarios]
+    rows = [
+        s.parameters()
+        | {
+            "schools": s.n_schools,
+            "cells": None if s.cells is None else int(np.sum(s.cells)),
+            "baseline": " ".join(map(str, s.baseline)),
+            "sizes": f"{s.sizes[0]}-{s.sizes[1]}",
+        }
+        for s in scenarios
+    ]
     return pd.DataFrame(rows).set_index("name").rename_axis("scenario")
 
 
@@ -135,8 +158,15 @@ def _methods_of(s: Scenario, methods) -> tuple[Method, ...]:
     return found
 
 
-def _chunk(s: Scenario, methods: tuple[Method, ...], start: int, stop: int, seed: int, level: float,
-           cache: str | os.PathLike | None) -> pd.DataFrame:
+def _chunk(
+    s: Scenario,
+    methods: tuple[Method, ...],
+    start: int,
+    stop: int,
+    seed: int,
+    level: float,
+    cache: str | os.PathLike | None,
+) -> pd.DataFrame:
     """Replicates start .. stop - 1 of one scenario, from the cache if they are there."""
     if cache is None:
         return _compute(s, methods, start, stop, seed, level)
@@ -175,12 +205,23 @@ def _compute(s: Scenario, methods: tuple[Method, ...], start: int, stop: int, se
             parts.append(values)
     table = pd.DataFrame(np.concatenate(parts), columns=list(VALUES))
     table.insert(0, "replicate", np.array(numbers, dtype=np.int64))
-    for place, (column, texts) in enumerate(zip(KEYS[1:], zip(*labels, strict=True) if labels else ([], []),
-                                                strict=True)):
+    for place, (column, texts) in enumerate(
+        zip(KEYS[1:], zip(*labels, strict=True) if labels else ([], []), strict=True)
+    ):
         table.insert(place, column, list(texts))
     table.insert(0, KEYS[0], s.name)
     return table
 
 
-__all__ = ["CHUNK", "DEFAULT_METHODS", "FAST", "METHODS", "SCENARIOS", "Method", "MonteCarlo", "Scenario", "run",
-           "scenario_table"]
+__all__ = [
+    "CHUNK",
+    "DEFAULT_METHODS",
+    "FAST",
+    "METHODS",
+    "SCENARIOS",
+    "Method",
+    "MonteCarlo",
+    "Scenario",
+    "run",
+    "scenario_table",
+]

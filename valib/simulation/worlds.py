@@ -11,8 +11,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from ..errors import ParamsError
 
 _POSITIVE = ("tau", "sigma", "prior_sd", "intake_sd", "equating_se", "hetero_prior", "hetero_school")
-_LIMITS = {"schools": (2, 100_000), "sorting": (-1, 1), "rho": (0, 1), "missing": (0, 0.9),
-           **dict.fromkeys(_POSITIVE, (0, math.inf))}
+_LIMITS = {
+    "schools": (2, 100_000),
+    "sorting": (-1, 1),
+    "rho": (0, 1),
+    "missing": (0, 0.9),
+    **dict.fromkeys(_POSITIVE, (0, math.inf)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Scenario:
         ParamsError
             Names the scenario, the parameter and what it must be.
         """
+
         def check(holds: bool, what: str) -> None:
             if not holds:
                 raise ParamsError(f"Scenario '{self.name}': {what}.")
@@ -94,8 +100,10 @@ class Scenario:
             check(value is None or 0 < value <= 1, "a reliability must lie above 0 and not above 1")
         for value in (self.student_df, self.school_df):
             check(value is None or value > 2, "degrees of freedom must exceed 2, or there is no variance")
-        check(self.cells is None or {len(row) for row in self.cells} == {len(self.cohorts)},
-              "cells needs one number for every cohort in every row")
+        check(
+            self.cells is None or {len(row) for row in self.cells} == {len(self.cohorts)},
+            "cells needs one number for every cohort in every row",
+        )
 
     @property
     def cohorts(self) -> tuple[int, ...]:
@@ -136,32 +144,77 @@ class Scenario:
 PLAIN = Scenario("plain", "200 schools, nothing changes: every model is right")
 
 # Mechanisms one at a time; each differs from PLAIN only in what its line says.
-SCENARIOS = {s.name: s for s in (
-    PLAIN,
-    replace(PLAIN, name="drift", about="the system falls by 14 points", delta=-14.0),
-    replace(PLAIN, name="slope change", about="the slope is .1 flatter in the focal cohort", slope_change=-0.1),
-    replace(PLAIN, name="sorting", about="better intakes in better schools (correlation .78)", sorting=0.78),
-    replace(PLAIN, name="drift and sorting", about="both, and an intake that is 10 points better", delta=-14.0,
-            sorting=0.78, intake_change=10.0),
-    replace(PLAIN, name="measurement error", about="the prior's reliability is .85; the intake falls by 20 points",
-            reliability=0.85, intake_change=-20.0),
-    replace(PLAIN, name="reliability change", about="the prior's reliability falls from .90 to .75",
-            reliability=0.9, focal_reliability=0.75),
-    replace(PLAIN, name="easier prior", about="prior scores 10 points higher for equal knowledge", prior_easier=10.0),
-    replace(PLAIN, name="small schools", about="3 to 15 students a school", sizes=(3, 15)),
-    replace(PLAIN, name="unbalanced schools", about="2 to 150 students a school", sizes=(2, 150)),
-    replace(PLAIN, name="few schools", about="15 schools", schools=15),
-    replace(PLAIN, name="heavy tails", about="students and schools t with 4 degrees of freedom", student_df=4.0,
-            school_df=4.0),
-    replace(PLAIN, name="heteroscedastic", about="students' spread varies with the prior and between schools",
-            hetero_prior=0.25, hetero_school=0.25),
-    replace(PLAIN, name="missing students", about="10% of the focal students miss the test, the weaker more often",
-            missing=0.1, missing_slope=-1.0),
-    replace(PLAIN, name="equating error", about="the focal scale carries an error with SD 3", equating_se=3.0),
-    replace(PLAIN, name="serial", about="school effects last: correlation .9 a year", rho=0.9),
-    replace(PLAIN, name="combined", about="drift, sorting, lasting effects, error in the prior, heavy tails",
-            delta=-14.0, sorting=0.3, rho=0.9, reliability=0.9, intake_change=-5.0, student_df=5.0),
-)}
+SCENARIOS = {
+    s.name: s
+    for s in (
+        PLAIN,
+        replace(PLAIN, name="drift", about="the system falls by 14 points", delta=-14.0),
+        replace(PLAIN, name="slope change", about="the slope is .1 flatter in the focal cohort", slope_change=-0.1),
+        replace(PLAIN, name="sorting", about="better intakes in better schools (correlation .78)", sorting=0.78),
+        replace(
+            PLAIN,
+            name="drift and sorting",
+            about="both, and an intake that is 10 points better",
+            delta=-14.0,
+            sorting=0.78,
+            intake_change=10.0,
+        ),
+        replace(
+            PLAIN,
+            name="measurement error",
+            about="the prior's reliability is .85; the intake falls by 20 points",
+            reliability=0.85,
+            intake_change=-20.0,
+        ),
+        replace(
+            PLAIN,
+            name="reliability change",
+            about="the prior's reliability falls from .90 to .75",
+            reliability=0.9,
+            focal_reliability=0.75,
+        ),
+        replace(
+            PLAIN, name="easier prior", about="prior scores 10 points higher for equal knowledge", prior_easier=10.0
+        ),
+        replace(PLAIN, name="small schools", about="3 to 15 students a school", sizes=(3, 15)),
+        replace(PLAIN, name="unbalanced schools", about="2 to 150 students a school", sizes=(2, 150)),
+        replace(PLAIN, name="few schools", about="15 schools", schools=15),
+        replace(
+            PLAIN,
+            name="heavy tails",
+            about="students and schools t with 4 degrees of freedom",
+            student_df=4.0,
+            school_df=4.0,
+        ),
+        replace(
+            PLAIN,
+            name="heteroscedastic",
+            about="students' spread varies with the prior and between schools",
+            hetero_prior=0.25,
+            hetero_school=0.25,
+        ),
+        replace(
+            PLAIN,
+            name="missing students",
+            about="10% of the focal students miss the test, the weaker more often",
+            missing=0.1,
+            missing_slope=-1.0,
+        ),
+        replace(PLAIN, name="equating error", about="the focal scale carries an error with SD 3", equating_se=3.0),
+        replace(PLAIN, name="serial", about="school effects last: correlation .9 a year", rho=0.9),
+        replace(
+            PLAIN,
+            name="combined",
+            about="drift, sorting, lasting effects, error in the prior, heavy tails",
+            delta=-14.0,
+            sorting=0.3,
+            rho=0.9,
+            reliability=0.9,
+            intake_change=-5.0,
+            student_df=5.0,
+        ),
+    )
+}
 
 
 def scenario(name: str, **changes) -> Scenario:
@@ -179,6 +232,9 @@ def combine(name: str, *names: str, **changes) -> Scenario:
     merged = {}
     for part in names:
         one = scenario(part)
-        merged |= {f.name: getattr(one, f.name) for f in fields(Scenario)
-                   if f.name not in ("name", "about") and getattr(one, f.name) != getattr(PLAIN, f.name)}
+        merged |= {
+            f.name: getattr(one, f.name)
+            for f in fields(Scenario)
+            if f.name not in ("name", "about") and getattr(one, f.name) != getattr(PLAIN, f.name)
+        }
     return replace(PLAIN, **{"name": name, "about": " + ".join(names), **merged, **changes})

@@ -23,11 +23,18 @@ MOST = 5  # faults that are told
 DEEPEST = 20  # lists and mappings inside each other
 YES_NO = " (YAML reads yes, no, on and off as true or false: put text in quotes)"
 EXPECTED = {
-    "int_type": "a whole number", "int_from_float": "a whole number", "int_parsing": "a whole number",
-    "float_type": "a number", "float_parsing": "a number",
-    "finite_number": "a finite number", "string_type": "text (put it in quotes)", "bool_type": "true or false",
-    "list_type": "a list such as [one, another]", "dict_type": "a mapping such as {school: SchoolCode}",
-    "too_short": "one cohort or more", "string_too_short": "some text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text (put it in quotes)",
+    "bool_type": "true or false",
+    "list_type": "a list such as [one, another]",
+    "dict_type": "a mapping such as {school: SchoolCode}",
+    "too_short": "one cohort or more",
+    "string_too_short": "some text",
 }
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxlong = _brief.maxother = 80
@@ -47,16 +54,18 @@ def read_params(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ParamsError(f"{file}, line {line}: this is not YAML: it holds the control character "
-                          f"U+{error.character:04X}.") from None
+        raise ParamsError(
+            f"{file}, line {line}: this is not YAML: it holds the control character U+{error.character:04X}."
+        ) from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{_place(file, error)}: this is not YAML: {getattr(error, 'problem', error)}.") from None
     if tree is None or (isinstance(tree, yaml.ScalarNode) and tree.tag == "tag:yaml.org,2002:null"):
         return {}, {}
     if not isinstance(tree, yaml.MappingNode):
         found = "list" if isinstance(tree, yaml.SequenceNode) else "text"
-        raise ParamsError(f"{file}, line {tree.start_mark.line + 1}: expected one 'name: value' a line, found a "
-                          f"{found}.")
+        raise ParamsError(
+            f"{file}, line {tree.start_mark.line + 1}: expected one 'name: value' a line, found a {found}."
+        )
     _no_key_twice(tree, file)
     values = {key.value: _value(key, node, file) for key, node in tree.value}
     return values, {key.value: key.start_mark.line + 1 for key, _ in tree.value}
@@ -100,12 +109,15 @@ def _plain_yaml(text: str, file: Path) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise ParamsError(f"{file}, line {line}: *{_brief.repr(event.anchor)[1:-1]} stands for a value elsewhere: "
-                              "write the value itself.")
+            raise ParamsError(
+                f"{file}, line {line}: *{_brief.repr(event.anchor)[1:-1]} stands for a value elsewhere: "
+                "write the value itself."
+            )
         if getattr(event, "tag", None) is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            raise ParamsError(f"{file}, line {line}: the tag {_brief.repr(tag)} is not read here: write the value "
-                              "alone.")
+            raise ParamsError(
+                f"{file}, line {line}: the tag {_brief.repr(tag)} is not read here: write the value alone."
+            )
         if isinstance(event, yaml.ScalarEvent) and "\0" in event.value:
             raise ParamsError(f"{file}, line {line}: a value holds the character NUL.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -135,8 +147,10 @@ def _value(key: yaml.Node, node: yaml.Node, file: Path) -> Any:
     try:
         return yaml.SafeLoader("").construct_document(node)
     except (ValueError, OverflowError, TypeError, yaml.YAMLError):
-        raise ParamsError(f"{file}, line {node.start_mark.line + 1}: {_name(key.value)} holds what looks like a number "
-                          "or a date and cannot be one: put text in quotes.") from None
+        raise ParamsError(
+            f"{file}, line {node.start_mark.line + 1}: {_name(key.value)} holds what looks like a number "
+            "or a date and cannot be one: put text in quotes."
+        ) from None
 
 
 def _place(file: Path, error: yaml.YAMLError) -> str:
@@ -268,10 +282,13 @@ class Params(BaseModel):
     baseline_cohorts: Cohorts = Field([2015, 2016, 2017], description="Baseline cohorts")
     focal_cohorts: Cohorts = Field([2019, 2021, 2023, 2024], description="Focal cohorts")
     formula: FormulaText = Field("score ~ prior_score", description="Formula of the value-added model")
-    further_formulas: Annotated[list[FormulaText], AfterValidator(_distinct)] = Field([
-        "score ~ prior_score + school_mean(prior_score)",
-        "score ~ prior_score + female + ses + school_mean(prior_score)",
-    ], description="Further formulas, for sensitivity")
+    further_formulas: Annotated[list[FormulaText], AfterValidator(_distinct)] = Field(
+        [
+            "score ~ prior_score + school_mean(prior_score)",
+            "score ~ prior_score + female + ses + school_mean(prior_score)",
+        ],
+        description="Further formulas, for sensitivity",
+    )
     estimator: Literal["mixed", "ols", "within"] = Field("mixed", description="Estimator of the baseline coefficients")
     shift: Literal["estimated", "absorbed"] = Field("estimated", description="System shift")
     variances: Literal["focal", "baseline"] = Field("focal", description="Variances taken from")
@@ -279,7 +296,8 @@ class Params(BaseModel):
     level: float = Field(0.95, gt=0, lt=1, description="Level of the intervals")
     equating_se: float = Field(0.0, ge=0, description="Standard error of equating (score points)")
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
-        [], description="Declared breaks of a test's scale, with their links")
+        [], description="Declared breaks of a test's scale, with their links"
+    )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
     school: str | None = Field(None, description="School followed through the recipes")
     pseudonym_key: str | None = Field(None, min_length=1, description="Key file of the schools' pseudonyms")

@@ -43,13 +43,15 @@ def fixed_effects(fits: list) -> pd.DataFrame:
     """
     return pd.concat(
         [
-            pd.DataFrame({
-                "model": fit.model,
-                "cohort": fit.cohort,
-                "term": list(fit.fixed_effects.index),
-                "estimate": fit.fixed_effects.to_numpy(),
-                "se": np.sqrt(np.diag(fit.vcov)),
-            })
+            pd.DataFrame(
+                {
+                    "model": fit.model,
+                    "cohort": fit.cohort,
+                    "term": list(fit.fixed_effects.index),
+                    "estimate": fit.fixed_effects.to_numpy(),
+                    "se": np.sqrt(np.diag(fit.vcov)),
+                }
+            )
             for fit in fits
         ],
         ignore_index=True,
@@ -64,9 +66,20 @@ def shifts(fits: list) -> pd.DataFrame:
     rows = []
     for fit in fits:
         lower, upper = fit.shift_interval
-        rows.append({"cohort": fit.cohort, "shift": fit.shift, "se": fit.shift_se, "lower": lower, "upper": upper,
-                     "effect_size": fit.shift / fit.student_sd, "equating_se": fit.equating_se, "level": fit.level,
-                     "n_students": fit.n_students, "n_schools": fit.n_schools})
+        rows.append(
+            {
+                "cohort": fit.cohort,
+                "shift": fit.shift,
+                "se": fit.shift_se,
+                "lower": lower,
+                "upper": upper,
+                "effect_size": fit.shift / fit.student_sd,
+                "equating_se": fit.equating_se,
+                "level": fit.level,
+                "n_students": fit.n_students,
+                "n_schools": fit.n_schools,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -94,8 +107,14 @@ def summaries(fits: list, min_students: int = 1) -> list[dict]:
 
 def _few(counts: dict, min_students: int) -> dict:
     """Return counts of students, by column or by cohort and column, the small ones as text."""
-    return {key: _few(value, min_students) if isinstance(value, dict)
-            else value if value >= min_students else few(value, min_students) for key, value in counts.items()}
+    return {
+        key: _few(value, min_students)
+        if isinstance(value, dict)
+        else value
+        if value >= min_students
+        else few(value, min_students)
+        for key, value in counts.items()
+    }
 
 
 def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
@@ -104,20 +123,36 @@ def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
     """
     if fit.singular:
-        warnings.warn("The school effects of a cohort do not vary, or those of several vary together exactly: the "
-                      "errors of their covariances are not known.", ValibWarning, stacklevel=2)
+        warnings.warn(
+            "The school effects of a cohort do not vary, or those of several vary together exactly: the "
+            "errors of their covariances are not known.",
+            ValibWarning,
+            stacklevel=2,
+        )
     fixed = fit.fixed_effects.rename("estimate").reset_index()
     fixed.insert(0, "model", "joint")
     t, s = np.triu_indices(len(fit.cohorts))
     years = np.asarray(fit.cohorts)
-    omega = pd.DataFrame({"cohort": years[t], "other": years[s], "covariance": fit.omega.to_numpy()[t, s],
-                          "se": fit.omega_se.to_numpy()[t, s]})
-    return {"fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov)))),
-            "correlations.csv": as_csv(fit.correlations()), "omega.csv": as_csv(omega),
-            "fits.json": as_json(summaries([fit], min_students))}
+    omega = pd.DataFrame(
+        {
+            "cohort": years[t],
+            "other": years[s],
+            "covariance": fit.omega.to_numpy()[t, s],
+            "se": fit.omega_se.to_numpy()[t, s],
+        }
+    )
+    return {
+        "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov)))),
+        "correlations.csv": as_csv(fit.correlations()),
+        "omega.csv": as_csv(omega),
+        "fits.json": as_json(summaries([fit], min_students)),
+    }
 
 
 def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:
     """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate."""
-    return {"performance.csv": as_csv(run.table), "scenarios.csv": as_csv(run.scenarios.reset_index()),
-            "replicates.parquet": run.draws.to_parquet(index=False)}
+    return {
+        "performance.csv": as_csv(run.table),
+        "scenarios.csv": as_csv(run.scenarios.reset_index()),
+        "replicates.parquet": run.draws.to_parquet(index=False),
+    }

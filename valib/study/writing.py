@@ -36,8 +36,12 @@ def safe_text(text: str) -> str:
 
 def safe_table(table: pd.DataFrame) -> pd.DataFrame:
     """The table with every text in it, the column names included, made safe by :func:`safe_text`."""
-    cells = [column if pd.api.types.is_numeric_dtype(column.dtype) else
-             column.astype(object).map(_safe_cell, na_action="ignore") for _, column in table.items()]
+    cells = [
+        column
+        if pd.api.types.is_numeric_dtype(column.dtype)
+        else column.astype(object).map(_safe_cell, na_action="ignore")
+        for _, column in table.items()
+    ]
     safe = pd.concat(cells, axis=1) if cells else table.copy()
     return safe.set_axis([_safe_cell(name) for name in table.columns], axis=1)
 
@@ -46,11 +50,30 @@ def _safe_cell(value: object) -> object:
     return safe_text(value) if isinstance(value, str) else value
 
 
-__all__ = ["FILES", "as_csv", "as_json", "check_apart", "check_file", "check_folder", "claim", "plain",
-           "refuse_foreign", "write_folder"]
+__all__ = [
+    "FILES",
+    "as_csv",
+    "as_json",
+    "check_apart",
+    "check_file",
+    "check_folder",
+    "claim",
+    "plain",
+    "refuse_foreign",
+    "write_folder",
+]
 
-FILES = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json",
-         "performance.csv", "scenarios.csv", "replicates.parquet")
+FILES = (
+    "school_effects.csv",
+    "fixed_effects.csv",
+    "shifts.csv",
+    "correlations.csv",
+    "omega.csv",
+    "fits.json",
+    "performance.csv",
+    "scenarios.csv",
+    "replicates.parquet",
+)
 
 
 def plain(value: Any) -> Any:
@@ -105,8 +128,9 @@ def check_apart(out: Path, targets: Iterable[Path], sources: Iterable[Path]) -> 
         place = target.resolve()
         for source in read:
             if source.is_relative_to(place) or (target.exists() and target.samefile(source)):
-                raise ParamsError(f"--out is {out}, but {source} is read for the study and would be replaced: name "
-                                  "another place.")
+                raise ParamsError(
+                    f"--out is {out}, but {source} is read for the study and would be replaced: name another place."
+                )
             if place.is_relative_to(source):
                 raise ParamsError(f"--out is {out}, which lies among the records in {source}: name a place outside.")
 
@@ -117,12 +141,16 @@ def refuse_foreign(out: Path, folders: Iterable[str], mark: str, command: str, f
     It puts ``mark`` into each of its folders; files are of an earlier run if one of the folders is.
     """
     made = [name for name in folders if (out / name / mark).is_file()]
-    foreign = [name for name in folders if name not in made and (out / name).exists()
-               and (not (out / name).is_dir() or any((out / name).iterdir()))]
+    foreign = [
+        name
+        for name in folders
+        if name not in made and (out / name).exists() and (not (out / name).is_dir() or any((out / name).iterdir()))
+    ]
     foreign += [name for name in files if not made and os.path.lexists(out / name)]
     if foreign:
-        raise ParamsError(f"--out is {out}, but {out / foreign[0]} is there already and not from `{command}`: name "
-                          "another folder.")
+        raise ParamsError(
+            f"--out is {out}, but {out / foreign[0]} is there already and not from `{command}`: name another folder."
+        )
 
 
 def write_folder(folder: Path, contents: Mapping[str, str | bytes]) -> None:

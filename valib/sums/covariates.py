@@ -16,13 +16,19 @@ from formulaic.parser.types import Factor
 from ..errors import ModelError
 from .formula import factors, named_levels, spread, used_columns
 
-WIDEST = 1000                 # columns of a fixed-effects matrix
-LARGEST = 500_000_000         # its entries (4 GB)
-LIMITS = (1e-30, 1e30)        # size of the largest number of a column: its powers must stay within floating point
-TEXT_LEVELS = 10              # more distinct decimal numbers as text than this are taken for numbers stored wrongly
+WIDEST = 1000  # columns of a fixed-effects matrix
+LARGEST = 500_000_000  # its entries (4 GB)
+LIMITS = (1e-30, 1e30)  # size of the largest number of a column: its powers must stay within floating point
+TEXT_LEVELS = 10  # more distinct decimal numbers as text than this are taken for numbers stored wrongly
 _NUMBER_TEXT = r"[-+]?\d*[.,]?\d+"
-_KINDS = {"integer": "number", "floating": "number", "decimal": "number", "mixed-integer-float": "number",
-          "string": "text", "boolean": "truth"}
+_KINDS = {
+    "integer": "number",
+    "floating": "number",
+    "decimal": "number",
+    "mixed-integer-float": "number",
+    "string": "text",
+    "boolean": "truth",
+}
 
 
 def as_covariates(data: pd.DataFrame, parsed: Formula) -> pd.DataFrame:
@@ -32,8 +38,11 @@ def as_covariates(data: pd.DataFrame, parsed: Formula) -> pd.DataFrame:
     numbers are stored as text.
     """
     numbers, categories, plain = _uses(parsed)
-    return pd.DataFrame({c: _as_covariate(data[c], c in numbers, c in categories)
-                         for c in sorted(numbers | categories | plain)}, index=data.index, copy=False)
+    return pd.DataFrame(
+        {c: _as_covariate(data[c], c in numbers, c in categories) for c in sorted(numbers | categories | plain)},
+        index=data.index,
+        copy=False,
+    )
 
 
 def check_width(covariates: pd.DataFrame, side: SimpleFormula, levels: dict[str, list] | None = None) -> None:
@@ -50,9 +59,11 @@ def check_width(covariates: pd.DataFrame, side: SimpleFormula, levels: dict[str,
     most = min(WIDEST, max(LARGEST // max(len(covariates), 1), 1))
     if largest > most:
         cause = f"column '{widest[0]}' has {widest[1]:,} levels" if widest[0] else "its terms multiply out"
-        raise ModelError(f"The formula makes {largest:,} columns of fixed effects for {len(covariates):,} students, "
-                         f"and {most:,} are the most ({WIDEST:,} columns, {LARGEST:,} entries): {cause}; group the "
-                         "levels, or store numbers as numbers.")
+        raise ModelError(
+            f"The formula makes {largest:,} columns of fixed effects for {len(covariates):,} students, "
+            f"and {most:,} are the most ({WIDEST:,} columns, {LARGEST:,} entries): {cause}; group the "
+            "levels, or store numbers as numbers."
+        )
 
 
 def check_named(covariates: pd.DataFrame, side: SimpleFormula) -> None:
@@ -62,8 +73,10 @@ def check_named(covariates: pd.DataFrame, side: SimpleFormula) -> None:
         for column, _ in used_columns(name) if named is not None else ():
             held = covariates[column].dropna().unique().tolist()
             if lost := sorted({str(v) for v in held if v not in named}):
-                raise ModelError(f"Column '{column}' has the level '{lost[0]}', which {name} does not name: name it, "
-                                 "or leave its rows out.")
+                raise ModelError(
+                    f"Column '{column}' has the level '{lost[0]}', which {name} does not name: name it, "
+                    "or leave its rows out."
+                )
 
 
 def check_size(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
@@ -71,8 +84,10 @@ def check_size(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
     for name, column in [("The response", y), *((f"Column '{n}'", X[:, k]) for k, n in enumerate(names))]:
         size = max(abs(float(column.max())), abs(float(column.min()))) if len(column) else 0.0
         if size and not LIMITS[0] <= size <= LIMITS[1]:
-            raise ModelError(f"{name} has numbers of the size {size:.3g}, and a model takes sizes between "
-                             f"{LIMITS[0]:g} and {LIMITS[1]:g}: use another unit.")
+            raise ModelError(
+                f"{name} has numbers of the size {size:.3g}, and a model takes sizes between "
+                f"{LIMITS[0]:g} and {LIMITS[1]:g}: use another unit."
+            )
 
 
 def is_number(column: pd.Series) -> bool:
@@ -98,13 +113,16 @@ def _as_covariate(column: pd.Series, as_number: bool, as_category: bool) -> pd.S
         raise ModelError(f"Column '{column.name}' holds {_said(column)}, where a formula needs numbers or text.")
     if kind in ("text", "category"):
         if as_number:
-            raise ModelError(f"Column '{column.name}' holds text ({_first(column)}), where the formula needs numbers"
-                             f"{_hint(column)}.")
+            raise ModelError(
+                f"Column '{column.name}' holds text ({_first(column)}), where the formula needs numbers{_hint(column)}."
+            )
         if kind == "category":
             return _as_category(column.cat.remove_unused_categories())
         if not as_category and _is_number_text(column):
-            raise ModelError(f"Column '{column.name}' holds numbers stored as text ({_first(column)}): store them as "
-                             f"numbers, or write C({column.name}) if they are categories.")
+            raise ModelError(
+                f"Column '{column.name}' holds numbers stored as text ({_first(column)}): store them as "
+                f"numbers, or write C({column.name}) if they are categories."
+            )
         return column if dtype == object else column.astype("str")
     if kind == "truth" and dtype == object:  # true, false and once a blank, whose row is gone
         column, dtype = column.astype(bool), np.dtype(bool)
@@ -152,8 +170,9 @@ def _width(factor: Factor, covariates: pd.DataFrame, levels: list | None) -> tup
 def _is_number_text(column: pd.Series) -> bool:
     """Whether text is all numbers, some with decimals, and more of them than categories have."""
     values = pd.Series(column.unique()).dropna().astype("str").str.strip()
-    return bool(len(values) > TEXT_LEVELS and values.str.fullmatch(_NUMBER_TEXT).all()
-                and values.str.contains("[.,]").any())
+    return bool(
+        len(values) > TEXT_LEVELS and values.str.fullmatch(_NUMBER_TEXT).all() and values.str.contains("[.,]").any()
+    )
 
 
 def _hint(column: pd.Series) -> str:

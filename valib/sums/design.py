@@ -28,8 +28,9 @@ ONES = "1"  # the intercept as formulaic writes the term
 _SCHOOL_MEAN = re.compile(r"school_mean\((\w+)\)")
 
 
-def plain_matrix(covariates: pd.DataFrame, parsed: Formula, school_mean: Callable[[np.ndarray], np.ndarray],
-                 intercept: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]] | None:
+def plain_matrix(
+    covariates: pd.DataFrame, parsed: Formula, school_mean: Callable[[np.ndarray], np.ndarray], intercept: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]] | None:
     """y (N,), X (N, p) by column, and the names of its columns; None where the formula holds anything else.
 
     covariates: the columns that the parsed formula uses, none missing. school_mean: its function of that name.
@@ -96,8 +97,12 @@ class FormulaState:
 
     def to_json(self) -> dict:
         """The state as plain JSON types."""
-        return {"formula": self.formula, "names": list(self.names), "levels": self.levels,
-                "transform_state": _pack(self.transform_state)}
+        return {
+            "formula": self.formula,
+            "names": list(self.names),
+            "levels": self.levels,
+            "transform_state": _pack(self.transform_state),
+        }
 
     @classmethod
     def from_json(cls, content: dict) -> FormulaState:
@@ -149,8 +154,9 @@ def make_cells(school: pd.Series, cohort: pd.Series | None = None) -> Cells:
     return Cells(schools, np.asarray(cohorts), code, used // len(cohorts), used % len(cohorts), count[used])
 
 
-def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = "school",
-                 cohort: str | None = "cohort") -> Design:
+def build_design(
+    data: pd.DataFrame, formula: str | FormulaState, groups: str = "school", cohort: str | None = "cohort"
+) -> Design:
     """Build y and X from student rows.
 
     data: one row a student, with the columns the formula names, ``groups`` and, if given, ``cohort``.
@@ -164,8 +170,10 @@ def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = 
     needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
     absent = [c for c in [*needed, groups] if c not in data.columns]
     if absent:
-        raise ModelError(f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have; "
-                         f"they have {_quoted(list(map(str, data.columns)))}.")
+        raise ModelError(
+            f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have; "
+            f"they have {_quoted(list(map(str, data.columns)))}."
+        )
     data, left_out = _drop_missing(data, needed)
     covariates = as_covariates(data, parsed)
     check_width(covariates, parsed.rhs, state.levels if state else None)
@@ -174,12 +182,17 @@ def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = 
     cells = make_cells(data[groups], data[cohort] if cohort else None)
     context = {"school_mean": lambda x: _cell_mean(x, cells), "np": np}
     plain = plain_matrix(covariates, parsed, context["school_mean"], INTERCEPT)
-    y, X, learned = ((*plain[:2], FormulaState(text, plain[2], {}, {})) if plain
-                     else materialise(covariates, parsed, state, context, text))
+    y, X, learned = (
+        (*plain[:2], FormulaState(text, plain[2], {}, {}))
+        if plain
+        else materialise(covariates, parsed, state, context, text)
+    )
     fitted = state or learned
     if learned.names != fitted.names:
-        raise ModelError(f"The formula {shown(text)} gives the columns {_quoted(learned.names)} on these records, "
-                         f"but the benchmark has {_quoted(fitted.names)}.")
+        raise ModelError(
+            f"The formula {shown(text)} gives the columns {_quoted(learned.names)} on these records, "
+            f"but the benchmark has {_quoted(fitted.names)}."
+        )
     _check_finite(X, y, fitted.names, text)
     check_size(X, y, fitted.names)
     return Design(X, y, fitted, cells, left_out, data)
@@ -187,9 +200,14 @@ def build_design(data: pd.DataFrame, formula: str | FormulaState, groups: str = 
 
 def materialise(data, parsed, state, context, text):
     """Run formulaic; return y (N,), X (N, p) and what it learned for the right-hand side."""
-    learned = {} if state is None else {
-        "transform_state": dict(state.transform_state),  # formulaic writes into it
-        "encoder_state": {k: (Factor.Kind.CATEGORICAL, {"categories": list(v)}) for k, v in state.levels.items()}}
+    learned = (
+        {}
+        if state is None
+        else {
+            "transform_state": dict(state.transform_state),  # formulaic writes into it
+            "encoder_state": {k: (Factor.Kind.CATEGORICAL, {"categories": list(v)}) for k, v in state.levels.items()},
+        }
+    )
     how = {"output": "numpy", "na_action": "ignore"}
     check_named(data, parsed.rhs)
     try:
@@ -200,20 +218,38 @@ def materialise(data, parsed, state, context, text):
             X = ModelSpec.from_spec(parsed.rhs, **how, **learned).get_model_matrix(data, context=context)
         spec = X.model_spec
         y, X = np.asarray(y, dtype=np.float64), np.asfortranarray(X, dtype=np.float64)
-    except (DataMismatchWarning, FormulaicError, NameError, TypeError, ValueError, LookupError, AttributeError,
-            ArithmeticError, RecursionError) as error:
-        raise ModelError(f"The formula {shown(text)} cannot be applied to these records "
-                         f"({first_line(error)}).") from error
+    except (
+        DataMismatchWarning,
+        FormulaicError,
+        NameError,
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise ModelError(
+            f"The formula {shown(text)} cannot be applied to these records ({first_line(error)})."
+        ) from error
     if y.shape[1] != 1:
         raise ModelError(f"The response of {shown(text)} must be one numeric column, not {y.shape[1]} columns.")
-    return y[:, 0], X, FormulaState(text, tuple(spec.column_names),
-                                  {k: v for k, v in spec.transform_state.items() if v}, _levels(spec))
+    return (
+        y[:, 0],
+        X,
+        FormulaState(
+            text, tuple(spec.column_names), {k: v for k, v in spec.transform_state.items() if v}, _levels(spec)
+        ),
+    )
 
 
 def _levels(spec: ModelSpec) -> dict[str, list]:
     """The categories that formulaic learned for each categorical factor, as plain Python values."""
-    return {name: [v.item() if hasattr(v, "item") else v for v in state["categories"]]
-            for name, (kind, state) in spec.encoder_state.items() if "categories" in state}
+    return {
+        name: [v.item() if hasattr(v, "item") else v for v in state["categories"]]
+        for name, (kind, state) in spec.encoder_state.items()
+        if "categories" in state
+    }
 
 
 def _drop_missing(data: pd.DataFrame, needed: list[str]) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -246,8 +282,10 @@ def _check_levels(data: pd.DataFrame, parsed: Formula, state: FormulaState) -> N
 def check_known(column: str, found: set, levels: list) -> None:
     """Refuse levels of a column that are not among those known."""
     if unseen := found - set(levels):
-        raise ModelError(f"Column '{column}' has the level {_quoted(sorted(map(str, unseen)))}, which the "
-                         f"baseline does not have; it has {_quoted(list(map(str, levels)))}.")
+        raise ModelError(
+            f"Column '{column}' has the level {_quoted(sorted(map(str, unseen)))}, which the "
+            f"baseline does not have; it has {_quoted(list(map(str, levels)))}."
+        )
 
 
 def _check_finite(X: np.ndarray, y: np.ndarray, names: tuple[str, ...], text: str) -> None:

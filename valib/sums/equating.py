@@ -72,8 +72,10 @@ def check_baseline(breaks: Sequence[ScaleBreak], baseline: Sequence[int]) -> Non
     first, last = min(baseline), max(baseline)
     inside = [b for b in breaks if first < b.cohort <= last]
     if inside:
-        raise BenchmarkError(f"The scale of {inside[0].column} changes with cohort {inside[0].cohort}, inside the "
-                             f"baseline {first} to {last}: choose baseline cohorts on one side of it.")
+        raise BenchmarkError(
+            f"The scale of {inside[0].column} changes with cohort {inside[0].cohort}, inside the "
+            f"baseline {first} to {last}: choose baseline cohorts on one side of it."
+        )
 
 
 def crossed(breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohort: int) -> list[ScaleBreak]:
@@ -86,12 +88,14 @@ def crossed(breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohort: int) 
             raise BenchmarkError(
                 f"The scale of {b.column} changes with cohort {b.cohort}, between the baseline {first} to {last} and "
                 f"cohort {cohort}: a benchmark across it needs a link (slope, intercept and their errors)"
-                + (", and a link leads to later cohorts only." if b.link else "."))
+                + (", and a link leads to later cohorts only." if b.link else ".")
+            )
     return sorted(between, key=lambda b: b.cohort)
 
 
-def carry_back(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Sequence[int],
-               cohort: int) -> pd.DataFrame:
+def carry_back(
+    records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohort: int
+) -> pd.DataFrame:
     """The records of one cohort on the scale of the baseline: what :func:`valib.fit_benchmark` fits.
 
     For models that are compared with a benchmark, such as a relative model across a break. Raises as :func:`crossed`.
@@ -99,8 +103,9 @@ def carry_back(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Se
     return to_old_scale(select(records, [cohort]), crossed(breaks, baseline, cohort))
 
 
-def on_one_scale(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Sequence[int],
-                 cohorts: Sequence[int]) -> tuple[pd.DataFrame, list[ScaleBreak]]:
+def on_one_scale(
+    records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohorts: Sequence[int]
+) -> tuple[pd.DataFrame, list[ScaleBreak]]:
     """Records with the given later cohorts carried back to the baseline's scale, and what is left of the breaks.
 
     What is left are links that change nothing and keep the errors: a link old = a + s new of errors (da, ds) moves a
@@ -118,8 +123,10 @@ def on_one_scale(records: pd.DataFrame, breaks: Sequence[ScaleBreak], baseline: 
             moved.loc[rows, b.column] = b.link.intercept + b.link.slope * moved.loc[rows, b.column]
             if b.column == "score" and cohort in scores:
                 old = scores[cohort]
-                scores[cohort] = old | {"mean": b.link.intercept + b.link.slope * old["mean"],
-                                        "sd": b.link.slope * old["sd"]}
+                scores[cohort] = old | {
+                    "mean": b.link.intercept + b.link.slope * old["mean"],
+                    "sd": b.link.slope * old["sd"],
+                }
     if scores:
         moved.attrs["score_by_cohort"] = scores
     return moved, [_error_only(b, breaks) for b in breaks if b.link is not None and b.cohort > max(baseline)]
@@ -133,8 +140,9 @@ def _error_only(b: ScaleBreak, breaks: Sequence[ScaleBreak]) -> ScaleBreak:
     A = A + S * b.link.intercept
     va, vs, c = b.link.intercept_se**2, b.link.slope_se**2, b.link.covariance
     var = max(S**2 * va + (A / s) ** 2 * vs - 2 * S * A / s * c, 0.0)
-    return ScaleBreak(b.cohort, b.column, Link(1.0, 0.0, np.sqrt(vs) / s, float(np.sqrt(var)),
-                                               float(S / s * c - A * vs / s**2)))
+    return ScaleBreak(
+        b.cohort, b.column, Link(1.0, 0.0, np.sqrt(vs) / s, float(np.sqrt(var)), float(S / s * c - A * vs / s**2))
+    )
 
 
 def to_old_scale(data: pd.DataFrame, breaks: Sequence[ScaleBreak]) -> pd.DataFrame:
@@ -158,7 +166,7 @@ def perturbed(breaks: Sequence[ScaleBreak]) -> list[tuple[list[ScaleBreak], floa
             if intercept == 0 and slope == 0:
                 continue
             moved = Link(b.link.slope + STEP * slope, b.link.intercept + STEP * intercept)
-            out.append(([*breaks[:i], ScaleBreak(b.cohort, b.column, moved), *breaks[i + 1:]], STEP))
+            out.append(([*breaks[:i], ScaleBreak(b.cohort, b.column, moved), *breaks[i + 1 :]], STEP))
     return out
 
 

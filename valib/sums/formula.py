@@ -21,13 +21,13 @@ from formulaic.utils.code import sanitize_variable_names
 
 from ..errors import ModelError
 
-LONGEST = 2000          # characters of a formula
-LONGEST_TEXT = 200      # characters of a level or a column's name in quotes
-DEEPEST = 12            # brackets inside brackets
-MOST_TERMS = 150        # terms after a * b and (a + b) ** 2 are multiplied out
-LARGEST_POWER = 10      # x ** 10; the degree of a polynomial and the df of a spline: twice that
+LONGEST = 2000  # characters of a formula
+LONGEST_TEXT = 200  # characters of a level or a column's name in quotes
+DEEPEST = 12  # brackets inside brackets
+MOST_TERMS = 150  # terms after a * b and (a + b) ** 2 are multiplied out
+LARGEST_POWER = 10  # x ** 10; the degree of a polynomial and the df of a spline: twice that
 MOST_KNOTS = 100
-MOST_FACTORS = 5        # of an interaction
+MOST_FACTORS = 5  # of an interaction
 
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
@@ -37,22 +37,36 @@ PATSY_CONTRASTS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
 _SPLINE = {"df": "count", "knots": "numbers", "lower_bound": "number", "upper_bound": "number"}
 # Arguments after the first, in order, with the kind of value that each takes.
 FUNCTIONS: dict[str, dict[str, str]] = {
-    "log": {}, "log2": {}, "log10": {}, "exp": {}, "I": {}, "school_mean": {}, "center": {},
+    "log": {},
+    "log2": {},
+    "log10": {},
+    "exp": {},
+    "I": {},
+    "school_mean": {},
+    "center": {},
     "scale": {"center": "number", "scale": "number", "ddof": "number"},
     "standardize": {"center": "number", "rescale": "number", "ddof": "number"},
     "poly": {"degree": "count", "raw": "flag"},
-    "bs": {"df": "count", "knots": "numbers", "degree": "count", "include_intercept": "flag", "lower_bound": "number",
-           "upper_bound": "number", "extrapolation": "word"},
+    "bs": {
+        "df": "count",
+        "knots": "numbers",
+        "degree": "count",
+        "include_intercept": "flag",
+        "lower_bound": "number",
+        "upper_bound": "number",
+        "extrapolation": "word",
+    },
     "cr": {**_SPLINE, "constraints": "word", "extrapolation": "word"},
     "cs": {**_SPLINE, "constraints": "word", "extrapolation": "word"},
     "cc": {**_SPLINE, "constraints": "word", "extrapolation": "word"},
     "C": {"contrasts": "contrast", "levels": "levels", "spans_intercept": "flag"},
     **{f"np.{name}": {"other": "value"} if name in ("maximum", "minimum") else {} for name in NUMPY},
-}  # fmt: skip
+}
 CURVES = ("poly", "bs", "cr", "cs", "cc")  # functions that give several columns
 WORDS = ("raise", "clip", "na", "zero", "extend", "center")
-ALLOWED = ("a formula may hold columns, numbers, + - * / ** and the functions "
-           + ", ".join([*(f for f in FUNCTIONS if f != "C"), "Q('column')", "C(column)"]))
+ALLOWED = "a formula may hold columns, numbers, + - * / ** and the functions " + ", ".join(
+    [*(f for f in FUNCTIONS if f != "C"), "Q('column')", "C(column)"]
+)
 
 
 class Refused(ValueError):
@@ -188,13 +202,23 @@ def _check_power(node: ast.BinOp) -> None:
 
 def _is_number(node: ast.AST) -> bool:
     node = node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.UAdd, ast.USub)) else node
-    return (isinstance(node, ast.Constant) and type(node.value) in (int, float) and math.isfinite(node.value)
-            and abs(node.value) <= 1e15)
+    return (
+        isinstance(node, ast.Constant)
+        and type(node.value) in (int, float)
+        and math.isfinite(node.value)
+        and abs(node.value) <= 1e15
+    )
 
 
 def _is_text(node: ast.AST) -> bool:
-    return (isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) <= LONGEST_TEXT
-            and node.value.isprintable() and not set(node.value) & set("\\`") and not {"'", '"'} <= set(node.value))
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and len(node.value) <= LONGEST_TEXT
+        and node.value.isprintable()
+        and not set(node.value) & set("\\`")
+        and not {"'", '"'} <= set(node.value)
+    )
 
 
 def _is_flag(node: ast.AST) -> bool:
@@ -213,8 +237,11 @@ def _is_contrast(node: ast.AST) -> bool:
     """contr.sum, contr.treatment('north'), Treatment('north'), Sum."""
     if isinstance(node, ast.Call):
         values = [*node.args, *(k.value for k in node.keywords if k.arg in ("base", "reference"))]
-        return (len(values) == len(node.args) + len(node.keywords) <= 1 and _is_contrast(node.func)
-                and all(map(_is_level, values)))
+        return (
+            len(values) == len(node.args) + len(node.keywords) <= 1
+            and _is_contrast(node.func)
+            and all(map(_is_level, values))
+        )
     if isinstance(node, ast.Attribute):
         return isinstance(node.value, ast.Name) and node.value.id == "contr" and node.attr in CONTRASTS
     return isinstance(node, ast.Name) and node.id in PATSY_CONTRASTS
@@ -222,8 +249,12 @@ def _is_contrast(node: ast.AST) -> bool:
 
 KINDS: dict[str, Callable[[ast.AST], bool]] = {
     "number": lambda node: _is_number(node) or _is_flag(node),
-    "count": lambda node: _is_number(node) and isinstance(node, ast.Constant) and isinstance(node.value, int)
-    and 0 <= node.value <= 2 * LARGEST_POWER,
+    "count": lambda node: (
+        _is_number(node)
+        and isinstance(node, ast.Constant)
+        and isinstance(node.value, int)
+        and 0 <= node.value <= 2 * LARGEST_POWER
+    ),
     "flag": _is_flag,
     "numbers": lambda node: _is_list(node, _is_number, MOST_KNOTS),
     "levels": lambda node: _is_list(node, _is_level, LONGEST),
@@ -282,12 +313,26 @@ def parse(formula: str) -> Formula:
     except Refused as refused:
         raise ModelError(f"The formula {shown(formula)} holds {refused}; {ALLOWED}.") from None
     except _Sides:
-        raise ModelError(f"The formula {shown(formula)} must have one response and one linear predictor, "
-                         "as in 'score ~ prior_score'.") from None
-    except (FormulaicError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, SyntaxError,
-            TypeError, ValueError, NotImplementedError) as error:
-        raise ModelError(f"The formula {shown(formula)} cannot be read: write it as 'score ~ prior_score + ...' "
-                         f"({first_line(error)}).") from error
+        raise ModelError(
+            f"The formula {shown(formula)} must have one response and one linear predictor, "
+            "as in 'score ~ prior_score'."
+        ) from None
+    except (
+        FormulaicError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        NotImplementedError,
+    ) as error:
+        raise ModelError(
+            f"The formula {shown(formula)} cannot be read: write it as 'score ~ prior_score + ...' "
+            f"({first_line(error)})."
+        ) from error
     return parsed
 
 
@@ -351,8 +396,6 @@ def _check_terms(node: ASTNode | Token | None, most_signs: int = 2 * MOST_TERMS)
     if total > MOST_TERMS:
         raise Refused(f"more than {MOST_TERMS} terms")
     return total
-
-
 
 
 def _check_sides(parsed: Formula) -> None:

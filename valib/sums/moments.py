@@ -83,18 +83,28 @@ class Moments:
         other = other.reshift(self.shift)
         schools = np.unique(np.concatenate([self.schools, other.schools]))
         cohorts = np.unique(np.concatenate([self.cohorts, other.cohorts]))
-        where = [np.searchsorted(schools, m.schools)[m.cell_school] * len(cohorts)
-                 + np.searchsorted(cohorts, m.cohorts)[m.cell_cohort] for m in (self, other)]
+        where = [
+            np.searchsorted(schools, m.schools)[m.cell_school] * len(cohorts)
+            + np.searchsorted(cohorts, m.cohorts)[m.cell_cohort]
+            for m in (self, other)
+        ]
         used, code = np.unique(np.concatenate(where), return_inverse=True)
         cross = np.zeros((len(cohorts), *self.cross.shape[1:]))
         for m in (self, other):
             cross[np.searchsorted(cohorts, m.cohorts)] += m.cross
         both = self.cell_cross is not None and other.cell_cross is not None
-        return replace(self, schools=schools, cohorts=cohorts, cell_school=used // len(cohorts),
-                       cell_cohort=used % len(cohorts), n=_merge(code, self.n, other.n),
-                       sums=_merge(code, self.sums, other.sums), cross=cross,
-                       cell_cross=_merge(code, self.cell_cross, other.cell_cross) if both else None,
-                       weight=np.ones(len(used)))
+        return replace(
+            self,
+            schools=schools,
+            cohorts=cohorts,
+            cell_school=used // len(cohorts),
+            cell_cohort=used % len(cohorts),
+            n=_merge(code, self.n, other.n),
+            sums=_merge(code, self.sums, other.sums),
+            cross=cross,
+            cell_cross=_merge(code, self.cell_cross, other.cell_cross) if both else None,
+            weight=np.ones(len(used)),
+        )
 
     def reshift(self, shift: np.ndarray) -> Moments:
         """The same moments about another shift."""
@@ -105,14 +115,25 @@ class Moments:
         s_cohort = np.zeros((len(self.cohorts), len(d)))
         np.add.at(s_cohort, self.cell_cohort, self.weight[:, None] * self.sums)
         cell = None if self.cell_cross is None else _recentre(self.cell_cross, self.sums, self.n, d)
-        return replace(self, shift=self.shift - d, sums=self.sums + self.n[:, None] * d,
-                       cross=_recentre(self.cross, s_cohort, n_cohort, d), cell_cross=cell)
+        return replace(
+            self,
+            shift=self.shift - d,
+            sums=self.sums + self.n[:, None] * d,
+            cross=_recentre(self.cross, s_cohort, n_cohort, d),
+            cell_cross=cell,
+        )
 
     def transform(self, matrix: np.ndarray, names: tuple[str, ...]) -> Moments:
         """Moments of the columns Z @ matrix (k, m), for example residuals y - X b about a benchmark."""
         cell = None if self.cell_cross is None else matrix.T @ self.cell_cross @ matrix
-        return replace(self, names=names, shift=self.shift @ matrix, sums=self.sums @ matrix,
-                       cross=matrix.T @ self.cross @ matrix, cell_cross=cell)
+        return replace(
+            self,
+            names=names,
+            shift=self.shift @ matrix,
+            sums=self.sums @ matrix,
+            cross=matrix.T @ self.cross @ matrix,
+            cell_cross=cell,
+        )
 
     def select(self, cohorts) -> Moments:
         """The cells of some cohorts; schools without a cell in them are gone."""
@@ -123,20 +144,35 @@ class Moments:
         at = np.searchsorted(self.cohorts, wanted)
         keep = np.isin(self.cell_cohort, at)
         used, school = np.unique(self.cell_school[keep], return_inverse=True)
-        return replace(self, schools=self.schools[used], cohorts=wanted, cell_school=school,
-                       cell_cohort=np.searchsorted(at, self.cell_cohort[keep]), n=self.n[keep],
-                       sums=self.sums[keep], cross=self.cross[at], weight=self.weight[keep],
-                       cell_cross=None if self.cell_cross is None else self.cell_cross[keep])
+        return replace(
+            self,
+            schools=self.schools[used],
+            cohorts=wanted,
+            cell_school=school,
+            cell_cohort=np.searchsorted(at, self.cell_cohort[keep]),
+            n=self.n[keep],
+            sums=self.sums[keep],
+            cross=self.cross[at],
+            weight=self.weight[keep],
+            cell_cross=None if self.cell_cross is None else self.cell_cross[keep],
+        )
 
     def pool_cohorts(self) -> Moments:
         """One cell a school: the cohorts of a school are merged (a school effect constant over cohorts)."""
         J, code = len(self.schools), self.cell_school
         weight = np.ones(J)
         weight[code] = self.weight
-        return replace(self, cohorts=self.cohorts[:1], cell_school=np.arange(J), cell_cohort=np.zeros(J, dtype=np.intp),
-                       n=sum_by(code, self.n, J), sums=sum_by(code, self.sums, J), cross=self.pooled()[None],
-                       cell_cross=None if self.cell_cross is None else sum_by(code, self.cell_cross, J),
-                       weight=weight)
+        return replace(
+            self,
+            cohorts=self.cohorts[:1],
+            cell_school=np.arange(J),
+            cell_cohort=np.zeros(J, dtype=np.intp),
+            n=sum_by(code, self.n, J),
+            sums=sum_by(code, self.sums, J),
+            cross=self.pooled()[None],
+            cell_cross=None if self.cell_cross is None else sum_by(code, self.cell_cross, J),
+            weight=weight,
+        )
 
     def reweight(self, weight: np.ndarray) -> Moments:
         """Count every cell of school j weight[j] times, as if the school stood in the data that often; weight (J,)."""
@@ -153,8 +189,15 @@ def compute_moments(design: Design, by_cell: bool = False, shift: np.ndarray | N
     return moments_from_arrays(design.X, design.y, design.cells, design.names, response, by_cell, shift)
 
 
-def moments_from_arrays(X: np.ndarray, y: np.ndarray, cells: Cells, names: tuple[str, ...] | None = None,
-                        response: str = "y", by_cell: bool = False, shift: np.ndarray | None = None) -> Moments:
+def moments_from_arrays(
+    X: np.ndarray,
+    y: np.ndarray,
+    cells: Cells,
+    names: tuple[str, ...] | None = None,
+    response: str = "y",
+    by_cell: bool = False,
+    shift: np.ndarray | None = None,
+) -> Moments:
     """Sum [X, y] over cells, in one pass over the rows.
 
     X (N, p), y (N,), cells of the N rows. names: of the columns of X; a column named "Intercept" must be all ones and
@@ -174,8 +217,19 @@ def moments_from_arrays(X: np.ndarray, y: np.ndarray, cells: Cells, names: tuple
         ones = names.index(INTERCEPT) if INTERCEPT in names else None
         sums, cell_cross = _sums(X, y, cells, shift, ones), None
         cross = _by_cohort(X, y, cells, shift)
-    return Moments((*names, response), shift, cells.schools, cells.cohorts, cells.school, cells.cohort, n, sums,
-                   cross, cell_cross, np.ones(len(n)))
+    return Moments(
+        (*names, response),
+        shift,
+        cells.schools,
+        cells.cohorts,
+        cells.school,
+        cells.cohort,
+        n,
+        sums,
+        cross,
+        cell_cross,
+        np.ones(len(n)),
+    )
 
 
 def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
@@ -194,12 +248,12 @@ def _sums(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray, ones: i
     step = max(4 * CHUNK, C)  # rows that lie together are read once; a bincount costs C numbers at least
     out, moved = np.zeros((C, p + 1)), np.empty(min(step, N))
     for first in range(0, N, step):
-        code = cells.code[first:first + step]
+        code = cells.code[first : first + step]
         for c in range(p + 1):
             if c != ones:
-                column = X[first:first + step, c] if c < p else y[first:first + step]
-                np.subtract(column, shift[c], out=moved[:len(code)])
-                out[:, c] += np.bincount(code, weights=moved[:len(code)], minlength=C)
+                column = X[first : first + step, c] if c < p else y[first : first + step]
+                np.subtract(column, shift[c], out=moved[: len(code)])
+                out[:, c] += np.bincount(code, weights=moved[: len(code)], minlength=C)
     if ones is not None:
         out[:, ones] = cells.n
     return out
@@ -233,7 +287,7 @@ def _by_cell(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) -> t
     for stop in stops:
         start, end = ends[first] - cells.n[first], ends[stop - 1]
         starts = ends[first:stop] - cells.n[first:stop] - start
-        Z, products = _block(block[0], X, y, shift, order, start, end), block[1][:, :end - start]
+        Z, products = _block(block[0], X, y, shift, order, start, end), block[1][:, : end - start]
         sums[first:stop] = np.add.reduceat(Z, starts, axis=1).T
         for a in range(k):
             np.multiply(Z[a:], Z[a], out=products[a:])
@@ -244,10 +298,11 @@ def _by_cell(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) -> t
     return sums, cross
 
 
-def _block(block: np.ndarray, X: np.ndarray, y: np.ndarray, shift: np.ndarray, order: np.ndarray | None, first: int,
-           stop: int) -> np.ndarray:
+def _block(
+    block: np.ndarray, X: np.ndarray, y: np.ndarray, shift: np.ndarray, order: np.ndarray | None, first: int, stop: int
+) -> np.ndarray:
     """Shifted columns of the rows first .. stop - 1, in that order: (k, stop - first), a view of the block."""
-    Z = block[:, :stop - first]
+    Z = block[:, : stop - first]
     if order is None:
         part, response = X[first:stop].T, y[first:stop]
     else:

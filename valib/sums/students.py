@@ -1,7 +1,7 @@
 """The students of some cohorts as the sums that a model needs, wherever their rows are.
 
-Records are a DataFrame in memory (:func:`valib.read_records`) or a stream of :mod:`valib.sums.streams`, whose rows stay on
-disk. Both answer the same questions; the models ask them here and do not know which it was.
+Records are a DataFrame in memory (:func:`valib.read_records`) or a stream of :mod:`valib.sums.streams`, whose rows
+stay on disk. Both answer the same questions; the models ask them here and do not know which it was.
 """
 
 from __future__ import annotations
@@ -42,8 +42,14 @@ class Stream(Protocol):
     attrs: dict
     cohorts: list[int]
 
-    def sum_students(self, cohorts: Sequence[int], formula: str | FormulaState, by_cell: bool,
-                     links: Sequence[ScaleBreak], describe: bool) -> Summed: ...
+    def sum_students(
+        self,
+        cohorts: Sequence[int],
+        formula: str | FormulaState,
+        by_cell: bool,
+        links: Sequence[ScaleBreak],
+        describe: bool,
+    ) -> Summed: ...
 
     def describe_column(self, cohort: int, column: str, links: Sequence[ScaleBreak]) -> tuple[float, float]: ...
 
@@ -61,13 +67,19 @@ def require_cohorts(records: Records, cohorts: Iterable[int]) -> None:
     check_cohorts(list(cohorts), cohorts_of(records))
 
 
-def sum_students(records: Records, cohorts: Iterable[int], formula: str | FormulaState, by_cell: bool = False,
-                 links: Sequence[ScaleBreak] = (), describe: bool = False) -> Summed:
+def sum_students(
+    records: Records,
+    cohorts: Iterable[int],
+    formula: str | FormulaState,
+    by_cell: bool = False,
+    links: Sequence[ScaleBreak] = (),
+    describe: bool = False,
+) -> Summed:
     """The sums of some cohorts' students.
 
     formula: text, or the state learned on other students. by_cell: with cross-products by school and cohort. links:
-    scale breaks over which the scores are first carried back (:func:`valib.sums.equating.to_old_scale`). describe: with the
-    columns' summaries and the fingerprint.
+    scale breaks over which the scores are first carried back (:func:`valib.sums.equating.to_old_scale`). describe:
+    with the columns' summaries and the fingerprint.
     Raises RecordsError for a cohort that is not there, ModelError for a formula that does not fit the records.
     """
     if not isinstance(records, pd.DataFrame):
@@ -90,8 +102,9 @@ def summed(design: Design, by_cell: bool = False, describe: bool = False) -> Sum
     return Summed(moments, design.state, design.left_out, columns, f"{hash_rows(data, needed):016x}")
 
 
-def describe_column(records: Records, cohort: int, column: str,
-                    links: Sequence[ScaleBreak] = ()) -> tuple[float, float]:
+def describe_column(
+    records: Records, cohort: int, column: str, links: Sequence[ScaleBreak] = ()
+) -> tuple[float, float]:
     """Mean and standard deviation of a column over the students of a cohort who have it."""
     if not isinstance(records, pd.DataFrame):
         return records.describe_column(cohort, column, links)

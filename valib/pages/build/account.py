@@ -12,8 +12,21 @@ import pandas as pd
 
 from .execute import FACTS
 
-PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "formulaic", "pandera", "pydantic", "pyarrow", "matplotlib",
-            "papermill", "jupyter-book", "myst-nb", "sphinx")  # fmt: skip
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "statsmodels",
+    "formulaic",
+    "pandera",
+    "pydantic",
+    "pyarrow",
+    "matplotlib",
+    "papermill",
+    "jupyter-book",
+    "myst-nb",
+    "sphinx",
+)
 
 
 def versions() -> pd.DataFrame:
@@ -40,5 +53,9 @@ def times() -> pd.DataFrame:
     chapters = {}
     if file := os.environ.get(FACTS):
         chapters = json.loads(Path(file).read_text(encoding="utf-8"))["chapters"]
-    return pd.DataFrame({"chapter": pd.Series(list(chapters), dtype="str"),
-                         "seconds": pd.Series(list(chapters.values()), dtype="float64")})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "chapter": pd.Series(list(chapters), dtype="str"),
+            "seconds": pd.Series(list(chapters.values()), dtype="float64"),
+        }
+    )

@@ -41,8 +41,15 @@ class BookResult:
     seconds: dict[str, float]
 
 
-def build(params: Params, out: Path, pdf: bool = False, jobs: int = 2, progress: bool = True,
-          sources: Path | None = None, minutes: float = TIME_LIMIT) -> BookResult:
+def build(
+    params: Params,
+    out: Path,
+    pdf: bool = False,
+    jobs: int = 2,
+    progress: bool = True,
+    sources: Path | None = None,
+    minutes: float = TIME_LIMIT,
+) -> BookResult:
     """Render the book about a study into the folder ``out``.
 
     Parameters
@@ -90,16 +97,29 @@ def _check(params: Params, records: pd.DataFrame) -> dict[str, int]:
     """Refuse what would stop the study; return how many rows there are."""
     from ...study.account import check_records
 
-    account = check_records(records, params.baseline_cohorts, params.focal_cohorts,
-                            formula=params.formula, min_students=params.min_students,
-                            scale_breaks=params.scale_breaks)
+    account = check_records(
+        records,
+        params.baseline_cohorts,
+        params.focal_cohorts,
+        formula=params.formula,
+        min_students=params.min_students,
+        scale_breaks=params.scale_breaks,
+    )
     if account.problems:
         raise ValibError(f"{account.source}: {' '.join(account.problems)}")
     return {"rows_read": account.rows_read, "rows_used": account.rows_used}
 
 
-def _make(params: Params, work: Path, sources: Path, pdf: bool, jobs: int, shown: Progress,
-          rows: dict[str, int], children: Children) -> dict[str, float]:
+def _make(
+    params: Params,
+    work: Path,
+    sources: Path,
+    pdf: bool,
+    jobs: int,
+    shown: Progress,
+    rows: dict[str, int],
+    children: Children,
+) -> dict[str, float]:
     """Stage, execute and render in the working folder; return the seconds of each step."""
     from .execute import run_chapters
     from .render import render
@@ -125,5 +145,9 @@ def _collect(work: Path, pdf: bool) -> dict[str, Path | None]:
     baseline = results / "baseline.json"
     if baseline.exists():
         baseline = baseline.rename(work / "baseline.json")
-    return {"html": work / "html", "results": results, "baseline.json": baseline if baseline.exists() else None,
-            "valib.pdf": work / "valib.pdf" if pdf else None}
+    return {
+        "html": work / "html",
+        "results": results,
+        "baseline.json": baseline if baseline.exists() else None,
+        "valib.pdf": work / "valib.pdf" if pdf else None,
+    }

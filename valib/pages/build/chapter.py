@@ -29,18 +29,31 @@ def main(order: dict[str, Any]) -> None:
     path = Path(order["notebook"])
     report: dict[str, Any] = {"error": None, "notes": []}
     try:
-        papermill.execute_notebook(str(path), str(path), kernel_name="python3", language="python", cwd=order["cwd"],
-                                   progress_bar=False, start_timeout=START_TIMEOUT)
+        papermill.execute_notebook(
+            str(path),
+            str(path),
+            kernel_name="python3",
+            language="python",
+            cwd=order["cwd"],
+            progress_bar=False,
+            start_timeout=START_TIMEOUT,
+        )
     except papermill.PapermillExecutionError as error:
         report["error"] = {
-            "name": error.ename, "text": _first_line(error.evalue), "where": f"code cell {error.exec_count}",
+            "name": error.ename,
+            "text": _first_line(error.evalue),
+            "where": f"code cell {error.exec_count}",
             "traceback": ANSI.sub("", "\n".join(error.traceback)),
         }
     except DeadKernelError:
         report["error"] = {"name": "", "text": DIED, "where": reached(path), "traceback": ""}
     except Exception as error:  # a full disk, a file that is no notebook: all is told in the report
-        report["error"] = {"name": type(error).__name__, "text": _first_line(str(error)), "where": reached(path),
-                           "traceback": ""}
+        report["error"] = {
+            "name": type(error).__name__,
+            "text": _first_line(str(error)),
+            "where": reached(path),
+            "traceback": "",
+        }
     else:
         report["notes"] = clean(path, {text: instead for text, instead in order["hidden"].items() if len(text) > 1})
     print(f"\n{REPORT}{json.dumps(report)}", flush=True)

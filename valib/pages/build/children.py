@@ -60,8 +60,17 @@ class Children:
                     os.close(ours)
                     return Ended(1, "stopped", False)
                 self._pipes.add(ours)
-            process = subprocess.Popen(guarded, cwd=cwd, env=environment, stdin=theirs, stdout=subprocess.PIPE,
-                                       stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+            process = subprocess.Popen(
+                guarded,
+                cwd=cwd,
+                env=environment,
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
         finally:
             os.close(theirs)
         with process:
@@ -107,8 +116,14 @@ def surroundings(work: Path) -> dict[str, str]:
     figure, and all of it goes with the work folder.
     """
     home = {} if Path(os.path.expanduser("~")).is_absolute() else {"HOME": "home"}
-    names = {"TMPDIR": "tmp", "MPLCONFIGDIR": "matplotlib", "IPYTHONDIR": "ipython", "JUPYTER_CONFIG_DIR": "jupyter",
-             "JUPYTER_DATA_DIR": "jupyter", "JUPYTER_RUNTIME_DIR": "jupyter/runtime"} | home
+    names = {
+        "TMPDIR": "tmp",
+        "MPLCONFIGDIR": "matplotlib",
+        "IPYTHONDIR": "ipython",
+        "JUPYTER_CONFIG_DIR": "jupyter",
+        "JUPYTER_DATA_DIR": "jupyter",
+        "JUPYTER_RUNTIME_DIR": "jupyter/runtime",
+    } | home
     for name in names.values():
         (work / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     return {variable: str(work / name) for variable, name in names.items()}

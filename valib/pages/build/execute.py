@@ -29,12 +29,22 @@ if TYPE_CHECKING:
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 FACTS = "VALIB_RUN_FACTS"  # what the run has found out before its last chapter
 # Settings of the user that no kernel is given: the data's place, and what may hold passwords and keys.
-WITHHELD = re.compile(r"^(PG.*|VALIB_.*|MPLBACKEND|MATPLOTLIBRC)$|PASS|SECRET|TOKEN|CREDENTIAL|_KEY$|^KEY|DATABASE"
-                      r"|DB_URL", re.IGNORECASE)
+WITHHELD = re.compile(
+    r"^(PG.*|VALIB_.*|MPLBACKEND|MATPLOTLIBRC)$|PASS|SECRET|TOKEN|CREDENTIAL|_KEY$|^KEY|DATABASE"
+    r"|DB_URL",
+    re.IGNORECASE,
+)
 
 
-def run_chapters(book: Staged, names: Sequence[PurePosixPath], params: Params, work: Path, jobs: int,
-                 shown: Progress, children: Children) -> dict[str, float]:
+def run_chapters(
+    book: Staged,
+    names: Sequence[PurePosixPath],
+    params: Params,
+    work: Path,
+    jobs: int,
+    shown: Progress,
+    children: Children,
+) -> dict[str, float]:
     """Execute notebooks of a staged book in place; return the seconds of each, by the chapter's name.
 
     Raises ValibError if a chapter finds the input unusable, BookError if it fails for another reason; both name the
@@ -57,12 +67,19 @@ def kernel_environment(work: Path) -> dict[str, str]:
     None of the user's settings is in it: no path of the source, no password or key.
     """
     environment = {key: value for key, value in os.environ.items() if not WITHHELD.search(key)}
-    environment |= surroundings(work) | dict.fromkeys(ONE_THREAD, "1") | {
-        RESULTS_FOLDER: str(work / "results"), FACTS: str(work / "facts.json"),
-        "JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PLATFORM_DIRS": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONHASHSEED": "0",
-        RECORDS_FILE: str(work / "records.parquet"),
-    }
+    environment |= (
+        surroundings(work)
+        | dict.fromkeys(ONE_THREAD, "1")
+        | {
+            RESULTS_FOLDER: str(work / "results"),
+            FACTS: str(work / "facts.json"),
+            "JUPYTER_PREFER_ENV_PATH": "1",
+            "JUPYTER_PLATFORM_DIRS": "1",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "PYTHONHASHSEED": "0",
+            RECORDS_FILE: str(work / "records.parquet"),
+        }
+    )
     return environment
 
 
@@ -73,8 +90,9 @@ def hidden_texts(params: Params, work: Path) -> dict[str, str]:
     return {str(folder): "" for folder in folders if len(folder.parts) > 1} | {os.path.expanduser("~"): "~"}
 
 
-def _run_one(path: Path, work: Path, environment: dict[str, str], hidden: dict[str, str], children: Children,
-             shown: Progress) -> None:
+def _run_one(
+    path: Path, work: Path, environment: dict[str, str], hidden: dict[str, str], children: Children, shown: Progress
+) -> None:
     """Execute one notebook in place in a process of its own."""
     folder = work / "run" / path.stem
     folder.mkdir(parents=True)
@@ -85,8 +103,10 @@ def _run_one(path: Path, work: Path, environment: dict[str, str], hidden: dict[s
     _, reported, told = ended.text.rpartition(REPORT)  # what kernels print before it is of no use to the reader
     if not reported:
         tail = ended.text.strip().splitlines()
-        raise BookError(f"{path.name}, {reached(path)}: the process ended without a report (exit code {ended.code})"
-                          + (f": {tail[-1]}" if tail else ""))
+        raise BookError(
+            f"{path.name}, {reached(path)}: the process ended without a report (exit code {ended.code})"
+            + (f": {tail[-1]}" if tail else "")
+        )
     report = json.loads(told)
     for line in report["notes"]:
         shown.note(f"{path.stem}: {line}")

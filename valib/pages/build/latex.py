@@ -22,8 +22,10 @@ def need_latex() -> None:
     if not missing:
         missing = [file for file in FILES if not _found(file)]
     if missing:
-        raise ValibError(f"The PDF needs LaTeX, and {', '.join(missing)} cannot be found. On Debian or Ubuntu: "
-                         f"apt-get install --no-install-recommends {PACKAGES}. Without --pdf the pages alone are made.")
+        raise ValibError(
+            f"The PDF needs LaTeX, and {', '.join(missing)} cannot be found. On Debian or Ubuntu: "
+            f"apt-get install --no-install-recommends {PACKAGES}. Without --pdf the pages alone are made."
+        )
 
 
 def make_pdf(folder: Path, children: Children, environment: Mapping[str, str], name: str = "valib") -> Path:

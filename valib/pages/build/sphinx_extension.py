@@ -109,7 +109,8 @@ def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register everything with Sphinx."""
     sphinxcontrib.bibtex.plugin.register_plugin(
-        "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundReferenceStyle)
+        "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundReferenceStyle
+    )
     app.add_post_transform(FrontMatter)
     app.add_post_transform(NumberColumns)
     app.connect("html-page-context", _escape_title)

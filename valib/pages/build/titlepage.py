@@ -10,9 +10,22 @@ from ...names import readable
 if TYPE_CHECKING:
     from ...study.params import Params
 
-SPECIAL = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
-           "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-           ">": r"\textgreater{}", '"': r"\textquotedbl{}", "'": "\N{RIGHT SINGLE QUOTATION MARK}"}
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    '"': r"\textquotedbl{}",
+    "'": "\N{RIGHT SINGLE QUOTATION MARK}",
+}
 LONGEST_TITLE = 200  # characters of a title or of a parameter on the title page
 
 
@@ -40,16 +53,26 @@ def titlepage(params: Params) -> str:
         rows.insert(-2, ("Equating error", f"{params.equating_se:g} score points"))
     today = datetime.date.today()
     body = "\n".join(rf"{tex(name)} & {tex(value)} \\" for name, value in rows)
-    return "\n".join([
-        r"\begin{titlepage}", r"\raggedright\vspace*{0.16\textheight}",
-        rf"{{\Huge\bfseries {tex(params.title)}\par}}", r"\vspace{1.5em}",
-        rf"{{\Large {today.day} {today:%B %Y}\par}}", r"\vspace{0.08\textheight}",
-        r"\renewcommand{\arraystretch}{1.25}",
-        r"\begin{tabular}{@{}>{\raggedright\arraybackslash}p{0.32\textwidth}>{\raggedright\arraybackslash}p{0.6\textwidth}@{}}",
-        r"\toprule", body, r"\bottomrule", r"\end{tabular}", r"\vfill",
-        r"The figures and tables about the study were computed from these records with these parameters.\par",
-        r"\end{titlepage}", "",
-    ])
+    return "\n".join(
+        [
+            r"\begin{titlepage}",
+            r"\raggedright\vspace*{0.16\textheight}",
+            rf"{{\Huge\bfseries {tex(params.title)}\par}}",
+            r"\vspace{1.5em}",
+            rf"{{\Large {today.day} {today:%B %Y}\par}}",
+            r"\vspace{0.08\textheight}",
+            r"\renewcommand{\arraystretch}{1.25}",
+            r"\begin{tabular}{@{}>{\raggedright\arraybackslash}p{0.32\textwidth}>{\raggedright\arraybackslash}p{0.6\textwidth}@{}}",
+            r"\toprule",
+            body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\vfill",
+            r"The figures and tables about the study were computed from these records with these parameters.\par",
+            r"\end{titlepage}",
+            "",
+        ]
+    )
 
 
 def _listed(cohorts: list[int]) -> str:

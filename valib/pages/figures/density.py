@@ -34,8 +34,9 @@ from valib.pages.figures.style import (
 
 
 @styled
-def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score points",
-               label: str = "Value added") -> Figure:
+def va_density(
+    frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score points", label: str = "Value added"
+) -> Figure:
     """Densities of relative and benchmark value added over schools, one row a cohort, with the mean of each.
 
     The means are over all schools: they are known (zero, and the shift), and show none by itself.
@@ -56,10 +57,14 @@ def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score point
     grid = np.linspace(pooled.min() - pad, pooled.max() + pad, 512)
     fig, axes = canvas(min(0.75 + 1.12 * len(cohorts), 8.4), rows=len(cohorts), sharex=True, squeeze=False)
     fig.get_layout_engine().set(hspace=0.0, h_pad=0.01)
-    parts = {key: frames.loc[(frames["cohort"] == key[0]) & (frames["model"] == key[1]), "effect"]
-             for key in itertools.product(cohorts, models)}
-    curves = {key: (_density(effects, grid), float(means.get(key, np.nan)) if len(effects) else np.nan)
-              for key, effects in parts.items()}
+    parts = {
+        key: frames.loc[(frames["cohort"] == key[0]) & (frames["model"] == key[1]), "effect"]
+        for key in itertools.product(cohorts, models)
+    }
+    curves = {
+        key: (_density(effects, grid), float(means.get(key, np.nan)) if len(effects) else np.nan)
+        for key, effects in parts.items()
+    }
     peaks = {c: float(np.nanmax([curves[c, m][0].max() for m in models])) for c in cohorts}
     whole = all(len(parts[cohorts[0], m]) for m in models)  # then the first row names the models for all rows
     common = max(peaks.values()) <= 3 * min(peaks.values())
@@ -68,10 +73,19 @@ def va_density(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score point
         row = {m: curves[cohort, m] for m in models}
         _density_row(ax, grid, row, top, peaks[cohort], digits_for(pooled), not whole or cohort == cohorts[0])
         schools = int(frames.loc[frames["cohort"] == cohort].groupby("model").size().max())
-        ax.text(-0.015, 0.55, f"{cohort}", transform=ax.transAxes, ha="right", va="bottom", fontweight="bold",
-                fontsize=10)
-        ax.text(-0.015, 0.5, plural(schools, "school"), transform=ax.transAxes, ha="right", va="top",
-                fontsize=SMALL, color=MUTED)
+        ax.text(
+            -0.015, 0.55, f"{cohort}", transform=ax.transAxes, ha="right", va="bottom", fontweight="bold", fontsize=10
+        )
+        ax.text(
+            -0.015,
+            0.5,
+            plural(schools, "school"),
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            fontsize=SMALL,
+            color=MUTED,
+        )
     axes[-1, 0].spines["bottom"].set_visible(True)
     axes[-1, 0].tick_params(axis="x", bottom=True, labelbottom=True)
     axes[-1, 0].set_xlabel(f"{label} ({unit})")
@@ -90,8 +104,15 @@ def _density(effects: pd.Series, grid: np.ndarray) -> np.ndarray:
     return stats.gaussian_kde(values)(grid)
 
 
-def _density_row(ax: Axes, grid: np.ndarray, curves: dict[str, tuple[np.ndarray, float]], top: float,
-                 peak: float, digits: int, named: bool) -> None:
+def _density_row(
+    ax: Axes,
+    grid: np.ndarray,
+    curves: dict[str, tuple[np.ndarray, float]],
+    top: float,
+    peak: float,
+    digits: int,
+    named: bool,
+) -> None:
     """One cohort: filled curves, and a stem at each mean with its value, written away from the other mean."""
     ax.axvline(0, ymax=1.04, color=INK, lw=0.8, zorder=1, clip_on=False)
     present = {m: c for m, c in curves.items() if np.isfinite(c[1])}
@@ -101,17 +122,29 @@ def _density_row(ax: Axes, grid: np.ndarray, curves: dict[str, tuple[np.ndarray,
             continue
         colour, marker, line = look(k)
         ax.fill_between(grid, curve, color=colour, alpha=0.22, lw=0, zorder=2)
-        ax.plot(grid, np.where(curve > 0.004 * top, curve, np.nan), color=colour, ls=line,
-                lw=1.6, zorder=3, gid=str(model))
+        ax.plot(
+            grid, np.where(curve > 0.004 * top, curve, np.nan), color=colour, ls=line, lw=1.6, zorder=3, gid=str(model)
+        )
         ax.plot([mean, mean], [0, peak * 1.13], color=colour, lw=0.9, zorder=3)
-        ax.plot([mean], [0], marker, color=colour, mec="white", mew=0.7, ms=7, zorder=5,
-                clip_on=False, gid=f"mean {model}")
+        ax.plot(
+            [mean], [0], marker, color=colour, mec="white", mew=0.7, ms=7, zorder=5, clip_on=False, gid=f"mean {model}"
+        )
         left = mean < np.mean(means) or (mean == np.mean(means) and k > 0)
         value = number(mean, digits, True)
         words = (f"{model} {value}" if left else f"{value} {model}") if named else value
-        ax.annotate(words, (mean, peak * 1.13), (-4 if left else 4, 1), textcoords="offset points",
-                    color=colour, ha="right" if left else "left", va="center", fontweight="bold",
-                    fontsize=SMALL, bbox=on_white(0.6), zorder=2.5)
+        ax.annotate(
+            words,
+            (mean, peak * 1.13),
+            (-4 if left else 4, 1),
+            textcoords="offset points",
+            color=colour,
+            ha="right" if left else "left",
+            va="center",
+            fontweight="bold",
+            fontsize=SMALL,
+            bbox=on_white(0.6),
+            zorder=2.5,
+        )
     ax.set(ylim=(0, top * 1.36), yticks=[], xlim=(grid[0], grid[-1]))
     ax.spines["left"].set_visible(False)
     ax.spines["bottom"].set_color(PALE)
@@ -141,18 +174,36 @@ def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "
     for k, (cohort, part) in enumerate(wide.groupby(level="cohort")):
         (colour, marker, line), a, b = look(k), part["Relative"].to_numpy(), part["Benchmark"].to_numpy()
         gap = float(np.mean(b - a))
-        ax.plot(ends, ends + gap, color=colour, lw=0.9, ls=line, zorder=2,
-                gid=f"slope one {cohort}")
-        ax.plot(a, b, marker, color=colour, mec="white", mew=0.3, alpha=0.75, ls="none",
-                zorder=3, ms=2 if len(wide) > RASTER_ABOVE * 4 else 3.6, rasterized=len(wide) > RASTER_ABOVE)
+        ax.plot(ends, ends + gap, color=colour, lw=0.9, ls=line, zorder=2, gid=f"slope one {cohort}")
+        ax.plot(
+            a,
+            b,
+            marker,
+            color=colour,
+            mec="white",
+            mew=0.3,
+            alpha=0.75,
+            ls="none",
+            zorder=3,
+            ms=2 if len(wide) > RASTER_ABOVE * 4 else 3.6,
+            rasterized=len(wide) > RASTER_ABOVE,
+        )
         words = f"{cohort}:  {number(gap, digits_for(wide), True)},  {correlation(a, b)}"
         tails.append((ends[1] + gap, words, colour))
     ax.set_xlim(ends)
     height = float(np.ptp(ax.get_ylim()))
     for (end, words, colour), y in zip(tails, spread([t[0] for t in tails], 0.055 * height), strict=True):
         where = ("axes fraction", "data")
-        ax.annotate(words, (1, end), (1.05, y), xycoords=where, textcoords=where, va="center",
-                    annotation_clip=False, arrowprops=leader(0.9, colour, relpos=(0, 0.5)))
+        ax.annotate(
+            words,
+            (1, end),
+            (1.05, y),
+            xycoords=where,
+            textcoords=where,
+            va="center",
+            annotation_clip=False,
+            arrowprops=leader(0.9, colour, relpos=(0, 0.5)),
+        )
     ax.set(xlabel=f"Relative value added ({unit})", ylabel=f"Benchmark value added ({unit})")
     note(ax, "Lines: slope one at the mean difference of each cohort.", left)
     return fig

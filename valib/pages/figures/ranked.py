@@ -41,10 +41,18 @@ SIDES = {0: (MUTED, "o"), -1: (VERMILLION, "v"), 1: (BLUE, "^")}  # colour and m
 
 
 @styled
-def caterpillar(school_effects: pd.DataFrame, level: float = 0.95,
-                highlight: str | Sequence[str] | None = None, label_extremes: int = 0, *, overlap: Any = None,
-                shift: float | None = None, min_n: int = 1, unit: str = "score points",
-                label: str = "Value added") -> Figure:
+def caterpillar(
+    school_effects: pd.DataFrame,
+    level: float = 0.95,
+    highlight: str | Sequence[str] | None = None,
+    label_extremes: int = 0,
+    *,
+    overlap: Any = None,
+    shift: float | None = None,
+    min_n: int = 1,
+    unit: str = "score points",
+    label: str = "Value added",
+) -> Figure:
     """School effects in order, each with its interval (columns effect, lower, upper; n when min_n > 1).
 
     level: what lower and upper cover, for the small print. highlight: school name(s) to mark; one that is
@@ -64,9 +72,16 @@ def caterpillar(school_effects: pd.DataFrame, level: float = 0.95,
         part = frame[sides == side]
         _intervals(ax, rank[sides == side], part, colour, marker, len(frame))
         if overlap is not None:
-            ax.vlines(rank[sides == side], part["effect"] - part["overlap"], part["effect"] + part["overlap"],
-                      color=colour, alpha=0.55, lw=float(np.clip(330 / len(frame), 0.5, 3)), gid="overlap",
-                      rasterized=len(frame) > RASTER_ABOVE)
+            ax.vlines(
+                rank[sides == side],
+                part["effect"] - part["overlap"],
+                part["effect"] + part["overlap"],
+                color=colour,
+                alpha=0.55,
+                lw=float(np.clip(330 / len(frame), 0.5, 3)),
+                gid="overlap",
+                rasterized=len(frame) > RASTER_ABOVE,
+            )
     if shift is not None:
         ax.axhline(shift, color=MUTED, lw=1, ls=(0, (5, 2)), zorder=1)
         words = f"shift\n{number(shift, digits_for(frame['effect']), True)}"
@@ -93,10 +108,27 @@ def _counted(sides: np.ndarray) -> str:
 
 def _intervals(ax: Axes, x: np.ndarray, frame: pd.DataFrame, colour: str, marker: str, total: int) -> None:
     many = total > RASTER_ABOVE
-    ax.vlines(x, frame["lower"], frame["upper"], color=colour, lw=float(np.clip(160 / total, 0.25, 1.1)),
-              alpha=0.5, rasterized=many, gid="interval")
-    ax.plot(x, frame["effect"], marker, color=colour, ms=float(np.clip(600 / total, 1.2, 4.2)), mew=0,
-            ls="none", rasterized=many, zorder=3)
+    ax.vlines(
+        x,
+        frame["lower"],
+        frame["upper"],
+        color=colour,
+        lw=float(np.clip(160 / total, 0.25, 1.1)),
+        alpha=0.5,
+        rasterized=many,
+        gid="interval",
+    )
+    ax.plot(
+        x,
+        frame["effect"],
+        marker,
+        color=colour,
+        ms=float(np.clip(600 / total, 1.2, 4.2)),
+        mew=0,
+        ls="none",
+        rasterized=many,
+        zorder=3,
+    )
 
 
 def _name_extremes(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, count: int) -> None:
@@ -116,12 +148,21 @@ def _name_extremes(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, count: int) 
         for k, i in enumerate(places):
             end, place = (rank[i], frame[column].iloc[i]), (x, start + step * (k - 0.3))
             line = leader(0.6, PALE, relpos=(0 if side == "left" else 1, 0.5))
-            ax.annotate(safe_name(frame.index[i]), end, place, textcoords=("axes fraction", "data"), ha=side,
-                        va="center", fontsize=SMALL, arrowprops=line)
+            ax.annotate(
+                safe_name(frame.index[i]),
+                end,
+                place,
+                textcoords=("axes fraction", "data"),
+                ha=side,
+                va="center",
+                fontsize=SMALL,
+                arrowprops=line,
+            )
 
 
-def _name_highlights(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, highlight: str | Sequence[str] | None,
-                     form: str | None = None) -> None:
+def _name_highlights(
+    ax: Axes, frame: pd.DataFrame, rank: np.ndarray, highlight: str | Sequence[str] | None, form: str | None = None
+) -> None:
     """Mark schools and write name and value where the S of the ranked points leaves room."""
     names = [highlight] if isinstance(highlight, str) else list(highlight or [])
     stacked = {"upper": 0, "lower": 0}
@@ -136,14 +177,29 @@ def _name_highlights(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, highlight:
         stacked[room] += 1
         value = row["effect"]
         value = form.format(value) if form else number(value, digits_for(frame["effect"]), True)
-        ax.annotate(f"{safe_name(name)}: {value}", (rank[i], row[room]), (x, y), textcoords="axes fraction",
-                    va="center", ha="left" if room == "upper" else "right", fontweight="bold", zorder=6,
-                    bbox=on_white(), arrowprops=leader(0.8, INK))
+        ax.annotate(
+            f"{safe_name(name)}: {value}",
+            (rank[i], row[room]),
+            (x, y),
+            textcoords="axes fraction",
+            va="center",
+            ha="left" if room == "upper" else "right",
+            fontweight="bold",
+            zorder=6,
+            bbox=on_white(),
+            arrowprops=leader(0.8, INK),
+        )
 
 
 @styled
-def change_in_va(frame: pd.DataFrame, highlight: str | Sequence[str] | None = None, *, level: float = 0.95,
-                 min_n: int = 1, unit: str = "score points") -> Figure:
+def change_in_va(
+    frame: pd.DataFrame,
+    highlight: str | Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    min_n: int = 1,
+    unit: str = "score points",
+) -> Figure:
     """Changes of school effects between two cohorts in order, each with its interval from the joint model.
 
     frame: columns change, lower, upper, se_independent (and, when min_n > 1, n_first and n_second, or shown: whether
@@ -166,21 +222,34 @@ def change_in_va(frame: pd.DataFrame, highlight: str | Sequence[str] | None = No
         _intervals(ax, rank[sides == side], frame[sides == side], colour, marker, len(frame))
     width = 0.34 if len(frame) <= RASTER_ABOVE else 0.5
     ends = np.concatenate([frame["effect"] - half, frame["effect"] + half])
-    ax.hlines(ends, np.tile(rank - width, 2), np.tile(rank + width, 2), color=INK, lw=0.6, gid="independent",
-              rasterized=len(frame) > RASTER_ABOVE, zorder=2)
+    ax.hlines(
+        ends,
+        np.tile(rank - width, 2),
+        np.tile(rank + width, 2),
+        color=INK,
+        lw=0.6,
+        gid="independent",
+        rasterized=len(frame) > RASTER_ABOVE,
+        zorder=2,
+    )
     _name_highlights(ax, frame, rank, highlight)
     ax.set_xlim(0.5 - 0.01 * len(frame), len(frame) * 1.01 + 0.5)
     _rank_ticks(ax.xaxis, len(frame))
     ax.set(xlabel="Schools, from the largest fall to the largest rise", ylabel=f"Change in value added ({unit})")
     apart = int((frame["effect"].abs() > half).sum())
-    note(ax, f"{percent(level)} intervals: {_counted(sides)} "
-         f"Ticks: if the errors of the two cohorts were independent; {apart:,} would then lie off 0.", left)
+    note(
+        ax,
+        f"{percent(level)} intervals: {_counted(sides)} "
+        f"Ticks: if the errors of the two cohorts were independent; {apart:,} would then lie off 0.",
+        left,
+    )
     return fig
 
 
 @styled
-def rank_intervals(ranks: pd.DataFrame, highlight: str | Sequence[str] | None = None, *, level: float = 0.95,
-                   min_n: int = 1) -> Figure:
+def rank_intervals(
+    ranks: pd.DataFrame, highlight: str | Sequence[str] | None = None, *, level: float = 0.95, min_n: int = 1
+) -> Figure:
     """Expected rank of each school (1 = highest value added) with its interval, in order of expected rank.
 
     ranks: index school, columns expected_rank, rank_lower, rank_upper (and n when min_n > 1).

@@ -47,8 +47,17 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
     for k in base:
         left.axvspan(k - 0.5, k + 0.5, color="#F3F3F3", lw=0, zorder=0, gid="baseline")
     if len(base):
-        write(left, "baseline", (base.mean(), 0), (0, 5), xycoords=("data", "axes fraction"), va="bottom", ha="center",
-              fontsize=SMALL, color=MUTED)
+        write(
+            left,
+            "baseline",
+            (base.mean(), 0),
+            (0, 5),
+            xycoords=("data", "axes fraction"),
+            va="bottom",
+            ha="center",
+            fontsize=SMALL,
+            color=MUTED,
+        )
     left.set_ylabel(f"Value added ({unit})")
     note(left, "Against the average school of its year")
     note(right, "Against the baseline")
@@ -68,8 +77,11 @@ def school_place(frame: pd.DataFrame) -> Figure:
     _axis(ax, frame)
     total = frame["ranked"].to_numpy(dtype=float)
     x, fifth = _positions(frame), np.maximum(total // 5, 1)
-    for lower, upper, colour in ((np.full(len(x), 0.5), 0.5 + fifth, BAND), (0.5 + fifth, 0.5 + total - fifth, FAINT),
-                                 (0.5 + total - fifth, 0.5 + total, "#F3DFD2")):
+    for lower, upper, colour in (
+        (np.full(len(x), 0.5), 0.5 + fifth, BAND),
+        (0.5 + fifth, 0.5 + total - fifth, FAINT),
+        (0.5 + total - fifth, 0.5 + total, "#F3DFD2"),
+    ):
         ax.bar(x, upper - lower, 0.8, bottom=lower, color=colour, lw=0, zorder=0)
     there = frame["expected_rank"].notna().to_numpy()
     rows = frame[there]
@@ -100,8 +112,15 @@ def school_intake(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
         _axis(ax, frame, most=5)
         x, value = _positions(frame), frame[f"prior_{what}"]
         for low, high, colour in (("05", "95", FAINT), ("25", "75", BAND)):
-            ax.bar(x, frame[f"{what}_q{high}"] - frame[f"{what}_q{low}"], 0.7, bottom=frame[f"{what}_q{low}"],
-                   color=colour, lw=0, zorder=1)
+            ax.bar(
+                x,
+                frame[f"{what}_q{high}"] - frame[f"{what}_q{low}"],
+                0.7,
+                bottom=frame[f"{what}_q{low}"],
+                color=colour,
+                lw=0,
+                zorder=1,
+            )
         ax.hlines(frame[f"{what}_q50"], x - 0.35, x + 0.35, color=PALE, lw=1.2, zorder=2, gid="median")
         ax.plot(x, value, "o", color=INK, ms=5.5, zorder=3, ls="none", gid="school")
         ax.set_ylabel(label)
@@ -146,5 +165,13 @@ def _values(ax: Axes, frame: pd.DataFrame, model: str) -> None:
 def _blank(ax: Axes, values: pd.Series) -> None:
     """Say where a cohort has no figure."""
     for k in np.flatnonzero(values.isna()):
-        write(ax, "no figure", (k, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center", fontsize=SMALL,
-              color=PALE)
+        write(
+            ax,
+            "no figure",
+            (k, 0.5),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            ha="center",
+            fontsize=SMALL,
+            color=PALE,
+        )

@@ -42,8 +42,9 @@ from valib.records.disclosure import shown
 
 
 @styled
-def shrinkage(school_effects: pd.DataFrame, raw: Any, *, centre: float = 0.0, min_n: int = 1,
-              unit: str = "score points") -> Figure:
+def shrinkage(
+    school_effects: pd.DataFrame, raw: Any, *, centre: float = 0.0, min_n: int = 1, unit: str = "score points"
+) -> Figure:
     """Left: raw mean residual (ring) and BLUP (dot) of each school against n. Right: the shrinkage factor.
 
     school_effects: columns n, effect, shrinkage; raw: mean residual of each (a Series is matched by name).
@@ -58,10 +59,8 @@ def shrinkage(school_effects: pd.DataFrame, raw: Any, *, centre: float = 0.0, mi
     many = len(frame) > RASTER_ABOVE
     fig, (ax, curve) = canvas(3.4, columns=2, width_ratios=[1.45, 1])
     ax.axhline(centre, color=INK, lw=0.8, zorder=1)
-    ax.vlines(n, frame["raw"], frame["effect"], color=PALE, lw=0.25 if many else 0.6, rasterized=many,
-              gid="pull")
-    ax.plot(n, frame["raw"], "o", mfc="white", mec=VERMILLION, mew=0.8, ms=2.2 if many else 3.8,
-            rasterized=many)
+    ax.vlines(n, frame["raw"], frame["effect"], color=PALE, lw=0.25 if many else 0.6, rasterized=many, gid="pull")
+    ax.plot(n, frame["raw"], "o", mfc="white", mec=VERMILLION, mew=0.8, ms=2.2 if many else 3.8, rasterized=many)
     ax.plot(n, frame["effect"], "o", color=BLUE, mec="white", mew=0.3, ms=2.2 if many else 4, rasterized=many)
     theta = float(np.median(factor / (n * np.clip(1 - factor, 1e-12, None))))
     grid = np.geomspace(n.min(), max(n.max(), n.min() * 1.01), 200)
@@ -73,17 +72,23 @@ def shrinkage(school_effects: pd.DataFrame, raw: Any, *, centre: float = 0.0, mi
         log_axis(axes)
     ax.plot([], [], "o", mfc="white", mec=VERMILLION, mew=0.8, ms=3.8, label="raw mean residual")
     ax.plot([], [], "o", color=BLUE, ms=4, label="BLUP")
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, handletextpad=0.1, columnspacing=1.2,
-              borderpad=0)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, handletextpad=0.1, columnspacing=1.2, borderpad=0)
     note(curve, left.replace(" than ", " than\n"))
     fig.get_layout_engine().set(wspace=0.06)
     return fig
 
 
 @styled
-def type_ab(effects_a: Any, effects_b: Any, label_x: str, label_y: str, *,
-            highlight: str | Sequence[str] | None = None, min_n: int = 1,
-            unit: str = "score points") -> Figure:
+def type_ab(
+    effects_a: Any,
+    effects_b: Any,
+    label_x: str,
+    label_y: str,
+    *,
+    highlight: str | Sequence[str] | None = None,
+    min_n: int = 1,
+    unit: str = "score points",
+) -> Figure:
     """Two sets of effects of the same schools, the identity line, and their correlation (Pearson).
 
     effects_a, effects_b: school_effects tables (column effect), Series by school, or arrays of one length.
@@ -95,8 +100,18 @@ def type_ab(effects_a: Any, effects_b: Any, label_x: str, label_y: str, *,
     span = max(np.ptp(a), np.ptp(b), 1e-9) / 2 * 1.12
     ends = np.array([min(a.min(), b.min()) - span * 0.1, max(a.max(), b.max()) + span * 0.1])
     ax.plot(ends, ends, color=INK, lw=0.9, ls=(0, (5, 2)), zorder=1, gid="identity")
-    ax.plot(a, b, "o", color=BLUE, mec="white", mew=0.4, ms=2.5 if len(a) > RASTER_ABOVE else 4.5, ls="none",
-            alpha=0.8, rasterized=len(a) > RASTER_ABOVE)
+    ax.plot(
+        a,
+        b,
+        "o",
+        color=BLUE,
+        mec="white",
+        mew=0.4,
+        ms=2.5 if len(a) > RASTER_ABOVE else 4.5,
+        ls="none",
+        alpha=0.8,
+        rasterized=len(a) > RASTER_ABOVE,
+    )
     ax.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"{label_x} ({unit})", ylabel=f"{label_y} ({unit})")
     ax.yaxis.set_major_locator(MaxNLocator(6))
     ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -105,8 +120,16 @@ def type_ab(effects_a: Any, effects_b: Any, label_x: str, label_y: str, *,
             x, y = frame.loc[name, ["a", "b"]]
             ax.plot([x], [y], "o", color=ORANGE, mec=INK, mew=0.9, ms=6.5, zorder=4)
             right = x > ends.mean()
-            write(ax, safe_name(name), (x, y), (-9 if right else 9, 0), ha="right" if right else "left",
-                  fontweight="bold", zorder=5, bbox=on_white())
+            write(
+                ax,
+                safe_name(name),
+                (x, y),
+                (-9 if right else 9, 0),
+                ha="right" if right else "left",
+                fontweight="bold",
+                zorder=5,
+                bbox=on_white(),
+            )
     note(ax, f"{correlation(a, b)}; {plural(len(a), 'school')}; dashed: equal value added", left)
     return fig
 
@@ -136,8 +159,9 @@ def _paired(effects_a: Any, effects_b: Any, min_n: int) -> pd.DataFrame:
 
 
 @styled
-def byhand_blup(table: pd.DataFrame, *, highlight: object = None, level: float = 0.95, unit: str = "ms",
-                noun: str = "Subject") -> Figure:
+def byhand_blup(
+    table: pd.DataFrame, *, highlight: object = None, level: float = 0.95, unit: str = "ms", noun: str = "Subject"
+) -> Figure:
     """For each subject an arrow from the raw mean residual (ring) to the BLUP (dot), and the BLUP's limits.
 
     table: columns subject (or the index), raw, blup, lower, upper.
@@ -150,10 +174,13 @@ def byhand_blup(table: pd.DataFrame, *, highlight: object = None, level: float =
     ax.axvline(0, color=INK, lw=0.8, zorder=1)
     ax.hlines(rows - 0.18, table["lower"], table["upper"], color=BLUE, lw=2.6, alpha=0.35, gid="interval")
     for row, start, end in zip(rows, table["raw"], table["blup"], strict=True):
-        ax.annotate("", (end, row - 0.18), (start, row + 0.24), arrowprops=leader(
-            0.9, MUTED, arrowstyle="->,head_width=0.13,head_length=0.2", shrinkA=2.2, shrinkB=2.4))
-    ax.plot(table["raw"], rows + 0.24, "o", mfc="white", mec=VERMILLION, mew=1, ms=4.8,
-            label="raw mean residual")
+        ax.annotate(
+            "",
+            (end, row - 0.18),
+            (start, row + 0.24),
+            arrowprops=leader(0.9, MUTED, arrowstyle="->,head_width=0.13,head_length=0.2", shrinkA=2.2, shrinkB=2.4),
+        )
+    ax.plot(table["raw"], rows + 0.24, "o", mfc="white", mec=VERMILLION, mew=1, ms=4.8, label="raw mean residual")
     ax.plot(table["blup"], rows - 0.18, "o", color=BLUE, ms=4.8, label=f"BLUP with {percent(level)} limits")
     ax.set_yticks(rows, [safe_name(s, 24) for s in table["subject"]])
     for text, subject in zip(ax.get_yticklabels(), table["subject"], strict=True):
@@ -168,8 +195,9 @@ def byhand_blup(table: pd.DataFrame, *, highlight: object = None, level: float =
 
 
 @styled
-def recipes(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score points",
-            label: str = "Value added") -> Figure:
+def recipes(
+    table: pd.DataFrame, *, level: float = 0.95, unit: str = "score points", label: str = "Value added"
+) -> Figure:
     """One school under each recipe: estimate and interval, the values written at the right, a line at 0.
 
     table: columns recipe, effect, lower, upper, drawn in the order given, the first on top.
@@ -190,7 +218,15 @@ def recipes(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score poin
     for row, *values in zip(rows, table["effect"], table["lower"], table["upper"], strict=True):
         effect, low, high = (number(v, digits, True) for v in values)
         write(ax, f"{effect}  [{low}, {high}]", (1, row), (10, 0), xycoords=("axes fraction", "data"))
-    write(ax, f"estimate [{percent(level)}]", (1, 1), (10, 0), xycoords="axes fraction", va="bottom",
-          fontsize=SMALL, color=MUTED)
+    write(
+        ax,
+        f"estimate [{percent(level)}]",
+        (1, 1),
+        (10, 0),
+        xycoords="axes fraction",
+        va="bottom",
+        fontsize=SMALL,
+        color=MUTED,
+    )
     ax.set_xlabel(f"{label} ({unit})")
     return fig

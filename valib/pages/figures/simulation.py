@@ -17,17 +17,27 @@ MC = 1.96  # Monte Carlo standard errors on either side of a value
 LINE = 88  # characters of a legend that fit in one line
 
 
-def measured(run: Any, measure: str, estimands: Sequence[str], scenarios: Mapping[str, str],
-             methods: Mapping[str, str], panels: Mapping[str, str] | None = None) -> pd.DataFrame:
+def measured(
+    run: Any,
+    measure: str,
+    estimands: Sequence[str],
+    scenarios: Mapping[str, str],
+    methods: Mapping[str, str],
+    panels: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """One measure of a Monte Carlo run as the figures take it: label, series, panel, value, mcse, x (the scenario).
 
     scenarios, methods, panels: what to show and its name in the figure, in that order; panels by estimand.
     Combinations that were not run are left out.
     """
     t = run.table[run.table["measure"] == measure].set_index(["scenario", "method", "estimand"])
-    rows = [(label, series, (panels or {}).get(e, ""), t.at[(s, m, e), "value"], t.at[(s, m, e), "mcse"], s)
-            for e in estimands for s, label in scenarios.items() for m, series in methods.items()
-            if (s, m, e) in t.index]
+    rows = [
+        (label, series, (panels or {}).get(e, ""), t.at[(s, m, e), "value"], t.at[(s, m, e), "mcse"], s)
+        for e in estimands
+        for s, label in scenarios.items()
+        for m, series in methods.items()
+        if (s, m, e) in t.index
+    ]
     return pd.DataFrame(rows, columns=["label", "series", "panel", "value", "mcse", "x"])
 
 
@@ -53,8 +63,9 @@ def bias(table: pd.DataFrame, *, unit: str = "score points", label: str = "Bias"
 
 
 @styled
-def over_parameter(table: pd.DataFrame, formula: pd.DataFrame | None = None, *, label_x: str,
-                   labels_y: Mapping[str, str]) -> Figure:
+def over_parameter(
+    table: pd.DataFrame, formula: pd.DataFrame | None = None, *, label_x: str, labels_y: Mapping[str, str]
+) -> Figure:
     """Simulated means (marks, Monte Carlo intervals) over a parameter of the world, and what a formula says (lines).
 
     table: columns panel, series, x, value, mcse. formula: panel, series, x, value; a series of the table keeps its
@@ -67,8 +78,19 @@ def over_parameter(table: pd.DataFrame, formula: pd.DataFrame | None = None, *, 
     for panel, ax in zip(panels, axes.ravel(), strict=True):
         for k, name in enumerate(series):
             part = table[(table["panel"] == panel) & (table["series"] == name)]
-            ax.errorbar(part["x"] + offset[k], part["value"], MC * part["mcse"], fmt=look(k).marker,
-                        color=look(k).colour, ms=5, lw=1.2, capsize=0, zorder=3, label=name, gid=f"{panel} {name}")
+            ax.errorbar(
+                part["x"] + offset[k],
+                part["value"],
+                MC * part["mcse"],
+                fmt=look(k).marker,
+                color=look(k).colour,
+                ms=5,
+                lw=1.2,
+                capsize=0,
+                zorder=3,
+                label=name,
+                gid=f"{panel} {name}",
+            )
         if formula is not None:
             _lines(ax, formula[formula["panel"] == panel], series)
         ax.set_xlabel(label_x)
@@ -90,8 +112,16 @@ def _lines(ax: Axes, formula: pd.DataFrame, series: list[str]) -> None:
     for name, part in formula.groupby("series", sort=False):
         known = name in series
         colour, _, line = look(series.index(name)) if known else Look(INK, "", "-")
-        ax.plot(part["x"], part["value"], lw=1.1, zorder=2, gid=f"formula {name}", label=None if known else name,
-                color=colour, ls=line)
+        ax.plot(
+            part["x"],
+            part["value"],
+            lw=1.1,
+            zorder=2,
+            gid=f"formula {name}",
+            label=None if known else name,
+            color=colour,
+            ls=line,
+        )
 
 
 def _dots(table: pd.DataFrame, figure: str, reference: float, label_x: str) -> tuple[Figure, list[Axes]]:
@@ -107,8 +137,19 @@ def _dots(table: pd.DataFrame, figure: str, reference: float, label_x: str) -> t
         for k, name in enumerate(series):
             part = table[(table["panel"] == panel) & (table["series"] == name)]
             y = part["label"].map(labels.index) + step * (k - (len(series) - 1) / 2)
-            ax.errorbar(part["value"], y, xerr=MC * part["mcse"], fmt=look(k).marker, color=look(k).colour,
-                        ms=5, lw=1.3, capsize=0, zorder=3, label=name, gid=f"{panel} {name}")
+            ax.errorbar(
+                part["value"],
+                y,
+                xerr=MC * part["mcse"],
+                fmt=look(k).marker,
+                color=look(k).colour,
+                ms=5,
+                lw=1.3,
+                capsize=0,
+                zorder=3,
+                label=name,
+                gid=f"{panel} {name}",
+            )
         if panel:
             ax.set_title(panel, pad=34)
         ax.set_xlabel(label_x if len(panels) == 1 else label_x.replace(" that", "\nthat"))

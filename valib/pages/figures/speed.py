@@ -26,8 +26,17 @@ def scaling(table: pd.DataFrame, *, label_seconds: str = "Seconds", label_memory
         above.vlines(part["value"], part["low"], part["high"], color=BLUE, lw=1.2, gid=f"runs {panel}")
         for ax, column in ((above, "seconds"), (below, "memory_mib")):
             drawn = part[part[column] > 0]
-            ax.plot(drawn["value"], drawn[column], "o-", color=BLUE, ms=3.5, lw=1.1, zorder=3, gid=f"{column} {panel}",
-                    label="measured")
+            ax.plot(
+                drawn["value"],
+                drawn[column],
+                "o-",
+                color=BLUE,
+                ms=3.5,
+                lw=1.1,
+                zorder=3,
+                gid=f"{column} {panel}",
+                label="measured",
+            )
         if len(part) > 1:
             _in_proportion(above, part["value"].to_numpy(float), part["seconds"].to_numpy(float))
         _axis(below, part["value"].to_numpy(float))
@@ -47,8 +56,16 @@ def scaling(table: pd.DataFrame, *, label_seconds: str = "Seconds", label_memory
 def _in_proportion(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
     """The line of slope one through the last point, no lower than the lowest point."""
     left = max(x[0], x[-1] * y.min() / y[-1])
-    ax.plot([left, x[-1]], [y[-1] * left / x[-1], y[-1]], color=PALE, lw=0.9, ls=LINES[1], zorder=1, gid="proportion",
-            label="growth in proportion")
+    ax.plot(
+        [left, x[-1]],
+        [y[-1] * left / x[-1], y[-1]],
+        color=PALE,
+        lw=0.9,
+        ls=LINES[1],
+        zorder=1,
+        gid="proportion",
+        label="growth in proportion",
+    )
 
 
 def _axis(ax: Axes, values: np.ndarray) -> None:
@@ -59,7 +76,7 @@ def _axis(ax: Axes, values: np.ndarray) -> None:
     decades = 10.0 ** np.arange(np.ceil(low), np.floor(high) + 1)
     fine = [m * 10.0**k for k in range(int(np.floor(low)), int(high) + 1) for m in (1, 2, 5)]
     fine = [v for v in fine if values.min() / 1.2 <= v <= values.max() * 1.2]
-    ax.set_xticks(decades[::-((len(decades) + 2) // 3)] if len(decades) > 2 else fine[:: -((len(fine) + 2) // 3)])
+    ax.set_xticks(decades[:: -((len(decades) + 2) // 3)] if len(decades) > 2 else fine[:: -((len(fine) + 2) // 3)])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(_short))
 

@@ -55,8 +55,12 @@ def correlation_matrix(frame: pd.DataFrame, se: pd.DataFrame | None = None, *, d
     ax.set(xlim=(-0.52, T - 1.48), ylim=(-0.52, T - 1.48))
     _bare(ax)
     brackets = " In brackets: standard errors." if se is not None else ""
-    note(ax, f"The darker the larger; below zero in red.{brackets}" if (values < 0).any() else
-         f"The darker the larger.{brackets}")
+    note(
+        ax,
+        f"The darker the larger; below zero in red.{brackets}"
+        if (values < 0).any()
+        else f"The darker the larger.{brackets}",
+    )
     return fig
 
 
@@ -77,8 +81,9 @@ def _bare(ax: Axes) -> None:
 
 
 @styled
-def correlation_by_gap(table: pd.DataFrame, curve: float | pd.DataFrame | None = None, *,
-                       level: float = 0.95) -> Figure:
+def correlation_by_gap(
+    table: pd.DataFrame, curve: float | pd.DataFrame | None = None, *, level: float = 0.95
+) -> Figure:
     """The joint model's correlation of each pair of cohorts, with its interval, by the years between them.
 
     table: columns cohort, other, correlation, lower, upper; of a table with column way the rows of the joint model.
@@ -118,14 +123,23 @@ def _gap_curve(ax: Axes, curve: float | pd.DataFrame, top: int) -> None:
         x = np.linspace(0.4, top + 0.6, 200)
         y = float(curve) ** x if curve >= 0 else np.full_like(x, np.nan)
         words = rf"$\rho^{{\mathrm{{gap}}}}$,  $\rho$ = {number(curve, 2)}"
-        ax.annotate(words, (0.995, 0.98), xycoords="axes fraction", ha="right", va="top", color=VERMILLION,
-                    fontsize=10, bbox=on_white())
+        ax.annotate(
+            words,
+            (0.995, 0.98),
+            xycoords="axes fraction",
+            ha="right",
+            va="top",
+            color=VERMILLION,
+            fontsize=10,
+            bbox=on_white(),
+        )
     ax.plot(x, y, color=VERMILLION, lw=1.6, ls=(0, (5, 2)), zorder=2, gid="curve")
 
 
 @styled
-def quintile_transitions(frame: pd.DataFrame, *, first: int | str | None = None, second: int | str | None = None,
-                         level: float = 0.95) -> Figure:
+def quintile_transitions(
+    frame: pd.DataFrame, *, first: int | str | None = None, second: int | str | None = None, level: float = 0.95
+) -> Figure:
     """Moves between fifths: per cent of each fifth of the first cohort (rows) by fifth in the second, with intervals.
 
     frame: columns from, to (1 lowest to 5), share, lower, upper (shares of 1). first, second: names of the cohorts.
@@ -137,8 +151,12 @@ def quintile_transitions(frame: pd.DataFrame, *, first: int | str | None = None,
     names = ["1\nlowest", "2", "3", "4", "5\nhighest"]
     ax.set_xticks(range(5), names)
     ax.set_yticks(range(5), names)
-    ax.set(xlim=(-0.52, 4.52), ylim=(-0.52, 4.52), xlabel=f"Fifth in {second or 'the second cohort'}",
-           ylabel=f"Fifth in {first or 'the first cohort'}")
+    ax.set(
+        xlim=(-0.52, 4.52),
+        ylim=(-0.52, 4.52),
+        xlabel=f"Fifth in {second or 'the second cohort'}",
+        ylabel=f"Fifth in {first or 'the first cohort'}",
+    )
     _bare(ax)
     note(ax, f"Rows add up to 100%; {percent(level)} intervals. If nothing lasted, every cell would be 20%.")
     return fig
@@ -151,9 +169,11 @@ def shift_split(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
     table: columns cohort, part ("level", "slope", "total"), shift, lower, upper.
     """
     require(table, ["cohort", "part", "shift", "lower", "upper"], "shift_split")
-    looks = {"level": (BLUE, "o", "Level: at the baseline means"),
-             "slope": (GREEN, "s", "Slope: changed intake at changed slopes"),
-             "total": (INK, "D", "Total: at the cohort's own means")}
+    looks = {
+        "level": (BLUE, "o", "Level: at the baseline means"),
+        "slope": (GREEN, "s", "Slope: changed intake at changed slopes"),
+        "total": (INK, "D", "Total: at the cohort's own means"),
+    }
     cohorts = sorted(table["cohort"].unique())
     fig, ax = canvas(3.6)
     ax.axhline(0, color=INK, lw=0.8, zorder=1)
@@ -161,14 +181,34 @@ def shift_split(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
         rows = table[table["part"] == part].set_index("cohort").reindex(cohorts)
         x = np.arange(len(cohorts)) + 0.24 * (k - 1)
         ax.vlines(x, rows["lower"], rows["upper"], color=colour, lw=1.3, zorder=2, gid=f"interval {part}")
-        ax.plot(x, rows["shift"], marker, color=colour, mec="white", mew=0.6, ms=6.5, ls="none", zorder=3, label=words,
-                gid=part)
+        ax.plot(
+            x,
+            rows["shift"],
+            marker,
+            color=colour,
+            mec="white",
+            mew=0.6,
+            ms=6.5,
+            ls="none",
+            zorder=3,
+            label=words,
+            gid=part,
+        )
     for x, value in enumerate(table[table["part"] == "total"].set_index("cohort").reindex(cohorts)["shift"]):
-        write(ax, number(value, digits_for(table["shift"]), True), (x + 0.24, value), (6, 0), fontsize=SMALL,
-              fontweight="bold")
+        write(
+            ax,
+            number(value, digits_for(table["shift"]), True),
+            (x + 0.24, value),
+            (6, 0),
+            fontsize=SMALL,
+            fontweight="bold",
+        )
     ax.set_xticks(range(len(cohorts)), [str(c) for c in cohorts])
-    ax.set(xlim=(-0.5, len(cohorts) - 0.35), xlabel="Cohort (year of the test)",
-           ylabel=f"Shift from the benchmark ({unit})")
+    ax.set(
+        xlim=(-0.5, len(cohorts) - 0.35),
+        xlabel="Cohort (year of the test)",
+        ylabel=f"Shift from the benchmark ({unit})",
+    )
     ax.tick_params(axis="x", length=0)
     fig.legend(loc="outside upper left", ncols=1, handletextpad=0.3, borderpad=0.1)
     note(ax, f"Lines: {percent(level)} intervals.")

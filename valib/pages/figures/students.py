@@ -41,8 +41,16 @@ COUNTS = LinearSegmentedColormap.from_list("counts", ["#DCE9F3", "#7FB2D6", BLUE
 
 
 @styled
-def growth(prior: Any, score: Any, line: tuple[Any, Any, Any, Any] | None = None, *, min_n: int = 5,
-           unit: str = "score points", label_x: str = "Prior score", label_y: str = "Score") -> Figure:
+def growth(
+    prior: Any,
+    score: Any,
+    line: tuple[Any, Any, Any, Any] | None = None,
+    *,
+    min_n: int = 5,
+    unit: str = "score points",
+    label_x: str = "Prior score",
+    label_y: str = "Score",
+) -> Figure:
     """Score against prior score: students counted in hexagons; those below `min_n` are left out, and counted.
 
     prior, score: (N,) arrays; rows with a missing value are ignored. line: (x, y, lower, upper), arrays of
@@ -54,8 +62,9 @@ def growth(prior: Any, score: Any, line: tuple[Any, Any, Any, Any] | None = None
     known = np.isfinite(prior) & np.isfinite(score)
     fig, ax = canvas(4.2)
     grid = int(np.clip(np.sqrt(known.sum()) / 2.2, 8, 42))
-    hexes = ax.hexbin(prior[known], score[known], gridsize=grid, mincnt=max(min_n, 1), cmap=COUNTS,
-                      linewidths=0.2, edgecolors="face")
+    hexes = ax.hexbin(
+        prior[known], score[known], gridsize=grid, mincnt=max(min_n, 1), cmap=COUNTS, linewidths=0.2, edgecolors="face"
+    )
     shown = int(np.sum(hexes.get_array()))
     if shown:  # the axes end with the hexagons shown: the extreme students stay unknown
         (left, low), (right, high) = hexes.get_offsets().min(axis=0), hexes.get_offsets().max(axis=0)
@@ -93,8 +102,17 @@ def cohort_scores(summary: pd.DataFrame, *, unit: str = "score points") -> Figur
         mean, sd = summary[f"{stem}_mean"].to_numpy(dtype=float), summary[f"{stem}_sd"].to_numpy(dtype=float)
         x, y = break_at_gaps(cohort + aside, mean)
         ax.plot(x, y, color=colour, ls=dash, gid=f"{stem}-mean")
-        ax.errorbar(cohort + aside, mean, yerr=sd, fmt=marker, color=colour, elinewidth=0.8, capsize=2.5,
-                    capthick=0.8, gid=f"{stem}-sd")
+        ax.errorbar(
+            cohort + aside,
+            mean,
+            yerr=sd,
+            fmt=marker,
+            color=colour,
+            elinewidth=0.8,
+            capsize=2.5,
+            capthick=0.8,
+            gid=f"{stem}-sd",
+        )
         write(ax, words, (1, end), (3, 0), xycoords=("axes fraction", "data"), color=colour)
     ax.set(xlabel="Cohort (year of the test)", ylabel=f"Mean ± 1 SD ({unit})")
     return fig
@@ -133,8 +151,7 @@ def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
     median = float(np.median(sizes))
     ax.axvline(median, color=INK, lw=1, ls=(0, (5, 2)))
     words = f"median {median:g}" if median >= min_n else f"median under {min_n}"
-    write(ax, words, (median, 1), (4, -2), xycoords=("data", "axes fraction"), va="top",
-          bbox=on_white())
+    write(ax, words, (median, 1), (4, -2), xycoords=("data", "axes fraction"), va="top", bbox=on_white())
     sentence = ""
     if min_n > 1:
         ax.axvline(min_n - 0.5, color=VERMILLION, lw=1)
@@ -174,8 +191,7 @@ def prior_shift(summary: pd.DataFrame, *, unit: str = "score points", label_x: s
     ax.set_ylim(len(summary) - 0.5, -0.5)
     stated = ((48, "SMD", "smd", True), (100, "variance\nratio", "variance_ratio", False))
     for x, head, column, sign in stated:
-        write(ax, head, (1, 1), (x, 2), xycoords="axes fraction", ha="right", va="bottom", fontsize=SMALL,
-              color=MUTED)
+        write(ax, head, (1, 1), (x, 2), xycoords="axes fraction", ha="right", va="bottom", fontsize=SMALL, color=MUTED)
         for row, value in zip(rows, summary[column].to_numpy(dtype=float), strict=True):
             value = number(value, 2, sign) if np.isfinite(value) else "–"
             write(ax, value, (1, row), (x, 0), xycoords=("axes fraction", "data"), ha="right")
@@ -184,8 +200,9 @@ def prior_shift(summary: pd.DataFrame, *, unit: str = "score points", label_x: s
 
 
 @styled
-def residual_checks(standardised_school: Any, standardised_student: Any, *, min_n: int = 10,
-                    level: float = 0.95) -> Figure:
+def residual_checks(
+    standardised_school: Any, standardised_student: Any, *, min_n: int = 10, level: float = 0.95
+) -> Figure:
     """Normal quantile plots: school effects over diagnostic errors; student residuals as averages.
 
     standardised_school: (J,); standardised_student: (N,), averaged in rank order over at most 200 groups of

@@ -36,8 +36,7 @@ ORANGE, SKY, INK = "#E69F00", "#56B4E9", "#222222"
 MUTED, PALE, FAINT = "#595959", "#9A9A9A", "#E4E4E4"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
 MARKERS = ("o", "D", "s", "^", "v", "P", "X")
-LINES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)),
-         (0, (2, 2)))
+LINES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)))
 
 
 class Look(NamedTuple):
@@ -61,6 +60,7 @@ def use_style() -> None:
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Run a figure function inside the house style, whatever style the session uses."""
+
     @functools.wraps(draw)
     def inside(*args: Any, **kwargs: Any) -> Figure:
         with plt.style.context(STYLE, after_reset=True):
@@ -85,8 +85,7 @@ class BookFigure(Figure):
         return stream.getvalue()
 
 
-def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH,
-           **kwargs: Any) -> tuple[Figure, Any]:
+def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **kwargs: Any) -> tuple[Figure, Any]:
     """An empty figure and its axes; sizes in inches."""
     fig = BookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(fig)
@@ -140,8 +139,7 @@ def percent(level: float) -> str:
     return f"{100 * level:g}%"
 
 
-def write(ax: Axes, text: str, at: tuple[Any, Any], offset: tuple[float, float] = (0, 0),
-          **look: Any) -> None:
+def write(ax: Axes, text: str, at: tuple[Any, Any], offset: tuple[float, float] = (0, 0), **look: Any) -> None:
     """Text `offset` points away from a place in the axes, vertically centred on it unless told otherwise."""
     ax.annotate(text, at, offset, textcoords="offset points", **{"va": "center", **look})
 
@@ -161,8 +159,18 @@ def note(ax: Axes, *sentences: str) -> None:
     width = int(13 * ax.figure.get_figwidth())
     text = "\n".join(textwrap.fill(line, width) for s in sentences if s for line in s.split("\n"))
     if text:
-        write(ax, text, (0, 1), (0, 6), xycoords="axes fraction", va="bottom", fontsize=SMALL, color=MUTED,
-              gid="note", linespacing=1.3)
+        write(
+            ax,
+            text,
+            (0, 1),
+            (0, 6),
+            xycoords="axes fraction",
+            va="bottom",
+            fontsize=SMALL,
+            color=MUTED,
+            gid="note",
+            linespacing=1.3,
+        )
 
 
 def require(frame: pd.DataFrame, columns: Sequence[str], figure: str) -> None:
@@ -177,7 +185,8 @@ def require(frame: pd.DataFrame, columns: Sequence[str], figure: str) -> None:
 def suppress(frame: pd.DataFrame, min_n: int, figure: str, noun: str = "school") -> tuple[pd.DataFrame, str]:
     """Rows that may be shown where none may with fewer than `min_n` students (column n), and a sentence on the others.
 
-    Each cohort and model (columns) by itself, schools by the column school or the index: see valib.records.disclosure. A
+    Each cohort and model (columns) by itself, schools by the column school or the index: see
+    valib.records.disclosure. A
     column shown, if there, decides instead. The sentence counts schools of one model, not rows. Raises ValibError
     when min_n > 1 and there is no column n, or when no row is left.
     """
@@ -188,8 +197,10 @@ def suppress(frame: pd.DataFrame, min_n: int, figure: str, noun: str = "school")
     keep = frame["shown"].to_numpy(dtype=bool) if "shown" in frame.columns else _may_be_shown(frame, models, min_n)
     dropped = int(pd.Series(~keep).groupby(models).sum().max())
     if not keep.any():
-        raise ValibError(f"The figure {figure} has nothing to show: every {noun} has fewer than {min_n} students, or "
-                         "hides one that has.")
+        raise ValibError(
+            f"The figure {figure} has nothing to show: every {noun} has fewer than {min_n} students, or "
+            "hides one that has."
+        )
     sentence = f"{plural(dropped, noun)} not shown: fewer than {min_n} students, or hiding one that has."
     sentence = sentence if dropped else ""
     return frame[keep], sentence

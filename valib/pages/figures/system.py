@@ -33,8 +33,7 @@ from valib.pages.figures.style import (
 
 
 @styled
-def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None,
-           unit: str = "score points") -> Figure:
+def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None, unit: str = "score points") -> Figure:
     """System shift by focal cohort with its interval; inner ticks leave out the error of the coefficients.
 
     table: columns cohort, shift, lower, upper. With se and se_coefficients (standard errors: the total, and
@@ -43,8 +42,7 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None,
     """
     require(table, ["cohort", "shift", "lower", "upper"], "shifts")
     table = table.sort_values("cohort")
-    cohort, shift, lower, upper = (table[c].to_numpy(dtype=float)
-                                   for c in ("cohort", "shift", "lower", "upper"))
+    cohort, shift, lower, upper = (table[c].to_numpy(dtype=float) for c in ("cohort", "shift", "lower", "upper"))
     years = np.asarray([] if baseline is None else list(baseline), dtype=float)
     fig, ax = canvas(3.5)
     cohort_axis(ax, np.concatenate([cohort, years]), grey=False)
@@ -53,29 +51,51 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None,
     for k, year in enumerate(years):
         ax.hlines(0, year - 0.5, year + 0.5, color=MUTED, lw=5, alpha=0.6, zorder=2, gid="baseline")
         if k == 0:
-            ax.annotate("baseline", (year - 0.5, 0), (0, 6), textcoords="offset points", color=MUTED,
-                        fontsize=SMALL)
+            ax.annotate("baseline", (year - 0.5, 0), (0, 6), textcoords="offset points", color=MUTED, fontsize=SMALL)
     ax.vlines(cohort, lower, upper, color=BLUE, lw=1.3, zorder=3, gid="interval")
     if {"se", "se_coefficients"} <= set(table.columns):
         part = (table["se_coefficients"] / table["se"]).to_numpy(dtype=float)
         half = (upper - lower) / 2 * np.sqrt(np.clip(1 - part**2, 0, None))
-        ax.hlines(np.concatenate([shift - half, shift + half]), np.tile(cohort - 0.11, 2),
-                  np.tile(cohort + 0.11, 2), color=BLUE, lw=1.6, zorder=3, gid="inner")
+        ax.hlines(
+            np.concatenate([shift - half, shift + half]),
+            np.tile(cohort - 0.11, 2),
+            np.tile(cohort + 0.11, 2),
+            color=BLUE,
+            lw=1.6,
+            zorder=3,
+            gid="inner",
+        )
         note(ax, f"Line: {percent(level)} interval; ticks: without the error of the benchmark coefficients.")
     ax.plot(cohort, shift, "o", color=BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none")
     before, after = np.diff(cohort, prepend=-np.inf), np.diff(cohort, append=np.inf)
     for where, value, left in zip(cohort, shift, before > after, strict=True):  # away from the nearer neighbour
-        ax.annotate(number(value, digits_for(shift), True), (where, value), (-8 if left else 8, 0),
-                    textcoords="offset points", va="center", ha="right" if left else "left", fontweight="bold",
-                    zorder=3)
+        ax.annotate(
+            number(value, digits_for(shift), True),
+            (where, value),
+            (-8 if left else 8, 0),
+            textcoords="offset points",
+            va="center",
+            ha="right" if left else "left",
+            fontweight="bold",
+            zorder=3,
+        )
     ax.set(xlabel="Cohort (year of the test)", ylabel=f"System shift ({unit})")
     return fig
 
 
 @styled
-def shift_over_prior(x: Any, shift: Any, lower: Any, upper: Any, prior_density: Any = None, *,
-                     level: float = 0.95, at: float | None = None, unit: str = "score points",
-                     label_x: str = "Prior score") -> Figure:
+def shift_over_prior(
+    x: Any,
+    shift: Any,
+    lower: Any,
+    upper: Any,
+    prior_density: Any = None,
+    *,
+    level: float = 0.95,
+    at: float | None = None,
+    unit: str = "score points",
+    label_x: str = "Prior score",
+) -> Figure:
     """The system shift at each prior score, with its band, over the density of the prior scores.
 
     x, shift, lower, upper: (k,) arrays; prior_density: (k,) densities at x, or None. at: a prior score to
@@ -90,8 +110,15 @@ def shift_over_prior(x: Any, shift: Any, lower: Any, upper: Any, prior_density: 
         under.spines["right"].set_visible(False)
         ax.set_zorder(under.get_zorder() + 1)
         ax.patch.set_visible(False)
-        under.annotate("prior scores", (x[np.nanargmax(prior_density)], 0), (-8, 5),
-                       textcoords="offset points", ha="right", fontsize=SMALL, color=MUTED)
+        under.annotate(
+            "prior scores",
+            (x[np.nanargmax(prior_density)], 0),
+            (-8, 5),
+            textcoords="offset points",
+            ha="right",
+            fontsize=SMALL,
+            color=MUTED,
+        )
     ax.axhline(0, color=INK, lw=0.8)
     ax.fill_between(x, lower, upper, color=BLUE, alpha=0.22, lw=0, gid="band")
     ax.plot(x, shift, color=BLUE, lw=1.8, gid="shift")
@@ -100,10 +127,16 @@ def shift_over_prior(x: Any, shift: Any, lower: Any, upper: Any, prior_density: 
         value = float(np.interp(at, x, shift))
         ax.plot([at], [value], "o", color=BLUE, mec="white", mew=0.7, ms=7)
         side = "right" if shift[-1] > shift[0] else "left"  # the side where the band falls away
-        ax.annotate(f"{number(value, digits_for(shift), True)} at the baseline mean",
-                    (at, float(np.interp(at, x, upper))), (-6 if side == "right" else 6, 8),
-                    textcoords="offset points", ha=side, va="bottom", fontweight="bold",
-                    bbox=on_white())
+        ax.annotate(
+            f"{number(value, digits_for(shift), True)} at the baseline mean",
+            (at, float(np.interp(at, x, upper))),
+            (-6 if side == "right" else 6, 8),
+            textcoords="offset points",
+            ha=side,
+            va="bottom",
+            fontweight="bold",
+            bbox=on_white(),
+        )
     ax.set_xlim(x.min(), x.max())
     ax.set(xlabel=f"{label_x} ({unit})", ylabel=f"Shift from the benchmark ({unit})")
     note(ax, f"Band: {percent(level)}, at each prior score by itself.")
@@ -111,8 +144,15 @@ def shift_over_prior(x: Any, shift: Any, lower: Any, upper: Any, prior_density: 
 
 
 @styled
-def bootstrap_vs_analytic(draws: Any, analytic_mean: float, analytic_se: float, *, level: float = 0.95,
-                          unit: str = "score points", label: str = "System shift") -> Figure:
+def bootstrap_vs_analytic(
+    draws: Any,
+    analytic_mean: float,
+    analytic_se: float,
+    *,
+    level: float = 0.95,
+    unit: str = "score points",
+    label: str = "System shift",
+) -> Figure:
     """Histogram of bootstrap replicates of the shift, with the normal density of the analytic estimate on it.
 
     draws: (R,) replicates, at least two. Both standard errors and intervals (percentile; normal) are stated.
@@ -120,13 +160,13 @@ def bootstrap_vs_analytic(draws: Any, analytic_mean: float, analytic_se: float, 
     draws = np.asarray(draws, dtype=float)
     draws = draws[np.isfinite(draws)]
     if draws.size < 2 or not analytic_se > 0:
-        raise ValibError(
-            "The figure bootstrap_vs_analytic needs two replicates and a positive standard error.")
+        raise ValibError("The figure bootstrap_vs_analytic needs two replicates and a positive standard error.")
     tail = (1 - level) / 2
     normal = analytic_mean + stats.norm.ppf([tail, 1 - tail]) * analytic_se
     spans = (np.quantile(draws, [tail, 1 - tail]), normal)
-    grid = np.linspace(min(draws.min(), analytic_mean - 3.6 * analytic_se),
-                       max(draws.max(), analytic_mean + 3.6 * analytic_se), 300)
+    grid = np.linspace(
+        min(draws.min(), analytic_mean - 3.6 * analytic_se), max(draws.max(), analytic_mean + 3.6 * analytic_se), 300
+    )
     density = stats.norm.pdf(grid, analytic_mean, analytic_se)
     fig, ax = canvas(3.5)
     bins = int(np.clip(np.sqrt(draws.size) * 1.3, 8, 50))
@@ -140,8 +180,7 @@ def bootstrap_vs_analytic(draws: Any, analytic_mean: float, analytic_se: float, 
         ax.hlines(y * top, low, high, color=colour, lw=2, ls=dash, gid=f"interval {words}")
         limits = f"{number(low, digits, True)} to {number(high, digits, True)}"
         stated = f"{words}: SE {number(se, digits + 1)}, {percent(level)} {limits}"
-        write(ax, stated, ((low + high) / 2, y * top), (0, 3), ha="center", va="bottom", color=colour,
-              fontsize=SMALL)
+        write(ax, stated, ((low + high) / 2, y * top), (0, 3), ha="center", va="bottom", color=colour, fontsize=SMALL)
     ax.set(ylim=(0, 1.45 * top), yticks=[], xlabel=f"{label} ({unit})", ylabel="Density")
     ax.spines["left"].set_visible(False)
     note(ax, f"{plural(draws.size, 'replicate')}.")

@@ -33,10 +33,14 @@ from valib.pages.figures.style import (
 )
 
 WAYS = {
-    "eb": "EB predictions", "unshrunken": "Unshrunken", "reflated": "Reflated", "disattenuated": "Disattenuated",
-    "joint_eb": "Joint EB predictions", "joint_model": "Joint model",
+    "eb": "EB predictions",
+    "unshrunken": "Unshrunken",
+    "reflated": "Reflated",
+    "disattenuated": "Disattenuated",
+    "joint_eb": "Joint EB predictions",
+    "joint_model": "Joint model",
 }
-PANELS = 3      # panels side by side
+PANELS = 3  # panels side by side
 
 
 @styled
@@ -57,15 +61,18 @@ def correlation_ways(table: pd.DataFrame, *, pair: Sequence[int] | None = None, 
     gaps = sorted(gap.unique())
     columns, rows = min(PANELS, len(gaps)), int(np.ceil(len(gaps) / PANELS))
     fig, axes = canvas(2.6 if single else 0.9 + 1.75 * rows, rows, columns, sharex=True, sharey=True, squeeze=False)
-    for ax in axes.ravel()[len(gaps):]:
+    for ax in axes.ravel()[len(gaps) :]:
         ax.set_visible(False)
     for k, (ax, g) in enumerate(zip(axes.ravel(), gaps, strict=False)):
         part = table[gap == g]
         pairs = len(part[["cohort", "other"]].drop_duplicates())
         _ways_panel(ax, part.groupby("way")[["correlation", "lower", "upper", "expected"]].mean(), single)
         first = part.iloc[0]
-        ax.set_title(f"{first['cohort']} and {first['other']}" if single else
-                     plural(g, "year") + (f" ({pairs} pairs)" if pairs > 1 else ""))
+        ax.set_title(
+            f"{first['cohort']} and {first['other']}"
+            if single
+            else plural(g, "year") + (f" ({pairs} pairs)" if pairs > 1 else "")
+        )
         if k >= len(gaps) - columns:
             ax.set_xlabel("Correlation")
             ax.tick_params(labelbottom=True)
@@ -75,16 +82,19 @@ def correlation_ways(table: pd.DataFrame, *, pair: Sequence[int] | None = None, 
     several = "" if single else "Panels by the years between two cohorts"
     if len(table) > len(WAYS) * len(gaps):
         several += "; estimates, limits and expected values of several pairs are averaged"
-    _note_above(fig, f"Dot and line: estimate and {percent(level)} interval. Ring: expected under the fitted joint "
-                     "model. Dashed: the joint model's estimate.", several + "." if several else "")
+    _note_above(
+        fig,
+        f"Dot and line: estimate and {percent(level)} interval. Ring: expected under the fitted joint "
+        "model. Dashed: the joint model's estimate.",
+        several + "." if several else "",
+    )
     return fig
 
 
 def _note_above(fig: Figure, *sentences: str) -> None:
     """Small print over a figure of several panels."""
     text = textwrap.fill(" ".join(s for s in sentences if s), int(15.5 * fig.get_figwidth()))
-    fig.suptitle(text, x=0.01, ha="left", fontsize=SMALL, fontweight="normal", color=MUTED, gid="note",
-                 linespacing=1.3)
+    fig.suptitle(text, x=0.01, ha="left", fontsize=SMALL, fontweight="normal", color=MUTED, gid="note", linespacing=1.3)
 
 
 def _ways_panel(ax: Axes, values: pd.DataFrame, written: bool) -> None:
@@ -98,8 +108,17 @@ def _ways_panel(ax: Axes, values: pd.DataFrame, written: bool) -> None:
         row, colour = values.loc[way], VERMILLION if way == "joint_model" else BLUE
         ax.hlines(y, row["lower"], row["upper"], color=colour, lw=1.4, zorder=2, gid=f"interval {way}")
         ax.plot([row["expected"]], [y], "o", mfc="none", mec=INK, mew=0.9, ms=8, zorder=3, gid=f"expected {way}")
-        ax.plot([row["correlation"]], [y], "D" if way == "joint_model" else "o", color=colour, mec="white", mew=0.5,
-                ms=5, zorder=4, gid=f"estimate {way}")
+        ax.plot(
+            [row["correlation"]],
+            [y],
+            "D" if way == "joint_model" else "o",
+            color=colour,
+            mec="white",
+            mew=0.5,
+            ms=5,
+            zorder=4,
+            gid=f"estimate {way}",
+        )
         if written:
             words = f"{_two(row['correlation'])}  (expected {_two(row['expected'])})"
             write(ax, words, (1, y), (8, 0), xycoords=("axes fraction", "data"), fontsize=SMALL, color=colour)
@@ -121,14 +140,21 @@ def attenuation(curves: pd.DataFrame, *, at: float | None = None) -> Figure:
     rhos = sorted(curves["rho"].unique())
     columns, rows = min(PANELS, len(rhos)), int(np.ceil(len(rhos) / PANELS))
     fig, axes = canvas(0.9 + 2.4 * rows, rows, columns, sharex=True, sharey=True, squeeze=False)
-    for ax in axes.ravel()[len(rhos):]:
+    for ax in axes.ravel()[len(rhos) :]:
         ax.set_visible(False)
     for k, (ax, rho) in enumerate(zip(axes.ravel(), rhos, strict=False)):
         wide = curves[curves["rho"] == rho].pivot(index="reliability", columns="way", values="expected")
         lines = _same_lines(wide)
         for (ways, line), colour, dash in zip(lines, (BLUE, VERMILLION, *COLOURS[2:]), LINES, strict=False):
-            ax.plot(line.index, line, color=colour, ls=dash, lw=1.7, label=", ".join(ways) if k == 0 else None,
-                    gid=", ".join(ways))
+            ax.plot(
+                line.index,
+                line,
+                color=colour,
+                ls=dash,
+                lw=1.7,
+                label=", ".join(ways) if k == 0 else None,
+                gid=", ".join(ways),
+            )
         if at is not None:
             _mark(ax, [line for _, line in lines], at)
         ax.set_title(rf"True $\rho$ = {number(rho, 2)}")
@@ -162,5 +188,12 @@ def _mark(ax: Axes, lines: list[pd.Series], at: float) -> None:
     left = at > 0.5
     for value, y in zip(values, spread(values, 0.085), strict=True):
         ax.plot([at], [value], "o", color=INK, ms=3.5, zorder=4)
-        write(ax, number(value, 2), (at, y), (-5 if left else 5, 0), ha="right" if left else "left", fontsize=SMALL,
-              bbox=on_white(0.4))
+        write(
+            ax,
+            number(value, 2),
+            (at, y),
+            (-5 if left else 5, 0),
+            ha="right" if left else "left",
+            fontsize=SMALL,
+            bbox=on_white(0.4),
+        )

@@ -1,6 +1,6 @@
 """Reports about single schools: one page a school, from results of the study that are computed once.
 
-    records -> results by school -> a notebook a school, executed -> pages, and a PDF a school -> moved into place
+records -> results by school -> a notebook a school, executed -> pages, and a PDF a school -> moved into place
 """
 
 from .assemble import FILES, FOLDERS, ReportResult, build
@@ -8,5 +8,15 @@ from .page import SchoolPage, read_page, school_page
 from .results import StudyResults, compute
 from .words import percent
 
-__all__ = ["FILES", "FOLDERS", "ReportResult", "SchoolPage", "StudyResults", "build", "compute", "percent", "read_page",
-           "school_page"]
+__all__ = [
+    "FILES",
+    "FOLDERS",
+    "ReportResult",
+    "SchoolPage",
+    "StudyResults",
+    "build",
+    "compute",
+    "percent",
+    "read_page",
+    "school_page",
+]

@@ -46,8 +46,16 @@ class ReportResult:
     seconds: dict[str, float]
 
 
-def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: bool = False, jobs: int = 2,
-          progress: bool = True, sources: Path | None = None, minutes: float = TIME_LIMIT) -> ReportResult:
+def build(
+    params: Params,
+    out: Path,
+    schools: Sequence[str] | None = None,
+    pdf: bool = False,
+    jobs: int = 2,
+    progress: bool = True,
+    sources: Path | None = None,
+    minutes: float = TIME_LIMIT,
+) -> ReportResult:
     """Make the page of each school in the folder ``out``.
 
     Parameters
@@ -94,8 +102,9 @@ def build(params: Params, out: Path, schools: Sequence[str] | None = None, pdf: 
             finished = {name: work / name for name in ("html", "report.csv", "changes.csv")}
             move_into_place(finished | {"pdf": work / "pdf" if pdf else None}, out, work)
     not_shown = len(results.schools()) - len(results.schools_shown())
-    return ReportResult(out / "html" / "index.html", out / "report.csv", out / "pdf" if pdf else None, files,
-                        not_shown, steps.seconds)
+    return ReportResult(
+        out / "html" / "index.html", out / "report.csv", out / "pdf" if pdf else None, files, not_shown, steps.seconds
+    )
 
 
 def choose(results: StudyResults, schools: Sequence[str] | None, min_students: int) -> dict[str, str]:
@@ -112,8 +121,10 @@ def choose(results: StudyResults, schools: Sequence[str] | None, min_students: i
             hint = f" Near it: {', '.join(near)}." if near else ""
             raise ValibError(f"School '{school}' is in none of the study's cohorts.{hint}")
         if school not in shown:
-            raise ValibError(f"School '{school}' has no page: in every cohort of the study it has fewer than "
-                             f"{min_students} students, or its figure would give away that of a school with so few.")
+            raise ValibError(
+                f"School '{school}' has no page: in every cohort of the study it has fewer than "
+                f"{min_students} students, or its figure would give away that of a school with so few."
+            )
     if not shown:
         raise ValibError(f"No school of the study may be shown with min_students {min_students}, so there is no page.")
     return {school: names[school] for school in dict.fromkeys(schools or shown)}
@@ -123,8 +134,9 @@ def table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
     """One row a school and cohort, as report.csv has it: the file name, the state, and the figures of the page."""
     cells = results.cells[results.cells["school"].isin(set(files))].reset_index(drop=True)
     cells.insert(1, "file", cells["school"].map(files))
-    roles = results.cohorts[["role", "schools", "ranked", "singular", "benchmark_singular", "shift", "shift_lower",
-                             "shift_upper"]]
+    roles = results.cohorts[
+        ["role", "schools", "ranked", "singular", "benchmark_singular", "shift", "shift_lower", "shift_upper"]
+    ]
     cells = cells.join(roles, on="cohort")
     cells.insert(3, "role", cells.pop("role"))
     cells["n"] = cells["n"].astype("Int64")
@@ -139,8 +151,17 @@ def changes_table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
     return rows
 
 
-def _make(params: Params, results: StudyResults, files: dict[str, str], sources: Path, work: Path, pdf: bool,
-          jobs: int, steps: _Steps, children: Children) -> None:
+def _make(
+    params: Params,
+    results: StudyResults,
+    files: dict[str, str],
+    sources: Path,
+    work: Path,
+    pdf: bool,
+    jobs: int,
+    steps: _Steps,
+    children: Children,
+) -> None:
     """Stage, execute and render in the working folder."""
     from ..build.execute import hidden_texts, kernel_environment
     from ..figures.style import PIXELS_ONLY
@@ -154,8 +175,9 @@ def _make(params: Params, results: StudyResults, files: dict[str, str], sources:
     environment = kernel_environment(work) | {PIXELS_ONLY: "" if pdf else "1"}
     with steps("schools", len(files)) as done:
         notebooks = {school: f"{name}.ipynb" for school, name in files.items()}
-        run_schools(notebooks, book / PAGES, work, environment, hidden_texts(params, work), jobs, children, done,
-                    steps.note)
+        run_schools(
+            notebooks, book / PAGES, work, environment, hidden_texts(params, work), jobs, children, done, steps.note
+        )
     with steps("pages"):
         make_pages(book, work, files, children)
     (work / "html" / MARK).touch()

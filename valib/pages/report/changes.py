@@ -22,8 +22,16 @@ if TYPE_CHECKING:
     from ...study.params import Params
 
 NOT_FITTED, SINGULAR = "not_fitted", "singular"
-COLUMNS = {"school": "str", "first": "int64", "second": "int64", "change": "float64", "se": "float64",
-           "lower": "float64", "upper": "float64", "joint": "bool"}
+COLUMNS = {
+    "school": "str",
+    "first": "int64",
+    "second": "int64",
+    "change": "float64",
+    "se": "float64",
+    "lower": "float64",
+    "upper": "float64",
+    "joint": "bool",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +52,10 @@ def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Year
     from ...effects.joint import cohort_moments, joint_from_moments
 
     parts, _ = cohort_moments(records, cohorts, params.formula)
-    joint, apart = None, joint_from_moments(parts, params.formula, "independent", "by_cohort", params.method,
-                                            params.level)
+    joint, apart = (
+        None,
+        joint_from_moments(parts, params.formula, "independent", "by_cohort", params.method, params.level),
+    )
     try:
         joint = joint_from_moments(parts, params.formula, "unstructured", "by_cohort", params.method, params.level)
     except ModelError:
@@ -70,15 +80,18 @@ def changes(years: Years, shown: pd.DataFrame, held_back: pd.DataFrame, flat: se
     cohorts = [c for c in years.apart.cohorts if c in where.index and c not in flat]
     parts = []
     for i, first in enumerate(cohorts):
-        for second in cohorts[i + 1:]:
+        for second in cohorts[i + 1 :]:
             both = where[first] & where[second]
             together = both - held if years.joint is not None else set()
             for fit, schools in ((years.joint, together), (years.apart, both - together)):
                 if schools:
                     table = change_in_va(fit, first, second)
                     table = table.loc[table.index.isin(schools), ["change", "se", "lower", "upper"]]
-                    parts.append(table.rename_axis("school").reset_index().assign(
-                        first=first, second=second, joint=fit is years.joint))
+                    parts.append(
+                        table.rename_axis("school")
+                        .reset_index()
+                        .assign(first=first, second=second, joint=fit is years.joint)
+                    )
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]

@@ -18,9 +18,17 @@ MOST = 100  # schools that one worker process is given; it is under the time lim
 SECONDS = 0.3  # between two looks at how far the workers are
 
 
-def run_schools(notebooks: Mapping[str, str], folder: Path, work: Path, environment: Mapping[str, str],
-                hidden: Mapping[str, str], jobs: int, children: Children, done: Callable[[int, int], None],
-                note: Callable[[str], None]) -> None:
+def run_schools(
+    notebooks: Mapping[str, str],
+    folder: Path,
+    work: Path,
+    environment: Mapping[str, str],
+    hidden: Mapping[str, str],
+    jobs: int,
+    children: Children,
+    done: Callable[[int, int], None],
+    note: Callable[[str], None],
+) -> None:
     """Execute a notebook for each school in place.
 
     notebooks: by school, the notebook's file name in ``folder``, which is also the kernels' working directory. hidden:
@@ -45,8 +53,9 @@ def run_schools(notebooks: Mapping[str, str], folder: Path, work: Path, environm
                     note(f"{line['school']}: {text}")
 
 
-def _run(path: Path, order: dict[str, Any], folder: Path, environment: Mapping[str, str],
-         children: Children) -> list[dict[str, Any]]:
+def _run(
+    path: Path, order: dict[str, Any], folder: Path, environment: Mapping[str, str], children: Children
+) -> list[dict[str, Any]]:
     """Let one worker do its part; return its report. Raises if it has not done all of it."""
     ended = children.run([sys.executable, "-m", "valib.pages.report.worker", str(path)], folder, environment)
     told = _read(Path(order["report"]))
@@ -58,8 +67,10 @@ def _run(path: Path, order: dict[str, Any], folder: Path, environment: Mapping[s
         if ended.late:
             raise BookError(f"School '{school}': its page was not made, stopped at {children.limit}")
         tail = ended.text.strip().splitlines()[-1:]
-        raise BookError(f"School '{school}': the process that made its page ended without a report (exit code "
-                        f"{ended.code}){''.join(f': {line}' for line in tail)}")
+        raise BookError(
+            f"School '{school}': the process that made its page ended without a report (exit code "
+            f"{ended.code}){''.join(f': {line}' for line in tail)}"
+        )
     return told
 
 
@@ -69,7 +80,7 @@ def _read(report: Path) -> list[dict[str, Any]]:
         text = report.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text[:text.rfind("\n") + 1].split("\n") if line]
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].split("\n") if line]
 
 
 def _failure(school: str, error: dict[str, str]) -> Exception:

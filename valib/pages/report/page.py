@@ -75,18 +75,22 @@ class SchoolPage:
     def opening(self) -> str:
         """The study, the years and the day in one line."""
         baseline, focal = (in_words([str(c) for c in self.study[role]]) for role in ("baseline", "focal"))
-        return (f"**School:** {escape(shown_name(self.school))}. **Study:** {escape(self.study['title'])}. "
-                f"**Years:** {baseline} (baseline), {focal}. **Made on** {self.study['day']}.")
+        return (
+            f"**School:** {escape(shown_name(self.school))}. **Study:** {escape(self.study['title'])}. "
+            f"**Years:** {baseline} (baseline), {focal}. **Made on** {self.study['day']}."
+        )
 
     def about(self) -> str:
         """What the page is, in two sentences."""
         same = "the same earlier scores"
         if self.study["covariates"]:
             same += f" and the same values of {escape(in_words(self.study['covariates']))}"
-        return (f"This page tells how far the students of this school came, compared with students elsewhere who had "
-                f"{same}: this difference, averaged over the school's students, is its *value added*. Each figure is "
-                f"an estimate with a {words.percent(self.level)} interval, the range of values that fit the records; "
-                "where it is wide, little can be said.")
+        return (
+            f"This page tells how far the students of this school came, compared with students elsewhere who had "
+            f"{same}: this difference, averaged over the school's students, is its *value added*. Each figure is "
+            f"an estimate with a {words.percent(self.level)} interval, the range of values that fit the records; "
+            "where it is wide, little can be said."
+        )
 
     def in_short(self) -> list[str]:
         """The sentences that matter most: the last year against both yardsticks, change, and place."""
@@ -99,24 +103,39 @@ class SchoolPage:
     def against_baseline(self, cohort: int) -> str:
         """The benchmark value added of a focal cohort, and what of it is common to all schools."""
         row = self.cells.loc[cohort]
-        text = words.benchmark(cohort, self.estimate(cohort, "benchmark"), self.study["baseline"], self.level,
-                               self.digits, row["benchmark_singular"])
+        text = words.benchmark(
+            cohort,
+            self.estimate(cohort, "benchmark"),
+            self.study["baseline"],
+            self.level,
+            self.digits,
+            row["benchmark_singular"],
+        )
         common = words.system(cohort, self.estimate(cohort, "shift"), self.level, self.digits)
         parts = [text, "" if row["benchmark_singular"] else common, words.PRIOR_MOVED if row["prior_moved"] else ""]
         return " ".join(part for part in parts if part)
 
     def over_the_years(self) -> str:
         """In which years it was above or below, by both yardsticks, and which years have no figure."""
-        own, against = ({int(c): self.estimate(c, model) for c in self.shown.index}
-                        for model in ("relative", "benchmark"))
+        own, against = (
+            {int(c): self.estimate(c, model) for c in self.shown.index} for model in ("relative", "benchmark")
+        )
         flat = self.cells.index[self.cells["benchmark_singular"].astype(bool)].tolist()
         state = self.cells["state"]
-        gaps = words.gaps(state.index[state == HELD_BACK].tolist(), state.index[state == ABSENT].tolist(),
-                          self.study["settings"]["min_students"])
+        gaps = words.gaps(
+            state.index[state == HELD_BACK].tolist(),
+            state.index[state == ABSENT].tolist(),
+            self.study["settings"]["min_students"],
+        )
         new = {"focal"} == set(self.shown["role"])
         alike = words.alike(*([c for c in self.shown.index if c in years] for years in (self.singular, flat)))
-        said = (words.years(own, self.singular), words.years(against, flat, words.THE_BASELINE), alike, gaps,
-                words.NO_BASELINE_YEAR if new else "")
+        said = (
+            words.years(own, self.singular),
+            words.years(against, flat, words.THE_BASELINE),
+            alike,
+            gaps,
+            words.NO_BASELINE_YEAR if new else "",
+        )
         return " ".join(text for text in said if text)
 
     def change(self) -> list[str]:
@@ -148,38 +167,66 @@ class SchoolPage:
                 for model in ("relative", "benchmark"):
                     estimate = self.estimate(cohort, model)
                     there = estimate.side != "missing"
-                    texts += [words.points(estimate, self.digits) if there else NONE,
-                              words.interval(estimate, self.digits) if there else NONE]
+                    texts += [
+                        words.points(estimate, self.digits) if there else NONE,
+                        words.interval(estimate, self.digits) if there else NONE,
+                    ]
             rows.append([self._year(cohort), *texts])
         interval = f"{words.percent(self.level)} interval"
-        return pd.DataFrame(rows, columns=["Year", "Students", "Against its year", interval, "Against the baseline",
-                                           interval])
+        return pd.DataFrame(
+            rows, columns=["Year", "Students", "Against its year", interval, "Against the baseline", interval]
+        )
 
     def place_table(self) -> pd.DataFrame:
         """One row a cohort with a place: schools shown, expected place, interval, highest and lowest fifth, by the
         relative value added; and expected place and interval by the benchmark value added."""
         rows = []
         for cohort, row in self.shown.iterrows():
-            own, against = (_place_of(row, *names) for names in (
-                ("expected_rank", "rank_lower", "rank_upper"),
-                ("benchmark_rank", "benchmark_rank_lower", "benchmark_rank_upper")))
+            own, against = (
+                _place_of(row, *names)
+                for names in (
+                    ("expected_rank", "rank_lower", "rank_upper"),
+                    ("benchmark_rank", "benchmark_rank_lower", "benchmark_rank_upper"),
+                )
+            )
             if own is None and against is None:
                 continue
             fifths = [words.chance(row[p], short=True) if own else NONE for p in ("p_top", "p_bottom")]
-            rows.append([self._year(cohort), as_text(int(row["ranked"])), *(own or [NONE] * 2), *fifths,
-                         *(against or [NONE] * 2)])
+            rows.append(
+                [
+                    self._year(cohort),
+                    as_text(int(row["ranked"])),
+                    *(own or [NONE] * 2),
+                    *fifths,
+                    *(against or [NONE] * 2),
+                ]
+            )
         interval = f"{words.percent(self.level)} interval"
-        return pd.DataFrame(rows, columns=["Year", "Schools", "Expected place", interval, "Highest fifth",
-                                           "Lowest fifth", "By the baseline", interval])
+        return pd.DataFrame(
+            rows,
+            columns=[
+                "Year",
+                "Schools",
+                "Expected place",
+                interval,
+                "Highest fifth",
+                "Lowest fifth",
+                "By the baseline",
+                interval,
+            ],
+        )
 
     def intake_table(self) -> pd.DataFrame:
         """One row a cohort in which it is shown: students, mean and SD of the prior score, here and in all schools."""
         columns = ["prior_mean", "all_prior_mean", "prior_sd", "all_prior_sd"]
         digits = digits_for(self.cells["all_prior_mean"])
-        rows = [[self._year(cohort), as_text(int(row["n"])), *(_number(row[c], digits) for c in columns)]
-                for cohort, row in self.shown.iterrows()]
-        return pd.DataFrame(rows, columns=["Year", "Students", "Mean", "Mean, all schools", "Spread (SD)",
-                                           "Spread, all schools"])
+        rows = [
+            [self._year(cohort), as_text(int(row["n"])), *(_number(row[c], digits) for c in columns)]
+            for cohort, row in self.shown.iterrows()
+        ]
+        return pd.DataFrame(
+            rows, columns=["Year", "Students", "Mean", "Mean, all schools", "Spread (SD)", "Spread, all schools"]
+        )
 
     def analyst_table(self) -> pd.DataFrame:
         """One row a cohort in which it is shown: standard errors, reliability, effect size, and the system's shift."""
@@ -187,12 +234,20 @@ class SchoolPage:
         for cohort, row in self.shown.iterrows():
             shift = self.estimate(cohort, "shift")
             told = f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})"
-            rows.append([self._year(cohort), _number(row["relative_se"], self.digits + 1),
-                         _number(row["reliability"], 2), _number(row["effect_size"], 2, "+"),
-                         _number(row["benchmark_se"], self.digits + 1), _number(row["vpc"], 3),
-                         NONE if shift.side == "missing" else told])
-        return pd.DataFrame(rows, columns=["Year", "SE, its year", "Reliability", "Effect size", "SE, baseline", "VPC",
-                                           "System shift"])
+            rows.append(
+                [
+                    self._year(cohort),
+                    _number(row["relative_se"], self.digits + 1),
+                    _number(row["reliability"], 2),
+                    _number(row["effect_size"], 2, "+"),
+                    _number(row["benchmark_se"], self.digits + 1),
+                    _number(row["vpc"], 3),
+                    NONE if shift.side == "missing" else told,
+                ]
+            )
+        return pd.DataFrame(
+            rows, columns=["Year", "SE, its year", "Reliability", "Effect size", "SE, baseline", "VPC", "System shift"]
+        )
 
     def settings(self) -> str:
         """The model and its settings in one paragraph."""
@@ -201,11 +256,13 @@ class SchoolPage:
         scale = "" if s["equating_se"] else ", so the intervals take the tests of all years to be on one scale"
         if self.study["linked"]:
             scale += f". Carried back over a link, whose error the intervals hold: {in_words(self.study['linked'])}"
-        return (f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
-                f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
-                f"cohorts. Standard error of equating: {s['equating_se']:g}{scale}. Smallest school shown: "
-                f"{s['min_students']} students. Seed of the ranks: {s['seed']}. The intervals take the variances as "
-                "known once estimated: with few schools they are too narrow.")
+        return (
+            f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
+            f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
+            f"cohorts. Standard error of equating: {s['equating_se']:g}{scale}. Smallest school shown: "
+            f"{s['min_students']} students. Seed of the ranks: {s['seed']}. The intervals take the variances as "
+            "known once estimated: with few schools they are too narrow."
+        )
 
     def warnings(self) -> str:
         """What valib warned of when it fitted the study's models, as a list; empty if of nothing."""
@@ -213,8 +270,14 @@ class SchoolPage:
 
     def _place(self, cohort: int) -> str:
         row = self.cells.loc[cohort]
-        place = Place(row["expected_rank"], row["rank_lower"], row["rank_upper"], row["p_top"], row["p_bottom"],
-                      int(row["ranked"]))
+        place = Place(
+            row["expected_rank"],
+            row["rank_lower"],
+            row["rank_upper"],
+            row["p_top"],
+            row["p_bottom"],
+            int(row["ranked"]),
+        )
         above = words.standing(cohort, (row["above_lower"], row["above_upper"]), self.study["baseline"], self.level)
         return f"{words.position(cohort, place, self.level, row['singular'])} {above}".strip()
 

@@ -29,8 +29,9 @@ def make_pages(book: Path, work: Path, files: Mapping[str, str], children: Child
     return pages
 
 
-def make_pdfs(book: Path, work: Path, files: Mapping[str, str], jobs: int, children: Children,
-              done: Callable[[int, int], None]) -> Path:
+def make_pdfs(
+    book: Path, work: Path, files: Mapping[str, str], jobs: int, children: Children, done: Callable[[int, int], None]
+) -> Path:
     """Make the PDF of every school in ``work/pdf``; return that folder.
 
     files: the file name of every school. done: told (PDFs done, in all). Raises BookError naming the school if one

@@ -1,7 +1,7 @@
 """What the pages of all schools need of the study, computed once: fits, ranks, changes and intakes by school.
 
-The results hold no student, and of a school and cohort that may not be shown (:mod:`valib.records.disclosure`) nothing but
-that it may not. They are saved as three files, which a school's notebook reads.
+The results hold no student, and of a school and cohort that may not be shown (:mod:`valib.records.disclosure`)
+nothing but that it may not. They are saved as three files, which a school's notebook reads.
 """
 
 from __future__ import annotations
@@ -32,13 +32,37 @@ if TYPE_CHECKING:
     from ...study.params import Params
 
 SHOWN, HELD_BACK, ABSENT = "shown", "held back", "absent"
-RANKS = {"expected_rank": "expected_rank", "rank_lower": "rank_lower", "rank_upper": "rank_upper",
-         "p_bottom_quintile": "p_bottom", "p_top_quintile": "p_top"}
-BENCHMARK_RANKS = {"expected_rank": "benchmark_rank", "rank_lower": "benchmark_rank_lower",
-                   "rank_upper": "benchmark_rank_upper"}
-FIGURES = ("n", "prior_mean", "prior_sd", "relative", "relative_se", "relative_lower", "relative_upper", "reliability",
-           "effect_size", "benchmark", "benchmark_se", "benchmark_lower", "benchmark_upper", *RANKS.values(),
-           *BENCHMARK_RANKS.values(), "above_lower", "above_upper")
+RANKS = {
+    "expected_rank": "expected_rank",
+    "rank_lower": "rank_lower",
+    "rank_upper": "rank_upper",
+    "p_bottom_quintile": "p_bottom",
+    "p_top_quintile": "p_top",
+}
+BENCHMARK_RANKS = {
+    "expected_rank": "benchmark_rank",
+    "rank_lower": "benchmark_rank_lower",
+    "rank_upper": "benchmark_rank_upper",
+}
+FIGURES = (
+    "n",
+    "prior_mean",
+    "prior_sd",
+    "relative",
+    "relative_se",
+    "relative_lower",
+    "relative_upper",
+    "reliability",
+    "effect_size",
+    "benchmark",
+    "benchmark_se",
+    "benchmark_lower",
+    "benchmark_upper",
+    *RANKS.values(),
+    *BENCHMARK_RANKS.values(),
+    "above_lower",
+    "above_upper",
+)
 NOT_WHEN_FLAT = ("relative", "relative_se", "relative_lower", "relative_upper", "effect_size")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 FLAGS = ("singular", "benchmark_singular", "prior_moved")
@@ -92,8 +116,12 @@ class StudyResults:
         study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
         cohorts = pd.DataFrame(study.pop("cohorts")).set_index("cohort")
         number = [name for name in cohorts.columns if name not in ("role", *FLAGS)]
-        return cls(pd.read_parquet(folder / "cells.parquet"), pd.read_parquet(folder / "changes.parquet"),
-                   cohorts.astype(dict.fromkeys(number, "float64")), study)
+        return cls(
+            pd.read_parquet(folder / "cells.parquet"),
+            pd.read_parquet(folder / "changes.parquet"),
+            cohorts.astype(dict.fromkeys(number, "float64")),
+            study,
+        )
 
 
 def compute(params: Params, records: pd.DataFrame) -> StudyResults:
@@ -119,21 +147,40 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         records, breaks = on_one_scale(records, params.scale_breaks, baseline, focal)
         relative = {c: fit_relative(records, c, params.formula, params.method, params.level) for c in cohorts}
         reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
-        against = {c: fit_benchmark(records, c, reference, shift=params.shift, variances=params.variances,
-                                    method=params.method, equating_se=params.equating_se, level=params.level,
-                                    scale_breaks=breaks) for c in focal}
+        against = {
+            c: fit_benchmark(
+                records,
+                c,
+                reference,
+                shift=params.shift,
+                variances=params.variances,
+                method=params.method,
+                equating_se=params.equating_se,
+                level=params.level,
+                scale_breaks=breaks,
+            )
+            for c in focal
+        }
         years = fit_years(params, records, cohorts)
         moved = _prior_moved(records, focal, reference)
-    said = {str(w.message): public(w.message, params.min_students) for w in told
-            if issubclass(w.category, ValibWarning)}
+    said = {
+        str(w.message): public(w.message, params.min_students) for w in told if issubclass(w.category, ValibWarning)
+    }
     for text in said:
         warnings.warn(text, ValibWarning, stacklevel=2)
     cells = _cells(params, select(records, cohorts), relative, against, float(np.sqrt(reference.tau2)))
-    study = {"title": params.title, "source": source, "day": _day(), "baseline": baseline, "focal": focal,
-             "settings": {name: getattr(params, name) for name in SETTINGS}, "why_not_joint": years.why,
-             "warnings": list(dict.fromkeys(said.values())),
-             "linked": [f"{b.column} from {b.cohort} on" for b in breaks],
-             "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"})}
+    study = {
+        "title": params.title,
+        "source": source,
+        "day": _day(),
+        "baseline": baseline,
+        "focal": focal,
+        "settings": {name: getattr(params, name) for name in SETTINGS},
+        "why_not_joint": years.why,
+        "warnings": list(dict.fromkeys(said.values())),
+        "linked": [f"{b.column} from {b.cohort} on" for b in breaks],
+        "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"}),
+    }
     table = _cohorts(records, cells, relative, against, baseline)
     table["prior_moved"] = table.index.isin(moved)
     shown, held_back = (cells[cells["state"] == state] for state in (SHOWN, HELD_BACK))
@@ -150,8 +197,13 @@ def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) 
     return [cohort for cohort in focal if not check_prior(records, cohort, reference).ok]
 
 
-def _cells(params: Params, records: pd.DataFrame, relative: dict[int, CohortFit],
-           against: dict[int, CohortFit], baseline_tau: float) -> pd.DataFrame:
+def _cells(
+    params: Params,
+    records: pd.DataFrame,
+    relative: dict[int, CohortFit],
+    against: dict[int, CohortFit],
+    baseline_tau: float,
+) -> pd.DataFrame:
     """One row a school and cohort; what may not be shown is taken out here."""
     intake = records.groupby(["cohort", "school"], observed=True)["prior_score"].agg(prior_mean="mean", prior_sd="std")
     parts = []
@@ -192,24 +244,45 @@ def _ranks(fit: CohortFit, params: Params, names: dict[str, str]) -> pd.DataFram
     return fit.ranks(params.seed, min_students=params.min_students)[list(names)].rename(columns=names)
 
 
-def _cohorts(records: pd.DataFrame, cells: pd.DataFrame, relative: dict[int, CohortFit],
-             against: dict[int, CohortFit], baseline: list[int]) -> pd.DataFrame:
+def _cohorts(
+    records: pd.DataFrame,
+    cells: pd.DataFrame,
+    relative: dict[int, CohortFit],
+    against: dict[int, CohortFit],
+    baseline: list[int],
+) -> pd.DataFrame:
     """One row a cohort: its size, its intake and its fits."""
     rows = {}
     for cohort, fit in relative.items():
         prior = select(records, [cohort])["prior_score"]
         own = cells[(cells["cohort"] == cohort) & (cells["state"] == SHOWN)]
-        row = {"role": "baseline" if cohort in baseline else "focal", "students": fit.n_students,
-               "schools": fit.n_schools, "ranked": len(own), "prior_mean": prior.mean(), "prior_sd": prior.std()}
+        row = {
+            "role": "baseline" if cohort in baseline else "focal",
+            "students": fit.n_students,
+            "schools": fit.n_schools,
+            "ranked": len(own),
+            "prior_mean": prior.mean(),
+            "prior_sd": prior.std(),
+        }
         for what in ("mean", "sd"):
             row |= {f"{what}_{q}": own[f"prior_{what}"].quantile(p) for q, p in QUANTILES.items()}
-        row |= {"tau": np.sqrt(fit.tau2), "sigma": np.sqrt(fit.sigma2), "vpc": fit.vpc, "student_sd": fit.student_sd,
-                "singular": fit.singular}
+        row |= {
+            "tau": np.sqrt(fit.tau2),
+            "sigma": np.sqrt(fit.sigma2),
+            "vpc": fit.vpc,
+            "student_sd": fit.student_sd,
+            "singular": fit.singular,
+        }
         other = against.get(cohort)
         known = other is not None and other.shift is not None
         lower, upper = other.shift_interval if known else (np.nan, np.nan)
-        row |= {"benchmark_singular": other.singular if other else False, "shift": other.shift if known else np.nan,
-                "shift_se": other.shift_se if known else np.nan, "shift_lower": lower, "shift_upper": upper}
+        row |= {
+            "benchmark_singular": other.singular if other else False,
+            "shift": other.shift if known else np.nan,
+            "shift_se": other.shift_se if known else np.nan,
+            "shift_lower": lower,
+            "shift_upper": upper,
+        }
         rows[cohort] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cohort")
 

@@ -23,8 +23,17 @@ def _number_by_page(app: Sphinx, env: BuildEnvironment) -> None:
 def _document_by_page(app: Sphinx, env: BuildEnvironment) -> None:
     """Make a LaTeX document of every school's page; Jupyter Book would make one of all."""
     pages = sorted(name for name in env.found_docs if name.startswith(f"{PAGES}/"))
-    app.config.latex_documents = [(name, f"{name.removeprefix(f'{PAGES}/')}.tex", tex(env.titles[name].astext()),
-                                   tex(app.config.project), "howto", False) for name in pages]
+    app.config.latex_documents = [
+        (
+            name,
+            f"{name.removeprefix(f'{PAGES}/')}.tex",
+            tex(env.titles[name].astext()),
+            tex(app.config.project),
+            "howto",
+            False,
+        )
+        for name in pages
+    ]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -54,9 +54,17 @@ def plain_name(school: str) -> str:
 
 
 PAGES = "schools"  # the folder of the schools' pages
-LATEX = {"papersize": "a4paper", "pointsize": "10pt", "fncychap": "", "preamble": r"\input{preamble.tex}",
-         "maketitle": r"\reporttitle", "tableofcontents": "", "printindex": "", "figure_align": "H",
-         "extraclassoptions": "oneside"}
+LATEX = {
+    "papersize": "a4paper",
+    "pointsize": "10pt",
+    "fncychap": "",
+    "preamble": r"\input{preamble.tex}",
+    "maketitle": r"\reporttitle",
+    "tableofcontents": "",
+    "printindex": "",
+    "figure_align": "H",
+    "extraclassoptions": "oneside",
+}
 
 
 def stage(results: StudyResults, files: Mapping[str, str], sources: Path, folder: Path, pdf: bool) -> None:
@@ -106,14 +114,30 @@ def _config(sources: Path, title: str) -> dict[str, Any]:
     own = sphinx["config"]
     for name in ("bibtex_reference_style", "bibtex_default_style", "mathjax_path", "mathjax3_config"):
         own.pop(name, None)
-    options = {"logo": {"text": html.escape(title)}, "search_bar_text": "Search the reports",
-               "show_prev_next": False, "use_download_button": False, "use_fullscreen_button": False,
-               "navbar_persistent": [], "article_header_start": [], "show_toc_level": 1, "footer_content_items": []}
-    own |= {"html_theme_options": options, "html_sidebars": {"**": []}, "numfig_secnum_depth": 0,
-            "html_static_path": ["_static"], "html_css_files": ["book.css", "report.css"],
-            "latex_elements": LATEX, "html_copy_source": False,
-            "latex_additional_files": ["preamble.tex", *(name for name in own["latex_additional_files"]
-                                                         if name.endswith(".ttf"))]}
+    options = {
+        "logo": {"text": html.escape(title)},
+        "search_bar_text": "Search the reports",
+        "show_prev_next": False,
+        "use_download_button": False,
+        "use_fullscreen_button": False,
+        "navbar_persistent": [],
+        "article_header_start": [],
+        "show_toc_level": 1,
+        "footer_content_items": [],
+    }
+    own |= {
+        "html_theme_options": options,
+        "html_sidebars": {"**": []},
+        "numfig_secnum_depth": 0,
+        "html_static_path": ["_static"],
+        "html_css_files": ["book.css", "report.css"],
+        "latex_elements": LATEX,
+        "html_copy_source": False,
+        "latex_additional_files": [
+            "preamble.tex",
+            *(name for name in own["latex_additional_files"] if name.endswith(".ttf")),
+        ],
+    }
     return config
 
 
@@ -127,17 +151,29 @@ def _index(results: StudyResults, files: Mapping[str, str], pdf: bool) -> str:
         links = f'<td><a href="../pdf/{name}.pdf">PDF</a></td>' if pdf else ""
         rows.append(f'<tr><td><bdi><a href="{PAGES}/{name}.html">{text}</a></bdi></td><td>{years[school]}</td>{links}')
     head = "<th>School</th><th>Years with a figure</th>" + ("<th>To print</th>" if pdf else "")
-    table = (f'<div class="schools-table" data-rows="schools"><table><thead><tr>{head}</tr></thead><tbody>'
-             + "</tr>\n".join(rows) + "</tr></tbody></table></div>")
+    table = (
+        f'<div class="schools-table" data-rows="schools"><table><thead><tr>{head}</tr></thead><tbody>'
+        + "</tr>\n".join(rows)
+        + "</tr></tbody></table></div>"
+    )
     study = results.study
-    return "\n".join([
-        "# Value added of single schools", "",
-        f"**Study:** {escape(study['title'])}. **Made on** {study['day']}.", "",
-        "Each page is about one school and names no other. It tells how the progress of the school's students compares "
-        "with that of students elsewhere who had the same earlier scores, how sure that is, and what it cannot say.",
-        "", "```{raw} html", table, "```", "",
-        "A school has no figure for a year in which it had too few students, and no page if it has no figure at all.",
-        ""])
+    return "\n".join(
+        [
+            "# Value added of single schools",
+            "",
+            f"**Study:** {escape(study['title'])}. **Made on** {study['day']}.",
+            "",
+            "Each page is about one school and names no other. It tells how the progress of the school's students compares "
+            "with that of students elsewhere who had the same earlier scores, how sure that is, and what it cannot say.",
+            "",
+            "```{raw} html",
+            table,
+            "```",
+            "",
+            "A school has no figure for a year in which it had too few students, and no page if it has no figure at all.",
+            "",
+        ]
+    )
 
 
 def _write_yaml(path: Path, content: Any) -> None:

@@ -15,17 +15,25 @@ from ..prose import as_text, in_words
 
 FINEST = 6  # decimals at most, for bounds next to zero
 
-SINGULAR = ("the differences between schools are no larger than chance among students would make them, so nothing can "
-            "be said about a single school")
-PRIOR_MOVED = ("The earlier scores of that year are distributed differently from those of the baseline: part of the "
-               "difference may come from the earlier test.")
+SINGULAR = (
+    "the differences between schools are no larger than chance among students would make them, so nothing can "
+    "be said about a single school"
+)
+PRIOR_MOVED = (
+    "The earlier scores of that year are distributed differently from those of the baseline: part of the "
+    "difference may come from the earlier test."
+)
 THE_YEAR, THE_BASELINE = "the average of the year", "what was typical of the baseline"
 ONE_YEAR = "The school has a figure for one year only, so nothing can be said about change."
-NO_BASELINE_YEAR = ("The comparison with the baseline needs no figure of the school for the baseline: it is with what "
-                    "was typical of all schools then.")
+NO_BASELINE_YEAR = (
+    "The comparison with the baseline needs no figure of the school for the baseline: it is with what "
+    "was typical of all schools then."
+)
 NO_FOCAL_YEAR = "The school has no figure for a year that is compared with the baseline."
-JOINT = ("A change comes from a model of all years at once, which uses what the years of a school have in common. It "
-         "is not the difference of two rows of a table below.")
+JOINT = (
+    "A change comes from a model of all years at once, which uses what the years of a school have in common. It "
+    "is not the difference of two rows of a table below."
+)
 WHY_NOT_JOINT = {
     "not_fitted": "it could not be fitted to these records",
     "singular": "in these records its estimates lie on the edge of what is possible, and their errors are not known",
@@ -43,7 +51,7 @@ class Estimate:
 
     @property
     def side(self) -> str:
-        """"above", "below" or "unclear" as the interval lies to zero; "missing" if any of the three is not a number."""
+        """ "above", "below" or "unclear" as the interval lies to zero; "missing" if any of the three is not a number."""
         if not all(math.isfinite(x) for x in (self.value, self.lower, self.upper)):
             return "missing"
         return "above" if self.lower > 0 else "below" if self.upper < 0 else "unclear"
@@ -96,23 +104,33 @@ def relative(cohort: int, estimate: Estimate, level: float, digits: int, singula
     if estimate.side == "missing":
         return _missing(cohort)
     if estimate.side == "unclear":
-        return (f"In {cohort} the school's value added is **not distinguishable from the average** of the schools of "
-                f"that year: {_figures(estimate, level, digits)}, which holds zero.")
-    return (f"In {cohort} the school's value added is **{estimate.side} the average** of the schools of that year: "
-            f"{_figures(estimate, level, digits)}.")
+        return (
+            f"In {cohort} the school's value added is **not distinguishable from the average** of the schools of "
+            f"that year: {_figures(estimate, level, digits)}, which holds zero."
+        )
+    return (
+        f"In {cohort} the school's value added is **{estimate.side} the average** of the schools of that year: "
+        f"{_figures(estimate, level, digits)}."
+    )
 
 
-def benchmark(cohort: int, estimate: Estimate, baseline: Sequence[int], level: float, digits: int,
-              singular: bool = False) -> str:
+def benchmark(
+    cohort: int, estimate: Estimate, baseline: Sequence[int], level: float, digits: int, singular: bool = False
+) -> str:
     """How the school compares with what was typical of schools in the baseline cohorts."""
     if estimate.side == "missing":
         return _missing(cohort)
     typical = f"what was typical in {_years(baseline)}"
-    opening = f"In {cohort} {SINGULAR}; for all schools together, value added" if singular else (
-        f"In {cohort} the school's value added")
+    opening = (
+        f"In {cohort} {SINGULAR}; for all schools together, value added"
+        if singular
+        else (f"In {cohort} the school's value added")
+    )
     if estimate.side == "unclear":
-        return (f"{opening} is **not distinguishable from {typical}**: "
-                f"{_figures(estimate, level, digits)}, which holds zero.")
+        return (
+            f"{opening} is **not distinguishable from {typical}**: "
+            f"{_figures(estimate, level, digits)}, which holds zero."
+        )
     return f"{opening} is **{estimate.side} {typical}**: {_figures(estimate, level, digits)}."
 
 
@@ -122,53 +140,71 @@ def system(cohort: int, shift: Estimate, level: float, digits: int) -> str:
         return ""
     figures = _figures(shift, level, digits)
     if shift.side == "unclear":
-        return ("The figure holds what is common to all schools, which cannot be told from nothing: for the average "
-                f"school of {cohort}, results at the same earlier scores are not distinguishable from those of the "
-                f"baseline ({figures}).")
+        return (
+            "The figure holds what is common to all schools, which cannot be told from nothing: for the average "
+            f"school of {cohort}, results at the same earlier scores are not distinguishable from those of the "
+            f"baseline ({figures})."
+        )
     moved = {"above": "higher", "below": "lower"}[shift.side]
-    return (f"The figure holds what is common to all schools: for the average school of {cohort}, results at the same "
-            f"earlier scores were {moved} than in the baseline ({figures}). The comparison with the year's average "
-            "leaves that out.")
+    return (
+        f"The figure holds what is common to all schools: for the average school of {cohort}, results at the same "
+        f"earlier scores were {moved} than in the baseline ({figures}). The comparison with the year's average "
+        "leaves that out."
+    )
 
 
-def change(first: int, second: int, estimate: Estimate, level: float, digits: int,
-           singular: Sequence[int] = ()) -> str:
+def change(first: int, second: int, estimate: Estimate, level: float, digits: int, singular: Sequence[int] = ()) -> str:
     """How the school's standing among the schools of the year moved between two cohorts; singular: which are."""
     if flat := [c for c in (first, second) if c in singular]:
-        return (f"Whether the school's standing changed from {first} to {second} cannot be said: in "
-                f"{_years(flat)} the differences between schools are no larger than chance among "
-                "students would make them.")
+        return (
+            f"Whether the school's standing changed from {first} to {second} cannot be said: in "
+            f"{_years(flat)} the differences between schools are no larger than chance among "
+            "students would make them."
+        )
     if estimate.side == "missing":
         return f"Whether the school's standing changed from {first} to {second} cannot be said."
     if estimate.side == "unclear":
-        return (f"From {first} to {second} **no change can be told from chance**: {_figures(estimate, level, digits)}, "
-                "which holds zero. That is not evidence that nothing changed.")
+        return (
+            f"From {first} to {second} **no change can be told from chance**: {_figures(estimate, level, digits)}, "
+            "which holds zero. That is not evidence that nothing changed."
+        )
     word = {"above": "rose", "below": "fell"}[estimate.side]
-    return (f"From {first} to {second} its value added, compared with the average of each year, **{word}**: "
-            f"{_figures(estimate, level, digits)}.")
+    return (
+        f"From {first} to {second} its value added, compared with the average of each year, **{word}**: "
+        f"{_figures(estimate, level, digits)}."
+    )
 
 
 def apart(why: str) -> str:
     """What a change is that does not come from the joint model; why: a key of WHY_NOT_JOINT."""
-    return ("A change is here the difference of the figures of two years. A model of all years at once would tell "
-            f"more, but {WHY_NOT_JOINT[why]}. The interval takes the errors of the two years as independent. Where "
-            "schools tend to keep their standing, that makes it too wide rather than too narrow: a small change is "
-            "missed, and chance is not taken for one more often than the level says.")
+    return (
+        "A change is here the difference of the figures of two years. A model of all years at once would tell "
+        f"more, but {WHY_NOT_JOINT[why]}. The interval takes the errors of the two years as independent. Where "
+        "schools tend to keep their standing, that makes it too wide rather than too narrow: a small change is "
+        "missed, and chance is not taken for one more often than the level says."
+    )
 
 
 def position(cohort: int, place: Place, level: float, singular: bool = False) -> str:
     """The school's place with its uncertainty; never a bare rank."""
     if singular:
-        return (f"In {cohort} no place among the schools can be given: the differences between schools are no larger "
-                "than chance among students would make them.")
+        return (
+            f"In {cohort} no place among the schools can be given: the differences between schools are no larger "
+            "than chance among students would make them."
+        )
     if not all(math.isfinite(x) for x in (place.expected, place.lower, place.upper, place.p_top, place.p_bottom)):
         return f"In {cohort} no place among the schools can be given."
     low, high = int(place.lower), int(place.upper)
-    where = (f"between the **{ordinal(low)} and the {ordinal(high)} of {place.of:,} places**" if low < high
-             else f"the **{ordinal(low)} of {place.of:,} places**")
-    return (f"In {cohort} the school stands {where} ({percent(level)} interval; 1st is the highest value added). The "
-            f"probability that it belongs to the highest fifth is {chance(place.p_top)}, to the lowest fifth "
-            f"{chance(place.p_bottom)}.")
+    where = (
+        f"between the **{ordinal(low)} and the {ordinal(high)} of {place.of:,} places**"
+        if low < high
+        else f"the **{ordinal(low)} of {place.of:,} places**"
+    )
+    return (
+        f"In {cohort} the school stands {where} ({percent(level)} interval; 1st is the highest value added). The "
+        f"probability that it belongs to the highest fifth is {chance(place.p_top)}, to the lowest fifth "
+        f"{chance(place.p_bottom)}."
+    )
 
 
 def standing(cohort: int, above: tuple[float, float], baseline: Sequence[int], level: float) -> str:
@@ -180,8 +216,10 @@ def standing(cohort: int, above: tuple[float, float], baseline: Sequence[int], l
         return ""
     low, high = (chance(share) for share in above)
     between = f"{low} of the schools" if low == high else f"between {low} and {high} of the schools"
-    return (f"With its value added of {cohort} it would have stood above **{between}** of "
-            f"{_years(baseline)} ({percent(level)} interval).")
+    return (
+        f"With its value added of {cohort} it would have stood above **{between}** of "
+        f"{_years(baseline)} ({percent(level)} interval)."
+    )
 
 
 def years(estimates: Mapping[int, Estimate], singular: Sequence[int] = (), yardstick: str = THE_YEAR) -> str:
@@ -189,8 +227,11 @@ def years(estimates: Mapping[int, Estimate], singular: Sequence[int] = (), yards
     told = {c: e.side for c, e in sorted(estimates.items()) if e.side != "missing" and c not in singular}
     if len(told) < 2:
         return ""
-    parts = [f"{side} {yardstick} in {_which(cohorts, len(told))}" for side in ("above", "below")
-             if (cohorts := [c for c in told if told[c] == side])]
+    parts = [
+        f"{side} {yardstick} in {_which(cohorts, len(told))}"
+        for side in ("above", "below")
+        if (cohorts := [c for c in told if told[c] == side])
+    ]
     unclear = [c for c in told if told[c] == "unclear"]
     if not parts:
         return f"In none of the {len(told)} years can it be distinguished from {yardstick}."
@@ -205,8 +246,10 @@ def by_chance(level: float, years: int) -> str:
 
     Effects are shrunk, so it is fewer than 1 - level in a year; the errors of different years are independent.
     """
-    once = (f"Of schools that are exactly average, up to {round(100 * (1 - level), 6):g} in a hundred are called above "
-            "or below the average in a year by chance alone")
+    once = (
+        f"Of schools that are exactly average, up to {round(100 * (1 - level), 6):g} in a hundred are called above "
+        "or below the average in a year by chance alone"
+    )
     if years < 2:
         return f"{once}; so a single year is a weak sign."
     ever = math.ceil(round(100 * (1 - level**years), 6))
@@ -217,11 +260,12 @@ def gaps(held_back: Sequence[int], absent: Sequence[int], min_students: int) -> 
     """Which years have no figure, and why; empty if all have one."""
     parts = []
     if held_back:
-        parts.append(f"No figure is shown for {_years(held_back)}: the school had fewer "
-                     f"than {min_students} students, or its figure would give away that of a school with so few.")
+        parts.append(
+            f"No figure is shown for {_years(held_back)}: the school had fewer "
+            f"than {min_students} students, or its figure would give away that of a school with so few."
+        )
     if absent:
-        parts.append("The records that can be used hold no student of this school in "
-                     f"{_years(absent)}.")
+        parts.append(f"The records that can be used hold no student of this school in {_years(absent)}.")
     return " ".join(parts)
 
 
@@ -230,11 +274,16 @@ def alike(singular: Sequence[int], benchmark_singular: Sequence[int] = ()) -> st
     if not singular and not benchmark_singular:
         return ""
     same = "the differences between schools are no larger than chance among students would make them"
-    parts = [f"In {_years(singular)} {same}: by the comparison with the year there is no figure of a single "
-             "school."] if singular else []
+    parts = (
+        [f"In {_years(singular)} {same}: by the comparison with the year there is no figure of a single school."]
+        if singular
+        else []
+    )
     if benchmark_singular:
-        parts.append(f"By the comparison with the baseline, the figure for {_years(benchmark_singular)} is that of all "
-                     "schools together, since they cannot be told apart.")
+        parts.append(
+            f"By the comparison with the baseline, the figure for {_years(benchmark_singular)} is that of all "
+            "schools together, since they cannot be told apart."
+        )
     return " ".join(parts)
 
 
@@ -251,8 +300,9 @@ def _which(cohorts: Sequence[int], of: int) -> str:
 
 
 def _figures(estimate: Estimate, level: float, digits: int) -> str:
-    return (f"{points(estimate, digits)} score points, with a {percent(level)} interval from "
-            f"{interval(estimate, digits)}")
+    return (
+        f"{points(estimate, digits)} score points, with a {percent(level)} interval from {interval(estimate, digits)}"
+    )
 
 
 def _rounded(value: float, digits: int, sign: bool = False) -> str:

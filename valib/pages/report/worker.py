@@ -1,6 +1,7 @@
 """Execute the notebooks of several schools, one after the other, in one warm kernel.
 
-``python -m valib.pages.report.worker ORDER``, a process of its own. ORDER is a JSON file: notebooks (pairs of school and file
+``python -m valib.pages.report.worker ORDER``, a process of its own. ORDER is a JSON file: notebooks (pairs of school
+and file
 name in the working directory), hidden (texts that must not stand in the outputs, each with what stands instead) and
 report (a file that gets a line of JSON for each notebook: school, error or null, notes). It stops at the first error.
 Every notebook begins with an empty namespace.
@@ -48,10 +49,17 @@ def register(manager: Any) -> None:
         client: Any = None
 
         @classmethod
-        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, start_timeout: int = START_TIMEOUT,
-                                     execution_timeout: int | None = None, **_: Any) -> Any:
-            runner = PapermillNotebookClient(nb_man, km=manager, kernel_name=kernel_name, timeout=execution_timeout,
-                                             startup_timeout=start_timeout)
+        def execute_managed_notebook(
+            cls,
+            nb_man: Any,
+            kernel_name: str,
+            start_timeout: int = START_TIMEOUT,
+            execution_timeout: int | None = None,
+            **_: Any,
+        ) -> Any:
+            runner = PapermillNotebookClient(
+                nb_man, km=manager, kernel_name=kernel_name, timeout=execution_timeout, startup_timeout=start_timeout
+            )
             runner.kc = cls.client
             try:
                 return runner.execute()
@@ -70,9 +78,16 @@ def execute(path: Path, hidden: dict[str, str]) -> dict[str, Any]:
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(RESET, id="reset"))
     try:
-        done = papermill.execute_notebook(notebook, None, engine_name=ENGINE, kernel_name="python3", language="python",
-                                          progress_bar=False, start_timeout=START_TIMEOUT,
-                                          execution_timeout=CELL_TIMEOUT)
+        done = papermill.execute_notebook(
+            notebook,
+            None,
+            engine_name=ENGINE,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            start_timeout=START_TIMEOUT,
+            execution_timeout=CELL_TIMEOUT,
+        )
     except papermill.PapermillExecutionError as error:
         return _error(error.ename, error.evalue, "\n".join(error.traceback))
     except DeadKernelError:
@@ -86,8 +101,10 @@ def execute(path: Path, hidden: dict[str, str]) -> dict[str, Any]:
 
 def _error(name: str, text: str, traceback: str = "") -> dict[str, Any]:
     lines = [line.strip() for line in ANSI.sub("", text).splitlines() if line.strip()]
-    return {"error": {"name": name, "text": lines[0] if lines else "no message", "traceback": ANSI.sub("", traceback)},
-            "notes": []}
+    return {
+        "error": {"name": name, "text": lines[0] if lines else "no message", "traceback": ANSI.sub("", traceback)},
+        "notes": [],
+    }
 
 
 if __name__ == "__main__":

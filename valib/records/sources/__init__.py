@@ -5,6 +5,22 @@ from .opening import open_source
 from .source import MISSING, Dialect, Source, as_codes, as_numbers, can_be_codes
 from .text import TextSource, all_grouped, may_be_grouped
 
-__all__ = ["MISSING", "Dialect", "Source", "TextSource", "all_grouped", "anchor_url", "as_codes", "as_numbers",
-           "can_be_codes", "data_name", "database_file", "is_query", "is_url", "may_be_grouped", "open_source",
-           "relative_url", "without_password"]
+__all__ = [
+    "MISSING",
+    "Dialect",
+    "Source",
+    "TextSource",
+    "all_grouped",
+    "anchor_url",
+    "as_codes",
+    "as_numbers",
+    "can_be_codes",
+    "data_name",
+    "database_file",
+    "is_query",
+    "is_url",
+    "may_be_grouped",
+    "open_source",
+    "relative_url",
+    "without_password",
+]

@@ -31,7 +31,6 @@ class ParquetSource(Source):
         except (OSError, ValueError, TypeError) as error:  # pyarrow's errors are of these kinds
             raise RecordsError(f"{self.name}: cannot be read ({str(error).splitlines()[0]}).") from error
 
-
     def where(self, positions: Collection[int]) -> str:
         """See `Source.where`; in a folder every row is counted in its own part."""
         if not self.path.is_dir():
@@ -104,8 +103,7 @@ def _frame(table: Table, text_columns: Collection[str]) -> pd.DataFrame:
 
 
 def _parts(folder: Path) -> Dataset:
-    """All Parquet files of a folder as one table; a column that is whole in one part and broken in another is broken.
-    """
+    """All Parquet files of a folder as one table; a column that is whole in one part and broken in another is broken."""
     import pyarrow
     from pyarrow import dataset
 
@@ -121,8 +119,7 @@ def _parts(folder: Path) -> Dataset:
 
 
 def _keys(folders: Iterable[tuple[str, ...]]) -> Schema:
-    """The columns that folders such as ``cohort=2024`` stand for: whole numbers, or text if a code would lose a zero.
-    """
+    """The columns that folders such as ``cohort=2024`` stand for: whole numbers, or text if a code would lose a zero."""
     import pyarrow
 
     values: dict[str, set[str]] = {}

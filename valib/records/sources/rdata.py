@@ -119,8 +119,11 @@ def _convert(file: str, node: Any) -> pd.DataFrame:
     columns = {name: _one_column(values) for name, values in columns.items()}
     if nested := [name for name, values in columns.items() if values is None]:
         told = ", ".join(f"'{readable(name, LONGEST)}'" for name in nested)
-        warnings.warn(f"{file}: left out is {told}, which holds lists, a matrix or a data frame and not one value a"
-                      " row.", ValibWarning, stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"{file}: left out is {told}, which holds lists, a matrix or a data frame and not one value a row.",
+            ValibWarning,
+            stacklevel=2,
+        )
     kept = {name: values for name, values in columns.items() if values is not None}
     rows = len(next(iter(kept.values()))) if kept else 0
     return DEFAULT_CLASS_MAP["data.frame"](kept, {"row.names": range(rows)})

@@ -158,8 +158,10 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     ):
         return column.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(column), dtype=bool)
     if kind == object:
-        readable = np.array([isinstance(value, (str, numbers.Number)) and not isinstance(value, (bool, complex))
-                             for value in column], dtype=bool)  # fmt: skip
+        readable = np.array(
+            [isinstance(value, (str, numbers.Number)) and not isinstance(value, (bool, complex)) for value in column],
+            dtype=bool,
+        )
     else:
         readable = np.full(len(column), pd.api.types.is_string_dtype(kind))  # not dates, durations, true and false
     text = column.astype(object).where(readable & present, None).astype("str").str.strip()

@@ -84,8 +84,13 @@ def reading(values: Iterable[str], decimal: str) -> str | None:
 def settles(values: Iterable[str]) -> bool:
     """Whether some text of a column leaves no doubt how `reading` understands all: 12.5, but not 12 nor 1.234."""
     told = {value.strip() for value in values}.difference(MISSING)
-    return any(all(not number.fullmatch(value) or (mark in value and not _GROUPED[mark].fullmatch(value))
-                   for mark, number in _NUMBER.items()) for value in told)  # fmt: skip
+    return any(
+        all(
+            not number.fullmatch(value) or (mark in value and not _GROUPED[mark].fullmatch(value))
+            for mark, number in _NUMBER.items()
+        )
+        for value in told
+    )
 
 
 def are_numbers(values: Iterable[str]) -> bool:
@@ -162,7 +167,7 @@ def count_filled(fields: Iterable[object]) -> int:
 
 def _from_header(rows: list[list[str]]) -> list[list[str]]:
     """Rows without the titles above the header."""
-    return rows[header_at([count_filled(fields) for fields in rows]):] if rows else rows
+    return rows[header_at([count_filled(fields) for fields in rows]) :] if rows else rows
 
 
 def _delimiter(text: str) -> str:
@@ -237,12 +242,21 @@ class TextSource(Source):
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)
             return pd.read_csv(
-                self.path, header=None, names=list(self.columns), skiprows=self.skip, index_col=False,
+                self.path,
+                header=None,
+                names=list(self.columns),
+                skiprows=self.skip,
+                index_col=False,
                 usecols=None if only is None else [only],
-                dtype=dict.fromkeys(text_columns, "str"), keep_default_na=False, na_values=missing,
-                sep=self.dialect.delimiter, decimal=self.dialect.decimal, encoding=encoding,
-                compression="gzip" if self.dialect.gzip else None, low_memory=False,
-            )  # fmt: skip
+                dtype=dict.fromkeys(text_columns, "str"),
+                keep_default_na=False,
+                na_values=missing,
+                sep=self.dialect.delimiter,
+                decimal=self.dialect.decimal,
+                encoding=encoding,
+                compression="gzip" if self.dialect.gzip else None,
+                low_memory=False,
+            )
 
     def _decimals(self, column: pd.Series, needed: bool) -> pd.Series:
         """A column that was read as numbers, unless its decimal mark may as well stand between thousands."""
@@ -268,8 +282,11 @@ class TextSource(Source):
             return pd.to_numeric(text.mask(text.isin(MISSING)).str.replace(mark or ".", "."))
         if mark is None:
             return column
-        first = next(k for k, value in enumerate(column) if isinstance(value, str) and value.strip() not in MISSING
-                     and ("," in value or "." in value))  # fmt: skip
+        first = next(
+            k
+            for k, value in enumerate(column)
+            if isinstance(value, str) and value.strip() not in MISSING and ("," in value or "." in value)
+        )
         self.tell_grouped(column.name, column.iloc[first], self.where([first]), needed)
         return column
 
@@ -277,17 +294,23 @@ class TextSource(Source):
         """Raise RecordsError, or warn if the column is not needed, of marks that may stand between thousands."""
         value = value.strip()
         other = value.replace(",", "").replace(".", "")
-        told = (f"{self.name}: column '{name}' holds '{value}' ({where}), which may be {value.replace(',', '.', 1)} or"
-                f" {other}; write numbers without marks between thousands")  # fmt: skip
+        told = (
+            f"{self.name}: column '{name}' holds '{value}' ({where}), which may be {value.replace(',', '.', 1)} or"
+            f" {other}; write numbers without marks between thousands"
+        )
         if needed:
             raise RecordsError(f"{told}.")
         warnings.warn(f"{told}. The column is left as text.", ValibWarning, stacklevel=2)
 
     def tell_thousandths(self, name: str, value: str, where: str) -> None:
         """Warn of points that may all stand between thousands."""
-        warnings.warn(f"{self.name}: column '{name}' has three digits after the point in every row, first"
-                      f" '{value.strip()}' ({where}): it is read as a decimal point; if it stands between thousands,"
-                      " write the numbers without it.", ValibWarning, stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"{self.name}: column '{name}' has three digits after the point in every row, first"
+            f" '{value.strip()}' ({where}): it is read as a decimal point; if it stands between thousands,"
+            " write the numbers without it.",
+            ValibWarning,
+            stacklevel=2,
+        )
 
     def _counted(self, positions: list[int]) -> tuple[str, list[int]]:
         """The line on which each row starts: blank lines count, and so do line breaks inside quotation marks."""
@@ -324,8 +347,10 @@ class TextSource(Source):
     def tell_swallowed(self, name: str, value: str, where: str, code: bool) -> None:
         """Raise RecordsError, or warn if the column holds no codes, of fields that hold rows."""
         rows = value.count("\n")
-        told = (f"{self.name}: a field of column '{name}' runs over {rows} line breaks and holds whole rows ({where});"
-                " a quotation mark may lack its partner")  # fmt: skip
+        told = (
+            f"{self.name}: a field of column '{name}' runs over {rows} line breaks and holds whole rows ({where});"
+            " a quotation mark may lack its partner"
+        )
         if code:
             raise RecordsError(f"{told}.")
         warnings.warn(f"{told}, and these rows are not read.", ValibWarning, stacklevel=2)
@@ -355,9 +380,12 @@ class TextSource(Source):
     def tell_short(self, count: int, where: str) -> None:
         """Warn of rows with fewer fields than the header."""
         rows = "1 row has" if count == 1 else f"{count:,} rows have"
-        warnings.warn(f"{self.name}: {rows} fewer fields than the header ({where}); what is lacking at their end is"
-                      " taken as missing. See that their values stand under the right names.",
-                      ValibWarning, stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"{self.name}: {rows} fewer fields than the header ({where}); what is lacking at their end is"
+            " taken as missing. See that their values stand under the right names.",
+            ValibWarning,
+            stacklevel=2,
+        )
 
     def _count_delimiters(self) -> int:
         """How many delimiters the file holds; -1 if some may stand inside quotation marks."""
@@ -411,8 +439,11 @@ def _header(path: Path, dialect, preamble: bool) -> tuple[tuple[str, ...], int]:
     if any(ord(character) < 32 and character not in "\t\r\n" for field in fields for character in field):
         raise RecordsError(f"{path.name}: {NOT_A_TABLE}")
     if at:
-        warnings.warn(f"{path.name}: line {line} is taken as the header, as what stands above it has far fewer fields.",
-                      ValibWarning, stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"{path.name}: line {line} is taken as the header, as what stands above it has far fewer fields.",
+            ValibWarning,
+            stacklevel=2,
+        )
     names = (field.strip() for field in fields)
     return tuple(name or f"Unnamed: {position}" for position, name in enumerate(names)), skip
 

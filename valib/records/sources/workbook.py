@@ -42,9 +42,13 @@ def open_workbook(path: Path, table: str | None = None) -> CellSource:
         raise RecordsError(f"{path.name}: the sheet '{sheet}' is empty.")
     at = header_at(filled.head(ROWS).notna().sum(axis=1).tolist())
     if at:
-        warnings.warn(f"{path.name}: row {filled.index[at] + 1} is taken as the header, as what stands above it has far"
-                      " fewer cells.", ValibWarning, stacklevel=2)  # fmt: skip
-    first, rows = filled.iloc[at], filled.iloc[at + 1:]
+        warnings.warn(
+            f"{path.name}: row {filled.index[at] + 1} is taken as the header, as what stands above it has far"
+            " fewer cells.",
+            ValibWarning,
+            stacklevel=2,
+        )
+    first, rows = filled.iloc[at], filled.iloc[at + 1 :]
     kept = first.notna() | rows.notna().any()
     header = first[kept]
     names = [str(value).strip() if pd.notna(value) else f"Unnamed: {k}" for k, value in enumerate(header)]
@@ -59,6 +63,9 @@ def _sheet(name: str, sheets: list[str], table: str | None) -> str:
     if not sheets:
         raise RecordsError(f"{name}: has no sheet with cells.")
     if table is None and len(sheets) > 1:
-        warnings.warn(f"{name}: has {len(sheets)} sheets; the first, '{sheets[0]}', is read. Choose another by table.",
-                      ValibWarning, stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"{name}: has {len(sheets)} sheets; the first, '{sheets[0]}', is read. Choose another by table.",
+            ValibWarning,
+            stacklevel=2,
+        )
     return table or sheets[0]

@@ -18,15 +18,27 @@ from .text import by_cohort, percent
 __all__ = ["KEYS", "SCHEMA_VERSION", "Account", "Finding", "check_records"]
 
 
-def check_records(records: pd.DataFrame, baseline_cohorts: Sequence[int], focal_cohorts: Sequence[int],
-                  formula: str = "score ~ prior_score", min_students: int = 5,
-                  scale_breaks: Sequence[ScaleBreak] = (), further_formulas: Sequence[str] = ()) -> Account:
+def check_records(
+    records: pd.DataFrame,
+    baseline_cohorts: Sequence[int],
+    focal_cohorts: Sequence[int],
+    formula: str = "score ~ prior_score",
+    min_students: int = 5,
+    scale_breaks: Sequence[ScaleBreak] = (),
+    further_formulas: Sequence[str] = (),
+) -> Account:
     """Take account of records read by ``read_records``, in view of a study's cohorts, formulas and scale breaks.
 
     Nothing here raises on what the records hold: what would stop a fit is told in ``problems``.
     """
-    ask = Ask(tuple(baseline_cohorts), tuple(focal_cohorts), formula,
-              tuple(item for item in further_formulas if item != formula), min_students, tuple(scale_breaks))
+    ask = Ask(
+        tuple(baseline_cohorts),
+        tuple(focal_cohorts),
+        formula,
+        tuple(item for item in further_formulas if item != formula),
+        min_students,
+        tuple(scale_breaks),
+    )
     lost = left_out(records)
     present = records["cohort"].unique().tolist()
     told = told_cohorts(present, ask)
@@ -39,25 +51,38 @@ def check_records(records: pd.DataFrame, baseline_cohorts: Sequence[int], focal_
         if not problems:
             problems = study.trial(records, ask)
     return Account(
-        source=records.attrs["source"], ask=ask, rows_read=records.attrs["rows_read"], rows_used=len(records),
+        source=records.attrs["source"],
+        ask=ask,
+        rows_read=records.attrs["rows_read"],
+        rows_used=len(records),
         students=coded.students if coded.data is records else records["student"].nunique(),
         schools=len(coded.schools) if coded.data is records else records["school"].nunique(),
         cohorts_in_data=len(present),
-        left_out=lost, findings=(*_rows_findings(records, table, lost, len(present), ask), *found),
-        problems=tuple(problems), **parts)
+        left_out=lost,
+        findings=(*_rows_findings(records, table, lost, len(present), ask), *found),
+        problems=tuple(problems),
+        **parts,
+    )
 
 
 def _cohort_table(coded: Coded, cells: schools.Cells, ask: Ask) -> pd.DataFrame:
     """Return the account's ``cohorts``, but for the duplicates."""
-    rows = pd.DataFrame({"cohort": coded.data["cohort"].to_numpy(), "school": coded.school,
-                         "score": coded.data["score"].to_numpy(), "prior_score": coded.data["prior_score"].to_numpy()})
+    rows = pd.DataFrame(
+        {
+            "cohort": coded.data["cohort"].to_numpy(),
+            "school": coded.school,
+            "score": coded.data["score"].to_numpy(),
+            "prior_score": coded.data["prior_score"].to_numpy(),
+        }
+    )
     table = summarise(rows)
     table.insert(0, "role", [ask.role(cohort) for cohort in table.index])
     return table.join(schools.sizes(cells, coded, ask.min_students))
 
 
-def _parts(records: pd.DataFrame, coded: Coded, cells: schools.Cells, table: pd.DataFrame, lost: pd.DataFrame,
-           ask: Ask) -> tuple[dict, list[Finding], list[str]]:
+def _parts(
+    records: pd.DataFrame, coded: Coded, cells: schools.Cells, table: pd.DataFrame, lost: pd.DataFrame, ask: Ask
+) -> tuple[dict, list[Finding], list[str]]:
     """Return the parts of the account, what would mislead in them, and what would stop a fit."""
     linked = students.linkage(records, coded, lost, table, ask)
     codes, several = students.repeated_codes(coded)
@@ -68,37 +93,74 @@ def _parts(records: pd.DataFrame, coded: Coded, cells: schools.Cells, table: pd.
     links, refused = study.across_breaks(ask)
     further = covariates.describe(coded, ask)
     judged, stops = covariates.judge(further, list(records.columns), ask)
-    parts = {"cohorts": table.assign(duplicates=codes["same_school"] + codes["other_school"]), "linkage": linked,
-             "codes": codes, "several": several, "school_changes": moves,
-             "presence": schools.presence(cells, coded, ask), "school_list": most, "school_list_total": total,
-             "scores": ranges, "prior": prior, "covariates": further}
-    found = [*students.linkage_findings(linked, table["score_sd"]),
-             *students.code_findings(codes, several, coded.students, len(coded.data)),
-             *names.code_findings(coded, cells, ask.min_students),
-             *schools.school_findings(table, moves, ask.min_students), *odd, *links, *drifts, *judged,
-             *covariates.odd_codes(coded, ask)]
+    parts = {
+        "cohorts": table.assign(duplicates=codes["same_school"] + codes["other_school"]),
+        "linkage": linked,
+        "codes": codes,
+        "several": several,
+        "school_changes": moves,
+        "presence": schools.presence(cells, coded, ask),
+        "school_list": most,
+        "school_list_total": total,
+        "scores": ranges,
+        "prior": prior,
+        "covariates": further,
+    }
+    found = [
+        *students.linkage_findings(linked, table["score_sd"]),
+        *students.code_findings(codes, several, coded.students, len(coded.data)),
+        *names.code_findings(coded, cells, ask.min_students),
+        *schools.school_findings(table, moves, ask.min_students),
+        *odd,
+        *links,
+        *drifts,
+        *judged,
+        *covariates.odd_codes(coded, ask),
+    ]
     return parts, found, [*refused, *stops]
 
 
-def _rows_findings(records: pd.DataFrame, table: pd.DataFrame, lost: pd.DataFrame, cohorts: int,
-                   ask: Ask) -> list[Finding]:
+def _rows_findings(
+    records: pd.DataFrame, table: pd.DataFrame, lost: pd.DataFrame, cohorts: int, ask: Ask
+) -> list[Finding]:
     """Warn where many rows of a cohort cannot be used, and of a column of cohorts that holds no years."""
     found = []
     if cohorts > len(table):
-        found.append(Finding("many_cohorts", (), (
-            f"Column cohort has {cohorts:,} different values, of which {len(table):,} are described: see whether it is "
-            "the year of the test, and name the right column.")))
+        found.append(
+            Finding(
+                "many_cohorts",
+                (),
+                (
+                    f"Column cohort has {cohorts:,} different values, of which {len(table):,} are described: see whether it is "
+                    "the year of the test, and name the right column."
+                ),
+            )
+        )
     if unknown := int(lost.loc[lost["cohort"].isna(), "rows"].sum()):
-        found.append(Finding("no_cohort", (), (
-            f"{unknown:,} of {records.attrs['rows_read']:,} rows have no cohort and are left out: fill in the year of "
-            "the test.")))
+        found.append(
+            Finding(
+                "no_cohort",
+                (),
+                (
+                    f"{unknown:,} of {records.attrs['rows_read']:,} rows have no cohort and are left out: fill in the year of "
+                    "the test."
+                ),
+            )
+        )
     rows = lost[lost["reason"] != "no prior score"].dropna().groupby("cohort")["rows"].sum()
     rows = rows[rows.index.isin(ask.cohorts)]
     every = lost.dropna().groupby("cohort")["rows"].sum().reindex(rows.index)
     share = rows / (every + table["students"].reindex(rows.index, fill_value=0))
     if len(many := share[share > LEFT_OUT_SHARE]):
         told = by_cohort({t: percent(value) for t, value in many.items()})
-        found.append(Finding("left_out", tuple(int(t) for t in many.index), (
-            f"More than {LEFT_OUT_SHARE:.0%} of the rows of some cohorts lack a school, a student code or a score "
-            f"({told}): look at the reasons, and at the schools they come from.")))
+        found.append(
+            Finding(
+                "left_out",
+                tuple(int(t) for t in many.index),
+                (
+                    f"More than {LEFT_OUT_SHARE:.0%} of the rows of some cohorts lack a school, a student code or a score "
+                    f"({told}): look at the reasons, and at the schools they come from."
+                ),
+            )
+        )
     return found

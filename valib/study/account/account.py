@@ -27,28 +27,28 @@ KEYS = {
     "schools": "different school codes in the rows used",
     "cohorts_in_data": "different cohorts in the rows used",
     "left_out[]": "rows that cannot be used: cohort (null: unknown), reason (the first of no cohort, no school, no "
-                  "student, no score, no prior score), rows",
+    "student, no score, no prior score), rows",
     "cohorts[]": "cohort, role (baseline, focal or empty), students (rows used), schools, smallest_school, "
-                 "median_school, largest_school (students; null: fewer than min_students), score_mean, score_sd, "
-                 "prior_mean, prior_sd, tiny_schools (fewer than min_students students), one_student_schools, "
-                 "duplicates (rows whose student code already stands in the cohort)",
+    "median_school, largest_school (students; null: fewer than min_students), score_mean, score_sd, "
+    "prior_mean, prior_sd, tiny_schools (fewer than min_students students), one_student_schools, "
+    "duplicates (rows whose student code already stands in the cohort)",
     "linkage[]": "cohort, role, scored (rows with school, student and score), linked (of these, with a prior score), "
-                 "share (linked / scored), score_difference (mean score of the linked less that of all with a score), "
-               "correlation (of score and prior score of the linked)",
+    "share (linked / scored), score_difference (mean score of the linked less that of all with a score), "
+    "correlation (of score and prior score of the linked)",
     "codes[]": "cohort, same_school and other_school (rows whose student code already stands in the cohort, in the "
-               "same or another school), students_in_two_schools, seen_before (codes that stand in an earlier cohort), "
-               "most_rows (of one code)",
+    "same or another school), students_in_two_schools, seen_before (codes that stand in an earlier cohort), "
+    "most_rows (of one code)",
     "school_changes[]": "cohort, previous (the cohort before), new, gone, missing (seen before and later), returned, "
-                        "grown, shrunk (schools), not_in_baseline (share of a focal cohort's students; else null)",
+    "grown, shrunk (schools), not_in_baseline (share of a focal cohort's students; else null)",
     "school_presence": "both, baseline_only, focal_only (schools), baseline_only_students, focal_only_students (null: "
-                       "fewer than min_students)",
+    "fewer than min_students)",
     "school_list": "total (changes of schools there are) and shown[]: the largest: school, change (new, gone, missing, "
-                   "grown, shrunk), cohort, before, after (students; 0: absent; null: fewer than min_students)",
+    "grown, shrunk), cohort, before, after (students; 0: absent; null: fewer than min_students)",
     "scores[]": "column (score, prior_score), cohort, mean, sd, min, p1, median, p99, max (score points), values "
-                "(different ones), at_min, at_max (share of students at the lowest and highest value)",
+    "(different ones), at_min, at_max (share of students at the lowest and highest value)",
     "prior[]": "cohort, smd (focal less baseline mean, in baseline SDs), variance_ratio, ok (both within limits)",
     "covariates[]": "column, cohort, rows, missing (rows), share (missing / rows), levels (of a grouping; null: a "
-                    "number), unseen (rows with levels that the baseline lacks), not_finite (rows), constant",
+    "number), unseen (rows with levels that the baseline lacks), not_finite (rows), constant",
     "warnings[]": "what would mislead: code, cohorts, text",
     "problems[]": "what would stop a fit of the study, in sentences",
 }
@@ -100,25 +100,38 @@ class Account:
     def to_dict(self) -> dict[str, Any]:
         """Return the account under the keys of :data:`KEYS`, for JSON; sizes of small schools are held back."""
         ask, floor = self.ask, self.ask.min_students
-        sizes = {f"{which}_school": _masked(self.cohorts[f"{which}_school"], floor)
-                 for which in ("smallest", "median", "largest")}
+        sizes = {
+            f"{which}_school": _masked(self.cohorts[f"{which}_school"], floor)
+            for which in ("smallest", "median", "largest")
+        }
         around = {name: _masked(self.school_list[name], floor) for name in ("before", "after")}
         return {
             "schema_version": SCHEMA_VERSION,
             "source": printable(self.source),
-            "study": {"baseline_cohorts": list(ask.baseline), "focal_cohorts": list(ask.focal), "formula": ask.formula,
-                      "further_formulas": list(ask.further_formulas), "min_students": floor},
+            "study": {
+                "baseline_cohorts": list(ask.baseline),
+                "focal_cohorts": list(ask.focal),
+                "formula": ask.formula,
+                "further_formulas": list(ask.further_formulas),
+                "min_students": floor,
+            },
             "limits": limits.stated(),
-            "rows_read": self.rows_read, "rows_used": self.rows_used, "rows_left_out": self.rows_read - self.rows_used,
-            "students": self.students, "students_in_several_cohorts": self.several, "schools": self.schools,
+            "rows_read": self.rows_read,
+            "rows_used": self.rows_used,
+            "rows_left_out": self.rows_read - self.rows_used,
+            "students": self.students,
+            "students_in_several_cohorts": self.several,
+            "schools": self.schools,
             "cohorts_in_data": self.cohorts_in_data,
             "left_out": _rows(self.left_out),
             "cohorts": _rows(self.cohorts.assign(**sizes).reset_index()),
             "linkage": _rows(self.linkage.reset_index()),
             "codes": _rows(self.codes.reset_index()),
             "school_changes": _rows(self.school_changes.reset_index()),
-            "school_presence": {name: None if name.endswith("students") and 0 < count < floor else count
-                                for name, count in self.presence.items()},
+            "school_presence": {
+                name: None if name.endswith("students") and 0 < count < floor else count
+                for name, count in self.presence.items()
+            },
             "school_list": {"total": self.school_list_total, "shown": _rows(self.school_list.assign(**around))},
             "scores": _rows(self.scores.reset_index()),
             "prior": _rows(self.prior.reset_index()),

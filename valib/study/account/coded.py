@@ -67,7 +67,7 @@ class Coded:
 
     def rows(self, t: int) -> np.ndarray:
         """Return the rows of the cohort of number t."""
-        return self.order[self.bounds[t]:self.bounds[t + 1]]
+        return self.order[self.bounds[t] : self.bounds[t + 1]]
 
     @property
     def index(self) -> pd.Index:
@@ -81,7 +81,7 @@ def told_cohorts(present: Sequence[int], ask: Ask) -> list[int]:
         return sorted(present)
     own = [cohort for cohort in sorted(present) if cohort in ask.cohorts][:MOST_COHORTS]
     others = [cohort for cohort in sorted(present) if cohort not in ask.cohorts]
-    return sorted([*own, *others[:MOST_COHORTS - len(own)]])
+    return sorted([*own, *others[: MOST_COHORTS - len(own)]])
 
 
 def encode(records: pd.DataFrame, told: Sequence[int]) -> Coded:
@@ -91,6 +91,14 @@ def encode(records: pd.DataFrame, told: Sequence[int]) -> Coded:
     school, schools = pd.factorize(data["school"])
     cohort, cohorts = pd.factorize(data["cohort"], sort=True)
     bounds = np.concatenate([[0], np.cumsum(np.bincount(cohort, minlength=len(cohorts)))])
-    return Coded(data, student.astype(np.int64), school.astype(np.int64), cohort.astype(np.int64),
-                 len(students), np.asarray(schools, dtype=object), np.asarray(cohorts, dtype=np.int64),
-                 np.argsort(cohort, kind="stable"), bounds)
+    return Coded(
+        data,
+        student.astype(np.int64),
+        school.astype(np.int64),
+        cohort.astype(np.int64),
+        len(students),
+        np.asarray(schools, dtype=object),
+        np.asarray(cohorts, dtype=np.int64),
+        np.argsort(cohort, kind="stable"),
+        bounds,
+    )

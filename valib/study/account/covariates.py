@@ -36,8 +36,11 @@ def describe(coded: Coded, ask: Ask) -> pd.DataFrame:
     """
     formulas = [ask.formula, *ask.further_formulas]
     columns = dict.fromkeys(name for formula in formulas for name in needed(formula))
-    parts = {name: _describe(coded.data[name], coded, ask, _is_category(name, coded.data[name], formulas))
-             for name in columns if name in coded.data.columns}
+    parts = {
+        name: _describe(coded.data[name], coded, ask, _is_category(name, coded.data[name], formulas))
+        for name in columns
+        if name in coded.data.columns
+    }
     if not parts:
         index = pd.MultiIndex.from_arrays([[], []], names=["column", "cohort"])
         return pd.DataFrame(columns=list(_NAMES), index=index)
@@ -63,8 +66,9 @@ def _describe(column: pd.Series, coded: Coded, ask: Ask, category: bool) -> pd.D
     by_cohort_of = pd.Series(values).groupby(coded.cohort)
     same = (by_cohort_of.min() == by_cohort_of.max()).to_numpy()
     infinite = coded.per_cohort(coded.cohort[np.isinf(values)])
-    return table.assign(levels=pd.array([pd.NA] * len(rows), dtype="Int64"), unseen=0, not_finite=infinite,
-                        constant=same)
+    return table.assign(
+        levels=pd.array([pd.NA] * len(rows), dtype="Int64"), unseen=0, not_finite=infinite, constant=same
+    )
 
 
 def _levels(column: pd.Series, gone: np.ndarray, coded: Coded, ask: Ask) -> tuple[np.ndarray, np.ndarray]:
@@ -91,9 +95,16 @@ def judge(table: pd.DataFrame, columns: list[str], ask: Ask) -> tuple[list[Findi
     own = needed(ask.formula)
     for formula in ask.further_formulas:
         if lacking := [name for name in needed(formula) if name not in columns]:
-            found.append(Finding("further_formula", (), (
-                f"The further formula '{formula}' needs {', '.join(lacking)}, not among the columns of the data, and "
-                "is left out: take it out of further_formulas.")))
+            found.append(
+                Finding(
+                    "further_formula",
+                    (),
+                    (
+                        f"The further formula '{formula}' needs {', '.join(lacking)}, not among the columns of the data, and "
+                        "is left out: take it out of further_formulas."
+                    ),
+                )
+            )
     for name in table.index.get_level_values("column").unique():
         here = table.loc[name]
         here = here[here.index.isin(ask.cohorts)]
@@ -112,17 +123,23 @@ def _stops(name: str, here: pd.DataFrame, ask: Ask, where: str) -> list[str]:
     if len(void := here.index[here["missing"] == here["rows"]]):
         said.append(f"Column {name} is missing for all students of {cohorts(void)}: leave it out of {where}.")
     if (bad := here[here["not_finite"] > 0]).size:
-        said.append(f"Column {name} is infinite in {int(bad['not_finite'].sum()):,} rows of {cohorts(bad.index)}: "
-                    "leave these blank.")
+        said.append(
+            f"Column {name} is infinite in {int(bad['not_finite'].sum()):,} rows of {cohorts(bad.index)}: "
+            "leave these blank."
+        )
     if (new := focal[focal["unseen"] > 0]).size:
         told = by_cohort({t: f"{int(rows):,}" for t, rows in new["unseen"].items()})
-        said.append(f"Column {name} of {where} has values that the baseline does not have (rows in them: {told}): join "
-                    "levels, or choose a baseline that has them.")
+        said.append(
+            f"Column {name} of {where} has values that the baseline does not have (rows in them: {told}): join "
+            "levels, or choose a baseline that has them."
+        )
     if len(same := focal.index[focal["constant"]]):
         said.append(f"Column {name} has the same value for all students of {cohorts(same)}: leave it out of {where}.")
     if (many := _most_levels(here)) > MOST_LEVELS:
-        said.append(f"Column {name} is no number and has up to {many:,} different values in a cohort: leave it out of "
-                    f"{where}, or bring it to a few groups.")
+        said.append(
+            f"Column {name} is no number and has up to {many:,} different values in a cohort: leave it out of "
+            f"{where}, or bring it to a few groups."
+        )
     return said
 
 
@@ -132,14 +149,28 @@ def _misleads(name: str, here: pd.DataFrame) -> list[Finding]:
     part = here[(here["share"] > MISSING_SHARE) & (here["missing"] < here["rows"])]
     if len(part):
         told = by_cohort({t: percent(share) for t, share in part["share"].items()})
-        found.append(Finding("covariate_missing", tuple(part.index), (
-            f"Column {name} is missing for more than {MISSING_SHARE:.0%} of the students ({told}): models with it "
-            "leave them out, so compare with a model without it.")))
+        found.append(
+            Finding(
+                "covariate_missing",
+                tuple(part.index),
+                (
+                    f"Column {name} is missing for more than {MISSING_SHARE:.0%} of the students ({told}): models with it "
+                    "leave them out, so compare with a model without it."
+                ),
+            )
+        )
     many = _most_levels(here)
     if MANY_LEVELS < many <= MOST_LEVELS:
-        found.append(Finding("levels", (), (
-            f"Column {name} has up to {many:,} different values in a cohort, each a column of the model: if it is a "
-            "number write it as one, else bring it to a few groups.")))
+        found.append(
+            Finding(
+                "levels",
+                (),
+                (
+                    f"Column {name} has up to {many:,} different values in a cohort, each a column of the model: if it is a "
+                    "number write it as one, else bring it to a few groups."
+                ),
+            )
+        )
     return found
 
 
@@ -154,9 +185,16 @@ def odd_codes(coded: Coded, ask: Ask) -> list[Finding]:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         for odd in _far_codes(*np.unique(values[inside & np.isfinite(values)], return_counts=True)):
             rows = coded.per_cohort(coded.cohort[inside & (values == odd)])
-            found.append(Finding("covariate_code", tuple(rows.index[rows > 0]), (
-                f"Column {printable(name, LONGEST_NAME)} has {int(rows.sum()):,} rows with {plain(odd)}, far from its "
-                f"other values ({counts(rows)}): if it is a code for missing, leave it blank.")))
+            found.append(
+                Finding(
+                    "covariate_code",
+                    tuple(rows.index[rows > 0]),
+                    (
+                        f"Column {printable(name, LONGEST_NAME)} has {int(rows.sum()):,} rows with {plain(odd)}, far from its "
+                        f"other values ({counts(rows)}): if it is a code for missing, leave it blank."
+                    ),
+                )
+            )
     return found
 
 

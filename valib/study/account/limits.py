@@ -84,8 +84,7 @@ MOST_LEVELS = 1_000
 
 # How much is told.
 MOST_COHORTS = 100  # cohorts described one by one; more are hardly years
-LISTED = 10         # schools by name
-
+LISTED = 10  # schools by name
 
 
 def stated() -> dict[str, float | tuple[float, float]]:

@@ -14,8 +14,22 @@ from .limits import UNKNOWN_SIZE
 from .schools import Cells
 from .text import LONGEST_NAME, printable
 
-UNKNOWN = {*(word.casefold() for word in MISSING if word), "none", "nil", "unknown", "not known", "missing", "other",
-           "-", "?", "n.a.", "(null)", "\\n", "#ref!", "#value!"}  # fmt: skip
+UNKNOWN = {
+    *(word.casefold() for word in MISSING if word),
+    "none",
+    "nil",
+    "unknown",
+    "not known",
+    "missing",
+    "other",
+    "-",
+    "?",
+    "n.a.",
+    "(null)",
+    "\\n",
+    "#ref!",
+    "#value!",
+}
 CUT = r"^[0-9](?:[.,][0-9]+)?[eE]\+[0-9]+$"  # a long number as a spreadsheet shows it
 _NUMBER = re.compile(r"-?0*(\d+?)(?:[.,]0+)?")
 _SHOWN = 3
@@ -50,13 +64,21 @@ def _alike(schools: np.ndarray, students: np.ndarray) -> list[Finding]:
     where = np.flatnonzero(twice)
     together = [where[rows] for rows in groups]
     rarer = sum(int(students[rows].sum() - students[rows].max()) for rows in together)
-    told = "; ".join(" and ".join(f"'{printable(schools[k], LONGEST_NAME)}'" for k in rows[:_SHOWN])
-                     for rows in together[:_SHOWN])
+    told = "; ".join(
+        " and ".join(f"'{printable(schools[k], LONGEST_NAME)}'" for k in rows[:_SHOWN]) for rows in together[:_SHOWN]
+    )
     more = f"; and {len(together) - _SHOWN:,} more" if len(together) > _SHOWN else ""
-    return [Finding("alike_schools", (), (
-        f"School codes that differ only in leading zeros, a decimal .0, capital letters, blanks or the like: "
-        f"{int(twice.sum()):,} ({told}{more}); {rarer:,} students stand under the rarer ways of writing: if these are "
-        "the same schools, write their codes in one way."))]
+    return [
+        Finding(
+            "alike_schools",
+            (),
+            (
+                f"School codes that differ only in leading zeros, a decimal .0, capital letters, blanks or the like: "
+                f"{int(twice.sum()):,} ({told}{more}); {rarer:,} students stand under the rarer ways of writing: if these are "
+                "the same schools, write their codes in one way."
+            ),
+        )
+    ]
 
 
 def _unknown(coded: Coded, cells: Cells, students: np.ndarray, min_students: int) -> list[Finding]:
@@ -70,9 +92,16 @@ def _unknown(coded: Coded, cells: Cells, students: np.ndarray, min_students: int
         filler = re.fullmatch(r"9{2,}|0+|-1?", word) and largest[k] > UNKNOWN_SIZE * usual
         if word in UNKNOWN or re.fullmatch(r"-\d+", word) or filler:
             size = f"{students[k]:,}" if students[k] >= min_students else f"fewer than {min_students}"
-            found.append(Finding("unknown_school", (), (
-                f"School '{printable(name, LONGEST_NAME)}' has {size} students and may stand for an unknown school: if "
-                "so, leave its code blank, or its students are judged as one school.")))
+            found.append(
+                Finding(
+                    "unknown_school",
+                    (),
+                    (
+                        f"School '{printable(name, LONGEST_NAME)}' has {size} students and may stand for an unknown school: if "
+                        "so, leave its code blank, or its students are judged as one school."
+                    ),
+                )
+            )
     return found[:_SHOWN]
 
 
@@ -82,7 +111,14 @@ def _cut(coded: Coded) -> list[Finding]:
     for column in ("school", "student"):
         rows = int(coded.data[column].str.match(CUT).sum())
         if rows:
-            found.append(Finding("cut_codes", (), (
-                f"Column {column} has {rows:,} rows with codes such as 1.23457E+11, as a spreadsheet writes long "
-                f"numbers: last digits are lost and different {column}s have become one, so export codes as text.")))
+            found.append(
+                Finding(
+                    "cut_codes",
+                    (),
+                    (
+                        f"Column {column} has {rows:,} rows with codes such as 1.23457E+11, as a spreadsheet writes long "
+                        f"numbers: last digits are lost and different {column}s have become one, so export codes as text."
+                    ),
+                )
+            )
     return found

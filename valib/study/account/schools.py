@@ -35,8 +35,12 @@ def count_cells(coded: Coded) -> Cells:
 
 def sizes(cells: Cells, coded: Coded, min_students: int) -> pd.DataFrame:
     """Small schools by cohort: tiny_schools (fewer than min_students students), one_student_schools."""
-    return pd.DataFrame({"tiny_schools": coded.per_cohort(cells.cohort[cells.n < min_students]),
-                         "one_student_schools": coded.per_cohort(cells.cohort[cells.n == 1])})
+    return pd.DataFrame(
+        {
+            "tiny_schools": coded.per_cohort(cells.cohort[cells.n < min_students]),
+            "one_student_schools": coded.per_cohort(cells.cohort[cells.n == 1]),
+        }
+    )
 
 
 def changes(cells: Cells, coded: Coded, ask: Ask) -> pd.DataFrame:
@@ -56,15 +60,18 @@ def changes(cells: Cells, coded: Coded, ask: Ask) -> pd.DataFrame:
     np.add.at(edges, cells.cohort[absent], -1)
     grown, shrunk = _size_changes(cells)
     gone = cells.cohort[last] + 1
-    table = pd.DataFrame({
-        "previous": np.concatenate([[0], coded.cohorts[:-1]]),
-        "new": coded.per_cohort(cells.cohort[~follows]),
-        "gone": coded.per_cohort(gone[gone < T]),
-        "missing": np.cumsum(edges[:-1]),
-        "returned": coded.per_cohort(cells.cohort[absent]),
-        "grown": coded.per_cohort(cells.cohort[grown]),
-        "shrunk": coded.per_cohort(cells.cohort[shrunk]),
-    }, index=coded.index)
+    table = pd.DataFrame(
+        {
+            "previous": np.concatenate([[0], coded.cohorts[:-1]]),
+            "new": coded.per_cohort(cells.cohort[~follows]),
+            "gone": coded.per_cohort(gone[gone < T]),
+            "missing": np.cumsum(edges[:-1]),
+            "returned": coded.per_cohort(cells.cohort[absent]),
+            "grown": coded.per_cohort(cells.cohort[grown]),
+            "shrunk": coded.per_cohort(cells.cohort[shrunk]),
+        },
+        index=coded.index,
+    )
     table["not_in_baseline"] = _not_in_baseline(cells, coded, ask)
     return table.iloc[1:]
 
@@ -90,12 +97,18 @@ def _not_in_baseline(cells: Cells, coded: Coded, ask: Ask) -> np.ndarray:
 def presence(cells: Cells, coded: Coded, ask: Ask) -> dict[str, int]:
     """Count schools in both baseline and focal cohorts, in one of them only, and the students of the latter."""
     base, focal = (np.isin(coded.cohorts, group)[cells.cohort] for group in (ask.baseline, ask.focal))
-    students = [np.bincount(cells.school, weights=cells.n * part, minlength=len(coded.schools)).astype(np.int64)
-                for part in (base, focal)]
+    students = [
+        np.bincount(cells.school, weights=cells.n * part, minlength=len(coded.schools)).astype(np.int64)
+        for part in (base, focal)
+    ]
     only_base, only_focal = (students[0] > 0) & (students[1] == 0), (students[1] > 0) & (students[0] == 0)
-    return {"both": int(((students[0] > 0) & (students[1] > 0)).sum()),
-            "baseline_only": int(only_base.sum()), "baseline_only_students": int(students[0][only_base].sum()),
-            "focal_only": int(only_focal.sum()), "focal_only_students": int(students[1][only_focal].sum())}
+    return {
+        "both": int(((students[0] > 0) & (students[1] > 0)).sum()),
+        "baseline_only": int(only_base.sum()),
+        "baseline_only_students": int(students[0][only_base].sum()),
+        "focal_only": int(only_focal.sum()),
+        "focal_only_students": int(students[1][only_focal].sum()),
+    }
 
 
 def listed(cells: Cells, coded: Coded) -> tuple[pd.DataFrame, int]:
@@ -113,15 +126,29 @@ def listed(cells: Cells, coded: Coded) -> tuple[pd.DataFrame, int]:
     grown, shrunk = _size_changes(cells)
     parts = []
     for change, which, cohort, was, now in (
-            ("new", first, cells.cohort, np.zeros_like(cells.n), cells.n),
-            ("gone", last, cells.cohort + 1, cells.n, np.zeros_like(cells.n)),
-            ("missing", absent, cells.cohort - gap, before, cells.n),
-            ("grown", grown, cells.cohort, before, cells.n), ("shrunk", shrunk, cells.cohort, before, cells.n)):
-        parts.append(pd.DataFrame({"school": cells.school[which], "change": change, "cohort": cohort[which],
-                                   "before": was[which], "after": now[which]}))
+        ("new", first, cells.cohort, np.zeros_like(cells.n), cells.n),
+        ("gone", last, cells.cohort + 1, cells.n, np.zeros_like(cells.n)),
+        ("missing", absent, cells.cohort - gap, before, cells.n),
+        ("grown", grown, cells.cohort, before, cells.n),
+        ("shrunk", shrunk, cells.cohort, before, cells.n),
+    ):
+        parts.append(
+            pd.DataFrame(
+                {
+                    "school": cells.school[which],
+                    "change": change,
+                    "cohort": cohort[which],
+                    "before": was[which],
+                    "after": now[which],
+                }
+            )
+        )
     every = pd.concat(parts, ignore_index=True)
-    moved = (every["before"] - every["after"]).abs().where(every["change"] != "missing",
-                                                           every[["before", "after"]].min(axis=1))
+    moved = (
+        (every["before"] - every["after"])
+        .abs()
+        .where(every["change"] != "missing", every[["before", "after"]].min(axis=1))
+    )
     most = every.loc[moved.sort_values(ascending=False, kind="stable").index[:LISTED]].reset_index(drop=True)
     most["school"] = coded.schools[most["school"].to_numpy(dtype=np.int64)]
     most["cohort"] = coded.cohorts[most["cohort"].to_numpy(dtype=np.int64)]
@@ -135,29 +162,59 @@ def school_findings(table: pd.DataFrame, moves: pd.DataFrame, min_students: int)
     tiny = study[study["tiny_schools"] > TINY_SHARE * study["schools"]]
     if len(tiny):
         told = by_cohort({t: f"{row.tiny_schools:,} of {row.schools:,}" for t, row in tiny.iterrows()})
-        found.append(Finding("tiny_schools", tuple(tiny.index), (
-            f"Schools with fewer than {min_students} students are many ({told}): they enter the models but their "
-            "effects are not shown, so report on larger units if they matter.")))
+        found.append(
+            Finding(
+                "tiny_schools",
+                tuple(tiny.index),
+                (
+                    f"Schools with fewer than {min_students} students are many ({told}): they enter the models but their "
+                    "effects are not shown, so report on larger units if they matter."
+                ),
+            )
+        )
     found += _cohort_sizes(table, moves)
     sized = moves["grown"] + moves["shrunk"]
     if sized.any():
-        found.append(Finding("size_changes", tuple(moves.index[sized > 0]), (
-            f"Schools more than {SIZE_FACTOR:g} times, or less than 1/{SIZE_FACTOR:g}, their size in the cohort before "
-            f"and beyond chance: {int(sized.sum()):,} ({counts(sized)}): check for schools merged, split or recoded.")))
+        found.append(
+            Finding(
+                "size_changes",
+                tuple(moves.index[sized > 0]),
+                (
+                    f"Schools more than {SIZE_FACTOR:g} times, or less than 1/{SIZE_FACTOR:g}, their size in the cohort before "
+                    f"and beyond chance: {int(sized.sum()):,} ({counts(sized)}): check for schools merged, split or recoded."
+                ),
+            )
+        )
     earlier = table["schools"].reindex(moves["previous"]).to_numpy()
-    recoded = moves[(moves["new"] > RECODED_SHARE * table["schools"].reindex(moves.index))
-                    & (moves["gone"] > RECODED_SHARE * earlier)]
+    recoded = moves[
+        (moves["new"] > RECODED_SHARE * table["schools"].reindex(moves.index))
+        & (moves["gone"] > RECODED_SHARE * earlier)
+    ]
     if len(recoded):
         told = by_cohort({t: f"{row['new']:,.0f} new, {row['gone']:,.0f} gone" for t, row in recoded.iterrows()})
-        found.append(Finding("school_codes", tuple(recoded.index), (
-            f"Many schools are new and many gone at once ({told}): find out whether school codes were changed, and "
-            "bring them to one coding.")))
+        found.append(
+            Finding(
+                "school_codes",
+                tuple(recoded.index),
+                (
+                    f"Many schools are new and many gone at once ({told}): find out whether school codes were changed, and "
+                    "bring them to one coding."
+                ),
+            )
+        )
     fresh = moves[moves["not_in_baseline"] > NEW_TO_BASELINE]
     if len(fresh):
         told = by_cohort({t: percent(share) for t, share in fresh["not_in_baseline"].items()})
-        found.append(Finding("new_to_baseline", tuple(fresh.index), (
-            f"Students in schools that the baseline does not have are over {NEW_TO_BASELINE:.0%} ({told}): the shift "
-            "tells of other schools too, so compare with a fit of the schools in both.")))
+        found.append(
+            Finding(
+                "new_to_baseline",
+                tuple(fresh.index),
+                (
+                    f"Students in schools that the baseline does not have are over {NEW_TO_BASELINE:.0%} ({told}): the shift "
+                    "tells of other schools too, so compare with a fit of the schools in both."
+                ),
+            )
+        )
     return found
 
 
@@ -170,6 +227,13 @@ def _cohort_sizes(table: pd.DataFrame, moves: pd.DataFrame) -> list[Finding]:
     if not len(odd):
         return []
     told = by_cohort({t: f"{now[t]:,} after {before[t]:,}" for t in odd})
-    return [Finding("cohort_sizes", tuple(odd), (
-        f"Numbers of students are over {COHORT_CHANGE:.0%} from those of the cohort before ({told}): see whether part "
-        "of the records is missing."))]
+    return [
+        Finding(
+            "cohort_sizes",
+            tuple(odd),
+            (
+                f"Numbers of students are over {COHORT_CHANGE:.0%} from those of the cohort before ({told}): see whether part "
+                "of the records is missing."
+            ),
+        )
+    ]

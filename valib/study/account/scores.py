@@ -52,28 +52,43 @@ def _oddities(column: str, cohort: int, ordered: np.ndarray, values: np.ndarray,
     yield from (_far_finding(column, cohort, side, k, values, n) for side, k in far.items())
     if len(values) < at.FEW_VALUES:
         if column == "score":
-            yield Finding("few_values", (cohort,), (
-                f"Column score takes {len(values)} values only in cohort {cohort} ({percent(share[0])} of students at "
-                f"the lowest, {percent(share[-1])} at the highest): residuals are far from normal, so read intervals "
-                "as rough."))
+            yield Finding(
+                "few_values",
+                (cohort,),
+                (
+                    f"Column score takes {len(values)} values only in cohort {cohort} ({percent(share[0])} of students at "
+                    f"the lowest, {percent(share[-1])} at the highest): residuals are far from normal, so read intervals "
+                    "as rough."
+                ),
+            )
         return
     for k, name, beyond in ((0, "lowest", "below"), (len(values) - 1, "highest", "above")):
         if beyond not in far and (share[k] >= at.EXTREME_SHARE or _is_pile(n, k)):
-            yield Finding("floor" if k == 0 else "ceiling", (cohort,), (
-                f"Column {column} has {percent(share[k])} of the students of cohort {cohort} at its {name} value, "
-                f"{plain(values[k])}: differences {beyond} it cannot be seen, so do not read the effects of schools "
-                "with many such students."))
+            yield Finding(
+                "floor" if k == 0 else "ceiling",
+                (cohort,),
+                (
+                    f"Column {column} has {percent(share[k])} of the students of cohort {cohort} at its {name} value, "
+                    f"{plain(values[k])}: differences {beyond} it cannot be seen, so do not read the effects of schools "
+                    "with many such students."
+                ),
+            )
     inside = [k for k in np.flatnonzero(share[1:-1] >= at.HEAP_SHARE) + 1 if _is_pile(n, k)]
     for k in inside[:3]:
-        yield Finding("pile", (cohort,), (
-            f"Column {column} has {percent(share[k])} of the students of cohort {cohort} at the one value "
-            f"{plain(values[k])}, far more than at values near it: if it stands for a missing or an imputed score, "
-            "leave it blank."))
+        yield Finding(
+            "pile",
+            (cohort,),
+            (
+                f"Column {column} has {percent(share[k])} of the students of cohort {cohort} at the one value "
+                f"{plain(values[k])}, far more than at values near it: if it stands for a missing or an imputed score, "
+                "leave it blank."
+            ),
+        )
 
 
 def _is_pile(n: np.ndarray, k: int) -> bool:
     """Whether value k has far more students than any of the values next to it."""
-    near = np.concatenate([n[max(k - at.HEAP_NEIGHBOURS, 0):k], n[k + 1:k + 1 + at.HEAP_NEIGHBOURS]])
+    near = np.concatenate([n[max(k - at.HEAP_NEIGHBOURS, 0) : k], n[k + 1 : k + 1 + at.HEAP_NEIGHBOURS]])
     return n[k] >= max(at.HEAP_STUDENTS, at.HEAP_SHARE * n.sum()) and n[k] >= at.HEAP_FACTOR * near.max()
 
 
@@ -89,8 +104,12 @@ def _far_off(ordered: np.ndarray, values: np.ndarray, n: np.ndarray) -> dict[str
         if len(below := np.flatnonzero(wide & (values[1:] <= middle))):
             far["below"] = int(below[-1])
         for side, end, following, gap in (("below", 0, 1, 0), ("above", -1, -2, -1)):
-            if (side not in far and len(values) >= at.FEW_VALUES and gaps[gap] > at.REPEATED_GAP * spread
-                    and n[end] >= max(at.REPEATED_STUDENTS, at.REPEATED_FACTOR * n[following])):
+            if (
+                side not in far
+                and len(values) >= at.FEW_VALUES
+                and gaps[gap] > at.REPEATED_GAP * spread
+                and n[end] >= max(at.REPEATED_STUDENTS, at.REPEATED_FACTOR * n[following])
+            ):
                 far[side] = 0 if side == "below" else len(values) - 2
     return far
 
@@ -99,11 +118,19 @@ def _far_finding(column: str, cohort: int, side: str, k: int, values: np.ndarray
     """Tell the values beyond the gap after value k."""
     far, near = (slice(k + 1, None), values[k]) if side == "above" else (slice(None, k + 1), values[k + 1])
     count = int(n[far].sum())
-    which = (f"the value {plain(values[far][0])}" if len(values[far]) == 1 else
-             f"values from {plain(values[far][0])} to {plain(values[far][-1])}")
-    return Finding("far_off", (cohort,), (
-        f"Column {column} has {count:,} {'student' if count == 1 else 'students'} of cohort {cohort} at {which}, far "
-        f"{side} the next, {plain(near)}: if it is a code for missing or a slip, leave it blank."))
+    which = (
+        f"the value {plain(values[far][0])}"
+        if len(values[far]) == 1
+        else f"values from {plain(values[far][0])} to {plain(values[far][-1])}"
+    )
+    return Finding(
+        "far_off",
+        (cohort,),
+        (
+            f"Column {column} has {count:,} {'student' if count == 1 else 'students'} of cohort {cohort} at {which}, far "
+            f"{side} the next, {plain(near)}: if it is a code for missing or a slip, leave it blank."
+        ),
+    )
 
 
 def scale_findings(table: pd.DataFrame, ask: Ask) -> list[Finding]:
@@ -116,15 +143,25 @@ def scale_findings(table: pd.DataFrame, ask: Ask) -> list[Finding]:
         here = table.loc[column]
         base = here[here.index.isin(ask.baseline)]
         declared = [b.cohort for b in ask.scale_breaks if b.column == column]
-        odd = [t for t in here.index[here.index.isin(asked)]
-               if not any(max(ask.baseline) < b <= t for b in declared)
-               and _is_other_scale(here.loc[t], base if len(base) > 2 else base.drop(t, errors="ignore"))]
+        odd = [
+            t
+            for t in here.index[here.index.isin(asked)]
+            if not any(max(ask.baseline) < b <= t for b in declared)
+            and _is_other_scale(here.loc[t], base if len(base) > 2 else base.drop(t, errors="ignore"))
+        ]
         if odd:
             told = by_cohort({t: f"mean {number(here.at[t, 'mean'])}, SD {number(here.at[t, 'sd'])}" for t in odd})
-            found.append(Finding("scale", tuple(odd), (
-                f"Column {column} looks as if on another scale than in other baseline cohorts ({told}; baseline: mean "
-                f"{number(base['mean'].median())}, SD {number(base['sd'].median())}): if so, declare scale_breaks with "
-                "a link, or leave the cohort out.")))
+            found.append(
+                Finding(
+                    "scale",
+                    tuple(odd),
+                    (
+                        f"Column {column} looks as if on another scale than in other baseline cohorts ({told}; baseline: mean "
+                        f"{number(base['mean'].median())}, SD {number(base['sd'].median())}): if so, declare scale_breaks with "
+                        "a link, or leave the cohort out."
+                    ),
+                )
+            )
     return found
 
 
@@ -145,7 +182,14 @@ def _z_scores(table: pd.DataFrame, ask: Ask) -> list[Finding]:
         here = here[here.index.isin(ask.cohorts)]
         if len(here) > 1 and (here["mean"].abs() < at.Z_SCORE).all() and ((here["sd"] - 1).abs() < at.Z_SCORE).all():
             lost = "no shift is left to find" if column == "score" else "changes of intake are out of sight"
-            found.append(Finding("z_scores", tuple(here.index), (
-                f"Column {column} has mean 0 and SD 1 in every cohort of the study, within {at.Z_SCORE:g}: if it was "
-                f"standardised within cohorts, {lost}, so use scores on one scale.")))
+            found.append(
+                Finding(
+                    "z_scores",
+                    tuple(here.index),
+                    (
+                        f"Column {column} has mean 0 and SD 1 in every cohort of the study, within {at.Z_SCORE:g}: if it was "
+                        f"standardised within cohorts, {lost}, so use scores on one scale."
+                    ),
+                )
+            )
     return found

@@ -37,19 +37,30 @@ def linkage(records: pd.DataFrame, coded: Coded, lost: pd.DataFrame, table: pd.D
     scored = linked + unlinked.reindex(index, fill_value=0)
     kept = records.attrs.get("score_by_cohort", {})
     difference = [_difference(table, kept.get(cohort), cohort) for cohort in index]
-    return pd.DataFrame({"role": [ask.role(t) for t in index], "scored": scored, "linked": linked,
-                         "share": linked / scored, "score_difference": difference,
-                         "correlation": _correlations(coded).reindex(index)}, index=index)
+    return pd.DataFrame(
+        {
+            "role": [ask.role(t) for t in index],
+            "scored": scored,
+            "linked": linked,
+            "share": linked / scored,
+            "score_difference": difference,
+            "correlation": _correlations(coded).reindex(index),
+        },
+        index=index,
+    )
 
 
 def _correlations(coded: Coded) -> pd.Series:
     """The correlation of score and prior score, by cohort; NaN where one does not vary."""
+
     def sums(values: np.ndarray) -> np.ndarray:
         return np.bincount(coded.cohort, weights=values, minlength=len(coded.cohorts))
 
     rows = np.diff(coded.bounds)
-    x, y = (values - (sums(values) / rows)[coded.cohort] for values in (
-        coded.data[name].to_numpy(dtype=np.float64) for name in ("score", "prior_score")))
+    x, y = (
+        values - (sums(values) / rows)[coded.cohort]
+        for values in (coded.data[name].to_numpy(dtype=np.float64) for name in ("score", "prior_score"))
+    )
     return pd.Series(sums(x * y) / np.sqrt(sums(x * x) * sums(y * y)), index=coded.index)
 
 
@@ -69,9 +80,16 @@ def linkage_findings(table: pd.DataFrame, score_sd: pd.Series) -> list[Finding]:
     low = study[study["share"] < LINKED_SHARE]
     if len(low):
         shares = by_cohort({t: percent(share) for t, share in low["share"].items()})
-        found.append(Finding("linkage", tuple(low.index), (
-            f"Students with a score who have a prior score are under {LINKED_SHARE:.0%} ({shares}): the results hold "
-            "for these students only, so find out who lacks one and whether codes fail to match.")))
+        found.append(
+            Finding(
+                "linkage",
+                tuple(low.index),
+                (
+                    f"Students with a score who have a prior score are under {LINKED_SHARE:.0%} ({shares}): the results hold "
+                    "for these students only, so find out who lacks one and whether codes fail to match."
+                ),
+            )
+        )
     base, focal = study[study["role"] == "baseline"], study[study["role"] == "focal"]
     found += _correlation_findings(study, base)
     if not base["scored"].sum() or not base["linked"].sum():
@@ -80,10 +98,17 @@ def linkage_findings(table: pd.DataFrame, score_sd: pd.Series) -> list[Finding]:
     moved = focal[(focal["share"] - usual).abs() > LINKED_CHANGE + ROUNDING]
     if len(moved):
         shares = by_cohort({t: percent(share) for t, share in moved["share"].items()})
-        found.append(Finding("linkage_change", tuple(moved.index), (
-            f"The share of students with a prior score was {percent(usual)} in the baseline and differs by more than "
-            f"{100 * LINKED_CHANGE:g} points later ({shares}): part of the shift may come from who is linked, so "
-            "compare those left out.")))
+        found.append(
+            Finding(
+                "linkage_change",
+                tuple(moved.index),
+                (
+                    f"The share of students with a prior score was {percent(usual)} in the baseline and differs by more than "
+                    f"{100 * LINKED_CHANGE:g} points later ({shares}): part of the shift may come from who is linked, so "
+                    "compare those left out."
+                ),
+            )
+        )
     return found + _selection(base, focal, score_sd)
 
 
@@ -94,17 +119,34 @@ def _correlation_findings(study: pd.DataFrame, base: pd.DataFrame) -> list[Findi
     noise = CHANCE * (1 - usual**2) / np.sqrt(study["linked"])
     odd = (r - usual).abs() > np.maximum(CORRELATION_CHANGE, noise)
     for code, which, told, meaning in (
-            ("correlation", r < CORRELATION_LOW, f"under {CORRELATION_LOW:g}",
-             "students may be linked to the prior scores of others, so look into how codes were matched"),
-            ("same_test", r > CORRELATION_HIGH, f"over {CORRELATION_HIGH:g}",
-             "the two columns may hold the same test, so look into where they come from"),
-            ("correlation", odd & r.between(CORRELATION_LOW, CORRELATION_HIGH),
-             f"over {CORRELATION_CHANGE:g} from the baseline's {usual:.2f}",
-             "a test or the linkage may have changed, so look into both")):
+        (
+            "correlation",
+            r < CORRELATION_LOW,
+            f"under {CORRELATION_LOW:g}",
+            "students may be linked to the prior scores of others, so look into how codes were matched",
+        ),
+        (
+            "same_test",
+            r > CORRELATION_HIGH,
+            f"over {CORRELATION_HIGH:g}",
+            "the two columns may hold the same test, so look into where they come from",
+        ),
+        (
+            "correlation",
+            odd & r.between(CORRELATION_LOW, CORRELATION_HIGH),
+            f"over {CORRELATION_CHANGE:g} from the baseline's {usual:.2f}",
+            "a test or the linkage may have changed, so look into both",
+        ),
+    ):
         if which.any():
             values = by_cohort({t: number(value) for t, value in r[which].items()})
-            found.append(Finding(code, tuple(study.index[which]), (
-                f"The correlation of score and prior score is {told} ({values}): {meaning}.")))
+            found.append(
+                Finding(
+                    code,
+                    tuple(study.index[which]),
+                    (f"The correlation of score and prior score is {told} ({values}): {meaning}."),
+                )
+            )
     return found
 
 
@@ -119,9 +161,16 @@ def _selection(base: pd.DataFrame, focal: pd.DataFrame, score_sd: pd.Series) -> 
     if not len(moved):
         return []
     told = by_cohort({t: number(value) for t, value in moved["score_difference"].items()})
-    return [Finding("linkage_scores", tuple(moved.index), (
-        f"Leaving students out moves the mean score by {number(usual)} points in the baseline, but otherwise later "
-        f"({told}): as much of the shift may come from who is linked, so look at those left out."))]
+    return [
+        Finding(
+            "linkage_scores",
+            tuple(moved.index),
+            (
+                f"Leaving students out moves the mean score by {number(usual)} points in the baseline, but otherwise later "
+                f"({told}): as much of the shift may come from who is linked, so look at those left out."
+            ),
+        )
+    ]
 
 
 def repeated_codes(coded: Coded) -> tuple[pd.DataFrame, int]:
@@ -139,22 +188,24 @@ def repeated_codes(coded: Coded) -> tuple[pd.DataFrame, int]:
     other = student_cohort[1:][again & ~same]
     each = student_cohort[np.concatenate([[True], ~again])]
     before = (each // T)[1:] == (each // T)[:-1]
-    starts = np.flatnonzero(np.concatenate([[True], ~again])[:len(key)])
+    starts = np.flatnonzero(np.concatenate([[True], ~again])[: len(key)])
     most = np.zeros(len(coded.cohorts), dtype=np.int64)
     np.maximum.at(most, student_cohort[starts] % T, np.diff(np.append(starts, len(key))))
-    table = pd.DataFrame({
-        "same_school": coded.per_cohort(student_cohort[1:][same] % T),
-        "other_school": coded.per_cohort(other % T),
-        "students_in_two_schools": coded.per_cohort(_distinct(other) % T),
-        "seen_before": coded.per_cohort(each[1:][before] % T),
-        "most_rows": most,
-    })
+    table = pd.DataFrame(
+        {
+            "same_school": coded.per_cohort(student_cohort[1:][same] % T),
+            "other_school": coded.per_cohort(other % T),
+            "students_in_two_schools": coded.per_cohort(_distinct(other) % T),
+            "seen_before": coded.per_cohort(each[1:][before] % T),
+            "most_rows": most,
+        }
+    )
     return table, len(_distinct(each[1:][before] // T))
 
 
 def _distinct(ordered: np.ndarray) -> np.ndarray:
     """Return the different values of an ascending array."""
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[:len(ordered)]]
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
 
 
 def code_findings(table: pd.DataFrame, several: int, students: int, rows: int) -> list[Finding]:
@@ -163,22 +214,43 @@ def code_findings(table: pd.DataFrame, several: int, students: int, rows: int) -
     twice = table["same_school"] + table["other_school"]
     if total := int(twice.sum()):
         copies, most = int(table["same_school"].sum()), table["most_rows"]
-        advice = ("one code a cohort has most of them and may stand for unknown students, so leave it blank"
-                  if most.max() > MANY_ROWS and 2 * (most - 1).sum() > total else
-                  "remove copies and keep one school a student" if total <= REUSED_SHARE * rows else
-                  "the rows seem to stand there several times: remove the copies" if 2 * copies > total else
-                  "numbered within schools, it seems: make them unique, such as school and student together")
-        found.append(Finding("duplicates", tuple(twice.index[twice > 0]), (
-            f"Rows whose student code already stands in the cohort: {total:,} ({counts(twice)}), "
-            f"{copies:,} of them in the same school; each counts as a student of its own; "
-            f"{advice}.")))
+        advice = (
+            "one code a cohort has most of them and may stand for unknown students, so leave it blank"
+            if most.max() > MANY_ROWS and 2 * (most - 1).sum() > total
+            else "remove copies and keep one school a student"
+            if total <= REUSED_SHARE * rows
+            else "the rows seem to stand there several times: remove the copies"
+            if 2 * copies > total
+            else "numbered within schools, it seems: make them unique, such as school and student together"
+        )
+        found.append(
+            Finding(
+                "duplicates",
+                tuple(twice.index[twice > 0]),
+                (
+                    f"Rows whose student code already stands in the cohort: {total:,} ({counts(twice)}), "
+                    f"{copies:,} of them in the same school; each counts as a student of its own; "
+                    f"{advice}."
+                ),
+            )
+        )
     if several > REPEATED_SHARE * students:
         where = table.index[table["seen_before"] > 0]
         many = several > REUSED_SHARE * students
-        meaning = ("the records follow students over the years, or codes are used again; the models take cohorts as "
-                   "different students, so choose cohorts that share none" if many else
-                   "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student")
-        found.append(Finding("several_cohorts", tuple(where), (
-            f"Student codes that stand in more than one cohort: {several:,} ({percent(several / students)}; seen "
-            f"before in {cohorts(where)}): {meaning}.")))
+        meaning = (
+            "the records follow students over the years, or codes are used again; the models take cohorts as "
+            "different students, so choose cohorts that share none"
+            if many
+            else "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student"
+        )
+        found.append(
+            Finding(
+                "several_cohorts",
+                tuple(where),
+                (
+                    f"Student codes that stand in more than one cohort: {several:,} ({percent(several / students)}; seen "
+                    f"before in {cohorts(where)}): {meaning}."
+                ),
+            )
+        )
     return found

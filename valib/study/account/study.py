@@ -88,10 +88,17 @@ def across_breaks(ask: Ask) -> tuple[list[Finding], list[str]]:
             refused.append(str(error))
             continue
         if beyond:
-            said.append(Finding("scale_break", tuple(beyond), (
-                f"The scale of {item.column} changes with cohort {item.cohort}: {cohorts(beyond)} carried back by "
-                f"old = {item.link.intercept:g} + {item.link.slope:g} new; the link's error enters shift and benchmark "
-                "value added.")))
+            said.append(
+                Finding(
+                    "scale_break",
+                    tuple(beyond),
+                    (
+                        f"The scale of {item.column} changes with cohort {item.cohort}: {cohorts(beyond)} carried back by "
+                        f"old = {item.link.intercept:g} + {item.link.slope:g} new; the link's error enters shift and benchmark "
+                        "value added."
+                    ),
+                )
+            )
     return said, refused
 
 
@@ -115,12 +122,20 @@ def _prior_findings(moved: dict[int, PriorCheck]) -> list[Finding]:
     """Warn of focal cohorts whose prior scores leave the baseline's."""
     if not moved:
         return []
-    told = by_cohort({cohort: f"mean {item.smd:+.2f} SD, variance ratio {item.variance_ratio:.2f}"
-                      for cohort, item in moved.items()})
+    told = by_cohort(
+        {cohort: f"mean {item.smd:+.2f} SD, variance ratio {item.variance_ratio:.2f}" for cohort, item in moved.items()}
+    )
     low, high = VARIANCE_RATIO_LIMITS
-    return [Finding("prior_drift", tuple(moved), (
-        f"The distribution of prior_score leaves that of the baseline ({told}; limits {SMD_LIMIT:g} SD and {low:g} to "
-        f"{high:g}): a shift may come from the prior test, so look into its scale and its sitting."))]
+    return [
+        Finding(
+            "prior_drift",
+            tuple(moved),
+            (
+                f"The distribution of prior_score leaves that of the baseline ({told}; limits {SMD_LIMIT:g} SD and {low:g} to "
+                f"{high:g}): a shift may come from the prior test, so look into its scale and its sitting."
+            ),
+        )
+    ]
 
 
 def _on_baseline_scale(records: pd.DataFrame, table: pd.DataFrame, ask: Ask, cohort: int) -> pd.DataFrame:

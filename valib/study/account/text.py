@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LONGEST_NAME = 40  # characters of a name from the data
-_SHOWN = 8         # cohorts that a sentence names before it only counts
+_SHOWN = 8  # cohorts that a sentence names before it only counts
 
 
 def cohorts(names: Iterable[int]) -> str:
@@ -58,7 +58,7 @@ def decimals(spread: float) -> int:
 def printable(text: object, longest: int | None = None) -> str:
     """Return text from the data on one line: control and direction characters as '?', cut where it is long."""
     shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in str(text))
-    return shown if longest is None or len(shown) <= longest else f"{shown[:longest - 3]}..."
+    return shown if longest is None or len(shown) <= longest else f"{shown[: longest - 3]}..."
 
 
 def _cut(parts: list[str], between: str = ", ") -> str:
@@ -66,9 +66,9 @@ def _cut(parts: list[str], between: str = ", ") -> str:
     return between.join(parts[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
-WIDTH = 100     # of the tables where the output is no terminal
+WIDTH = 100  # of the tables where the output is no terminal
 NARROWEST = 40  # of a terminal that tables are fitted to
-ROWS = 30       # of a table, before the rest is only counted
+ROWS = 30  # of a table, before the rest is only counted
 
 Row = Sequence[str]
 
@@ -76,8 +76,8 @@ Row = Sequence[str]
 def account_text(content: dict[str, Any], study: str, width: int = WIDTH, problems: bool = True) -> str:
     """Return an account as text.
 
-    content: :meth:`valib.study.account.Account.to_dict`. study: names the params file in force. width: columns that tables may
-    take; sentences are one line each, however long. problems: also tell what stops the study.
+    content: :meth:`valib.study.account.Account.to_dict`. study: names the params file in force. width: columns that
+    tables may take; sentences are one line each, however long. problems: also tell what stops the study.
     """
     parts = [_head(content, study)]
     for title, header, rows, note in _tables(content):
@@ -89,10 +89,12 @@ def account_text(content: dict[str, Any], study: str, width: int = WIDTH, proble
 
 def _head(content: dict[str, Any], study: str) -> str:
     out, read = content["rows_left_out"], content["rows_read"]
-    return (f"Records: {content['source']}. Study: {printable(study)}.\n"
-            f"{read:,} rows read, {content['rows_used']:,} used, {out:,} ({percent(out / read)}) left out.\n"
-            f"{_count(content['students'], 'student code')}, {_count(content['schools'], 'school')}, "
-            f"{_count(content['cohorts_in_data'], 'cohort')}.")
+    return (
+        f"Records: {content['source']}. Study: {printable(study)}.\n"
+        f"{read:,} rows read, {content['rows_used']:,} used, {out:,} ({percent(out / read)}) left out.\n"
+        f"{_count(content['students'], 'student code')}, {_count(content['schools'], 'school')}, "
+        f"{_count(content['cohorts_in_data'], 'cohort')}."
+    )
 
 
 def _verdict(content: dict[str, Any], problems: bool) -> str:
@@ -101,8 +103,10 @@ def _verdict(content: dict[str, Any], problems: bool) -> str:
     if not content["problems"]:
         lines.append("The benchmark of this study can be fitted on these records.")
     elif problems:
-        lines += ["The study cannot be fitted on these records:",
-                  *(f"Problem: {printable(text)}" for text in content["problems"])]
+        lines += [
+            "The study cannot be fitted on these records:",
+            *(f"Problem: {printable(text)}" for text in content["problems"]),
+        ]
     return "\n".join(lines)
 
 
@@ -116,9 +120,11 @@ def _sentences(content: dict[str, Any]) -> list[str]:
     if content["school_changes"]:
         floor = content["study"]["min_students"]
         told = {part: _size(there[f"{part}_students"], floor) for part in ("baseline_only", "focal_only")}
-        said.append(f"Schools in both baseline and focal cohorts: {there['both']:,}; in the baseline only: "
-                    f"{there['baseline_only']:,} ({told['baseline_only']} students); in focal cohorts only: "
-                    f"{there['focal_only']:,} ({told['focal_only']} students).")
+        said.append(
+            f"Schools in both baseline and focal cohorts: {there['both']:,}; in the baseline only: "
+            f"{there['baseline_only']:,} ({told['baseline_only']} students); in focal cohorts only: "
+            f"{there['focal_only']:,} ({told['focal_only']} students)."
+        )
     return said
 
 
@@ -126,34 +132,101 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
     """Yield title, header, rows and a note of each table; a cut one says in the note how many rows it lacks."""
     own = [*content["study"]["baseline_cohorts"], *content["study"]["focal_cohorts"]]
     yield ("Rows by cohort", *_row_table(content))
-    yield ("Students with a score, and how many of them have a prior score",
-           ("cohort", "role", "with a\nscore", "with prior\nas well", "share", "mean score: with\nprior less all",
-            "correlation\nwith prior"),
-           *_cut_rows([(_cohort(row), row["role"], f"{row['scored']:,}", f"{row['linked']:,}", percent(row["share"]),
-                   number(row["score_difference"]), number(row["correlation"])) for row in content["linkage"]], own))
+    yield (
+        "Students with a score, and how many of them have a prior score",
+        (
+            "cohort",
+            "role",
+            "with a\nscore",
+            "with prior\nas well",
+            "share",
+            "mean score: with\nprior less all",
+            "correlation\nwith prior",
+        ),
+        *_cut_rows(
+            [
+                (
+                    _cohort(row),
+                    row["role"],
+                    f"{row['scored']:,}",
+                    f"{row['linked']:,}",
+                    percent(row["share"]),
+                    number(row["score_difference"]),
+                    number(row["correlation"]),
+                )
+                for row in content["linkage"]
+            ],
+            own,
+        ),
+    )
     yield ("Schools and their students", *_school_table(content, own))
     factor = content["limits"]["size_factor"]
-    yield (f"Schools from cohort to cohort (missing: seen before and later; grown, shrunk: over {factor:g} times)",
-           ("cohort", "since", "new", "gone", "missing", "back", "grown", "shrunk", "students in schools\n"
-            "not in the baseline"),
-           *_cut_rows([(_cohort(row), str(row["previous"]), *(f"{row[name]:,}" for name in (
-               "new", "gone", "missing", "returned", "grown", "shrunk")), percent(row["not_in_baseline"]))
-               for row in content["school_changes"]], own))
+    yield (
+        f"Schools from cohort to cohort (missing: seen before and later; grown, shrunk: over {factor:g} times)",
+        (
+            "cohort",
+            "since",
+            "new",
+            "gone",
+            "missing",
+            "back",
+            "grown",
+            "shrunk",
+            "students in schools\nnot in the baseline",
+        ),
+        *_cut_rows(
+            [
+                (
+                    _cohort(row),
+                    str(row["previous"]),
+                    *(f"{row[name]:,}" for name in ("new", "gone", "missing", "returned", "grown", "shrunk")),
+                    percent(row["not_in_baseline"]),
+                )
+                for row in content["school_changes"]
+            ],
+            own,
+        ),
+    )
     yield ("Schools that change most", *_change_table(content))
     codes = [row for row in content["codes"] if _codes(row)]
-    yield ("Student codes that stand more than once",
-           ("cohort", "again in the\nsame school", "again in\nanother school", "students in\ntwo schools",
-            "also in an\nearlier cohort"),
-           *_cut_rows([(_cohort(row), f"{row['same_school']:,}", f"{row['other_school']:,}",
-                   f"{row['students_in_two_schools']:,}", f"{row['seen_before']:,}") for row in codes], own))
+    yield (
+        "Student codes that stand more than once",
+        (
+            "cohort",
+            "again in the\nsame school",
+            "again in\nanother school",
+            "students in\ntwo schools",
+            "also in an\nearlier cohort",
+        ),
+        *_cut_rows(
+            [
+                (
+                    _cohort(row),
+                    f"{row['same_school']:,}",
+                    f"{row['other_school']:,}",
+                    f"{row['students_in_two_schools']:,}",
+                    f"{row['seen_before']:,}",
+                )
+                for row in codes
+            ],
+            own,
+        ),
+    )
     for column, title in (("score", "Scores"), ("prior_score", "Prior scores")):
         yield (f"{title} (points)", *_score_table([r for r in content["scores"] if r["column"] == column], own))
     low, high = content["limits"]["variance_ratio_limits"]
-    yield (f"Prior score of the focal cohorts against the baseline (limits: {content['limits']['smd_limit']:g} SD, "
-           f"{low:g} to {high:g})",
-           ("cohort", "mean difference\nin SDs", "variance\nratio", "within\nlimits"),
-           *_cut_rows([(_cohort(row), number(row["smd"]), number(row["variance_ratio"]), "yes" if row["ok"] else "no")
-                  for row in content["prior"]], own))
+    yield (
+        f"Prior score of the focal cohorts against the baseline (limits: {content['limits']['smd_limit']:g} SD, "
+        f"{low:g} to {high:g})",
+        ("cohort", "mean difference\nin SDs", "variance\nratio", "within\nlimits"),
+        *_cut_rows(
+            [
+                (_cohort(row), number(row["smd"]), number(row["variance_ratio"]), "yes" if row["ok"] else "no")
+                for row in content["prior"]
+            ],
+            own,
+        ),
+    )
     yield ("Covariates: share missing", *_covariate_table(content, own))
 
 
@@ -162,15 +235,23 @@ def _row_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:
     reasons = list(dict.fromkeys(row["reason"] for row in content["left_out"]))
     used = {row["cohort"]: row["students"] for row in content["cohorts"]}
     role = {row["cohort"]: row["role"] for row in content["cohorts"]} | {
-        row["cohort"]: row["role"] for row in content["linkage"]}
+        row["cohort"]: row["role"] for row in content["linkage"]
+    }
     out = {(row["cohort"], row["reason"]): row["rows"] for row in content["left_out"]}
     known = sorted({t for t in [*used, *(t for t, _ in out)] if t is not None})
     rows = []
     for cohort in [*known, *([None] if any(t is None for t, _ in out) else [])]:
         lost = [out.get((cohort, reason), 0) for reason in reasons]
         there = used.get(cohort, 0)
-        rows.append(("unknown" if cohort is None else str(cohort), role.get(cohort, ""), f"{there + sum(lost):,}",
-                     f"{there:,}", *(f"{n:,}" for n in lost)))
+        rows.append(
+            (
+                "unknown" if cohort is None else str(cohort),
+                role.get(cohort, ""),
+                f"{there + sum(lost):,}",
+                f"{there:,}",
+                *(f"{n:,}" for n in lost),
+            )
+        )
     shown, note = _cut_rows(rows, [*content["study"]["baseline_cohorts"], *content["study"]["focal_cohorts"]])
     totals = [sum(n for (_, why), n in out.items() if why == reason) for reason in reasons]
     shown.append(("all", "", f"{content['rows_read']:,}", f"{content['rows_used']:,}", *(f"{n:,}" for n in totals)))
@@ -179,18 +260,44 @@ def _row_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:
 
 def _school_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
     floor = content["study"]["min_students"]
-    rows = [(_cohort(row), row["role"], f"{row['schools']:,}", f"{row['students']:,}",
-             *(_size(row[f"{which}_school"], floor) for which in ("smallest", "median", "largest")),
-             f"{row['tiny_schools']:,}", f"{row['one_student_schools']:,}") for row in content["cohorts"]]
-    header = ("cohort", "role", "schools", "students", "smallest\nschool", "median", "largest",
-              f"schools of\nunder {floor}", "of one\nstudent")
+    rows = [
+        (
+            _cohort(row),
+            row["role"],
+            f"{row['schools']:,}",
+            f"{row['students']:,}",
+            *(_size(row[f"{which}_school"], floor) for which in ("smallest", "median", "largest")),
+            f"{row['tiny_schools']:,}",
+            f"{row['one_student_schools']:,}",
+        )
+        for row in content["cohorts"]
+    ]
+    header = (
+        "cohort",
+        "role",
+        "schools",
+        "students",
+        "smallest\nschool",
+        "median",
+        "largest",
+        f"schools of\nunder {floor}",
+        "of one\nstudent",
+    )
     return header, *_cut_rows(rows, own)
 
 
 def _change_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:
     floor, whole = content["study"]["min_students"], content["school_list"]
-    rows = [(printable(row["school"], LONGEST_NAME), row["change"], str(row["cohort"]), _size(row["before"], floor),
-             _size(row["after"], floor)) for row in whole["shown"]]
+    rows = [
+        (
+            printable(row["school"], LONGEST_NAME),
+            row["change"],
+            str(row["cohort"]),
+            _size(row["before"], floor),
+            _size(row["after"], floor),
+        )
+        for row in whole["shown"]
+    ]
     more = whole["total"] - len(rows)
     note = f"\nand {_count(more, 'more change')}" if more > 0 else ""
     return ("school", "change", "in cohort", "students\nbefore", "students\nafter"), rows, note
@@ -199,8 +306,16 @@ def _change_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:
 def _score_table(scores: list[dict[str, Any]], own: list[int]) -> tuple[Row, list[Row], str]:
     spreads = [row["sd"] for row in scores if row["sd"]]
     digits = decimals(min(spreads)) if spreads else 2
-    rows = [(_cohort(row), *(number(row[name], digits) for name in ("mean", "sd", "min", "p1", "median", "p99", "max")),
-             f"{row['values']:,}", percent(row["at_min"]), percent(row["at_max"])) for row in scores]
+    rows = [
+        (
+            _cohort(row),
+            *(number(row[name], digits) for name in ("mean", "sd", "min", "p1", "median", "p99", "max")),
+            f"{row['values']:,}",
+            percent(row["at_min"]),
+            percent(row["at_max"]),
+        )
+        for row in scores
+    ]
     header = ("cohort", "mean", "SD", "min", "1%", "median", "99%", "max", "values", "at min", "at max")
     return header, *_cut_rows(rows, own)
 

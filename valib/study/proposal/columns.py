@@ -44,8 +44,9 @@ class Column:
         """Whether a word of the name is one of the hints, or begins or ends with one that is long enough."""
         return any(
             word == hint or (len(hint) >= 5 and word.startswith(hint)) or (len(hint) >= 4 and word.endswith(hint))
-            for word in self.words for hint in hints
-        )  # fmt: skip
+            for word in self.words
+            for hint in hints
+        )
 
 
 def describe(name: object, column: pd.Series) -> Column:
@@ -116,9 +117,11 @@ def distinct_within(column: Column, groups: np.ndarray) -> float:
 
 def scalar(value: object) -> str:
     """One value, or a list or mapping of them, as YAML on one line; what is not plain text is in quotes and escaped."""
+
     def dump(**style) -> str:
-        text = yaml.safe_dump(value, width=float("inf"), allow_unicode=True, default_flow_style=True, sort_keys=False,
-                              **style)  # fmt: skip
+        text = yaml.safe_dump(
+            value, width=float("inf"), allow_unicode=True, default_flow_style=True, sort_keys=False, **style
+        )
         return text.removesuffix("\n").removesuffix("\n...")
 
     text = dump()

@@ -18,8 +18,22 @@ SEVERAL = 3  # baseline cohorts at most
 FEWEST_ROWS = 30  # of a cohort that is proposed
 MOST_NAMED = 10  # cohorts in a sentence
 MOST_COVARIATES, MOST_LEVELS, MOST_MISSING = 5, 12, 0.05
-PRIVATE = ("name", "surname", "forename", "address", "email", "mail", "phone", "postcode", "zip", "birth", "dob",
-           "date", "id", "code")  # fmt: skip
+PRIVATE = (
+    "name",
+    "surname",
+    "forename",
+    "address",
+    "email",
+    "mail",
+    "phone",
+    "postcode",
+    "zip",
+    "birth",
+    "dob",
+    "date",
+    "id",
+    "code",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +78,19 @@ def propose(frame: pd.DataFrame, name: str = "the DataFrame") -> Proposal:
     _covariates(roles, columns, params, reasons)
     params["min_students"] = 5
     reasons["min_students"] = "a school with fewer students in a cohort is never shown by name"
-    missing = {role: tuple(str(c.name) for c in roles.candidates.get(role, []))
-               for role in CANONICAL if role not in roles.found and role != "cohort"}  # fmt: skip
+    missing = {
+        role: tuple(str(c.name) for c in roles.candidates.get(role, []))
+        for role in CANONICAL
+        if role not in roles.found and role != "cohort"
+    }
     unsure = [f"{role}: not found; fill it in" for role in missing] + roles.unsure
     if not {"score", "prior_score"} <= set(roles.found):
-        unsure += [f"{quoted(c.name)}: {c.odd:,} of its values are text, the others are numbers; if it is a test, leave"
-                   " these blank" for c in roles.left(columns) if c.odd]  # fmt: skip
+        unsure += [
+            f"{quoted(c.name)}: {c.odd:,} of its values are text, the others are numbers; if it is a test, leave"
+            " these blank"
+            for c in roles.left(columns)
+            if c.odd
+        ]
     return Proposal(params, reasons, missing, tuple(unsure))
 
 
@@ -83,8 +104,11 @@ def _is_number(name: object) -> bool:
 
 def _mapping(roles: Roles, columns: Sequence[Column]) -> dict[str, str]:
     """The columns parameter: what differs in name, and new names for columns that stand in the way."""
-    mapping = {role: str(roles.found[role].name) for role in CANONICAL
-               if role in roles.found and roles.found[role].name != role}  # fmt: skip
+    mapping = {
+        role: str(roles.found[role].name)
+        for role in CANONICAL
+        if role in roles.found and roles.found[role].name != role
+    }
     taken = set(mapping.values())
     for column in columns:
         if column.name in mapping and str(column.name) not in taken:
@@ -113,13 +137,16 @@ def _cohorts(roles: Roles, params: dict[str, Any], reasons: dict[str, str]) -> N
         params["baseline_cohorts"], params["focal_cohorts"] = cohorts[:first], cohorts[first:]
         reasons["baseline_cohorts"] = f"the earlier half of the cohorts, {SEVERAL} at most: they define what is typical"
         reasons["focal_cohorts"] = "all later ones: they are judged against the baseline"
-        roles.unsure.append("baseline_cohorts: chosen by their place alone; choose the years that you want to compare"
-                            " with")  # fmt: skip
+        roles.unsure.append(
+            "baseline_cohorts: chosen by their place alone; choose the years that you want to compare with"
+        )
         return
     params["focal_cohorts"] = cohorts or [0]
     reasons["focal_cohorts"] = "the only cohort"
-    roles.unsure.append("baseline_cohorts: with one cohort nothing can be a benchmark; 'valib fit --model relative'"
-                        " compares its schools with each other")  # fmt: skip
+    roles.unsure.append(
+        "baseline_cohorts: with one cohort nothing can be a benchmark; 'valib fit --model relative'"
+        " compares its schools with each other"
+    )
 
 
 def _years(roles: Roles, cohorts: list[int]) -> list[int]:
@@ -128,8 +155,9 @@ def _years(roles: Roles, cohorts: list[int]) -> list[int]:
     if 2 * len(years) <= len(cohorts) or years == cohorts:
         return cohorts
     told = ", ".join(str(t) for t in cohorts if t not in years)
-    roles.unsure.append(f"cohorts {told} are left aside: no calendar years; if they stand for unknown, leave them"
-                        " blank")  # fmt: skip
+    roles.unsure.append(
+        f"cohorts {told} are left aside: no calendar years; if they stand for unknown, leave them blank"
+    )
     return years
 
 
@@ -148,8 +176,11 @@ def _covariates(roles: Roles, columns: Sequence[Column], params: dict[str, Any],
         cells = [school.keys, cohorts]
         design.append(pd.Series(prior).groupby(cells).transform("mean").to_numpy())
     tests = (roles.found["score"], roles.found["prior_score"])
-    for column in (c for c in roles.left(columns) if _can_be_covariate(c, school) and not _is_test(c, tests)
-                   and c not in roles.candidates.get("cohort", [])):
+    for column in (
+        c
+        for c in roles.left(columns)
+        if _can_be_covariate(c, school) and not _is_test(c, tests) and c not in roles.candidates.get("cohort", [])
+    ):
         more = _design(column)
         if len(names) < MOST_COVARIATES and _full_rank([*design, *more], cohorts):
             name = str(column.name) if str(column.name).isidentifier() else "_".join(words(str(column.name)))
@@ -165,8 +196,10 @@ def _covariates(roles: Roles, columns: Sequence[Column], params: dict[str, Any],
         reasons["further_formulas"] += ", and with covariates"
         offered = "is offered as a covariate" if len(names) == 1 else "are offered as covariates"
         given = "it" if len(names) == 1 else "them"
-        roles.unsure.append(f"further_formulas: {', '.join(map(quoted, names))} {offered}; whether a school should be"
-                            f" compared given {given} is yours to decide")
+        roles.unsure.append(
+            f"further_formulas: {', '.join(map(quoted, names))} {offered}; whether a school should be"
+            f" compared given {given} is yours to decide"
+        )
     params["further_formulas"] = formulas
 
 

@@ -11,19 +11,112 @@ import numpy as np
 from .columns import Column, correlation, distinct_within, same_but_for_a_number, scalar, varies_within
 
 # Words of names in English, German, French, Spanish, Italian, Portuguese, Dutch and the languages of the North.
-STUDENT = ("student", "pupil", "child", "learner", "candidate", "upn", "schueler", "schuler", "eleve", "alumno",
-           "alumna", "estudiante", "aluno", "alunno", "studente", "leerling", "elev", "oppilas")  # fmt: skip
-SCHOOL = ("school", "centre", "center", "institution", "campus", "urn", "schul", "ecole", "etab", "escuela",
-          "colegio", "centro", "escola", "scuola", "skola", "skole", "koulu")  # fmt: skip
+STUDENT = (
+    "student",
+    "pupil",
+    "child",
+    "learner",
+    "candidate",
+    "upn",
+    "schueler",
+    "schuler",
+    "eleve",
+    "alumno",
+    "alumna",
+    "estudiante",
+    "aluno",
+    "alunno",
+    "studente",
+    "leerling",
+    "elev",
+    "oppilas",
+)
+SCHOOL = (
+    "school",
+    "centre",
+    "center",
+    "institution",
+    "campus",
+    "urn",
+    "schul",
+    "ecole",
+    "etab",
+    "escuela",
+    "colegio",
+    "centro",
+    "escola",
+    "scuola",
+    "skola",
+    "skole",
+    "koulu",
+)
 COHORT = ("cohort", "kohorte", "cohorte", "coorte", "year", "jahr", "annee", "ano", "anno", "jaar", "aar", "vuosi")
-PRIOR = ("prior", "pre", "pretest", "previous", "before", "intake", "entry", "lag", "lagged", "initial", "earlier",
-         "vorher", "vortest", "vorige", "anterior", "previo", "previa", "avant", "initiale", "precedente")  # fmt: skip
-SCORE = ("score", "outcome", "post", "posttest", "result", "final", "exam", "test", "mark", "points", "attainment",
-         "achievement", "ergebnis", "punkte", "note", "nota", "resultat", "resultado", "puntaje",
-         "risultato", "uitslag", "poang")  # fmt: skip
+PRIOR = (
+    "prior",
+    "pre",
+    "pretest",
+    "previous",
+    "before",
+    "intake",
+    "entry",
+    "lag",
+    "lagged",
+    "initial",
+    "earlier",
+    "vorher",
+    "vortest",
+    "vorige",
+    "anterior",
+    "previo",
+    "previa",
+    "avant",
+    "initiale",
+    "precedente",
+)
+SCORE = (
+    "score",
+    "outcome",
+    "post",
+    "posttest",
+    "result",
+    "final",
+    "exam",
+    "test",
+    "mark",
+    "points",
+    "attainment",
+    "achievement",
+    "ergebnis",
+    "punkte",
+    "note",
+    "nota",
+    "resultat",
+    "resultado",
+    "puntaje",
+    "risultato",
+    "uitslag",
+    "poang",
+)
 # What makes a name mean something about a school, a year or a person rather than the thing itself.
-NOT_SCHOOL = ("type", "mean", "avg", "average", "size", "gender", "phase", "sector", "status", "year", "district",
-              "jahr", "form", "schulart", "annee", "ano", "anno")  # fmt: skip
+NOT_SCHOOL = (
+    "type",
+    "mean",
+    "avg",
+    "average",
+    "size",
+    "gender",
+    "phase",
+    "sector",
+    "status",
+    "year",
+    "district",
+    "jahr",
+    "form",
+    "schulart",
+    "annee",
+    "ano",
+    "anno",
+)
 NOT_COHORT = ("birth", "born", "dob", "level", "grade", "group", "entry", "score", "geburt", "naissance")
 NOT_STUDENT = ("age", "gender", "sex", "count", "name", "ratio")
 LABELS = ("name", "label", "title")
@@ -125,8 +218,11 @@ def _find_school(roles: Roles, columns: Sequence[Column]) -> None:
         doubt = f"{', '.join(quoted(c.name) for c in others)} would do as well" if others else None
         roles.take("school", named[0], "by its name; many students each", doubt)
         return
-    groups = [c for c in fit if c.distinct >= 10 and rows / c.distinct >= 5 and c.numbers is None
-              and not c.has(*STUDENT, *LABELS)]  # fmt: skip
+    groups = [
+        c
+        for c in fit
+        if c.distinct >= 10 and rows / c.distinct >= 5 and c.numbers is None and not c.has(*STUDENT, *LABELS)
+    ]
     if len(groups) == 1:
         roles.take("school", groups[0], "the only text with many students each", "only its values say so")
 
@@ -151,14 +247,23 @@ def _find_student(roles: Roles, columns: Sequence[Column]) -> None:
         if share > 0.95:
             roles.reasons["student"] += "; nearly every value is distinct within a cohort"
         else:
-            roles.unsure.append(f"student = {quoted(column.name)}: only {share:.0%} of its values are distinct within a"
-                                " cohort; perhaps codes are given within schools")  # fmt: skip
+            roles.unsure.append(
+                f"student = {quoted(column.name)}: only {share:.0%} of its values are distinct within a"
+                " cohort; perhaps codes are given within schools"
+            )
 
 
 def _find_scores(roles: Roles, columns: Sequence[Column]) -> None:
     school = roles.found.get("school")
-    pool = [c for c in roles.left(columns) if c.numbers is not None and c.distinct >= FEWEST_VALUES and c.missing < 0.9
-            and (school is None or varies_within(c, school) > 0.5) and not c.has("id", "code", *STUDENT)]  # fmt: skip
+    pool = [
+        c
+        for c in roles.left(columns)
+        if c.numbers is not None
+        and c.distinct >= FEWEST_VALUES
+        and c.missing < 0.9
+        and (school is None or varies_within(c, school) > 0.5)
+        and not c.has("id", "code", *STUDENT)
+    ]
     roles.candidates["score"] = roles.candidates["prior_score"] = pool
     score, prior = roles.found.get("score"), roles.found.get("prior_score")
     if score is None and prior is None:
@@ -177,20 +282,25 @@ def _find_pair(roles: Roles, pool: Sequence[Column]) -> None:
     """Score and prior score: the number in the name, then words for before and after, then the correlation."""
     before = [c for c in pool if c.has(*PRIOR)]
     after = [c for c in pool if c.has(*SCORE) and c not in before]
-    numbered = [(a, b) for a, b in itertools.permutations(pool, 2)
-                if (pair := same_but_for_a_number(a, b)) and pair[0] > pair[1]]  # fmt: skip
+    numbered = [
+        (a, b)
+        for a, b in itertools.permutations(pool, 2)
+        if (pair := same_but_for_a_number(a, b)) and pair[0] > pair[1]
+    ]
     if before and (after or len(pool) > 1):
         rest = after or [c for c in pool if c not in before]
         pairs = [(a, b) for a in rest for b in before]
         score, prior = max(pairs, key=lambda p: (len(set(p[0].words) & set(p[1].words)), correlation(*p)))
         told = f"; also possible: {_others(pool, score, prior)}" if len(pool) > 2 else ""
         roles.take("score", score, "by its name", f"chosen among several{told}" if len(rest) > 1 else None)
-        roles.take("prior_score", prior, "by its name: before",
-                   f"chosen among several{told}" if len(before) > 1 else None)  # fmt: skip
+        roles.take(
+            "prior_score", prior, "by its name: before", f"chosen among several{told}" if len(before) > 1 else None
+        )
     elif numbered:
         last = max(same_but_for_a_number(a, b) for a, b in numbered)[0]
-        score, prior = max((p for p in numbered if same_but_for_a_number(*p)[0] == last),
-                           key=lambda p: same_but_for_a_number(*p)[1])  # fmt: skip
+        score, prior = max(
+            (p for p in numbered if same_but_for_a_number(*p)[0] == last), key=lambda p: same_but_for_a_number(*p)[1]
+        )
         others = _others([c for c in pool if any(c in pair for pair in numbered)], score, prior)
         several = f"also possible: {others}" if others else None
         roles.take("score", score, "named like the prior score, with the higher number", several)
@@ -198,8 +308,12 @@ def _find_pair(roles: Roles, pool: Sequence[Column]) -> None:
     elif after:
         named = sorted(after, key=lambda c: pool.index(c))
         others = _others(pool, named[0])
-        roles.take("score", named[0], "by its name",
-                   f"also possible: {others}; see that it is the later test" if others else None)  # fmt: skip
+        roles.take(
+            "score",
+            named[0],
+            "by its name",
+            f"also possible: {others}; see that it is the later test" if others else None,
+        )
         _find_other(roles, "prior_score", named[0], [c for c in pool if c is not named[0]])
 
 
@@ -216,5 +330,9 @@ def _find_other(roles: Roles, role: str, known: Column, pool: Sequence[Column]) 
     hints = PRIOR if role == "prior_score" else SCORE
     pair = same_but_for_a_number(best, known)
     sure = best.has(*hints) or (pair is not None and (pair[0] < pair[1]) == (role == "prior_score"))
-    roles.take(role, best, "by its name" if sure else f"it correlates most with {quoted(known.name)}",
-               None if sure else "only its correlation says so")  # fmt: skip
+    roles.take(
+        role,
+        best,
+        "by its name" if sure else f"it correlates most with {quoted(known.name)}",
+        None if sure else "only its correlation says so",
+    )

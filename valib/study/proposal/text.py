@@ -10,15 +10,18 @@ from .proposal import Proposal
 
 
 def params_text(proposal: Proposal, data: str, table: str | None = None) -> str:
-    """Return a params.yml that `valib.study.params.load` reads; names from the data are quoted, so nothing in them acts.
+    """Return a params.yml that `valib.study.params.load` reads; names from the data are quoted, so nothing in them
+    acts.
 
     data, table : where the records are, as the params file is to say it.
     """
     lines = [
         "# The study. `valib init` has proposed this file from the records; `valib check` says what is in them.",
         "# What is not said here is as in the demo study: `valib COMMAND --help` lists the options.",
-        *_unsure(proposal), "", f"data: {scalar(data)}",
-    ]  # fmt: skip
+        *_unsure(proposal),
+        "",
+        f"data: {scalar(data)}",
+    ]
     if table is not None:
         lines.append(f"table: {scalar(table)}")
     lines += ["", *_columns(proposal)]

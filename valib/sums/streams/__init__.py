@@ -1,6 +1,7 @@
 """Records larger than memory: their sums by school and cohort, computed where the rows are.
 
-A model needs sums only (:mod:`valib.sums.moments`), so an engine that adds up columns by group is enough: DuckDB, embedded,
+A model needs sums only (:mod:`valib.sums.moments`), so an engine that adds up columns by group is enough: DuckDB,
+embedded,
 for Parquet files, folders of Parquet parts and text files; Spark for a cluster's DataFrames. The numbers equal those
 from records in memory to some 1e-12 relative; the order in which threads add changes the last digits.
 """
@@ -27,12 +28,11 @@ from .columns import coded_apart
 from .layout import ENCODINGS, Engine
 from .stream import StreamedRecords, code_columns
 
-__all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source",
-           "stream_records"]
+__all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source", "stream_records"]
 
 ENGINES = ("auto", "memory", "duckdb", "spark")
-SHARE = 16            # a file may be up to this share of the free memory to be read into it,
-COMPRESSED = 5        # where a compressed file (gzip, Parquet) counts this often,
+SHARE = 16  # a file may be up to this share of the free memory to be read into it,
+COMPRESSED = 5  # where a compressed file (gzip, Parquet) counts this often,
 MOST_ROWS = 5_000_000  # and a Parquet file may have up to so many rows
 
 
@@ -80,9 +80,14 @@ def choose_engine(source: Any, engine: str | None = "auto") -> str:
     return "duckdb" if large and (parquet or _is_plain_text(path)) else "memory"
 
 
-def stream_records(source: Any, columns: Mapping[str, str] | None = None, engine: str = "duckdb",
-                   formula: str | FormulaState = "score ~ prior_score", by_cell: bool = False,
-                   progress: Callable[[int, int], None] | None = None) -> StreamedRecords:
+def stream_records(
+    source: Any,
+    columns: Mapping[str, str] | None = None,
+    engine: str = "duckdb",
+    formula: str | FormulaState = "score ~ prior_score",
+    by_cell: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> StreamedRecords:
     """Open records to be streamed: what the models take in place of a DataFrame of records.
 
     source: a Parquet file, a folder of Parquet parts or a text file; for Spark a Spark DataFrame too. columns: as for
@@ -105,9 +110,14 @@ def stream_records(source: Any, columns: Mapping[str, str] | None = None, engine
         raise
 
 
-def moments_from_source(source: Any, formula: str | FormulaState = "score ~ prior_score",
-                        cohorts: Iterable[int] | None = None, columns: Mapping[str, str] | None = None,
-                        engine: str = "auto", by_cell: bool = False) -> Summed:
+def moments_from_source(
+    source: Any,
+    formula: str | FormulaState = "score ~ prior_score",
+    cohorts: Iterable[int] | None = None,
+    columns: Mapping[str, str] | None = None,
+    engine: str = "auto",
+    by_cell: bool = False,
+) -> Summed:
     """The sums of some cohorts' students (None: of all) from any source, in memory or streamed.
 
     Returns the moments with the formula's state and the rows left out: what ``relative_from_moments`` and its

@@ -101,24 +101,37 @@ class Pass:
         """rows_read, left_out and score_by_cohort, as :func:`valib.read_records` keeps them."""
         counted: dict[tuple, int] = {}
         for t, status, n in zip(self.cohort, self.status, self.n, strict=True):
-            reason = next((r for r in REASONS if status & self.layout.lacking(
-                lambda test, r=r: test.name == r and not test.fault)), None)
+            reason = next(
+                (
+                    r
+                    for r in REASONS
+                    if status & self.layout.lacking(lambda test, r=r: test.name == r and not test.fault)
+                ),
+                None,
+            )
             if reason:
                 key = (np.isnan(t), 0 if np.isnan(t) else int(t), f"no {reason.replace('_', ' ')}")
                 counted[key] = counted.get(key, 0) + int(n)
         scored = ~self._lacks("cohort", "score")
         years = np.unique(self.cohort[scored])
-        return {"rows_read": int(self.n.sum()),
-                "left_out": [{"cohort": None if unknown else t, "reason": reason, "rows": n}
-                             for (unknown, t, reason), n in sorted(counted.items())],
-                "score_by_cohort": {int(t): self._summary(scored & (self.cohort == t), "score") for t in years}}
+        return {
+            "rows_read": int(self.n.sum()),
+            "left_out": [
+                {"cohort": None if unknown else t, "reason": reason, "rows": n}
+                for (unknown, t, reason), n in sorted(counted.items())
+            ],
+            "score_by_cohort": {int(t): self._summary(scored & (self.cohort == t), "score") for t in years},
+        }
 
     def lacking(self, cohorts: Sequence[int]) -> tuple[dict[str, int], int, int]:
         """Usable rows of some cohorts: those that lack a covariate by column, those that lack any, and all."""
         rows = self.usable() & np.isin(self.cohort, cohorts)
         counts = {c: int(self.n[rows & self._lacks(c)].sum()) for c in self.needed}
-        return ({c: n for c, n in counts.items() if n}, int(self.n[rows & self._lacks(*self.needed)].sum()),
-                int(self.n[rows].sum()))
+        return (
+            {c: n for c, n in counts.items() if n},
+            int(self.n[rows & self._lacks(*self.needed)].sum()),
+            int(self.n[rows].sum()),
+        )
 
     def mean_and_sd(self, cohort: int, column: str) -> tuple[float, float]:
         """Of a numeric column over the usable rows of a cohort that have it."""
@@ -128,16 +141,22 @@ class Pass:
     def describe(self, needed: Sequence[str], cohorts: Sequence[int]) -> dict[str, dict]:
         """n, mean and sd of the numeric columns over the rows that enter a model of some cohorts."""
         rows = (self.status == 0) & np.isin(self.cohort, cohorts)
-        return {c: self._summary(rows, c) for c in needed
-                if c in self.numbers and c != "cohort" and self.layout.columns[c].kind != "category"}
+        return {
+            c: self._summary(rows, c)
+            for c in needed
+            if c in self.numbers and c != "cohort" and self.layout.columns[c].kind != "category"
+        }
 
     def _summary(self, groups: np.ndarray, column: str) -> dict:
         k = self.numbers[column]
         n, total = self.n[groups].sum(), self.sums[groups, k].sum()
         square = self.squares[groups, k].sum()
         with np.errstate(invalid="ignore", divide="ignore"):
-            return {"n": int(n), "mean": float(self.shift[k] + total / n),
-                    "sd": float(np.sqrt(max(square - total**2 / n, 0.0) / (n - 1)))}
+            return {
+                "n": int(n),
+                "mean": float(self.shift[k] + total / n),
+                "sd": float(np.sqrt(max(square - total**2 / n, 0.0) / (n - 1))),
+            }
 
     def rows_query(self) -> str:
         """SQL of the complete rows: school, cohort, then every column that the formula needs."""
@@ -162,8 +181,16 @@ class Pass:
         return typed.astype("category") if self.layout.columns[name].kind == "category" else typed
 
 
-def run_pass(engine, layout: Layout, parsed: Formula, needed: list[str], categories: Mapping[str, str],
-             levels: Mapping[str, list], by_cell: bool, sample: int) -> Pass:
+def run_pass(
+    engine,
+    layout: Layout,
+    parsed: Formula,
+    needed: list[str],
+    categories: Mapping[str, str],
+    levels: Mapping[str, list],
+    by_cell: bool,
+    sample: int,
+) -> Pass:
     """Sum a formula's columns."""
     wide = _wide(engine, layout, parsed, categories, levels)
     columns = [*wide.sqls.values(), wide.response] if wide else []
@@ -184,29 +211,47 @@ def run_pass(engine, layout: Layout, parsed: Formula, needed: list[str], categor
     whole = engine.is_text and wide is not None
     school = "CASE WHEN status = 0 THEN s END, " if whole else ""
     asked = [*sums, *products, *(["sum(CASE WHEN short THEN 1 ELSE 0 END)"] if short else [])]
-    groups = engine.query(f"SELECT {school}t, status, count(*), {', '.join(asked)} FROM ({shifted}) AS z "
-                          f"GROUP BY {school}t, status")
+    groups = engine.query(
+        f"SELECT {school}t, status, count(*), {', '.join(asked)} FROM ({shifted}) AS z GROUP BY {school}t, status"
+    )
     start = int(whole)
     S, P = _matrix(groups, start + 3, len(sums)), _matrix(groups, start + 3 + len(sums), len(products))
     squares = np.column_stack([P[:, pairs.index((k, k))] for k in range(len(columns))])
-    found = Pass(parsed, needed, layout, categories, levels, years(groups.column(start)),
-                 groups.column(start + 1).to_numpy().astype(np.int64), groups.column(start + 2).to_numpy(), S, squares,
-                 shift, numbers, wide, relation=relation, short=int(_matrix(groups, -1, 1).sum()) if short else 0)
+    found = Pass(
+        parsed,
+        needed,
+        layout,
+        categories,
+        levels,
+        years(groups.column(start)),
+        groups.column(start + 1).to_numpy().astype(np.int64),
+        groups.column(start + 2).to_numpy(),
+        S,
+        squares,
+        shift,
+        numbers,
+        wide,
+        relation=relation,
+        short=int(_matrix(groups, -1, 1).sum()) if short else 0,
+    )
     if wide is None or found.faults or found.unreadable or not (found.status == 0).any():
         return found
     if whole:
         cells = groups.filter(pa.array(found.status == 0))
     else:
-        cells = engine.query(f"SELECT s, t, status, count(*), {', '.join(sums + (products if by_cell else []))} "
-                             f"FROM ({shifted}) AS z WHERE status = 0 GROUP BY s, t, status")
+        cells = engine.query(
+            f"SELECT s, t, status, count(*), {', '.join(sums + (products if by_cell else []))} "
+            f"FROM ({shifted}) AS z WHERE status = 0 GROUP BY s, t, status"
+        )
     found.positions = {key: k + 1 for k, key in enumerate(wide.sqls)}
     found.positions[()] = 0
     found.moments = _moments(found, cells, P[:, : len(pairs)], width, by_cell)
     return found
 
 
-def _wide(engine, layout: Layout, parsed: Formula, categories: Mapping[str, str],
-          levels: Mapping[str, list]) -> Wide | None:
+def _wide(
+    engine, layout: Layout, parsed: Formula, categories: Mapping[str, str], levels: Mapping[str, list]
+) -> Wide | None:
     """The wide columns, or None where SQL cannot make them or there would be too many."""
     try:
         wide = widen(parsed, categories, levels, engine.sql, layout.numbers, layout.texts)
@@ -216,8 +261,10 @@ def _wide(engine, layout: Layout, parsed: Formula, categories: Mapping[str, str]
 
 
 def _shifted(engine, columns: Sequence[str], shift: np.ndarray) -> str:
-    return ", ".join(f"{x} - {engine.sql.number(s)} AS z{k}" if s else f"{x} AS z{k}"
-                     for k, (x, s) in enumerate(zip(columns, shift, strict=True)))
+    return ", ".join(
+        f"{x} - {engine.sql.number(s)} AS z{k}" if s else f"{x} AS z{k}"
+        for k, (x, s) in enumerate(zip(columns, shift, strict=True))
+    )
 
 
 def _shift(engine, columns: Sequence[str], first: str, plain: Sequence[bool]) -> np.ndarray:
@@ -231,14 +278,14 @@ def _shift(engine, columns: Sequence[str], first: str, plain: Sequence[bool]) ->
 def _means(engine, layout: Layout, means: Sequence[str]) -> str:
     """A first grouped pass: the means of some expressions by school and cohort, as a table to be joined."""
     averages = ", ".join(f"avg({x})" for x in means)
-    found = engine.query(f"SELECT s, t, count(*), {averages} FROM ({layout.rows(engine.table)}) AS l WHERE status = 0 "
-                         "GROUP BY s, t")
+    found = engine.query(
+        f"SELECT s, t, count(*), {averages} FROM ({layout.rows(engine.table)}) AS l WHERE status = 0 GROUP BY s, t"
+    )
     cell = pd.MultiIndex.from_arrays([labels(layout, found.column(0)), years(found.column(1))]).factorize()[0]
     n, values = found.column(2).to_numpy(), _matrix(found, 3, len(means))
     size = int(cell.max()) + 1 if len(cell) else 0
     pooled = (sum_by(cell, values * n[:, None], size) / sum_by(cell, n[:, None], size))[cell] if size else values
-    table = pa.table({"s": found.column(0), "t": found.column(1),
-                      **{f"m{k}": pooled[:, k] for k in range(len(means))}})
+    table = pa.table({"s": found.column(0), "t": found.column(1), **{f"m{k}": pooled[:, k] for k in range(len(means))}})
     name = engine.put("means", table)
     return f" LEFT JOIN {name} AS m ON l.s = m.s AND l.t = m.t"
 
@@ -261,9 +308,19 @@ def _moments(found: Pass, cells: pa.Table, products: np.ndarray, width: int, by_
     shift = np.concatenate([[0.0], found.shift[:width], [0.0]])
     names = (INTERCEPT, *(f"z{k}" for k in range(width)), "zero")
     assert len(names) == K
-    return Moments(names, shift, np.asarray(schools, dtype=object), np.asarray(cohorts), used // len(cohorts),
-                   used % len(cohorts), sum_by(code, n[:, None], len(used))[:, 0], sum_by(code, sums, len(used)), cross,
-                   cell_cross, np.ones(len(used)))
+    return Moments(
+        names,
+        shift,
+        np.asarray(schools, dtype=object),
+        np.asarray(cohorts),
+        used // len(cohorts),
+        used % len(cohorts),
+        sum_by(code, n[:, None], len(used))[:, 0],
+        sum_by(code, sums, len(used)),
+        cross,
+        cell_cross,
+        np.ones(len(used)),
+    )
 
 
 def _square(n: np.ndarray, sums: np.ndarray, products: np.ndarray) -> np.ndarray:

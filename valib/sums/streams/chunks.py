@@ -35,8 +35,10 @@ class Chunks:
     def __init__(self, engine, found: Pass, text: str, state: FormulaState | None):
         self._engine, self._found, self._text, self._state = engine, found, text, state
         if state is None and (terms := learning_terms(found.parsed)):
-            raise ModelError(f"The term {terms[0]} learns from all students, which a stream cannot: take "
-                             "--engine memory, or write it with numbers, such as I(prior_score - 500).")
+            raise ModelError(
+                f"The term {terms[0]} learns from all students, which a stream cannot: take "
+                "--engine memory, or write it with numbers, such as I(prior_score - 500)."
+            )
         if any("school_mean" in name for name in factors(found.parsed.rhs)):
             raise self._impossible()
 
@@ -61,8 +63,10 @@ class Chunks:
             cells = make_cells(frame["school"], frame["cohort"].astype(np.int64))
             response = self._text.split("~")[0].strip()
             part = moments_from_arrays(X, y, cells, learned.names, response, by_cell, shift)
-            total, state = part if total is None else total + part, FormulaState(
-                self._text, learned.names, state.transform_state, state.levels)
+            total, state = (
+                part if total is None else total + part,
+                FormulaState(self._text, learned.names, state.transform_state, state.levels),
+            )
         return total, state
 
     def _compared(self, text: str) -> str:
@@ -73,13 +77,15 @@ class Chunks:
             raise self._impossible() from None
 
     def _impossible(self) -> ModelError:
-        return ModelError(f"The formula {shown(self._text)} has a term that a stream cannot make: take --engine "
-                          "memory.")
+        return ModelError(
+            f"The formula {shown(self._text)} has a term that a stream cannot make: take --engine memory."
+        )
 
     def _check(self, learned: FormulaState, state: FormulaState) -> None:
         if state.names and learned.names != state.names:
-            raise ModelError(f"The formula {shown(self._text)} gives other columns on these records than the benchmark "
-                             "has.")
+            raise ModelError(
+                f"The formula {shown(self._text)} gives other columns on these records than the benchmark has."
+            )
 
     def _levels(self, cohorts: Sequence[int]) -> dict[str, list]:
         """The levels of every categorical factor among the complete rows of some cohorts, or those that it names."""

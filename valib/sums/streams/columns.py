@@ -58,8 +58,11 @@ def plainly_coded(text: str, column: str) -> bool:
 
 def coded_apart(parsed: Formula) -> list[str]:
     """The factors C() of a formula that are not coded by treatment: with contrasts or levels of their own."""
-    return [text for text, factor in factors(parsed.rhs).items() if text.startswith("C(")
-            and not plainly_coded(text, next(iter(categories_of(factor)), text))]
+    return [
+        text
+        for text, factor in factors(parsed.rhs).items()
+        if text.startswith("C(") and not plainly_coded(text, next(iter(categories_of(factor)), text))
+    ]
 
 
 def compared(text: str) -> str:
@@ -73,8 +76,14 @@ def _written(column: str) -> tuple[str, ...]:
     return column, f"`{column}`", f"Q('{column}')", f'Q("{column}")'
 
 
-def widen(parsed: Formula, categories: Mapping[str, str], levels: Mapping[str, list], sql: DuckSql,
-          numbers: Mapping[str, str], texts: Mapping[str, str]) -> Wide:
+def widen(
+    parsed: Formula,
+    categories: Mapping[str, str],
+    levels: Mapping[str, list],
+    sql: DuckSql,
+    numbers: Mapping[str, str],
+    texts: Mapping[str, str],
+) -> Wide:
     """The wide columns of a formula.
 
     categories: categorical factor -> its column. levels: of each such column, every level in the source.
@@ -90,10 +99,13 @@ def widen(parsed: Formula, categories: Mapping[str, str], levels: Mapping[str, l
             return [(-1, compiler.factor(codes[text]))]
         name = categories[text]
         if compared(text):
-            return [(i, f"{compiler.factor(compared(text))} = {sql.number(level)}")
-                    for i, level in enumerate(levels[name])]
-        return [(i, f"{numbers[name]} = {sql.number(level)}" if name in numbers
-                 else f"{texts[name]} = {sql.text(level)}") for i, level in enumerate(levels[name])]
+            return [
+                (i, f"{compiler.factor(compared(text))} = {sql.number(level)}") for i, level in enumerate(levels[name])
+            ]
+        return [
+            (i, f"{numbers[name]} = {sql.number(level)}" if name in numbers else f"{texts[name]} = {sql.text(level)}")
+            for i, level in enumerate(levels[name])
+        ]
 
     sqls: dict[Key, str] = {}
     response = next(iter(parsed.lhs)).factors
@@ -125,23 +137,34 @@ def structure(parsed: Formula, state: FormulaState) -> tuple[tuple[str, ...], li
     """
     encoders = {k: (Factor.Kind.CATEGORICAL, {"categories": list(v)}) for k, v in state.levels.items()}
     rows = 2 * max([1, *map(len, state.levels.values())])
-    data = {c: pd.Series([1.0, 2.0] * (rows // 2)) for side in (parsed.lhs, parsed.rhs)
-            for f in factors(side).values() for c in _columns(f)}
+    data = {
+        c: pd.Series([1.0, 2.0] * (rows // 2))
+        for side in (parsed.lhs, parsed.rhs)
+        for f in factors(side).values()
+        for c in _columns(f)
+    }
     for text, factor in factors(parsed.rhs).items():
         for column in categories_of(factor) if text in state.levels else ():
             data[column] = pd.Series((list(state.levels[text]) * rows)[:rows])
     context = {"school_mean": lambda x: x, "np": np}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a made-up row need not be of the one level that a comparison has
-        spec = ModelSpec.from_spec(parsed.rhs, output="numpy", encoder_state=encoders).get_model_matrix(
-            pd.DataFrame(data), context=context).model_spec
+        spec = (
+            ModelSpec.from_spec(parsed.rhs, output="numpy", encoder_state=encoders)
+            .get_model_matrix(pd.DataFrame(data), context=context)
+            .model_spec
+        )
     keys = []
     for encoded in spec.structure:
         for scoped in encoded.scoped_terms:
-            choices = [[(text, i) for i in range(int(f.reduced), len(state.levels[text]))] if text in state.levels
-                       else [(text, -1)] for f in scoped.factors for text in [str(f.factor.expr)]]
-            keys += [(tuple(sorted(chosen)), float(scoped.scale))
-                     for chosen in itertools.product(*reversed(choices))]
+            choices = [
+                [(text, i) for i in range(int(f.reduced), len(state.levels[text]))]
+                if text in state.levels
+                else [(text, -1)]
+                for f in scoped.factors
+                for text in [str(f.factor.expr)]
+            ]
+            keys += [(tuple(sorted(chosen)), float(scoped.scale)) for chosen in itertools.product(*reversed(choices))]
     return tuple(spec.column_names), keys
 
 
@@ -152,11 +175,15 @@ def _columns(factor: Factor) -> set[str]:
     return {c for c, _ in used_columns(text)} if factor.eval_method is Factor.EvalMethod.PYTHON else {text}
 
 
-def pick(moments: Moments, positions: np.ndarray, scale: np.ndarray, names: tuple[str, ...],
-         by_cell: bool) -> Moments:
+def pick(moments: Moments, positions: np.ndarray, scale: np.ndarray, names: tuple[str, ...], by_cell: bool) -> Moments:
     """The moments of some columns, each times a number; without an intercept they are shifted back to 0."""
     cell = moments.cell_cross[:, positions[:, None], positions] * np.outer(scale, scale) if by_cell else None
-    picked = replace(moments, names=names, shift=moments.shift[positions] * scale,
-                     sums=moments.sums[:, positions] * scale,
-                     cross=moments.cross[:, positions[:, None], positions] * np.outer(scale, scale), cell_cross=cell)
+    picked = replace(
+        moments,
+        names=names,
+        shift=moments.shift[positions] * scale,
+        sums=moments.sums[:, positions] * scale,
+        cross=moments.cross[:, positions[:, None], positions] * np.outer(scale, scale),
+        cell_cross=cell,
+    )
     return picked if INTERCEPT in names else picked.reshift(np.zeros(len(names)))

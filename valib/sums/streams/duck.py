@@ -65,8 +65,18 @@ def _hold(folder: Path) -> int | None:
 
 SECONDS = 0.2  # between two words on how far a query is
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
-_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-          "UHUGEINT")  # fmt: skip
+_WHOLE = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "UHUGEINT",
+)
 Progress = Callable[[int, int], None]
 
 
@@ -84,9 +94,14 @@ class DuckEngine:
         self._orders: dict[str, list | None] = {}
         self._spill = SpillFolder()
         memory = min(MEMORY, psutil.virtual_memory().available // 2)
-        self._connection = duckdb.connect(config={
-            "memory_limit": f"{memory >> 20}MB", "temp_directory": str(self._spill.path),
-            "autoinstall_known_extensions": False, "autoload_known_extensions": False})
+        self._connection = duckdb.connect(
+            config={
+                "memory_limit": f"{memory >> 20}MB",
+                "temp_directory": str(self._spill.path),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
         try:
             self._parts = self._find()
             with self._plain_errors():
@@ -160,6 +175,7 @@ class DuckEngine:
 
         only_first: count and name the first alone.
         """
+
         def fetched(sql: str) -> list[tuple]:
             return self._heard(lambda: self._connection.sql(sql).fetchall())
 
@@ -171,8 +187,9 @@ class DuckEngine:
             else:
                 source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
             total = 1 if only_first else fetched(f"SELECT count(*) FROM {source} WHERE {condition}")[0][0]
-            first = fetched(f"SELECT part, place, {column} FROM {source} WHERE {condition} "
-                            f"ORDER BY {order} LIMIT {min(total, 5)}")
+            first = fetched(
+                f"SELECT part, place, {column} FROM {source} WHERE {condition} ORDER BY {order} LIMIT {min(total, 5)}"
+            )
         return total, self._places(first, total), str(first[0][2])
 
     def tell_short(self) -> None:
@@ -182,8 +199,9 @@ class DuckEngine:
     def _places(self, first: list[tuple], total: int) -> str:
         if not self._path.is_dir():
             return self._opened.where(_Positions([row[1] for row in first], total))
-        return self._opened.in_parts([(self._path / Path(part).relative_to(self._path.resolve()), place)
-                                      for part, place, _ in first], total)
+        return self._opened.in_parts(
+            [(self._path / Path(part).relative_to(self._path.resolve()), place) for part, place, _ in first], total
+        )
 
     def _find(self) -> list[Path]:
         """The parts of a folder, or the file. Raises RecordsError for what DuckDB does not read."""
@@ -192,11 +210,14 @@ class DuckEngine:
         if isinstance(opened, TextSource):
             self.text = opened
             if opened.dialect.encoding not in ENCODINGS:
-                raise RecordsError(f"{self.name}: is not in UTF-8, which the engine duckdb needs: save it so, or take "
-                                   "--engine memory.")
+                raise RecordsError(
+                    f"{self.name}: is not in UTF-8, which the engine duckdb needs: save it so, or take --engine memory."
+                )
         elif not isinstance(opened, ParquetSource):
-            raise RecordsError(f"{self.name}: the engines duckdb and spark read text and Parquet files and folders of "
-                               "Parquet parts; take --engine memory for this source.")
+            raise RecordsError(
+                f"{self.name}: the engines duckdb and spark read text and Parquet files and folders of "
+                "Parquet parts; take --engine memory for this source."
+            )
         return parts_of(self._path)
 
     def _open(self) -> list[Column]:
@@ -204,26 +225,31 @@ class DuckEngine:
         if self.text is None:
             found = {row[0] for row in self._connection.sql(f"DESCRIBE SELECT * FROM {self._reader()}").fetchall()}
             if lost := [name for name in self.names if name not in found]:
-                raise RecordsError(f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
-                                   "which the engine duckdb cannot tell apart: rename it.")
+                raise RecordsError(
+                    f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
+                    "which the engine duckdb cannot tell apart: rename it."
+                )
         self._define()
         types = self._connection.sql(f"DESCRIBE {self.table}").fetchall()
         decimal = self.text.dialect.decimal if self.text else "."
-        return [Column(name, row[0], _kind(row[1]), row[1] in (*_WHOLE, "BOOLEAN"), self.is_text, decimal, name)
-                for name, row in zip(self.names, types, strict=True)]
+        return [
+            Column(name, row[0], _kind(row[1]), row[1] in (*_WHOLE, "BOOLEAN"), self.is_text, decimal, name)
+            for name, row in zip(self.names, types, strict=True)
+        ]
 
     def _define(self) -> None:
         """The view of the source, its columns renamed by position."""
         filled = "TRUE"
         if self.is_text and len(self.names) > 1:  # a line of spaces is a blank line
             filled = f"c1 IS NOT NULL OR {self.sql.trimmed('c0')} <> ''"
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} "
-                                 f"FROM {self._reader()} WHERE {filled}")
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} FROM {self._reader()} WHERE {filled}"
+        )
 
     def _renamed(self) -> str:
         if self.text is not None:
             return "*"
-        return ", ".join(f'{_quoted(name)} AS c{i}' for i, name in enumerate(self.names))
+        return ", ".join(f"{_quoted(name)} AS c{i}" for i, name in enumerate(self.names))
 
     def _reader(self, options: str = "") -> str:
         paths = ", ".join(self.sql.text(_no_pattern(str(p.resolve()))) for p in self._parts)
@@ -231,11 +257,13 @@ class DuckEngine:
             return f"read_parquet([{paths}], union_by_name=true, hive_types_autocast=false{options})"
         dialect, text = self.text.dialect, self.sql.text
         columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self.text.columns)))
-        return (f"read_csv({paths}, auto_detect=false, header=false, skip={self.text.skip}, columns={{{columns}}}, "
-                f"delim={text(dialect.delimiter)}, quote='\"', escape='\"', null_padding=true, "
-                "nullstr=chr(1), "  # an empty field is empty, a field that a short row lacks is NULL
-                f"encoding={text(ENCODINGS[dialect.encoding])}, compression='{'gzip' if dialect.gzip else 'none'}'"
-                f"{', parallel=false' if self.has_line_breaks else ''})")
+        return (
+            f"read_csv({paths}, auto_detect=false, header=false, skip={self.text.skip}, columns={{{columns}}}, "
+            f"delim={text(dialect.delimiter)}, quote='\"', escape='\"', null_padding=true, "
+            "nullstr=chr(1), "  # an empty field is empty, a field that a short row lacks is NULL
+            f"encoding={text(ENCODINGS[dialect.encoding])}, compression='{'gzip' if dialect.gzip else 'none'}'"
+            f"{', parallel=false' if self.has_line_breaks else ''})"
+        )
 
     @contextlib.contextmanager
     def _plain_errors(self) -> Iterator[None]:

@@ -60,8 +60,12 @@ def settle(engine: Engine, column: Column, needed: bool) -> Column:
         engine.text.tell_grouped(column.original, value, where, needed)
         return replace(plain, kind=None)
     dialect = engine.text.dialect
-    if (needed and (dialect.delimiter, dialect.decimal, mark) == (";", ".", ".") and has_thousandths(values)
-            and all_grouped(texts, mark)):
+    if (
+        needed
+        and (dialect.delimiter, dialect.decimal, mark) == (";", ".", ".")
+        and has_thousandths(values)
+        and all_grouped(texts, mark)
+    ):
         _, where, value = engine.where(has_mark, x, only_first=True)
         engine.text.tell_thousandths(column.original, value, where)
     return replace(plain, decimal=mark or column.decimal)
@@ -83,8 +87,9 @@ def check_rows(engine: Engine, codes: set[str], short: int) -> None:
     if engine.has_line_breaks:
         mark, width = engine.text.dialect.delimiter, len(engine.names)
         held = [_holds_rows(engine, column.sql, mark, width) for column in engine.columns]
-        counts = engine.query("SELECT " + ", ".join(f"sum(CASE WHEN {sql} THEN 1 ELSE 0 END)" for sql in held)
-                              + f" FROM {engine.table}")
+        counts = engine.query(
+            "SELECT " + ", ".join(f"sum(CASE WHEN {sql} THEN 1 ELSE 0 END)" for sql in held) + f" FROM {engine.table}"
+        )
         for i, column in enumerate(engine.columns):
             if counts.column(i)[0].as_py():
                 _, where, value = engine.where(held[i], column.sql)
@@ -101,12 +106,13 @@ def _holds_rows(engine: Engine, x: str, mark: str, width: int) -> str:
 
 def _texts(engine: Engine, x: str, condition: str, most: int, source: str = "") -> list[str]:
     """Different texts of some rows, as many as there are or ``most``."""
-    rows = engine.query(f"SELECT DISTINCT {x} AS x FROM {source or engine.table} WHERE {x} IS NOT NULL AND {condition} "
-                        f"LIMIT {most}")
+    rows = engine.query(
+        f"SELECT DISTINCT {x} AS x FROM {source or engine.table} WHERE {x} IS NOT NULL AND {condition} LIMIT {most}"
+    )
     return rows.column(0).to_pylist()
 
 
-SAMPLE = 10_000      # rows that say what a covariate is, and about where its mean lies
+SAMPLE = 10_000  # rows that say what a covariate is, and about where its mean lies
 MOST_LEVELS = 1_000  # of a categorical covariate
 NEEDED = (*NUMBERS, "cohort")  # what must hold numbers
 TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")  # in a text file
@@ -187,8 +193,13 @@ class Judge:
     def truth(self, column: Column) -> Column:
         """A column of a text file with the words true and false, as 1 and 0; 2 for another word."""
         listed, x = self.engine.sql.listed, column.sql
-        return replace(column, sql=f"(CASE WHEN {listed(x, TRUE)} THEN 1 WHEN {listed(x, FALSE)} THEN 0 "
-                                   f"WHEN NOT ({x} IS NULL OR {listed(x)}) THEN 2 END)", kind="truth", whole=True)
+        return replace(
+            column,
+            sql=f"(CASE WHEN {listed(x, TRUE)} THEN 1 WHEN {listed(x, FALSE)} THEN 0 "
+            f"WHEN NOT ({x} IS NULL OR {listed(x)}) THEN 2 END)",
+            kind="truth",
+            whole=True,
+        )
 
     def levels(self, column: Column, kind: str) -> list:
         """Every level of a categorical column, as plain Python values in order."""
@@ -206,9 +217,20 @@ class Judge:
             return in_order({bool(v) for v in present}, kept)
         values = as_numbers(present.str.replace(",", ".") if column.words and column.decimal == "," else present)[0]
         values = np.unique(values[~np.isnan(values)])
-        whole = name == "cohort" or (column.whole and kind == "category") or (len(present) == len(found) and (
-            column.whole or (column.words and present.astype("str").str.strip().str.fullmatch(r"[+-]?\d+").all())))
+        whole = (
+            name == "cohort"
+            or (column.whole and kind == "category")
+            or (
+                len(present) == len(found)
+                and (
+                    column.whole
+                    or (column.words and present.astype("str").str.strip().str.fullmatch(r"[+-]?\d+").all())
+                )
+            )
+        )
         if whole and (np.abs(values) >= EXACT).any():
-            raise ModelError(f"Column '{name}' has whole numbers of 2^53 or more for categories, which a stream cannot "
-                             "tell apart: store them as text, or take --engine memory.")
+            raise ModelError(
+                f"Column '{name}' has whole numbers of 2^53 or more for categories, which a stream cannot "
+                "tell apart: store them as text, or take --engine memory."
+            )
         return in_order([int(v) if whole and name not in NUMBERS else float(v) for v in values], kept)

@@ -60,9 +60,16 @@ class Layout:
     short: the condition of a text file's rows with fewer fields than the header.
     """
 
-    def __init__(self, sql: DuckSql, columns: Mapping[str, Column], numeric: tuple[str, ...] = (),
-                 categories: tuple[str, ...] = (), links: Mapping[str, tuple[float, float]] | None = None,
-                 cohort: int | None = None, short: str = ""):
+    def __init__(
+        self,
+        sql: DuckSql,
+        columns: Mapping[str, Column],
+        numeric: tuple[str, ...] = (),
+        categories: tuple[str, ...] = (),
+        links: Mapping[str, tuple[float, float]] | None = None,
+        cohort: int | None = None,
+        short: str = "",
+    ):
         self.sql, self.columns, self.cohort, self._short = sql, columns, cohort, short
         self.links = dict(links or {})
         self.numbers = {name: f"v{i}" for i, name in enumerate(dict.fromkeys((*NUMBERS, *numeric)))}
@@ -120,8 +127,14 @@ class Layout:
             value = self._number(name)
             if name == "cohort" and not column.whole:
                 self.complete.append(f"{value} = floor({value}) AND abs({value}) < {self.sql.number(2**53)}")
-                self.tests.append(Test(name, f"{self.sql.finite(value)} AND ({value} <> floor({value}) OR abs({value}) "
-                                             f">= {self.sql.number(2**53)})", must))
+                self.tests.append(
+                    Test(
+                        name,
+                        f"{self.sql.finite(value)} AND ({value} <> floor({value}) OR abs({value}) "
+                        f">= {self.sql.number(2**53)})",
+                        must,
+                    )
+                )
             if column.kind == "text":
                 self._unreadable(name, column, must)
 

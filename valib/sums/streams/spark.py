@@ -55,8 +55,10 @@ class SparkEngine:
         self.table = next(_names)
         renamed.createOrReplaceTempView(self.table)
         decimal = self.text.dialect.decimal if self.text else "."
-        self.columns = [Column(name, f"c{i}", *_kind(renamed.dtypes[i][1]), self.is_text, decimal, name)
-                        for i, name in enumerate(self.names)]
+        self.columns = [
+            Column(name, f"c{i}", *_kind(renamed.dtypes[i][1]), self.is_text, decimal, name)
+            for i, name in enumerate(self.names)
+        ]
         self._put: list[str] = []
 
     @property
@@ -99,8 +101,9 @@ class SparkEngine:
 
     def where(self, condition: str, column: str, only_first: bool = False) -> tuple[int, str, str]:
         """How many rows a condition holds for, where they are (a cluster's rows have no order), and one value."""
-        total = 1 if only_first else self.query(
-            f"SELECT count(*) FROM {self.table} WHERE {condition}").column(0)[0].as_py()
+        total = (
+            1 if only_first else self.query(f"SELECT count(*) FROM {self.table} WHERE {condition}").column(0)[0].as_py()
+        )
         value = self.query(f"SELECT CAST({column} AS STRING) FROM {self.table} WHERE {condition} LIMIT 1")
         return total, "Spark does not number rows", str(value.column(0)[0].as_py())
 
@@ -111,24 +114,42 @@ class SparkEngine:
     def _read(self, opened: Source) -> Any:
         if isinstance(opened, ParquetSource):
             self._parquet = opened.path
-            keyed = any("=" in part for file in opened.path.rglob("*.parquet")
-                        for part in file.relative_to(opened.path).parts[:-1]) if opened.path.is_dir() else False
+            keyed = (
+                any(
+                    "=" in part
+                    for file in opened.path.rglob("*.parquet")
+                    for part in file.relative_to(opened.path).parts[:-1]
+                )
+                if opened.path.is_dir()
+                else False
+            )
             self._session.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
             try:
                 frame = self._session.read.option("recursiveFileLookup", str(not keyed).lower()).parquet(
-                    _as_url(opened.path))
+                    _as_url(opened.path)
+                )
             finally:
                 self._session.conf.unset("spark.sql.sources.partitionColumnTypeInference.enabled")
             return frame.select(*(f"`{name.replace('`', '``')}`" for name in self.names))
         if not isinstance(opened, TextSource) or opened.skip != 1:
-            raise RecordsError(f"{opened.name}: the engine spark reads Parquet files, folders of Parquet parts, and "
-                               "text files that begin with their header; take --engine duckdb or memory.")
+            raise RecordsError(
+                f"{opened.name}: the engine spark reads Parquet files, folders of Parquet parts, and "
+                "text files that begin with their header; take --engine duckdb or memory."
+            )
         self.text, self.short = opened, f"({_ODD} IS NOT NULL)"
         schema = ", ".join(f"{name} STRING" for name in (*(f"c{i}" for i in range(len(self.names))), _ODD))
         read = self._session.read.schema(schema).options(
-            sep=opened.dialect.delimiter, encoding=opened.dialect.encoding.removesuffix("-sig"), quote='"', escape='"',
-            multiLine=True, header=True, enforceSchema=True, mode="PERMISSIVE", columnNameOfCorruptRecord=_ODD,
-            columnPruning=False)
+            sep=opened.dialect.delimiter,
+            encoding=opened.dialect.encoding.removesuffix("-sig"),
+            quote='"',
+            escape='"',
+            multiLine=True,
+            header=True,
+            enforceSchema=True,
+            mode="PERMISSIVE",
+            columnNameOfCorruptRecord=_ODD,
+            columnPruning=False,
+        )
         return read.csv(_as_url(opened.path)).filter(f"{_ODD} IS NULL OR {self.sql.trimmed(_ODD)} <> ''")
 
     def _said(self, error: Exception) -> RecordsError:
@@ -138,16 +159,23 @@ class SparkEngine:
 
 def _begin(builder: Any) -> Any:
     """A session on this machine, reachable from it alone."""
-    settings = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.ui.enabled": "false",
-                "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(), "spark.sql.shuffle.partitions": "8",
-                "spark.sql.session.timeZone": "UTC", "spark.log.level": "ERROR"}
+    settings = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
+        "spark.sql.shuffle.partitions": "8",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.log.level": "ERROR",
+    }
     for name, value in settings.items():
         builder = builder.config(name, value)
     try:
         return builder.master("local[*]").appName("valib").getOrCreate()
     except Exception as error:  # PySpark's own, of several kinds, where Java is not there
-        raise RecordsError("The engine spark could not begin: it needs Java 17 or later "
-                           f"({str(error).splitlines()[0][:100]}).") from error
+        raise RecordsError(
+            f"The engine spark could not begin: it needs Java 17 or later ({str(error).splitlines()[0][:100]})."
+        ) from error
 
 
 def _as_url(path: Path) -> str:

@@ -179,13 +179,19 @@ class Compiler:
             other, which = self._value(node.args[1]), "greatest" if name == "maximum" else "least"
             undefined = self._undefined((node.args[0], x), (node.args[1], other))
             return f"(CASE WHEN {undefined or 'false'} THEN {_NAN} ELSE {which}({x}, {other}) END)"
-        simple = {"I": x, "exp": f"exp({x})", "abs": f"abs({x})",
-                  "sqrt": f"(CASE WHEN {x} >= 0 THEN sqrt({x}) ELSE {_NAN} END)"}
+        simple = {
+            "I": x,
+            "exp": f"exp({x})",
+            "abs": f"abs({x})",
+            "sqrt": f"(CASE WHEN {x} >= 0 THEN sqrt({x}) ELSE {_NAN} END)",
+        }
         if name in simple:
             return simple[name]
         if name == "log1p":  # exact for small x too
-            return (f"(CASE WHEN 1 + {x} = 1 THEN {x} WHEN {x} > -1 THEN ln(1 + {x}) * ({x} / ((1 + {x}) - 1)) "
-                    f"ELSE {_NAN} END)")
+            return (
+                f"(CASE WHEN 1 + {x} = 1 THEN {x} WHEN {x} > -1 THEN ln(1 + {x}) * ({x} / ((1 + {x}) - 1)) "
+                f"ELSE {_NAN} END)"
+            )
         if name in ("log", "log2", "log10"):
             return f"(CASE WHEN {x} > 0 THEN {'ln' if name == 'log' else name}({x}) ELSE {_NAN} END)"
         raise NotInSql

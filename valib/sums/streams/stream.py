@@ -31,8 +31,13 @@ class StreamedRecords:
     be asked, so that the first pass, which also checks the records, is the only one. Raises as read_records does.
     """
 
-    def __init__(self, engine: Engine, columns: Mapping[str, str] | None = None,
-                 formula: str | FormulaState = "score ~ prior_score", by_cell: bool = False):
+    def __init__(
+        self,
+        engine: Engine,
+        columns: Mapping[str, str] | None = None,
+        formula: str | FormulaState = "score ~ prior_score",
+        by_cell: bool = False,
+    ):
         self._engine, self._by_cell, self._checked = engine, by_cell, not engine.is_text
         self._judge = Judge(engine, self._canonical(dict(columns or {})))
         self._passes: dict[tuple, Pass] = {}
@@ -44,8 +49,14 @@ class StreamedRecords:
         self.attrs = {"source": engine.name, **self._base.account()}
         self.cohorts = self._base.cohorts()
 
-    def sum_students(self, cohorts: Sequence[int], formula: str | FormulaState, by_cell: bool = False,
-                     links: Sequence[ScaleBreak] = (), describe: bool = False) -> Summed:
+    def sum_students(
+        self,
+        cohorts: Sequence[int],
+        formula: str | FormulaState,
+        by_cell: bool = False,
+        links: Sequence[ScaleBreak] = (),
+        describe: bool = False,
+    ) -> Summed:
         """See :func:`valib.sums.students.sum_students`."""
         check_cohorts(cohorts, self.cohorts)
         state = formula if isinstance(formula, FormulaState) else None
@@ -78,11 +89,15 @@ class StreamedRecords:
         columns = {renamed.get(c.name, c.name): replace(c, name=renamed.get(c.name, c.name)) for c in engine.columns}
         if "cohort" not in columns:
             columns["cohort"] = Column("cohort", "0", "number", whole=True, original="cohort")
-            warnings.warn(f"{engine.name}: no column for cohort, so all students are taken as one cohort, 0.",
-                          ValibWarning, stacklevel=4)
+            warnings.warn(
+                f"{engine.name}: no column for cohort, so all students are taken as one cohort, 0.",
+                ValibWarning,
+                stacklevel=4,
+            )
         if missing := [c for c in CANONICAL if c not in columns]:
-            raise RecordsError(f"{engine.name}: no column for {', '.join(missing)}; the columns there are "
-                               f"{', '.join(engine.names)}.")
+            raise RecordsError(
+                f"{engine.name}: no column for {', '.join(missing)}; the columns there are {', '.join(engine.names)}."
+            )
         columns["school"] = with_stripped(engine, columns["school"])
         return {name: columns[name] for name in (*CANONICAL, *(c for c in columns if c not in CANONICAL))}
 
@@ -108,11 +123,15 @@ class StreamedRecords:
         needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
         absent = [c for c in needed if c not in self._judge.columns]
         if absent:
-            raise ModelError(f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
-                             f" they have {_quoted(list(self._judge.columns))}.")
+            raise ModelError(
+                f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
+                f" they have {_quoted(list(self._judge.columns))}."
+            )
         if codes := sorted(code_columns(parsed)):
-            raise ModelError(f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
-                             "stream cannot: take --engine memory.")
+            raise ModelError(
+                f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
+                "stream cannot: take --engine memory."
+            )
         kinds = self._judge.kinds(needed, parsed)
         texts = tuple(c for c in needed if kinds[c] == "text")
         columns = dict(self._judge.columns)
@@ -121,11 +140,20 @@ class StreamedRecords:
                 columns[c] = replace(columns[c], kind="category")
             elif kinds[c] == "truth" and columns[c].words:
                 columns[c] = self._judge.truth(columns[c])
-        layout = Layout(self._engine.sql, columns, tuple(c for c in needed if kinds[c] != "text"), texts,
-                        links, only, self._engine.short)
+        layout = Layout(
+            self._engine.sql,
+            columns,
+            tuple(c for c in needed if kinds[c] != "text"),
+            texts,
+            links,
+            only,
+            self._engine.short,
+        )
         categories = category_columns(parsed, kinds)
-        levels = {c: [False, True] if c not in columns else self._judge.levels(columns[c], kinds[c])
-                  for c in set(categories.values())}
+        levels = {
+            c: [False, True] if c not in columns else self._judge.levels(columns[c], kinds[c])
+            for c in set(categories.values())
+        }
         found = run_pass(self._engine, layout, parsed, needed, categories, levels, by_cell, SAMPLE)
         if self._judge.learned(found):
             return self._make(text, by_cell, links, only)
@@ -159,28 +187,37 @@ class StreamedRecords:
             say_left_out(counts, dropped, total)
         return counts
 
-    def _designed(self, found: Pass, text: str, state: FormulaState | None, cohorts: Sequence[int],
-                  by_cell: bool) -> tuple[Moments, FormulaState]:
+    def _designed(
+        self, found: Pass, text: str, state: FormulaState | None, cohorts: Sequence[int], by_cell: bool
+    ) -> tuple[Moments, FormulaState]:
         """The moments of a design's columns, picked from the wide ones, and its state."""
         there = set(found.moments.cohorts.tolist())  # a cohort without a complete row has no sums
         wide, sums = found.wide, found.moments.select([t for t in cohorts if t in there])
         position = found.positions
         total = sums.sums.sum(axis=0)
-        held = {factor: [level for i, level in enumerate(levels) if total[position[((factor, i),)]] > 0]
-                 for factor, levels in wide.levels.items()}
+        held = {
+            factor: [level for i, level in enumerate(levels) if total[position[((factor, i),)]] > 0]
+            for factor, levels in wide.levels.items()
+        }
         if state is None:
             state = FormulaState(text, (), {}, held)
         for factor, levels in held.items():
             check_known(found.categories[factor], set(levels), state.levels[factor])
         names, keys = structure(found.parsed, state)
         if state.names and names != state.names:
-            raise ModelError(f"The formula {shown(text)} gives the columns {_quoted(names)} on these records, but the "
-                             f"benchmark has {_quoted(state.names)}.")
-        back = {f: {i: wide.levels[f].index(level) for i, level in enumerate(levels) if level in wide.levels[f]}
-                for f, levels in state.levels.items()}
+            raise ModelError(
+                f"The formula {shown(text)} gives the columns {_quoted(names)} on these records, but the "
+                f"benchmark has {_quoted(state.names)}."
+            )
+        back = {
+            f: {i: wide.levels[f].index(level) for i, level in enumerate(levels) if level in wide.levels[f]}
+            for f, levels in state.levels.items()
+        }
         # a level of the state that is nowhere in the source has no wide column: position -1 is a column of zeros
-        at = [position.get(tuple(sorted((f, back[f].get(i, -9) if i >= 0 else -1) for f, i in key)), found.zeros)
-              for key, _ in keys]
+        at = [
+            position.get(tuple(sorted((f, back[f].get(i, -9) if i >= 0 else -1) for f, i in key)), found.zeros)
+            for key, _ in keys
+        ]
         scale = np.array([s for _, s in keys] + [1.0])
         response = str(next(iter(text.split("~")))).strip()
         moments = pick(sums, np.array([*at, found.response]), scale, (*names, response), by_cell)
@@ -201,8 +238,9 @@ class StreamedRecords:
         for k, position in enumerate([*at, found.response]):
             sql = found.wide.response if position == found.response else sqls.get(position)
             if sql and not (LIMITS[0] <= size[k] and size[k] * np.sqrt(n) <= LIMITS[1]):
-                rows = self._engine.query(f"SELECT l.t, max(abs({sql})) FROM {found.relation} WHERE status = 0 "
-                                          "GROUP BY l.t")
+                rows = self._engine.query(
+                    f"SELECT l.t, max(abs({sql})) FROM {found.relation} WHERE status = 0 GROUP BY l.t"
+                )
                 size[k] = rows.column(1).to_numpy()[np.isin(years(rows.column(0)), cohorts)].max()
         finite = np.isfinite(size)
         refuse_not_finite(finite[:-1], bool(finite[-1]), moments.names[:-1], text)
