@@ -10,13 +10,15 @@ from typing import Annotated
 import typer
 
 from ..errors import ParamsError
+from ..names import about
+from ..pages.progress import progress_bar
 from ..simulation import runs as montecarlo
 from ..simulation.calibrate import calibrate
 from ..study import tables as results
 from ..study import writing as output
 from ..study.params import Params
 from . import options as opt
-from .console import about, plain_errors, progress_bar
+from .console import plain_errors
 from .study import load_study, read_from
 
 
