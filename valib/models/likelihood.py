@@ -77,7 +77,7 @@ def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
         return _compress_samples(
             moments, np.asarray(weights, dtype=np.float64).reshape(len(moments.n), -1, len(moments.schools))
         )
-    (R, C), k = moments.n.shape, moments.sums.shape[-1]
+    R, k = len(moments.n), moments.sums.shape[-1]
     n = moments.n.astype(np.intp)
     sizes = np.flatnonzero(np.bincount(n.ravel()))
     sizes = sizes[sizes > 0]
@@ -100,7 +100,7 @@ def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
 
 def _compress_samples(data: Moments, weights: np.ndarray) -> Compressed:
     """The R B samples of R data sets; weights (R, B, J)."""
-    (R, C, k), (_, B, J) = data.sums.shape, weights.shape
+    (R, C, k), B = data.sums.shape, weights.shape[1]
     rows, columns = np.triu_indices(k)
     values = np.concatenate([data.sums[..., rows] * data.sums[..., columns], np.ones((R, C, 1))], axis=-1)
     values[data.n == 0] = 0.0

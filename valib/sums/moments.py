@@ -75,6 +75,11 @@ class Moments:
         cell = None if self.cell_cross is None else self.cell_cross[None]
         return replace(self, n=self.n[None], sums=self.sums[None], cross=self.cross[None], cell_cross=cell)
 
+    def take(self, rows: slice | np.ndarray) -> Moments:
+        """Some of R data sets."""
+        cell = None if self.cell_cross is None else self.cell_cross[rows]
+        return replace(self, n=self.n[rows], sums=self.sums[rows], cross=self.cross[rows], cell_cross=cell)
+
     @property
     def present(self) -> np.ndarray:
         """Schools that have students; (R,) of R data sets."""
@@ -257,6 +262,34 @@ def moments_from_arrays(
         cross,
         cell_cross,
         np.ones(len(n)),
+    )
+
+
+def moments_of_sums(
+    cohorts: np.ndarray,
+    n: np.ndarray,
+    sums: np.ndarray,
+    cross: np.ndarray | None = None,
+    cell_cross: np.ndarray | None = None,
+) -> Moments:
+    """Moments from sums of the columns 1, .., response that are not shifted, of R data sets or of one.
+
+    cohorts (T,); n (..., T, J), sums (..., T, J, k) and the cross-products by cohort, cross (..., T, k, k), or by cell,
+    cell_cross (..., T, J, k, k). Schools are called 0 .. J - 1.
+    """
+    (*lead, T, J), k = n.shape, sums.shape[-1]
+    return Moments(
+        (INTERCEPT, *(f"x{c}" for c in range(1, k - 1)), "score"),
+        np.zeros(k),
+        np.arange(J),
+        np.asarray(cohorts),
+        np.tile(np.arange(J), T),
+        np.repeat(np.arange(T), J),
+        n.reshape(*lead, T * J).astype(np.float64),
+        sums.reshape(*lead, T * J, k),
+        cell_cross.sum(axis=-3) if cross is None else cross,
+        None if cell_cross is None else cell_cross.reshape(*lead, T * J, k, k),
+        np.ones(T * J),
     )
 
 
