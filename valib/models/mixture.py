@@ -18,11 +18,11 @@ from scipy import special
 
 from ..errors import ModelError
 
-HILL = 30.0          # degrees of freedom from which Hill's expansion is used
-NORMAL = 1e12        # degrees of freedom that stand for the normal distribution
-CLOSE = 1e-7         # of the distribution function: the Newton step from there is the last one
-MAX_STEPS = 200      # only heavy tails at the limit of propriety need more than ten
-BLOCK = 65_536       # components held at a time, so that they stay in the processor's cache
+HILL = 30.0  # degrees of freedom from which Hill's expansion is used
+NORMAL = 1e12  # degrees of freedom that stand for the normal distribution
+CLOSE = 1e-7  # of the distribution function: the Newton step from there is the last one
+MAX_STEPS = 200  # only heavy tails at the limit of propriety need more than ten
+BLOCK = 65_536  # components held at a time, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,8 +106,9 @@ def _solve(weight: np.ndarray, mean: np.ndarray, scale: np.ndarray, df: np.ndarr
             return out
         rows, x, low, high, stride = rows[going], new[going], low[going], high[going], stride[going]
         if not going.all():
-            weight, mean, scale, df = (a if len(a) == 1 and len(going) > 1 else a[going]
-                                       for a in (weight, mean, scale, df))
+            weight, mean, scale, df = (
+                a if len(a) == 1 and len(going) > 1 else a[going] for a in (weight, mean, scale, df)
+            )
     return out
 
 

@@ -31,14 +31,14 @@ from .likelihood import Compressed
 from .linalg import invert
 from .mixture import Mixture
 
-DROP = 26.0          # fall of the log density at which the nodes end: a mass of 1e-11 is left out
-STEP = 0.12          # widest step of y
-FEWEST = 24          # nodes of a narrow posterior: 0.6 of its standard deviation apart
-RANGE = (-36.0, 46.0)   # of log phi about log(1 / sqrt(mean n)), where the bulk is looked for
-SEARCH = 165, 49, 3     # nodes of the first and the later looks, and how many of those
+DROP = 26.0  # fall of the log density at which the nodes end: a mass of 1e-11 is left out
+STEP = 0.12  # widest step of y
+FEWEST = 24  # nodes of a narrow posterior: 0.6 of its standard deviation apart
+RANGE = (-36.0, 46.0)  # of log phi about log(1 / sqrt(mean n)), where the bulk is looked for
+SEARCH = 165, 49, 3  # nodes of the first and the later looks, and how many of those
 SCHOOL_LEVEL = 1e-9  # share of a column's variation within schools, below which it is constant there
-MATCHED = 400.0      # degrees of freedom from which a t plus a normal error is taken as a t of the same fourth moment
-SPLIT, TAIL = 24, 1e-10   # nodes of sigma2 where there are fewer, and the mass left out at either end
+MATCHED = 400.0  # degrees of freedom from which a t plus a normal error is taken as a t of the same fourth moment
+SPLIT, TAIL = 24, 1e-10  # nodes of sigma2 where there are fewer, and the mass left out at either end
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,8 +130,16 @@ def known_variances(data: Compressed, tau2: np.ndarray, sigma2: np.ndarray) -> N
     A_inverse = np.linalg.inv(M[:, :p, :p]) if p else np.empty((R, 0, 0))
     b = (A_inverse @ M[:, :p, p:])[:, None, :, 0]
     inf = np.full(R, np.inf)
-    return Nodes(np.sqrt(theta)[:, None], np.ones((R, 1)), np.asarray(sigma2, dtype=np.float64)[:, None], inf, b,
-                 A_inverse[:, None], np.broadcast_to(np.eye(p), (R, p, p)), inf)
+    return Nodes(
+        np.sqrt(theta)[:, None],
+        np.ones((R, 1)),
+        np.asarray(sigma2, dtype=np.float64)[:, None],
+        inf,
+        b,
+        A_inverse[:, None],
+        np.broadcast_to(np.eye(p), (R, p, p)),
+        inf,
+    )
 
 
 def _sums(data: Compressed) -> _Sums:
@@ -158,11 +166,15 @@ def _check(J: np.ndarray, q: np.ndarray, spare: np.ndarray) -> None:
     few = np.flatnonzero(J < q + 2)
     if len(few):
         j, s = round(J[few[0]]), int(q[few[0]])
-        raise ModelError(f"Intervals integrated over the variances need at least {s + 2} schools with {s} coefficients "
-                         f"that are constant within schools (the intercept counted); there are {j}.")
+        raise ModelError(
+            f"Intervals integrated over the variances need at least {s + 2} schools with {s} coefficients "
+            f"that are constant within schools (the intercept counted); there are {j}."
+        )
     if (spare < 1).any():
-        raise ModelError("Intervals integrated over the variances need more students: there is none within schools "
-                         "beyond the coefficients.")
+        raise ModelError(
+            "Intervals integrated over the variances need more students: there is none within schools "
+            "beyond the coefficients."
+        )
 
 
 def _evaluate(sums: _Sums, log_phi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -233,14 +245,21 @@ class Posterior:
         """target_first - target_second for pairs of positions (K,), (R, K): errors that both share cancel."""
         N, lam = self.nodes, self.shrinkage
         left, right = lam[:, first], lam[:, second]
-        load = ((self.keep - left)[..., None] * self.xbar[:, first, None]
-                - (self.keep - right)[..., None] * self.xbar[:, second, None])
-        mean = (left * self.ybar[:, first, None] - right * self.ybar[:, second, None]
-                + np.einsum("rkmi,rmi->rkm", load, N.b))
+        load = (self.keep - left)[..., None] * self.xbar[:, first, None] - (self.keep - right)[..., None] * self.xbar[
+            :, second, None
+        ]
+        mean = (
+            left * self.ybar[:, first, None]
+            - right * self.ybar[:, second, None]
+            + np.einsum("rkmi,rmi->rkm", load, N.b)
+        )
         own = N.theta[:, None] * ((1 - left) + (1 - right))
         known = np.einsum("rkmi,rmij,rkmj->rkm", load, N.A_inverse, load)
-        common = (left[..., None] * self.L[:, first, None] - right[..., None] * self.L[:, second, None]
-                  + np.einsum("rkmi,rmih->rkmh", load, self.L_b))
+        common = (
+            left[..., None] * self.L[:, first, None]
+            - right[..., None] * self.L[:, second, None]
+            + np.einsum("rkmi,rmih->rkmh", load, self.L_b)
+        )
         return self._mixture(mean, own + known, (common**2).sum(axis=-1))
 
     def coefficient(self, weights: np.ndarray) -> Mixture:
@@ -257,8 +276,10 @@ class Posterior:
             return np.zeros(lam.shape)
         own = (self.L**2).sum(axis=-1)[..., None]
         outer = self.L_b @ np.swapaxes(self.L_b, -1, -2)
-        cross = sum(self.xbar[..., i, None] * (self.L @ np.swapaxes(self.L_b[:, :, i], 1, 2))
-                    for i in range(self.xbar.shape[-1]))
+        cross = sum(
+            self.xbar[..., i, None] * (self.L @ np.swapaxes(self.L_b[:, :, i], 1, 2))
+            for i in range(self.xbar.shape[-1])
+        )
         return lam**2 * own + 2 * lam * reach * cross + reach**2 * _quadratic(self.xbar, outer)
 
     def _mixture(self, mean: np.ndarray, relative: np.ndarray, shared: np.ndarray) -> Mixture:
@@ -273,8 +294,9 @@ class Posterior:
         weight = (N.weight[:, :, None] * share[:, None]).reshape(len(mean), -1)
         variance = (relative * N.s2[:, None])[..., None] / g[:, None, None] + shared[..., None]
         shape = (*mean.shape[:2], -1)
-        return Mixture(weight, np.repeat(mean, SPLIT, axis=-1), np.sqrt(variance).reshape(shape),
-                       np.array([[[np.inf]]]), N.order)
+        return Mixture(
+            weight, np.repeat(mean, SPLIT, axis=-1), np.sqrt(variance).reshape(shape), np.array([[[np.inf]]]), N.order
+        )
 
     def draw(self, size: int, random: np.random.Generator, data_set: int = 0) -> np.ndarray:
         """(size, J) draws of the targets of one data set: phi first, then sigma2, b, the shared errors, u."""
@@ -292,8 +314,9 @@ class Posterior:
         return lam * (self.ybar[r] + z @ self.L[r].T) + (self.keep - lam) * (b @ self.xbar[r].T) + own
 
 
-def posterior(nodes: Nodes, n: np.ndarray, means: np.ndarray, target: str = "relative",
-              loadings: np.ndarray | None = None) -> Posterior:
+def posterior(
+    nodes: Nodes, n: np.ndarray, means: np.ndarray, target: str = "relative", loadings: np.ndarray | None = None
+) -> Posterior:
     """The posterior of the schools of R data sets.
 
     n (R, J): students, 0 for a school that has none; means (R, J, k): its means of the (shifted) columns [X, y].
