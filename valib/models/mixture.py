@@ -20,7 +20,7 @@ from ..errors import ModelError
 
 HILL = 30.0  # degrees of freedom from which Hill's expansion is used
 NORMAL = 1e12  # degrees of freedom that stand for the normal distribution
-CLOSE = 1e-7  # of the distribution function: the Newton step from there is the last one
+CLOSE = 1e-8  # of the distribution function, as a share of the tail: the Newton step from there is the last one
 MAX_STEPS = 200  # only heavy tails at the limit of propriety need more than ten
 BLOCK = 65_536  # components held at a time, so that they stay in the processor's cache
 
@@ -98,10 +98,10 @@ def _solve(weight: np.ndarray, mean: np.ndarray, scale: np.ndarray, df: np.ndarr
             g = special.ndtri(F)
             new = x - (g - target) * np.exp(-0.5 * g * g) / np.sqrt(2 * np.pi) / f
             halved = np.where(np.isinf(low), high - stride, np.where(np.isinf(high), low + stride, (low + high) / 2))
-        new = np.where((new >= low) & (new <= high), new, halved)
+        new = np.where(((new > low) & (new < high)) | (new == x), new, halved)
         stride = 2 * stride
         out[rows] = new
-        going = (np.abs(F - p) > CLOSE) & (new != x)
+        going = (np.abs(F - p) > CLOSE * min(p, 1 - p)) & (new != x)
         if not going.any():
             return out
         rows, x, low, high, stride = rows[going], new[going], low[going], high[going], stride[going]
