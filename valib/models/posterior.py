@@ -142,6 +142,12 @@ def known_variances(data: Compressed, tau2: np.ndarray, sigma2: np.ndarray) -> N
     )
 
 
+def place(data: Compressed) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where the posterior of log phi lies: mode, lower and upper end (R,); and the order as in :class:`Nodes`."""
+    sums = _sums(data)
+    return *_place(sums), sums.order
+
+
 def _sums(data: Compressed) -> _Sums:
     """Sums in the axes of W, school-level directions exactly 0; ModelError where the posterior is improper."""
     p, k, R = data.p, data.p + 1, len(data.n)
