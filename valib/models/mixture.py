@@ -118,11 +118,14 @@ def _distribution(z: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray
         return special.ndtr(z), np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
     df = np.minimum(df, NORMAL)
     square = np.log1p(z * z / df)
-    density = np.exp(-0.5 * (df + 1) * square)
-    if df.min() < HILL:
-        return special.stdtr(df, z), density * special.poch(df / 2, 0.5) / np.sqrt(np.pi * df)
+    density = np.exp(-0.5 * (df + 1) * square) * (1 - 0.25 / df) / np.sqrt(2 * np.pi)
     a = df - 0.5
     square, b = a * square, 48 * a * a
     bend = (((-0.4 * square - 3.3) * square - 24) * square - 85.5) / (0.8 * square * square + 100 + b)
-    u = np.copysign(np.sqrt(square), z) * (1 + (bend + square + 3) / b)
-    return special.ndtr(u), density * (1 - 0.25 / df) / np.sqrt(2 * np.pi)
+    F = special.ndtr(np.copysign(np.sqrt(square), z) * (1 + (bend + square + 3) / b))
+    if df.min() < HILL:
+        few = np.broadcast_to(df < HILL, z.shape)
+        nu = np.broadcast_to(df, z.shape)[few]
+        F[few] = special.stdtr(nu, z[few])
+        density[few] *= special.poch(nu / 2, 0.5) / np.sqrt(nu / 2) / (1 - 0.25 / nu)
+    return F, density
