@@ -19,12 +19,13 @@ import pandas as pd
 from ..errors import BenchmarkError, ValibWarning
 from ..models import blup as _blup
 from ..models.mixed import MixedFit, fit_moments, loglik_at
+from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, describe_column, sum_students
 from .baseline import STANDARDISED, Benchmark, check_choice
-from .relative import CohortFit, assemble
+from .relative import CohortFit, assemble, check_intervals, integrated
 
 SHIFTS = ("estimated", "absorbed")
 VARIANCES = ("focal", "baseline")
@@ -40,6 +41,7 @@ def fit_benchmark(
     equating_se: float = 0.0,
     level: float = 0.95,
     scale_breaks: Sequence[ScaleBreak] = (),
+    intervals: str = "integrated",
 ) -> CohortFit:
     """Benchmark value added of one focal cohort.
 
@@ -51,7 +53,10 @@ def fit_benchmark(
     BenchmarkError for scores standardised within cohort and for a break without a link. Warns when the prior's
     distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is
     then not independent of the cohort, and the intervals are too wide).
+    intervals: "integrated" over what is not known of the focal variances, or "plugin", which takes their estimates as
+    known, as it is where the variances are carried over from the baseline.
     """
+    check_intervals(intervals)
     check_choice(shift, SHIFTS, "shift")
     check_choice(variances, VARIANCES, "variances")
     if not (np.isfinite(equating_se) and equating_se >= 0):
@@ -62,7 +67,7 @@ def fit_benchmark(
     _warn(records, int(cohort), benchmark, links)
     loadings = _link_loadings(records, int(cohort), links, students.moments, benchmark)
     return benchmark_from_moments(
-        students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings
+        students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings, intervals
     )
 
 
@@ -76,6 +81,7 @@ def benchmark_from_moments(
     equating_se: float = 0.0,
     level: float = 0.95,
     link_loadings: np.ndarray | None = None,
+    intervals: str = "integrated",
 ) -> CohortFit:
     """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
 
@@ -94,11 +100,15 @@ def benchmark_from_moments(
         link_loadings,
     )
     estimated = shift == "estimated"
+    over = benchmark_posterior(
+        moments, benchmark, shift, equating_se, link_loadings, intervals if variances == "focal" else "plugin"
+    )
     return assemble(
         fit,
         effects,
         students,
         level,
+        over,
         names=benchmark.coefficients.index,
         coefficients=benchmark.coefficients.to_numpy(),
         vcov=benchmark.vcov.to_numpy(),
@@ -111,6 +121,21 @@ def benchmark_from_moments(
         shift_mode=shift,
         variances_from=variances,
     )
+
+
+def benchmark_posterior(
+    moments: Moments,
+    benchmark: Benchmark,
+    shift: str,
+    equating_se: float,
+    link_loadings: np.ndarray | None,
+    intervals: str = "integrated",
+) -> Posterior | None:
+    """Posterior of benchmark VA: that of r_ij, with the errors of b_B, equating and links normal at every node."""
+    b, F = benchmark.coefficients.to_numpy(), _blup.factor(benchmark.vcov.to_numpy())
+    parts = [moments.means[:, :-1] @ F, np.full((len(moments.n), 1), equating_se)]
+    loadings = np.hstack(parts if link_loadings is None else [*parts, link_loadings])
+    return integrated(residual_moments(moments, b, shift == "estimated"), intervals, "benchmark", loadings)
 
 
 def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
