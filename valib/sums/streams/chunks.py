@@ -9,6 +9,7 @@ import numpy as np
 from formulaic import Formula
 
 from ...errors import ModelError
+from ..algebra import outcome_of
 from ..covariates import as_covariates, check_size
 from ..design import FormulaState, check_known, make_cells, materialise, refuse_not_finite
 from ..formula import factors, named_levels, shown
@@ -61,8 +62,7 @@ class Chunks:
             check_size(X, y, learned.names)
             shift = near_mean(X, y, learned.names) if shift is None else shift
             cells = make_cells(frame["school"], frame["cohort"].astype(np.int64))
-            response = self._text.split("~")[0].strip()
-            part = moments_from_arrays(X, y, cells, learned.names, response, by_cell, shift)
+            part = moments_from_arrays(X, y, cells, learned.names, outcome_of(self._text), by_cell, shift)
             total, state = (
                 part if total is None else total + part,
                 FormulaState(self._text, learned.names, state.transform_state, state.levels),

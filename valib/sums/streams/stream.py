@@ -11,6 +11,7 @@ from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
 from ...records.reading import CANONICAL, check_cohorts, fault, no_row_left, resolve_names
+from ..algebra import outcome_of
 from ..covariates import LIMITS, check_size
 from ..design import FormulaState, check_known, refuse_not_finite, say_left_out
 from ..equating import ScaleBreak
@@ -219,8 +220,7 @@ class StreamedRecords:
             for key, _ in keys
         ]
         scale = np.array([s for _, s in keys] + [1.0])
-        response = str(next(iter(text.split("~")))).strip()
-        moments = pick(sums, np.array([*at, found.response]), scale, (*names, response), by_cell)
+        moments = pick(sums, np.array([*at, found.response]), scale, (*names, outcome_of(text)), by_cell)
         self._check_sizes(found, moments, at, text, cohorts)
         return moments, replace(state, names=names)
 
