@@ -10,6 +10,7 @@ refused too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from formulaic.parser.algos.tokenize import tokenize
 from formulaic.parser.types import ASTNode, Token
@@ -44,6 +45,11 @@ def with_arithmetic(formula: str) -> str:
     braces = any(formula[token.source_start] == "{" for token in left)
     if not plain or (len(plain) == 1 and not braces):
         return f"{''.join(plain)} {right}"
+    depths = list(
+        accumulate((token.token in "([") - (token.token in ")]") for token in left if token.kind is Token.Kind.CONTEXT)
+    )
+    if depths and (min(depths) < 0 or depths[-1]):
+        raise Misread("has brackets left of ~ that do not pair: close every one that is opened")
     return f"I({' '.join(_as_python(token, formula) for token in left)}) {right}"
 
 
