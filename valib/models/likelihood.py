@@ -74,18 +74,24 @@ def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
     """
     moments = moments.batch
     if weights is not None:
-        return _compress_samples(
-            moments, np.asarray(weights, dtype=np.float64).reshape(len(moments.n), -1, len(moments.schools))
-        )
-    R, k = len(moments.n), moments.sums.shape[-1]
-    n = moments.n.astype(np.intp)
+        J = len(moments.schools)
+        return _compress_samples(moments, np.asarray(weights, dtype=np.float64).reshape(len(moments.n), -1, J))
+    return compress_cells(moments.n, moments.sums, moments.pooled(), moments.weight)
+
+
+def compress_cells(n: np.ndarray, sums: np.ndarray, cross: np.ndarray, weight: np.ndarray | None = None) -> Compressed:
+    """The same from n (R, C), 0 where a data set lacks a cell, sums (R, C, k) and the cross-products of all cells,
+    cross (R, k, k); weight (C,): how often each cell counts.
+    """
+    R, k = len(n), sums.shape[-1]
+    n = n.astype(np.intp)
     sizes = np.flatnonzero(np.bincount(n.ravel()))
     sizes = sizes[sizes > 0]
     place = np.zeros(sizes.max() + 1, dtype=np.intp)
     place[sizes] = np.arange(len(sizes))
     code = (place[n] + len(sizes) * np.arange(R)[:, None]).ravel()
-    count = np.where(n > 0, moments.weight, 0.0)
-    weighted = moments.sums * count[..., None]
+    count = np.where(n > 0, 1.0 if weight is None else weight, 0.0)
+    weighted = sums * count[..., None]
 
     def total(values):
         return np.bincount(code, weights=values.ravel(), minlength=R * len(sizes)).reshape(R, -1)
@@ -93,9 +99,9 @@ def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
     outer = np.empty((R, len(sizes), k, k))
     for a in range(k):
         for b in range(a, k):
-            outer[..., a, b] = outer[..., b, a] = total(weighted[..., a] * moments.sums[..., b])
+            outer[..., a, b] = outer[..., b, a] = total(weighted[..., a] * sums[..., b])
     counts, sizes = total(count), sizes.astype(np.float64)
-    return Compressed(sizes, counts, outer, moments.pooled(), counts @ sizes)
+    return Compressed(sizes, counts, outer, cross, counts @ sizes)
 
 
 def _compress_samples(data: Moments, weights: np.ndarray) -> Compressed:
