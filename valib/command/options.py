@@ -77,7 +77,12 @@ Variances = Annotated[
 Method = Annotated[str | None, typer.Option("--method", metavar="ML|REML", help="Likelihood that is maximised.")]
 Level = Annotated[float | None, typer.Option("--level", help="Level of the intervals, such as 0.95.")]
 EquatingSe = Annotated[
-    float | None, typer.Option("--equating-se", help="Standard error of the test equating, in score points.")
+    float | None,
+    typer.Option("--equating-se", help="Standard error of the test equating, in score points. Default: not known."),
+]
+CohortSd = Annotated[
+    float | None,
+    typer.Option("--cohort-sd", help="Standard deviation of ordinary years, in score points. Default: not declared."),
 ]
 Covariance = Annotated[
     str | None,

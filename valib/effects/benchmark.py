@@ -54,8 +54,8 @@ def fit_benchmark(
     same error for every student of the cohort. None: not known, so that it is left out of the errors and said to be
     (0 says that there is none). cohort_sd: standard deviation of ordinary years, score points, where it is known: what
     is common to all schools of a cohort and comes and goes. It adds cohort_sd^2 (1 + 1/B) to the variance of the shift
-    and of every benchmark VA, B the number of baseline cohorts. scale_breaks: declared changes of a test's scale; one between baseline
-    and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
+    and of every benchmark VA, B the number of baseline cohorts. scale_breaks: declared changes of a test's scale; one
+    between baseline and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
     Raises RecordsError for an absent cohort, ModelError for columns or levels that do not fit the benchmark,
     BenchmarkError for scores standardised within cohort and for a break without a link. Warns when the prior's
     distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is

@@ -50,8 +50,8 @@ class Baseline:
     """Benchmarks of R data sets with J schools.
 
     b (R, p); influence (R, J, p): of schools; vcov (R, p, p): clustered by school; vcov_model: the estimator's own;
-    vcov_students: of the students alone, these very schools being given. tau2, sigma2 (R,): of the mixed model; sigma2 of y - x'b as recorded, so that an error of measurement counts with
-    b^2 times its variance.
+    vcov_students: of the students alone, these very schools being given. tau2, sigma2 (R,): of the mixed model; sigma2
+    of y - x'b as recorded, so that an error of measurement counts with b^2 times its variance.
     """
 
     b: np.ndarray

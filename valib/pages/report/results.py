@@ -156,6 +156,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
                 variances=params.variances,
                 method=params.method,
                 equating_se=params.equating_se,
+                cohort_sd=params.cohort_sd,
                 level=params.level,
                 scale_breaks=breaks,
             )

@@ -7,7 +7,7 @@ import warnings
 import pandas as pd
 
 from ...effects.baseline import STANDARDISED, fit_baseline
-from ...effects.benchmark import fit_benchmark
+from ...effects.benchmark import fit_benchmark, prior_part
 from ...errors import BenchmarkError, ModelError, ValibError
 from ...records.prior_check import (
     SMD_LIMIT,
@@ -51,23 +51,43 @@ def _lacking(records: pd.DataFrame, formula: str) -> list[str]:
     return [f"The formula '{formula}' needs {', '.join(lacking)}, not among the columns of the data."] * bool(lacking)
 
 
-def trial(records: pd.DataFrame, ask: Ask) -> list[str]:
-    """Fit the benchmark and apply it to each focal cohort, to see whether that can be done; return what stops it."""
+def trial(records: pd.DataFrame, ask: Ask) -> tuple[list[str], list[Finding]]:
+    """Fit the benchmark and apply it to each focal cohort; return what stops it, and what the fits themselves show."""
     if looks_standardised(score_moments(records, ask.cohorts)):
-        return [STANDARDISED]
-    said, records = [], _slim(records, ask.formula)
+        return [STANDARDISED], []
+    said, moved, records = [], {}, _slim(records, ask.formula)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the account has its own words for what they say
         try:
             benchmark = fit_baseline(records, list(ask.baseline), formula=ask.formula)
         except ValibError as error:
-            return [str(error)]
+            return [str(error)], []
         for cohort in ask.focal:
             try:
-                fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks)
+                fit = fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
             except ValibError as error:
                 said.append(f"Cohort {cohort}: {error}")
-    return said
+                continue
+            part = prior_part(fit, benchmark)
+            if abs(part) > fit.shift_se:
+                moved[cohort] = f"{part:+.1f} points of a shift of {fit.shift:+.1f} (SE {fit.shift_se:.1f})"
+    return said, _prior_shift_findings(moved)
+
+
+def _prior_shift_findings(moved: dict[int, str]) -> list[Finding]:
+    """Warn where the change of the mean prior score alone would make more of the shift than one of its errors."""
+    if not moved:
+        return []
+    return [
+        Finding(
+            "prior_shift",
+            tuple(moved),
+            (
+                f"The change of the mean prior_score, if it were the prior test's, would make {by_cohort(moved)}: see "
+                "whether the prior test, its sitting or the intake has changed before a shift is told."
+            ),
+        )
+    ]
 
 
 def _slim(records: pd.DataFrame, formula: str) -> pd.DataFrame:
