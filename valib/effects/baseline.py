@@ -182,15 +182,7 @@ class Benchmark:
             raise ValueError("a number is not finite")
         if content["tau2"] < 0 or content["sigma2"] <= 0 or np.linalg.eigvalsh(V).min() < -1e-8 * np.abs(V).max():
             raise ValueError("a variance is negative")
-        known = (
-            content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
-        )
-        if not known or min(content["n_students"], content["n_schools"]) < 1:
-            raise ValueError("estimator, groups, method or counts are not valib's")
-        if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
-            raise ValueError("the summaries are not complete")
-        if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
-            raise ValueError("it was changed after it was written")
+        _check_content(content)
         return cls(
             state,
             tuple(int(c) for c in content["cohorts"]),
@@ -347,6 +339,17 @@ def contributions(moved: Shift, focal: np.ndarray, schools: np.ndarray, influenc
 def contribution_variance(added: pd.Series) -> float:
     """J/(J-1) sum_j d_j^2 of the J schools' contributions."""
     return float(school_variance(added.to_numpy()[:, None], len(added))[0, 0])
+
+
+def _check_content(content: dict) -> None:
+    """Raise ValueError for choices that are not valib's, for what is missing, and for a file that was changed."""
+    known = content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
+    if not known or min(content["n_students"], content["n_schools"]) < 1:
+        raise ValueError("estimator, groups, method or counts are not valib's")
+    if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
+        raise ValueError("the summaries are not complete")
+    if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
+        raise ValueError("it was changed after it was written")
 
 
 def _square(values: list | None, names: list[str]) -> pd.DataFrame | None:
