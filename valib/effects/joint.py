@@ -167,8 +167,8 @@ def fit_joint(
     "ML" or "REML". Schools may miss cohorts.
     Raises RecordsError for absent cohorts, ModelError for what cannot be fitted (the cohort named).
     """
-    parts, left_out = cohort_moments(records, cohorts, formula)
-    return joint_from_moments(parts, formula, covariance, residual, method, level, left_out)
+    parts, left_out, extra = cohort_moments(records, cohorts, formula)
+    return joint_from_moments(parts, formula, covariance, residual, method, level, left_out, extra)
 
 
 def fit_structures(
@@ -181,21 +181,22 @@ def fit_structures(
     level: float = 0.95,
 ) -> dict[str, JointFit]:
     """The same joint model under several covariance structures, from one pass over the students."""
-    parts, left_out = cohort_moments(records, cohorts, formula)
-    return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out) for c in covariances}
+    parts, left_out, extra = cohort_moments(records, cohorts, formula)
+    return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out, extra) for c in covariances}
 
 
 def cohort_moments(
     records: Records, cohorts: Iterable[int], formula: str | FormulaState, by_cell: bool = False
-) -> tuple[list[Moments], dict[int, dict[str, int]]]:
-    """Moments of each cohort alone, in calendar order, and the rows left out of each for a missing covariate."""
+) -> tuple[list[Moments], dict[int, dict[str, int]], dict[int, pd.Series]]:
+    """Moments of each cohort alone, in calendar order, the rows left out of each for a missing covariate, and in each
+    the rows beyond the first of a student, by school."""
     wanted = sorted({int(c) for c in cohorts})
-    parts, left_out = [], {}
+    parts, left_out, extra = [], {}, {}
     for cohort in wanted:
         students = sum_students(records, [cohort], formula, by_cell)
         parts.append(students.moments)
-        left_out[cohort] = students.left_out
-    return parts, left_out
+        left_out[cohort], extra[cohort] = students.left_out, students.extra
+    return parts, left_out, extra
 
 
 def joint_from_moments(
@@ -206,6 +207,7 @@ def joint_from_moments(
     method: str = "ML",
     level: float = 0.95,
     left_out: Mapping[int, Mapping[str, int]] | None = None,
+    extra: Mapping[int, pd.Series] | None = None,
 ) -> JointFit:
     """The joint model from the moments of single cohorts in calendar order, wherever they were computed."""
     fit = fit_joint_moments(parts, covariance, residual, method)
@@ -242,7 +244,7 @@ def joint_from_moments(
         converged=fit.converged,
         student_sd=pd.Series([m.response_sd for m in parts], index=cohorts, name="student_sd"),
         level=level,
-        school_effects=_effects_table(fit, level),
+        school_effects=_effects_table(fit, level, extra or {}),
         left_out=dict(left_out or {}),
         arrays=fit,
     )
@@ -299,8 +301,8 @@ def _is_nested(small: JointFit, large: JointFit) -> bool:
     )
 
 
-def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
-    """``school_effects`` of a :class:`JointFit`: every school in every cohort."""
+def _effects_table(fit: MultivariateFit, level: float, extra: Mapping[int, pd.Series]) -> pd.DataFrame:
+    """``school_effects`` of a :class:`JointFit`: every school in every cohort. extra: as cohort_moments gives it."""
     own, var = (np.einsum("jtt->jt", V).ravel() for V in (fit.conditional, fit.comparative))
     tau2 = np.broadcast_to(np.diag(fit.omega), fit.effects.shape).ravel()
     se, effect = np.sqrt(np.maximum(var, 0.0)), fit.effects.ravel()
@@ -310,7 +312,7 @@ def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
         [pd.Index(fit.data.schools, dtype="str"), pd.Index(fit.data.cohorts.astype(np.int64))],
         names=["school", "cohort"],
     )
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "n": fit.data.n.ravel().astype(np.int64),
             "effect": effect,
@@ -323,6 +325,10 @@ def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
         },
         index=index,
     )
+    if any(map(len, extra.values())):
+        more = pd.concat(dict(extra), names=["cohort", "school"]).swaplevel()
+        table.insert(1, "students", table["n"] - more.reindex(index, fill_value=0))
+    return table
 
 
 def _finite(value: float) -> float | None:

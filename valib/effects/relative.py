@@ -13,7 +13,7 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
-from ..records.disclosure import shown
+from ..records.disclosure import counted, shown
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
@@ -27,7 +27,7 @@ class CohortFit:
     """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
 
     model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
-    school_effects: one row a school (index, sorted) with n, effect, shrinkage, se_conditional, se_comparative,
+    school_effects: one row a school (index, sorted) with n (rows), students (only where some stand in several rows), effect, shrinkage, se_conditional, se_comparative,
     se_diagnostic, lower, upper; the interval uses se_comparative. ``effect`` is the BLUP for a relative model and the
     benchmark VA for a benchmark model. tau2_se, sigma2_se: from the observed information (nan on the boundary or when
     the variances were carried over). shift, shift_se: the system shift, None unless it was estimated.
@@ -88,7 +88,7 @@ class CohortFit:
         They are places among the schools that may be shown with ``min_students`` (:mod:`valib.records.disclosure`),
         by default all: places among all schools would tell of those held back.
         """
-        mask = shown(self.school_effects["n"], min_students)
+        mask = shown(counted(self.school_effects), min_students)
         table = self.school_effects[mask]
         r = rank_effects(
             table["effect"].to_numpy(),
@@ -256,7 +256,7 @@ def assemble(
         n_schools=fit.n_groups,
         student_sd=moments.response_sd,
         level=level,
-        school_effects=effects_table(moments, effects, level),
+        school_effects=effects_table(moments, effects, level, students.extra),
         common=effects.common,
         left_out=students.left_out,
         moments=moments,
@@ -265,12 +265,17 @@ def assemble(
     )
 
 
-def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.DataFrame:
-    """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school."""
+def effects_table(
+    moments: Moments, effects: _blup.Blup, level: float, extra: pd.Series | None = None
+) -> pd.DataFrame:
+    """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school.
+
+    extra: rows beyond the first of a student, by school; where there are any, a column ``students`` counts students.
+    """
     se = np.sqrt(effects.var_comparative)
     lower, upper = _blup.interval(effects.effect, se, level)
     index = pd.Index(moments.schools[moments.cell_school], name="school", dtype="str")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "n": moments.n.astype(np.int64),
             "effect": effects.effect,
@@ -283,6 +288,9 @@ def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.Dat
         },
         index=index,
     )
+    if extra is not None and len(extra):
+        table.insert(1, "students", (table["n"] - extra.reindex(index, fill_value=0)).clip(lower=1))
+    return table
 
 
 def fit_formulas(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ValibWarning
-from ..records.disclosure import few, only_shown, whole
+from ..records.disclosure import counted, few, only_shown, whole
 from .writing import as_csv, as_json
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, i
     table.insert(1, "cohort", table.pop("cohort"))
     sd = table["cohort"].map(fit.student_sd)
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
-    mask = whole(table.set_index(["cohort", "school"])["n"], min_students).to_numpy()
+    mask = whole(counted(table.set_index(["cohort", "school"])), min_students).to_numpy()
     return table[mask].reset_index(drop=True), int((~mask).sum())
 
 

@@ -7,12 +7,13 @@ stay on disk. Both answer the same questions; the models ask them here and do no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from ..records import repeats
 from ..records.reading import check_cohorts, select
 from .covariates import is_number
 from .design import Design, FormulaState, build_design, required_columns
@@ -26,7 +27,8 @@ class Summed:
 
     moments: of the columns [X, y]. state: the formula with what was learned of it. left_out: rows dropped for a missing
     covariate, by column. Where a description was asked for: columns holds n, mean and sd of every numeric column of the
-    formula, fingerprint a number of 16 hex digits that knows the rows and not their order.
+    formula, fingerprint a number of 16 hex digits that knows the rows and not their order. extra: rows beyond the first
+    of a student in a school, by school; empty where there are none.
     """
 
     moments: Moments
@@ -34,6 +36,7 @@ class Summed:
     left_out: Mapping[str, int]
     columns: Mapping[str, dict] = field(default_factory=dict)
     fingerprint: str = ""
+    extra: pd.Series = field(default_factory=lambda: pd.Series(dtype=np.int64))
 
 
 class Stream(Protocol):
@@ -80,12 +83,16 @@ def sum_students(
     formula: text, or the state learned on other students. by_cell: with cross-products by school and cohort. links:
     scale breaks over which the scores are first carried back (:func:`valib.sums.equating.to_old_scale`). describe:
     with the columns' summaries and the fingerprint.
-    Raises RecordsError for a cohort that is not there, ModelError for a formula that does not fit the records.
+    Raises RecordsError for a cohort that is not there and for students in several rows of their school
+    (:mod:`valib.records.repeats`), ModelError for a formula that does not fit the records.
     """
     if not isinstance(records, pd.DataFrame):
         return records.sum_students(list(cohorts), formula, by_cell, links, describe)
-    design = build_design(to_old_scale(select(records, cohorts), links), formula)
-    return summed(design, by_cell, describe)
+    rows = select(records, cohorts)
+    if len(extra := repeats.extra_rows(rows)):
+        repeats.refuse(extra, rows.groupby("cohort").size(), lambda few: rows[rows["cohort"].isin(few)])
+    found = summed(build_design(to_old_scale(rows, links), formula), by_cell, describe)
+    return replace(found, extra=extra.groupby(level="school").sum())
 
 
 def summed(design: Design, by_cell: bool = False, describe: bool = False) -> Summed:

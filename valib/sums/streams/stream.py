@@ -22,6 +22,7 @@ from .chunks import Chunks
 from .columns import category_columns, pick, structure
 from .judge import SAMPLE, Judge, check_rows, with_stripped
 from .layout import Column, Engine, Layout
+from .repeated import Repeated
 
 
 class StreamedRecords:
@@ -48,6 +49,7 @@ class StreamedRecords:
             raise ModelError(f"{engine.name}: {error}") from error
         self.attrs = {"source": engine.name, **self._base.account()}
         self.cohorts = self._base.cohorts()
+        self._repeated = Repeated(engine, self._base.layout)
 
     def sum_students(
         self,
@@ -61,6 +63,7 @@ class StreamedRecords:
         check_cohorts(cohorts, self.cohorts)
         state = formula if isinstance(formula, FormulaState) else None
         text = state.formula if state else formula
+        extra = self._repeated.of(cohorts)
         found = self._pass(text, by_cell or self._by_cell, links, cohorts)
         left_out = self._left_out(found, cohorts)
         if found.wide is None:
@@ -68,7 +71,8 @@ class StreamedRecords:
         else:
             moments, state = self._designed(found, text, state, cohorts, by_cell)
         columns = found.describe(found.needed, cohorts) if describe else {}
-        return Summed(moments, state, left_out, columns, self._fingerprint(found, cohorts) if describe else "")
+        fingerprint = self._fingerprint(found, cohorts) if describe else ""
+        return Summed(moments, state, left_out, columns, fingerprint, extra)
 
     def describe_column(self, cohort: int, column: str, links: Sequence[ScaleBreak] = ()) -> tuple[float, float]:
         """See :func:`valib.sums.students.describe_column`."""

@@ -1,0 +1,68 @@
+"""Students of a stream who stand in several rows of their school and cohort: counted where the rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ...records import repeats
+from .aggregate import labels, years
+from .layout import Engine, Layout
+
+FEW = 2000  # rows that show what repeated rows are
+
+
+class Repeated:
+    """The rows of an engine under a layout. They are counted once, for all cohorts, when they are first asked for."""
+
+    def __init__(self, engine: Engine, layout: Layout):
+        self._engine, self._layout = engine, layout
+        column = layout.columns["student"]
+        self._student = layout.sql.trimmed(column.sql) if column.kind == "text" else column.sql
+
+    def of(self, cohorts: Sequence[int]) -> pd.Series:
+        """Rows beyond the first of a student, by school; RecordsError where they are more than slips."""
+        cells = self._cells[self._cells.index.get_level_values("cohort").isin(cohorts)]
+        extra = cells["extra"][cells["extra"] > 0]
+        repeats.refuse(extra, cells["n"].groupby(level="cohort").sum(), self._examples)
+        return extra.groupby(level="school").sum()
+
+    @cached_property
+    def _cells(self) -> pd.DataFrame:
+        """n and extra of every cell, index (cohort, school)."""
+        code = f"{self._layout.sql.hashed(self._student)} AS p"
+        found = self._engine.query(
+            f"SELECT s, t, count(*), count(DISTINCT p) FROM ({self._layout.rows(self._engine.table, code)}) AS l "
+            "WHERE status = 0 GROUP BY s, t"
+        )
+        n = found.column(2).to_numpy()
+        table = pd.DataFrame(
+            {
+                "cohort": years(found.column(1)).astype(np.int64),
+                "school": labels(self._layout, found.column(0)),
+                "n": n,
+                "extra": n - found.column(3).to_numpy(),
+            }
+        )
+        return table.groupby(["cohort", "school"]).sum()
+
+    def _examples(self, cohorts: list[int]) -> pd.DataFrame:
+        """Some of the repeated rows, with all their columns under the library's names."""
+        layout, columns = self._layout, list(self._layout.columns.values())
+        values = ", ".join(f"{column.sql} AS x{k}" for k, column in enumerate(columns))
+        rows = f"({layout.rows(self._engine.table, f'{self._student} AS p, {values}')})"
+        years_asked = ", ".join(layout.sql.number(cohort) for cohort in cohorts)
+        again = (
+            f"SELECT s, t, p FROM {rows} AS l WHERE status = 0 AND CAST(t AS DOUBLE) IN ({years_asked}) "
+            f"GROUP BY s, t, p HAVING count(*) > 1 LIMIT {FEW // 4}"
+        )
+        found = self._engine.query(
+            f"SELECT l.s, l.t, l.p, {', '.join(f'l.x{k}' for k in range(len(columns)))} FROM {rows} AS l "
+            f"JOIN ({again}) AS d ON l.s = d.s AND l.t = d.t AND l.p = d.p LIMIT {FEW}"
+        )
+        table = found.to_pandas()
+        table.columns = ["_s", "_t", "_p", *(column.name for column in columns)]
+        return table
