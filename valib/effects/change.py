@@ -76,7 +76,9 @@ def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
 
     change = u_hat_j,second - u_hat_j,first. se: from the T x T error covariance, Var + Var - 2 Cov.
     se_independent: what it would be if the two errors were independent, for comparison. p_up: probability that the
-    effect went up. One row a school (index): n_first, n_second, change, se, se_independent, lower, upper, p_up.
+    effect went up. On a boundary (singular; of independent effects, a cohort of zero variance) the errors are not
+    known: se, lower, upper and p_up are missing. One row a school (index): n_first, n_second, change, se,
+    se_independent, lower, upper, p_up.
     Score points. Raises ModelError for a cohort that is not in the fit.
     """
     p = Present.of(joint, (first, second))
@@ -84,9 +86,11 @@ def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
     separate = error[:, 0, 0] + error[:, 1, 1]
     se = np.sqrt(np.maximum(separate - 2 * error[:, 0, 1], 0.0))
     change = p.effects @ CONTRAST
+    if _on_boundary(joint, first, second):
+        se = np.full(len(se), np.nan)
     lower, upper = _blup.interval(change, se, joint.level)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_up = np.where(se > 0, stats.norm.cdf(change / se), 0.5)
+        p_up = np.where(se == 0, 0.5, stats.norm.cdf(change / se))
     return pd.DataFrame(
         {
             "n_first": p.n[:, 0],
@@ -100,6 +104,13 @@ def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
         },
         index=pd.Index(p.schools, name="school"),
     )
+
+
+def _on_boundary(joint: JointFit, first: int, second: int) -> bool:
+    """Whether the errors of changes between two cohorts are not known: Omega is singular, and that concerns them."""
+    if not joint.singular:
+        return False
+    return joint.covariance != "independent" or bool((joint.tau2[[first, second]] <= 0).any())
 
 
 def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from ..models.joint_fit import MultivariateFit, fit_joint_moments
 from ..models.structures import STRUCTURES
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
-from ..sums.students import Records, sum_students
+from ..sums.students import Records, in_several, sum_students
+from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 
 NESTED = {  # covariance structure: those it is a special case of
     "independent": {"antedependence", "unstructured"},
@@ -38,7 +39,7 @@ class JointFit:
     se_comparative, se_diagnostic, lower, upper; the interval uses se_comparative. singular: Omega is (nearly) not of
     full rank. arrays: the fit as arrays, with the error covariances of all schools. student_sd: SD of the outcome by
     cohort. left_out: rows dropped for a missing covariate, by cohort and column. state: that of another design, where
-    the formula was given as one; None where transforms and levels are each cohort's own.
+    the formula was given as one; None where transforms and levels are each cohort's own. findings: what would mislead.
     """
 
     cohorts: tuple[int, ...]
@@ -66,6 +67,7 @@ class JointFit:
     left_out: Mapping[int, Mapping[str, int]]
     arrays: MultivariateFit = field(repr=False)
     state: FormulaState | None = field(default=None, repr=False)
+    findings: tuple[Finding, ...] = ()
 
     @property
     def aic(self) -> float:
@@ -139,6 +141,7 @@ class JointFit:
         }
         plain["cohorts"] = list(self.cohorts)
         plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
+        plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {
             str(c): {k: float(v) for k, v in b.droplevel(0).items()} for c, b in self.fixed_effects.groupby(level=0)
         }
@@ -168,7 +171,13 @@ def fit_joint(
     Raises RecordsError for absent cohorts, ModelError for what cannot be fitted (the cohort named).
     """
     parts, left_out, extra = cohort_moments(records, cohorts, formula)
-    return joint_from_moments(parts, formula, covariance, residual, method, level, left_out, extra)
+    fit = joint_from_moments(parts, formula, covariance, residual, method, level, left_out, extra)
+    found = [*of_correlation(records, fit.cohorts), several_cohorts(*in_several(records, fit.cohorts))]
+    for cohort in fit.cohorts:
+        found.append(repeated_rows(fit.school_effects.xs(cohort, level="cohort"), cohort))
+    if fit.singular:
+        found.append(singular_joint(fit.cohorts))
+    return replace(fit, findings=tell(found))
 
 
 def fit_structures(

@@ -19,6 +19,7 @@ from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
 from .baseline import clustered, estimate
+from .findings import Finding, boundary, of_correlation, repeated_rows, tell
 from .ranking import rank_effects
 
 
@@ -27,10 +28,11 @@ class CohortFit:
     """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
 
     model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
-    school_effects: one row a school (index, sorted) with n (rows), students (only where some stand in several rows), effect, shrinkage, se_conditional, se_comparative,
-    se_diagnostic, lower, upper; the interval uses se_comparative. ``effect`` is the BLUP for a relative model and the
-    benchmark VA for a benchmark model. tau2_se, sigma2_se: from the observed information (nan on the boundary or when
-    the variances were carried over). shift, shift_se: the system shift, None unless it was estimated.
+    findings: what would mislead in it. school_effects: one row a school (index, sorted) with n (rows), students (only
+    where some stand in several rows), effect, shrinkage, se_conditional, se_comparative, se_diagnostic, lower, upper;
+    the interval uses se_comparative, and is missing where the effects are 0 on the boundary. ``effect`` is the BLUP for a
+    relative model and the benchmark VA for a benchmark model. tau2_se, sigma2_se: from the observed information (nan on
+    the boundary or when the variances were carried over). shift, shift_se: the system shift, None unless it was estimated.
     student_sd: standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
     left_out: rows dropped for a missing covariate, by column. common: loadings of the errors that schools share.
     state: the design's state, so that other students can be scored.
@@ -63,6 +65,7 @@ class CohortFit:
     variances_from: str = "focal"
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
+    findings: tuple[Finding, ...] = ()
 
     @property
     def theta(self) -> float:
@@ -141,6 +144,7 @@ class CohortFit:
             )
         }
         plain["left_out"] = dict(self.left_out)
+        plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
         return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
@@ -171,7 +175,16 @@ def fit_relative(
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
     students = sum_students(records, [cohort], formula, by_cell=_corrected(error_variance))
-    return relative_from_moments(students, method, level, int(cohort), error_variance)
+    fit = relative_from_moments(students, method, level, int(cohort), error_variance)
+    return with_findings(fit, of_correlation(records, [cohort]))
+
+
+def with_findings(fit: CohortFit, more: Iterable[Finding | None] = ()) -> CohortFit:
+    """The fit with what would mislead in it, told as ValibWarning: of its students, then of itself."""
+    found = [*more, repeated_rows(fit.school_effects, fit.cohort)]
+    if fit.singular:
+        found.append(boundary(fit.cohort, shift=fit.shift is not None))
+    return replace(fit, findings=tell(found, stacklevel=4))
 
 
 def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML", level: float = 0.95) -> CohortFit:
@@ -265,9 +278,7 @@ def assemble(
     )
 
 
-def effects_table(
-    moments: Moments, effects: _blup.Blup, level: float, extra: pd.Series | None = None
-) -> pd.DataFrame:
+def effects_table(moments: Moments, effects: _blup.Blup, level: float, extra: pd.Series | None = None) -> pd.DataFrame:
     """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school.
 
     extra: rows beyond the first of a student, by school; where there are any, a column ``students`` counts students.
@@ -275,6 +286,8 @@ def effects_table(
     se = np.sqrt(effects.var_comparative)
     lower, upper = _blup.interval(effects.effect, se, level)
     index = pd.Index(moments.schools[moments.cell_school], name="school", dtype="str")
+    if not effects.shrinkage.any() and not effects.effect.any():  # on the boundary nothing is known of a school
+        lower = upper = np.full(len(se), np.nan)
     table = pd.DataFrame(
         {
             "n": moments.n.astype(np.int64),

@@ -56,6 +56,10 @@ class Stream(Protocol):
 
     def describe_column(self, cohort: int, column: str, links: Sequence[ScaleBreak]) -> tuple[float, float]: ...
 
+    def correlation(self, cohort: int) -> float: ...
+
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]: ...
+
 
 Records = pd.DataFrame | Stream
 
@@ -117,6 +121,34 @@ def describe_column(
         return records.describe_column(cohort, column, links)
     values = to_old_scale(select(records, [cohort]), links)[column].dropna().to_numpy(dtype=np.float64)
     return float(np.mean(values)), float(np.std(values, ddof=1))
+
+
+def correlation(records: Records, cohort: int) -> float:
+    """The correlation of score and prior score over the students of a cohort; nan where one does not vary."""
+    if not isinstance(records, pd.DataFrame):
+        return records.correlation(cohort)
+    if "prior_score" not in records.columns:
+        return float("nan")
+    both = records.loc[(records["cohort"] == cohort).to_numpy(), ["score", "prior_score"]].to_numpy(dtype=np.float64)
+    with np.errstate(all="ignore"):
+        z = both - both.mean(axis=0)
+        return float((z[:, 0] @ z[:, 1]) / np.sqrt((z[:, 0] @ z[:, 0]) * (z[:, 1] @ z[:, 1])))
+
+
+def in_several(records: Records, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
+    """Student codes that stand in two or more of some cohorts: how many, of how many codes, and in which cohorts they
+    stand again. Cohorts that the records do not have are passed over."""
+    cohorts = sorted(set(cohorts) & set(cohorts_of(records)))
+    if not isinstance(records, pd.DataFrame):
+        return records.in_several(cohorts)
+    if "student" not in records.columns:
+        return 0, 0, []
+    rows = records.loc[records["cohort"].isin(cohorts).to_numpy(), ["cohort", "student"]]
+    code, codes = pd.factorize(rows["student"])
+    key = np.unique(code.astype(np.int64) * len(cohorts) + np.searchsorted(cohorts, rows["cohort"].to_numpy()))
+    again = key[1:][key[1:] // len(cohorts) == key[:-1] // len(cohorts)]
+    several = len(np.unique(again // len(cohorts)))
+    return several, len(codes), [cohorts[t] for t in np.unique(again % len(cohorts))]
 
 
 def hash_rows(data: pd.DataFrame, needed: Sequence[str]) -> int:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ...names import by_cohort, percent
 from ...records.reading import left_out, summarise
 from ...sums.equating import ScaleBreak
 from . import covariates, names, schools, scores, students, study
 from .account import KEYS, SCHEMA_VERSION, Account
 from .coded import Ask, Coded, Finding, encode, told_cohorts
 from .limits import LEFT_OUT_SHARE
-from .text import by_cohort, percent
 
 __all__ = ["KEYS", "SCHEMA_VERSION", "Account", "Finding", "check_records"]
 
@@ -108,7 +108,7 @@ def _parts(
     }
     found = [
         *students.linkage_findings(linked, table["score_sd"]),
-        *students.code_findings(codes, several, coded.students, len(coded.data)),
+        *students.code_findings(coded, codes, several),
         *names.code_findings(coded, cells, ask.min_students),
         *schools.school_findings(table, moves, ask.min_students),
         *odd,
@@ -117,7 +117,7 @@ def _parts(
         *judged,
         *covariates.odd_codes(coded, ask),
     ]
-    return parts, found, [*refused, *stops]
+    return parts, found, [*students.refusals(coded, ask), *refused, *stops]
 
 
 def _rows_findings(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ...names import by_cohort, counts, percent
 from .coded import Ask, Coded, Finding
 from .limits import COHORT_CHANGE, LISTED, NEW_TO_BASELINE, RECODED_SHARE, SIZE_CHANCE, SIZE_FACTOR, TINY_SHARE
-from .text import by_cohort, counts, percent
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -33,10 +33,8 @@ class Repeated:
     @cached_property
     def _cells(self) -> pd.DataFrame:
         """n and extra of every cell, index (cohort, school)."""
-        code = f"{self._layout.sql.hashed(self._student)} AS p"
         found = self._engine.query(
-            f"SELECT s, t, count(*), count(DISTINCT p) FROM ({self._layout.rows(self._engine.table, code)}) AS l "
-            "WHERE status = 0 GROUP BY s, t"
+            f"SELECT s, t, count(*), count(DISTINCT p) FROM {self._coded} WHERE status = 0 GROUP BY s, t"
         )
         n = found.column(2).to_numpy()
         table = pd.DataFrame(
@@ -48,6 +46,39 @@ class Repeated:
             }
         )
         return table.groupby(["cohort", "school"]).sum()
+
+    @property
+    def _coded(self) -> str:
+        """The rows with a number for the student's code."""
+        code = f"{self._layout.sql.hashed(self._student)} AS p"
+        return f"({self._layout.rows(self._engine.table, code)}) AS l"
+
+    @cached_property
+    def _correlations(self) -> dict[int, float]:
+        x, y = (self._layout.numbers[name] for name in ("prior_score", "score"))
+        found = self._engine.query(f"SELECT t, corr({x}, {y}) FROM {self._coded} WHERE status = 0 GROUP BY t")
+        r = found.column(1).to_pandas().to_numpy(dtype=np.float64)
+        return dict(zip(years(found.column(0)).astype(np.int64).tolist(), r.tolist(), strict=True))
+
+    def correlation(self, cohort: int) -> float:
+        """Of score and prior score over the rows of a cohort; nan where one does not vary."""
+        return self._correlations.get(cohort, float("nan"))
+
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
+        """See :func:`valib.sums.students.in_several`."""
+        number = self._layout.sql.number
+        asked = ", ".join(number(t) for t in cohorts)
+        cast = "CAST(t AS DOUBLE)"
+        each = f"(SELECT DISTINCT p, {cast} AS y FROM {self._coded} WHERE status = 0 AND {cast} IN ({asked})) AS e"
+        first = f"(SELECT p, count(*) AS k, min(y) AS y FROM {each} GROUP BY p) AS f"
+        found = self._engine.query(
+            f"SELECT y, count(*), sum(CASE WHEN k > 1 THEN 1 ELSE 0 END) FROM {first} GROUP BY y"
+        )
+        counts = self._engine.query(f"SELECT y, count(*) FROM {each} GROUP BY y")
+        total, several = (int(sum(found.column(k).to_pylist())) for k in (1, 2))
+        new = dict(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
+        here = dict(zip(counts.column(0).to_pylist(), counts.column(1).to_pylist(), strict=True))
+        return several, total, [int(t) for t in sorted(here) if here[t] > new.get(t, 0)]
 
     def _examples(self, cohorts: list[int]) -> pd.DataFrame:
         """Some of the repeated rows, with all their columns under the library's names."""

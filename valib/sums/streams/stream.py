@@ -82,6 +82,14 @@ class StreamedRecords:
         found = found or self._pass(f"score ~ `{column}`", False, links, [cohort])
         return found.mean_and_sd(cohort, column)
 
+    def correlation(self, cohort: int) -> float:
+        """See :func:`valib.sums.students.correlation`."""
+        return self._repeated.correlation(cohort)
+
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
+        """See :func:`valib.sums.students.in_several`."""
+        return self._repeated.in_several(cohorts)
+
     def close(self) -> None:
         """Let go of the source."""
         self._engine.close()
