@@ -63,8 +63,9 @@ def sentence(extra: int, rows: int, cohorts: Sequence[int], records: pd.DataFram
 def nature(records: pd.DataFrame) -> str:
     """What repeated rows are, and what to do: copies, several outcomes told apart by a column, or no code at all."""
     rows = records[records.duplicated(KEY, keep=False)]
-    sizes = rows.groupby(KEY, observed=True).size()
-    if len(sizes) and sizes.max() > MANY_ROWS and 2 * sizes[sizes > MANY_ROWS].sum() > len(rows):
+    by_code = rows[rows.duplicated(KEY)].groupby(["cohort", "student"], observed=True).size()
+    most = by_code.groupby(level="cohort").max()
+    if len(most) and most.max() > MANY_ROWS and 2 * most.sum() > by_code.sum():
         return (
             "one code has most of them and may stand for unknown students: leave it blank, or give every student a code"
         )

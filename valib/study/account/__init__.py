@@ -77,7 +77,8 @@ def _cohort_table(coded: Coded, cells: schools.Cells, ask: Ask) -> pd.DataFrame:
     )
     table = summarise(rows)
     table.insert(0, "role", [ask.role(cohort) for cohort in table.index])
-    return table.join(schools.sizes(cells, coded, ask.min_students))
+    sizes = schools.sizes(cells, coded, ask.min_students)
+    return table.assign(**{name: sizes[name] for name in sizes})
 
 
 def _parts(
