@@ -277,6 +277,11 @@ def _findings(
     scores = benchmark.summaries["score_by_cohort"].values()
     means, sds = (np.array([one[name] for one in scores], dtype=np.float64) for name in ("mean", "sd"))
     own = score_moments(records, [cohort])[cohort]
+    found.append(
+        findings.alike_scores(
+            {int(t): one for t, one in benchmark.summaries["score_by_cohort"].items()} | {cohort: own}
+        )
+    )
     linked = any(b.column == "score" for b in links)
     if not linked and findings.is_other_scale(own["mean"], own["sd"], means, sds):
         found.append(findings.other_scale("score", {cohort: (own["mean"], own["sd"])}, means, sds))

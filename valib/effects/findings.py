@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..errors import ValibWarning
 from ..names import by_cohort, listed_cohorts, percent
-from ..records.prior_check import SMD_LIMIT, VARIANCE_RATIO_LIMITS, PriorCheck
+from ..records.prior_check import SMD_LIMIT, VARIANCE_RATIO_LIMITS, PriorCheck, looks_standardised, may_be_standardised
 from ..records.repeats import SCHOOL_SHARE
 from ..sums.students import Records, correlation
 
@@ -93,7 +93,7 @@ def several_cohorts(several: int, students: int, where: Iterable[int]) -> Findin
     where, share = tuple(where), several / students
     meaning = (
         "the records follow students over the years, or codes are used again; the models take cohorts as different "
-        "students, so choose cohorts that share none"
+        "students, so choose cohorts that share none, and where each year has several grades make one study a grade"
         if share > REUSED_SHARE
         else "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student"
     )
@@ -158,6 +158,17 @@ def prior_drift(checks: Mapping[int, PriorCheck]) -> Finding | None:
         f"and {low:g} to {high:g}): a shift may come from the prior test, so look into its scale and its sitting."
     )
     return Finding("prior_drift", tuple(moved), text)
+
+
+def alike_scores(scores: Mapping[int, Mapping[str, float]]) -> Finding | None:
+    """Cohorts whose scores have means and SDs closer than chance: perhaps standardised. scores: n, mean and sd by cohort."""
+    if not may_be_standardised(scores) or looks_standardised(scores):
+        return None
+    text = (
+        f"Column score has nearly the same mean and SD in {listed_cohorts(scores)}, closer than sampling brings about once in "
+        "a thousand: if it was standardised within cohorts, no shift is left to find, so use scores on one scale."
+    )
+    return Finding("alike_scores", tuple(int(t) for t in scores), text)
 
 
 def boundary(cohort: int | None, shift: bool = False) -> Finding:

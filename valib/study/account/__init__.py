@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ...effects.findings import alike_scores
 from ...names import by_cohort, percent
+from ...records.prior_check import score_moments
 from ...records.reading import left_out, summarise
 from ...sums.equating import ScaleBreak
 from . import covariates, names, schools, scores, students, study
@@ -113,12 +115,20 @@ def _parts(
         *names.code_findings(coded, cells, ask.min_students),
         *schools.school_findings(table, moves, ask.min_students),
         *odd,
+        *_alike(records, table, odd, ask),
         *links,
         *drifts,
         *judged,
         *covariates.odd_codes(coded, ask),
     ]
     return parts, found, [*students.refusals(coded, ask), *refused, *stops]
+
+
+def _alike(records: pd.DataFrame, table: pd.DataFrame, odd: list[Finding], ask: Ask) -> list[Finding]:
+    """Warn of scores that may be standardised within cohorts, unless they were told to be z-scores."""
+    there = [t for t in ask.cohorts if t in table.index]
+    item = alike_scores(score_moments(records, there))
+    return [item] if item and not any(one.code == "z_scores" for one in odd) else []
 
 
 def _rows_findings(

@@ -71,7 +71,7 @@ HEAP_NEIGHBOURS = 10
 # Values parted from all others by three SDs (robust: interquartile range / 1.349) are codes such as 999, or slips.
 FAR_GAP = 3.0
 # Means this near 0 and SDs this near 1 in every cohort are z-scores.
-Z_SCORE = 0.05
+Z_SCORE = comparability.Z_SCORE
 
 # The same for one value at the end of the scale that REPEATED_STUDENTS or more share, REPEATED_FACTOR times as many as
 # have the next value: a gap of one SD is enough, which no full marks leave.
@@ -94,4 +94,5 @@ LISTED = 10  # schools by name
 def stated() -> dict[str, float | tuple[float, float]]:
     """Return every threshold by its name in lower case, those of :mod:`valib.records.prior_check` too."""
     own = {name.lower(): value for name, value in globals().items() if name.isupper()}
+    own |= {name: getattr(comparability, name.upper()) for name in ("refused", "refused_as_z", "doubtful")}
     return own | {"smd_limit": comparability.SMD_LIMIT, "variance_ratio_limits": comparability.VARIANCE_RATIO_LIMITS}
