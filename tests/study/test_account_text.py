@@ -194,7 +194,13 @@ def test_every_threshold_is_stated(content):
     from valib.study.account import limits
 
     own = {name.lower() for name in vars(limits) if name.isupper()}
-    assert len(own) > 20 and set(content["limits"]) == own | {"smd_limit", "variance_ratio_limits"}
+    assert len(own) > 20 and set(content["limits"]) == own | {
+        "smd_limit",
+        "variance_ratio_limits",
+        "refused",
+        "refused_as_z",
+        "doubtful",
+    }
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
