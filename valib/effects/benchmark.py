@@ -272,8 +272,8 @@ def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
 
 def check_prior(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak] = ()) -> PriorCheck:
     """Compare the prior score of a focal cohort, carried back over ``links``, with the baseline's in the benchmark."""
-    columns = benchmark.summaries["columns"]
-    column = "prior_score" if "prior_score" in columns else next((c for c in columns if c != "score"), None)
+    columns, there = benchmark.summaries["columns"], benchmark.explaining
+    column = "prior_score" if "prior_score" in there else next(iter(there), None)
     if column is None:
         raise BenchmarkError("The benchmark's formula has no numeric prior score to check.")
     mean, sd = describe_column(records, cohort, column, links)
@@ -294,7 +294,7 @@ def _warn(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[S
             ValibWarning,
             stacklevel=3,
         )
-    if any(c != "score" for c in benchmark.summaries["columns"]):
+    if benchmark.explaining:
         check = check_prior(records, cohort, benchmark, links)
         if not check.ok:
             warnings.warn(check.sentence + " A shift may come from the prior test.", ValibWarning, stacklevel=3)

@@ -207,7 +207,7 @@ def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) 
     """The focal cohorts whose prior scores are distributed differently from the baseline's."""
     from ...effects.benchmark import check_prior
 
-    if not any(name != "score" for name in reference.summaries["columns"]):
+    if not reference.explaining:
         return []
     return [cohort for cohort in focal if not check_prior(records, cohort, reference).ok]
 

@@ -17,7 +17,7 @@ from ...records.prior_check import (
     looks_standardised,
     score_moments,
 )
-from ...records.reading import select
+from ...records.reading import ODD, select
 from ...sums.design import required_columns
 from ...sums.equating import carry_back, crossed
 from .coded import Ask, Finding
@@ -74,7 +74,7 @@ def _slim(records: pd.DataFrame, formula: str) -> pd.DataFrame:
     """The records with the columns that a fit looks at and without their account, which every step would copy."""
     wanted = {"school", "cohort", "score", "prior_score", *required_columns(formula)}
     slim = records[[name for name in records.columns if name in wanted]]
-    slim.attrs = {}
+    slim.attrs = {ODD: records.attrs.get(ODD, {})}
     return slim
 
 
