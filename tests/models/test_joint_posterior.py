@@ -271,6 +271,11 @@ class TestChangeInValueAdded:
             va.change_in_va(joint, 2019, 2021)
         change_module._posterior.cache_clear()
 
+    def test_a_cohort_against_itself_has_not_changed(self):
+        joint = va.fit_joint(panel(27, tau=15.0), [2019, 2021])
+        table = va.change_in_va(joint, 2021, 2021)
+        assert not table[["change", "se"]].any(axis=None)
+
     def test_another_word_is_refused(self):
         joint = va.fit_joint(panel(25), [2019, 2021])
         with pytest.raises(ModelError, match="integrated, plugin"):

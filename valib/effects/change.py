@@ -120,9 +120,11 @@ def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "int
 
 def _change_posterior(joint: JointFit, first: int, second: int) -> Mixture | None:
     """The posterior of the changes of schools in both cohorts; None where the variances are taken as known."""
+    if first == second:
+        return None
     here = np.flatnonzero(present_schools(joint, (first, second)))
     at = joint.cohorts.index(first), joint.cohorts.index(second)
-    if joint.covariance == "independent" and joint.residual == "by_cohort" and first != second:
+    if joint.covariance == "independent" and joint.residual == "by_cohort":
         try:
             return change_apart(joint.arrays.data, *at, here)
         except ModelError as error:

@@ -51,7 +51,7 @@ KNOWN = 2000.0  # nu from which sigma is taken at its mode
 BLOCK = 100_000  # numbers held for a block of nodes
 PRODUCT = 1e-8  # weight of a pair of nodes of independent cohorts, below which it is dropped
 DRAWS = (1024, 1024, 2048, 8192)  # of the looks and of the result
-MANY_SCHOOLS = 300  # beyond which the result has as many draws as the first look
+MANY_SCHOOLS = 120  # beyond which the result has as many draws as the first look: the posterior is nearly normal
 TAILS = 5.0  # degrees of freedom of the proposal
 WIDER = 1.2  # factor of its scale
 LARGEST_K, FEWEST_DRAWS = 0.7, 100.0  # of weights that can be trusted
@@ -408,7 +408,7 @@ def _draw(data: JointMoments, centre: np.ndarray, order: float, random: int | np
         return _log_density(data, omega) + prior
 
     location, scale = _mode(log_density, np.concatenate([centre, np.full(T * (T - 1) // 2, 0.3)]))
-    sizes = DRAWS if len(data.n) <= MANY_SCHOOLS else (DRAWS[0],) * 2  # there the posterior is nearly normal
+    sizes = DRAWS if len(data.n) <= MANY_SCHOOLS else (DRAWS[0],) * 2
     for look, size in enumerate(sizes):
         x, log_proposal = _propose(location, WIDER * scale, size, rng)
         omega, prior = _omega(x, T)
