@@ -294,6 +294,7 @@ class Params(BaseModel):
     variances: Literal["focal", "baseline"] = Field("focal", description="Variances taken from")
     method: Literal["ML", "REML"] = Field("ML", description="Likelihood")
     level: float = Field(0.95, gt=0, lt=1, description="Level of the intervals")
+    intervals: Literal["integrated", "plugin"] = Field("integrated", description="Variances behind the intervals")
     equating_se: float = Field(0.0, ge=0, description="Standard error of equating (score points)")
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"

@@ -67,7 +67,18 @@ FIGURES = (
 NOT_WHEN_FLAT = ("relative", "relative_se", "relative_lower", "relative_upper", "effect_size")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 FLAGS = ("singular", "benchmark_singular", "prior_moved")
-SETTINGS = ("formula", "estimator", "shift", "variances", "method", "level", "equating_se", "min_students", "seed")
+SETTINGS = (
+    "formula",
+    "estimator",
+    "shift",
+    "variances",
+    "method",
+    "level",
+    "intervals",
+    "equating_se",
+    "min_students",
+    "seed",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +157,10 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         select(records, cohorts)
         check_baseline(params.scale_breaks, baseline)
         records, breaks = on_one_scale(records, params.scale_breaks, baseline, focal)
-        relative = {c: fit_relative(records, c, params.formula, params.method, params.level) for c in cohorts}
+        relative = {
+            c: fit_relative(records, c, params.formula, params.method, params.level, intervals=params.intervals)
+            for c in cohorts
+        }
         reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
         against = {
             c: fit_benchmark(
@@ -158,6 +172,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
                 method=params.method,
                 equating_se=params.equating_se,
                 level=params.level,
+                intervals=params.intervals,
                 scale_breaks=breaks,
             )
             for c in focal
@@ -186,7 +201,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     table["prior_moved"] = table.index.isin(moved)
     shown, held_back = (cells[cells["state"] == state] for state in (SHOWN, HELD_BACK))
     flat = {c for c in cohorts if relative[c].singular}
-    return StudyResults(cells, changes(years, shown, held_back, flat), table, study)
+    return StudyResults(cells, changes(years, shown, held_back, flat, params.intervals), table, study)
 
 
 def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) -> list[int]:
@@ -235,7 +250,7 @@ def _cells(
 
 def _effects(fit: CohortFit, name: str, also: tuple[str, ...] = ()) -> pd.DataFrame:
     """Effect, standard error and interval under the names of the cells."""
-    names = {"effect": name, "se_comparative": f"{name}_se", "lower": f"{name}_lower", "upper": f"{name}_upper"}
+    names = {"effect": name, "se": f"{name}_se", "lower": f"{name}_lower", "upper": f"{name}_upper"}
     return fit.school_effects[[*names, *also]].rename(columns=names)
 
 

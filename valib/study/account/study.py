@@ -58,7 +58,7 @@ def trial(records: pd.DataFrame, ask: Ask) -> list[str]:
             return [str(error)]
         for cohort in ask.focal:
             try:
-                fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks)
+                fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
             except ValibError as error:
                 said.append(f"Cohort {cohort}: {error}")
     return said
