@@ -127,7 +127,7 @@ def _parts(
 def _alike(records: pd.DataFrame, table: pd.DataFrame, odd: list[Finding], ask: Ask) -> list[Finding]:
     """Warn of scores that may be standardised within cohorts, unless they were told to be z-scores."""
     there = [t for t in ask.cohorts if t in table.index]
-    item = alike_scores(score_moments(records, there))
+    item = alike_scores(score_moments(records, there)) if ask.baseline else None
     return [item] if item and not any(one.code == "z_scores" for one in odd) else []
 
 

@@ -72,7 +72,12 @@ def _verdict(content: dict[str, Any], problems: bool) -> str:
     """Return warnings, problems and the last word, a line each."""
     lines = [f"Warning: {printable(item['text'])}" for item in content["warnings"]] or ["No warning."]
     if not content["problems"]:
-        lines.append("The benchmark of this study can be fitted on these records.")
+        lines.append(
+            "The benchmark of this study can be fitted on these records."
+            if content["study"]["baseline_cohorts"]
+            else "The relative models of this study can be fitted on these records. It names no baseline cohorts, so there is "
+            "no benchmark: what needs one is left out."
+        )
     elif problems:
         lines += [
             "The study cannot be fitted on these records:",
@@ -88,7 +93,7 @@ def _sentences(content: dict[str, Any]) -> list[str]:
         said.append("Every student code stands once in the records.")
     elif several := content["students_in_several_cohorts"]:
         said.append(f"Student codes in several cohorts: {several:,}.")
-    if content["school_changes"]:
+    if content["school_changes"] and content["study"]["baseline_cohorts"]:
         floor = content["study"]["min_students"]
         told = {part: _size(there[f"{part}_students"], floor) for part in ("baseline_only", "focal_only")}
         said.append(
