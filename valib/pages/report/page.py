@@ -75,7 +75,7 @@ class SchoolPage:
     def opening(self) -> str:
         """The study, the years and the day in one line."""
         baseline, focal = (in_words([str(c) for c in self.study[role]]) for role in ("baseline", "focal"))
-        years = f"{baseline} (baseline), {focal}" if baseline else focal
+        years = f"{baseline} (baseline), {focal}" if self.study["baseline"] else focal
         return (
             f"**School:** {escape(shown_name(self.school))}. **Study:** {escape(self.study['title'])}. "
             f"**Years:** {years}. **Made on** {self.study['day']}."

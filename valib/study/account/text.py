@@ -125,6 +125,10 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
         *_prior_table(content, own),
     )
     yield ("Covariates: share missing", *_covariate_table(content, own))
+    yield (
+        "What one student does to the effect of a school (the largest of each cohort)",
+        *_influence_table(content, own),
+    )
 
 
 def _linkage_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
@@ -293,6 +297,20 @@ def _covariate_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list
     known = list(dict.fromkeys(row["cohort"] for row in content["covariates"]))
     rows = [(str(t), *(share[column, t] for column in columns)) for t in known]
     return ("cohort", *(printable(column, LONGEST_NAME) for column in columns)), *_cut_rows(rows, own)
+
+
+def _influence_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
+    rows = [
+        (
+            _cohort(row),
+            printable(row["school"], LONGEST_NAME),
+            f"{row['students']:,}",
+            number(row["change"]),
+            number(row["se"]),
+        )
+        for row in content["influence"]
+    ]
+    return ("cohort", "school", "students", "points", "standard error\nof the effect"), *_cut_rows(rows, own)
 
 
 def _cut_rows(rows: list[Row], own: list[int]) -> tuple[list[Row], str]:
