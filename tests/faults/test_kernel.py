@@ -41,7 +41,6 @@ def made(tmp_path_factory):
     """A study and the folder of an earlier book."""
     root = tmp_path_factory.mktemp("kernel")
     (root / "out" / "html").mkdir(parents=True)
-    (root / "out" / "html" / ".made-by-valib").touch()
     (root / "out" / "html" / "index.html").write_text("earlier")
     return root, make_study(root / "study")
 

@@ -171,6 +171,5 @@ def test_an_interrupted_simulation(tmp_path):
 def test_the_killed_book_of_the_demo_study(tmp_path):
     """Among the kernels of the real book: nothing of a killed run lives on."""
     (tmp_path / "out" / "html").mkdir(parents=True)
-    (tmp_path / "out" / "html" / ".made-by-valib").touch()
     for moment in (15.0, 30.0):
         killed_alive(["book", "--out", str(tmp_path / "out"), "--quiet"], None, moment, tmp_path / "out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -85,7 +84,7 @@ def simulate(
         from .simulate import simulate_study
 
         output.check_folder(out)
-        output.check_apart(out, [out / name for name in output.FILES], read_from(study, params))
+        output.check_apart(out, [out / name for name in output.OUTPUTS["simulate"]], read_from(study, params))
         count = 200 if fast else replicates or study.simulation_replicates
         simulate_study(study, out, scenarios, methods, count, jobs, reliability, quiet, has_data=bool(data))
 
@@ -140,6 +139,9 @@ def simulate_study(
         worlds = [world if name == THIS_STUDY else name for name in worlds]
     chunks = out / ".simulation"
     with output.claim(out):
+        output.refuse_foreign(out, "simulate", output.OUTPUTS["simulate"])
+        if chunks.is_symlink():
+            raise ParamsError(f"--out is {out}, but {chunks} is a link: remove it, or name another folder.")
         with progress_bar("Simulating", quiet) as progress:
             run = montecarlo.run(
                 worlds,
@@ -151,8 +153,8 @@ def simulate_study(
                 cache=chunks,
                 progress=progress,
             )
-        output.write_folder(out, results.simulation_files(run))
-        shutil.rmtree(chunks, ignore_errors=True)
+        output.write_folder(out, "simulate", results.simulation_files(run))
+        montecarlo.forget(chunks)
     typer.echo(
         f"{out}: {len(run.scenarios)} scenarios, {run.table['method'].nunique()} methods, "
         f"{replicates:,} data sets each."
