@@ -86,7 +86,8 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     summary = json.loads(Path("new/folder/fits.json").read_text(encoding="utf-8"))
     assert [item["cohort"] for item in summary] == [2016, 2021]
     assert summary[1]["loglik"] == fit.loglik
-    assert list(contents(here / "new" / "folder")) == ["fits.json", "fixed_effects.csv", "school_effects.csv"]
+    files = [".made-by-valib", "fits.json", "fixed_effects.csv", "school_effects.csv"]
+    assert list(contents(here / "new" / "folder")) == files
 
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
@@ -238,7 +239,7 @@ def test_a_run_replaces_an_earlier_one_and_leaves_other_files(here):
     assert not Path("results/shifts.csv").exists()
     assert Path("results/baseline.json").read_text(encoding="utf-8") == "earlier baseline.json\n"
     assert Path("results/fits.json").read_text(encoding="utf-8").startswith("[")
-    assert not list(Path("results").glob(".*"))
+    assert not list(Path("results").glob(".valib-*"))
 
 
 def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(here, good):

@@ -94,7 +94,7 @@ def refuse_foreign(folder: Path, command: str, names: Iterable[str]) -> None:
         raise ParamsError(f"--out is {folder}, but {mark} is no file of valib's: name another folder.")
     for name in dict.fromkeys((*names, *own)):
         path = folder / name
-        if not os.path.lexists(path) or _is_empty(path) or digest(path) == own.get(name):
+        if not os.path.lexists(path) or _is_empty(path) or (name in own and digest(path) == own[name]):
             continue
         if name in own:
             raise ParamsError(

@@ -92,7 +92,7 @@ def as_csv(table: pd.DataFrame) -> str:
 
 def check_folder(folder: Path) -> None:
     """Raise ParamsError if results cannot go to this folder; to be asked before anything is computed."""
-    part = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    part = next(part for part in (folder, *folder.absolute().parents) if os.path.lexists(part))
     if not part.is_dir():
         raise ParamsError(f"--out is {folder}, but {part} is a file, expected a folder.")
     if not os.access(part, os.R_OK | os.W_OK | os.X_OK):
