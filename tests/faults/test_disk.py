@@ -92,7 +92,7 @@ def test_a_full_disk(place, disk, command):
     assert result(disk / "out") == before
     ballast.unlink()
     assert done(*arguments, sources=sources)[0] == 0
-    assert set(result(disk / "out")) == set(before) and not list((disk / "out").glob(".*"))
+    assert set(result(disk / "out")) == set(before) and not list((disk / "out").glob(".valib-*"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
