@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import psutil
 import pyarrow as pa
+from filelock import FileLock
 
 from ...errors import RecordsError
 from ...records.sources import TextSource, open_source
@@ -27,40 +28,47 @@ PREFIX = "valib-spill-"
 
 
 class SpillFolder:
-    """A fresh folder in the temporary directory, held by a lock that ends with the process.
+    """A fresh folder in the temporary directory, held by a lock beside it that ends with the process.
 
-    Those that killed runs of this user have left, which nobody holds any more, are removed first.
+    Those that killed runs of this user have left, which nobody holds any more, are removed first. Where there are no
+    locks nobody can tell, so the folder has another name and no later run removes it.
     """
 
     def __init__(self):
         above = Path(tempfile.gettempdir())
-        for left in above.glob(f"{PREFIX}*"):
-            handle = _hold(left)
-            if handle is not None:
-                shutil.rmtree(left, ignore_errors=True)
-                os.close(handle)
-        made = Path(tempfile.mkdtemp(prefix="valib-"))
-        self._handle = _hold(made)
-        self.path = made.rename(made.with_name(PREFIX + made.name)) if self._handle is not None else made
+        for left in above.glob(f"{PREFIX}*.lock"):
+            _remove(left.with_suffix(""), _hold(left))
+        name = secrets.token_hex(8)
+        self._lock = _hold(above / f"{PREFIX}{name}.lock")
+        self.path = above / (f"{PREFIX}{name}" if self._lock is not None else f"valib-{name}")
+        self.path.mkdir(mode=0o700)
 
     def remove(self) -> None:
         """Remove the folder; once is enough."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        if self._lock is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path, self._lock)
+        self._lock = None
 
 
-def _hold(folder: Path) -> int | None:
-    """A descriptor with the lock of a folder of this user; None if another holds it, or where there are no locks."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        with contextlib.suppress(OSError):
-            if os.fstat(handle).st_uid == os.getuid():
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return handle
-        os.close(handle)
+def _hold(file: Path) -> FileLock | None:
+    """A lock on a file of this user; None if another holds it, or where there are no locks."""
+    lock = FileLock(file, blocking=False, fallback_to_soft=False, thread_local=False)
+    with contextlib.suppress(OSError):  # Timeout is one
+        if hasattr(os, "getuid") and os.path.lexists(file) and os.lstat(file).st_uid != os.getuid():
+            return None
+        lock.acquire()
+        return lock
     return None
+
+
+def _remove(folder: Path, lock: FileLock | None) -> None:
+    """Remove a folder that is held, then the file of its lock, and give the lock back."""
+    if lock is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            os.unlink(lock.lock_file)
+        lock.release()
 
 
 SECONDS = 0.2  # between two words on how far a query is
