@@ -58,17 +58,24 @@ class Plain:
 
         A row with more fields than there are columns is an error of the query.
         """
+        return f"(SELECT * FROM {self.reader()} WHERE {self.filled})"
+
+    @property
+    def filled(self) -> str:
+        """The condition of a line that is not blank."""
+        return ("c1 IS NOT NULL OR " if self.width > 1 else "") + f"trim(c0, '{SPACES}') <> ''"
+
+    def reader(self) -> str:
+        """The rows, with blank lines among them."""
         columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(self.width))
         mark, path = ("'" + text.replace("'", "''") + "'" for text in (self.delimiter, no_pattern(str(self.path))))
         quote = '"' if self.quoted else ""
-        reader = (
+        return (
             f"read_csv({path}, auto_detect=false, header=false, skip={self.skip}, columns={{{columns}}}, delim={mark}, "
             f"quote='{quote}', escape='{quote}', null_padding=true, nullstr=chr(1), "
             f"encoding='utf-8', compression='{'gzip' if self.compressed else 'none'}'"
             f"{', parallel=false' if self.has_line_breaks else ''})"
         )
-        filled = ("c1 IS NOT NULL OR " if self.width > 1 else "") + f"trim(c0, '{SPACES}') <> ''"
-        return f"(SELECT * FROM {reader} WHERE {filled})"
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ import pandas as pd
 from ...errors import RecordsError, ValibWarning
 from ...files import SpillFolder
 from .plain import BOM, SPACES, Plain, Scan, Unreadable, copy_rows, cut_again, heard, plain_errors, scan
-from .source import EXACT, MISSING, Dialect, Source
+from .source import MISSING, Dialect, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE = 1 << 20  # bytes that are looked at
 ROWS = 1000  # rows that are looked at
-WHOLE = "^[+-]?[0-9]{1,18}$"
 TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
 _NUMBER = {mark: re.compile(rf"[+-]?(?:[0-9]+(?:[{mark}][0-9]*)?|[{mark}][0-9]+)(?:[eE][+-]?[0-9]+)?") for mark in ".,"}
 _GROUPED = {mark: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:[{mark}][0-9]{{3}})+") for mark in ".,"}
@@ -275,31 +274,33 @@ class TextSource(Source):
         import duckdb
 
         with duckdb.connect() as connection, plain_errors(self.name, self):
-            return heard(connection, lambda: connection.sql(f"FROM {plain.sql()}").to_arrow_table())
+            rows = heard(connection, lambda: connection.sql(f"FROM {plain.reader()}").to_arrow_table())
+            if len(self.columns) > 1 and not rows.column(1).null_count:
+                return rows
+            connection.register("cut", rows)
+            return connection.sql(f"FROM cut WHERE {plain.filled}").to_arrow_table()
 
     def _typed(self, rows: pa.ChunkedArray, name: str, needed: bool) -> pd.Series:
         """A column as numbers, as true and false, or as text."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        own = pc.utf8_trim(rows, SPACES)
-        blank = pc.fill_null(pc.is_in(own, pa.array(MISSING)), True)
-        told, text = pc.if_else(blank, None, own), pd.Series(rows, dtype="str", name=name)
-        try:
-            if self.dialect.decimal == ",":
-                if pc.any(pc.match_substring(told, ".")).as_py():
-                    raise pa.ArrowInvalid
-                told = pc.replace_substring(told, ",", ".")
-            numbers = pd.Series(told.cast("float64").to_numpy(), name=name)
-        except pa.ArrowInvalid:
+        found = _whole(rows)
+        if found is None:
+            found = _numbers(rows, self.dialect.decimal)
+            if found is not None and (found == np.floor(found)).all() and (whole := _whole(rows, True)) is not None:
+                found = whole
+        if found is not None and found.dtype == np.int64:
+            return pd.Series(found, name=name, copy=False)
+        text = pd.Series(rows, dtype="str", name=name)
+        if found is not None:
+            return self._decimals(pd.Series(found, name=name, copy=False), text, needed)
+        there = set(rows.unique().to_pylist())
+        if there & {None, *MISSING}:
             text = text.mask(text.isin(MISSING))
-            if len(present := text.dropna()) and present.isin([*TRUE, *FALSE]).all():
+        if told := there - {None, *MISSING}:
+            if told <= {*TRUE, *FALSE}:
                 truths = text.isin(TRUE)
-                return truths if len(present) == len(text) else truths.astype(object).mask(text.isna())
-            return self._numbers(text, needed)
-        if not (numbers == np.floor(numbers)).all() or not pc.all(pc.match_substring_regex(told, WHOLE)).as_py():
-            return self._decimals(numbers, text, needed)
-        return numbers.astype("int64") if (numbers.abs() < EXACT).all() else told.cast("int64").to_pandas()
+                return truths if told == there else truths.astype(object).mask(text.isna())
+            return self._in_another_way(text, told, needed)
+        return text
 
     def _decimals(self, column: pd.Series, text: pd.Series, needed: bool) -> pd.Series:
         """A column that was read as numbers, unless its decimal mark may as well stand between thousands."""
@@ -309,15 +310,15 @@ class TextSource(Source):
             return column
         text = text.mask(text.isin(MISSING))
         if doubtful:
-            return self._numbers(text, needed) if reading(text.dropna().unique(), mark) == "" else column
+            different = text.dropna().unique()
+            return self._in_another_way(text, different, needed) if reading(different, mark) == "" else column
         if all_grouped(text.dropna().unique(), mark):
             first = int(text.notna().argmax())
             self.tell_thousandths(column.name, text.iloc[first], self.where([first]))
         return column
 
-    def _numbers(self, column: pd.Series, needed: bool) -> pd.Series:
+    def _in_another_way(self, column: pd.Series, different: Collection[str], needed: bool) -> pd.Series:
         """A column that was read as text: as numbers if its decimal mark is not the file's."""
-        different = column.dropna().unique()
         mark = reading(different, self.dialect.decimal)
         if mark:
             text = column.str.strip()
@@ -427,6 +428,43 @@ class TextSource(Source):
         except csv.Error:
             pass  # then the general sentence is all that can be said
         return f"{self.name}: cannot be read as CSV; a quotation mark may not be closed."
+
+
+def _whole(rows: pa.ChunkedArray, odd: bool = False) -> np.ndarray | None:
+    """Texts as int64; None if some are no whole numbers. odd: with white space around, or a plus sign."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if odd:
+        rows = pc.replace_substring_regex(pc.utf8_trim(rows, SPACES), r"^\+", "")
+    try:
+        return None if rows.null_count else rows.cast("int64").to_numpy()
+    except pa.ArrowInvalid:
+        return None
+
+
+def _numbers(rows: pa.ChunkedArray, decimal: str) -> np.ndarray | None:
+    """Texts as float64, nan where blank; None if some are no numbers with this decimal mark."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with contextlib.suppress(pa.ArrowInvalid):
+        if decimal == ".":  # as most columns of numbers are: none missing
+            found = rows.cast("float64").to_numpy()
+            if not np.isnan(found).any():
+                return found
+    own = pc.utf8_trim(rows, SPACES)
+    blank = pc.fill_null(pc.is_in(own, pa.array(MISSING)), True)
+    told = pc.if_else(blank, None, own)
+    if decimal == ",":
+        if pc.any(pc.match_substring(told, ".")).as_py():
+            return None
+        told = pc.replace_substring(told, ",", ".")
+    try:
+        found = told.cast("float64").to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    return found if (np.isnan(found) == blank.to_numpy()).all() else None  # nan in another spelling is a word
 
 
 def open_text(path: Path) -> TextSource:
