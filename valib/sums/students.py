@@ -17,7 +17,7 @@ from ..records.reading import check_cohorts, select
 from .covariates import is_number
 from .design import Design, FormulaState, build_design, required_columns
 from .equating import ScaleBreak, to_old_scale
-from .moments import Moments, compute_moments
+from .moments import Moments, check_cancelled, compute_moments
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,12 +80,16 @@ def sum_students(
     formula: text, or the state learned on other students. by_cell: with cross-products by school and cohort. links:
     scale breaks over which the scores are first carried back (:func:`valib.sums.equating.to_old_scale`). describe:
     with the columns' summaries and the fingerprint.
-    Raises RecordsError for a cohort that is not there, ModelError for a formula that does not fit the records.
+    Raises RecordsError for a cohort that is not there, ModelError for a formula that does not fit the records, and
+    for sums that have lost their digits.
     """
-    if not isinstance(records, pd.DataFrame):
-        return records.sum_students(list(cohorts), formula, by_cell, links, describe)
-    design = build_design(to_old_scale(select(records, cohorts), links), formula)
-    return summed(design, by_cell, describe)
+    if isinstance(records, pd.DataFrame):
+        design = build_design(to_old_scale(select(records, cohorts), links), formula)
+        found = summed(design, by_cell, describe)
+    else:
+        found = records.sum_students(list(cohorts), formula, by_cell, links, describe)
+    check_cancelled(found.moments)
+    return found
 
 
 def summed(design: Design, by_cell: bool = False, describe: bool = False) -> Summed:
