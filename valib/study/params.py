@@ -235,15 +235,15 @@ FILE_NAME = "params.yml"
 
 
 def _formula(text: str) -> str:
-    """Check that a formula parses and explains the score by something else than the score."""
+    """Check that a formula parses and explains the score, or what is made of it, by something else than the score."""
     from ..sums.formula import columns_of, parse
 
     try:
         parsed = parse(text)
     except ModelError as error:
         raise ValueError(f"a formula such as 'score ~ prior_score' ({str(error).removesuffix('.')})") from None
-    if [str(term) for term in parsed.lhs] != ["score"]:
-        raise ValueError("a formula with score alone on the left of ~")
+    if "score" not in columns_of(parsed.lhs):
+        raise ValueError("a formula with score, or arithmetic with it, on the left of ~")
     if "score" in columns_of(parsed.rhs):
         raise ValueError("a formula without score on the right of ~")
     return text
@@ -314,6 +314,17 @@ class Params(BaseModel):
                 f"baseline_cohorts and focal_cohorts both hold {cohorts}: a cohort cannot be its own benchmark"
             )
         return self
+
+    def require_points(self) -> None:
+        """Raise ParamsError for a formula whose outcome is not in score points, the unit of the book and the reports."""
+        from ..sums.formula import is_in_points
+
+        for formula in (self.formula, *self.further_formulas):
+            if not is_in_points(formula):
+                raise ParamsError(
+                    f"The book and the school reports speak of score points, and the outcome of '{formula}' is in "
+                    "another unit: take `valib fit`, or an outcome such as score - prior_score."
+                )
 
     @property
     def data_name(self) -> str:

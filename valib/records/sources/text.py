@@ -21,6 +21,7 @@ import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
 from ...files import SpillFolder
+from .content import has_padded
 from .plain import BOM, SPACES, Plain, Scan, Unreadable, copy_rows, cut_again, heard, plain_errors, scan
 from .source import MISSING, Dialect, Source
 
@@ -287,9 +288,16 @@ class TextSource(Source):
             found = _numbers(rows, self.dialect.decimal)
             if found is not None and (found == np.floor(found)).all() and (whole := _whole(rows, True)) is not None:
                 found = whole
+        text = pd.Series(rows, dtype="str", name=name)
+        if (
+            found is not None
+            and not needed
+            and (np.isnan(found) | (found == np.floor(found))).all()
+            and has_padded(text)
+        ):
+            return text.mask(text.str.strip().isin(MISSING))  # codes
         if found is not None and found.dtype == np.int64:
             return pd.Series(found, name=name, copy=False)
-        text = pd.Series(rows, dtype="str", name=name)
         if found is not None:
             return self._decimals(pd.Series(found, name=name, copy=False), text, needed)
         there = set(rows.unique().to_pylist())

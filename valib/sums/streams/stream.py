@@ -11,6 +11,8 @@ from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
 from ...records.reading import CANONICAL, check_cohorts, fault, no_row_left, resolve_names
+from ...records.sources.content import level_text
+from ..algebra import outcome_of
 from ..covariates import LIMITS, check_size
 from ..design import FormulaState, check_known, refuse_not_finite, say_left_out
 from ..equating import ScaleBreak
@@ -22,6 +24,7 @@ from .chunks import Chunks
 from .columns import category_columns, pick, structure
 from .judge import SAMPLE, Judge, check_rows, with_stripped
 from .layout import Column, Engine, Layout
+from .repeated import Repeated
 
 
 class StreamedRecords:
@@ -48,6 +51,7 @@ class StreamedRecords:
             raise ModelError(f"{engine.name}: {error}") from error
         self.attrs = {"source": engine.name, **self._base.account()}
         self.cohorts = self._base.cohorts()
+        self._repeated = Repeated(engine, self._base.layout)
 
     def sum_students(
         self,
@@ -61,6 +65,7 @@ class StreamedRecords:
         check_cohorts(cohorts, self.cohorts)
         state = formula if isinstance(formula, FormulaState) else None
         text = state.formula if state else formula
+        extra = self._repeated.of(cohorts)
         found = self._pass(text, by_cell or self._by_cell, links, cohorts)
         left_out = self._left_out(found, cohorts)
         if found.wide is None:
@@ -68,7 +73,8 @@ class StreamedRecords:
         else:
             moments, state = self._designed(found, text, state, cohorts, by_cell)
         columns = found.describe(found.needed, cohorts) if describe else {}
-        return Summed(moments, state, left_out, columns, self._fingerprint(found, cohorts) if describe else "")
+        fingerprint = self._fingerprint(found, cohorts) if describe else ""
+        return Summed(moments, state, left_out, columns, fingerprint, extra)
 
     def describe_column(self, cohort: int, column: str, links: Sequence[ScaleBreak] = ()) -> tuple[float, float]:
         """See :func:`valib.sums.students.describe_column`."""
@@ -77,6 +83,14 @@ class StreamedRecords:
         found = next((p for (_, k), p in self._passes.items() if k == key and column in p.numbers), None)
         found = found or self._pass(f"score ~ `{column}`", False, links, [cohort])
         return found.mean_and_sd(cohort, column)
+
+    def correlation(self, cohort: int) -> float:
+        """See :func:`valib.sums.students.correlation`."""
+        return self._repeated.correlation(cohort)
+
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
+        """See :func:`valib.sums.students.in_several`."""
+        return self._repeated.in_several(cohorts)
 
     def close(self) -> None:
         """Let go of the source."""
@@ -162,7 +176,7 @@ class StreamedRecords:
             check_rows(self._engine, {columns[c].original for c in ("student", "school")}, found.short)
         self._refuse(found)
         if turned := found.unreadable:  # text after all
-            self._judge.words |= turned
+            self._judge.turn(turned)
             return self._make(text, by_cell, links, only)
         return found
 
@@ -200,6 +214,11 @@ class StreamedRecords:
         }
         if state is None:
             state = FormulaState(text, (), {}, held)
+        known = {f: {level_text(v): v for v in levels} for f, levels in state.levels.items()}
+        held, own = (
+            {f: [known[f].get(level_text(v), v) for v in levels] for f, levels in by.items()}
+            for by in (held, wide.levels)
+        )
         for factor, levels in held.items():
             check_known(found.categories[factor], set(levels), state.levels[factor])
         names, keys = structure(found.parsed, state)
@@ -209,7 +228,7 @@ class StreamedRecords:
                 f"benchmark has {_quoted(state.names)}."
             )
         back = {
-            f: {i: wide.levels[f].index(level) for i, level in enumerate(levels) if level in wide.levels[f]}
+            f: {i: own[f].index(level) for i, level in enumerate(levels) if level in own[f]}
             for f, levels in state.levels.items()
         }
         # a level of the state that is nowhere in the source has no wide column: position -1 is a column of zeros
@@ -218,8 +237,7 @@ class StreamedRecords:
             for key, _ in keys
         ]
         scale = np.array([s for _, s in keys] + [1.0])
-        response = str(next(iter(text.split("~")))).strip()
-        moments = pick(sums, np.array([*at, found.response]), scale, (*names, response), by_cell)
+        moments = pick(sums, np.array([*at, found.response]), scale, (*names, outcome_of(text)), by_cell)
         self._check_sizes(found, moments, at, text, cohorts)
         return moments, replace(state, names=names)
 
