@@ -18,6 +18,7 @@ import pandas as pd
 
 from ..errors import BenchmarkError, ValibWarning
 from ..models import blup as _blup
+from ..models.estimators import benchmark_va
 from ..models.mixed import MixedFit, fit_moments, loglik_at
 from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
@@ -90,8 +91,9 @@ def benchmark_from_moments(
     """
     moments = students.moments
     fit = fit_residuals(moments, benchmark, shift, variances, method)
-    effects, shift_var = predict_benchmark(
-        moments,
+    effects, moved = benchmark_va(
+        moments.n,
+        moments.means,
         benchmark.coefficients.to_numpy(),
         benchmark.vcov.to_numpy(),
         fit.tau2,
@@ -100,7 +102,6 @@ def benchmark_from_moments(
         equating_se,
         link_loadings,
     )
-    estimated = shift == "estimated"
     over = benchmark_posterior(
         moments, benchmark, shift, equating_se, link_loadings, intervals if variances == "focal" else "plugin"
     )
@@ -115,8 +116,8 @@ def benchmark_from_moments(
         vcov=benchmark.vcov.to_numpy(),
         cohort=cohort,
         model="benchmark",
-        shift=float(fit.coefficients[0]) if estimated else None,
-        shift_se=float(np.sqrt(shift_var)) if estimated else None,
+        shift=None if moved is None else float(moved.delta),
+        shift_se=None if moved is None else float(np.sqrt(moved.var)),
         equating_se=float(equating_se),
         coefficient_source=benchmark.estimator,
         shift_mode=shift,
@@ -166,51 +167,6 @@ def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances:
         singular=benchmark.tau2 == 0,
         loglik=loglik_at(r, benchmark.tau2, benchmark.sigma2, method),
     )
-
-
-def predict_benchmark(
-    moments: Moments,
-    b: np.ndarray,
-    vcov: np.ndarray,
-    tau2: float,
-    sigma2: float,
-    shift: str,
-    equating_se: float = 0.0,
-    link_loadings: np.ndarray | None = None,
-) -> tuple[_blup.Blup, float | None]:
-    """Benchmark VA and its errors from the moments of one cohort (J cells), and the variance of the shift.
-
-    b (p,), vcov (p, p): benchmark coefficients and Var(b_B). With a_j = n_j / (1 + n_j theta), xbar_w the a-weighted
-    mean of xbar_j and g_j = (1 - lambda_j) xbar_w + lambda_j xbar_j:
-    estimated  Var(VA_j) = tau2 (1 - lambda_j) + (1 - lambda_j)^2 Var(delta) + g_j' Var(b_B) g_j + s2_equating
-    absorbed   Var(VA_j) = tau2 (1 - lambda_j) + lambda_j^2 (xbar_j' Var(b_B) xbar_j + s2_equating)
-    link_loadings (J, m): what m standard normal errors of a scale link do to the mean residuals; they enter as the
-    equating error does, weighted like xbar_j where they differ between schools.
-    Diagnostic: the sampling variance of u_hat_j (without delta), in which Var(b_B) adds because b_B comes from other
-    students: lambda tau2 - lambda^2 Var(delta) + lambda^2 (xbar_j - xbar_w)' Var(b_B) (xbar_j - xbar_w).
-    """
-    n, means = moments.n, moments.means
-    xbar, residual = means[:, :-1], means[:, -1] - means[:, :-1] @ b
-    lam, F = _blup.shrinkage(n, tau2, sigma2), _blup.factor(vcov)
-    own, L = tau2 * (1 - lam), np.full((len(n), 1), equating_se)
-    if link_loadings is not None:
-        L = np.hstack([L, link_loadings])
-    if shift == "absorbed":
-        common = lam[:, None] * np.hstack([xbar @ F, L])
-        shared = (common**2).sum(axis=1)
-        return _blup.Blup(lam * residual, lam, residual, own, own + shared, lam * tau2 + shared, common), None
-    a = n / (1 + n * tau2 / sigma2)
-    delta, centre, var_delta = a @ residual / a.sum(), a @ xbar / a.sum(), sigma2 / a.sum()
-    g = (1 - lam)[:, None] * centre + lam[:, None] * xbar
-    L_centre = a @ L / a.sum()
-    L_g = (1 - lam)[:, None] * L_centre + lam[:, None] * L
-    common = np.hstack([np.sqrt(var_delta) * (1 - lam)[:, None], g @ F, L_g])
-    apart = (((xbar - centre) @ F) ** 2).sum(axis=1) + ((L - L_centre) ** 2).sum(axis=1)
-    diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
-    effects = _blup.Blup(
-        delta + lam * (residual - delta), lam, residual, own, own + (common**2).sum(axis=1), diagnostic, common
-    )
-    return effects, float(var_delta + ((centre @ F) ** 2).sum() + (L_centre**2).sum())
 
 
 def _link_loadings(

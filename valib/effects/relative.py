@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
+from ..models.estimators import relative_va
 from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
@@ -21,7 +22,6 @@ from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
-from .baseline import clustered, estimate
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
 from .ranking import rank_draws, rank_effects
 
@@ -241,14 +241,17 @@ def relative_from_moments(
     intervals: str = "integrated",
 ) -> CohortFit:
     """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
-    moments = students.moments
-    corrected = _corrected(error_variance)
-    fit = _fit_corrected(moments, method, error_variance) if corrected else fit_moments(moments, method)
-    means = moments.means
-    residual = means[:, -1] - means[:, :-1] @ fit.coefficients
-    effects = _blup.predict(moments.n, residual, fit.tau2, fit.sigma2, means[:, :-1], fit.vcov)
-    over = integrated(moments, "plugin" if corrected else intervals)
-    return assemble(fit, effects, students, level, over, cohort=cohort, model="relative")
+    moments, errors = students.moments, None
+    if _corrected(error_variance):
+        errors = error_vector(moments, error_variance)
+        fit = fit_corrected(moments, errors, method)
+    else:
+        fit = fit_moments(moments, method)
+    found = relative_va(moments, fit.optimum, method == "REML", errors)
+    if errors is not None:
+        fit = replace(fit, vcov=found.vcov[0], sigma2=float(found.sigma2[0]), sigma2_se=float("nan"))
+    over = integrated(moments, "plugin" if errors is not None else intervals)
+    return assemble(fit, found.blup.take(0), students, level, over, cohort=cohort, model="relative")
 
 
 def check_intervals(intervals: str) -> None:
@@ -278,19 +281,6 @@ def integrated(
 
 def _corrected(error_variance: Mapping[str, float] | None) -> bool:
     return bool(error_variance) and any(error_variance.values())
-
-
-def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, float]) -> MixedFit:
-    """The fit without the errors' excess, with clustered errors and the residual variance as recorded."""
-    errors = error_vector(moments, error_variance)
-    fit = fit_corrected(moments, errors, method)
-    _, influence, _ = estimate(moments, "mixed", fit, errors)
-    return replace(
-        fit,
-        vcov=clustered(influence, moments.n_students),
-        sigma2_se=float("nan"),
-        sigma2=fit.sigma2 + float(errors @ fit.coefficients**2),
-    )
 
 
 def assemble(

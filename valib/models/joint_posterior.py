@@ -33,9 +33,8 @@ from numpy.polynomial.legendre import leggauss
 from scipy import optimize, stats
 
 from ..errors import ModelError
-from .estimators import compress_cells
 from .joint_likelihood import JointMoments
-from .likelihood import Compressed
+from .likelihood import Compressed, compress_cells
 from .linalg import invert
 from .mixture import Mixture
 from .posterior import check_proper, integrate, place, posterior
