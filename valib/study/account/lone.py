@@ -133,8 +133,8 @@ def _finding(column: str, cohort: int, values: np.ndarray, at: np.ndarray) -> Fi
     students = f"{len(at)} student{'s' * (len(at) > 1)}"
     text = (
         f"Column {column} has {students} of cohort {cohort} at {which}, far from what the other score of the same student and "
-        f"all other students (from {plain(rest.min())} to {plain(rest.max())}) let expect: one such score can move a school, so "
-        "see whether it is real, and leave it blank if it is not."
+        f"all other students (from {plain(rest.min())} to {plain(rest.max())}) let expect: one such score can move a school, "
+        "so see whether it is real, and leave it blank if it is not."
     )
     return Finding("lone_score", (cohort,), text)
 
