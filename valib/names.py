@@ -27,7 +27,7 @@ _DROPPED = re.compile(f"[{_TURNS}{_NOTHING}]")
 _SPACE = re.compile(rf"[\s{_EMPTY}\x1c-\x1f\x85]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _MOST_MARKS = 3  # accents on one letter
-_NUMBER_LIKE = re.compile(r"[-+]?([\d.,' ]+|inf(inity)?)", re.IGNORECASE)
+_NUMBER_LIKE = re.compile(r"[-+\u2010-\u2015\u2212]?([\d.,' ]+%?|inf(inity)?)", re.IGNORECASE)
 
 
 def readable(name: object, longest: int | None = None) -> str:

@@ -70,7 +70,7 @@ class TestDraws:
 class TestChange:
     def test_change_and_its_error_by_dense_algebra(self, small, mid):
         errors, at = dense_errors(small, mid)
-        table = change_in_va(mid, 2015, 2021)
+        table = change_in_va(mid, 2015, 2021, intervals="plugin")
         effect = mid.school_effects["effect"]
         counts = small.groupby(["school", "cohort"]).size()
         for school, row in table.iterrows():

@@ -109,7 +109,7 @@ def test_the_results_are_those_of_the_fits(study):
             cells[["benchmark_rank", "benchmark_rank_upper"]], ranks.loc[cells.index, ["expected_rank", "rank_upper"]]
         )
         above = [statistics.NormalDist(0, benchmark.tau2**0.5).cdf(v) for v in cells["benchmark_lower"]]
-        np.testing.assert_allclose(cells["above_lower"], above, rtol=1e-10)
+        np.testing.assert_allclose(cells["above_lower"], above, rtol=1e-8)  # of tails, by two libraries
         assert results.cohorts.at[cohort, "shift"] == against.shift
 
 
@@ -169,9 +169,7 @@ def test_the_page_says_on_which_scale_its_figures_are(study, tmp_path):
         scale_breaks=params.scale_breaks,
     )
     cells = results.cells[(results.cells["cohort"] == 2024) & (results.cells["state"] == SHOWN)].set_index("school")
-    np.testing.assert_allclose(
-        cells["benchmark_se"], benchmark.school_effects.loc[cells.index, "se_comparative"], rtol=1e-8
-    )
+    np.testing.assert_allclose(cells["benchmark_se"], benchmark.school_effects.loc[cells.index, "se"], rtol=1e-8)
     plain = report.school_page(study[1], a_school(study[1])).settings()
     assert "equating: 0, so the intervals take the tests of all years to be on one scale. Smallest" in plain
 

@@ -44,6 +44,7 @@ def fit(
     variances: opt.Variances = None,
     method: opt.Method = None,
     level: opt.Level = None,
+    intervals: opt.Intervals = None,
     equating_se: opt.EquatingSe = None,
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
@@ -88,6 +89,7 @@ def fit(
             variances=variances,
             method=method,
             level=level,
+            intervals=intervals,
             equating_se=equating_se,
             min_students=min_students,
             pseudonym_key=pseudonyms,
@@ -191,7 +193,16 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
     fits = []
     for cohort in cohorts:
         with about(records, [cohort]):
-            fits.append(fit_relative(records, cohort, formula=study.formula, method=study.method, level=study.level))
+            fits.append(
+                fit_relative(
+                    records,
+                    cohort,
+                    formula=study.formula,
+                    method=study.method,
+                    level=study.level,
+                    intervals=study.intervals,
+                )
+            )
     return fits
 
 
@@ -215,6 +226,7 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benc
                     method=study.method,
                     equating_se=study.equating_se,
                     level=study.level,
+                    intervals=study.intervals,
                     scale_breaks=study.scale_breaks,
                 )
             )

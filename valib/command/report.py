@@ -34,6 +34,7 @@ def report(
     variances: opt.Variances = None,
     method: opt.Method = None,
     level: opt.Level = None,
+    intervals: opt.Intervals = None,
     equating_se: opt.EquatingSe = None,
     min_students: opt.MinStudents = None,
     seed: opt.Seed = None,
@@ -59,8 +60,8 @@ def report(
 
     \b
     Examples:
-      valib report --school 0563 --out report
-      valib report --school 0563 --school 0041 --pdf --out report
+      valib report --school 0531 --out report
+      valib report --school 0531 --school 0402 --pdf --out report
       valib report my.csv --all --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out reports
     """
     with plain_errors(debug):
@@ -80,6 +81,7 @@ def report(
             variances=variances,
             method=method,
             level=level,
+            intervals=intervals,
             equating_se=equating_se,
             min_students=min_students,
             seed=seed,

@@ -17,6 +17,7 @@ from ..files import write_file
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments, unshift
 from ..records.prior_check import looks_standardised, score_moments
+from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
@@ -65,6 +66,16 @@ class Benchmark:
     def formula(self) -> str:
         """The formula as it was written."""
         return self.state.formula
+
+    @property
+    def outcome(self) -> str:
+        """What is modelled, as the formula has it: ``score``, or arithmetic such as ``score - prior_score``."""
+        return outcome_of(self.formula)
+
+    @property
+    def explaining(self) -> list[str]:
+        """The numeric columns of the formula besides the score and the outcome."""
+        return [c for c in self.summaries["columns"] if c not in ("score", self.outcome)]
 
     @property
     def se(self) -> pd.Series:
@@ -218,7 +229,14 @@ def baseline_from_moments(
     vcov = clustered(influence, cells.n_students)
     names = list(state.names)
     means = pd.Series((cells.weight @ cells.sums / cells.n_students + cells.shift)[:-1], index=names)
-    summaries = {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": dict(students.columns)}
+    outcome = {
+        "n": round(cells.n_students),
+        "mean": float((cells.weight @ cells.sums / cells.n_students + cells.shift)[-1]),
+        "sd": float(cells.response_sd),
+    }
+    columns = {**students.columns}
+    columns.setdefault(cells.names[-1], outcome)
+    summaries = {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": columns}
     return Benchmark(
         state,
         cohorts,

@@ -171,13 +171,17 @@ def alike_scores(scores: Mapping[int, Mapping[str, float]]) -> Finding | None:
     return Finding("alike_scores", tuple(int(t) for t in scores), text)
 
 
-def boundary(cohort: int | None, shift: bool = False) -> Finding:
-    """A fit whose schools do not differ: the estimated variance between schools is zero. shift: one was estimated."""
+def boundary(cohort: int | None, shift: bool = False, integrated: bool = False) -> Finding:
+    """A fit whose schools do not differ: the estimated variance between schools is zero. shift: one was estimated;
+    integrated: the intervals allow for what is not known of the variance."""
     of = "" if cohort is None else f" of cohort {cohort}"
     every = "the effect of each is the shift, which has its interval" if shift else "all effects are 0"
+    limits = (
+        "each interval shows how far a school may still lie" if integrated else "no school has an interval of its own"
+    )
     text = (
         f"The schools{of} cannot be told apart: the variance between schools is estimated as zero (a boundary, or singular, "
-        f"fit), so nothing can be said about a single school; {every}, and no school has an interval of its own."
+        f"fit), so nothing can be said about a single school; {every}, and {limits}."
     )
     return Finding("boundary", () if cohort is None else (int(cohort),), text)
 
@@ -186,7 +190,7 @@ def singular_joint(cohorts: Iterable[int]) -> Finding:
     """A joint model whose covariance of school effects lies on its boundary."""
     text = (
         "The school effects of a cohort do not vary, or those of several vary together exactly: the errors of their "
-        "covariances are not known, and changes of single schools have no limits."
+        "covariances are not known, and changes of single schools have limits only where intervals are integrated."
     )
     return Finding("singular", tuple(cohorts), text)
 

@@ -95,7 +95,7 @@ def shift_difference(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.Data
 
 
 def mean_change(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame:
-    """Change of the mean score since the baseline, split into intake and shift; one row a cohort (score points).
+    """Change of the mean outcome since the baseline, split into intake and shift; one row a cohort (score points).
 
         ybar_t - ybar_B = (xbar_t - xbar_B)' b_B + delta_t + weighting,     means over students
 
@@ -108,7 +108,7 @@ def mean_change(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
     rows = []
     for fit, shift in zip(fits, shifts, strict=True):
         means = fit.moments.n @ fit.moments.means / fit.moments.n.sum()
-        change = means[-1] - benchmark.summaries["columns"]["score"]["mean"]
+        change = means[-1] - benchmark.summaries["columns"][benchmark.outcome]["mean"]
         intake = (means[:-1] - benchmark.column_means.to_numpy()) @ benchmark.coefficients.to_numpy()
         rows.append(
             {
@@ -311,7 +311,7 @@ def change_on_benchmark(
     One row a school: n_first, n_second, change, se, lower, upper. Arguments as in :func:`system_change`.
     """
     k = _contrast(joint, first, second, profile)
-    relative = change_in_va(joint, first, second)
+    relative = change_in_va(joint, first, second, intervals="plugin")
     p = Present.of(joint, (first, second))
     loading = CONTRAST @ p.sensitivity + k
     known = CONTRAST @ p.conditional @ CONTRAST
@@ -341,6 +341,7 @@ def _linear_prior(benchmark: Benchmark, what: str) -> list[str]:
     names = list(benchmark.coefficients.index)
     inside = re.compile(rf"\b{PRIOR}\b")
     others = [n for n in names if inside.search(n) and n not in (PRIOR, f"school_mean({PRIOR})")]
+    others += [benchmark.outcome] if inside.search(benchmark.outcome) else []
     if PRIOR not in names or others:
         raise ModelError(
             f"The {what} needs {PRIOR} as one linear column of the formula"

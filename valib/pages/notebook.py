@@ -138,6 +138,7 @@ def setup(chapter: str, **values: Any) -> Study:
     given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
     given["data"] = _find(given["data"])
     params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
+    params.require_points()
     _collected.clear()
     warnings.showwarning = functools.partial(_collect, params.min_students)
     warnings.simplefilter("always", ValibWarning)

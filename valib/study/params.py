@@ -236,15 +236,15 @@ FILE_NAME = "params.yml"
 
 
 def _formula(text: str) -> str:
-    """Check that a formula parses and explains the score by something else than the score."""
+    """Check that a formula parses and explains the score, or what is made of it, by something else than the score."""
     from ..sums.formula import columns_of, parse
 
     try:
         parsed = parse(text)
     except ModelError as error:
         raise ValueError(f"a formula such as 'score ~ prior_score' ({str(error).removesuffix('.')})") from None
-    if [str(term) for term in parsed.lhs] != ["score"]:
-        raise ValueError("a formula with score alone on the left of ~")
+    if "score" not in columns_of(parsed.lhs):
+        raise ValueError("a formula with score, or arithmetic with it, on the left of ~")
     if "score" in columns_of(parsed.rhs):
         raise ValueError("a formula without score on the right of ~")
     return text
@@ -298,6 +298,7 @@ class Params(BaseModel):
     variances: Literal["focal", "baseline"] = Field("focal", description="Variances taken from")
     method: Literal["ML", "REML"] = Field("ML", description="Likelihood")
     level: float = Field(0.95, gt=0, lt=1, description="Level of the intervals")
+    intervals: Literal["integrated", "plugin"] = Field("integrated", description="Variances behind the intervals")
     equating_se: float = Field(0.0, ge=0, description="Standard error of equating (score points)")
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
@@ -353,6 +354,17 @@ class Params(BaseModel):
                 f"{listed_cohorts(sorted({int(t) for t in cohorts}))}: give --baseline-cohorts, those that define what is "
                 f"typical{instead}."
             )
+
+    def require_points(self) -> None:
+        """Raise ParamsError for a formula whose outcome is not in score points, the unit of the book and the reports."""
+        from ..sums.formula import is_in_points
+
+        for formula in (self.formula, *self.further_formulas):
+            if not is_in_points(formula):
+                raise ParamsError(
+                    f"The book and the school reports speak of score points, and the outcome of '{formula}' is in "
+                    "another unit: take `valib fit`, or an outcome such as score - prior_score."
+                )
 
     @property
     def data_name(self) -> str:

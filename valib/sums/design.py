@@ -21,7 +21,7 @@ from formulaic.errors import DataMismatchWarning, FormulaicError
 from formulaic.parser.types import Factor, Term
 
 from ..errors import ModelError, RowsLeftOut
-from .covariates import WIDEST, as_covariates, check_named, check_size, check_width
+from .covariates import WIDEST, as_covariates, as_known, check_named, check_size, check_width
 from .formula import categories_of, columns_of, factors, first_line, parse, required_columns, shown
 
 ONES = "1"  # the intercept as formulaic writes the term
@@ -178,6 +178,7 @@ def build_design(
     covariates = as_covariates(data, parsed)
     check_width(covariates, parsed.rhs, state.levels if state else None)
     if state:
+        covariates = as_known(covariates, parsed, state.levels)
         _check_levels(covariates, parsed, state)
     cells = make_cells(data[groups], data[cohort] if cohort else None)
     context = {"school_mean": lambda x: _cell_mean(x, cells), "np": np}

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from ..errors import ModelError
+from .algebra import outcome_of
 from .design import INTERCEPT, Cells, Design
 
 CHUNK = 16_384  # rows a block: the shifted copy of a block stays in the processor's cache
@@ -185,7 +186,7 @@ class Moments:
 
 def compute_moments(design: Design, by_cell: bool = False, shift: np.ndarray | None = None) -> Moments:
     """Moments of a design; see :func:`moments_from_arrays`."""
-    response = str(next(iter(design.state.formula.split("~")))).strip()
+    response = outcome_of(design.state.formula)
     return moments_from_arrays(design.X, design.y, design.cells, design.names, response, by_cell, shift)
 
 

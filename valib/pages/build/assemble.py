@@ -75,6 +75,7 @@ def build(
     from .staging import prepare_records
 
     out = Path(out).absolute()
+    params.require_points()
     check_outside(params.pseudonym_key, out)
     if pdf:
         from .latex import need_latex

@@ -82,6 +82,7 @@ def build(
     from ...records.pseudonyms import check_outside, resolve
 
     out = Path(out).absolute()
+    params.require_points()
     check_outside(params.pseudonym_key, out)
     if pdf:
         from ..build.latex import need_latex

@@ -68,12 +68,15 @@ def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Year
     return Years(joint, apart, None)
 
 
-def changes(years: Years, shown: pd.DataFrame, held_back: pd.DataFrame, flat: set[int]) -> pd.DataFrame:
+def changes(
+    years: Years, shown: pd.DataFrame, held_back: pd.DataFrame, flat: set[int], intervals: str = "integrated"
+) -> pd.DataFrame:
     """Changes between every two cohorts of schools shown in both, from the joint model where it may be used.
 
     shown, held_back: columns school and cohort of the cells that are shown, and held back. flat: cohorts whose schools
     cannot be told apart; a change from or to one is left out. A school held back in any cohort has its changes from
     separate years: the joint model would give away what is held back (:func:`valib.records.disclosure.whole`).
+    intervals: as in :func:`valib.effects.change.change_in_va`.
     Returns school, first, second, change, se, lower, upper (score points), joint (whether from the joint model).
     """
     from ...effects.change import change_in_va
@@ -89,7 +92,7 @@ def changes(years: Years, shown: pd.DataFrame, held_back: pd.DataFrame, flat: se
             together = both - held if years.joint is not None else set()
             for fit, schools in ((years.joint, together), (years.apart, both - together)):
                 if schools:
-                    table = change_in_va(fit, first, second)
+                    table = change_in_va(fit, first, second, intervals=intervals)
                     table = table.loc[table.index.isin(schools), ["change", "se", "lower", "upper"]]
                     parts.append(
                         table.rename_axis("school")

@@ -68,8 +68,20 @@ FIGURES = (
 )
 NOT_WHEN_FLAT = ("relative", "relative_se", "relative_lower", "relative_upper", "effect_size")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+FITTED = ("shift", "variances", "method", "equating_se", "level", "intervals")
 FLAGS = ("singular", "benchmark_singular", "prior_moved")
-SETTINGS = ("formula", "estimator", "shift", "variances", "method", "level", "equating_se", "min_students", "seed")
+SETTINGS = (
+    "formula",
+    "estimator",
+    "shift",
+    "variances",
+    "method",
+    "level",
+    "intervals",
+    "equating_se",
+    "min_students",
+    "seed",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +155,10 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         select(records, cohorts)
         check_baseline(params.scale_breaks, baseline)
         records, breaks = on_one_scale(records, params.scale_breaks, baseline, focal)
-        relative = {c: fit_relative(records, c, params.formula, params.method, params.level) for c in cohorts}
+        relative = {
+            c: fit_relative(records, c, params.formula, params.method, params.level, intervals=params.intervals)
+            for c in cohorts
+        }
         reference, against = _benchmarks(params, records, baseline, focal, breaks)
         years = fit_years(params, records, cohorts)
         moved = _prior_moved(records, focal, reference) if reference else []
@@ -166,7 +181,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     table["prior_moved"] = table.index.isin(moved)
     shown, held_back = (cells[cells["state"] == state] for state in (SHOWN, HELD_BACK))
     flat = {c for c in cohorts if relative[c].singular}
-    return StudyResults(cells, changes(years, shown, held_back, flat), table, study)
+    return StudyResults(cells, changes(years, shown, held_back, flat, params.intervals), table, study)
 
 
 def _benchmarks(
@@ -176,7 +191,7 @@ def _benchmarks(
     if not baseline:
         return None, {}
     reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
-    settings = {name: getattr(params, name) for name in ("shift", "variances", "method", "equating_se", "level")}
+    settings = {name: getattr(params, name) for name in FITTED}
     return reference, {c: fit_benchmark(records, c, reference, scale_breaks=breaks, **settings) for c in focal}
 
 
@@ -190,7 +205,7 @@ def _said(told: list, min_students: int) -> list[str]:
 
 def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) -> list[int]:
     """The focal cohorts whose prior scores are distributed differently from the baseline's."""
-    if not any(name != "score" for name in reference.summaries["columns"]):
+    if not reference.explaining:
         return []
     return [cohort for cohort in focal if not check_prior(records, cohort, reference).ok]
 
@@ -232,7 +247,7 @@ def _cells(
 
 def _effects(fit: CohortFit, name: str, also: tuple[str, ...] = ()) -> pd.DataFrame:
     """Effect, standard error and interval under the names of the cells."""
-    names = {"effect": name, "se_comparative": f"{name}_se", "lower": f"{name}_lower", "upper": f"{name}_upper"}
+    names = {"effect": name, "se": f"{name}_se", "lower": f"{name}_lower", "upper": f"{name}_upper"}
     return fit.school_effects[[*names, *also]].rename(columns=names)
 
 

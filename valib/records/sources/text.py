@@ -21,6 +21,7 @@ import pandas as pd
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from ...errors import RecordsError, ValibWarning
+from .content import has_padded
 from .source import MISSING, Dialect, Source
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -234,9 +235,10 @@ class TextSource(Source):
                 frame[name] = self._decimals(frame[name], name in number_columns)
             elif name not in text_columns and pd.api.types.is_string_dtype(frame[name]):  # not truths with blanks
                 frame[name] = self._numbers(frame[name], name in number_columns)
+        self._keep_zeros(frame, {*text_columns, *number_columns})
         return frame
 
-    def _read(self, text_columns: Collection[str], only: str | None = None) -> pd.DataFrame:
+    def _read(self, text_columns: Collection[str], only: Sequence[str] | None = None) -> pd.DataFrame:
         missing = {name: [""] if name in text_columns else list(MISSING) for name in self.columns}
         encoding = "utf-8" if self.dialect.encoding == "utf-8-sig" else self.dialect.encoding  # the mark is skipped
         with warnings.catch_warnings():
@@ -247,7 +249,7 @@ class TextSource(Source):
                 names=list(self.columns),
                 skiprows=self.skip,
                 index_col=False,
-                usecols=None if only is None else [only],
+                usecols=None if only is None else list(only),
                 dtype=dict.fromkeys(text_columns, "str"),
                 keep_default_na=False,
                 na_values=missing,
@@ -258,13 +260,21 @@ class TextSource(Source):
                 low_memory=False,
             )
 
+    def _keep_zeros(self, frame: pd.DataFrame, others: Collection[str]) -> None:
+        """Put back the text of columns of whole numbers with leading zeros, which are codes."""
+        whole = [name for name in self.columns if name not in others and _is_whole(frame[name])]
+        texts = self._read(whole, only=whole) if whole else {}
+        for name in whole:
+            if has_padded(texts[name]):
+                frame[name] = texts[name].mask(texts[name].str.strip().isin(MISSING))
+
     def _decimals(self, column: pd.Series, needed: bool) -> pd.Series:
         """A column that was read as numbers, unless its decimal mark may as well stand between thousands."""
         values, mark = column.to_numpy(), self.dialect.decimal
         doubtful = may_be_grouped(values)
         if not doubtful and not (needed and self.dialect.delimiter == ";" and mark == "." and has_thousandths(values)):
             return column
-        text = self._read([column.name], only=column.name)[column.name]
+        text = self._read([column.name], only=[column.name])[column.name]
         if doubtful:
             return self._numbers(text, needed) if reading(text.dropna().unique(), mark) == "" else column
         if all_grouped(text.dropna().unique(), mark):
@@ -479,6 +489,13 @@ def _as_windows(source: TextSource) -> TextSource:
         stacklevel=2,
     )
     return replace(source, dialect=replace(source.dialect, encoding="cp1252"))
+
+
+def _is_whole(column: pd.Series) -> bool:
+    """Whether a column holds whole numbers, as far as they are there."""
+    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return False
+    return bool((column.isna() | (column == np.floor(column))).all())
 
 
 def _has_foreign_byte(text: str) -> bool:

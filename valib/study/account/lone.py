@@ -154,7 +154,7 @@ def influence(records: pd.DataFrame, ask: Ask) -> pd.DataFrame:
         one = records[records["cohort"] == cohort]
         with warnings.catch_warnings(action="ignore"):
             try:
-                fit = fit_relative(one.reset_index(drop=True), cohort, "score ~ prior_score")
+                fit = fit_relative(one.reset_index(drop=True), cohort, "score ~ prior_score", intervals="plugin")
             except ValibError:
                 continue
         effects, b = fit.school_effects, fit.fixed_effects.to_numpy()

@@ -13,7 +13,7 @@ from ...effects.relative import fit_relative
 from ...errors import BenchmarkError, ModelError, ValibError
 from ...names import listed_cohorts as cohorts
 from ...records.prior_check import compare_prior, looks_standardised, score_moments
-from ...records.reading import select
+from ...records.reading import ODD, select
 from ...sums.design import required_columns
 from ...sums.equating import carry_back, crossed
 from .coded import Ask, Finding
@@ -63,9 +63,9 @@ def trial(records: pd.DataFrame, ask: Ask) -> list[str]:
         for cohort in ask.focal:
             try:
                 if benchmark is None:
-                    fit_relative(records, cohort, ask.formula)
+                    fit_relative(records, cohort, ask.formula, intervals="plugin")
                 else:
-                    fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks)
+                    fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
             except ValibError as error:
                 said.append(f"Cohort {cohort}: {error}")
     return said
@@ -75,7 +75,7 @@ def _slim(records: pd.DataFrame, formula: str) -> pd.DataFrame:
     """The records with the columns that a fit looks at and without their account, which every step would copy."""
     wanted = {"school", "cohort", "score", "prior_score", *required_columns(formula)}
     slim = records[[name for name in records.columns if name in wanted]]
-    slim.attrs = {}
+    slim.attrs = {ODD: records.attrs.get(ODD, {})}
     return slim
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from formulaic import Formula
 
-from ...records.reading import code_labels
+from ...records.reading import ODD, code_labels
 from ...records.sources import as_numbers
 from ..design import INTERCEPT
 from ..moments import Moments, sum_by
@@ -169,6 +169,7 @@ class Pass:
         for i, name in enumerate(self.needed):
             if name not in frame:
                 frame[name] = self.typed(name, rows.column(2 + i).to_pandas())
+        frame.attrs[ODD] = dict.fromkeys(self.needed, "")  # the columns were judged before
         return frame
 
     def typed(self, name: str, values: pd.Series) -> pd.Series:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import dataset
 
 from ...records.sources import TextSource
+from ...records.sources.content import PADDED
 from .sql import DuckSql
 
 MARKED = "holds decimal marks, or marks between thousands"
@@ -26,7 +27,8 @@ class Column:
 
     whole: an integer type. words: a text file's column, in which a blank or a word such as NA is missing. decimal: the
     decimal mark of numbers written as text; doubtful: what to say of marks in rows where the first ones have none.
-    original: its name in the source. stripped: of codes, whether all rows of a text file write "1.0" for 1.
+    original: its name in the source. stripped: of codes, whether all rows of a text file write "1.0" for 1. zeros:
+    whether 01 is a number among others, such as 1.5, and no code.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Column:
     original: str = ""
     doubtful: str = ""
     stripped: bool = False
+    zeros: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,12 @@ class Layout:
         sql = f"NOT ({self._blank(column)}) AND ({value} IS NULL OR isnan({value}))"
         self.tests.append(Test(name, sql, must, unreadable=True))
 
+    def _padded(self, name: str, column: Column) -> None:
+        x = self.sql.trimmed(column.sql)
+        sql = f"{x} >= '00' AND {x} < '0:' AND {self.sql.matches(x, PADDED)}"
+        self.complete.append(f"NOT ({sql})")
+        self.tests.append(Test(name, sql, "must hold numbers without leading zeros"))
+
     def _number_test(self, name: str, column: Column, must: str) -> None:
         value = self._number(name)
         if column.doubtful:
@@ -178,6 +187,8 @@ class Layout:
                 self.tests.append(Test(name, f"{column.sql} = 2", "must hold true and false"))
             if column.kind == "text":  # of a text file, taken for numbers by its first rows
                 self._unreadable(name, column, "must hold numbers")
+                if not column.zeros:
+                    self._padded(name, column)
         elif column.words:
             self._test(name, f"NOT ({self._blank(column, strip=False)})", self._blank(column, strip=False))
         else:

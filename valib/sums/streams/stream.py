@@ -11,6 +11,8 @@ from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
 from ...records.reading import CANONICAL, check_cohorts, fault, no_row_left, resolve_names
+from ...records.sources.content import level_text
+from ..algebra import outcome_of
 from ..covariates import LIMITS, check_size
 from ..design import FormulaState, check_known, refuse_not_finite, say_left_out
 from ..equating import ScaleBreak
@@ -174,7 +176,7 @@ class StreamedRecords:
             check_rows(self._engine, {columns[c].original for c in ("student", "school")}, found.short)
         self._refuse(found)
         if turned := found.unreadable:  # text after all
-            self._judge.words |= turned
+            self._judge.turn(turned)
             return self._make(text, by_cell, links, only)
         return found
 
@@ -213,6 +215,11 @@ class StreamedRecords:
         }
         if state is None:
             state = FormulaState(text, (), {}, held)
+        known = {f: {level_text(v): v for v in levels} for f, levels in state.levels.items()}
+        held, own = (
+            {f: [known[f].get(level_text(v), v) for v in levels] for f, levels in by.items()}
+            for by in (held, wide.levels)
+        )
         for factor, levels in held.items():
             check_known(found.categories[factor], set(levels), state.levels[factor])
         names, keys = structure(found.parsed, state)
@@ -222,7 +229,7 @@ class StreamedRecords:
                 f"benchmark has {_quoted(state.names)}."
             )
         back = {
-            f: {i: wide.levels[f].index(level) for i, level in enumerate(levels) if level in wide.levels[f]}
+            f: {i: own[f].index(level) for i, level in enumerate(levels) if level in own[f]}
             for f, levels in state.levels.items()
         }
         # a level of the state that is nowhere in the source has no wide column: position -1 is a column of zeros
@@ -231,8 +238,7 @@ class StreamedRecords:
             for key, _ in keys
         ]
         scale = np.array([s for _, s in keys] + [1.0])
-        response = str(next(iter(text.split("~")))).strip()
-        moments = pick(sums, np.array([*at, found.response]), scale, (*names, response), by_cell)
+        moments = pick(sums, np.array([*at, found.response]), scale, (*names, outcome_of(text)), by_cell)
         self._check_sizes(found, moments, at, text, cohorts)
         return moments, replace(state, names=names)
 
