@@ -19,7 +19,7 @@ DEMO = re.compile(rf"\b({'|'.join(map(str, [*Params().baseline_cohorts, *Params(
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    rows = simulate(np.random.default_rng(4), schools=12, size=(6, 15), cohorts=(2031,)).drop(columns="u")
+    rows = simulate(np.random.default_rng(5), schools=12, size=(6, 15), cohorts=(2031,), tau=30.0).drop(columns="u")
     rows.round(1).to_csv(tmp_path / "one.csv", index=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
