@@ -105,11 +105,11 @@ def _further(study: Params, params: str | None) -> list[str]:
 
 def _tell(account: Account, params: str | None, json: bool, out: Path | None) -> None:
     """Write the account to a file or to the screen, as JSON or as text."""
-    from ..files import claim, write_file
+    from ..files import write_file
     from ..records.datasets import bundle_root
     from ..study.account.text import account_text
     from ..study.params import locate
-    from ..study.writing import as_json
+    from ..study.writing import as_json, claim
 
     file = locate(params)
     study = "the demo study" if file.parent == bundle_root() else str(file)

@@ -97,7 +97,7 @@ def fit(
         from ..study import writing as output
 
         output.check_folder(out)
-        output.check_apart(out, [out / name for name in output.FILES], read_from(study, params, benchmark))
+        output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], read_from(study, params, benchmark))
         _fit(study, model, out, cohorts, benchmark, structure, engine)
 
 
@@ -118,7 +118,18 @@ def _fit(
     check_outside(study.pseudonym_key, out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
+        output.refuse_foreign(out, "fit", _names(study, model))
         _fit_into(study, model, out, cohorts, benchmark_file, structure, engine)
+
+
+def _names(study: Params, model: opt.Model) -> list[str]:
+    """The files that a fit of this model makes."""
+    more = {
+        opt.Model.relative: [],
+        opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
+        opt.Model.joint: ["correlations.csv", "omega.csv"],
+    }
+    return ["school_effects.csv", "fixed_effects.csv", "fits.json", *more[model]]
 
 
 def _fit_into(
@@ -153,7 +164,7 @@ def _fit_into(
         if model is opt.Model.benchmark and study.shift == "estimated":
             files["shifts.csv"] = output.as_csv(results.shifts(fits))
     check_unchanged(study, records, before)
-    output.write_folder(out, {"school_effects.csv": output.as_csv(effects), **files})
+    output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects), **files})
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"

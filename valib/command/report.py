@@ -88,10 +88,10 @@ def report(
             pseudonym_key=pseudonyms,
         )
         from ..pages import report as engine
-        from ..study.writing import check_apart, check_folder
+        from ..study.writing import OUTPUTS, check_apart, check_folder
 
         check_folder(out)
-        check_apart(out, [out / name for name in (*engine.FOLDERS, *engine.FILES)], read_from(study, params))
+        check_apart(out, [out / name for name in OUTPUTS["report"]], read_from(study, params))
         result = engine.build(
             study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit
         )

@@ -18,7 +18,7 @@ from ..records.reading import check_cohorts, select
 from .covariates import is_number
 from .design import Design, FormulaState, build_design, required_columns
 from .equating import ScaleBreak, to_old_scale
-from .moments import Moments, compute_moments
+from .moments import Moments, check_cancelled, compute_moments
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,15 +88,19 @@ def sum_students(
     scale breaks over which the scores are first carried back (:func:`valib.sums.equating.to_old_scale`). describe:
     with the columns' summaries and the fingerprint.
     Raises RecordsError for a cohort that is not there and for students in several rows of their school
-    (:mod:`valib.records.repeats`), ModelError for a formula that does not fit the records.
+    (:mod:`valib.records.repeats`), ModelError for a formula that does not fit the records, and for sums that have lost
+    their digits.
     """
-    if not isinstance(records, pd.DataFrame):
-        return records.sum_students(list(cohorts), formula, by_cell, links, describe)
-    rows = select(records, cohorts)
-    if len(extra := repeats.extra_rows(rows)):
-        repeats.refuse(extra, rows.groupby("cohort").size(), lambda few: rows[rows["cohort"].isin(few)])
-    found = summed(build_design(to_old_scale(rows, links), formula), by_cell, describe)
-    return replace(found, extra=extra.groupby(level="school").sum())
+    if isinstance(records, pd.DataFrame):
+        rows = select(records, cohorts)
+        if len(extra := repeats.extra_rows(rows)):
+            repeats.refuse(extra, rows.groupby("cohort").size(), lambda few: rows[rows["cohort"].isin(few)])
+        found = summed(build_design(to_old_scale(rows, links), formula), by_cell, describe)
+        found = replace(found, extra=extra.groupby(level="school").sum())
+    else:
+        found = records.sum_students(list(cohorts), formula, by_cell, links, describe)
+    check_cancelled(found.moments)
+    return found
 
 
 def summed(design: Design, by_cell: bool = False, describe: bool = False) -> Summed:

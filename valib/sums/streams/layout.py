@@ -18,7 +18,6 @@ from .sql import DuckSql
 MARKED = "holds decimal marks, or marks between thousands"
 REASONS = ("cohort", "school", "student", "score", "prior_score")  # a row that lacks several counts under the first
 NUMBERS = ("score", "prior_score")
-ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16"}  # of text that DuckDB reads, as it calls them
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...records.sources import MISSING
+from ...records.sources.plain import SPACES
 from ..formula import tree_of
 
 LARGEST = 1.7976931348623157e308
-SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace())  # what str.strip() strips
 
 
 class DuckSql:
@@ -34,7 +34,7 @@ class DuckSql:
 
     def is_number_text(self, x: str) -> str:
         """Whether text has none of the spellings that this engine casts to a number and pandas does not."""
-        return f"NOT contains({x}, '_')"
+        return f"NOT (contains({x}, '_') OR contains({x}, '+-'))"
 
     def read_number(self, x: str, decimal: str) -> str:
         """Text as a double; NULL where it is none."""

@@ -205,8 +205,7 @@ class StreamedRecords:
         self, found: Pass, text: str, state: FormulaState | None, cohorts: Sequence[int], by_cell: bool
     ) -> tuple[Moments, FormulaState]:
         """The moments of a design's columns, picked from the wide ones, and its state."""
-        there = set(found.moments.cohorts.tolist())  # a cohort without a complete row has no sums
-        wide, sums = found.wide, found.moments.select([t for t in cohorts if t in there])
+        wide, sums = found.wide, found.select(cohorts)
         position = found.positions
         total = sums.sums.sum(axis=0)
         held = {
