@@ -111,7 +111,7 @@ def repeated_rows(effects: pd.DataFrame, cohort: int | None) -> Finding | None:
     many = effects["n"] - effects["students"] > SCHOOL_SHARE * effects["n"]
     if not many.any():
         return None
-    schools = f"{int(many.sum()):,} school{'s' * (many.sum() > 1)}"
+    schools = f"{int(many.sum()):,} school{'s' if many.sum() > 1 else ''}"
     text = (
         f"In {schools} of cohort {cohort} more than {SCHOOL_SHARE:.0%} of the rows are of students who stand there already, "
         "so that errors are too small: keep one row a student."

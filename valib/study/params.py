@@ -330,17 +330,6 @@ class Params(BaseModel):
             )
         return self
 
-    def require_points(self) -> None:
-        """Raise ParamsError for a formula whose outcome is not in score points, the unit of the book and the reports."""
-        from ..sums.formula import is_in_points
-
-        for formula in (self.formula, *self.further_formulas):
-            if not is_in_points(formula):
-                raise ParamsError(
-                    f"The book and the school reports speak of score points, and the outcome of '{formula}' is in "
-                    "another unit: take `valib fit`, or an outcome such as score - prior_score."
-                )
-
     def settled(self, cohorts: Iterable[int]) -> Params:
         """The study with its focal cohorts: where none is named, all ``cohorts`` of the records but the baseline's.
 
@@ -365,6 +354,17 @@ class Params(BaseModel):
                 f"{listed_cohorts(sorted({int(t) for t in cohorts}))}: give --baseline-cohorts, those that define what is "
                 f"typical{instead}."
             )
+
+    def require_points(self) -> None:
+        """Raise ParamsError for a formula whose outcome is not in score points, the unit of the book and the reports."""
+        from ..sums.formula import is_in_points
+
+        for formula in (self.formula, *self.further_formulas):
+            if not is_in_points(formula):
+                raise ParamsError(
+                    f"The book and the school reports speak of score points, and the outcome of '{formula}' is in "
+                    "another unit: take `valib fit`, or an outcome such as score - prior_score."
+                )
 
     @property
     def data_name(self) -> str:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ..effects.joint import JointFit
     from ..simulation.runs import MonteCarlo
 
-PLUGIN_ERRORS = ["se_conditional", "se_comparative", "se_diagnostic"]  # they take the estimated variances as known
-ERRORS = [*PLUGIN_ERRORS, "se", "lower", "upper"]
+PLUGIN = ["se_conditional", "se_comparative", "se_diagnostic"]  # errors that take the estimated variances as known
+LIMITS = ["lower", "upper"]
 
 
 def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
@@ -24,7 +24,7 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
     Schools with fewer than ``min_students`` students in the cohort are held back, for a tiny cell can show a student,
     and others with them so that theirs cannot be worked out (:mod:`valib.records.disclosure`).
     ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores. Where the schools of a
-    cohort cannot be told apart (a singular fit), no school has an error that takes the variances as known.
+    cohort cannot be told apart (a singular fit), no school has an error that takes this as known, nor limits made of one.
     """
     parts, rows = [], 0
     for fit in fits:
@@ -33,7 +33,7 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
         table.insert(0, "cohort", fit.cohort)
         table.insert(0, "model", fit.model)
         if fit.singular:
-            table[ERRORS if fit.intervals == "plugin" else PLUGIN_ERRORS] = np.nan
+            table[PLUGIN if fit.posterior is not None else [*PLUGIN, "se", *LIMITS]] = np.nan
             table["effect"] += 0.0  # of -0.0
         table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / fit.student_sd)
         parts.append(table)
@@ -99,7 +99,7 @@ def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, i
     table.insert(0, "model", "joint")
     table.insert(1, "cohort", table.pop("cohort"))
     flat = fit.tau2.index[fit.tau2 <= 0]
-    table.loc[table["cohort"].isin(flat), [c for c in ERRORS if c in table]] = np.nan
+    table.loc[table["cohort"].isin(flat), [*PLUGIN, *LIMITS]] = np.nan
     sd = table["cohort"].map(fit.student_sd)
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
     mask = whole(counted(table.set_index(["cohort", "school"])), min_students).to_numpy()

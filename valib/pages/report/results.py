@@ -68,6 +68,7 @@ FIGURES = (
 )
 NOT_WHEN_FLAT = ("relative", "relative_se", "relative_lower", "relative_upper", "effect_size")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+FITTED = ("shift", "variances", "method", "equating_se", "level", "intervals")
 FLAGS = ("singular", "benchmark_singular", "prior_moved")
 SETTINGS = (
     "formula",
@@ -190,9 +191,7 @@ def _benchmarks(
     if not baseline:
         return None, {}
     reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
-    settings = {
-        name: getattr(params, name) for name in ("shift", "variances", "method", "equating_se", "level", "intervals")
-    }
+    settings = {name: getattr(params, name) for name in FITTED}
     return reference, {c: fit_benchmark(records, c, reference, scale_breaks=breaks, **settings) for c in focal}
 
 
@@ -206,7 +205,6 @@ def _said(told: list, min_students: int) -> list[str]:
 
 def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) -> list[int]:
     """The focal cohorts whose prior scores are distributed differently from the baseline's."""
-
     if not reference.explaining:
         return []
     return [cohort for cohort in focal if not check_prior(records, cohort, reference).ok]

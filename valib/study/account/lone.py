@@ -22,7 +22,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from ...effects.relative import fit_relative
+from ...effects.relative import CohortFit, fit_relative
 from ...errors import ValibError
 from ...models.blup import shrinkage
 from ...names import listed_cohorts as cohorts
@@ -146,31 +146,46 @@ def influence(records: pd.DataFrame, ask: Ask) -> pd.DataFrame:
 
         u_j - u_j(i) = lambda(n) rbar - lambda(n - 1) (n rbar - r_i) / (n - 1),      lambda(n) = n tau2 / (n tau2 + sigma2)
 
-    Only schools with min_students students or more count. Index cohort; columns school, students, change (score points,
-    the effect less that without the student), se (comparative error of the effect). Cohorts without a fit are not there.
+    Coefficients and variances are estimated without lone scores, which would hide themselves in them. Only schools with
+    min_students students or more count. Index cohort; columns school, students, change (score points, the effect less
+    that without the student), se (comparative error of the effect). Cohorts without a fit are not there.
     """
     rows = {}
     for cohort in ask.cohorts:
-        one = records[records["cohort"] == cohort]
+        one = records[records["cohort"] == cohort].reset_index(drop=True)
+        score, prior = (one[name].to_numpy(dtype=np.float64) for name in ("score", "prior_score"))
+        if not len(one) or not np.isfinite([score, prior]).all():
+            continue
         with warnings.catch_warnings(action="ignore"):
             try:
-                fit = fit_relative(one.reset_index(drop=True), cohort, "score ~ prior_score")
+                ordinary = one.drop(index=np.concatenate(list(lone(score, prior).values())))
+                fit = fit_relative(ordinary, cohort, "score ~ prior_score", intervals="plugin")
             except ValibError:
                 continue
-        effects, b = fit.school_effects, fit.fixed_effects.to_numpy()
-        r = one["score"].to_numpy() - b[0] - b[1] * one["prior_score"].to_numpy()
-        code, schools = pd.factorize(one["school"])
-        n = np.bincount(code)[code].astype(np.float64)
-        mean = (np.bincount(code, weights=r) / np.bincount(code))[code]
-        without = np.where(n > 1, (n * mean - r) / np.maximum(n - 1, 1), 0.0)
-        change = shrinkage(n, fit.tau2, fit.sigma2) * mean - shrinkage(n - 1, fit.tau2, fit.sigma2) * without
-        change = np.where(n >= max(ask.min_students, 2), change, 0.0)
-        i = int(np.abs(change).argmax())
-        if change[i] != 0:
-            school = schools[code[i]]
-            rows[cohort] = (school, int(n[i]), float(change[i]), float(effects.loc[school, "se_comparative"]))
+        row = _most_influential(one["school"], score, prior, fit, max(ask.min_students, 2))
+        if row is not None:
+            rows[cohort] = row
     names = ["school", "students", "change", "se"]
     return pd.DataFrame(rows.values(), columns=names, index=pd.Index(rows, name="cohort", dtype="int64"))
+
+
+def _most_influential(
+    school: pd.Series, score: np.ndarray, prior: np.ndarray, fit: CohortFit, fewest: int
+) -> tuple[str, int, float, float] | None:
+    """One row of :func:`influence`; None where no school has the fewest students, or none is told from others."""
+    b = fit.fixed_effects.to_numpy()
+    r = score - b[0] - b[1] * prior
+    code, schools = pd.factorize(school)
+    n = np.bincount(code)[code].astype(np.float64)
+    mean = (np.bincount(code, weights=r) / np.bincount(code))[code]
+    without = (n * mean - r) / np.maximum(n - 1, 1)
+    change = shrinkage(n, fit.tau2, fit.sigma2) * mean - shrinkage(n - 1, fit.tau2, fit.sigma2) * without
+    change = np.where(n >= fewest, change, 0.0)
+    i = int(np.abs(change).argmax())
+    if change[i] == 0:
+        return None
+    error = fit.school_effects["se_comparative"].get(schools[code[i]], np.nan)
+    return str(schools[code[i]]), int(n[i]), float(change[i]), float(error)
 
 
 def influence_findings(table: pd.DataFrame) -> list[Finding]:

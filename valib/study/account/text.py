@@ -126,7 +126,7 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
     )
     yield ("Covariates: share missing", *_covariate_table(content, own))
     yield (
-        "What one student does to the effect of a school (the largest of each cohort)",
+        "What one student does to the effect of a school (score points; the largest of each cohort)",
         *_influence_table(content, own),
     )
 
