@@ -22,6 +22,7 @@ from valib.effects.benchmark import fit_benchmark
 from valib.effects.joint import fit_joint
 from valib.effects.relative import fit_relative
 from valib.records.reading import read_records
+from valib.study.folder import digest
 from valib.sums.equating import Link, ScaleBreak
 
 COHORTS = (2015, 2016, 2019, 2021)
@@ -49,8 +50,11 @@ def here(tmp_path, monkeypatch, good) -> Path:
     good.to_csv("my.csv", index=False)
     Path("params.yml").write_text(yaml.safe_dump(STUDY | {"data": "my.csv"}), encoding="utf-8")
     Path("results").mkdir()
+    made = {"fit": {}, "book": {}}
     for name in ("school_effects.csv", "fits.json", "shifts.csv", "baseline.json"):
         Path("results", name).write_text(f"earlier {name}\n", encoding="utf-8")
+        made["book" if name == "baseline.json" else "fit"][name] = digest(Path("results", name))
+    Path("results/.made-by-valib").write_text(json.dumps(made), encoding="utf-8")
     return tmp_path
 
 
@@ -82,7 +86,8 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     summary = json.loads(Path("new/folder/fits.json").read_text(encoding="utf-8"))
     assert [item["cohort"] for item in summary] == [2016, 2021]
     assert summary[1]["loglik"] == fit.loglik
-    assert list(contents(here / "new" / "folder")) == ["fits.json", "fixed_effects.csv", "school_effects.csv"]
+    files = [".made-by-valib", "fits.json", "fixed_effects.csv", "school_effects.csv"]
+    assert list(contents(here / "new" / "folder")) == files
 
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
@@ -234,7 +239,7 @@ def test_a_run_replaces_an_earlier_one_and_leaves_other_files(here):
     assert not Path("results/shifts.csv").exists()
     assert Path("results/baseline.json").read_text(encoding="utf-8") == "earlier baseline.json\n"
     assert Path("results/fits.json").read_text(encoding="utf-8").startswith("[")
-    assert not list(Path("results").glob(".*"))
+    assert not list(Path("results").glob(".valib-*"))
 
 
 def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(here, good):
@@ -330,9 +335,6 @@ def test_bad_input_is_one_sentence_and_leaves_no_trace(here, good, command, case
     frame = change(good)
     Path("my.csv").write_text("" if frame is None else frame.to_csv(index=False), encoding="utf-8")
     Path("wrong.yml").write_text("level: 2\n", encoding="utf-8")
-    if command == "book":  # what is in the folder is of an earlier book
-        Path("results/html").mkdir()
-        Path("results/html/.made-by-valib").touch()
     before = contents(here)
     done = run(*COMMANDS[command], *options)
     assert done.exit_code == 2, done.stderr

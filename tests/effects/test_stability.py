@@ -300,7 +300,7 @@ def recovered():
         table = correlations(d.fits, d.joint).set_index("way")
         tables.append(table["correlation"])
         hits.append(table.loc["joint_model", "lower"] < 0.7 < table.loc["joint_model", "upper"])
-        change = change_in_va(d.joint, 2019, 2021)
+        change = change_in_va(d.joint, 2019, 2021, intervals="plugin")
         z = (change["change"] - (d.u[:, 1] - d.u[:, 0])).to_numpy()
         changes.append([(z / change["se"]).to_numpy(), (z / change["se_independent"]).to_numpy()])
         if k < 40:
@@ -360,7 +360,7 @@ class TestRecovery:
         world, rng, inside = World(np.full((60, 2), 6), 15.0, 30.0, -0.8), np.random.default_rng(3), []
         for _ in range(40):
             d = world.draw(rng)
-            table = change_in_va(d.joint, 2019, 2021)
+            table = change_in_va(d.joint, 2019, 2021, intervals="plugin")
             error = abs(table["change"] - (d.u[:, 1] - d.u[:, 0]))
             inside.append([(error < NORMAL * table[c]).mean() for c in ("se", "se_independent")])
         mc = np.std(inside, axis=0, ddof=1) / np.sqrt(len(inside))

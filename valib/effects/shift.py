@@ -311,7 +311,7 @@ def change_on_benchmark(
     One row a school: n_first, n_second, change, se, lower, upper. Arguments as in :func:`system_change`.
     """
     k = _contrast(joint, first, second, profile)
-    relative = change_in_va(joint, first, second)
+    relative = change_in_va(joint, first, second, intervals="plugin")
     p = Present.of(joint, (first, second))
     loading = CONTRAST @ p.sensitivity + k
     known = CONTRAST @ p.conditional @ CONTRAST
