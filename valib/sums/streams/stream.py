@@ -48,7 +48,8 @@ class StreamedRecords:
         try:
             self._base = self._pass(text, by_cell)
         except ModelError as error:
-            raise ModelError(f"{engine.name}: {error}") from error
+            named = str(error).startswith(f"{engine.name}: ")
+            raise ModelError(str(error) if named else f"{engine.name}: {error}") from error
         self.attrs = {"source": engine.name, **self._base.account()}
         self.cohorts = self._base.cohorts()
         self._repeated = Repeated(engine, self._base.layout)
@@ -146,7 +147,12 @@ class StreamedRecords:
                 f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
                 "stream cannot: take --engine memory."
             )
-        kinds = self._judge.kinds(needed, parsed)
+        try:
+            kinds = self._judge.kinds(needed, parsed)
+        except ModelError:
+            if not self._checked:  # what the rows look like is said first, as it is in memory
+                check_rows(self._engine, {self._judge.columns[c].original for c in ("student", "school")}, 0)
+            raise
         texts = tuple(c for c in needed if kinds[c] == "text")
         columns = dict(self._judge.columns)
         for c in needed:
