@@ -136,7 +136,7 @@ class Cohort:
         H, m = len(self.hidden), self.sums.moments
         n, means = self.table["n"].to_numpy(copy=True), self.table[["x", "y"]].to_numpy(copy=True)
         n[self.hidden] = unknown[:H]
-        means[self.hidden] = unknown[H:3 * H].reshape(2, H).T
+        means[self.hidden] = unknown[H : 3 * H].reshape(2, H).T
         means = np.column_stack([np.ones(len(n)), means - m.shift[1:]])
         within = np.zeros((3, 3))
         within[1:, 1:] = unknown[[3 * H, 3 * H + 1, 3 * H + 1, 3 * H + 2]].reshape(2, 2)
@@ -160,18 +160,22 @@ class World:
     tables at the truth; half: half a unit of the last place of each.
     """
 
-    def __init__(self, cohorts: dict[int, Cohort], models: Sequence[Model], digits: int | None = None,
-                 noise: float = 0.0) -> None:
+    def __init__(self, cohorts: dict[int, Cohort], models: Sequence[Model], digits: int | None = None) -> None:
         """digits: significant digits of every figure; None: as the library publishes."""
         self.cohorts, self.models = cohorts, models
         self.truth = np.concatenate([c.unknown for c in cohorts.values()])
         self.labels = [label for year, c in cohorts.items() for label in self._labels(year, c)]
         self.scale = np.array([{"n": 1.0, "x": 20.0, "y": 20.0, "within": 50.0}[piece] for _, piece, _ in self.labels])
-        self.shown = {(year, school) for year, c in cohorts.items()
-                      for k, school in enumerate(c.table.index) if k not in set(c.hidden)}
+        self.shown = {
+            (year, school)
+            for year, c in cohorts.items()
+            for k, school in enumerate(c.table.index)
+            if k not in set(c.hidden)
+        }
         made = self.contents(self.truth)
         self.figures = flat(made)
-        self.half = self._halves(made, digits) + noise * np.abs(self.figures)
+        half = self._halves(made, digits)
+        self.half = np.where(half > 0, half, 1.0)  # what a study declares, as an equating error of 0, tells nothing
 
     @staticmethod
     def _labels(year: int, c: Cohort) -> list[tuple[int, str, str]]:
@@ -183,7 +187,7 @@ class World:
         sums, start = {}, 0
         for year, c in self.cohorts.items():
             size = 3 * len(c.hidden) + 3
-            sums[year], start = c.moments(unknown[start:start + size]), start + size
+            sums[year], start = c.moments(unknown[start : start + size]), start + size
         return [self._rows(one) for model in self.models for one in model(sums)]
 
     def _rows(self, content: object) -> object:
@@ -238,18 +242,26 @@ class World:
                 return z
             left = self.truth[k] + distance - z[k]
             move = left / max(steps - step, 1) / self.scale[k]
-            z = z + self.scale * _nearest(self.slopes(z), r, k, move)
+            free = [piece != "n" for _, piece, _ in self.labels]  # the same sizes: of those the attacker knows the sum
+            z = z + self.scale * _nearest(self.slopes(z), r, k, move, free)
             z[k] = self.truth[k] + distance if step >= steps - 1 else z[k]
         return None
 
 
-def _nearest(A: np.ndarray, r: np.ndarray, k: int, move: float) -> np.ndarray:
-    """The step with this move of unknown k that leaves the largest of abs(r + A step) smallest."""
-    columns = np.column_stack([A, -np.ones(len(A))]), np.column_stack([-A, -np.ones(len(A))])
-    bounds = [(move, move) if j == k else (-5.0, 5.0) for j in range(A.shape[1])] + [(0.0, None)]
-    done = linprog(np.eye(A.shape[1] + 1)[-1], np.vstack(columns), np.concatenate([-r, r]), bounds=bounds, method="highs")
+def _nearest(A: np.ndarray, r: np.ndarray, k: int, move: float, free: list[bool]) -> np.ndarray:
+    """The shortest step with this move of unknown k for which abs(r + A step) stays below .9, or as little above as
+    can be; free: the unknowns that may move."""
+    reach = np.abs(A).sum(axis=1)
+    A, r = A[reach + np.abs(r) > 0.9], r[reach + np.abs(r) > 0.9]
+    A, r = A[np.abs(A).sum(axis=1) > 1e-3], r[np.abs(A).sum(axis=1) > 1e-3]
+    over, m = -np.ones((len(A), 1)), A.shape[1]
+    bounds = [
+        (max(side * move, 0.0),) * 2 if j == k else (0.0, float(f)) for side in (1, -1) for j, f in enumerate(free)
+    ]
+    done = linprog(np.append(np.full(2 * m, 1e-3), 10.0), np.vstack([np.hstack([A, -A, over]), np.hstack([-A, A, over])]),
+                   np.concatenate([0.9 - r, 0.9 + r]), bounds=[*bounds, (0.0, None)], method="highs")  # fmt: skip
     assert done.x is not None, done.message
-    return done.x[:-1]
+    return done.x[:m] - done.x[m:-1]
 
 
 def largest(A: np.ndarray, bound: np.ndarray, position: int) -> float:
@@ -338,8 +350,9 @@ def from_files(folder: Path, cohort: int, min_students: int = 5, starts: int = 3
     return Guess(table.sort_values("n", ignore_index=True), float(np.abs(best[0].fun).max()))
 
 
-def _equations(model: dict, n: np.ndarray, means: np.ndarray, within: np.ndarray, centre: np.ndarray,
-               vcov: np.ndarray) -> np.ndarray:
+def _equations(
+    model: dict, n: np.ndarray, means: np.ndarray, within: np.ndarray, centre: np.ndarray, vcov: np.ndarray
+) -> np.ndarray:
     """The equations of one fit, 0 at the truth; means (J, 2) about centre, within (3,): xx, xy, yy a student."""
     fit, theta, N = model["fit"], model["fit"]["tau2"] / model["fit"]["sigma2"], n.sum()
     b = np.array(list(fit["fixed_effects"].values()))
@@ -372,8 +385,11 @@ def _sizes(own: dict, against: dict, visible: pd.DataFrame, min_students: int) -
     """The sizes that fit both log-likelihoods best: the few candidates whose error is not ten times the best."""
     held, left = int(own["fit"]["n_schools"] - len(visible)), int(own["fit"]["n_students"] - visible["n"].sum())
     top = int(visible["n"].min())
-    every = [s for s in itertools.combinations_with_replacement(range(1, top + 1), held)
-             if sum(s) == left and s[0] < min_students]
+    every = [
+        s
+        for s in itertools.combinations_with_replacement(range(1, top + 1), held)
+        if sum(s) == left and s[0] < min_students
+    ]
     error = np.zeros(len(every))
     for model in (own, against):
         f, N = model["fit"], own["fit"]["n_students"]
@@ -385,11 +401,15 @@ def _sizes(own: dict, against: dict, visible: pd.DataFrame, min_students: int) -
 
 def _read(folder: Path, cohort: int) -> dict:
     """One model's files: the schools' table, the summary, the errors of the fixed effects."""
-    effects, fixed = (pd.read_csv(folder / f"{name}.csv", dtype={"school": "str"})
-                      for name in ("school_effects", "fixed_effects"))
+    effects, fixed = (
+        pd.read_csv(folder / f"{name}.csv", dtype={"school": "str"}) for name in ("school_effects", "fixed_effects")
+    )
     fit = next(f for f in json.loads((folder / "fits.json").read_text()) if f["cohort"] == cohort)
-    return {"effects": effects[effects["cohort"] == cohort].set_index("school"), "fit": fit,
-            "se": fixed.loc[fixed["cohort"] == cohort, "se"].to_numpy()}
+    return {
+        "effects": effects[effects["cohort"] == cohort].set_index("school"),
+        "fit": fit,
+        "se": fixed.loc[fixed["cohort"] == cohort, "se"].to_numpy(),
+    }
 
 
 def _means_shown(own: dict, against: dict) -> pd.DataFrame:
