@@ -7,8 +7,13 @@ that turn the direction of the text around them, characters that take no room, a
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+from .errors import RecordsError, ValibError
 
 BLANK = "(blank)"
 LONGEST = 60  # characters of a name in a table
@@ -59,3 +64,18 @@ def _without_piles(text: str) -> str:
         if marks <= _MOST_MARKS:
             kept.append(character)
     return "".join(kept)
+
+
+@contextlib.contextmanager
+def about(records: Any, cohorts: list[int]) -> Iterator[None]:
+    """Put the file, and the cohorts unless they are what is wrong, before the sentence of an error."""
+    try:
+        yield
+    except ValibError as error:
+        cohort = "" if isinstance(error, RecordsError) else f", cohort{'s' * (len(cohorts) > 1)} {listed(cohorts)}"
+        raise type(error)(f"{records.attrs['source']}{cohort}: {error}") from error
+
+
+def listed(cohorts: Any) -> str:
+    """Return cohorts as text."""
+    return ", ".join(str(cohort) for cohort in cohorts)

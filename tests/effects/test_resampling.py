@@ -12,8 +12,8 @@ from valib.effects import resampling
 from valib.effects.bootstrap import refit_weighted
 from valib.effects.resampling import draw_weights, resample
 from valib.errors import BenchmarkError
-from valib.models.estimators import split
 from valib.simulation.draw import draw
+from valib.simulation.methods import split
 from valib.simulation.worlds import scenario
 
 SAME = 1e-9  # relative; the same sums in another order

@@ -31,7 +31,7 @@ VARIABLES = [
     "TEXMFHOME",
     "JOBLIB_TEMP_FOLDER",
 ]
-DRAWS = "import matplotlib.pyplot as plt\nfrom valib import notebook as nb\nnb.figure('two', plt.figure())"
+DRAWS = "import matplotlib.pyplot as plt\nfrom valib.pages import notebook as nb\nnb.figure('two', plt.figure())"
 
 
 @pytest.fixture(scope="module")

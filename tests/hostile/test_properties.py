@@ -339,19 +339,20 @@ def check_same(frame, formula, seed):
     rng = np.random.default_rng(seed)
     names = {s: f"{rng.integers(10**6)} {s}" for s in records["school"].unique()}
     moved = float(np.abs(records["score"]).max()) or 1.0
+    unit = 0.25 if moved > 1 else 4.0  # towards the middle of the sizes that a model takes
     changed = {
         "order": records.sample(frac=1.0, random_state=seed),
         "names": records.assign(school=records["school"].map(names)),
         "constant": records.assign(score=records["score"] + moved),
-        "unit": records.assign(score=records["score"] * 4),
+        "unit": records.assign(score=records["score"] * unit),
     }
     for kind, other in changed.items():
-        if kind == "constant" and (fit is None or "Intercept" not in fit.fixed_effects.index):
-            continue
+        if kind == "constant" and (fit is None or "Intercept" not in fit.fixed_effects.index or moved > 1e29):
+            continue  # the largest size that a model takes is 1e30
         again = attempt(lambda other=other: va.fit_relative(va.read_records(other), 2015, formula))
         assert (again is None) == (fit is None), kind
         if fit is not None:
-            factor = 4.0 if kind == "unit" else 1.0
+            factor = unit if kind == "unit" else 1.0
             table = again.school_effects["effect"]
             expected = fit.school_effects["effect"].rename(index=names if kind == "names" else None) * factor
             np.testing.assert_allclose(table.sort_index(), expected.sort_index(), atol=2e-5 * factor * fit.student_sd)

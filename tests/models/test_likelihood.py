@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from valib.models.estimators import compress_sums, split
+from valib.models.estimators import compress_sums
 from valib.models.likelihood import _grid_slopes, _take, maximise, profile
 from valib.models.linalg import LARGEST, invert
 from valib.simulation.draw import draw
+from valib.simulation.methods import split
 from valib.simulation.worlds import scenario
 
 RNG = np.random.default_rng(4)

@@ -46,7 +46,7 @@ The effect is {math}`u_j`, with α ≥ −1.
 ONE = [
     "# One\n\nThe shift is {glue:text}`shift`.",
     ("parameters", '# The study\ndata = "demo"  # a file\nfocal_cohorts = [2019]  # judged\nrounds = 3'),
-    "import os, sys\nfrom valib import notebook as nb\nimport valib as va\nimport pandas as pd",
+    "import os, sys\nfrom valib.pages import notebook as nb\nimport valib as va\nimport pandas as pd",
     "study = nb.setup('01_one', data=data, focal_cohorts=focal_cohorts, baseline_cohorts=[2030, 2031])",
     "nb.record('shift', -13.4)\nnb.record('focal', focal_cohorts)",
     (

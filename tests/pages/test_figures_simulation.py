@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_plotting import png
+from test_figures import png
 
 from valib.errors import ValibError
 from valib.pages import figures as plotting

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from test_plotting import HOSTILE, by_gid, legible, note, png, segments, texts
+from test_figures import HOSTILE, by_gid, legible, note, png, segments, texts
 
 from valib.effects import stability
 from valib.effects.stability import attenuation_curves

@@ -41,7 +41,7 @@ def test_the_number_of_workers_changes_nothing(alone):
 def test_a_run_that_is_killed_takes_up_where_it_stopped(alone, tmp_path, monkeypatch):
     script = f"""
 import os
-from valib import montecarlo
+from valib.simulation import runs as montecarlo
 from valib.simulation.worlds import scenario
 from valib.simulation.methods import Method
 some = ["seed", "default", Method("boot", intervals="bootstrap", draws=10, replicates=60),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_check_parts import found, table, take
+from test_account_parts import found, table, take
 
 from valib.study.account.names import plain_code
 

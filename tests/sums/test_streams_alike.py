@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_engines import _refusal, assert_same_sums, quietly, records, write
+from test_streams import _refusal, assert_same_sums, quietly, records, write
 
 from valib.errors import ModelError, RecordsError, ValibError
 from valib.records.reading import read_records

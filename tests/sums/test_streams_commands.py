@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from test_engines import assert_same_sums, quietly, records
+from test_streams import assert_same_sums, quietly, records
 from typer.testing import CliRunner
 
 from valib.command.cli import app

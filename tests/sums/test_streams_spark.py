@@ -9,8 +9,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from test_engines import FORMULAS, assert_same_sums, quietly, records, write
-from test_engines_texts import CASES, assert_alike
+from test_streams import FORMULAS, assert_same_sums, quietly, records, write
+from test_streams_texts import CASES, assert_alike
 
 from valib.effects.baseline import fit_baseline
 from valib.effects.benchmark import fit_benchmark

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..names import listed
 from . import options as opt
-from .console import listed, plain_errors
+from .console import plain_errors
 from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
 
 

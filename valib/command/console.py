@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import typer
 
-from ..errors import RecordsError, ValibError, ValibWarning
+from ..errors import ValibError, ValibWarning
 from ..files import UNUSABLE, reason
 from ..names import readable
 
@@ -65,34 +65,6 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
                 raise typer.Exit(2) from None
             typer.echo(f"Error: valib failed: {_one_line(error)} (--debug shows where).", err=True)
             raise typer.Exit(1) from None
-
-
-@contextlib.contextmanager
-def progress_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr where that is a terminal; what is yielded is told (done, in all)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextlib.contextmanager
-def about(records: Any, cohorts: list[int]) -> Iterator[None]:
-    """Put the file, and the cohorts unless they are what is wrong, before the sentence of an error."""
-    try:
-        yield
-    except ValibError as error:
-        cohort = "" if isinstance(error, RecordsError) else f", cohort{'s' * (len(cohorts) > 1)} {listed(cohorts)}"
-        raise type(error)(f"{records.attrs['source']}{cohort}: {error}") from error
-
-
-def listed(cohorts: Any) -> str:
-    """Return cohorts as text."""
-    return ", ".join(str(cohort) for cohort in cohorts)
 
 
 def _one_line(error: Exception) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ParamsError
+from ..names import about, listed
 from . import options as opt
-from .console import about, listed, plain_errors
+from .console import plain_errors
 from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
 
 if TYPE_CHECKING:

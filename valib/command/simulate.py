@@ -5,25 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ParamsError
-from ..simulation import runs as montecarlo
-from ..simulation.calibrate import calibrate
-from ..study import tables as results
-from ..study import writing as output
-from ..study.params import Params
+from ..names import about
 from . import options as opt
-from .console import about, plain_errors, progress_bar
+from .console import plain_errors
 from .study import load_study, read_from
+
+if TYPE_CHECKING:
+    from ..study.params import Params
 
 
 def _list_names(value: bool) -> None:
     if value:
-        from .simulate import list_names
-
         typer.echo(list_names())
         raise typer.Exit
 
@@ -80,7 +77,6 @@ def simulate(
             raise ParamsError("--fast stands for --replicates 200: give one of the two.")
         study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, level=level, seed=seed)
         from ..study import writing as output
-        from .simulate import simulate_study
 
         output.check_folder(out)
         output.check_apart(out, [out / name for name in output.FILES], read_from(study, params))
@@ -93,13 +89,15 @@ THIS_STUDY = "this study"  # the scenario calibrated to the records
 
 def list_names() -> str:
     """Return the names of the scenarios and methods, a line each."""
+    from ..simulation import runs
+
     lines = [
         "Scenarios:",
-        *(f"  {s.name}: {s.about}" for s in montecarlo.SCENARIOS.values()),
+        *(f"  {s.name}: {s.about}" for s in runs.SCENARIOS.values()),
         f"  {THIS_STUDY}: as estimated from your records",
         "Methods:",
     ]
-    return "\n".join([*lines, *(f"  {name}" for name in montecarlo.METHODS)])
+    return "\n".join([*lines, *(f"  {name}" for name in runs.METHODS)])
 
 
 def _names(text: str, known: Iterable[str], option: str) -> list[str]:
@@ -126,9 +124,15 @@ def simulate_study(
     has_data: bool,
 ) -> None:
     """Run the simulation; finished chunks wait in a hidden folder until all are done."""
-    known = [*montecarlo.SCENARIOS, THIS_STUDY]
+    from ..pages.progress import progress_bar
+    from ..simulation import runs
+    from ..simulation.calibrate import calibrate
+    from ..study import tables
+    from ..study import writing as output
+
+    known = [*runs.SCENARIOS, THIS_STUDY]
     worlds: list = _names(scenarios, known, "--scenarios") if scenarios else known
-    chosen = _names(methods, montecarlo.METHODS, "--methods") if methods else montecarlo.DEFAULT_METHODS
+    chosen = _names(methods, runs.METHODS, "--methods") if methods else runs.DEFAULT_METHODS
     if has_data and THIS_STUDY not in worlds:
         raise ParamsError(f"The records are for the scenario '{THIS_STUDY}', which --scenarios leaves out.")
     if THIS_STUDY in worlds:
@@ -139,7 +143,7 @@ def simulate_study(
     chunks = out / ".simulation"
     with output.claim(out):
         with progress_bar("Simulating", quiet) as progress:
-            run = montecarlo.run(
+            run = runs.run(
                 worlds,
                 chosen,
                 replicates=replicates,
@@ -149,7 +153,7 @@ def simulate_study(
                 cache=chunks,
                 progress=progress,
             )
-        output.write_folder(out, results.simulation_files(run))
+        output.write_folder(out, tables.simulation_files(run))
         shutil.rmtree(chunks, ignore_errors=True)
     typer.echo(
         f"{out}: {len(run.scenarios)} scenarios, {run.table['method'].nunique()} methods, "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ParamsError, RecordsError
-from .console import about
+from ..names import about
 
 if TYPE_CHECKING:
     from ..effects.baseline import Benchmark
@@ -50,9 +50,9 @@ def read_from(study: Params, params: str | None, *more: str | Path | None) -> li
 
 def open_records(study: Params, engine: str | None, formula: str | None = None, by_cell: bool = False) -> Any:
     """The study's records in memory, or streamed; formula and by_cell: what will be asked of a stream."""
+    from ..pages.progress import progress_bar
     from ..records import datasets
     from ..sums.streams import can_stream, choose_engine, stream_records
-    from .console import progress_bar
 
     if study.pseudonym_key is not None:
         if engine not in (None, "auto", "memory"):

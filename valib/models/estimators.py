@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..simulation.draw import Worlds
 from .blup import factor
 from .likelihood import Compressed, maximise, profile
 from .measurement import remove_error
@@ -67,25 +66,6 @@ class Predictions:
     shift: np.ndarray | None = None
     shift_known: np.ndarray | None = None
     shift_full: np.ndarray | None = None
-
-
-def split(worlds: Worlds, context: bool = False) -> tuple[Sums, Sums]:
-    """Baseline cells (R, T J), cohort by cohort, and focal cells (R, J); context: with the school mean of the prior."""
-    n, sums, cross = worlds.n, worlds.sums, worlds.cross
-    if context:
-        sums, cross = _with_context(n, sums, cross)
-    R, k = len(n), sums.shape[-1]
-    base = Sums(n[:, :-1].reshape(R, -1), sums[:, :-1].reshape(R, -1, k), cross[:, :-1].reshape(R, -1, k, k))
-    return base, Sums(n[:, -1], sums[:, -1], cross[:, -1])
-
-
-def _with_context(n, sums, cross):
-    """Columns 1, x, school mean of x, y: within a school the third is a multiple of the first."""
-    mean = sums[..., 1] / np.maximum(n, 1)
-    lift = np.zeros((*n.shape, 3, 4))
-    lift[..., 0, 0] = lift[..., 1, 1] = lift[..., 2, 3] = 1.0
-    lift[..., 0, 2] = mean
-    return (sums[..., None, :] @ lift)[..., 0, :], np.swapaxes(lift, -1, -2) @ cross @ lift
 
 
 def compress_sums(data: Sums) -> Compressed:

@@ -12,16 +12,7 @@ from ..effects.correlating import correlate_all
 from ..effects.resampling import draw_weights, resample
 from ..effects.stability import WAYS
 from ..errors import ParamsError
-from ..models.estimators import (
-    Baseline,
-    Predictions,
-    Sums,
-    benchmark_va,
-    fit_baselines,
-    known_errors,
-    relative_va,
-    split,
-)
+from ..models.estimators import Baseline, Predictions, Sums, benchmark_va, fit_baselines, known_errors, relative_va
 from .draw import Worlds
 from .measures import scalar_values, school_values
 from .worlds import Scenario
@@ -256,3 +247,22 @@ def _gradient(error: np.ndarray, intake: np.ndarray, here: np.ndarray) -> np.nda
     x = np.where(here, intake - _mean(intake, here)[:, None], 0.0)
     square = (x**2).sum(axis=1)
     return np.divide((x * error).sum(axis=1), square, out=np.full(len(x), np.nan), where=square > 0)
+
+
+def split(worlds: Worlds, context: bool = False) -> tuple[Sums, Sums]:
+    """Baseline cells (R, T J), cohort by cohort, and focal cells (R, J); context: with the school mean of the prior."""
+    n, sums, cross = worlds.n, worlds.sums, worlds.cross
+    if context:
+        sums, cross = _with_context(n, sums, cross)
+    R, k = len(n), sums.shape[-1]
+    base = Sums(n[:, :-1].reshape(R, -1), sums[:, :-1].reshape(R, -1, k), cross[:, :-1].reshape(R, -1, k, k))
+    return base, Sums(n[:, -1], sums[:, -1], cross[:, -1])
+
+
+def _with_context(n, sums, cross):
+    """Columns 1, x, school mean of x, y: within a school the third is a multiple of the first."""
+    mean = sums[..., 1] / np.maximum(n, 1)
+    lift = np.zeros((*n.shape, 3, 4))
+    lift[..., 0, 0] = lift[..., 1, 1] = lift[..., 2, 3] = 1.0
+    lift[..., 0, 2] = mean
+    return (sums[..., None, :] @ lift)[..., 0, :], np.swapaxes(lift, -1, -2) @ cross @ lift

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...study.params import Params
-    from .progress import Progress
+    from ..progress import Progress
 
 MARK = ".made-by-valib"  # stands in every folder that a later run may replace
 FOLDERS, FILES = ("html", "results"), ("baseline.json", "valib.pdf")
@@ -71,7 +71,7 @@ def build(
         If a chapter or the rendering fails for another reason.
     """
     from ...records.pseudonyms import check_outside, resolve
-    from .progress import Progress
+    from ..progress import Progress
     from .staging import prepare_records
 
     out = Path(out).absolute()

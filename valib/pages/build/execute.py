@@ -22,8 +22,8 @@ from .children import surroundings
 
 if TYPE_CHECKING:
     from ...study.params import Params
+    from ..progress import Progress
     from .children import Children
-    from .progress import Progress
     from .staging import Staged
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")

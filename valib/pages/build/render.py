@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from ...errors import BookError
+from ..progress import Progress
 from .children import Children, surroundings
 from .latex import make_pdf
-from .progress import Progress
 
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 STRICT = ("-W", "-n", "--keep-going")

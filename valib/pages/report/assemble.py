@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...command.console import about, progress_bar
 from ...errors import ValibError
+from ...names import about
 from ...records.datasets import bundle_root
 from ...study.writing import as_csv, refuse_foreign
 from ..build.children import TIME_LIMIT, Children
+from ..progress import progress_bar
 from .results import StudyResults, compute
 from .staging import slugs
 
