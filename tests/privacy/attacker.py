@@ -43,7 +43,7 @@ from valib.effects.benchmark import benchmark_from_moments
 from valib.effects.joint import joint_from_moments
 from valib.effects.relative import relative_from_moments
 from valib.models.mixed import fit_moments
-from valib.records.disclosure import cells, shown, whole
+from valib.records.disclosure import cells, whole
 from valib.records.precision import kept, published
 from valib.study import tables
 from valib.sums.moments import Moments

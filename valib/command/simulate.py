@@ -138,7 +138,7 @@ def simulate_study(
     if THIS_STUDY in worlds:
         records, last = study.read_records(), max(study.focal_cohorts)
         with about(records, [last]):
-            world = calibrate(records, study.baseline_cohorts, last, THIS_STUDY, reliability)
+            world = calibrate(records, study.baseline_cohorts, last, THIS_STUDY, reliability, study.min_students)
         worlds = [world if name == THIS_STUDY else name for name in worlds]
     chunks = out / ".simulation"
     with output.claim(out):

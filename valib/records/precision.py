@@ -116,16 +116,22 @@ def published(content: Any, how: How = round_to) -> Any:
     """Return a table, or a summary in plain numbers (mappings, lists), as it may be published: its figures rounded."""
     if not isinstance(content, pd.DataFrame):
         return _plain("", content, None, how)
-    numbers = {c: v.to_numpy(dtype=np.float64) for c, v in content.items() if pd.api.types.is_float_dtype(v.dtype)}
-    rounded = {}
-    for name, values in numbers.items():
-        if name not in DECLARED:
-            other = beside(str(name), map(str, numbers))
-            errors = numbers.get(other)
-            if errors is not None and "school" in content and (errors > 0).any() and not is_mean(str(name)):
-                errors = np.full(len(errors), errors[errors > 0].min())  # all schools to one place
-            rounded[name] = how(values, decimals(str(name), values, errors))
-    return content.assign(**{str(name): values for name, values in rounded.items()})
+    numbers = [(str(c), _figures(column)) for c, column in content.items()]
+    by_name = {name: values for name, values in numbers if values is not None}
+    out = content.copy()
+    for position, (name, values) in enumerate(numbers):
+        if values is None or name in DECLARED:
+            continue
+        errors = by_name.get(beside(name, by_name))
+        if errors is not None and "school" in content.columns and not is_mean(name):
+            errors = np.where(errors > 0, errors[errors > 0].min(initial=np.inf), 0.0)  # all schools to one place
+        out.isetitem(position, how(values, decimals(name, values, errors)))
+    return out
+
+
+def _figures(column: pd.Series) -> np.ndarray | None:
+    """The numbers of a column, or None of one that holds no fractions."""
+    return column.to_numpy(dtype=np.float64, na_value=np.nan) if pd.api.types.is_float_dtype(column.dtype) else None
 
 
 def kept(content: Mapping[str, Any], how: How = round_to) -> dict[str, Any]:

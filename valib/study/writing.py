@@ -15,6 +15,7 @@ import pandas as pd
 from .. import files
 from ..errors import ParamsError
 from ..files import claim
+from ..records.precision import published
 
 _STARTS = "=+\\-@＝＋－＠﹢﹣﹦﹫⁺⁻⁼₊₋₌"
 _BLANK = r"\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
@@ -52,6 +53,8 @@ def _safe_cell(value: object) -> object:
 
 __all__ = [
     "FILES",
+    "NOT_FOR_PUBLICATION",
+    "WHY_NOT",
     "as_csv",
     "as_json",
     "check_apart",
@@ -63,6 +66,11 @@ __all__ = [
     "write_folder",
 ]
 
+NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
+WHY_NOT = (
+    "The figures in this folder are exact. With those of a second model the figures of the schools held back can be\n"
+    "worked out from them, so they are not for publication. Without --exact, figures are rounded so that this fails.\n"
+)
 FILES = (
     "school_effects.csv",
     "fixed_effects.csv",
@@ -73,6 +81,7 @@ FILES = (
     "performance.csv",
     "scenarios.csv",
     "replicates.parquet",
+    NOT_FOR_PUBLICATION,
 )
 
 
@@ -89,17 +98,18 @@ def plain(value: Any) -> Any:
     return value
 
 
-def as_json(content: Any) -> str:
-    """Return content as indented JSON text."""
-    return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def as_json(content: Any, exact: bool = False) -> str:
+    """Return content as indented JSON text, numbers as they may be published, or exact."""
+    told = plain(content)
+    return json.dumps(told if exact else published(told), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def as_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV text, numbers in full precision, missing as an empty field.
+def as_csv(table: pd.DataFrame, exact: bool = False) -> str:
+    """Return a table as CSV text, numbers as they may be published, or exact; missing ones are empty fields.
 
-    No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.study.writing`.
+    What may be published is said by :mod:`valib.records.precision`. No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.study.writing`.
     """
-    return safe_table(table).to_csv(index=False, lineterminator="\n")
+    return safe_table(table if exact else published(table)).to_csv(index=False, lineterminator="\n")
 
 
 def check_folder(folder: Path) -> None:
