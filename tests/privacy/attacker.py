@@ -98,8 +98,8 @@ def artefact(cohorts: Sequence[int]) -> Model:
         fit = fit_moments(pooled)
         scores = {c: described(m)[1] for c, m in zip(cohorts, parts, strict=True)}
         prior, score = described(pooled)
-        told = {"coefficients": fit.coefficients.tolist(), "vcov": fit.vcov.tolist(), "vcov_model": fit.vcov.tolist(), "tau2": fit.tau2,
-                "sigma2": fit.sigma2, "column_means": [1.0, prior["mean"]],
+        told = {"coefficients": fit.coefficients.tolist(), "vcov": fit.vcov.tolist(), "tau2": fit.tau2,
+                "vcov_model": fit.vcov.tolist(), "sigma2": fit.sigma2, "column_means": [1.0, prior["mean"]],
                 "summaries": {"score_by_cohort": scores, "columns": {"prior_score": prior, "score": score}}}  # fmt: skip
         return [Kept(told)]
 

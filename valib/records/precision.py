@@ -16,9 +16,9 @@ an estimate to the last place of its error (JCGM 100:2008, Guide to the Expressi
   the smallest error, so that a column has one number of decimals);
 - shares and probabilities (:data:`SHARES`), effect sizes: :data:`SHARE_DECIMALS` decimals;
 - log-likelihoods and information criteria: :data:`LIKELIHOOD_DECIMALS` decimals;
-- standard deviations (``sd``, ``..._sd``): :data:`SPREAD_DIGITS` significant digits;
-- means (``mean``, ``..._mean``) beside their standard deviation: a unit between a three-hundredth and a three-thousandth
-  of it, for a mean near 0 has no significant digits to go by;
+- standard deviations (``sd``, ``..._sd``) and the means beside them (``mean``, ``..._mean``): a unit between a
+  three-hundredth and a three-thousandth of the standard deviation (:data:`SPREAD_PART`), for a mean near 0 has no
+  significant digits to go by;
 - counts, and what the study declares (:data:`DECLARED`): as they are;
 - all else: :data:`DIGITS` significant digits.
 
@@ -38,10 +38,9 @@ import pandas as pd
 
 ERROR_DIGITS = 2
 DIGITS = 3
-SPREAD_DIGITS = 4
 SHARE_DECIMALS = 2
 LIKELIHOOD_DECIMALS = 1
-MEAN_PART = 300
+SPREAD_PART = 300
 KEPT_DIGITS = 4
 
 SHARES = ("shrinkage", "reliability", "effect_size", "p_bottom_quintile", "p_top_quintile", "p_bottom", "p_top")
@@ -65,15 +64,16 @@ def decimals(name: str, values: np.ndarray, errors: np.ndarray | None = None) ->
         return np.full(np.shape(values), LIKELIHOOD_DECIMALS)
     if is_error(name):
         return last_place(values, ERROR_DIGITS)
-    alone = last_place(values, SPREAD_DIGITS if name == "sd" or name.endswith("_sd") else DIGITS)
+    if name == "sd" or name.endswith("_sd"):
+        return unit_of(values)
+    alone = last_place(values, DIGITS)
     if is_mean(name):
         alone = np.minimum(alone, DIGITS)
     if errors is None:
         return alone
     known = np.isfinite(errors) & (errors > 0)
     size = np.where(known, errors, 1.0)
-    beside = -np.floor(np.log10(size / MEAN_PART)) if is_mean(name) else last_place(size, ERROR_DIGITS)
-    return np.where(known, beside, alone).astype(np.int64)
+    return np.where(known, unit_of(size) if is_mean(name) else last_place(size, ERROR_DIGITS), alone)
 
 
 def is_error(name: str) -> bool:
@@ -104,6 +104,12 @@ def last_place(values: np.ndarray, digits: int) -> np.ndarray:
     exponent = np.floor(np.log10(np.where(known, size, 1.0)))
     exponent += np.round(size / 10.0**exponent, digits - 1) >= 10  # 9.96 to two digits is 10
     return np.where(known, digits - 1 - exponent, 0).astype(np.int64)
+
+
+def unit_of(sd: np.ndarray) -> np.ndarray:
+    """Return the decimals of standard deviations and of the means beside them."""
+    size = np.where(np.isfinite(sd) & (np.asarray(sd) > 0), sd, 1.0)
+    return (-np.floor(np.log10(size / SPREAD_PART))).astype(np.int64)
 
 
 def round_to(values: np.ndarray, places: np.ndarray) -> np.ndarray:
