@@ -68,7 +68,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_fit_relative_writes_what_the_library_finds(here, good):
-    done = run("fit", "--model", "relative", "--cohorts", "2016,2021", "--min-students", "1", "--exact", "--out", "new/folder")
+    done = run(
+        "fit", "--model", "relative", "--cohorts", "2016,2021", "--min-students", "1", "--exact", "--out", "new/folder"
+    )
     assert done.exit_code == 0, done.stderr
     fit = fit_relative(read_records(good), 2021)
     effects = pd.read_csv("new/folder/school_effects.csv", dtype={"school": "str"})

@@ -107,7 +107,8 @@ def as_json(content: Any, exact: bool = False) -> str:
 def as_csv(table: pd.DataFrame, exact: bool = False) -> str:
     """Return a table as CSV text, numbers as they may be published, or exact; missing ones are empty fields.
 
-    What may be published is said by :mod:`valib.records.precision`. No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.study.writing`.
+    What may be published is said by :mod:`valib.records.precision`. No text in it starts a formula when a spreadsheet
+    opens the file: see :mod:`valib.study.writing`.
     """
     return safe_table(table if exact else published(table)).to_csv(index=False, lineterminator="\n")
 
