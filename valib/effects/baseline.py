@@ -16,6 +16,7 @@ from ..errors import BenchmarkError, ModelError
 from ..files import write_file
 from ..models.estimators import check_within, fit_baselines
 from ..models.measurement import error_vector, fit_corrected
+from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
@@ -81,7 +82,7 @@ class Benchmark:
         return pd.Series(np.sqrt(np.diag(self.vcov)), index=self.coefficients.index, name="se")
 
     def to_json(self) -> dict:
-        """The artefact as plain JSON types; floats survive exactly. A checksum tells a changed file."""
+        """The artefact as plain JSON types, exact. A checksum tells a changed file."""
         content = {
             "format": FORMAT,
             "design": self.state.to_json(),
@@ -104,11 +105,19 @@ class Benchmark:
             content["error_variance"] = dict(self.error_variance)
         return content | {"checksum": _checksum(content)}
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure."""
-        path = Path(path)
+    def save(self, path: str | os.PathLike, exact: bool = False) -> Path:
+        """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
+
+        Its figures are as they may be published (:func:`valib.records.precision.kept`): a later cohort's value added
+        differs from that of this benchmark by a thousandth of a point or so. exact: in full precision, for the analyst;
+        floats then survive exactly, and the file says that it is not for publication.
+        """
+        path, content = Path(path), self.to_json()
+        del content["checksum"]
+        content = content | {"publication": "not for publication: exact"} if exact else kept(content)
+        content["checksum"] = _checksum(content)
         try:
-            write_file(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+            write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         except OSError as error:
             raise BenchmarkError(f"The benchmark cannot be written to '{path}': {error.strerror}.") from error
         return path

@@ -156,6 +156,8 @@ class CohortFit:
         plain["left_out"] = dict(self.left_out)
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
+        errors = np.sqrt(np.diag(self.vcov))
+        plain["fixed_effects_se"] = {k: float(v) for k, v in zip(self.fixed_effects.index, errors, strict=True)}
         return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
 
