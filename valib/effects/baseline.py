@@ -27,11 +27,13 @@ from ..models.estimators import (
 from ..models.likelihood import compress, optimise
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import check_estimable
+from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
-from ..sums.students import Records, Summed, require_cohorts, sum_students
+from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
+from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
 OWN_SHIFT = ("shift", "se", "leave_one_out", "leave_one_out_se")
@@ -100,7 +102,7 @@ class Benchmark:
         return pd.Series(np.sqrt(np.diag(self.vcov)), index=self.coefficients.index, name="se")
 
     def to_json(self, influences: bool = False) -> dict:
-        """The artefact as plain JSON types; floats survive exactly. A checksum tells a changed file.
+        """The artefact as plain JSON types, exact. A checksum tells a changed file.
 
         influences: with those of the schools, by their codes (or pseudonyms, where the records have those).
         """
@@ -139,15 +141,25 @@ class Benchmark:
             }
         return content | {"checksum": _checksum(content)}
 
-    def save(self, path: str | os.PathLike, influences: bool = False) -> Path:
+    def save(self, path: str | os.PathLike, exact: bool = False, influences: bool = False) -> Path:
         """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
 
-        influences: with what each school adds to the coefficients, by its code, from which a later cohort of the same
-        schools gets the right error of its shift. SECURITY.md says what that tells of schools.
+        Its figures are as they may be published (:func:`valib.records.precision.kept`): a later cohort's value added
+        differs from that of this benchmark by a thousandth of a point or so. exact: in full precision, for the analyst;
+        floats then survive exactly, and the file says that it is not for publication. influences: also with what each
+        school adds to the coefficients, by its code, from which a later cohort of the same schools gets the right error
+        of its shift; such a file is exact and not for publication (SECURITY.md says what it tells of schools).
         """
-        path = Path(path)
+        path, content = Path(path), self.to_json(influences)
+        del content["checksum"]
+        why = "exact, with every school" if influences else "exact"
+        private = exact or influences
+        if not private:  # rounded it is worth nothing, and exact it gives equations to who solves for a school
+            content.pop("vcov_students", None)
+        content = content | {"publication": f"not for publication: {why}"} if private else kept(content)
+        content["checksum"] = _checksum(content)
         try:
-            write_file(path, json.dumps(self.to_json(influences), indent=1, allow_nan=False) + "\n")
+            write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         except OSError as error:
             raise BenchmarkError(f"The benchmark cannot be written to '{path}': {error.strerror}.") from error
         return path
@@ -237,6 +249,7 @@ def fit_baseline(
     if looks_standardised(scores):
         raise BenchmarkError(STANDARDISED)
     students = sum_students(records, cohorts, formula, by_cell=True, describe=True)
+    tell([alike_scores(scores), several_cohorts(*in_several(records, cohorts))])
     return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance)
 
 

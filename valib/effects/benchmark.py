@@ -25,9 +25,10 @@ from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
-from ..sums.students import Records, Summed, describe_column, sum_students
+from ..sums.students import Records, Summed, describe_column, in_several, sum_students
+from . import findings
 from .baseline import STANDARDISED, Benchmark, check_choice, contribution_variance, contributions
-from .relative import CohortFit, assemble, check_intervals, integrated
+from .relative import CohortFit, assemble, check_intervals, integrated, with_findings
 
 PRIOR = "prior_score"
 SHIFTS = ("estimated", "absorbed")
@@ -57,9 +58,9 @@ def fit_benchmark(
     and of every benchmark VA, B the number of baseline cohorts. scale_breaks: declared changes of a test's scale; one
     between baseline and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
     Raises RecordsError for an absent cohort, ModelError for columns or levels that do not fit the benchmark,
-    BenchmarkError for scores standardised within cohort and for a break without a link. Warns when the prior's
-    distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is
-    then not independent of the cohort, and the intervals are too wide).
+    BenchmarkError for scores standardised within cohort and for a break without a link. Warns of what would mislead
+    (:mod:`valib.effects.findings`), and when the cohort is itself part of the baseline (the coefficient error is then not
+    independent of the cohort, and the intervals are too wide).
     intervals: "integrated" over what is not known of the focal variances, or "plugin", which takes their estimates as
     known, as it is where the variances are carried over from the baseline.
     """
@@ -76,8 +77,8 @@ def fit_benchmark(
     fit = benchmark_from_moments(
         students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings, intervals, cohort_sd
     )
-    _warn(records, fit, benchmark, links)
-    return fit
+    found = _findings(records, int(cohort), benchmark, links)
+    return with_findings(fit, [*found, findings.prior_shift({int(cohort): prior_of_shift(fit, benchmark)})])
 
 
 def benchmark_from_moments(
@@ -285,22 +286,36 @@ def linear_prior(names: Sequence[str]) -> bool:
     return PRIOR in names and all(n in (PRIOR, f"school_mean({PRIOR})") for n in names if inside.search(n))
 
 
-def _warn(records: Records, fit: CohortFit, benchmark: Benchmark, links: Sequence[ScaleBreak]) -> None:
-    if fit.cohort in benchmark.cohorts:
+def prior_of_shift(fit: CohortFit, benchmark: Benchmark) -> tuple[float, float, float]:
+    """:func:`prior_part`, with the shift and its standard error; nan where the shift was absorbed."""
+    return prior_part(fit, benchmark), *((np.nan, np.nan) if fit.shift is None else (fit.shift, fit.shift_se))
+
+
+def _findings(
+    records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]
+) -> list[findings.Finding | None]:
+    """What would mislead in the students of a focal cohort, beside a baseline."""
+    if cohort in benchmark.cohorts:
         warnings.warn(
-            f"Cohort {fit.cohort} is part of the baseline, so the benchmark's error is not independent of it "
+            f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
             "and the intervals of its schools are too wide.",
             ValibWarning,
             stacklevel=3,
         )
-    said, part = [], prior_part(fit, benchmark)
-    if benchmark.explaining:
-        check = check_prior(records, fit.cohort, benchmark, links)
-        said += [check.sentence] if not check.ok else []
-    if fit.shift is not None and abs(part) > fit.shift_se:
-        said.append(
-            f"In cohort {fit.cohort} the change of the mean {PRIOR} would alone make a shift of {part:+.1f} points if it "
-            f"were the prior test's, more than the shift's standard error of {fit.shift_se:.1f}."
+    found = findings.of_correlation(records, [cohort])
+    scores = benchmark.summaries["score_by_cohort"].values()
+    means, sds = (np.array([one[name] for one in scores], dtype=np.float64) for name in ("mean", "sd"))
+    own = score_moments(records, [cohort])[cohort]
+    found.append(
+        findings.alike_scores(
+            {int(t): one for t, one in benchmark.summaries["score_by_cohort"].items()} | {cohort: own}
         )
-    if said:
-        warnings.warn(f"{' '.join(said)} A shift may come from the prior test.", ValibWarning, stacklevel=3)
+    )
+    linked = any(b.column == "score" for b in links)
+    if not linked and findings.is_other_scale(own["mean"], own["sd"], means, sds):
+        found.append(findings.other_scale("score", {cohort: (own["mean"], own["sd"])}, means, sds))
+    if benchmark.explaining:
+        found.append(findings.prior_drift({cohort: check_prior(records, cohort, benchmark, links)}))
+    if cohort not in benchmark.cohorts:
+        found.append(findings.several_cohorts(*in_several(records, [*benchmark.cohorts, cohort])))
+    return found

@@ -19,6 +19,7 @@ from ..errors import ModelError
 from .algebra import outcome_of
 from .design import INTERCEPT, Cells, Design
 
+LEFT = 1e-10  # of a sum of squares about the shift: with less left about the mean, six digits of it are noise
 CHUNK = 16_384  # rows a block: the shifted copy of a block stays in the processor's cache
 
 
@@ -266,6 +267,37 @@ def moments_from_arrays(
     )
 
 
+def has_cancelled(n: np.ndarray, sums: np.ndarray, squares: np.ndarray, shift: np.ndarray, least: float) -> np.ndarray:
+    """Whether less than a share ``least`` of the squares about a shift is left about the mean.
+
+    n: students; sums, squares: of columns about shift, all of one shape or broadcast. A share r that is left has lost
+    log10(1/r) of the 16 digits. A column that is constant to its last digits has lost none that it had.
+    """
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        left = squares - sums**2 / n
+        return (left < least * squares) & (squares / n > (1e-13 * (np.abs(shift) + np.abs(sums / n))) ** 2)
+
+
+def check_cancelled(moments: Moments) -> None:
+    """Raise ModelError where the sums of squares of a column, or of the response in one cohort, have lost their digits.
+
+    Without an intercept the columns are not centred, and only the response is looked at.
+    """
+    n = np.bincount(moments.cell_cohort, weights=moments.n, minlength=len(moments.cohorts))[:, None]
+    sums = sum_by(moments.cell_cohort, moments.sums, len(moments.cohorts))
+    squares = np.diagonal(moments.cross, axis1=1, axis2=2)
+    lost = has_cancelled(n.sum(), sums.sum(axis=0), squares.sum(axis=0), moments.shift, LEFT)
+    lost &= sums.sum(axis=0) ** 2 / n.sum() != squares.sum(axis=0)  # else constant, which a model says
+    lost[:-1] &= moments.intercept is not None
+    lost[moments.intercept if moments.intercept is not None else slice(0)] = False
+    lost[-1] |= has_cancelled(n[:, 0], sums[:, -1], squares[:, -1], moments.shift[-1], LEFT).any()
+    if lost.any():
+        raise ModelError(
+            f"The sums of '{moments.names[int(np.argmax(lost))]}' have lost their digits, as some of its values lie far"
+            " from all others: look for a value, or a cohort, on another scale."
+        )
+
+
 def moments_of_sums(
     cohorts: np.ndarray,
     n: np.ndarray,
@@ -295,11 +327,12 @@ def moments_of_sums(
 
 
 def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """A shift (k,) near the column means, from some thousand rows spread over the table; 0 for the intercept."""
+    """A shift (k,): medians of some thousand rows spread over the table, which no single number moves; 0 for the
+    intercept."""
     if INTERCEPT not in names or not len(y):
         return np.zeros(len(names) + 1)
     step = max(1, len(y) // 2048)
-    shift = np.append(X[::step].mean(axis=0), y[::step].mean())
+    shift = np.append(np.median(X[::step], axis=0), np.median(y[::step]))
     shift[names.index(INTERCEPT)] = 0.0
     return shift
 

@@ -7,21 +7,16 @@ import warnings
 import pandas as pd
 
 from ...effects.baseline import STANDARDISED, fit_baseline
-from ...effects.benchmark import fit_benchmark, prior_part
+from ...effects.benchmark import fit_benchmark, prior_of_shift
+from ...effects.findings import prior_drift, prior_shift
+from ...effects.relative import fit_relative
 from ...errors import BenchmarkError, ModelError, ValibError
-from ...records.prior_check import (
-    SMD_LIMIT,
-    VARIANCE_RATIO_LIMITS,
-    PriorCheck,
-    compare_prior,
-    looks_standardised,
-    score_moments,
-)
+from ...names import listed_cohorts as cohorts
+from ...records.prior_check import compare_prior, looks_standardised, score_moments
 from ...records.reading import ODD, select
 from ...sums.design import required_columns
 from ...sums.equating import carry_back, crossed
 from .coded import Ask, Finding
-from .text import by_cohort, cohorts
 
 
 def problems(records: pd.DataFrame, table: pd.DataFrame, lost: pd.DataFrame, ask: Ask) -> list[str]:
@@ -52,42 +47,29 @@ def _lacking(records: pd.DataFrame, formula: str) -> list[str]:
 
 
 def trial(records: pd.DataFrame, ask: Ask) -> tuple[list[str], list[Finding]]:
-    """Fit the benchmark and apply it to each focal cohort; return what stops it, and what the fits themselves show."""
-    if looks_standardised(score_moments(records, ask.cohorts)):
+    """Fit the benchmark and apply it to each focal cohort; return what stops it, and what the fits themselves show.
+
+    Without a baseline the relative model of each focal cohort is fitted.
+    """
+    if ask.baseline and looks_standardised(score_moments(records, ask.cohorts)):
         return [STANDARDISED], []
     said, moved, records = [], {}, _slim(records, ask.formula)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the account has its own words for what they say
         try:
-            benchmark = fit_baseline(records, list(ask.baseline), formula=ask.formula)
+            benchmark = fit_baseline(records, list(ask.baseline), formula=ask.formula) if ask.baseline else None
         except ValibError as error:
             return [str(error)], []
         for cohort in ask.focal:
             try:
-                fit = fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
+                if benchmark is None:
+                    fit_relative(records, cohort, ask.formula, intervals="plugin")
+                else:
+                    fit = fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
+                    moved[cohort] = prior_of_shift(fit, benchmark)
             except ValibError as error:
                 said.append(f"Cohort {cohort}: {error}")
-                continue
-            part = prior_part(fit, benchmark)
-            if abs(part) > fit.shift_se:
-                moved[cohort] = f"{part:+.1f} points of a shift of {fit.shift:+.1f} (SE {fit.shift_se:.1f})"
-    return said, _prior_shift_findings(moved)
-
-
-def _prior_shift_findings(moved: dict[int, str]) -> list[Finding]:
-    """Warn where the change of the mean prior score alone would make more of the shift than one of its errors."""
-    if not moved:
-        return []
-    return [
-        Finding(
-            "prior_shift",
-            tuple(moved),
-            (
-                f"The change of the mean prior_score, if it were the prior test's, would make {by_cohort(moved)}: see "
-                "whether the prior test, its sitting or the intake has changed before a shift is told."
-            ),
-        )
-    ]
+    return said, [item for item in [prior_shift(moved)] if item is not None]
 
 
 def _slim(records: pd.DataFrame, formula: str) -> pd.DataFrame:
@@ -135,27 +117,8 @@ def compare_priors(records: pd.DataFrame, table: pd.DataFrame, ask: Ask) -> tupl
         checks[cohort] = compare_prior(values, "prior_score", cohort, mean, sd)
     rows = [{"smd": item.smd, "variance_ratio": item.variance_ratio, "ok": item.ok} for item in checks.values()]
     prior = pd.DataFrame(rows, columns=empty.columns, index=pd.Index(checks, name="cohort"))
-    return prior, _prior_findings({cohort: item for cohort, item in checks.items() if not item.ok})
-
-
-def _prior_findings(moved: dict[int, PriorCheck]) -> list[Finding]:
-    """Warn of focal cohorts whose prior scores leave the baseline's."""
-    if not moved:
-        return []
-    told = by_cohort(
-        {cohort: f"mean {item.smd:+.2f} SD, variance ratio {item.variance_ratio:.2f}" for cohort, item in moved.items()}
-    )
-    low, high = VARIANCE_RATIO_LIMITS
-    return [
-        Finding(
-            "prior_drift",
-            tuple(moved),
-            (
-                f"The distribution of prior_score leaves that of the baseline ({told}; limits {SMD_LIMIT:g} SD and {low:g} to "
-                f"{high:g}): a shift may come from the prior test, so look into its scale and its sitting."
-            ),
-        )
-    ]
+    item = prior_drift(checks)
+    return prior, [item] if item else []
 
 
 def _on_baseline_scale(records: pd.DataFrame, table: pd.DataFrame, ask: Ask, cohort: int) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from ...records.reading import ODD, WHOLE, complaint, is_text
 from ...records.sources import MISSING, all_grouped, as_numbers, may_be_grouped
 from ...records.sources.content import NUMBER, PADDED, classify, has_padded, numbers_meant
 from ...records.sources.source import EXACT
-from ...records.sources.text import has_thousandths, reading, settles
+from ...records.sources.text import FALSE, TRUE, has_thousandths, reading, settles
 from ..covariates import as_covariates, uses
 from .aggregate import Pass
 from .layout import MARKED, NUMBERS, Column, Engine, in_order
@@ -97,7 +97,7 @@ def odd_text(engine: Engine, column: Column) -> str:
     some = bool(texts or rare)
     count, where, first = engine.where(odd if some else there, column.sql, only_first=not some)
     total = engine.query(f"SELECT count(*) FROM {table}").column(0)[0].as_py()
-    return complaint(column.original, column.name, count if some else 0, total, where, first)
+    return f"{engine.name}: " + complaint(column.original, column.name, count if some else 0, total, where, first)
 
 
 def with_stripped(engine: Engine, column: Column) -> Column:
@@ -113,24 +113,15 @@ def with_stripped(engine: Engine, column: Column) -> Column:
 def check_rows(engine: Engine, codes: set[str], short: int) -> None:
     """Refuse or warn of fields that hold whole rows, and warn of rows with fewer fields than the header, ``short`` of
     them; codes: the columns of codes, as the source calls them."""
-    if engine.has_line_breaks:
-        mark, width = engine.text.dialect.delimiter, len(engine.names)
-        held = [_holds_rows(engine, column.sql, mark, width) for column in engine.columns]
-        counts = engine.query(
-            "SELECT " + ", ".join(f"sum(CASE WHEN {sql} THEN 1 ELSE 0 END)" for sql in held) + f" FROM {engine.table}"
-        )
-        for i, column in enumerate(engine.columns):
-            if counts.column(i)[0].as_py():
-                _, where, value = engine.where(held[i], column.sql)
-                engine.text.tell_swallowed(column.original, value, where, column.original in codes)
+    for column in engine.columns if engine.has_line_breaks else ():
+        several = f"contains({column.sql}, chr(10))"
+        held = [value for value in _texts(engine, column.sql, several, MOST_TEXTS) if engine.text.holds_rows(value)]
+        if held:
+            condition = engine.sql.listed(column.sql, held)
+            _, where, value = engine.where(condition, column.sql)
+            engine.text.tell_swallowed(column.original, value, where, column.original in codes)
     if short:
         engine.tell_short()
-
-
-def _holds_rows(engine: Engine, x: str, mark: str, width: int) -> str:
-    """Whether a field has as many delimiters between its line breaks as rows have."""
-    breaks, marks = (f"(length({x}) - length(replace({x}, {c}, '')))" for c in ("chr(10)", engine.sql.text(mark)))
-    return f"({breaks} > 0 AND {marks} > 0 AND {marks} = {breaks} * {width - 1})"
 
 
 def _texts(engine: Engine, x: str, condition: str, most: int, source: str = "") -> list[str]:
@@ -144,7 +135,6 @@ def _texts(engine: Engine, x: str, condition: str, most: int, source: str = "") 
 SAMPLE = 10_000  # rows that say what a covariate is, and about where its mean lies
 MOST_LEVELS = 1_000  # of a categorical covariate
 NEEDED = (*NUMBERS, "cohort")  # what must hold numbers
-TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")  # in a text file
 
 
 @dataclass
