@@ -136,23 +136,7 @@ class StreamedRecords:
     def _make(self, text: str, by_cell: bool, links: dict[str, tuple[float, float]], only: int | None) -> Pass:
         parsed = parse(text)
         needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
-        absent = [c for c in needed if c not in self._judge.columns]
-        if absent:
-            raise ModelError(
-                f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
-                f" they have {_quoted(list(self._judge.columns))}."
-            )
-        if codes := sorted(code_columns(parsed)):
-            raise ModelError(
-                f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
-                "stream cannot: take --engine memory."
-            )
-        try:
-            kinds = self._judge.kinds(needed, parsed)
-        except ModelError:
-            if not self._checked:  # what the rows look like is said first, as it is in memory
-                check_rows(self._engine, {self._judge.columns[c].original for c in ("student", "school")}, 0)
-            raise
+        kinds = self._kinds(parsed, needed, text)
         texts = tuple(c for c in needed if kinds[c] == "text")
         columns = dict(self._judge.columns)
         for c in needed:
@@ -185,6 +169,26 @@ class StreamedRecords:
             self._judge.turn(turned)
             return self._make(text, by_cell, links, only)
         return found
+
+    def _kinds(self, parsed: Formula, needed: list[str], text: str) -> dict[str, str]:
+        """What every column of a formula is. Raises ModelError for one that is not there or cannot be used."""
+        absent = [c for c in needed if c not in self._judge.columns]
+        if absent:
+            raise ModelError(
+                f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
+                f" they have {_quoted(list(self._judge.columns))}."
+            )
+        if codes := sorted(code_columns(parsed)):
+            raise ModelError(
+                f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
+                "stream cannot: take --engine memory."
+            )
+        try:
+            return self._judge.kinds(needed, parsed)
+        except ModelError:
+            if not self._checked:  # what the rows look like is said first, as it is in memory
+                check_rows(self._engine, {self._judge.columns[c].original for c in ("student", "school")}, 0)
+            raise
 
     def _refuse(self, found: Pass) -> None:
         """Raise RecordsError for what the canonical columns must not hold, or if no row is left."""
