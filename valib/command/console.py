@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -57,14 +58,31 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
             if _signals or isinstance(error, KeyboardInterrupt):  # some libraries turn the one into the other
                 typer.echo("Interrupted: what an earlier run left is as it was.", err=True)
                 raise typer.Exit(INTERRUPTED) from None
+            if isinstance(error, OSError) and not _can_print():
+                typer.echo(f"Error: standard output: {reason(error)}; files that were written stand.", err=True)
+                raise typer.Exit(1) from None
             if isinstance(error, OSError):
                 typer.echo(f"Error: {reason(error)}: what an earlier run left is as it was.", err=True)
                 raise typer.Exit(2 if error.errno in UNUSABLE else 1) from None
+            if isinstance(error, MemoryError):
+                typer.echo(
+                    "Error: this machine has too little free memory: what an earlier run left is as it was.", err=True
+                )
+                raise typer.Exit(1) from None
             if isinstance(error, ValibError):
                 typer.echo(f"Error: {readable(error)}", err=True)  # a name in it must not steer the terminal
                 raise typer.Exit(2) from None
             typer.echo(f"Error: valib failed: {_one_line(error)} (--debug shows where).", err=True)
             raise typer.Exit(1) from None
+
+
+def _can_print() -> bool:
+    """Whether standard output takes what was printed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _one_line(error: Exception) -> str:

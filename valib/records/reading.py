@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
-from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, may_be_grouped, open_source
+from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
 
 PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
@@ -251,7 +252,8 @@ def check_cohorts(wanted: Sequence[int], present: Iterable[int]) -> None:
 def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict:
     """Which of a source's columns get which new name; refuses a mapping that cannot be meant."""
     there = list(there)
-    doubled = sorted({str(name) for name in there if there.count(name) > 1})
+    check_width(source, len(there))
+    doubled = sorted(str(name) for name, count in Counter(there).items() if count > 1)
     if doubled:
         raise RecordsError(f"{source}: more than one column is named {_listed(doubled, quote=True)}.")
     asked = list(columns.values())

@@ -175,6 +175,15 @@ def heard(connection: duckdb.DuckDBPyConnection, call: Callable[[], Any]) -> Any
                 wait([asked], SECONDS)
 
 
+def is_encodable(path: Path) -> bool:
+    """Whether DuckDB and pyarrow can open a path: its bytes are UTF-8."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def no_pattern(path: str) -> str:
     """A path in which nothing is a pattern."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
