@@ -19,11 +19,11 @@ import pytest
 from test_streams import _refusal, assert_same_sums, quietly, records, write
 
 from valib.errors import ModelError, RecordsError, ValibError
+from valib.files import SpillFolder
 from valib.records.reading import read_records
 from valib.sums.design import make_cells
 from valib.sums.moments import moments_from_arrays
 from valib.sums.streams import can_stream, stream_records
-from valib.files import SpillFolder
 from valib.sums.streams.duck import DuckEngine
 from valib.sums.students import sum_students
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +58,7 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
             if _signals or isinstance(error, KeyboardInterrupt):  # some libraries turn the one into the other
                 typer.echo("Interrupted: what an earlier run left is as it was.", err=True)
                 raise typer.Exit(INTERRUPTED) from None
-            if isinstance(error, OSError) and not _can_print():
+            if isinstance(error, OSError) and _in_print(error):
                 typer.echo(f"Error: standard output: {reason(error)}; files that were written stand.", err=True)
                 raise typer.Exit(1) from None
             if isinstance(error, OSError):
@@ -76,13 +76,9 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
             raise typer.Exit(1) from None
 
 
-def _can_print() -> bool:
-    """Whether standard output takes what was printed."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
+def _in_print(error: BaseException) -> bool:
+    """Whether it was standard output that could not be written."""
+    return any(frame.f_code.co_name == "echo" for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _one_line(error: Exception) -> str:

@@ -278,7 +278,7 @@ class TextSource(Source):
         """All rows as text."""
         import duckdb
 
-        with duckdb.connect() as connection, plain_errors(self.name, self):
+        with duckdb.connect() as connection, plain_errors(self.name, self.ragged_row):
             rows = heard(connection, lambda: connection.sql(f"FROM {plain.reader()}").to_arrow_table())
             if len(self.columns) > 1 and not rows.column(1).null_count:
                 return rows

@@ -193,7 +193,7 @@ class DuckEngine:
         return f"read_parquet([{paths}], union_by_name=true, hive_types_autocast=false{options})"
 
     def _plain_errors(self) -> contextlib.AbstractContextManager[None]:
-        return plain_errors(self.name, self.text)
+        return plain_errors(self.name, self.text.ragged_row if self.text else None)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
