@@ -126,6 +126,9 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
     """
     opened = open_source(source, table)
     names = resolve_names(opened.name, opened.columns, dict(columns or {}))
+    there = {names.get(name, name) for name in opened.columns}
+    if missing := [name for name in CANONICAL if name not in there and name != "cohort"]:
+        raise no_column(opened.name, missing, opened.columns)
     codes = [name for name in opened.columns if names.get(name, name) in ("student", "school")]
     numbers = [name for name in opened.columns if names.get(name, name) in ("cohort", "score", "prior_score")]
     frame = opened.read(text_columns=codes, number_columns=numbers)
@@ -285,11 +288,6 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
     cases = failures(frame)
     if cases.empty:
         return
-    missing = list(cases.loc[cases["check"] == "column_in_dataframe", "failure_case"])
-    if missing:
-        raise RecordsError(
-            f"{source.name}: no column for {_listed(missing)}; the columns there are {_listed(source.columns)}."
-        )
     faults = []
     for (column, check), case in cases.groupby(["column", "check"], sort=False):
         name = original.get(column, column)
@@ -301,6 +299,11 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
         first = frame[column].iloc[positions[0]]
         faults.append(fault(name, column, str(check), len(positions), len(frame), source.where(positions), first))
     raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
+
+
+def no_column(source: str, missing: Iterable, there: Iterable) -> RecordsError:
+    """The error where columns are not there."""
+    return RecordsError(f"{source}: no column for {_listed(missing)}; the columns there are {_listed(there)}.")
 
 
 def fault(original: str, column: str, check: str, count: int, rows: int, where: str, first: object) -> str:

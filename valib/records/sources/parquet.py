@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -106,7 +107,8 @@ def _frame(table: Table, text_columns: Collection[str]) -> pd.DataFrame:
             column = column.cast(string()).cast(float64())  # by its digits: the cast at once is wrong in the last one
         frames[field.name] = column.to_pandas(integer_object_nulls=code)
     frame = pd.DataFrame(frames, copy=False)
-    frame.attrs = (table.schema.pandas_metadata or {}).get("attributes") or {}
+    with contextlib.suppress(ValueError, AttributeError):  # damaged metadata are none
+        frame.attrs = (table.schema.pandas_metadata or {}).get("attributes") or {}
     return frame
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
-from ...records.reading import CANONICAL, check_cohorts, fault, no_row_left, resolve_names
+from ...records.reading import CANONICAL, check_cohorts, fault, no_column, no_row_left, resolve_names
 from ...records.sources.content import level_text
 from ..algebra import outcome_of
 from ..covariates import LIMITS, check_size
@@ -110,9 +110,7 @@ class StreamedRecords:
                 stacklevel=4,
             )
         if missing := [c for c in CANONICAL if c not in columns]:
-            raise RecordsError(
-                f"{engine.name}: no column for {', '.join(missing)}; the columns there are {', '.join(engine.names)}."
-            )
+            raise no_column(engine.name, missing, engine.names)
         columns["school"] = with_stripped(engine, columns["school"])
         return {name: columns[name] for name in (*CANONICAL, *(c for c in columns if c not in CANONICAL))}
 
@@ -188,11 +186,13 @@ class StreamedRecords:
 
     def _refuse(self, found: Pass) -> None:
         """Raise RecordsError for what the canonical columns must not hold, or if no row is left."""
-        told = []
+        told, faults = [], {}
         for test in sorted(found.faults, key=lambda test: CANONICAL.index(test.name)):
-            column = self._judge.columns[test.name]
-            count, where, value = self._engine.where(test.sql, column.sql)
-            told.append(fault(column.original, test.name, test.fault, count, int(found.n.sum()), where, value))
+            faults.setdefault((test.name, test.fault), []).append(f"({test.sql})")
+        for (name, must), conditions in faults.items():
+            column = self._judge.columns[name]
+            count, where, value = self._engine.where(" OR ".join(conditions), column.sql)
+            told.append(fault(column.original, name, must, count, int(found.n.sum()), where, value))
         if told:
             raise RecordsError(f"{self._engine.name}: {'; '.join(told)}.")
         if not found.n.sum():
