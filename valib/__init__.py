@@ -43,7 +43,7 @@ _HOME = {
     "fit_structures": "effects.joint",
     "compare_joint": "effects.joint",
     "JointFit": "effects.joint",
-    "bootstrap_joint": "effects.joint_bootstrap",
+    "bootstrap_joint": "effects.bootstrap",
     "bootstrap_benchmark": "effects.bootstrap",
     "looks_standardised": "records.prior_check",
     "Link": "sums.equating",

@@ -99,7 +99,9 @@ class TestOfAFit:
             ranks.columns
         )
         assert stats.spearmanr(ranks.expected_rank, ranks.effect)[0] < -0.97
-        assert ((ranks.rank_lower <= ranks.expected_rank) & (ranks.expected_rank <= ranks.rank_upper)).all()
+        sure = 0.05  # a rank that is held with more than the level has an interval of one place, the mean just outside
+        assert (ranks.rank_lower - sure <= ranks.expected_rank).all()
+        assert (ranks.expected_rank <= ranks.rank_upper + sure).all()
 
     def test_rank_intervals_cover_the_true_ranks(self):
         """2,000 true ranks; ranks are discrete, so intervals cover a little more than their level,

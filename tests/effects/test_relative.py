@@ -10,7 +10,7 @@ from conftest import reference, simulate
 from scipy import stats
 
 from valib.effects.relative import CohortFit, fit_relative
-from valib.errors import ModelError, ValibError
+from valib.errors import ModelError, ValibError, ValibWarning
 
 # lme4's optimum was polished until theta was exact to about 1e-10, and both programs work in double
 # precision: fixed effects and predictions move with the square root of the error in the likelihood at most,
@@ -96,7 +96,9 @@ class TestAgainstLme4:
         """The limits of the question's last comment use the conditional variance; ours are wider by the
         error of b."""
         wanted = reference("case1_sleepstudy")[method]["byhand"]
-        effects = fit_relative(sleepstudy, formula="score ~ prior_score", method=method).school_effects
+        effects = fit_relative(
+            sleepstudy, formula="score ~ prior_score", method=method, intervals="plugin"
+        ).school_effects
         mine = effects.loc[wanted["subject"]]
         z = stats.norm.ppf(0.975)
         assert relative_difference(mine.effect - z * mine.se_conditional, wanted["lower95_qnorm"]) < PREDICTED
@@ -153,7 +155,7 @@ class TestAgainstLme4:
 
 class TestResult:
     def test_what_a_fit_says_of_itself(self, panel):
-        fit = fit_relative(panel, 2021, "score ~ prior_score", "REML", level=0.9)
+        fit = fit_relative(panel, 2021, "score ~ prior_score", "REML", level=0.9, intervals="plugin")
         rows = panel[panel.cohort == 2021]
         assert (fit.cohort, fit.method, fit.model, fit.level) == (2021, "REML", "relative", 0.9)
         assert fit.shift_se is None and not fit.singular
@@ -266,7 +268,11 @@ class TestEdges:
         sigma2 = rss[0] / (32 if method == "ML" else 30)
         assert fit.sigma2 == pytest.approx(sigma2, rel=1e-9)
         np.testing.assert_allclose(fit.vcov, sigma2 * np.linalg.inv(X.T @ X), rtol=1e-7)
-        assert all_finite(fit) and fit.vpc == 0
+        assert (fit.school_effects["lower"] < 0).all() and (fit.school_effects["upper"] > 0).all()
+        known = fit_relative(frame, method=method, intervals="plugin").school_effects
+        assert known[["lower", "upper"]].isna().all(axis=None)  # not known, rather than of no width
+        assert [item.code for item in fit.findings] == ["boundary"] and fit.vpc == 0
+        assert "schools of cohort 1 cannot be told apart" in fit.findings[0].text
         ranks = fit.ranks(seed=1, draws=200)
         assert np.isfinite(ranks.to_numpy(dtype=float)).all()
 
@@ -290,8 +296,9 @@ class TestEdges:
             fit_relative(toy(np.ones(40, int), np.random.default_rng(5)))
 
     def test_two_schools(self):
-        fit = fit_relative(toy(np.array([30, 50]), np.random.default_rng(6), tau=30))
-        assert fit.n_schools == 2 and all_finite(fit)
+        with pytest.warns(ValibWarning, match="at least 3 schools"):
+            fit = fit_relative(toy(np.array([30, 50]), np.random.default_rng(6), tau=30))
+        assert fit.n_schools == 2 and all_finite(fit) and fit.intervals == "plugin"
 
     def test_one_school_is_refused(self):
         with pytest.raises(ModelError, match="school"):

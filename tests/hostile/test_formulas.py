@@ -194,7 +194,13 @@ LEFT = [
     "Q(open('SENTINEL', 'w')) ~ prior_score",
     "(open('SENTINEL', 'w').write)('x') ~ prior_score",
     "np.save('SENTINEL', score) ~ prior_score",
-    "score + female ~ prior_score",
+    "score - open('SENTINEL', 'w') ~ prior_score",
+    "(score - open('SENTINEL', 'w')) / 2 ~ prior_score",
+    "score) - (prior_score ~ 1",
+    "score) + open('SENTINEL', 'w') + (score ~ 1",
+    "score - `x) or open('SENTINEL', 'w') or (y` ~ prior_score",
+    "score - score.values ~ prior_score",
+    "score + ~ prior_score",
     "{open('SENTINEL', 'w')} ~ prior_score",
 ]
 HOSTILE = [
@@ -214,7 +220,6 @@ USEFUL = [
     "0 + prior_score",
     "prior_score - 1",
     "(prior_score + female + ses) ** 2",
-    "prior_score / female",
     "region",
     "C(female)",
     "C(female) * prior_score",
@@ -282,7 +287,7 @@ def rows() -> pd.DataFrame:
 
 
 def test_how_many_formulas_are_tried():
-    assert len(set(HOSTILE)) == len(HOSTILE) == 198 and len(set(USEFUL)) == len(USEFUL) == 53
+    assert len(set(HOSTILE)) == len(HOSTILE) == 204 and len(set(USEFUL)) == len(USEFUL) == 52
 
 
 @pytest.mark.parametrize("formula", HOSTILE, ids=range(len(HOSTILE)))

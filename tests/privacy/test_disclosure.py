@@ -130,7 +130,7 @@ def rotated(effects: np.ndarray, points: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(3))
 def test_places_among_all_schools_give_away_the_effects_held_back_and_places_among_those_shown_do_not(seed):
     """The seed of the draws stands on the page: the attacker draws the same and sees which effects fit the places."""
-    fit = fit_relative(world(seed), 2015)
+    fit = fit_relative(world(seed), 2015, intervals="plugin")
     table = fit.school_effects
     mask = shown(table["n"], MINIMUM)
     every = fit.ranks(seed=7)["expected_rank"].to_numpy()

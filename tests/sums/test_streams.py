@@ -31,7 +31,7 @@ FORMULAS = [
     "score ~ region:flag + C(grade):region + ses",
     "score ~ prior_score + school_mean(prior_score) + school_mean(ses):region",
     "score ~ I(prior_score - school_mean(prior_score)) + np.log(prior_score) + prior_score:ses + I(ses ** 3)",
-    "score ~ np.maximum(ses, 0) + I(prior_score > 480) + prior_score / 2:ses + np.sqrt(prior_score) - 1",
+    "score ~ np.maximum(ses, 0) + I(prior_score > 480) + I(prior_score / 2):ses + np.sqrt(prior_score) - 1",
     "score ~ np.log1p(np.exp(ses)) + I(prior_score // 50) + I(grade % 2) + np.abs(ses) + C(cohort)",
 ]
 

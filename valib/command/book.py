@@ -76,10 +76,10 @@ def book(
             pseudonym_key=pseudonyms,
         )
         from ..pages import build as engine
-        from ..study.writing import check_apart, check_folder
+        from ..study.writing import OUTPUTS, check_apart, check_folder
 
         check_folder(out)
-        check_apart(out, [out / name for name in (*engine.FOLDERS, *engine.FILES)], read_from(study, params))
+        check_apart(out, [out / name for name in OUTPUTS["book"]], read_from(study, params))
         result = engine.build(study, out=out, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit)
         for path in (result.html, result.results, result.pdf):
             if path is not None:

@@ -44,6 +44,7 @@ def fit(
     variances: opt.Variances = None,
     method: opt.Method = None,
     level: opt.Level = None,
+    intervals: opt.Intervals = None,
     equating_se: opt.EquatingSe = None,
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
@@ -90,6 +91,7 @@ def fit(
             variances=variances,
             method=method,
             level=level,
+            intervals=intervals,
             equating_se=equating_se,
             min_students=min_students,
             pseudonym_key=pseudonyms,
@@ -97,7 +99,7 @@ def fit(
         from ..study import writing as output
 
         output.check_folder(out)
-        output.check_apart(out, [out / name for name in output.FILES], read_from(study, params, benchmark))
+        output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], read_from(study, params, benchmark))
         _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
 
 
@@ -117,22 +119,34 @@ def _fit(
     from ..study.params import parse_cohorts
 
     check_outside(study.pseudonym_key, out)
-    cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
+    cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
+        output.refuse_foreign(out, "fit", _names(study, model, exact))
         _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
+
+
+def _names(study: Params, model: opt.Model, exact: bool) -> list[str]:
+    """The files that a fit of this model makes."""
+    more = {
+        opt.Model.relative: [],
+        opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
+        opt.Model.joint: ["correlations.csv", "omega.csv"],
+    }
+    mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
+    return ["school_effects.csv", "fixed_effects.csv", "fits.json", *more[model], *mark]
 
 
 def _fit_into(
     study: Params,
     model: opt.Model,
     out: Path,
-    cohorts: list[int],
+    cohorts: list[int] | None,
     benchmark_file: str | None,
     structure: dict[str, str],
     engine: str | None,
     exact: bool,
 ) -> None:
-    """Fit every cohort asked for, then write all results at once."""
+    """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
     from ..study import tables as results
     from ..study import writing as output
@@ -141,6 +155,7 @@ def _fit_into(
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
     )
+    cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
         files, effects, held_back = _joint_results(study, records, cohorts, structure, exact)
     else:
@@ -156,13 +171,25 @@ def _fit_into(
     check_unchanged(study, records, before)
     if exact:
         files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
-    output.write_folder(out, {"school_effects.csv": output.as_csv(effects, exact), **files})
+    output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
         + (hidden if held_back else "")
         + ("; exact figures, not for publication." if exact else ".")
     )
+
+
+def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | None) -> list[int]:
+    """The study's focal cohorts, or else those of the records that are in no baseline."""
+    from ..sums.students import cohorts_of
+
+    there = cohorts_of(records)
+    if model is opt.Model.benchmark and saved is None:
+        study.need_baseline(there, ", or fit --model relative, which needs none")
+    if saved is not None and not study.baseline_cohorts:
+        study = study.model_copy(update={"baseline_cohorts": list(saved.cohorts)})
+    return study.settled(there).focal_cohorts
 
 
 def _joint_results(
@@ -184,7 +211,16 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
     fits = []
     for cohort in cohorts:
         with about(records, [cohort]):
-            fits.append(fit_relative(records, cohort, formula=study.formula, method=study.method, level=study.level))
+            fits.append(
+                fit_relative(
+                    records,
+                    cohort,
+                    formula=study.formula,
+                    method=study.method,
+                    level=study.level,
+                    intervals=study.intervals,
+                )
+            )
     return fits
 
 
@@ -208,6 +244,7 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benc
                     method=study.method,
                     equating_se=study.equating_se,
                     level=study.level,
+                    intervals=study.intervals,
                     scale_breaks=study.scale_breaks,
                 )
             )

@@ -76,6 +76,14 @@ Variances = Annotated[
 ]
 Method = Annotated[str | None, typer.Option("--method", metavar="ML|REML", help="Likelihood that is maximised.")]
 Level = Annotated[float | None, typer.Option("--level", help="Level of the intervals, such as 0.95.")]
+Intervals = Annotated[
+    str | None,
+    typer.Option(
+        "--intervals",
+        metavar="integrated|plugin",
+        help="Intervals of schools: over what is not known of the variances, or taking their estimates as known.",
+    ),
+]
 EquatingSe = Annotated[
     float | None, typer.Option("--equating-se", help="Standard error of the test equating, in score points.")
 ]

@@ -34,6 +34,7 @@ def report(
     variances: opt.Variances = None,
     method: opt.Method = None,
     level: opt.Level = None,
+    intervals: opt.Intervals = None,
     equating_se: opt.EquatingSe = None,
     min_students: opt.MinStudents = None,
     seed: opt.Seed = None,
@@ -59,8 +60,8 @@ def report(
 
     \b
     Examples:
-      valib report --school 0563 --out report
-      valib report --school 0563 --school 0041 --pdf --out report
+      valib report --school 0531 --out report
+      valib report --school 0531 --school 0402 --pdf --out report
       valib report my.csv --all --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out reports
     """
     with plain_errors(debug):
@@ -80,16 +81,17 @@ def report(
             variances=variances,
             method=method,
             level=level,
+            intervals=intervals,
             equating_se=equating_se,
             min_students=min_students,
             seed=seed,
             pseudonym_key=pseudonyms,
         )
         from ..pages import report as engine
-        from ..study.writing import check_apart, check_folder
+        from ..study.writing import OUTPUTS, check_apart, check_folder
 
         check_folder(out)
-        check_apart(out, [out / name for name in (*engine.FOLDERS, *engine.FILES)], read_from(study, params))
+        check_apart(out, [out / name for name in OUTPUTS["report"]], read_from(study, params))
         result = engine.build(
             study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit
         )

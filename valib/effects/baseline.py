@@ -14,18 +14,18 @@ import pandas as pd
 
 from ..errors import BenchmarkError, ModelError
 from ..files import write_file
+from ..models.estimators import check_within, fit_baselines
 from ..models.measurement import error_vector, fit_corrected
-from ..models.mixed import MixedFit, fit_moments, unshift
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
+from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
-from ..sums.moments import Moments
-from ..sums.students import Records, Summed, require_cohorts, sum_students
+from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
+from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
 ESTIMATORS = ("mixed", "ols", "within")
 GROUPS = ("school_cohort", "school")
-CONSTANT_WITHIN = 1e-10  # share of a column's variation that lies within cells, below which it is constant there
 STANDARDISED = (
     "The scores look standardised within each cohort (every cohort has the same mean and the same standard "
     "deviation), so no change of the system is left in them: a benchmark needs scores on one scale."
@@ -65,6 +65,16 @@ class Benchmark:
     def formula(self) -> str:
         """The formula as it was written."""
         return self.state.formula
+
+    @property
+    def outcome(self) -> str:
+        """What is modelled, as the formula has it: ``score``, or arithmetic such as ``score - prior_score``."""
+        return outcome_of(self.formula)
+
+    @property
+    def explaining(self) -> list[str]:
+        """The numeric columns of the formula besides the score and the outcome."""
+        return [c for c in self.summaries["columns"] if c not in ("score", self.outcome)]
 
     @property
     def se(self) -> pd.Series:
@@ -199,6 +209,7 @@ def fit_baseline(
     if looks_standardised(scores):
         raise BenchmarkError(STANDARDISED)
     students = sum_students(records, cohorts, formula, by_cell=True, describe=True)
+    tell([alike_scores(scores), several_cohorts(*in_several(records, cohorts))])
     return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance)
 
 
@@ -221,22 +232,30 @@ def baseline_from_moments(
     grouped = cells.pool_cohorts() if groups == "school" else cells
     errors = error_vector(grouped, error_variance or {})
     mixed = fit_corrected(grouped, errors, method)
-    b, influence, vcov_model = estimate(grouped, estimator, mixed, errors)
-    vcov = clustered(influence, cells.n_students)
+    if estimator == "within":
+        check_within(grouped)
+    found = fit_baselines(grouped, estimator, reml=method == "REML", errors=errors, theta=mixed.optimum.theta)
     names = list(state.names)
     means = pd.Series((cells.weight @ cells.sums / cells.n_students + cells.shift)[:-1], index=names)
-    summaries = {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": dict(students.columns)}
+    outcome = {
+        "n": round(cells.n_students),
+        "mean": float((cells.weight @ cells.sums / cells.n_students + cells.shift)[-1]),
+        "sd": float(cells.response_sd),
+    }
+    columns = {**students.columns}
+    columns.setdefault(cells.names[-1], outcome)
+    summaries = {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": columns}
     return Benchmark(
         state,
         cohorts,
         estimator,
         groups,
         method,
-        pd.Series(b, index=names, name="coefficient"),
-        pd.DataFrame(vcov, index=names, columns=names),
-        pd.DataFrame(vcov_model, index=names, columns=names),
-        float(mixed.tau2),
-        float(mixed.sigma2 + errors @ b**2),
+        pd.Series(found.b[0], index=names, name="coefficient"),
+        pd.DataFrame(found.vcov[0], index=names, columns=names),
+        pd.DataFrame(found.vcov_model[0], index=names, columns=names),
+        float(found.tau2[0]),
+        float(found.sigma2[0]),
         round(cells.n_students),
         len(cells.schools),
         means,
@@ -246,83 +265,9 @@ def baseline_from_moments(
     )
 
 
-def clustered(influence: np.ndarray, n_students: float) -> np.ndarray:
-    """(p, p): covariance of coefficients from the influences (J, p) of schools, CR1 (Liang and Zeger 1986)."""
-    J, p = influence.shape
-    return J / (J - 1) * (n_students - 1) / (n_students - p) * influence.T @ influence
-
-
 def _checksum(content: dict) -> str:
     """SHA-256 of the artefact's content, the same however its JSON is laid out."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def estimate(
-    moments: Moments, estimator: str, mixed: MixedFit, errors: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients b (p,), school influences (J, p) with b_hat - b = sum of them, and the model's covariance (p, p).
-
-    One family: with A = sum_c (X'X - w_c s s') and likewise for X'y, w_c = 0 is least squares, theta/(1 + n theta) the
-    mixed model and 1/n the within estimator. errors (p,): error variances to be taken off, n (1 - w_c) of them a cell.
-    """
-    n = moments.n
-    w = {"ols": 0 * n, "mixed": mixed.theta / (1 + n * mixed.theta), "within": 1 / n}[estimator]
-    cell = moments.cell_cross - w[:, None, None] * moments.sums[:, :, None] * moments.sums[:, None, :]
-    p = moments.n_fixed
-    if errors is not None:
-        cell[:, np.arange(p), np.arange(p)] -= (n * (1 - w))[:, None] * errors
-    M = cell.sum(axis=0)
-    columns = [c for c in range(p) if not (estimator == "within" and c == moments.intercept)]
-    if estimator == "within":
-        _check_within(moments, M, columns)
-    A_inverse = np.linalg.inv(M[np.ix_(columns, columns)])
-    a = np.zeros(p + 1)
-    a[-1], a[columns] = 1.0, -A_inverse @ M[columns, -1]
-    influence = np.zeros((len(n), p))
-    influence[:, columns] = (cell @ a)[:, columns] @ A_inverse
-    rss, vcov = a @ M @ a, np.zeros((p, p))
-    dof = {
-        "ols": moments.n_students - p,
-        "mixed": rss / mixed.sigma2,
-        "within": moments.n_students - len(n) - len(columns),
-    }[estimator]
-    vcov[np.ix_(columns, columns)] = rss / dof * A_inverse
-    if estimator == "within":
-        _add_intercept(moments, a, influence, vcov, mixed.method)
-    undo = unshift(moments)
-    b = undo[:-1, :-1] @ -a[:-1] + undo[:-1, -1]
-    by_school = np.zeros((len(moments.schools), p))
-    np.add.at(by_school, moments.cell_school, influence @ undo[:-1, :-1].T)
-    return b, by_school, undo[:-1, :-1] @ vcov @ undo[:-1, :-1].T
-
-
-def _add_intercept(moments: Moments, a: np.ndarray, influence: np.ndarray, vcov: np.ndarray, method: str) -> None:
-    """Within slopes: the intercept is the GLS mean of y - X b (slopes only) over cells; filled into a (p + 1,),
-    influence (J, p) and vcov (p, p) in place."""
-    i, n, ones = moments.intercept, moments.n, np.eye(len(a))[moments.intercept]
-    residuals = moments.transform(np.column_stack([ones, a]), ("Intercept", "residual"))
-    fit = fit_moments(residuals, method)
-    weight = n / (1 + n * fit.theta)
-    weight = weight / weight.sum()
-    rbar, xbar = moments.sums @ a / n, moments.sums[:, :-1] / n[:, None]
-    centre = weight @ xbar
-    centre[i] = 0.0
-    b0 = weight @ rbar
-    influence[:, i] = weight * (rbar - b0) - influence @ centre
-    vcov[i] = vcov[:, i] = -vcov @ centre
-    vcov[i, i] = fit.vcov[0, 0] + centre @ vcov @ centre
-    a[i] = -b0
-
-
-def _check_within(moments: Moments, within: np.ndarray, columns: list[int]) -> None:
-    total = moments.n_students * (moments.weight @ moments.sums / moments.n_students) ** 2
-    spread = np.diag(moments.pooled()) - total
-    constant = [moments.names[c] for c in columns if within[c, c] <= CONSTANT_WITHIN * spread[c]]
-    if constant:
-        raise ModelError(
-            f"Column {', '.join(map(repr, constant))} does not vary within schools, so the 'within' "
-            "estimator cannot give its coefficient: use 'mixed', or leave it out."
-        )
 
 
 def check_choice(value: str, allowed: tuple[str, ...], what: str) -> None:

@@ -18,13 +18,16 @@ import pandas as pd
 
 from ..errors import BenchmarkError, ValibWarning
 from ..models import blup as _blup
+from ..models.estimators import benchmark_va
 from ..models.mixed import MixedFit, fit_moments, loglik_at
+from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
-from ..sums.students import Records, Summed, describe_column, sum_students
+from ..sums.students import Records, Summed, describe_column, in_several, sum_students
+from . import findings
 from .baseline import STANDARDISED, Benchmark, check_choice
-from .relative import CohortFit, assemble
+from .relative import CohortFit, assemble, check_intervals, integrated, with_findings
 
 SHIFTS = ("estimated", "absorbed")
 VARIANCES = ("focal", "baseline")
@@ -40,6 +43,7 @@ def fit_benchmark(
     equating_se: float = 0.0,
     level: float = 0.95,
     scale_breaks: Sequence[ScaleBreak] = (),
+    intervals: str = "integrated",
 ) -> CohortFit:
     """Benchmark value added of one focal cohort.
 
@@ -48,10 +52,13 @@ def fit_benchmark(
     same error for every student of the cohort. scale_breaks: declared changes of a test's scale; one between baseline
     and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
     Raises RecordsError for an absent cohort, ModelError for columns or levels that do not fit the benchmark,
-    BenchmarkError for scores standardised within cohort and for a break without a link. Warns when the prior's
-    distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is
-    then not independent of the cohort, and the intervals are too wide).
+    BenchmarkError for scores standardised within cohort and for a break without a link. Warns of what would mislead
+    (:mod:`valib.effects.findings`), and when the cohort is itself part of the baseline (the coefficient error is then not
+    independent of the cohort, and the intervals are too wide).
+    intervals: "integrated" over what is not known of the focal variances, or "plugin", which takes their estimates as
+    known, as it is where the variances are carried over from the baseline.
     """
+    check_intervals(intervals)
     check_choice(shift, SHIFTS, "shift")
     check_choice(variances, VARIANCES, "variances")
     if not (np.isfinite(equating_se) and equating_se >= 0):
@@ -59,11 +66,11 @@ def fit_benchmark(
     links = crossed(scale_breaks, benchmark.cohorts, int(cohort))
     _check_scale(records, int(cohort), benchmark)
     students = sum_students(records, [cohort], benchmark.state, links=links)
-    _warn(records, int(cohort), benchmark, links)
     loadings = _link_loadings(records, int(cohort), links, students.moments, benchmark)
-    return benchmark_from_moments(
-        students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings
+    fit = benchmark_from_moments(
+        students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings, intervals
     )
+    return with_findings(fit, _findings(records, int(cohort), benchmark, links))
 
 
 def benchmark_from_moments(
@@ -76,6 +83,7 @@ def benchmark_from_moments(
     equating_se: float = 0.0,
     level: float = 0.95,
     link_loadings: np.ndarray | None = None,
+    intervals: str = "integrated",
 ) -> CohortFit:
     """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
 
@@ -83,8 +91,9 @@ def benchmark_from_moments(
     """
     moments = students.moments
     fit = fit_residuals(moments, benchmark, shift, variances, method)
-    effects, shift_var = predict_benchmark(
-        moments,
+    effects, moved = benchmark_va(
+        moments.n,
+        moments.means,
         benchmark.coefficients.to_numpy(),
         benchmark.vcov.to_numpy(),
         fit.tau2,
@@ -93,24 +102,42 @@ def benchmark_from_moments(
         equating_se,
         link_loadings,
     )
-    estimated = shift == "estimated"
+    over = benchmark_posterior(
+        moments, benchmark, shift, equating_se, link_loadings, intervals if variances == "focal" else "plugin"
+    )
     return assemble(
         fit,
         effects,
         students,
         level,
+        over,
         names=benchmark.coefficients.index,
         coefficients=benchmark.coefficients.to_numpy(),
         vcov=benchmark.vcov.to_numpy(),
         cohort=cohort,
         model="benchmark",
-        shift=float(fit.coefficients[0]) if estimated else None,
-        shift_se=float(np.sqrt(shift_var)) if estimated else None,
+        shift=None if moved is None else float(moved.delta),
+        shift_se=None if moved is None else float(np.sqrt(moved.var)),
         equating_se=float(equating_se),
         coefficient_source=benchmark.estimator,
         shift_mode=shift,
         variances_from=variances,
     )
+
+
+def benchmark_posterior(
+    moments: Moments,
+    benchmark: Benchmark,
+    shift: str,
+    equating_se: float,
+    link_loadings: np.ndarray | None,
+    intervals: str = "integrated",
+) -> Posterior | None:
+    """Posterior of benchmark VA: that of r_ij, with the errors of b_B, equating and links normal at every node."""
+    b, F = benchmark.coefficients.to_numpy(), _blup.factor(benchmark.vcov.to_numpy())
+    parts = [moments.means[:, :-1] @ F, np.full((len(moments.n), 1), equating_se)]
+    loadings = np.hstack(parts if link_loadings is None else [*parts, link_loadings])
+    return integrated(residual_moments(moments, b, shift == "estimated"), intervals, "benchmark", loadings)
 
 
 def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
@@ -140,51 +167,6 @@ def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances:
         singular=benchmark.tau2 == 0,
         loglik=loglik_at(r, benchmark.tau2, benchmark.sigma2, method),
     )
-
-
-def predict_benchmark(
-    moments: Moments,
-    b: np.ndarray,
-    vcov: np.ndarray,
-    tau2: float,
-    sigma2: float,
-    shift: str,
-    equating_se: float = 0.0,
-    link_loadings: np.ndarray | None = None,
-) -> tuple[_blup.Blup, float | None]:
-    """Benchmark VA and its errors from the moments of one cohort (J cells), and the variance of the shift.
-
-    b (p,), vcov (p, p): benchmark coefficients and Var(b_B). With a_j = n_j / (1 + n_j theta), xbar_w the a-weighted
-    mean of xbar_j and g_j = (1 - lambda_j) xbar_w + lambda_j xbar_j:
-    estimated  Var(VA_j) = tau2 (1 - lambda_j) + (1 - lambda_j)^2 Var(delta) + g_j' Var(b_B) g_j + s2_equating
-    absorbed   Var(VA_j) = tau2 (1 - lambda_j) + lambda_j^2 (xbar_j' Var(b_B) xbar_j + s2_equating)
-    link_loadings (J, m): what m standard normal errors of a scale link do to the mean residuals; they enter as the
-    equating error does, weighted like xbar_j where they differ between schools.
-    Diagnostic: the sampling variance of u_hat_j (without delta), in which Var(b_B) adds because b_B comes from other
-    students: lambda tau2 - lambda^2 Var(delta) + lambda^2 (xbar_j - xbar_w)' Var(b_B) (xbar_j - xbar_w).
-    """
-    n, means = moments.n, moments.means
-    xbar, residual = means[:, :-1], means[:, -1] - means[:, :-1] @ b
-    lam, F = _blup.shrinkage(n, tau2, sigma2), _blup.factor(vcov)
-    own, L = tau2 * (1 - lam), np.full((len(n), 1), equating_se)
-    if link_loadings is not None:
-        L = np.hstack([L, link_loadings])
-    if shift == "absorbed":
-        common = lam[:, None] * np.hstack([xbar @ F, L])
-        shared = (common**2).sum(axis=1)
-        return _blup.Blup(lam * residual, lam, residual, own, own + shared, lam * tau2 + shared, common), None
-    a = n / (1 + n * tau2 / sigma2)
-    delta, centre, var_delta = a @ residual / a.sum(), a @ xbar / a.sum(), sigma2 / a.sum()
-    g = (1 - lam)[:, None] * centre + lam[:, None] * xbar
-    L_centre = a @ L / a.sum()
-    L_g = (1 - lam)[:, None] * L_centre + lam[:, None] * L
-    common = np.hstack([np.sqrt(var_delta) * (1 - lam)[:, None], g @ F, L_g])
-    apart = (((xbar - centre) @ F) ** 2).sum(axis=1) + ((L - L_centre) ** 2).sum(axis=1)
-    diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
-    effects = _blup.Blup(
-        delta + lam * (residual - delta), lam, residual, own, own + (common**2).sum(axis=1), diagnostic, common
-    )
-    return effects, float(var_delta + ((centre @ F) ** 2).sum() + (L_centre**2).sum())
 
 
 def _link_loadings(
@@ -247,8 +229,8 @@ def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
 
 def check_prior(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak] = ()) -> PriorCheck:
     """Compare the prior score of a focal cohort, carried back over ``links``, with the baseline's in the benchmark."""
-    columns = benchmark.summaries["columns"]
-    column = "prior_score" if "prior_score" in columns else next((c for c in columns if c != "score"), None)
+    columns, there = benchmark.summaries["columns"], benchmark.explaining
+    column = "prior_score" if "prior_score" in there else next(iter(there), None)
     if column is None:
         raise BenchmarkError("The benchmark's formula has no numeric prior score to check.")
     mean, sd = describe_column(records, cohort, column, links)
@@ -261,7 +243,10 @@ def _check_scale(records: Records, cohort: int, benchmark: Benchmark) -> None:
         raise BenchmarkError(STANDARDISED)
 
 
-def _warn(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]) -> None:
+def _findings(
+    records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]
+) -> list[findings.Finding | None]:
+    """What would mislead in the students of a focal cohort, beside a baseline."""
     if cohort in benchmark.cohorts:
         warnings.warn(
             f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
@@ -269,7 +254,20 @@ def _warn(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[S
             ValibWarning,
             stacklevel=3,
         )
-    if any(c != "score" for c in benchmark.summaries["columns"]):
-        check = check_prior(records, cohort, benchmark, links)
-        if not check.ok:
-            warnings.warn(check.sentence + " A shift may come from the prior test.", ValibWarning, stacklevel=3)
+    found = findings.of_correlation(records, [cohort])
+    scores = benchmark.summaries["score_by_cohort"].values()
+    means, sds = (np.array([one[name] for one in scores], dtype=np.float64) for name in ("mean", "sd"))
+    own = score_moments(records, [cohort])[cohort]
+    found.append(
+        findings.alike_scores(
+            {int(t): one for t, one in benchmark.summaries["score_by_cohort"].items()} | {cohort: own}
+        )
+    )
+    linked = any(b.column == "score" for b in links)
+    if not linked and findings.is_other_scale(own["mean"], own["sd"], means, sds):
+        found.append(findings.other_scale("score", {cohort: (own["mean"], own["sd"])}, means, sds))
+    if benchmark.explaining:
+        found.append(findings.prior_drift({cohort: check_prior(records, cohort, benchmark, links)}))
+    if cohort not in benchmark.cohorts:
+        found.append(findings.several_cohorts(*in_several(records, [*benchmark.cohorts, cohort])))
+    return found

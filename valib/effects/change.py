@@ -6,17 +6,24 @@ Sources: Henderson (1975) for the prediction of contrasts; Leckie (2018) for the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..errors import ModelError
+from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
+from ..models.joint_fit import MultivariateFit
+from ..models.joint_posterior import JointNodes, change_apart, integrate_joint
+from ..models.mixture import Mixture
 from .joint import JointFit
+from .relative import check_intervals
 
+KNOWN_FROM = 300  # schools beyond which a fit that is not singular has plug-in intervals of changes
 CONTRAST = np.array([-1.0, 1.0])  # the second cohort less the first
 
 
@@ -71,23 +78,33 @@ def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
     return (joint.arrays.data.n[:, at] > 0).all(axis=1)
 
 
-def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
+def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "integrated") -> pd.DataFrame:
     """Change of every school's relative effect between two cohorts, for schools with students in both.
 
-    change = u_hat_j,second - u_hat_j,first. se: from the T x T error covariance, Var + Var - 2 Cov.
-    se_independent: what it would be if the two errors were independent, for comparison. p_up: probability that the
-    effect went up. One row a school (index): n_first, n_second, change, se, se_independent, lower, upper, p_up.
-    Score points. Raises ModelError for a cohort that is not in the fit.
+    change = u_hat_j,second - u_hat_j,first. se: the standard deviation of what lower and upper are limits of.
+    se_independent: what the plug-in error would be if the two errors were independent, for comparison. p_up:
+    probability that the effect went up. One row a school (index): n_first, n_second, change, se, se_independent, lower,
+    upper, p_up. Score points. Raises ModelError for a cohort that is not in the fit.
+    intervals: "integrated" over what is not known of variances and correlations (:func:`posterior_of`), or "plugin",
+    which takes their estimates as known: se from the T x T error covariance, Var + Var - 2 Cov. Which of them the table
+    has is in its ``attrs["intervals"]``. On a boundary (singular; of independent effects, a cohort of zero variance) the
+    plug-in errors are not known: se, lower, upper and p_up are then missing.
     """
+    check_intervals(intervals)
     p = Present.of(joint, (first, second))
     error = p.conditional + p.sensitivity @ p.vcov @ p.sensitivity.transpose(0, 2, 1)
     separate = error[:, 0, 0] + error[:, 1, 1]
     se = np.sqrt(np.maximum(separate - 2 * error[:, 0, 1], 0.0))
     change = p.effects @ CONTRAST
+    if _on_boundary(joint, first, second):
+        se = np.full(len(se), np.nan)
     lower, upper = _blup.interval(change, se, joint.level)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_up = np.where(se > 0, stats.norm.cdf(change / se), 0.5)
-    return pd.DataFrame(
+        p_up = np.where(se == 0, 0.5, stats.norm.cdf(change / se))
+    mixture = _change_posterior(joint, first, second) if intervals == "integrated" and len(p.schools) else None
+    if mixture is not None:
+        se, p_up, (lower, upper) = mixture.sd()[0], mixture.above()[0], (x[0] for x in mixture.interval(joint.level))
+    table = pd.DataFrame(
         {
             "n_first": p.n[:, 0],
             "n_second": p.n[:, 1],
@@ -100,6 +117,64 @@ def change_in_va(joint: JointFit, first: int, second: int) -> pd.DataFrame:
         },
         index=pd.Index(p.schools, name="school"),
     )
+    table.attrs["intervals"] = "plugin" if mixture is None else "integrated"
+    return table
+
+
+def _change_posterior(joint: JointFit, first: int, second: int) -> Mixture | None:
+    """The posterior of the changes of schools in both cohorts; None where the variances are taken as known."""
+    if first == second:
+        return None
+    here = np.flatnonzero(present_schools(joint, (first, second)))
+    at = joint.cohorts.index(first), joint.cohorts.index(second)
+    if joint.covariance == "independent" and joint.residual == "by_cohort":
+        try:
+            return change_apart(joint.arrays.data, *at, here)
+        except ModelError as error:
+            warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=3)
+            return None
+    nodes = posterior_of(joint)
+    return None if nodes is None else nodes.change(*at, here)
+
+
+def posterior_of(joint: JointFit) -> JointNodes | None:
+    """The posterior of a joint fit; None where intervals take its variances as known.
+
+    These are fits of another structure than an unstructured Omega (independent cohorts apart, which need no joint
+    posterior) with a residual variance for every cohort, for whose
+    parameters there is no prior that all agree on, and fits of more than :data:`KNOWN_FROM` schools that are not
+    singular: there both kinds agree. None with a warning where the posterior is improper; a warning, too, where the
+    weights of its draws cannot be trusted.
+    """
+    if joint.covariance != "unstructured" or joint.residual != "by_cohort":
+        return None
+    if joint.n_schools > KNOWN_FROM and not joint.singular:
+        return None
+    return _posterior(joint.arrays)
+
+
+@lru_cache(maxsize=8)
+def _posterior(arrays: MultivariateFit) -> JointNodes | None:
+    try:
+        nodes = integrate_joint(arrays.data)
+    except ModelError as error:
+        warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+        return None
+    if not nodes.trusted:
+        warnings.warn(
+            f"The draws from the posterior of the joint model stand for {nodes.effective:.0f} independent ones (Pareto "
+            f"k {nodes.pareto_k:.2f}): limits of changes are rough. Fewer cohorts at a time give better ones.",
+            ValibWarning,
+            stacklevel=4,
+        )
+    return nodes
+
+
+def _on_boundary(joint: JointFit, first: int, second: int) -> bool:
+    """Whether the errors of changes between two cohorts are not known: Omega is singular, and that concerns them."""
+    if not joint.singular:
+        return False
+    return joint.covariance != "independent" or bool((joint.tau2[[first, second]] <= 0).any())
 
 
 def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,17 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import ModelError
+from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
+from ..models.estimators import relative_va
+from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
-from ..records.disclosure import shown
+from ..models.posterior import Posterior, integrate, posterior
+from ..records.disclosure import counted, shown
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
-from .baseline import clustered, estimate
-from .ranking import rank_effects
+from .findings import Finding, boundary, of_correlation, repeated_rows, tell
+from .ranking import rank_draws, rank_effects
+
+INTERVALS = ("integrated", "plugin")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,10 +33,14 @@ class CohortFit:
     """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
 
     model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
-    school_effects: one row a school (index, sorted) with n, effect, shrinkage, se_conditional, se_comparative,
-    se_diagnostic, lower, upper; the interval uses se_comparative. ``effect`` is the BLUP for a relative model and the
-    benchmark VA for a benchmark model. tau2_se, sigma2_se: from the observed information (nan on the boundary or when
-    the variances were carried over). shift, shift_se: the system shift, None unless it was estimated.
+    findings: what would mislead in it. school_effects: one row a school (index, sorted) with n (rows), students (only
+    where some stand in several rows), effect, shrinkage, se_conditional, se_comparative, se_diagnostic, se, lower, upper;
+    se is the standard deviation of what lower and upper are limits of. ``effect`` is the BLUP for a relative model and
+    the benchmark VA for a benchmark model. intervals: "integrated" where lower and upper come from the posterior, the
+    variances not known (:mod:`valib.models.posterior`), "plugin" where they are effect -+ z se_comparative, which takes
+    the estimated variances as known, and missing where the effects are 0 on the boundary; posterior: that posterior, or
+    None. tau2_se, sigma2_se: from the observed information (nan on the boundary or when the variances were carried over).
+    shift, shift_se: the system shift, None unless it was estimated.
     student_sd: standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
     left_out: rows dropped for a missing covariate, by column. common: loadings of the errors that schools share.
     state: the design's state, so that other students can be scored.
@@ -61,8 +71,11 @@ class CohortFit:
     coefficient_source: str = "focal"
     shift_mode: str | None = None
     variances_from: str = "focal"
+    intervals: str = "plugin"
+    posterior: Posterior | None = field(default=None, repr=False)
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
+    findings: tuple[Finding, ...] = ()
 
     @property
     def theta(self) -> float:
@@ -86,18 +99,17 @@ class CohortFit:
         """Expected rank, its interval, and the probabilities of the lowest and highest fifth (rank 1 is highest).
 
         They are places among the schools that may be shown with ``min_students`` (:mod:`valib.records.disclosure`),
-        by default all: places among all schools would tell of those held back.
+        by default all: places among all schools would tell of those held back. With integrated intervals every draw
+        begins with the variances.
         """
-        mask = shown(self.school_effects["n"], min_students)
+        mask = np.asarray(shown(counted(self.school_effects), min_students))
         table = self.school_effects[mask]
-        r = rank_effects(
-            table["effect"].to_numpy(),
-            table["se_conditional"].to_numpy() ** 2,
-            self.common[mask],
-            seed,
-            draws,
-            self.level,
-        )
+        if self.posterior is not None:
+            drawn = self.posterior.draw
+            r = rank_draws(lambda size, rng: drawn(size, rng)[:, mask], len(table), seed, draws, self.level)
+        else:
+            effect, own = table["effect"].to_numpy(), table["se_conditional"].to_numpy() ** 2
+            r = rank_effects(effect, own, self.common[mask], seed, draws, self.level)
         return pd.DataFrame(
             {
                 "n": table["n"],
@@ -138,9 +150,11 @@ class CohortFit:
                 "coefficient_source",
                 "shift_mode",
                 "variances_from",
+                "intervals",
             )
         }
         plain["left_out"] = dict(self.left_out)
+        plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
         errors = np.sqrt(np.diag(self.vcov))
         plain["fixed_effects_se"] = {k: float(v) for k, v in zip(self.fixed_effects.index, errors, strict=True)}
@@ -154,6 +168,7 @@ def fit_relative(
     method: str = "ML",
     level: float = 0.95,
     error_variance: Mapping[str, float] | None = None,
+    intervals: str = "integrated",
 ) -> CohortFit:
     """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
 
@@ -166,30 +181,56 @@ def fit_relative(
     error_variance: variance of the error of measurement in a column, where known, for example
     ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
     is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
+    intervals: "integrated" over what is not known of the variances, or "plugin", which takes their estimates as known.
+    Plug-in intervals stand, and the fit's ``intervals`` says so, where error_variance is given and, with a warning,
+    where there are too few schools: fewer than two more than coefficients of school-level columns.
     """
+    check_intervals(intervals)
     if cohort is None:
         cohorts = cohorts_of(records)
         if len(cohorts) != 1:
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
     students = sum_students(records, [cohort], formula, by_cell=_corrected(error_variance))
-    return relative_from_moments(students, method, level, int(cohort), error_variance)
+    fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals)
+    return with_findings(fit, of_correlation(records, [cohort]))
 
 
-def fit_mixed(data: pd.DataFrame, formula: str, groups: str, method: str = "ML", level: float = 0.95) -> CohortFit:
+def with_findings(fit: CohortFit, more: Iterable[Finding | None] = ()) -> CohortFit:
+    """The fit with what would mislead in it, told as ValibWarning: of its students, then of itself."""
+    found = [*more, repeated_rows(fit.school_effects, fit.cohort)]
+    if fit.singular:
+        found.append(boundary(fit.cohort, fit.shift is not None, fit.posterior is not None))
+    return replace(fit, findings=tell(found, stacklevel=4))
+
+
+def fit_mixed(
+    data: pd.DataFrame,
+    formula: str,
+    groups: str,
+    method: str = "ML",
+    level: float = 0.95,
+    intervals: str = "integrated",
+) -> CohortFit:
     """The same model on any table, for example ``fit_mixed(sleepstudy, "Reaction ~ Days", "Subject")``.
 
     data: one row an observation; groups: the column of the random intercept.
     """
-    return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None)
+    check_intervals(intervals)
+    return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None, None, intervals)
 
 
 def relative_from_design(
-    design: Design, method: str, level: float, cohort: int | None, error_variance: Mapping[str, float] | None = None
+    design: Design,
+    method: str,
+    level: float,
+    cohort: int | None,
+    error_variance: Mapping[str, float] | None = None,
+    intervals: str = "integrated",
 ) -> CohortFit:
     """Fit the relative model to a design of one cohort."""
     return relative_from_moments(
-        summed(design, by_cell=_corrected(error_variance)), method, level, cohort, error_variance
+        summed(design, by_cell=_corrected(error_variance)), method, level, cohort, error_variance, intervals
     )
 
 
@@ -199,32 +240,49 @@ def relative_from_moments(
     level: float = 0.95,
     cohort: int | None = None,
     error_variance: Mapping[str, float] | None = None,
+    intervals: str = "integrated",
 ) -> CohortFit:
     """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
-    moments = students.moments
-    corrected = _corrected(error_variance)
-    fit = _fit_corrected(moments, method, error_variance) if corrected else fit_moments(moments, method)
-    means = moments.means
-    residual = means[:, -1] - means[:, :-1] @ fit.coefficients
-    effects = _blup.predict(moments.n, residual, fit.tau2, fit.sigma2, means[:, :-1], fit.vcov)
-    return assemble(fit, effects, students, level, cohort=cohort, model="relative")
+    moments, errors = students.moments, None
+    if _corrected(error_variance):
+        errors = error_vector(moments, error_variance)
+        fit = fit_corrected(moments, errors, method)
+    else:
+        fit = fit_moments(moments, method)
+    found = relative_va(moments, fit.optimum, method == "REML", errors)
+    if errors is not None:
+        fit = replace(fit, vcov=found.vcov[0], sigma2=float(found.sigma2[0]), sigma2_se=float("nan"))
+    over = integrated(moments, "plugin" if errors is not None else intervals)
+    return assemble(fit, found.blup.take(0), students, level, over, cohort=cohort, model="relative")
+
+
+def check_intervals(intervals: str) -> None:
+    """Refuse another word than those of :data:`INTERVALS`."""
+    if intervals not in INTERVALS:
+        raise ModelError(f"The intervals must be one of {', '.join(INTERVALS)}, not {intervals!r}.")
+
+
+def integrated(
+    moments: Moments, intervals: str, target: str = "relative", loadings: np.ndarray | None = None
+) -> Posterior | None:
+    """The posterior of one cohort's effects from its moments; None for plug-in intervals.
+
+    None with a warning where the posterior is improper. target, loadings (J, m): as in
+    :func:`valib.models.posterior.posterior`.
+    """
+    if intervals == "plugin":
+        return None
+    try:
+        nodes = integrate(compress(moments))
+    except ModelError as error:
+        warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+        return None
+    means = moments.sums / moments.n[:, None]
+    return posterior(nodes, moments.n[None], means[None], target, None if loadings is None else loadings[None])
 
 
 def _corrected(error_variance: Mapping[str, float] | None) -> bool:
     return bool(error_variance) and any(error_variance.values())
-
-
-def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, float]) -> MixedFit:
-    """The fit without the errors' excess, with clustered errors and the residual variance as recorded."""
-    errors = error_vector(moments, error_variance)
-    fit = fit_corrected(moments, errors, method)
-    _, influence, _ = estimate(moments, "mixed", fit, errors)
-    return replace(
-        fit,
-        vcov=clustered(influence, moments.n_students),
-        sigma2_se=float("nan"),
-        sigma2=fit.sigma2 + float(errors @ fit.coefficients**2),
-    )
 
 
 def assemble(
@@ -232,13 +290,17 @@ def assemble(
     effects: _blup.Blup,
     students: Summed,
     level: float,
+    over: Posterior | None = None,
     *,
     names: Iterable[str] | None = None,
     coefficients: np.ndarray | None = None,
     vcov: np.ndarray | None = None,
     **rest: Any,
 ) -> CohortFit:
-    """Put arrays into the labelled result; coefficients and vcov default to the fit's own."""
+    """Put arrays into the labelled result; coefficients and vcov default to the fit's own.
+
+    over: the posterior whose limits are given; None gives those that take the variances as known.
+    """
     names = list(fit.names if names is None else names)
     coefficients = fit.coefficients if coefficients is None else coefficients
     vcov = fit.vcov if vcov is None else vcov
@@ -258,7 +320,9 @@ def assemble(
         n_schools=fit.n_groups,
         student_sd=moments.response_sd,
         level=level,
-        school_effects=effects_table(moments, effects, level),
+        school_effects=effects_table(moments, effects, level, over, students.extra),
+        intervals="plugin" if over is None else "integrated",
+        posterior=over,
         common=effects.common,
         left_out=students.left_out,
         moments=moments,
@@ -267,24 +331,41 @@ def assemble(
     )
 
 
-def effects_table(moments: Moments, effects: _blup.Blup, level: float) -> pd.DataFrame:
-    """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school."""
-    se = np.sqrt(effects.var_comparative)
-    lower, upper = _blup.interval(effects.effect, se, level)
+def effects_table(
+    moments: Moments, effects: _blup.Blup, level: float, over: Posterior | None = None, extra: pd.Series | None = None
+) -> pd.DataFrame:
+    """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school.
+
+    extra: rows beyond the first of a student, by school; where there are any, a column ``students`` counts students.
+    """
+    comparative = np.sqrt(effects.var_comparative)
+    if over is None:
+        se, (lower, upper) = comparative, _blup.interval(effects.effect, comparative, level)
+    else:
+        mixture = over.effects()
+        se, (lower, upper) = mixture.sd()[0], (limit[0] for limit in mixture.interval(level))
     index = pd.Index(moments.schools[moments.cell_school], name="school", dtype="str")
-    return pd.DataFrame(
+    if over is None and not (
+        effects.shrinkage.any() or effects.effect.any()
+    ):  # the boundary: nothing is known of a school
+        lower = upper = np.full(len(se), np.nan)
+    table = pd.DataFrame(
         {
             "n": moments.n.astype(np.int64),
             "effect": effects.effect,
             "shrinkage": effects.shrinkage,
             "se_conditional": np.sqrt(effects.var_conditional),
-            "se_comparative": se,
+            "se_comparative": comparative,
             "se_diagnostic": np.sqrt(effects.var_diagnostic),
+            "se": se,
             "lower": lower,
             "upper": upper,
         },
         index=index,
     )
+    if extra is not None and len(extra):
+        table.insert(1, "students", (table["n"] - extra.reindex(index, fill_value=0)).clip(lower=1))
+    return table
 
 
 def fit_formulas(

@@ -10,12 +10,13 @@ import pandas as pd
 
 from ..errors import BenchmarkError, ModelError
 from ..models import blup as _blup
+from ..models.estimators import benchmark_va
 from ..models.measurement import check_reliability
 from ..records.reading import select
 from ..sums.design import build_design
 from ..sums.moments import compute_moments
 from .baseline import Benchmark
-from .benchmark import check_same_columns, predict_benchmark
+from .benchmark import check_same_columns
 from .change import CONTRAST, Present, change_in_va
 from .joint import JointFit
 from .relative import CohortFit
@@ -37,7 +38,7 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
         _belongs(fit, benchmark)
         if fit.shift is None:
             raise BenchmarkError(f"The shift of cohort {fit.cohort} was absorbed, not estimated: it has no parts.")
-        a = fit.moments.n / (1 + fit.moments.n * fit.theta)
+        a = _blup.precision(fit.moments.n, fit.theta)
         centre = a @ fit.moments.means[:, :-1] / a.sum()
         schools = fit.sigma2 / a.sum()
         coefficients = centre @ benchmark.vcov.to_numpy() @ centre
@@ -95,7 +96,7 @@ def shift_difference(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.Data
 
 
 def mean_change(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame:
-    """Change of the mean score since the baseline, split into intake and shift; one row a cohort (score points).
+    """Change of the mean outcome since the baseline, split into intake and shift; one row a cohort (score points).
 
         ybar_t - ybar_B = (xbar_t - xbar_B)' b_B + delta_t + weighting,     means over students
 
@@ -108,7 +109,7 @@ def mean_change(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
     rows = []
     for fit, shift in zip(fits, shifts, strict=True):
         means = fit.moments.n @ fit.moments.means / fit.moments.n.sum()
-        change = means[-1] - benchmark.summaries["columns"]["score"]["mean"]
+        change = means[-1] - benchmark.summaries["columns"][benchmark.outcome]["mean"]
         intake = (means[:-1] - benchmark.column_means.to_numpy()) @ benchmark.coefficients.to_numpy()
         rows.append(
             {
@@ -200,7 +201,7 @@ def relative_to_school(
     if school not in labels:
         raise BenchmarkError(f"School '{school}' has no students in cohort {baseline_cohort}.")
     b, V = benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy()
-    known, _ = predict_benchmark(base, b, V, benchmark.tau2, benchmark.sigma2, "absorbed")
+    known, _ = benchmark_va(base.n, base.means, b, V, benchmark.tau2, benchmark.sigma2, "absorbed")
     k = labels.index(school)
     reference = known.shrinkage[k] * base.means[k, :-1]
     own = coefficient_loadings(fit)
@@ -222,7 +223,7 @@ def coefficient_loadings(fit: CohortFit) -> np.ndarray:
     xbar = fit.moments.means[:, :-1]
     if fit.shift_mode == "absorbed":
         return lam * xbar
-    a = fit.moments.n / (1 + fit.moments.n * fit.theta)
+    a = _blup.precision(fit.moments.n, fit.theta)
     return (1 - lam) * (a @ xbar / a.sum()) + lam * xbar
 
 
@@ -311,7 +312,7 @@ def change_on_benchmark(
     One row a school: n_first, n_second, change, se, lower, upper. Arguments as in :func:`system_change`.
     """
     k = _contrast(joint, first, second, profile)
-    relative = change_in_va(joint, first, second)
+    relative = change_in_va(joint, first, second, intervals="plugin")
     p = Present.of(joint, (first, second))
     loading = CONTRAST @ p.sensitivity + k
     known = CONTRAST @ p.conditional @ CONTRAST
@@ -341,6 +342,7 @@ def _linear_prior(benchmark: Benchmark, what: str) -> list[str]:
     names = list(benchmark.coefficients.index)
     inside = re.compile(rf"\b{PRIOR}\b")
     others = [n for n in names if inside.search(n) and n not in (PRIOR, f"school_mean({PRIOR})")]
+    others += [benchmark.outcome] if inside.search(benchmark.outcome) else []
     if PRIOR not in names or others:
         raise ModelError(
             f"The {what} needs {PRIOR} as one linear column of the formula"

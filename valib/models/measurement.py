@@ -9,6 +9,7 @@ Source: Fuller (1987, chapter 2); for multilevel models Goldstein (2011, chapter
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -42,8 +43,8 @@ def check_reliability(*values: float) -> None:
 def error_vector(moments: Moments, variances: Mapping[str, float]) -> np.ndarray:
     """(p,): error variances by column of X, from those by name.
 
-    Raises ModelError for a column that is not there, a negative variance, and a school mean of a column with error
-    (its own error and the column's are not independent).
+    Raises ModelError for a column that is not there, a negative variance, and a column with error that is also in a
+    school mean or in the outcome, as in a gain score (the errors of the two are then not independent).
     """
     out = np.zeros(moments.n_fixed)
     for name, value in variances.items():
@@ -55,6 +56,7 @@ def error_vector(moments: Moments, variances: Mapping[str, float]) -> np.ndarray
         if not (np.isfinite(value) and value >= 0):
             raise ModelError(f"The error variance of {name!r} must be zero or positive, not {value}.")
         others = [n for n in moments.names[:-1] if n != name and name in n] if value else []
+        others += [moments.names[-1]] if value and re.search(rf"\b{re.escape(name)}\b", moments.names[-1]) else []
         if others:
             raise ModelError(
                 f"The error in {name!r} is also in {', '.join(map(repr, others))}: only a linear column "

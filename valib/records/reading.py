@@ -17,6 +17,7 @@ import pandas as pd
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, may_be_grouped, open_source
+from .sources.content import odd_values
 
 PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
 with warnings.catch_warnings():
@@ -87,6 +88,7 @@ SCHEMA = pa.DataFrameSchema(
 
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
+ODD = "odd_values"  # the attribute with what is wrong in columns of text that are meant to hold numbers
 ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}
 WHOLE = r"-?\d+\.0"  # a code of a text file that was an integer once
 # A row that lacks several of these is counted once, under the first.
@@ -111,7 +113,8 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
     ``NA`` is a code; whole numbers stored as floats become ``"1"``, not ``"1.0"``. Without a cohort column every
     student is in cohort 0, and a warning says so.
     ``attrs`` holds ``left_out`` (rows that lack a cohort, school, student, score or prior score, counted by cohort
-    and reason; see `left_out`), ``score_by_cohort`` (n, mean, sd over all rows with a score), ``source`` (file name)
+    and reason; see `left_out`), ``odd_values`` (what a formula that takes a column of text for numbers is told; see
+    :mod:`valib.records.sources.content`), ``score_by_cohort`` (n, mean, sd over all rows with a score), ``source`` (file name)
     and ``rows_read``. Records that come from here pass through again unchanged.
 
     Raises
@@ -140,7 +143,57 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
             stacklevel=2,
         )
     records = _convert(frame, from_text=opened.dialect is not None)
-    return _complete(records, opened, earlier)
+    odd = _odd_values(frame, opened, {canonical: name for name, canonical in names.items()}, earlier.get(ODD, {}))
+    complete = _complete(records, opened, earlier)
+    complete.attrs[ODD] = odd
+    return complete
+
+
+def _odd_values(
+    frame: pd.DataFrame, source: Source, original: dict[str, str], earlier: dict[str, str]
+) -> dict[str, str]:
+    """What to say of columns of text, besides the canonical ones, that are meant to hold numbers; "" for categories.
+
+    earlier: what was said of these columns when they were first read, from a source whose types are forgotten by now.
+    """
+    told = {}
+    for name in frame.columns:
+        if name in CANONICAL or not is_text(frame[name]):
+            continue
+        typed = source.dialect is None and frame[name].dtype != object and not earlier.get(name)
+        odd = odd_values(frame[name], typed)
+        if odd is None:
+            told[name] = ""
+        elif earlier.get(name):
+            told[name] = earlier[name]
+        else:
+            first = frame[name].iloc[odd[0]] if len(odd) else frame[name].dropna().iloc[0]
+            where = source.where(odd) if len(odd) else ""
+            said = complaint(original.get(name, name), name, len(odd), len(frame), where, first)
+            told[name] = f"{source.name}: {said}"
+    return told
+
+
+def complaint(original: str, name: str, odd: int, rows: int, where: str, first: object) -> str:
+    """What to say of a column of text, of so many rows, that is meant to hold numbers.
+
+    odd: how many values are none; where: the first of them; first: its value, or any value where all are numbers.
+    """
+    if not odd:
+        return (
+            f"{_described(original, name)} holds numbers stored as text ({example(first, 1, rows).removeprefix('; ')})"
+        )
+    return fault(original, name, "must hold numbers", odd, rows, where, first)
+
+
+def is_text(column: pd.Series) -> bool:
+    """Whether a column holds text, or text and numbers mixed, and is no category."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or not (
+        column.dtype == object or pd.api.types.is_string_dtype(column.dtype)
+    ):
+        return False
+    kinds = {type(value) for value in column.dropna()} if column.dtype == object else {str}
+    return str in kinds and all(issubclass(kind, (str, numbers.Real)) and kind is not bool for kind in kinds)
 
 
 def left_out(records: pd.DataFrame) -> pd.DataFrame:

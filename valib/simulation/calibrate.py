@@ -55,7 +55,7 @@ def calibrate(
         warnings.simplefilter("ignore", ValibWarning)  # about the study; `valib check` tells of them
         context = fit_baseline(records, baseline, FORMULA)
         plain = fit_baseline(records, baseline)
-        fit = fit_benchmark(records, focal, plain)
+        fit = fit_benchmark(records, focal, plain, intervals="plugin")
         later = fit_baseline(records, [focal], FORMULA)
     intake_sd, within_sd = _spread(records, baseline)
     slopes = [float(b.coefficients[PRIOR]) for b in (context, later)]

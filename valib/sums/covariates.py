@@ -14,12 +14,13 @@ from formulaic import Formula, SimpleFormula
 from formulaic.parser.types import Factor
 
 from ..errors import ModelError
-from .formula import factors, named_levels, spread, used_columns
+from ..records.reading import ODD, complaint, is_text
+from ..records.sources.content import as_text, level_text, odd_values
+from .formula import categories_of, factors, named_levels, spread, used_columns
 
 WIDEST = 1000  # columns of a fixed-effects matrix
 LARGEST = 500_000_000  # its entries (4 GB)
 LIMITS = (1e-30, 1e30)  # size of the largest number of a column: its powers must stay within floating point
-TEXT_LEVELS = 10  # more distinct decimal numbers as text than this are taken for numbers stored wrongly
 _NUMBER_TEXT = r"[-+]?\d*[.,]?\d+"
 _KINDS = {
     "integer": "number",
@@ -34,15 +35,37 @@ _KINDS = {
 def as_covariates(data: pd.DataFrame, parsed: Formula) -> pd.DataFrame:
     """The columns that a parsed formula uses, in the types it needs; ``data`` (no row missing one) is not changed.
 
-    Raises ModelError naming a column that is neither numbers nor text, that is text where numbers are needed, or whose
-    numbers are stored as text.
+    Raises ModelError naming a column that is neither numbers nor text, that is text where numbers are needed, or that
+    is text where numbers are meant (:mod:`valib.records.sources.content`), with the rows of what is none.
     """
-    numbers, categories, plain = _uses(parsed)
+    numbers, categories, plain = uses(parsed)
+    told = data.attrs.get(ODD, {})
     return pd.DataFrame(
-        {c: _as_covariate(data[c], c in numbers, c in categories) for c in sorted(numbers | categories | plain)},
+        {
+            c: _as_covariate(data[c], c in numbers, c in categories, told.get(c))
+            for c in sorted(numbers | categories | plain)
+        },
         index=data.index,
         copy=False,
     )
+
+
+def as_known(covariates: pd.DataFrame, parsed: Formula, levels: dict[str, list]) -> pd.DataFrame:
+    """Categories with the levels as they are known: 1, 1.0 and "1" are one level, "01" is another.
+
+    levels: of categorical factors, by factor. Columns that are used as numbers too stay as they are.
+    """
+    out = covariates
+    for name, factor in factors(parsed.rhs).items():
+        for column in categories_of(factor) if name in levels else ():
+            if column not in covariates or column in uses(parsed)[0]:
+                continue
+            known, found = {level_text(level): level for level in levels[name]}, pd.unique(covariates[column])
+            if not set(found) - set(levels[name]):
+                continue
+            mapped = {v: known.get(level_text(v), v) for v in found}
+            out = out.assign(**{column: covariates[column].astype(object).map(mapped)})
+    return out
 
 
 def check_width(covariates: pd.DataFrame, side: SimpleFormula, levels: dict[str, list] | None = None) -> None:
@@ -95,7 +118,7 @@ def is_number(column: pd.Series) -> bool:
     return _kind(column) in ("number", "truth")
 
 
-def _uses(parsed: Formula) -> tuple[set[str], set[str], set[str]]:
+def uses(parsed: Formula) -> tuple[set[str], set[str], set[str]]:
     """Columns used as numbers, as categories (inside C), and as whatever they are."""
     numbers, categories, plain = set(), set(), set()
     for factor in [*factors(parsed.lhs).values(), *factors(parsed.rhs).values()]:
@@ -107,23 +130,49 @@ def _uses(parsed: Formula) -> tuple[set[str], set[str], set[str]]:
     return numbers, categories, plain
 
 
-def _as_covariate(column: pd.Series, as_number: bool, as_category: bool) -> pd.Series:
-    kind, dtype = _kind(column), column.dtype
+def _as_covariate(column: pd.Series, as_number: bool, as_category: bool, told: str | None) -> pd.Series:
+    """told: what the reader of the records says of the column; None if it did not see it."""
+    kind = _kind(column)
     if kind is None:
         raise ModelError(f"Column '{column.name}' holds {_said(column)}, where a formula needs numbers or text.")
+    if kind == "category" and not as_number:
+        return _as_category(column.cat.remove_unused_categories())
     if kind in ("text", "category"):
+        if kind == "text" and not (as_category and not as_number):
+            _refuse_odd(column, told)
         if as_number:
             raise ModelError(
                 f"Column '{column.name}' holds text ({_first(column)}), where the formula needs numbers{_hint(column)}."
             )
-        if kind == "category":
-            return _as_category(column.cat.remove_unused_categories())
-        if not as_category and _is_number_text(column):
-            raise ModelError(
-                f"Column '{column.name}' holds numbers stored as text ({_first(column)}): store them as "
-                f"numbers, or write C({column.name}) if they are categories."
-            )
-        return column if dtype == object else column.astype("str")
+        return column if column.map(type).eq(str).all() and column.dtype == object else as_text(column)
+    return _as_number(column, kind, as_category)
+
+
+def _refuse_odd(column: pd.Series, told: str | None) -> None:
+    """Raise ModelError for a column of text that is meant to hold numbers."""
+    if told is None:
+        odd = odd_values(column, typed=column.dtype != object)
+        if odd is not None:
+            first = column.iloc[odd[0]] if len(odd) else column.iloc[0]
+            said = complaint(column.name, column.name, len(odd), len(column), _places(column.index[odd]), first)
+            told = said.replace("column", "Column", 1)
+    if told:
+        raise ModelError(f"{told}: store them as numbers, or write C({_written(column.name)}) if they are categories.")
+
+
+def _places(labels: pd.Index) -> str:
+    """The first few rows of a DataFrame by their labels."""
+    shown = ", ".join(map(str, labels[:5]))
+    return f"rows {shown}" + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
+
+
+def _written(name: str) -> str:
+    return "Q('1')" if name == "1" else name if str(name).isidentifier() else f"`{name}`"
+
+
+def _as_number(column: pd.Series, kind: str, as_category: bool) -> pd.Series:
+    """A column of numbers, or of true and false, as float64; as it is for a category."""
+    dtype = column.dtype
     if kind == "truth" and dtype == object:  # true, false and once a blank, whose row is gone
         column, dtype = column.astype(bool), np.dtype(bool)
     if dtype == np.float64 or (as_category and dtype != object):
@@ -151,7 +200,8 @@ def _kind(column: pd.Series) -> str | None:
     if pd.api.types.is_numeric_dtype(dtype):
         return None if pd.api.types.is_complex_dtype(dtype) else "number"
     if dtype == object:
-        return _KINDS.get(pd.api.types.infer_dtype(column, skipna=True))
+        known = _KINDS.get(pd.api.types.infer_dtype(column, skipna=True))
+        return known or ("text" if is_text(column) else None)
     return "text" if pd.api.types.is_string_dtype(dtype) else None
 
 
@@ -165,14 +215,6 @@ def _width(factor: Factor, covariates: pd.DataFrame, levels: list | None) -> tup
     elif pd.api.types.is_numeric_dtype(covariates[column].dtype):
         return 1, ""
     return len(levels) if levels is not None else int(covariates[column].nunique()), column
-
-
-def _is_number_text(column: pd.Series) -> bool:
-    """Whether text is all numbers, some with decimals, and more of them than categories have."""
-    values = pd.Series(column.unique()).dropna().astype("str").str.strip()
-    return bool(
-        len(values) > TEXT_LEVELS and values.str.fullmatch(_NUMBER_TEXT).all() and values.str.contains("[.,]").any()
-    )
 
 
 def _hint(column: pd.Series) -> str:

@@ -21,7 +21,7 @@ from formulaic.errors import DataMismatchWarning, FormulaicError
 from formulaic.parser.types import Factor, Term
 
 from ..errors import ModelError, RowsLeftOut
-from .covariates import WIDEST, as_covariates, check_named, check_size, check_width
+from .covariates import WIDEST, as_covariates, as_known, check_named, check_size, check_width
 from .formula import categories_of, columns_of, factors, first_line, parse, required_columns, shown
 
 ONES = "1"  # the intercept as formulaic writes the term
@@ -167,26 +167,19 @@ def build_design(
     state = formula if isinstance(formula, FormulaState) else None
     text = state.formula if state else formula
     parsed = parse(text)
-    needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
-    absent = [c for c in [*needed, groups] if c not in data.columns]
-    if absent:
-        raise ModelError(
-            f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have; "
-            f"they have {_quoted(list(map(str, data.columns)))}."
-        )
-    data, left_out = _drop_missing(data, needed)
+    data, left_out = _complete(data, parsed, groups, text)
     covariates = as_covariates(data, parsed)
     check_width(covariates, parsed.rhs, state.levels if state else None)
     if state:
+        covariates = as_known(covariates, parsed, state.levels)
         _check_levels(covariates, parsed, state)
     cells = make_cells(data[groups], data[cohort] if cohort else None)
     context = {"school_mean": lambda x: _cell_mean(x, cells), "np": np}
     plain = plain_matrix(covariates, parsed, context["school_mean"], INTERCEPT)
-    y, X, learned = (
-        (*plain[:2], FormulaState(text, plain[2], {}, {}))
-        if plain
-        else materialise(covariates, parsed, state, context, text)
-    )
+    if plain:
+        y, X, learned = *plain[:2], FormulaState(text, plain[2], {}, {})
+    else:
+        y, X, learned = materialise(covariates, parsed, state, context, text)
     fitted = state or learned
     if learned.names != fitted.names:
         raise ModelError(
@@ -196,6 +189,18 @@ def build_design(
     _check_finite(X, y, fitted.names, text)
     check_size(X, y, fitted.names)
     return Design(X, y, fitted, cells, left_out, data)
+
+
+def _complete(data: pd.DataFrame, parsed: Formula, groups: str, text: str) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows that lack none of the formula's columns, and how many lack which. Raises ModelError for one not there."""
+    needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
+    absent = [c for c in [*needed, groups] if c not in data.columns]
+    if absent:
+        raise ModelError(
+            f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have; "
+            f"they have {_quoted(list(map(str, data.columns)))}."
+        )
+    return _drop_missing(data, needed)
 
 
 def materialise(data, parsed, state, context, text):
@@ -234,13 +239,8 @@ def materialise(data, parsed, state, context, text):
         ) from error
     if y.shape[1] != 1:
         raise ModelError(f"The response of {shown(text)} must be one numeric column, not {y.shape[1]} columns.")
-    return (
-        y[:, 0],
-        X,
-        FormulaState(
-            text, tuple(spec.column_names), {k: v for k, v in spec.transform_state.items() if v}, _levels(spec)
-        ),
-    )
+    transforms = {k: v for k, v in spec.transform_state.items() if v}
+    return y[:, 0], X, FormulaState(text, tuple(spec.column_names), transforms, _levels(spec))
 
 
 def _levels(spec: ModelSpec) -> dict[str, list]:

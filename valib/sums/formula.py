@@ -20,6 +20,7 @@ from formulaic.parser.types import ASTNode, Factor, Token
 from formulaic.utils.code import sanitize_variable_names
 
 from ..errors import ModelError
+from .algebra import Misread, check_right, with_arithmetic
 
 LONGEST = 2000  # characters of a formula
 LONGEST_TEXT = 200  # characters of a level or a column's name in quotes
@@ -62,6 +63,7 @@ FUNCTIONS: dict[str, dict[str, str]] = {
     "C": {"contrasts": "contrast", "levels": "levels", "spans_intercept": "flag"},
     **{f"np.{name}": {"other": "value"} if name in ("maximum", "minimum") else {} for name in NUMPY},
 }
+LEARNING = ("center", "scale", "standardize", "poly", "bs", "cr", "cs", "cc", "school_mean")  # from the students
 CURVES = ("poly", "bs", "cr", "cs", "cc")  # functions that give several columns
 WORDS = ("raise", "clip", "na", "zero", "extend", "center")
 ALLOWED = "a formula may hold columns, numbers, + - * / ** and the functions " + ", ".join(
@@ -290,6 +292,8 @@ def _values(node: ast.AST) -> Iterator[tuple[ast.AST, str | None]]:
 
 def _what(node: ast.AST) -> str:
     """What a node of the syntax tree is, in words."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+        return f"the code {shown(ast.unparse(node))} (a power is written **)"
     names = {ast.Attribute: "the attribute", ast.Subscript: "the part", ast.Constant: "the value"}
     return f"{names.get(type(node), 'the code')} {shown(ast.unparse(node))}"
 
@@ -304,12 +308,9 @@ def parse(formula: str) -> Formula:
         raise ModelError(f"A formula is text such as 'score ~ prior_score', not a {type(formula).__name__}.")
     try:
         _check_text(formula)
-        for token in sanitize_tokens(tokenize(formula)):
-            if token.kind is Token.Kind.PYTHON:
-                check_factor(token.token)
-        _check_terms(DefaultFormulaParser().get_ast(formula, context={}))
-        parsed = Formula(formula)
-        _check_sides(parsed)
+        parsed = _parsed(with_arithmetic(formula))
+    except Misread as misread:
+        raise ModelError(f"The formula {shown(formula)} {misread}.") from None
     except Refused as refused:
         raise ModelError(f"The formula {shown(formula)} holds {refused}; {ALLOWED}.") from None
     except _Sides:
@@ -334,6 +335,71 @@ def parse(formula: str) -> Formula:
             f"({first_line(error)})."
         ) from error
     return parsed
+
+
+def _parsed(formula: str) -> Formula:
+    """A formula whose left side is one column or one piece of code, checked and then parsed."""
+    for token in sanitize_tokens(tokenize(formula)):
+        if token.kind is Token.Kind.PYTHON:
+            check_factor(token.token)
+            if not any(used_columns(token.token)):
+                raise Misread(f"has {shown(token.token)}, which holds no column: leave it out")
+        elif token.kind is Token.Kind.NAME and token.token == "Intercept":
+            raise Misread("has the column 'Intercept', which is what the intercept is called: rename the column")
+        elif token.token == ".":
+            raise Misread("has '.' for all columns: name those that are meant")
+    tree = DefaultFormulaParser().get_ast(formula, context={})
+    _check_terms(tree)
+    check_right(tree)
+    parsed = Formula(formula)
+    _check_sides(parsed)
+    if not factors(parsed.lhs):
+        raise _Sides
+    for code, factor in factors(parsed.lhs).items():
+        if factor.eval_method is Factor.EvalMethod.PYTHON:
+            _check_outcome(code)
+    return parsed
+
+
+def _check_outcome(code: str) -> None:
+    """Refuse an outcome that is not arithmetic with fixed numbers.
+
+    One that learns its numbers from the students it is applied to would be another outcome in every cohort.
+    """
+    for node in ast.walk(tree_of(code)[0]):
+        name = _called(node) if isinstance(node, ast.Call) else None
+        if name == "C" or isinstance(node, ast.Compare):
+            raise Misread("has categories left of ~, where the outcome must be a number")
+        if name in LEARNING:
+            raise Misread(
+                f"has {name}() left of ~, which takes its numbers from the students at hand and so makes another "
+                "outcome of every cohort: write them out, as in score - 500"
+            )
+
+
+def is_in_points(formula: str) -> bool:
+    """Whether the outcome is in score points: the score itself, or the score plus or minus what does not hold it."""
+    (outcome,) = factors(parse(formula).lhs)
+    tree, names = tree_of(f"`{outcome}`" if outcome == "score" else outcome)
+    return _slope(tree.body, names) == 1
+
+
+def _slope(node: ast.AST, names: dict[str, str]) -> int | None:
+    """By how much a sum changes when the score rises by 1; None for what is no sum."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+        left, right = _slope(node.left, names), _slope(node.right, names)
+        if left is None or right is None:
+            return None
+        return left + right if isinstance(node.op, ast.Add) else left - right
+    if isinstance(node, ast.UnaryOp):
+        slope = _slope(node.operand, names)
+        return slope if slope is None or isinstance(node.op, ast.UAdd) else -slope
+    if isinstance(node, ast.Call) and _called(node) == "I":
+        return _slope(node.args[0], names)
+    used = [names.get(n.id, n.id) if isinstance(n, ast.Name) else n.value for n, _ in _values(node)]
+    if isinstance(node, ast.Name) or (isinstance(node, ast.Call) and _called(node) == "Q"):
+        return int(used == ["score"])
+    return None if "score" in used else 0
 
 
 def required_columns(formula: str) -> list[str]:

@@ -16,8 +16,10 @@ import numpy as np
 from scipy import sparse
 
 from ..errors import ModelError
+from .algebra import outcome_of
 from .design import INTERCEPT, Cells, Design
 
+LEFT = 1e-10  # of a sum of squares about the shift: with less left about the mean, six digits of it are noise
 CHUNK = 16_384  # rows a block: the shifted copy of a block stays in the processor's cache
 
 
@@ -30,6 +32,9 @@ class Moments:
     n (C,): students. sums (C, k): sums of shifted columns. cross (T, k, k): pooled shifted cross-products by cohort.
     cell_cross (C, k, k) or None: the same by cell, needed for reweighting schools and for clustered errors.
     weight (C,): how often each cell counts (1, or a bootstrap multiplicity).
+
+    They may be those of R data sets with the same cells: then n, sums, cross and cell_cross have R in front, and a cell
+    that a data set lacks has n = 0 there.
     """
 
     names: tuple[str, ...]
@@ -51,8 +56,8 @@ class Moments:
 
     @property
     def n_students(self) -> float:
-        """Students, each counted as often as its cell."""
-        return float(self.weight @ self.n)
+        """Students, each counted as often as its cell; (R,) of R data sets."""
+        return self.n @ self.weight
 
     @property
     def intercept(self) -> int | None:
@@ -61,8 +66,26 @@ class Moments:
 
     @property
     def means(self) -> np.ndarray:
-        """(C, k) cell means of the unshifted columns."""
-        return self.sums / self.n[:, None] + self.shift
+        """(C, k) cell means of the unshifted columns; the shift where there are no students."""
+        return self.sums / np.maximum(self.n, 1)[..., None] + self.shift
+
+    @property
+    def batch(self) -> Moments:
+        """The same as a batch of data sets: of one, if they are those of one."""
+        if self.n.ndim > 1:
+            return self
+        cell = None if self.cell_cross is None else self.cell_cross[None]
+        return replace(self, n=self.n[None], sums=self.sums[None], cross=self.cross[None], cell_cross=cell)
+
+    def take(self, rows: slice | np.ndarray) -> Moments:
+        """Some of R data sets."""
+        cell = None if self.cell_cross is None else self.cell_cross[rows]
+        return replace(self, n=self.n[rows], sums=self.sums[rows], cross=self.cross[rows], cell_cross=cell)
+
+    @property
+    def present(self) -> np.ndarray:
+        """Schools that have students; (R,) of R data sets."""
+        return (self.by_school(self.n[..., None])[..., 0] > 0).sum(axis=-1)
 
     @property
     def response_sd(self) -> float:
@@ -72,7 +95,15 @@ class Moments:
 
     def pooled(self) -> np.ndarray:
         """(k, k) shifted cross-product over all cohorts."""
-        return self.cross.sum(axis=0)
+        return self.cross.sum(axis=-3)
+
+    def by_school(self, values: np.ndarray) -> np.ndarray:
+        """(..., J, m): sums over the cells of each school; values (..., C, m)."""
+        out = np.zeros((*values.shape[:-2], len(self.schools), values.shape[-1]))
+        for t in range(len(self.cohorts)):
+            cells = np.flatnonzero(self.cell_cohort == t)
+            out[..., self.cell_school[cells], :] += values[..., cells, :]
+        return out
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of the rows of both: cells with the same school and cohort are merged."""
@@ -150,27 +181,31 @@ class Moments:
             cohorts=wanted,
             cell_school=school,
             cell_cohort=np.searchsorted(at, self.cell_cohort[keep]),
-            n=self.n[keep],
-            sums=self.sums[keep],
-            cross=self.cross[at],
+            n=self.n[..., keep],
+            sums=self.sums[..., keep, :],
+            cross=self.cross[..., at, :, :],
             weight=self.weight[keep],
-            cell_cross=None if self.cell_cross is None else self.cell_cross[keep],
+            cell_cross=None if self.cell_cross is None else self.cell_cross[..., keep, :, :],
         )
 
     def pool_cohorts(self) -> Moments:
         """One cell a school: the cohorts of a school are merged (a school effect constant over cohorts)."""
-        J, code = len(self.schools), self.cell_school
+        J, k = len(self.schools), len(self.names)
         weight = np.ones(J)
-        weight[code] = self.weight
+        weight[self.cell_school] = self.weight
+        cell = None
+        if self.cell_cross is not None:
+            flat = self.by_school(self.cell_cross.reshape(*self.n.shape, k * k))
+            cell = flat.reshape(*flat.shape[:-1], k, k)
         return replace(
             self,
             cohorts=self.cohorts[:1],
             cell_school=np.arange(J),
             cell_cohort=np.zeros(J, dtype=np.intp),
-            n=sum_by(code, self.n, J),
-            sums=sum_by(code, self.sums, J),
-            cross=self.pooled()[None],
-            cell_cross=None if self.cell_cross is None else sum_by(code, self.cell_cross, J),
+            n=self.by_school(self.n[..., None])[..., 0],
+            sums=self.by_school(self.sums),
+            cross=self.pooled()[..., None, :, :],
+            cell_cross=cell,
             weight=weight,
         )
 
@@ -185,7 +220,7 @@ class Moments:
 
 def compute_moments(design: Design, by_cell: bool = False, shift: np.ndarray | None = None) -> Moments:
     """Moments of a design; see :func:`moments_from_arrays`."""
-    response = str(next(iter(design.state.formula.split("~")))).strip()
+    response = outcome_of(design.state.formula)
     return moments_from_arrays(design.X, design.y, design.cells, design.names, response, by_cell, shift)
 
 
@@ -232,12 +267,72 @@ def moments_from_arrays(
     )
 
 
+def has_cancelled(n: np.ndarray, sums: np.ndarray, squares: np.ndarray, shift: np.ndarray, least: float) -> np.ndarray:
+    """Whether less than a share ``least`` of the squares about a shift is left about the mean.
+
+    n: students; sums, squares: of columns about shift, all of one shape or broadcast. A share r that is left has lost
+    log10(1/r) of the 16 digits. A column that is constant to its last digits has lost none that it had.
+    """
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        left = squares - sums**2 / n
+        return (left < least * squares) & (squares / n > (1e-13 * (np.abs(shift) + np.abs(sums / n))) ** 2)
+
+
+def check_cancelled(moments: Moments) -> None:
+    """Raise ModelError where the sums of squares of a column, or of the response in one cohort, have lost their digits.
+
+    Without an intercept the columns are not centred, and only the response is looked at.
+    """
+    n = np.bincount(moments.cell_cohort, weights=moments.n, minlength=len(moments.cohorts))[:, None]
+    sums = sum_by(moments.cell_cohort, moments.sums, len(moments.cohorts))
+    squares = np.diagonal(moments.cross, axis1=1, axis2=2)
+    lost = has_cancelled(n.sum(), sums.sum(axis=0), squares.sum(axis=0), moments.shift, LEFT)
+    lost &= sums.sum(axis=0) ** 2 / n.sum() != squares.sum(axis=0)  # else constant, which a model says
+    lost[:-1] &= moments.intercept is not None
+    lost[moments.intercept if moments.intercept is not None else slice(0)] = False
+    lost[-1] |= has_cancelled(n[:, 0], sums[:, -1], squares[:, -1], moments.shift[-1], LEFT).any()
+    if lost.any():
+        raise ModelError(
+            f"The sums of '{moments.names[int(np.argmax(lost))]}' have lost their digits, as some of its values lie far"
+            " from all others: look for a value, or a cohort, on another scale."
+        )
+
+
+def moments_of_sums(
+    cohorts: np.ndarray,
+    n: np.ndarray,
+    sums: np.ndarray,
+    cross: np.ndarray | None = None,
+    cell_cross: np.ndarray | None = None,
+) -> Moments:
+    """Moments from sums of the columns 1, .., response that are not shifted, of R data sets or of one.
+
+    cohorts (T,); n (..., T, J), sums (..., T, J, k) and the cross-products by cohort, cross (..., T, k, k), or by cell,
+    cell_cross (..., T, J, k, k). Schools are called 0 .. J - 1.
+    """
+    (*lead, T, J), k = n.shape, sums.shape[-1]
+    return Moments(
+        (INTERCEPT, *(f"x{c}" for c in range(1, k - 1)), "score"),
+        np.zeros(k),
+        np.arange(J),
+        np.asarray(cohorts),
+        np.tile(np.arange(J), T),
+        np.repeat(np.arange(T), J),
+        n.reshape(*lead, T * J).astype(np.float64),
+        sums.reshape(*lead, T * J, k),
+        cell_cross.sum(axis=-3) if cross is None else cross,
+        None if cell_cross is None else cell_cross.reshape(*lead, T * J, k, k),
+        np.ones(T * J),
+    )
+
+
 def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """A shift (k,) near the column means, from some thousand rows spread over the table; 0 for the intercept."""
+    """A shift (k,): medians of some thousand rows spread over the table, which no single number moves; 0 for the
+    intercept."""
     if INTERCEPT not in names or not len(y):
         return np.zeros(len(names) + 1)
     step = max(1, len(y) // 2048)
-    shift = np.append(X[::step].mean(axis=0), y[::step].mean())
+    shift = np.append(np.median(X[::step], axis=0), np.median(y[::step]))
     shift[names.index(INTERCEPT)] = 0.0
     return shift
 

@@ -97,7 +97,8 @@ class CellSource(Source):
     """A table in memory whose columns still have the types of where they are from."""
 
     def read(self, text_columns: Collection[str] = (), number_columns: Collection[str] = ()) -> pd.DataFrame:
-        """Return all rows; see `Source.read`. Columns of codes stay exact, the others get NumPy's types."""
+        """Return all rows; see `Source.read`. Columns of codes stay exact, categories keep the order of
+        their levels, the others get NumPy's types."""
         frame = self.frame.reset_index(drop=True)
         return pd.DataFrame(
             {name: _as_code(frame[name]) if name in text_columns else _as_plain(frame[name]) for name in frame.columns}
@@ -114,6 +115,8 @@ def _as_code(column: pd.Series) -> pd.Series:
 def _as_plain(column: pd.Series) -> pd.Series:
     """Numbers as int64, or float64 if some are missing or broken; text as ``str``; other values as they are."""
     if isinstance(column.dtype, pd.CategoricalDtype):
+        if pd.api.types.is_string_dtype(column.cat.categories.dtype):
+            return column  # with its levels in the order of the source
         column = column.astype(object)
     kind = column.dtype
     if pd.api.types.is_bool_dtype(kind):

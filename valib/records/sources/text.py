@@ -14,20 +14,26 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 import pandas as pd
-from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from ...errors import RecordsError, ValibWarning
+from .content import has_padded
+from .plain import BOM, SPACES, Plain, Scan, Unreadable, copy_rows, cut_again, heard, plain_errors, scan
 from .source import MISSING, Dialect, Source
+from .spill import SpillFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE = 1 << 20  # bytes that are looked at
 ROWS = 1000  # rows that are looked at
-_NUMBER = {mark: re.compile(rf"[+-]?(?:\d+(?:[{mark}]\d*)?|[{mark}]\d+)(?:[eE][+-]?\d+)?") for mark in ".,"}
-_GROUPED = {mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:[{mark}]\d{{3}})+") for mark in ".,"}
+TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
+_NUMBER = {mark: re.compile(rf"[+-]?(?:[0-9]+(?:[{mark}][0-9]*)?|[{mark}][0-9]+)(?:[eE][+-]?[0-9]+)?") for mark in ".,"}
+_GROUPED = {mark: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:[{mark}][0-9]{{3}})+") for mark in ".,"}
 
 
 def detect(path: Path) -> tuple[Dialect, bool]:
@@ -47,7 +53,7 @@ def detect(path: Path) -> tuple[Dialect, bool]:
         raise UnicodeDecodeError(encoding, head, 0, 1, "text holds no zero bytes")
     if len(head) == SAMPLE:  # the last line may be cut
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
-    first = re.match(r'"?sep=(.)"?[\r\n]', text, flags=re.IGNORECASE)
+    first = re.match(r'"?sep=([,;\t|])"?[\r\n]', text, flags=re.IGNORECASE)
     text = text[first.end() :] if first else text
     delimiter = first[1] if first else _delimiter(text)
     return Dialect(delimiter, _decimal(_from_header(_rows(text, delimiter))), encoding, compressed), bool(first)
@@ -91,12 +97,6 @@ def settles(values: Iterable[str]) -> bool:
         )
         for value in told
     )
-
-
-def are_numbers(values: Iterable[str]) -> bool:
-    """Whether texts are numbers without a decimal mark, and words for a missing one."""
-    told = [value for value in map(str.strip, values) if value not in MISSING]
-    return bool(told) and all(map(_NUMBER["."].fullmatch, told))
 
 
 def may_be_grouped(values: np.ndarray) -> bool:
@@ -208,78 +208,129 @@ NOT_A_TABLE = "is neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet; sav
 class TextSource(Source):
     """A text file.
 
-    ``skip`` counts its records up to and including the header, blank ones too.
+    ``skip`` counts its lines up to and including the header.
     """
 
     skip: int = 0
 
+    def prepare(self, folder: SpillFolder) -> tuple[TextSource, Plain]:
+        """What DuckDB is to read, a copy in the folder if need be; and the source, as Windows-1252 if it is not UTF-8.
+
+        Raises RecordsError for text that cannot be cut into rows.
+        """
+        dialect = self.dialect
+        try:
+            if dialect.encoding in ("utf-8", "utf-8-sig") and self.skip == 1:
+                found = scan(self.path, dialect.gzip, dialect.delimiter)
+                if found.is_plain:
+                    return self, self._plain(self.path, found, dialect.gzip)
+            return self, self._copied(folder)
+        except UnicodeDecodeError as error:
+            if dialect.encoding != "utf-8":
+                raise RecordsError(f"{self.name}: {NOT_A_TABLE}") from error
+            return _as_windows(self).prepare(folder)
+        except Unreadable as error:
+            raise RecordsError(f"{self.name}: {error}.") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise RecordsError(f"{self.name}: cannot be read to its end ({error}).") from error
+
+    def _copied(self, folder: SpillFolder) -> Plain:
+        """A copy of the rows, in UTF-8 and with one line end; a second one if quotation marks are out of order."""
+        copy, again = folder.path / "rows.csv", folder.path / "again.csv"
+        with _open_text(self.path, self.dialect.encoding, self.dialect.gzip, "strict", newline=None) as text:
+            for _ in range(self.skip):
+                text.readline()
+            copy_rows(text, copy)
+        found = scan(copy, False, self.dialect.delimiter)
+        if not found.in_order or found.inside:
+            cut_again(copy, again, self.dialect.delimiter)
+            copy, found = again, scan(again, False, self.dialect.delimiter)
+        return self._plain(copy, found, compressed=False)
+
+    def _plain(self, path: Path, found: Scan, compressed: bool) -> Plain:
+        skip = 1 if path == self.path else 0
+        quoted, broken = found.quotes > 0, found.has_line_breaks
+        return Plain(path, skip, self.dialect.delimiter, len(self.columns), compressed, quoted, broken)
+
     def read(self, text_columns: Collection[str] = (), number_columns: Collection[str] = ()) -> pd.DataFrame:
         """Return all rows; see `Source.read`. A file that turns out not to be UTF-8 is read as Windows-1252."""
+        folder = SpillFolder()
         try:
-            frame = self._read(text_columns)
-        except UnicodeDecodeError as error:
-            if self.dialect.encoding != "utf-8":
-                raise RecordsError(f"{self.name}: {NOT_A_TABLE}") from error
-            return _as_windows(self).read(text_columns, number_columns)
-        except EmptyDataError:
-            return pd.DataFrame(columns=list(self.columns))
-        except (ParserError, ParserWarning, csv.Error) as error:
-            raise RecordsError(self.ragged_row()) from error
-        except (OSError, EOFError, zlib.error) as error:
-            raise RecordsError(f"{self.name}: cannot be read to its end ({error}).") from error
-        self._check_quotes(frame, text_columns)
-        self._tell_short_rows(frame)
-        for name in self.columns:
-            if frame[name].dtype == float:
-                frame[name] = self._decimals(frame[name], name in number_columns)
-            elif name not in text_columns and pd.api.types.is_string_dtype(frame[name]):  # not truths with blanks
-                frame[name] = self._numbers(frame[name], name in number_columns)
-        return frame
+            source, plain = self.prepare(folder)
+            rows = source._fetched(plain)
+        finally:
+            folder.remove()
+        source._check_rows(rows, text_columns, plain.has_line_breaks)
+        frame = {}
+        for k, name in enumerate(self.columns):
+            if name in text_columns:
+                codes = pd.Series(rows.column(k), dtype="str", name=name)
+                frame[name] = codes.mask(codes == "")
+            else:
+                frame[name] = source._typed(rows.column(k), name, name in number_columns)
+        return pd.DataFrame(frame, columns=list(self.columns), index=range(len(rows)), copy=False)
 
-    def _read(self, text_columns: Collection[str], only: str | None = None) -> pd.DataFrame:
-        missing = {name: [""] if name in text_columns else list(MISSING) for name in self.columns}
-        encoding = "utf-8" if self.dialect.encoding == "utf-8-sig" else self.dialect.encoding  # the mark is skipped
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ParserWarning)
-            return pd.read_csv(
-                self.path,
-                header=None,
-                names=list(self.columns),
-                skiprows=self.skip,
-                index_col=False,
-                usecols=None if only is None else [only],
-                dtype=dict.fromkeys(text_columns, "str"),
-                keep_default_na=False,
-                na_values=missing,
-                sep=self.dialect.delimiter,
-                decimal=self.dialect.decimal,
-                encoding=encoding,
-                compression="gzip" if self.dialect.gzip else None,
-                low_memory=False,
-            )
+    def _fetched(self, plain: Plain) -> pa.Table:
+        """All rows as text."""
+        import duckdb
 
-    def _decimals(self, column: pd.Series, needed: bool) -> pd.Series:
+        with duckdb.connect() as connection, plain_errors(self.name, self):
+            rows = heard(connection, lambda: connection.sql(f"FROM {plain.reader()}").to_arrow_table())
+            if len(self.columns) > 1 and not rows.column(1).null_count:
+                return rows
+            connection.register("cut", rows)
+            return connection.sql(f"FROM cut WHERE {plain.filled}").to_arrow_table()
+
+    def _typed(self, rows: pa.ChunkedArray, name: str, needed: bool) -> pd.Series:
+        """A column as numbers, as true and false, or as text."""
+        found = _whole(rows)
+        if found is None:
+            found = _numbers(rows, self.dialect.decimal)
+            if found is not None and (found == np.floor(found)).all() and (whole := _whole(rows, True)) is not None:
+                found = whole
+        text = pd.Series(rows, dtype="str", name=name)
+        if (
+            found is not None
+            and not needed
+            and (np.isnan(found) | (found == np.floor(found))).all()
+            and has_padded(text)
+        ):
+            return text.mask(text.str.strip().isin(MISSING))  # codes
+        if found is not None and found.dtype == np.int64:
+            return pd.Series(found, name=name, copy=False)
+        if found is not None:
+            return self._decimals(pd.Series(found, name=name, copy=False), text, needed)
+        there = set(rows.unique().to_pylist())
+        if there & {None, *MISSING}:
+            text = text.mask(text.isin(MISSING))
+        if told := there - {None, *MISSING}:
+            if told <= {*TRUE, *FALSE}:
+                truths = text.isin(TRUE)
+                return truths if told == there else truths.astype(object).mask(text.isna())
+            return self._in_another_way(text, told, needed)
+        return text
+
+    def _decimals(self, column: pd.Series, text: pd.Series, needed: bool) -> pd.Series:
         """A column that was read as numbers, unless its decimal mark may as well stand between thousands."""
         values, mark = column.to_numpy(), self.dialect.decimal
         doubtful = may_be_grouped(values)
         if not doubtful and not (needed and self.dialect.delimiter == ";" and mark == "." and has_thousandths(values)):
             return column
-        text = self._read([column.name], only=column.name)[column.name]
+        text = text.mask(text.isin(MISSING))
         if doubtful:
-            return self._numbers(text, needed) if reading(text.dropna().unique(), mark) == "" else column
+            different = text.dropna().unique()
+            return self._in_another_way(text, different, needed) if reading(different, mark) == "" else column
         if all_grouped(text.dropna().unique(), mark):
             first = int(text.notna().argmax())
             self.tell_thousandths(column.name, text.iloc[first], self.where([first]))
         return column
 
-    def _numbers(self, column: pd.Series, needed: bool) -> pd.Series:
-        """A column that was read as text: as numbers if its decimal mark is not the file's, or only blanks stood in the
-        way."""
-        different = column.dropna().unique()
+    def _in_another_way(self, column: pd.Series, different: Collection[str], needed: bool) -> pd.Series:
+        """A column that was read as text: as numbers if its decimal mark is not the file's."""
         mark = reading(different, self.dialect.decimal)
-        if mark or (mark is None and are_numbers(different)):
+        if mark:
             text = column.str.strip()
-            return pd.to_numeric(text.mask(text.isin(MISSING)).str.replace(mark or ".", "."))
+            return pd.to_numeric(text.mask(text.isin(MISSING)).str.replace(mark, "."))
         if mark is None:
             return column
         first = next(
@@ -325,24 +376,27 @@ class TextSource(Source):
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         """Rows after the header with the line each starts on; blank lines are passed over."""
         with _open_text(self.path, self.dialect.encoding, self.dialect.gzip) as stream:
-            reader = csv.reader(stream, delimiter=self.dialect.delimiter)
             for _ in range(self.skip):
-                next(reader)
-            start = reader.line_num + 1
+                stream.readline()
+            reader = csv.reader(stream, delimiter=self.dialect.delimiter)
+            start = self.skip + 1
             for fields in reader:
                 if not is_blank(fields):
                     yield start, fields
-                start = reader.line_num + 1
+                start = self.skip + reader.line_num + 1
 
-    def _check_quotes(self, frame: pd.DataFrame, text_columns: Collection[str]) -> None:
-        """Raise RecordsError if the field of a code has swallowed rows; warn of such a field elsewhere."""
-        for name in self.columns:
-            if not pd.api.types.is_string_dtype(frame[name]):
-                continue
-            several = frame[name].str.contains("\n", regex=False).fillna(False).to_numpy(dtype=bool)
-            held = [k for k in several.nonzero()[0] if self._holds_rows(frame[name].iloc[k])]
+    def _check_rows(self, rows: pa.Table, codes: Collection[str], has_line_breaks: bool) -> None:
+        """Refuse or warn of fields that have swallowed rows; warn of rows with fewer fields than the header."""
+        import pyarrow.compute as pc
+
+        for name, column in zip(self.columns, rows.columns if has_line_breaks else (), strict=False):
+            several = np.flatnonzero(pc.fill_null(pc.match_substring(column, "\n"), False))
+            held = [k for k in several if self.holds_rows(column[k].as_py())]
             if held:
-                self.tell_swallowed(name, frame[name].iloc[held[0]], self.where(held), name in text_columns)
+                self.tell_swallowed(name, column[held[0]].as_py(), self.where(held), name in codes)
+        if rows.column(len(self.columns) - 1).null_count:
+            short = np.flatnonzero(pc.is_null(rows.column(len(self.columns) - 1)))
+            self.tell_short(len(short), self.where(short))
 
     def tell_swallowed(self, name: str, value: str, where: str, code: bool) -> None:
         """Raise RecordsError, or warn if the column holds no codes, of fields that hold rows."""
@@ -355,27 +409,12 @@ class TextSource(Source):
             raise RecordsError(f"{told}.")
         warnings.warn(f"{told}, and these rows are not read.", ValibWarning, stacklevel=2)
 
-    def _holds_rows(self, value: str) -> bool:
-        """Whether a field has as many delimiters between its line breaks as rows have."""
-        return value.count(self.dialect.delimiter) == value.count("\n") * (len(self.columns) - 1) > 0
-
-    def _tell_short_rows(self, frame: pd.DataFrame) -> None:
-        """Warn of rows with fewer fields than the header, whose values may stand under the wrong names."""
-        width = len(self.columns)
-        if not frame[self.columns[-1]].isna().any() or self._count_delimiters() == (len(frame) + 1) * (width - 1):
-            return
-        self.tell_uneven()
-
-    def tell_uneven(self) -> None:
-        """Warn of rows with fewer fields than the header; raise RecordsError for one with more."""
-        width, short = len(self.columns), []
-        for k, (_, fields) in enumerate(self._records()):
-            if len(fields) > width:
-                raise RecordsError(self.ragged_row())
-            if len(fields) < width:
-                short.append(k)
-        if short:
-            self.tell_short(len(short), self.where(short))
+    def holds_rows(self, value: str) -> bool:
+        """Whether a field with line breaks holds rows: one as a line of its own, or parts with as many delimiters."""
+        mark, width = self.dialect.delimiter, len(self.columns)
+        first, *lines, last = value.split("\n")
+        marks = [line.count(mark) for line in (first, *lines, last)]
+        return width > 1 and (width - 1 in marks[1:-1] or sum(marks) == (len(marks) - 1) * (width - 1))
 
     def tell_short(self, count: int, where: str) -> None:
         """Warn of rows with fewer fields than the header."""
@@ -387,18 +426,6 @@ class TextSource(Source):
             stacklevel=2,
         )
 
-    def _count_delimiters(self) -> int:
-        """How many delimiters the file holds; -1 if some may stand inside quotation marks."""
-        mark, found = self.dialect.delimiter.encode(), 0
-        if self.dialect.encoding == "utf-16":
-            return -1
-        with (gzip.open if self.dialect.gzip else open)(self.path, "rb") as stream:
-            while chunk := stream.read(1 << 24):
-                if b'"' in chunk:
-                    return -1
-                found += chunk.count(mark)
-        return found
-
     def ragged_row(self) -> str:
         """What to say of a file that cannot be cut into rows: the first with more fields than the header, if any."""
         width = len(self.columns)
@@ -409,6 +436,43 @@ class TextSource(Source):
         except csv.Error:
             pass  # then the general sentence is all that can be said
         return f"{self.name}: cannot be read as CSV; a quotation mark may not be closed."
+
+
+def _whole(rows: pa.ChunkedArray, odd: bool = False) -> np.ndarray | None:
+    """Texts as int64; None if some are no whole numbers. odd: with white space around, or a plus sign."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if odd:
+        rows = pc.replace_substring_regex(pc.utf8_trim(rows, SPACES), r"^\+", "")
+    try:
+        return None if rows.null_count else rows.cast("int64").to_numpy()
+    except pa.ArrowInvalid:
+        return None
+
+
+def _numbers(rows: pa.ChunkedArray, decimal: str) -> np.ndarray | None:
+    """Texts as float64, nan where blank; None if some are no numbers with this decimal mark."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with contextlib.suppress(pa.ArrowInvalid):
+        if decimal == ".":  # as most columns of numbers are: none missing
+            found = rows.cast("float64").to_numpy()
+            if not np.isnan(found).any():
+                return found
+    own = pc.utf8_trim(rows, SPACES)
+    blank = pc.fill_null(pc.is_in(own, pa.array(MISSING)), True)
+    told = pc.if_else(blank, None, own)
+    if decimal == ",":
+        if pc.any(pc.match_substring(told, ".")).as_py():
+            return None
+        told = pc.replace_substring(told, ",", ".")
+    try:
+        found = told.cast("float64").to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    return found if (np.isnan(found) == blank.to_numpy()).all() else None  # nan in another spelling is a word
 
 
 def open_text(path: Path) -> TextSource:
@@ -428,8 +492,8 @@ def open_text(path: Path) -> TextSource:
     return _as_windows(source) if dialect.encoding == "cp1252" else source
 
 
-def _header(path: Path, dialect, preamble: bool) -> tuple[tuple[str, ...], int]:
-    """Column names, and how many records (blank ones and titles included) they take up."""
+def _header(path: Path, dialect: Dialect, preamble: bool) -> tuple[tuple[str, ...], int]:
+    """Column names, and how many lines (blank ones and titles included) end with them."""
     with _open_text(path, dialect.encoding, dialect.gzip, errors="strict") as stream:
         rows = list(itertools.islice(_first_rows(stream, dialect.delimiter, skip=int(preamble)), ROWS))
     if not rows:
@@ -444,12 +508,12 @@ def _header(path: Path, dialect, preamble: bool) -> tuple[tuple[str, ...], int]:
             ValibWarning,
             stacklevel=2,
         )
-    names = (field.strip() for field in fields)
+    names = (field.strip().lstrip(BOM).strip() for field in fields)
     return tuple(name or f"Unnamed: {position}" for position, name in enumerate(names)), skip
 
 
 def _first_rows(stream: TextIO, delimiter: str, skip: int) -> Iterator[tuple[int, int, list[str]]]:
-    """Rows that are not blank: how many records they are from the first, the line each starts on, and their fields.
+    """Rows that are not blank: the lines each ends on and starts on, and their fields. skip: rows not looked at.
 
     They end where the text cannot be cut into fields.
     """
@@ -458,14 +522,14 @@ def _first_rows(stream: TextIO, delimiter: str, skip: int) -> Iterator[tuple[int
     with contextlib.suppress(csv.Error):
         for record, fields in enumerate(reader, start=1):
             if record > skip and not is_blank(fields):
-                yield record, start, fields
+                yield reader.line_num, start, fields
             start = reader.line_num + 1
 
 
-def _open_text(path: Path, encoding: str, compressed: bool, errors: str = "replace"):
-    """Open a text file for counting its lines; a byte of another encoding moves none of them."""
+def _open_text(path: Path, encoding: str, compressed: bool, errors: str = "replace", newline: str | None = ""):
+    """Open a text file; unless told otherwise for counting its lines, of which a byte of another encoding moves none."""
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
-    return (gzip.open if compressed else open)(path, "rt", encoding=encoding, errors=errors, newline="")
+    return (gzip.open if compressed else open)(path, "rt", encoding=encoding, errors=errors, newline=newline)
 
 
 def _as_windows(source: TextSource) -> TextSource:

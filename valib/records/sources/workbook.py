@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
+import pickle
+import signal
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from ...errors import RecordsError, ValibWarning
 from .source import CellSource
 from .text import ROWS, header_at
+
+SECONDS, SECONDS_A_MEGABYTE = 20, 20  # of the processor, for reading a workbook: some twenty times what one needs
+SHARE = 0.5  # of the free memory
 
 
 def open_workbook(path: Path, table: str | None = None) -> CellSource:
@@ -23,19 +32,7 @@ def open_workbook(path: Path, table: str | None = None) -> CellSource:
     RecordsError
         If the file is no workbook, has no such sheet, or the sheet is empty.
     """
-    from python_calamine import CalamineError
-
-    try:
-        with pd.ExcelFile(path, engine="calamine") as book:
-            sheet = _sheet(path.name, [str(name) for name in book.sheet_names], table)
-            cells = pd.read_excel(book, sheet_name=sheet, header=None, dtype=object, keep_default_na=False)
-    except (CalamineError, ValueError, OSError) as error:
-        if isinstance(error, RecordsError):
-            raise
-        raise RecordsError(
-            f"{path.name}: is a workbook or an archive that cannot be read ({str(error).splitlines()[0]}); save the"
-            " table as CSV or Parquet."
-        ) from error
+    cells, sheet = _cells(path, table)
     cells = cells.where(cells.map(lambda value: not isinstance(value, str) or value.strip() != ""), None)
     filled = cells[cells.notna().any(axis=1)]
     if filled.empty:
@@ -54,6 +51,43 @@ def open_workbook(path: Path, table: str | None = None) -> CellSource:
     names = [str(value).strip() if pd.notna(value) else f"Unnamed: {k}" for k, value in enumerate(header)]
     frame = rows.loc[:, kept].set_axis(names, axis=1)
     return CellSource(path.name, tuple(names), frame=frame, path=path, numbers=np.asarray(rows.index) + 1)
+
+
+def _cells(path: Path, table: str | None) -> tuple[pd.DataFrame, str]:
+    """All cells of the sheet asked for, else of the first, and its name; read in a process with limits."""
+    megabytes = path.stat().st_size / 1e6
+    seconds = int(SECONDS + SECONDS_A_MEGABYTE * megabytes)
+    memory = int(SHARE * psutil.virtual_memory().available)
+    arguments = [str(path), table or "", str(int(table is not None)), str(seconds), str(memory)]
+    reader = [sys.executable, "-P", str(Path(__file__).with_name("cells.py"))]
+    try:
+        ended = subprocess.run([*reader, *arguments], capture_output=True, timeout=3 * seconds, check=False)
+        said, code = ended.stdout, ended.returncode
+    except subprocess.TimeoutExpired:
+        said, code = b"", -signal.SIGXCPU
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise _refused(path, f"not read after {seconds} seconds, far longer than a file of its size needs")
+    if code:
+        raise _refused(path, f"it asks for more than the {memory >> 20:,} MB of memory that may be used")
+    answer = pickle.loads(said)
+    if "problem" in answer:
+        raise _refused(path, next(iter(answer["problem"].splitlines()), "damaged"))
+    sheet = _sheet(path.name, answer["names"], table)
+    return pd.DataFrame([[_plain(value) for value in row] for row in answer["rows"]], dtype=object), sheet
+
+
+def _plain(value: object) -> object:
+    """A cell's value, a whole number as int and a day as a datetime."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    is_day = isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
+    return datetime.datetime(value.year, value.month, value.day) if is_day else value
+
+
+def _refused(path: Path, problem: str) -> RecordsError:
+    return RecordsError(
+        f"{path.name}: is a workbook or an archive that cannot be read ({problem}); save the table as CSV or Parquet."
+    )
 
 
 def _sheet(name: str, sheets: list[str], table: str | None) -> str:

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from ...errors import ModelError
+from ...names import by_cohort, counts, percent
+from ...names import listed_cohorts as cohorts
 from ...records.reading import CANONICAL
 from ...sums.design import required_columns
 from .coded import Ask, Coded, Finding
 from .limits import FAR_GAP, MANY_LEVELS, MISSING_SHARE, MOST_LEVELS
-from .text import LONGEST_NAME, by_cohort, cohorts, counts, percent, plain, printable
+from .text import LONGEST_NAME, plain, printable
 
 _NINES = re.compile(r"9+|8{2,}|7{2,}")
 _NEGATIVE = re.compile(r"-([1-9]|9+|8+|7+)")
@@ -80,7 +82,7 @@ def _levels(column: pd.Series, gone: np.ndarray, coded: Coded, ask: Ask) -> tupl
     code, cohort, T = code[~gone].astype(np.int64), coded.cohort[~gone], len(coded.cohorts)
     pairs = pd.unique(code * T + cohort)
     levels = np.bincount(pairs % T, minlength=T)
-    in_base = np.isin(coded.cohorts, ask.baseline)
+    in_base = np.isin(coded.cohorts, ask.baseline or ask.focal)
     seen = np.zeros(len(names), dtype=bool)
     seen[pairs[in_base[pairs % T]] // T] = True
     return levels, np.bincount(cohort[~seen[code]], minlength=T)

@@ -8,20 +8,15 @@ import pandas as pd
 
 from ...effects.baseline import STANDARDISED, fit_baseline
 from ...effects.benchmark import fit_benchmark
+from ...effects.findings import prior_drift
+from ...effects.relative import fit_relative
 from ...errors import BenchmarkError, ModelError, ValibError
-from ...records.prior_check import (
-    SMD_LIMIT,
-    VARIANCE_RATIO_LIMITS,
-    PriorCheck,
-    compare_prior,
-    looks_standardised,
-    score_moments,
-)
-from ...records.reading import select
+from ...names import listed_cohorts as cohorts
+from ...records.prior_check import compare_prior, looks_standardised, score_moments
+from ...records.reading import ODD, select
 from ...sums.design import required_columns
 from ...sums.equating import carry_back, crossed
 from .coded import Ask, Finding
-from .text import by_cohort, cohorts
 
 
 def problems(records: pd.DataFrame, table: pd.DataFrame, lost: pd.DataFrame, ask: Ask) -> list[str]:
@@ -52,19 +47,25 @@ def _lacking(records: pd.DataFrame, formula: str) -> list[str]:
 
 
 def trial(records: pd.DataFrame, ask: Ask) -> list[str]:
-    """Fit the benchmark and apply it to each focal cohort, to see whether that can be done; return what stops it."""
-    if looks_standardised(score_moments(records, ask.cohorts)):
+    """Fit the benchmark and apply it to each focal cohort, to see whether that can be done; return what stops it.
+
+    Without a baseline the relative model of each focal cohort is fitted.
+    """
+    if ask.baseline and looks_standardised(score_moments(records, ask.cohorts)):
         return [STANDARDISED]
     said, records = [], _slim(records, ask.formula)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the account has its own words for what they say
         try:
-            benchmark = fit_baseline(records, list(ask.baseline), formula=ask.formula)
+            benchmark = fit_baseline(records, list(ask.baseline), formula=ask.formula) if ask.baseline else None
         except ValibError as error:
             return [str(error)]
         for cohort in ask.focal:
             try:
-                fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks)
+                if benchmark is None:
+                    fit_relative(records, cohort, ask.formula, intervals="plugin")
+                else:
+                    fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
             except ValibError as error:
                 said.append(f"Cohort {cohort}: {error}")
     return said
@@ -74,7 +75,7 @@ def _slim(records: pd.DataFrame, formula: str) -> pd.DataFrame:
     """The records with the columns that a fit looks at and without their account, which every step would copy."""
     wanted = {"school", "cohort", "score", "prior_score", *required_columns(formula)}
     slim = records[[name for name in records.columns if name in wanted]]
-    slim.attrs = {}
+    slim.attrs = {ODD: records.attrs.get(ODD, {})}
     return slim
 
 
@@ -115,27 +116,8 @@ def compare_priors(records: pd.DataFrame, table: pd.DataFrame, ask: Ask) -> tupl
         checks[cohort] = compare_prior(values, "prior_score", cohort, mean, sd)
     rows = [{"smd": item.smd, "variance_ratio": item.variance_ratio, "ok": item.ok} for item in checks.values()]
     prior = pd.DataFrame(rows, columns=empty.columns, index=pd.Index(checks, name="cohort"))
-    return prior, _prior_findings({cohort: item for cohort, item in checks.items() if not item.ok})
-
-
-def _prior_findings(moved: dict[int, PriorCheck]) -> list[Finding]:
-    """Warn of focal cohorts whose prior scores leave the baseline's."""
-    if not moved:
-        return []
-    told = by_cohort(
-        {cohort: f"mean {item.smd:+.2f} SD, variance ratio {item.variance_ratio:.2f}" for cohort, item in moved.items()}
-    )
-    low, high = VARIANCE_RATIO_LIMITS
-    return [
-        Finding(
-            "prior_drift",
-            tuple(moved),
-            (
-                f"The distribution of prior_score leaves that of the baseline ({told}; limits {SMD_LIMIT:g} SD and {low:g} to "
-                f"{high:g}): a shift may come from the prior test, so look into its scale and its sitting."
-            ),
-        )
-    ]
+    item = prior_drift(checks)
+    return prior, [item] if item else []
 
 
 def _on_baseline_scale(records: pd.DataFrame, table: pd.DataFrame, ask: Ask, cohort: int) -> pd.DataFrame:

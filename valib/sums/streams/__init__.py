@@ -25,7 +25,7 @@ from ..formula import factors, parse
 from ..students import Summed, cohorts_of, sum_students
 from .chunks import learning_terms
 from .columns import coded_apart
-from .layout import ENCODINGS, Engine
+from .layout import Engine
 from .stream import StreamedRecords, code_columns
 
 __all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source", "stream_records"]
@@ -49,7 +49,7 @@ def choose_engine(source: Any, engine: str | None = "auto") -> str:
 
     "auto" is "duckdb" for a folder, for a file larger than a sixteenth of the free memory (a gzipped or Parquet file
     counted five times) and for a Parquet file of more than 5 million rows; "spark" for a Spark DataFrame; else, and for
-    what DuckDB does not read (workbooks, R files, text in Windows-1252), "memory".
+    what DuckDB does not read (workbooks, R files), "memory".
     Raises RecordsError for an unknown engine, or one that does not read a database.
     """
     engine = engine or "auto"
@@ -145,7 +145,7 @@ def _is_plain_text(path: Path) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said again when the file is read
         try:
-            return open_text(path).dialect.encoding in ENCODINGS
+            return bool(open_text(path).columns)
         except (OSError, ValueError):
             return False
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from formulaic import Formula
 
-from ...records.reading import code_labels
+from ...records.reading import ODD, code_labels
 from ...records.sources import as_numbers
 from ..design import INTERCEPT
-from ..moments import Moments, sum_by
+from ..moments import Moments, has_cancelled, sum_by
 from .columns import Key, Wide, widen
-from .layout import MARKED, REASONS, Layout, Test
+from .layout import MARKED, REASONS, Engine, Layout, Test
 from .sql import NotInSql
 
+FAR = 1e-4  # of a sum of squares about the shift, what must be left about the mean, or the pass is made again
 MOST_COLUMNS = 120  # of a design that SQL sums; a wider one is summed from its rows
 
 
@@ -27,8 +30,9 @@ class Pass:
     """What a pass found.
 
     G groups of rows, each of one cohort (nan: missing) and status: cohort (G,), status (G,), n (G,), and over the K
-    columns sums (G, K) and squares (G, K) about shift (K,). numbers: which of the K a numeric column is. moments: of
-    the intercept, the wide columns, the response and a column of zeros, by cell; positions: where a product is in them.
+    columns sums (G, K) and squares (G, K) about shift (G, K). numbers: which of the K a numeric column is. moments: of
+    the intercept, the wide columns, the response and a column of zeros, by cell and for each cohort about a shift of
+    its own; positions: where a product is in them.
     categories: the categorical factors with their columns; levels: those of every such column, in order.
     wide, moments: None where the formula's columns cannot be made in SQL. short: rows with too few fields.
     """
@@ -46,7 +50,7 @@ class Pass:
     shift: np.ndarray
     numbers: dict[str, int]
     wide: Wide | None
-    moments: Moments | None = None
+    moments: dict[int, Moments] = field(default_factory=dict)
     relation: str = ""
     short: int = 0
     positions: dict[Key, int] = field(default_factory=dict)
@@ -54,7 +58,7 @@ class Pass:
     @property
     def has_cells_cross(self) -> bool:
         """Whether cross-products by cell were kept, or cannot be."""
-        return self.moments is None or self.moments.cell_cross is not None
+        return all(m.cell_cross is not None for m in self.moments.values())
 
     @property
     def response(self) -> int:
@@ -147,16 +151,18 @@ class Pass:
             if c in self.numbers and c != "cohort" and self.layout.columns[c].kind != "category"
         }
 
+    def select(self, cohorts: Sequence[int]) -> Moments:
+        """The moments of some cohorts that have any."""
+        return reduce(add, (self.moments[t] for t in cohorts if t in self.moments))
+
     def _summary(self, groups: np.ndarray, column: str) -> dict:
         k = self.numbers[column]
-        n, total = self.n[groups].sum(), self.sums[groups, k].sum()
-        square = self.squares[groups, k].sum()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return {
-                "n": int(n),
-                "mean": float(self.shift[k] + total / n),
-                "sd": float(np.sqrt(max(square - total**2 / n, 0.0) / (n - 1))),
-            }
+        n, sums, shift = self.n[groups], self.sums[groups, k], self.shift[groups, k]
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            mean = (n * shift + sums).sum() / n.sum()
+            d = shift - mean
+            square = (self.squares[groups, k] + 2 * d * sums + n * d**2).sum()
+            return {"n": int(n.sum()), "mean": float(mean), "sd": float(np.sqrt(max(square, 0.0) / (n.sum() - 1)))}
 
     def rows_query(self) -> str:
         """SQL of the complete rows: school, cohort, then every column that the formula needs."""
@@ -169,6 +175,7 @@ class Pass:
         for i, name in enumerate(self.needed):
             if name not in frame:
                 frame[name] = self.typed(name, rows.column(2 + i).to_pandas())
+        frame.attrs[ODD] = dict.fromkeys(self.needed, "")  # the columns were judged before
         return frame
 
     def typed(self, name: str, values: pd.Series) -> pd.Series:
@@ -181,8 +188,48 @@ class Pass:
         return typed.astype("category") if self.layout.columns[name].kind == "category" else typed
 
 
+@dataclass(eq=False, slots=True)
+class Sums:
+    """The queries of a pass: K ``columns``, the first ``width`` those of the design; ``pairs`` whose products are
+    summed; ``relation``: the rows with all of them; ``plain`` (K,): which are indicators, whose sums are exact."""
+
+    engine: Engine
+    columns: list[str]
+    width: int
+    pairs: list[tuple[int, int]]
+    relation: str
+    plain: np.ndarray
+
+    def shifted(self, shift: np.ndarray, own: Mapping[int, np.ndarray]) -> str:
+        """The rows about shift (K,), those of some cohorts about their own."""
+        short = ", l.short" if self.engine.short else ""
+        at = [np.array([shift[k], *(own[t][k] for t in own)]) for k in range(len(self.columns))]
+        moved = [
+            f"{x} - {self._of_cohort(a, list(own))}" if a.any() else x for x, a in zip(self.columns, at, strict=True)
+        ]
+        listed = ", ".join(f"{x} AS z{k}" for k, x in enumerate(moved))
+        return f"SELECT l.s, l.t, l.status{short}, {listed} FROM {self.relation}"
+
+    def _of_cohort(self, values: np.ndarray, cohorts: list[int]) -> str:
+        number = self.engine.sql.number
+        if not cohorts:
+            return number(values[0])
+        cases = " ".join(f"WHEN {number(t)} THEN {number(v)}" for t, v in zip(cohorts, values[1:], strict=True))
+        return f"(CASE CAST(l.t AS DOUBLE) {cases} ELSE {number(values[0])} END)"
+
+    def query(self, shifted: str, keys: str, products: bool, where: str = "") -> pa.Table:
+        """Counts and sums by some keys."""
+        asked = [f"sum(z{k})" for k in range(len(self.columns))]
+        asked += [f"sum(z{a} * z{b})" for a, b in self.pairs] if products else []
+        asked += ["sum(CASE WHEN short THEN 1 ELSE 0 END)"] if self.engine.short and not where else []
+        named = keys.replace("whole", "CASE WHEN status = 0 THEN s END")
+        return self.engine.query(
+            f"SELECT {named}, count(*), {', '.join(asked)} FROM ({shifted}) AS z{where} GROUP BY {named}"
+        )
+
+
 def run_pass(
-    engine,
+    engine: Engine,
     layout: Layout,
     parsed: Formula,
     needed: list[str],
@@ -191,7 +238,8 @@ def run_pass(
     by_cell: bool,
     sample: int,
 ) -> Pass:
-    """Sum a formula's columns."""
+    """Sum a formula's columns, and again about the means of cohorts for which a shift was so far away that digits of
+    their sums of squares have cancelled."""
     wide = _wide(engine, layout, parsed, categories, levels)
     columns = [*wide.sqls.values(), wide.response] if wide else []
     width = len(columns)
@@ -200,53 +248,65 @@ def run_pass(
     joined = _means(engine, layout, wide.means) if wide and wide.means else ""
     relation = f"({layout.rows(engine.table)}) AS l{joined}"
     first = f"({layout.rows(f'(SELECT * FROM {engine.table} LIMIT {sample}) AS first')}) AS l{joined}"
-    plain = [all(level >= 0 for _, level in key) for key in wide.sqls] if wide else []
-    shift = _shift(engine, columns, first, plain)
-    short = ", l.short" if engine.short else ""
-    shifted = f"SELECT l.s, l.t, l.status{short}, {_shifted(engine, columns, shift)} FROM {relation}"
+    plain = np.zeros(len(columns), dtype=bool)
+    if wide:
+        plain[: len(wide.sqls)] = [all(level >= 0 for _, level in key) for key in wide.sqls]
+    shift = np.where(plain, 0.0, _shift(engine, columns, first))
     pairs = list(itertools.combinations_with_replacement(range(width), 2))
     pairs += [(k, k) for k in range(width, len(columns))]
-    sums = [f"sum(z{k})" for k in range(len(columns))]
-    products = [f"sum(z{a} * z{b})" for a, b in pairs]
-    whole = engine.is_text and wide is not None
-    school = "CASE WHEN status = 0 THEN s END, " if whole else ""
-    asked = [*sums, *products, *(["sum(CASE WHEN short THEN 1 ELSE 0 END)"] if short else [])]
-    groups = engine.query(
-        f"SELECT {school}t, status, count(*), {', '.join(asked)} FROM ({shifted}) AS z GROUP BY {school}t, status"
-    )
+    queries = Sums(engine, columns, width, pairs, relation, plain)
+    found = Pass(parsed, needed, layout, categories, levels, *_nothing(len(columns)), numbers, wide, relation=relation)
+    _fill(found, queries, shift, {}, by_cell)
+    if own := _too_far(found, plain):
+        _fill(found, queries, shift, own, by_cell)
+    return found
+
+
+def _nothing(K: int) -> tuple[np.ndarray, ...]:
+    """cohort, status, n, sums, squares and shift of no groups."""
+    return np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros((0, K)), np.zeros((0, K)), np.zeros((0, K))
+
+
+def _too_far(found: Pass, plain: np.ndarray) -> dict[int, np.ndarray]:
+    """The means (K,) of the cohorts whose complete rows lie so far from the shift that squares lost digits."""
+    own = {}
+    for t in np.unique(found.cohort[found.status == 0]).tolist():
+        at = (found.status == 0) & (found.cohort == t)
+        n, sums, squares = found.n[at].sum(), found.sums[at].sum(0), found.squares[at].sum(0)
+        lost = ~plain & has_cancelled(n, sums, squares, found.shift[at][0], FAR)
+        if lost.any():
+            own[int(t)] = found.shift[at][0] + np.where(lost, sums / n, 0.0)
+    return own
+
+
+def _fill(found: Pass, queries: Sums, shift: np.ndarray, own: Mapping[int, np.ndarray], by_cell: bool) -> None:
+    """Ask for the sums about a shift."""
+    engine, wide, K = queries.engine, found.wide, len(shift)
+    whole, shifted = engine.is_text and wide is not None, queries.shifted(shift, own)
+    groups = queries.query(shifted, "whole, t, status" if whole else "t, status", True)
     start = int(whole)
-    S, P = _matrix(groups, start + 3, len(sums)), _matrix(groups, start + 3 + len(sums), len(products))
-    squares = np.column_stack([P[:, pairs.index((k, k))] for k in range(len(columns))])
-    found = Pass(
-        parsed,
-        needed,
-        layout,
-        categories,
-        levels,
-        years(groups.column(start)),
-        groups.column(start + 1).to_numpy().astype(np.int64),
-        groups.column(start + 2).to_numpy(),
-        S,
-        squares,
-        shift,
-        numbers,
-        wide,
-        relation=relation,
-        short=int(_matrix(groups, -1, 1).sum()) if short else 0,
-    )
+    products = _matrix(groups, start + 3 + K, len(queries.pairs))
+    found.cohort = years(groups.column(start))
+    found.status = groups.column(start + 1).to_numpy().astype(np.int64)
+    found.n = groups.column(start + 2).to_numpy()
+    found.sums = _matrix(groups, start + 3, K)
+    found.squares = np.column_stack([products[:, queries.pairs.index((k, k))] for k in range(K)])
+    found.shift = np.array([own.get(t, shift) for t in found.cohort]).reshape(len(found.cohort), K)
+    found.short = int(_matrix(groups, -1, 1).sum()) if engine.short else 0
     if wide is None or found.faults or found.unreadable or not (found.status == 0).any():
-        return found
+        return
     if whole:
         cells = groups.filter(pa.array(found.status == 0))
     else:
-        cells = engine.query(
-            f"SELECT s, t, status, count(*), {', '.join(sums + (products if by_cell else []))} "
-            f"FROM ({shifted}) AS z WHERE status = 0 GROUP BY s, t, status"
-        )
+        cells = queries.query(shifted, "s, t, status", by_cell, " WHERE status = 0")
     found.positions = {key: k + 1 for k, key in enumerate(wide.sqls)}
     found.positions[()] = 0
-    found.moments = _moments(found, cells, P[:, : len(pairs)], width, by_cell)
-    return found
+    width = queries.width
+    total = _moments(found, cells, products[:, : width * (width + 1) // 2], width, by_cell)
+    found.moments = {
+        t: replace(total.select([t]), shift=np.array([0.0, *own.get(t, shift)[:width], 0.0]))
+        for t in total.cohorts.tolist()
+    }
 
 
 def _wide(
@@ -260,18 +320,10 @@ def _wide(
     return wide if len(wide.sqls) < MOST_COLUMNS else None
 
 
-def _shifted(engine, columns: Sequence[str], shift: np.ndarray) -> str:
-    return ", ".join(
-        f"{x} - {engine.sql.number(s)} AS z{k}" if s else f"{x} AS z{k}"
-        for k, (x, s) in enumerate(zip(columns, shift, strict=True))
-    )
-
-
-def _shift(engine, columns: Sequence[str], first: str, plain: Sequence[bool]) -> np.ndarray:
-    """(K,): near the column means, from the first rows that have a column; 0 for indicators of levels."""
-    averages = ", ".join(f"avg(CASE WHEN {engine.sql.finite(x)} THEN {x} END)" for x in columns)
-    found = _matrix(engine.query(f"SELECT {averages} FROM {first}"), 0, len(columns))[0]
-    found[: len(plain)][np.array(plain, dtype=bool)] = 0.0
+def _shift(engine: Engine, columns: Sequence[str], first: str) -> np.ndarray:
+    """(K,): the medians of the first rows that have a column, which no single number moves."""
+    medians = ", ".join(f"median(CASE WHEN {engine.sql.finite(x)} THEN {x} END)" for x in columns)
+    found = _matrix(engine.query(f"SELECT {medians} FROM {first}"), 0, len(columns))[0]
     return np.where(np.isfinite(found), found, 0.0)
 
 
@@ -296,7 +348,7 @@ def _moments(found: Pass, cells: pa.Table, products: np.ndarray, width: int, by_
     t, cohorts = pd.factorize(years(cells.column(1)).astype(np.int64), sort=True)
     used, code = np.unique(at * len(cohorts) + t, return_inverse=True)
     n = cells.column(3).to_numpy().astype(np.float64)
-    K, whole = width + 2, len(found.shift)
+    K, whole = width + 2, found.sums.shape[1]
     sums = np.column_stack([n, _matrix(cells, 4, whole)[:, :width], np.zeros(len(n))])
     complete = found.status == 0
     group = np.searchsorted(cohorts, found.cohort[complete].astype(np.int64))
@@ -305,12 +357,11 @@ def _moments(found: Pass, cells: pa.Table, products: np.ndarray, width: int, by_
     if by_cell:
         own = _square(n, sums[:, 1:-1], _matrix(cells, 4 + whole, products.shape[1]))
         cell_cross = sum_by(code, own, len(used))
-    shift = np.concatenate([[0.0], found.shift[:width], [0.0]])
     names = (INTERCEPT, *(f"z{k}" for k in range(width)), "zero")
     assert len(names) == K
     return Moments(
         names,
-        shift,
+        np.zeros(K),
         np.asarray(schools, dtype=object),
         np.asarray(cohorts),
         used // len(cohorts),

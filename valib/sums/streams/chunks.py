@@ -9,7 +9,9 @@ import numpy as np
 from formulaic import Formula
 
 from ...errors import ModelError
-from ..covariates import as_covariates, check_size
+from ...records.sources.content import level_text
+from ..algebra import outcome_of
+from ..covariates import as_covariates, as_known, check_size
 from ..design import FormulaState, check_known, make_cells, materialise, refuse_not_finite
 from ..formula import factors, named_levels, shown
 from ..moments import Moments, moments_from_arrays, near_mean
@@ -47,22 +49,22 @@ class Chunks:
         levels = self._levels(cohorts)
         state = self._state or FormulaState(self._text, (), {}, levels)
         for text, found in levels.items():
-            check_known(self._found.categories[text], set(found), state.levels[text])
+            known = {level_text(level): level for level in state.levels[text]}
+            check_known(self._found.categories[text], {known.get(level_text(v), v) for v in found}, state.levels[text])
         total, shift = None, None
         for rows in self._engine.batches(self._found.rows_query()):
             frame = self._found.frame(rows)
             frame = frame[frame["cohort"].isin(cohorts)].reset_index(drop=True)
             if not len(frame):
                 continue
-            covariates = as_covariates(frame, self._found.parsed)
+            covariates = as_known(as_covariates(frame, self._found.parsed), self._found.parsed, state.levels)
             y, X, learned = materialise(covariates, self._found.parsed, state, {"np": np}, self._text)
             self._check(learned, state)
             refuse_not_finite(np.isfinite(X).all(axis=0), bool(np.isfinite(y).all()), learned.names, self._text)
             check_size(X, y, learned.names)
             shift = near_mean(X, y, learned.names) if shift is None else shift
             cells = make_cells(frame["school"], frame["cohort"].astype(np.int64))
-            response = self._text.split("~")[0].strip()
-            part = moments_from_arrays(X, y, cells, learned.names, response, by_cell, shift)
+            part = moments_from_arrays(X, y, cells, learned.names, outcome_of(self._text), by_cell, shift)
             total, state = (
                 part if total is None else total + part,
                 FormulaState(self._text, learned.names, state.transform_state, state.levels),

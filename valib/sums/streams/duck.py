@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -19,49 +14,11 @@ import pyarrow as pa
 from ...errors import RecordsError
 from ...records.sources import TextSource, open_source
 from ...records.sources.parquet import ParquetSource, parts_of
+from ...records.sources.plain import heard, no_pattern, plain_errors
+from ...records.sources.spill import SpillFolder
 from ...workers import telling
-from .layout import ENCODINGS, Column, kept_order
+from .layout import Column, kept_order
 from .sql import DuckSql
-
-PREFIX = "valib-spill-"
-
-
-class SpillFolder:
-    """A fresh folder in the temporary directory, held by a lock that ends with the process.
-
-    Those that killed runs of this user have left, which nobody holds any more, are removed first.
-    """
-
-    def __init__(self):
-        above = Path(tempfile.gettempdir())
-        for left in above.glob(f"{PREFIX}*"):
-            handle = _hold(left)
-            if handle is not None:
-                shutil.rmtree(left, ignore_errors=True)
-                os.close(handle)
-        made = Path(tempfile.mkdtemp(prefix="valib-"))
-        self._handle = _hold(made)
-        self.path = made.rename(made.with_name(PREFIX + made.name)) if self._handle is not None else made
-
-    def remove(self) -> None:
-        """Remove the folder; once is enough."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
-
-
-def _hold(folder: Path) -> int | None:
-    """A descriptor with the lock of a folder of this user; None if another holds it, or where there are no locks."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        with contextlib.suppress(OSError):
-            if os.fstat(handle).st_uid == os.getuid():
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return handle
-        os.close(handle)
-    return None
-
 
 SECONDS = 0.2  # between two words on how far a query is
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
@@ -90,7 +47,6 @@ class DuckEngine:
         self._path, self._progress = Path(path), progress
         self.name = self._path.name
         self.text: TextSource | None = None
-        self.has_line_breaks = False  # inside quotation marks of a text file
         self._orders: dict[str, list | None] = {}
         self._spill = SpillFolder()
         memory = min(MEMORY, psutil.virtual_memory().available // 2)
@@ -121,6 +77,11 @@ class DuckEngine:
         return self.text is not None
 
     @property
+    def has_line_breaks(self) -> bool:
+        """Whether there are line breaks inside quotation marks of a text file."""
+        return self.is_text and self._plain.has_line_breaks
+
+    @property
     def short(self) -> str:
         """The condition of a text file's rows with fewer fields than the header: what they lack is NULL, not empty."""
         return f"c{len(self.names) - 1} IS NULL" if self.is_text else ""
@@ -128,29 +89,10 @@ class DuckEngine:
     def query(self, sql: str) -> pa.Table:
         """The rows of a query, which must be few."""
         with self._plain_errors(), self._watched():
-            try:
-                return self._ask(sql)
-            except duckdb.Error as error:
-                if self.text is None or self.has_line_breaks or "parallel=false" not in str(error):
-                    raise
-            self.has_line_breaks = True
-            self._define()
-            return self._ask(sql)
-
-    def _ask(self, sql: str) -> pa.Table:
-        """The rows of a query."""
-        return self._heard(lambda: self._connection.sql(sql).to_arrow_table())
+            return self._heard(lambda: self._connection.sql(sql).to_arrow_table())
 
     def _heard(self, call: Callable[[], Any]) -> Any:
-        """What a call of DuckDB gives; it runs in a thread, so that a signal is heard at once, not at its end."""
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(call)
-            try:
-                return asked.result()
-            finally:
-                while not asked.done():
-                    self._connection.interrupt()
-                    wait([asked], SECONDS)
+        return heard(self._connection, call)
 
     def batches(self, sql: str, rows: int = 1 << 18) -> Iterator[pa.RecordBatch]:
         """The rows of a query in batches, however many there are."""
@@ -208,11 +150,7 @@ class DuckEngine:
         self._opened = opened = open_source(self._path)
         self.names = list(opened.columns)
         if isinstance(opened, TextSource):
-            self.text = opened
-            if opened.dialect.encoding not in ENCODINGS:
-                raise RecordsError(
-                    f"{self.name}: is not in UTF-8, which the engine duckdb needs: save it so, or take --engine memory."
-                )
+            self.text, self._plain = opened.prepare(self._spill)
         elif not isinstance(opened, ParquetSource):
             raise RecordsError(
                 f"{self.name}: the engines duckdb and spark read text and Parquet files and folders of "
@@ -239,11 +177,8 @@ class DuckEngine:
 
     def _define(self) -> None:
         """The view of the source, its columns renamed by position."""
-        filled = "TRUE"
-        if self.is_text and len(self.names) > 1:  # a line of spaces is a blank line
-            filled = f"c1 IS NOT NULL OR {self.sql.trimmed('c0')} <> ''"
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} FROM {self._reader()} WHERE {filled}"
+            f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} FROM {self._reader()}"
         )
 
     def _renamed(self) -> str:
@@ -252,28 +187,13 @@ class DuckEngine:
         return ", ".join(f"{_quoted(name)} AS c{i}" for i, name in enumerate(self.names))
 
     def _reader(self, options: str = "") -> str:
-        paths = ", ".join(self.sql.text(_no_pattern(str(p.resolve()))) for p in self._parts)
-        if self.text is None:
-            return f"read_parquet([{paths}], union_by_name=true, hive_types_autocast=false{options})"
-        dialect, text = self.text.dialect, self.sql.text
-        columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self.text.columns)))
-        return (
-            f"read_csv({paths}, auto_detect=false, header=false, skip={self.text.skip}, columns={{{columns}}}, "
-            f"delim={text(dialect.delimiter)}, quote='\"', escape='\"', null_padding=true, "
-            "nullstr=chr(1), "  # an empty field is empty, a field that a short row lacks is NULL
-            f"encoding={text(ENCODINGS[dialect.encoding])}, compression='{'gzip' if dialect.gzip else 'none'}'"
-            f"{', parallel=false' if self.has_line_breaks else ''})"
-        )
+        if self.text is not None:
+            return self._plain.sql()
+        paths = ", ".join(self.sql.text(no_pattern(str(p.resolve()))) for p in self._parts)
+        return f"read_parquet([{paths}], union_by_name=true, hive_types_autocast=false{options})"
 
-    @contextlib.contextmanager
-    def _plain_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except duckdb.Error as error:
-            if self.text is not None and "CSV Error" in str(error):
-                raise RecordsError(self.text.ragged_row()) from error
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            raise RecordsError(f"{self.name}: cannot be read to its end ({lines[0][:200]}).") from error
+    def _plain_errors(self) -> contextlib.AbstractContextManager[None]:
+        return plain_errors(self.name, self.text)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
@@ -303,11 +223,6 @@ class _Positions:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _no_pattern(path: str) -> str:
-    """A path in which nothing is a pattern."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 
 
 def _kind(kind: str) -> str | None:

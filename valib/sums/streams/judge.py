@@ -9,11 +9,12 @@ import pandas as pd
 from formulaic import Formula
 
 from ...errors import ModelError
-from ...records.reading import WHOLE
+from ...records.reading import ODD, WHOLE, complaint, is_text
 from ...records.sources import MISSING, all_grouped, as_numbers, may_be_grouped
+from ...records.sources.content import NUMBER, PADDED, classify, has_padded, numbers_meant
 from ...records.sources.source import EXACT
-from ...records.sources.text import has_thousandths, reading, settles
-from ..covariates import as_covariates
+from ...records.sources.text import FALSE, TRUE, has_thousandths, reading, settles
+from ..covariates import as_covariates, uses
 from .aggregate import Pass
 from .layout import MARKED, NUMBERS, Column, Engine, in_order
 
@@ -71,6 +72,34 @@ def settle(engine: Engine, column: Column, needed: bool) -> Column:
     return replace(plain, decimal=mark or column.decimal)
 
 
+def odd_text(engine: Engine, column: Column) -> str:
+    """:func:`valib.records.sources.content.odd_values` of a column of text, said in a sentence; "" for categories."""
+    sql, table = engine.sql, engine.table
+    own = sql.trimmed(column.sql)
+    there = f"{own} IS NOT NULL AND NOT {sql.listed(own)}"
+    number = f"({sql.matches(own, NUMBER)} AND NOT {sql.matches(own, PADDED)})"
+    comma, point = (f"{number} AND contains({own}, {sql.text(mark)})" for mark in ",.")
+    counted = ", ".join(f"sum(CASE WHEN {x} THEN 1 ELSE 0 END)" for x in (number, comma, point))
+    found = engine.query(
+        f"SELECT count(DISTINCT CASE WHEN {number} THEN {own} END), {counted} FROM {table} WHERE {there}"
+    )
+    different, rows, commas, points = (int(found.column(k)[0].as_py() or 0) for k in range(4))
+    others = engine.query(
+        f"SELECT {own}, count(*) FROM {table} WHERE {there} AND NOT {number} GROUP BY {own} LIMIT {MOST_TEXTS}"
+    )
+    texts = dict(zip(others.column(0).to_pylist(), others.column(1).to_pylist(), strict=True))
+    padded = {text: n for text, n in texts.items() if classify(text) == "padded"}
+    rest = {text: n for text, n in texts.items() if text not in padded}
+    if not numbers_meant(different, rows, padded, rest, typed=not column.words):
+        return ""
+    rare = f" OR ({comma if commas <= points else point})" if commas and points else ""
+    odd = f"{there} AND (NOT {number}{rare})"
+    some = bool(texts or rare)
+    count, where, first = engine.where(odd if some else there, column.sql, only_first=not some)
+    total = engine.query(f"SELECT count(*) FROM {table}").column(0)[0].as_py()
+    return f"{engine.name}: " + complaint(column.original, column.name, count if some else 0, total, where, first)
+
+
 def with_stripped(engine: Engine, column: Column) -> Column:
     """A column of codes, told whether all its rows write 1 as 1.0; most often the first rows do not."""
     if not column.words:
@@ -84,24 +113,15 @@ def with_stripped(engine: Engine, column: Column) -> Column:
 def check_rows(engine: Engine, codes: set[str], short: int) -> None:
     """Refuse or warn of fields that hold whole rows, and warn of rows with fewer fields than the header, ``short`` of
     them; codes: the columns of codes, as the source calls them."""
-    if engine.has_line_breaks:
-        mark, width = engine.text.dialect.delimiter, len(engine.names)
-        held = [_holds_rows(engine, column.sql, mark, width) for column in engine.columns]
-        counts = engine.query(
-            "SELECT " + ", ".join(f"sum(CASE WHEN {sql} THEN 1 ELSE 0 END)" for sql in held) + f" FROM {engine.table}"
-        )
-        for i, column in enumerate(engine.columns):
-            if counts.column(i)[0].as_py():
-                _, where, value = engine.where(held[i], column.sql)
-                engine.text.tell_swallowed(column.original, value, where, column.original in codes)
+    for column in engine.columns if engine.has_line_breaks else ():
+        several = f"contains({column.sql}, chr(10))"
+        held = [value for value in _texts(engine, column.sql, several, MOST_TEXTS) if engine.text.holds_rows(value)]
+        if held:
+            condition = engine.sql.listed(column.sql, held)
+            _, where, value = engine.where(condition, column.sql)
+            engine.text.tell_swallowed(column.original, value, where, column.original in codes)
     if short:
         engine.tell_short()
-
-
-def _holds_rows(engine: Engine, x: str, mark: str, width: int) -> str:
-    """Whether a field has as many delimiters between its line breaks as rows have."""
-    breaks, marks = (f"(length({x}) - length(replace({x}, {c}, '')))" for c in ("chr(10)", engine.sql.text(mark)))
-    return f"({breaks} > 0 AND {marks} > 0 AND {marks} = {breaks} * {width - 1})"
 
 
 def _texts(engine: Engine, x: str, condition: str, most: int, source: str = "") -> list[str]:
@@ -115,7 +135,6 @@ def _texts(engine: Engine, x: str, condition: str, most: int, source: str = "") 
 SAMPLE = 10_000  # rows that say what a covariate is, and about where its mean lies
 MOST_LEVELS = 1_000  # of a categorical covariate
 NEEDED = (*NUMBERS, "cohort")  # what must hold numbers
-TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")  # in a text file
 
 
 @dataclass
@@ -126,6 +145,7 @@ class Judge:
     engine: Engine
     columns: dict[str, Column]
     words: set[str] = field(default_factory=set)
+    told: dict[str, str] = field(default_factory=dict)
     marked: set[str] = field(default_factory=set)
 
     def kinds(self, needed: list[str], parsed: Formula) -> dict[str, str]:
@@ -133,10 +153,30 @@ class Judge:
 
         Judged by its type or, in a text file, by its first rows.
         """
-        sample = self._sample(needed)
+        sample, (numbers, _, plain) = self._sample(needed), uses(parsed)
+        texts = {c for c in needed if c not in NEEDED and is_text(sample[c])}
+        sample.attrs[ODD] = {c: self._odd(self.columns[c]) if c in numbers | plain else "" for c in texts}
         if len(complete := sample[needed].dropna()):
             as_covariates(complete, parsed)
         return {c: self._kind(self.columns[c], sample[c].dtype) for c in needed}
+
+    def _odd(self, column: Column) -> str:
+        """What to say of a column of text that is meant to hold numbers; "" for categories."""
+        if column.name not in self.told:
+            self.told[column.name] = odd_text(self.engine, column)
+        return self.told[column.name]
+
+    def turn(self, names: set[str]) -> None:
+        """Take covariates that were numbers by their first rows for what all rows tell: text, codes, or numbers still."""
+        for name in names:
+            column, sql = self.columns[name], self.engine.sql
+            own = sql.trimmed(column.sql)
+            told = f"{own} IS NOT NULL AND NOT {sql.listed(own)}"
+            others = _texts(self.engine, own, f"{told} AND NOT {sql.matches(own, '[0-9]+')}", MOST_TEXTS)
+            if others and not as_numbers(pd.Series(others, dtype="str").str.replace(",", "."))[1].any():
+                self.columns[name] = replace(column, zeros=True)
+            else:
+                self.words.add(name)
 
     def _kind(self, column: Column, sampled: object) -> str:
         if column.name in NEEDED:
@@ -160,6 +200,8 @@ class Judge:
             c = self.columns[c.name]
             text = frame[c.name].str.replace(",", ".") if c.words and c.decimal == "," else frame[c.name]
             values, bad = as_numbers(text)
+            if c.words and c.name not in NEEDED and has_padded(frame[c.name]) and c.name not in self.words:
+                self.turn({c.name})
             judged = c.words and c.name not in self.words
             if c.name in NEEDED or (judged and not bad.any()):
                 frame[c.name] = values

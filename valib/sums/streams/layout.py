@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from pyarrow import dataset
 
 from ...records.sources import TextSource
+from ...records.sources.content import PADDED
 from .sql import DuckSql
 
 MARKED = "holds decimal marks, or marks between thousands"
 REASONS = ("cohort", "school", "student", "score", "prior_score")  # a row that lacks several counts under the first
 NUMBERS = ("score", "prior_score")
-ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16"}  # of text that DuckDB reads, as it calls them
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Column:
 
     whole: an integer type. words: a text file's column, in which a blank or a word such as NA is missing. decimal: the
     decimal mark of numbers written as text; doubtful: what to say of marks in rows where the first ones have none.
-    original: its name in the source. stripped: of codes, whether all rows of a text file write "1.0" for 1.
+    original: its name in the source. stripped: of codes, whether all rows of a text file write "1.0" for 1. zeros:
+    whether 01 is a number among others, such as 1.5, and no code.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Column:
     original: str = ""
     doubtful: str = ""
     stripped: bool = False
+    zeros: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,11 @@ class Layout:
             if name not in REASONS:
                 self._covariate(name)
 
-    def rows(self, source: str) -> str:
-        """Layer 1: keys, numbers as doubles, levels as they are."""
+    def rows(self, source: str, extra: str = "") -> str:
+        """Layer 1: keys, numbers as doubles, levels as they are; extra: more columns, in SQL."""
         cohort = self.columns["cohort"]
         year = self._number("cohort") if cohort.kind == "text" else cohort.sql
-        parts = [f"{self.columns['school'].sql} AS s", f"{year} AS t"]
+        parts = [f"{self.columns['school'].sql} AS s", f"{year} AS t", *([extra] if extra else [])]
         parts += [f"{self._linked(name)} AS {alias}" for name, alias in self.numbers.items()]
         parts += [f"{self.columns[name].sql} AS {alias}" for name, alias in self.texts.items()]
         parts += [f"{self._short} AS short"] if self._short else []
@@ -155,6 +157,12 @@ class Layout:
         sql = f"NOT ({self._blank(column)}) AND ({value} IS NULL OR isnan({value}))"
         self.tests.append(Test(name, sql, must, unreadable=True))
 
+    def _padded(self, name: str, column: Column) -> None:
+        x = self.sql.trimmed(column.sql)
+        sql = f"{x} >= '00' AND {x} < '0:' AND {self.sql.matches(x, PADDED)}"
+        self.complete.append(f"NOT ({sql})")
+        self.tests.append(Test(name, sql, "must hold numbers without leading zeros"))
+
     def _number_test(self, name: str, column: Column, must: str) -> None:
         value = self._number(name)
         if column.doubtful:
@@ -178,6 +186,8 @@ class Layout:
                 self.tests.append(Test(name, f"{column.sql} = 2", "must hold true and false"))
             if column.kind == "text":  # of a text file, taken for numbers by its first rows
                 self._unreadable(name, column, "must hold numbers")
+                if not column.zeros:
+                    self._padded(name, column)
         elif column.words:
             self._test(name, f"NOT ({self._blank(column, strip=False)})", self._blank(column, strip=False))
         else:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...records.sources import MISSING
+from ...records.sources.plain import SPACES
 from ..formula import tree_of
 
 LARGEST = 1.7976931348623157e308
-SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace())  # what str.strip() strips
 
 
 class DuckSql:
@@ -34,13 +34,17 @@ class DuckSql:
 
     def is_number_text(self, x: str) -> str:
         """Whether text has none of the spellings that this engine casts to a number and pandas does not."""
-        return f"NOT contains({x}, '_')"
+        return f"NOT (contains({x}, '_') OR contains({x}, '+-'))"
 
     def read_number(self, x: str, decimal: str) -> str:
         """Text as a double; NULL where it is none."""
         plain = f"replace({x}, ',', '.')" if decimal == "," else x
         doubtful = f" AND NOT contains({x}, '.')" if decimal == "," else ""
         return f"CASE WHEN {self.is_number_text(x)}{doubtful} THEN TRY_CAST({plain} AS DOUBLE) END"
+
+    def hashed(self, x: str) -> str:
+        """A hash of 64 bits of a value, for counting different ones."""
+        return f"hash({x})"
 
     def listed(self, x: str, words: tuple[str, ...] = MISSING) -> str:
         """Whether text is one of some words."""
@@ -73,6 +77,10 @@ class SparkSql(DuckSql):
     def trimmed(self, x: str) -> str:
         """Text without the white space around it."""
         return f"trim(BOTH {self.text(SPACES)} FROM {x})"
+
+    def hashed(self, x: str) -> str:
+        """A hash of 64 bits of a value, for counting different ones."""
+        return f"xxhash64({x})"
 
     def matches(self, x: str, pattern: str) -> str:
         """Whether all of a text fits a regular expression."""

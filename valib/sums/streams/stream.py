@@ -11,6 +11,8 @@ from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
 from ...records.reading import CANONICAL, check_cohorts, fault, no_row_left, resolve_names
+from ...records.sources.content import level_text
+from ..algebra import outcome_of
 from ..covariates import LIMITS, check_size
 from ..design import FormulaState, check_known, refuse_not_finite, say_left_out
 from ..equating import ScaleBreak
@@ -22,6 +24,7 @@ from .chunks import Chunks
 from .columns import category_columns, pick, structure
 from .judge import SAMPLE, Judge, check_rows, with_stripped
 from .layout import Column, Engine, Layout
+from .repeated import Repeated
 
 
 class StreamedRecords:
@@ -45,9 +48,11 @@ class StreamedRecords:
         try:
             self._base = self._pass(text, by_cell)
         except ModelError as error:
-            raise ModelError(f"{engine.name}: {error}") from error
+            named = str(error).startswith(f"{engine.name}: ")
+            raise ModelError(str(error) if named else f"{engine.name}: {error}") from error
         self.attrs = {"source": engine.name, **self._base.account()}
         self.cohorts = self._base.cohorts()
+        self._repeated = Repeated(engine, self._base.layout)
 
     def sum_students(
         self,
@@ -61,6 +66,7 @@ class StreamedRecords:
         check_cohorts(cohorts, self.cohorts)
         state = formula if isinstance(formula, FormulaState) else None
         text = state.formula if state else formula
+        extra = self._repeated.of(cohorts)
         found = self._pass(text, by_cell or self._by_cell, links, cohorts)
         left_out = self._left_out(found, cohorts)
         if found.wide is None:
@@ -68,7 +74,8 @@ class StreamedRecords:
         else:
             moments, state = self._designed(found, text, state, cohorts, by_cell)
         columns = found.describe(found.needed, cohorts) if describe else {}
-        return Summed(moments, state, left_out, columns, self._fingerprint(found, cohorts) if describe else "")
+        fingerprint = self._fingerprint(found, cohorts) if describe else ""
+        return Summed(moments, state, left_out, columns, fingerprint, extra)
 
     def describe_column(self, cohort: int, column: str, links: Sequence[ScaleBreak] = ()) -> tuple[float, float]:
         """See :func:`valib.sums.students.describe_column`."""
@@ -77,6 +84,14 @@ class StreamedRecords:
         found = next((p for (_, k), p in self._passes.items() if k == key and column in p.numbers), None)
         found = found or self._pass(f"score ~ `{column}`", False, links, [cohort])
         return found.mean_and_sd(cohort, column)
+
+    def correlation(self, cohort: int) -> float:
+        """See :func:`valib.sums.students.correlation`."""
+        return self._repeated.correlation(cohort)
+
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
+        """See :func:`valib.sums.students.in_several`."""
+        return self._repeated.in_several(cohorts)
 
     def close(self) -> None:
         """Let go of the source."""
@@ -132,7 +147,12 @@ class StreamedRecords:
                 f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
                 "stream cannot: take --engine memory."
             )
-        kinds = self._judge.kinds(needed, parsed)
+        try:
+            kinds = self._judge.kinds(needed, parsed)
+        except ModelError:
+            if not self._checked:  # what the rows look like is said first, as it is in memory
+                check_rows(self._engine, {self._judge.columns[c].original for c in ("student", "school")}, 0)
+            raise
         texts = tuple(c for c in needed if kinds[c] == "text")
         columns = dict(self._judge.columns)
         for c in needed:
@@ -162,7 +182,7 @@ class StreamedRecords:
             check_rows(self._engine, {columns[c].original for c in ("student", "school")}, found.short)
         self._refuse(found)
         if turned := found.unreadable:  # text after all
-            self._judge.words |= turned
+            self._judge.turn(turned)
             return self._make(text, by_cell, links, only)
         return found
 
@@ -191,8 +211,7 @@ class StreamedRecords:
         self, found: Pass, text: str, state: FormulaState | None, cohorts: Sequence[int], by_cell: bool
     ) -> tuple[Moments, FormulaState]:
         """The moments of a design's columns, picked from the wide ones, and its state."""
-        there = set(found.moments.cohorts.tolist())  # a cohort without a complete row has no sums
-        wide, sums = found.wide, found.moments.select([t for t in cohorts if t in there])
+        wide, sums = found.wide, found.select(cohorts)
         position = found.positions
         total = sums.sums.sum(axis=0)
         held = {
@@ -201,6 +220,11 @@ class StreamedRecords:
         }
         if state is None:
             state = FormulaState(text, (), {}, held)
+        known = {f: {level_text(v): v for v in levels} for f, levels in state.levels.items()}
+        held, own = (
+            {f: [known[f].get(level_text(v), v) for v in levels] for f, levels in by.items()}
+            for by in (held, wide.levels)
+        )
         for factor, levels in held.items():
             check_known(found.categories[factor], set(levels), state.levels[factor])
         names, keys = structure(found.parsed, state)
@@ -210,7 +234,7 @@ class StreamedRecords:
                 f"benchmark has {_quoted(state.names)}."
             )
         back = {
-            f: {i: wide.levels[f].index(level) for i, level in enumerate(levels) if level in wide.levels[f]}
+            f: {i: own[f].index(level) for i, level in enumerate(levels) if level in own[f]}
             for f, levels in state.levels.items()
         }
         # a level of the state that is nowhere in the source has no wide column: position -1 is a column of zeros
@@ -219,8 +243,7 @@ class StreamedRecords:
             for key, _ in keys
         ]
         scale = np.array([s for _, s in keys] + [1.0])
-        response = str(next(iter(text.split("~")))).strip()
-        moments = pick(sums, np.array([*at, found.response]), scale, (*names, response), by_cell)
+        moments = pick(sums, np.array([*at, found.response]), scale, (*names, outcome_of(text)), by_cell)
         self._check_sizes(found, moments, at, text, cohorts)
         return moments, replace(state, names=names)
 
