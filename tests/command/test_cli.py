@@ -96,8 +96,7 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     assert run("fit", "--model", "relative", "--cohorts", "2021", "--out", "new/folder").exit_code == 0
     rounded = pd.read_csv("new/folder/school_effects.csv", dtype={"school": "str"}).set_index("school")
     pd.testing.assert_frame_equal(rounded, published(tables.school_effects([fit], 5)[0]).set_index("school"))
-    written.remove("NOT_FOR_PUBLICATION.txt")
-    assert list(contents(here / "new" / "folder")) == written, "the mark goes with the exact figures"
+    assert list(contents(here / "new" / "folder")) == [written[0], *written[2:]], "the mark goes with the exact figures"
 
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):

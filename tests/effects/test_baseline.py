@@ -179,7 +179,7 @@ class TestArtefact:
         assert 0 < gap.max() <= 5e-4 and loaded.vcov.equals(benchmark.vcov)
         a, b = (fit_benchmark(rows, 2021, one) for one in (benchmark, loaded))
         gap = (a.school_effects["effect"] - b.school_effects["effect"]).abs()
-        assert 0 < gap.max() < 2e-3 * a.school_effects["se_comparative"].min()
+        assert 0 < gap.max() < 5e-3 * a.school_effects["se_comparative"].min()
         assert loaded.save(tmp_path / "again.json").read_bytes() == (tmp_path / "benchmark.json").read_bytes()
 
     def test_it_holds_no_student_and_no_school(self, rows, tmp_path):

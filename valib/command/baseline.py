@@ -41,7 +41,7 @@ def baseline(
     The file holds coefficients, their covariance, variance components and summaries; no student, and no school unless
     --influences asks for it. Figures are
     rounded to what may be published: a later cohort's value added differs from that of a benchmark in memory by a
-    thousandth of a point or so.
+    few thousandths of its error.
 
     \b
     Examples:

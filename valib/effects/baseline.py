@@ -145,7 +145,7 @@ class Benchmark:
         """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
 
         Its figures are as they may be published (:func:`valib.records.precision.kept`): a later cohort's value added
-        differs from that of this benchmark by a thousandth of a point or so. exact: in full precision, for the analyst;
+        differs from that of this benchmark by a few thousandths of its error. exact: in full precision, for the analyst;
         floats then survive exactly, and the file says that it is not for publication. influences: also with what each
         school adds to the coefficients, by its code, from which a later cohort of the same schools gets the right error
         of its shift; such a file is exact and not for publication (SECURITY.md says what it tells of schools).

@@ -24,7 +24,7 @@ an estimate to the last place of its error (JCGM 100:2008, Guide to the Expressi
 - all else: :data:`DIGITS` significant digits.
 
 The coefficients of a benchmark that is kept for later cohorts have :data:`KEPT_DIGITS` digits of their errors, so that
-the value added of a later cohort is the same to a thousandth of a point or so; their clustered covariance, which depends
+the value added of a later cohort is the same to a few thousandths of its error; their clustered covariance, which depends
 on sums of squares within each school and gives nothing away, is exact. All of this is applied where files are written
 (:mod:`valib.study.writing`, :meth:`valib.effects.baseline.Benchmark.save`); numbers in memory are exact.
 """
