@@ -310,7 +310,8 @@ def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(h
     assert json.loads(Path("kept/baseline.json").read_text())["publication"] == "not for publication: exact"
     assert run("baseline", "--estimator", "within", "--out", "kept/rounded.json").exit_code == 0
     again = ["--model", "benchmark", "--benchmark", "kept/rounded.json", "--cohorts", "2021", "--exact"]
-    assert run("fit", "later.csv", *again, "--out", "later").exit_code == 0
+    done = run("fit", "later.csv", *again, "--out", "later")
+    assert done.exit_code == 0, done.stderr
     later = pd.read_csv("later/school_effects.csv")
     np.testing.assert_allclose(later["effect"], whole["effect"], atol=5e-3)  # digits kept: a 10,000th of their errors
     np.testing.assert_allclose(later["se_comparative"], whole["se_comparative"], atol=1e-3)
