@@ -25,6 +25,7 @@ from ..records.datasets import bundle_root
 from ..records.disclosure import public
 from ..study.params import Params
 from ..sums.equating import ScaleBreak
+from .findings import Findings, Table, check
 from .prose import as_text, cell_text, code, direction, escape, estimate, in_words, name, parameter_text, simulated
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "estimate",
     "figure",
     "in_words",
+    "keep",
     "name",
     "parameter_text",
     "parameters",
@@ -45,6 +47,7 @@ __all__ = [
     "say",
     "schools",
     "setup",
+    "show",
     "show_warnings",
     "simulated",
     "table",
@@ -146,6 +149,41 @@ def figure(key: str, fig: Any) -> None:
     It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once.
     """
     _glue(key, fig, display=True)
+
+
+def show(found: Findings) -> None:
+    """Show the tables and sentences of a part of a chapter in their order, and record and save what goes with them.
+
+    For a cell whose input alone is removed from the page: figures would appear there and once more by their directive,
+    so they go through :func:`keep`; ValueError otherwise.
+    """
+    if found.figures:
+        raise ValueError(f"Figures are kept, not shown: {', '.join(found.figures)}.")
+    _bring(found)
+    for part in found.shown:
+        if isinstance(part, Table):
+            table(part.frame, part.caption, part.name, part.formats, part.index, part.raw)
+        else:
+            say(part)
+
+
+def keep(found: Findings) -> None:
+    """Record the values and figures of a part of a chapter and save its files.
+
+    For a cell that is removed from the page with its output: tables and sentences would be lost there; ValueError then.
+    """
+    if found.shown:
+        raise ValueError("Tables and sentences are shown, not kept.")
+    _bring(found)
+    for key, fig in found.figures.items():
+        figure(key, fig)
+
+
+def _bring(found: Findings) -> None:
+    for key, text in found.values.items():
+        _glue(key, text)
+    for file, frame in found.files.items():
+        save(frame, file)
 
 
 def table(
@@ -252,12 +290,6 @@ def show_warnings() -> None:
     """Show what valib warned of since the chapter began, each once, counts of few students in words."""
     said = list(dict.fromkeys(_collected))
     say(":::{warning}\n" + "\n".join(f"- {escape(text)}" for text in said) + "\n:::", when=bool(said))
-
-
-def check(condition: Any, message: str) -> None:
-    """A claim that the prose makes in words: stop the book if it does not hold."""
-    if not bool(condition):
-        raise AssertionError(f"A claim of the text does not hold: {message}")
 
 
 def save(content: Any, name: str) -> Path:

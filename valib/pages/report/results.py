@@ -138,8 +138,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     from ...sums.equating import check_baseline, on_one_scale
 
     baseline, focal = sorted(params.baseline_cohorts), sorted(params.focal_cohorts)
-    cohorts = sorted(baseline + focal)
-    source = records.attrs.get("source", "the records")
+    cohorts, source = sorted(baseline + focal), records.attrs.get("source", "the records")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ValibWarning)
         select(records, cohorts)
@@ -147,25 +146,12 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         records, breaks = on_one_scale(records, params.scale_breaks, baseline, focal)
         relative = {c: fit_relative(records, c, params.formula, params.method, params.level) for c in cohorts}
         reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
-        against = {
-            c: fit_benchmark(
-                records,
-                c,
-                reference,
-                shift=params.shift,
-                variances=params.variances,
-                method=params.method,
-                equating_se=params.equating_se,
-                level=params.level,
-                scale_breaks=breaks,
-            )
-            for c in focal
-        }
+        options = {name: getattr(params, name) for name in ("shift", "variances", "method", "equating_se", "level")}
+        against = {c: fit_benchmark(records, c, reference, scale_breaks=breaks, **options) for c in focal}
         years = fit_years(params, records, cohorts)
         moved = _prior_moved(records, focal, reference)
-    said = {
-        str(w.message): public(w.message, params.min_students) for w in told if issubclass(w.category, ValibWarning)
-    }
+    ours = [w.message for w in told if issubclass(w.category, ValibWarning)]
+    said = {str(message): public(message, params.min_students) for message in ours}
     for text in said:
         warnings.warn(text, ValibWarning, stacklevel=2)
     cells = _cells(params, select(records, cohorts), relative, against, float(np.sqrt(reference.tau2)))
