@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from ..errors import ValibError, ValibWarning
+from ..errors import ParamsError, ValibError, ValibWarning
 from ..files import write_file
 from ..names import LONGEST, readable
 from ..records.datasets import bundle_root
@@ -67,6 +67,8 @@ class Study:
     records: on one scale: later cohorts are carried back over the study's declared and linked breaks.
     scale_breaks: what is left of those breaks, links that change nothing and keep the errors, for
     :func:`valib.fit_benchmark`.
+    given: the chapter's parameters by name as they are meant, however they were written; the data and the key, which
+    are paths by now, are not among them.
     baseline, focal: the cohorts, sorted. is_demo: the bundled panel with the cohorts it was made to show; sentences
     about that panel alone are said only then.
     """
@@ -75,6 +77,7 @@ class Study:
     params: Params
     records: pd.DataFrame = field(repr=False)
     scale_breaks: tuple[ScaleBreak, ...] = ()
+    given: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def baseline(self) -> list[int]:
@@ -114,7 +117,6 @@ def setup(chapter: str, **values: Any) -> Study:
     Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
     """
     from ..records.reading import read_records, select
-    from ..study.params import load
     from ..sums.equating import check_baseline, on_one_scale
     from . import figures as plotting
 
@@ -122,7 +124,7 @@ def setup(chapter: str, **values: Any) -> Study:
     bundled = Params()
     given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
     given["data"] = _find(given["data"])
-    params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
+    params = _validated(given)
     _collected.clear()
     warnings.showwarning = functools.partial(_collect, params.min_students)
     warnings.simplefilter("always", ValibWarning)
@@ -131,7 +133,18 @@ def setup(chapter: str, **values: Any) -> Study:
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
     check_baseline(params.scale_breaks, params.baseline_cohorts)
     records, breaks = on_one_scale(records, params.scale_breaks, params.baseline_cohorts, params.focal_cohorts)
-    return Study(chapter, params, records, tuple(breaks))
+    meant = {name: getattr(params, name) for name in values if name not in ("data", "pseudonym_key")}
+    return Study(chapter, params, records, tuple(breaks), meant)
+
+
+def _validated(given: Mapping[str, Any]) -> Params:
+    """A chapter's parameters, validated as those of a params file are; None is "none", not "as in the file"."""
+    from ..study.params import load
+
+    empty = [name for name, value in given.items() if value is None and getattr(Params(), name) is not None]
+    if empty:
+        raise ParamsError(f"{empty[0]} is empty: a chapter needs a value for it.")
+    return load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
 
 
 def record(key: str, value: Any, spec: str | None = None) -> None:
