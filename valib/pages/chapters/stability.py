@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ...effects.bootstrap import JointBootstrap
 from ...effects.findings import REPEATED_SHARE
 from ...effects.joint import JointFit
-from ...effects.joint_bootstrap import JointBootstrap
 from ...effects.relative import CohortFit, fit_relative
 from ...effects.stability import TwoStep, attenuation_curves
 from ...errors import ModelError
