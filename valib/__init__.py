@@ -2,16 +2,22 @@
 
 records       read_records, load_records, load (bundled tables), stream_records (larger than memory), summarise,
               left_out, moments_from_source
-one cohort    fit_relative, fit_mixed (any table), CohortFit
+sums          build_design, compute_moments, fit_moments, predict_blup, shrinkage: the steps of a fit, one by one
+one cohort    fit_relative, fit_mixed (any table), CohortFit, fit_formulas, school_residuals, student_residuals,
+              overlap_multiplier, school_effects (of several fits in one table)
 benchmark     fit_baseline, Benchmark, fit_benchmark, population_mean_va, bootstrap_benchmark, check_prior,
               looks_standardised
+recipes       fit_estimators, shift_sensitivity, school_to_follow, follow_school, spread_of_va, agreement_by_cohort,
+              mean_va_error
 test scales   ScaleBreak, Link, carry_back
 the system    shift_in_context, shift_verdicts, shift_parts, shift_difference, mean_change, shift_at, split_shift,
               shift_over_prior, relative_to_school,
               prior_sensitivity, system_change, change_on_benchmark
 several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint
 stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,
-              change_in_va, which_improved, quintile_transitions
+              change_in_va, which_improved, quintile_transitions, mean_reliability, present_schools, usable_cohorts
+simulation    simulate, MonteCarlo, Scenario, scenario, combine, calibrate, Method, simulate_ways
+what may be shown   only_shown, shown_in_all, cell_sizes
 errors        ValibError and its kinds RecordsError, ParamsError, ModelError, BenchmarkError; ValibWarning
 
 ``help(valib.fit_relative)`` says what a function takes, returns and raises. A name is loaded when first used, so that
@@ -24,7 +30,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_HOME = {
+_HOME = {  # the module of each name; after a colon its name there, where it is another
     "read_records": "records.reading",
     "left_out": "records.reading",
     "summarise": "records.reading",
@@ -71,6 +77,37 @@ _HOME = {
     "change_in_va": "effects.change",
     "which_improved": "effects.change",
     "quintile_transitions": "effects.change",
+    "build_design": "sums.design",
+    "compute_moments": "sums.moments",
+    "fit_moments": "models.mixed",
+    "predict_blup": "models.blup:predict",
+    "shrinkage": "models.blup",
+    "overlap_multiplier": "models.blup",
+    "fit_formulas": "effects.relative",
+    "school_residuals": "effects.relative",
+    "student_residuals": "effects.relative",
+    "fit_estimators": "effects.side_by_side",
+    "shift_sensitivity": "effects.side_by_side",
+    "school_to_follow": "effects.side_by_side",
+    "follow_school": "effects.side_by_side",
+    "spread_of_va": "effects.side_by_side",
+    "agreement_by_cohort": "effects.side_by_side",
+    "mean_va_error": "effects.side_by_side",
+    "mean_reliability": "effects.stability",
+    "present_schools": "effects.change",
+    "usable_cohorts": "simulation.correlations",
+    "simulate_ways": "simulation.correlations",
+    "simulate": "simulation.runs:run",
+    "MonteCarlo": "simulation.runs",
+    "Scenario": "simulation.worlds",
+    "scenario": "simulation.worlds",
+    "combine": "simulation.worlds",
+    "calibrate": "simulation.calibrate",
+    "Method": "simulation.methods",
+    "school_effects": "study.tables",
+    "only_shown": "records.disclosure",
+    "shown_in_all": "records.disclosure",
+    "cell_sizes": "records.disclosure",
     "ValibError": "errors",
     "RecordsError": "errors",
     "ParamsError": "errors",
@@ -83,7 +120,8 @@ __all__ = ["__version__", *_HOME]
 
 def __getattr__(name: str):
     if name in _HOME:
-        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        module, _, there = _HOME[name].partition(":")
+        return getattr(importlib.import_module(f".{module}", __name__), there or name)
     raise AttributeError(f"module 'valib' has no attribute {name!r}")
 
 
