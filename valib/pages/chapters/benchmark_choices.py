@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from ...effects.baseline import Benchmark
@@ -84,13 +83,7 @@ def bootstrap_figure(errors: pd.DataFrame, boot: BenchmarkBootstrap, level: floa
     last = int(end["cohort"])
     found = Findings()
     found.figure(
-        "bootstrap",
-        figures.bootstrap_vs_analytic(
-            boot.shift[last],
-            float(end["shift"]),
-            float(np.hypot(end["se_schools"], end["se_coefficients"])),
-            level=level,
-        ),
+        "bootstrap", figures.bootstrap_vs_analytic(boot.shift[last], float(end["shift"]), float(end["se"]), level=level)
     )
     return found
 
