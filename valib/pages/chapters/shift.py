@@ -304,7 +304,9 @@ def intake(fits: Sequence[CohortFit], change: pd.DataFrame) -> Findings:
     found = Findings()
     check(np.allclose(change[["intake", "shift", "weighting"]].sum(axis=1), change["change"]), "the parts add up")
     found.table(
-        change.set_axis(["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1),
+        change[["cohort", "change", "intake", "shift", "weighting"]].set_axis(
+            ["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1
+        ),
         "Change of the mean score since the baseline, and what it is made of (score points).",
         "tab-05-intake",
         formats=dict.fromkeys(["Change of the mean score", "Intake", "Shift", "Weighting"], S),
