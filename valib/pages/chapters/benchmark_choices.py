@@ -72,7 +72,8 @@ def bootstrap_in_words(errors: pd.DataFrame, boot: BenchmarkBootstrap, boot_shif
             if smaller
             else "none of the focal cohorts"
         )
-        + ". A smaller one is what school effects that last from the baseline into the focal cohort lead one to expect."
+        + ". Both know that the same schools take part in baseline and focal cohort; with few schools the bootstrap's "
+        "error comes out too small."
     )
     return found
 
