@@ -211,6 +211,10 @@ class World:
         columns = []
         for k, scale in enumerate(self.scale):
             step = np.zeros(len(at))
+            if self.labels[k][1] == "n":  # one student more: a size is a whole number
+                step[k] = 1.0
+                columns.append(flat(self.contents(at + step)) - flat(self.contents(at)))
+                continue
             step[k] = 1e-3 * scale
             columns.append((flat(self.contents(at + step)) - flat(self.contents(at - step))) / 2e-3)
         return np.column_stack(columns) / self.half[:, None]
