@@ -6,7 +6,8 @@ one cohort    fit_relative, fit_mixed (any table), CohortFit
 benchmark     fit_baseline, Benchmark, fit_benchmark, population_mean_va, bootstrap_benchmark, check_prior,
               looks_standardised
 test scales   ScaleBreak, Link, carry_back
-the system    shift_parts, shift_difference, mean_change, shift_at, split_shift, shift_over_prior, relative_to_school,
+the system    shift_in_context, shift_verdicts, shift_parts, shift_difference, mean_change, shift_at, split_shift,
+              shift_over_prior, relative_to_school,
               prior_sensitivity, system_change, change_on_benchmark
 several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint
 stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,
@@ -43,7 +44,7 @@ _HOME = {
     "fit_structures": "effects.joint",
     "compare_joint": "effects.joint",
     "JointFit": "effects.joint",
-    "bootstrap_joint": "effects.joint_bootstrap",
+    "bootstrap_joint": "effects.bootstrap",
     "bootstrap_benchmark": "effects.bootstrap",
     "looks_standardised": "records.prior_check",
     "Link": "sums.equating",
@@ -56,6 +57,8 @@ _HOME = {
     "relative_to_school": "effects.shift",
     "prior_sensitivity": "effects.shift",
     "shift_difference": "effects.shift",
+    "shift_in_context": "effects.shift",
+    "shift_verdicts": "effects.verdict",
     "mean_change": "effects.shift",
     "system_change": "effects.shift",
     "change_on_benchmark": "effects.shift",

@@ -74,6 +74,8 @@ def about(records: Any, cohorts: list[int]) -> Iterator[None]:
     try:
         yield
     except ValibError as error:
+        if str(error).startswith(f"{records.attrs['source']}: "):
+            raise
         cohort = "" if isinstance(error, RecordsError) else f", cohort{'s' * (len(cohorts) > 1)} {listed(cohorts)}"
         raise type(error)(f"{records.attrs['source']}{cohort}: {error}") from error
 

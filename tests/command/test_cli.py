@@ -16,12 +16,16 @@ from conftest import simulate
 from typer.testing import CliRunner
 
 import valib
+import valib as va
 from valib.command import cli
 from valib.effects.baseline import Benchmark, fit_baseline
 from valib.effects.benchmark import fit_benchmark
 from valib.effects.joint import fit_joint
 from valib.effects.relative import fit_relative
+from valib.records.precision import published
 from valib.records.reading import read_records
+from valib.study import tables
+from valib.study.folder import digest
 from valib.sums.equating import Link, ScaleBreak
 
 COHORTS = (2015, 2016, 2019, 2021)
@@ -49,8 +53,11 @@ def here(tmp_path, monkeypatch, good) -> Path:
     good.to_csv("my.csv", index=False)
     Path("params.yml").write_text(yaml.safe_dump(STUDY | {"data": "my.csv"}), encoding="utf-8")
     Path("results").mkdir()
+    made = {"fit": {}, "book": {}}
     for name in ("school_effects.csv", "fits.json", "shifts.csv", "baseline.json"):
         Path("results", name).write_text(f"earlier {name}\n", encoding="utf-8")
+        made["book" if name == "baseline.json" else "fit"][name] = digest(Path("results", name))
+    Path("results/.made-by-valib").write_text(json.dumps(made), encoding="utf-8")
     return tmp_path
 
 
@@ -66,7 +73,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_fit_relative_writes_what_the_library_finds(here, good):
-    done = run("fit", "--model", "relative", "--cohorts", "2016,2021", "--min-students", "1", "--out", "new/folder")
+    done = run(
+        "fit", "--model", "relative", "--cohorts", "2016,2021", "--min-students", "1", "--exact", "--out", "new/folder"
+    )
     assert done.exit_code == 0, done.stderr
     fit = fit_relative(read_records(good), 2021)
     effects = pd.read_csv("new/folder/school_effects.csv", dtype={"school": "str"})
@@ -82,7 +91,12 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     summary = json.loads(Path("new/folder/fits.json").read_text(encoding="utf-8"))
     assert [item["cohort"] for item in summary] == [2016, 2021]
     assert summary[1]["loglik"] == fit.loglik
-    assert list(contents(here / "new" / "folder")) == ["fits.json", "fixed_effects.csv", "school_effects.csv"]
+    written = [".made-by-valib", "NOT_FOR_PUBLICATION.txt", "fits.json", "fixed_effects.csv", "school_effects.csv"]
+    assert list(contents(here / "new" / "folder")) == written and "not for publication" in done.stdout
+    assert run("fit", "--model", "relative", "--cohorts", "2021", "--out", "new/folder").exit_code == 0
+    rounded = pd.read_csv("new/folder/school_effects.csv", dtype={"school": "str"}).set_index("school")
+    pd.testing.assert_frame_equal(rounded, published(tables.school_effects([fit], 5)[0]).set_index("school"))
+    assert list(contents(here / "new" / "folder")) == [written[0], *written[2:]], "the mark goes with the exact figures"
 
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
@@ -100,13 +114,19 @@ def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
         "--formula",
         "score ~ prior_score + female",
     ]
-    done = run("fit", "--model", "benchmark", *options, "--out", "results")
+    done = run("fit", "--model", "benchmark", *options, "--exact", "--out", "results")
     assert done.exit_code == 0, done.stderr
     records = read_records(good)
     benchmark = fit_baseline(records, [2015, 2016], "score ~ prior_score + female", estimator="ols", method="REML")
     fit = fit_benchmark(records, 2021, benchmark, variances="baseline", method="REML", equating_se=2.0, level=0.9)
     shift = pd.read_csv("results/shifts.csv").set_index("cohort").loc[2021]
-    np.testing.assert_allclose(shift[["shift", "se", "lower", "upper"]], [fit.shift, fit.shift_se, *fit.shift_interval])
+    np.testing.assert_allclose(
+        shift[["shift", "se", "lower", "upper"]].astype(float), [fit.shift, fit.shift_se, *fit.shift_interval]
+    )
+    context = pd.read_csv("results/shift_in_context.csv").set_index("cohort")
+    wanted = va.shift_in_context([fit], benchmark)
+    np.testing.assert_allclose(context.loc[wanted.index].iloc[:, 1:], wanted.iloc[:, 1:])
+    assert f"2021: shift {fit.shift:+.1f}, " in done.stdout and "without equating error" not in done.stdout
     effects = pd.read_csv("results/school_effects.csv", dtype={"school": "str"}).query("cohort == 2021")
     hidden = fit.school_effects["n"].nsmallest(3)  # some are too small, the others hide them
     assert 1 <= (hidden < 5).sum() < 3
@@ -115,10 +135,36 @@ def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
     assert effects["school"].tolist() == shown.index.tolist()
 
 
+def test_a_baseline_with_influences_gives_a_later_year_the_error_by_school(here, good):
+    """Without the baseline's students, as they will not be at hand; and what is not known is said."""
+    good[good.cohort == 2021].to_csv("later.csv", index=False)
+    for name, more in (("kept", ["--influences"]), ("bare", [])):
+        assert run("baseline", *more, "--out", f"{name}.json").exit_code == 0
+        done = run(
+            "fit",
+            "later.csv",
+            "--model",
+            "benchmark",
+            "--benchmark",
+            f"{name}.json",
+            "--cohorts",
+            "2021",
+            "--out",
+            name,
+        )
+        assert done.exit_code == 0, done.stderr
+        assert "without equating error" in done.stdout
+    fit = fit_benchmark(read_records(good), 2021, fit_baseline(read_records(good), [2015, 2016]))
+    told = {name: pd.read_csv(f"{name}/shifts.csv").iloc[0] for name in ("kept", "bare")}
+    assert (told["kept"]["error"], told["bare"]["error"]) == ("schools", "cautious")
+    assert told["kept"]["se"] == pytest.approx(fit.shift_se) and np.isnan(told["kept"]["equating_se"])
+    assert "S0001" in Path("kept.json").read_text() and "S0001" not in Path("bare.json").read_text()
+
+
 def test_fit_joint_writes_what_the_library_finds(here, good):
     options = ["--covariance", "ar1", "--residual", "common", "--method", "REML", "--level", "0.9"]
     good[~((good.school == "S0001") & (good.cohort == 2019))].to_csv("my.csv", index=False)
-    done = run("fit", "--model", "joint", *options, "--cohorts", "2021,2016,2019", "--out", "results")
+    done = run("fit", "--model", "joint", *options, "--cohorts", "2021,2016,2019", "--exact", "--out", "results")
     assert done.exit_code == 0, done.stderr
     assert not Path("results/shifts.csv").exists()
     records = read_records("my.csv")
@@ -173,7 +219,7 @@ def declare(**changed):
 
 def test_a_linked_break_is_carried_into_the_benchmark_and_said_by_check(here, good):
     declare()
-    done = run("fit", "--model", "benchmark", "--out", "results")
+    done = run("fit", "--model", "benchmark", "--exact", "--out", "results")
     assert done.exit_code == 0, done.stderr
     shifts = pd.read_csv("results/shifts.csv").set_index("cohort")
     records = read_records(good)
@@ -181,10 +227,10 @@ def test_a_linked_break_is_carried_into_the_benchmark_and_said_by_check(here, go
     link = ScaleBreak(2020, "score", Link(1.25, -80.0, 0.0, 6.0))
     for cohort, breaks in ((2019, []), (2021, [link])):
         fit = fit_benchmark(records, cohort, benchmark, scale_breaks=breaks)
-        np.testing.assert_allclose(shifts.loc[cohort, ["shift", "se"]], [fit.shift, fit.shift_se])
+        np.testing.assert_allclose(shifts.loc[cohort, ["shift", "se"]].astype(float), [fit.shift, fit.shift_se])
     assert fit.shift_se > 6
-    assert run("baseline", "--out", "kept.json").exit_code == 0
-    assert run("fit", "--model", "benchmark", "--benchmark", "kept.json", "--out", "again").exit_code == 0
+    assert run("baseline", "--exact", "--out", "kept.json").exit_code == 0
+    assert run("fit", "--model", "benchmark", "--benchmark", "kept.json", "--exact", "--out", "again").exit_code == 0
     assert Path("again/shifts.csv").read_bytes() == Path("results/shifts.csv").read_bytes()
     said = " ".join(run("check").stdout.split())
     assert (
@@ -234,13 +280,13 @@ def test_a_run_replaces_an_earlier_one_and_leaves_other_files(here):
     assert not Path("results/shifts.csv").exists()
     assert Path("results/baseline.json").read_text(encoding="utf-8") == "earlier baseline.json\n"
     assert Path("results/fits.json").read_text(encoding="utf-8").startswith("[")
-    assert not list(Path("results").glob(".*"))
+    assert not list(Path("results").glob(".valib-*"))
 
 
 def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(here, good):
-    assert run("baseline", "--estimator", "within", "--out", "kept/baseline.json").exit_code == 0
+    assert run("baseline", "--estimator", "within", "--exact", "--out", "kept/baseline.json").exit_code == 0
     assert Benchmark.load("kept/baseline.json").estimator == "within"
-    assert run("fit", "--model", "benchmark", "--estimator", "within", "--out", "whole").exit_code == 0
+    assert run("fit", "--model", "benchmark", "--estimator", "within", "--exact", "--out", "whole").exit_code == 0
     good.query("cohort == 2021").to_csv("later.csv", index=False)
     done = run(
         "fit",
@@ -251,6 +297,7 @@ def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(h
         "kept/baseline.json",
         "--cohorts",
         "2021",
+        "--exact",
         "--out",
         "later",
     )
@@ -259,6 +306,13 @@ def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(h
     later = pd.read_csv("later/school_effects.csv").query("cohort == 2021")
     np.testing.assert_allclose(later["effect"], whole["effect"], rtol=1e-9)
     np.testing.assert_allclose(later["se_comparative"], whole["se_comparative"], rtol=1e-9)
+    assert json.loads(Path("kept/baseline.json").read_text())["publication"] == "not for publication: exact"
+    assert run("baseline", "--estimator", "within", "--out", "kept/rounded.json").exit_code == 0
+    again = ["--model", "benchmark", "--benchmark", "kept/rounded.json", "--cohorts", "2021", "--exact"]
+    assert run("fit", "later.csv", *again, "--out", "later").exit_code == 0
+    later = pd.read_csv("later/school_effects.csv")
+    np.testing.assert_allclose(later["effect"], whole["effect"], atol=5e-3)  # digits kept: a 10,000th of their errors
+    np.testing.assert_allclose(later["se_comparative"], whole["se_comparative"], atol=1e-3)
 
 
 def test_check_says_what_is_there(here, good):
@@ -330,9 +384,6 @@ def test_bad_input_is_one_sentence_and_leaves_no_trace(here, good, command, case
     frame = change(good)
     Path("my.csv").write_text("" if frame is None else frame.to_csv(index=False), encoding="utf-8")
     Path("wrong.yml").write_text("level: 2\n", encoding="utf-8")
-    if command == "book":  # what is in the folder is of an earlier book
-        Path("results/html").mkdir()
-        Path("results/html/.made-by-valib").touch()
     before = contents(here)
     done = run(*COMMANDS[command], *options)
     assert done.exit_code == 2, done.stderr

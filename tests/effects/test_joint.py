@@ -8,7 +8,7 @@ import pytest
 from conftest import reference, simulate
 
 import valib as va
-from valib.effects import joint_bootstrap
+from valib.effects import bootstrap
 from valib.effects.joint import JointFit, cohort_moments, joint_from_moments
 from valib.errors import ModelError, RecordsError
 
@@ -209,12 +209,12 @@ class TestBootstrapArithmetic:
         data = simulate(np.random.default_rng(7), schools, (3, 12), (2021, 2022, 2024), rho=0.6)
         fit = va.fit_joint(data, [2021, 2022, 2024], covariance=structure, residual=residual, method=method)
         together, turned = va.bootstrap_joint(data, fit, seed=2, replicates=25), []
-        many = joint_bootstrap.minimise_all
-        monkeypatch.setattr(joint_bootstrap, "minimise_all", lambda *a: turned.append((~(r := many(*a))[1]).sum()) or r)
-        monkeypatch.setattr(joint_bootstrap, "ENTRIES", 3 * 3 * 9 * schools)  # three samples a block
+        many = bootstrap.minimise_all
+        monkeypatch.setattr(bootstrap, "minimise_all", lambda *a: turned.append((~(r := many(*a))[1]).sum()) or r)
+        monkeypatch.setattr(bootstrap, "ENTRIES", 3 * 3 * 9 * schools)  # three samples a block
         blocks = va.bootstrap_joint(data, fit, seed=2, replicates=25)
         assert len(turned) == 9 and (sum(turned) > 0 if schools == 9 else sum(turned) < 20)
-        monkeypatch.setattr(joint_bootstrap, "minimise_all", lambda p, x: (x.copy(), np.zeros(len(x), dtype=bool)))
+        monkeypatch.setattr(bootstrap, "minimise_all", lambda p, x: (x.copy(), np.zeros(len(x), dtype=bool)))
         alone = va.bootstrap_joint(data, fit, seed=2, replicates=25)
         for name in ("omega", "sigma2", "coefficients"):
             for other in (blocks, alone):

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from valib.command import cli
 from valib.effects.baseline import fit_baseline
 from valib.errors import BenchmarkError
+from valib.study.folder import digest
 
 ROOT = os.getuid() == 0
 COMMANDS = {
@@ -91,7 +92,7 @@ def test_a_full_disk(place, disk, command):
     assert result(disk / "out") == before
     ballast.unlink()
     assert done(*arguments, sources=sources)[0] == 0
-    assert set(result(disk / "out")) == set(before) and not list((disk / "out").glob(".*"))
+    assert set(result(disk / "out")) == set(before) and not list((disk / "out").glob(".valib-*"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -99,8 +100,13 @@ def test_files_that_may_not_grow(place, tmp_path, command):
     """A limit on the size of a file stands in for a full disk or a quota where none can be made."""
     sources = place / "sources" if command == "book" else None
     (tmp_path / "out" / "html").mkdir(parents=True)
-    for name in ("fits.json", "performance.csv", "baseline.json", "html/.made-by-valib", "html/index.html"):
+    owners = {"fits.json": "fit", "performance.csv": "simulate", "baseline.json": "book", "html": "book"}
+    made = {command: {} for command in owners.values()}
+    for name in ("fits.json", "performance.csv", "baseline.json", "html/index.html"):
         (tmp_path / "out" / name).write_text("earlier")
+    for name, owner in owners.items():
+        made[owner][name] = digest(tmp_path / "out" / name)
+    (tmp_path / "out" / ".made-by-valib").write_text(json.dumps(made))
     before = contents(tmp_path / "out")
     limit = ROOM[command]
     code, said = done(

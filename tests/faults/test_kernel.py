@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from faultlib import contents, done, make_study, one_sentence
 from test_book import notebook, tiny_sources
 
 from valib.pages.build.children import Children
+from valib.study.folder import digest
 
 DIED = "02_two.ipynb, code cell 2: the kernel died (out of memory, or ended by the code or from outside)"
 LIMIT = "stopped at the time limit of 0.5 minutes (--time-limit)"
@@ -41,8 +43,9 @@ def made(tmp_path_factory):
     """A study and the folder of an earlier book."""
     root = tmp_path_factory.mktemp("kernel")
     (root / "out" / "html").mkdir(parents=True)
-    (root / "out" / "html" / ".made-by-valib").touch()
     (root / "out" / "html" / "index.html").write_text("earlier")
+    made_by = {"book": {"html": digest(root / "out" / "html")}}
+    (root / "out" / ".made-by-valib").write_text(json.dumps(made_by))
     return root, make_study(root / "study")
 
 

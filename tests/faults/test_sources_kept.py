@@ -12,6 +12,7 @@ from faultlib import contents, make_study, one_sentence
 from typer.testing import CliRunner
 
 from valib.command import cli
+from valib.study.folder import digest, move_into_place, work_folder
 
 FIT, SIMULATE = ["fit", "--model", "relative"], ["simulate", "--replicates", "20", "--quiet"]
 OVER = {  # the source that would be lost, and the command; STUDY stands for --params study.yml
@@ -21,7 +22,7 @@ OVER = {  # the source that would be lost, and the command; STUDY stands for --p
     "records, check": ("records.csv", ["check", "STUDY", "--out", "records.csv"]),
     "params, check": ("study.yml", ["check", "STUDY", "--out", "study.yml"]),
     "records, fit": ("fits.json", [*FIT, "fits.json", "STUDY", "--out", "."]),
-    "records that fit would clear": ("performance.csv", [*FIT, "performance.csv", "STUDY", "--out", "."]),
+    "records that fit would clear": ("shifts.csv", [*FIT, "shifts.csv", "STUDY", "--out", "."]),
     "records, simulate": ("performance.csv", [*SIMULATE, "performance.csv", "STUDY", "--out", "."]),
     "params, fit": ("fits.json", [*FIT, "records.csv", "--params", "fits.json", "--out", "."]),
     "benchmark, fit": ("fits.json", ["fit", "STUDY", "--model", "benchmark", "--benchmark", "fits.json", "--out", "."]),
@@ -41,7 +42,6 @@ OVER = {  # the source that would be lost, and the command; STUDY stands for --p
     "a PDF from elsewhere, book": ("valib.pdf", ["book", "STUDY", "--out", "."]),
     "a table from elsewhere, report": ("report.csv", ["report", "STUDY", "--all", "--out", "."]),
 }
-MADE = {"book": (("html", "results"), ".made-by-valib"), "report": (("html",), ".made-by-valib-report")}
 
 
 @pytest.fixture
@@ -68,10 +68,8 @@ def test_no_result_goes_over_what_the_study_is_read_from(here, case):
     source, order = OVER[case]
     put(source, case.partition(" ")[0].strip(","))
     if source.startswith(("results/", "html/")):  # of an earlier run, so the folder may be replaced
-        folders, mark = MADE[order[0]]
-        for folder in folders:
-            Path(folder).mkdir(exist_ok=True)
-            (Path(folder) / mark).touch()
+        name = source.partition("/")[0]
+        Path(".made-by-valib").write_text(json.dumps({order[0]: {name: digest(Path(name))}}))
     before = contents(here)
     words = [word for part in order for word in (("--params", "study.yml") if part == "STUDY" else (part,))]
     done = CliRunner().invoke(cli.app, words, prog_name="valib")
@@ -81,17 +79,24 @@ def test_no_result_goes_over_what_the_study_is_read_from(here, case):
 
 
 def test_what_a_run_killed_between_two_renames_has_left_is_its_own(here):
-    """The pages, and the mark in them, wait aside; baseline.json alone is in its place, and is not taken for another's."""
+    """baseline.json is in its place and what it replaced waits aside: it is not taken for another's."""
+    for text in ("earlier", "new"):
+        Path("made").mkdir(exist_ok=True)
+        Path("made/baseline.json").write_text(text)
+        if text == "earlier":
+            Path("out").mkdir()
+            with work_folder(here / "out") as aside:
+                os.rename("made/baseline.json", aside / "baseline.json")
+                move_into_place("book", ["baseline.json"], here / "out", aside)
+    before = contents(here / "out")
     aside = here / "out" / ".valib-killed"
-    for folder in (aside / "html", aside / "replaced" / "html"):  # what was made, and what it was about to replace
-        folder.mkdir(parents=True)
-        (folder / MADE["book"][1]).touch()
-    (aside / "baseline.json").write_text("new")
-    (aside / "moving.json").write_text(json.dumps({"html": "html", "baseline.json": "baseline.json"}))
-    (here / "out" / "baseline.json").write_text("earlier")
+    (aside / "replaced").mkdir(parents=True)
+    (aside / "moving.json").write_text(json.dumps({"baseline.json": digest(Path("made/baseline.json"))}))
+    os.rename("out/baseline.json", aside / "replaced" / "baseline.json")
+    os.rename("made/baseline.json", "out/baseline.json")
     done = CliRunner().invoke(cli.app, ["book", "no.csv", "--params", "study.yml", "--quiet", "--out", "out"])
     assert done.exit_code == 2 and "no.csv: there is no such file" in done.stderr
-    assert contents(here / "out") == {"baseline.json": b"earlier", f"html/{MADE['book'][1]}": b""}
+    assert contents(here / "out") == before and before["baseline.json"] == b"earlier"
 
 
 def test_how_many_were_tried():

@@ -14,9 +14,9 @@ import yaml
 from conftest import simulate
 from typer.testing import CliRunner
 
-from valib import files
 from valib.command import cli
 from valib.errors import ParamsError
+from valib.study import folder as folders
 from valib.study.writing import claim, write_folder
 
 
@@ -27,7 +27,7 @@ def here(tmp_path, monkeypatch, rng):
     values = {"data": "r.csv", "baseline_cohorts": [2030, 2031], "focal_cohorts": [2033], "further_formulas": []}
     Path("params.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
     Path("out").mkdir()
-    Path("out/fits.json").write_text("earlier", encoding="utf-8")
+    write_folder(Path("out"), "fit", {"fits.json": "earlier"})
     return tmp_path
 
 
@@ -60,7 +60,7 @@ def test_a_second_run_is_refused_and_touches_nothing(here, command):
         assert "another run of valib is writing there" in done.stderr
         assert done.stderr.count("\n") == 1 and done.stderr.startswith("Error: --out is ")
         assert sorted(os.listdir("out")) == before and Path("out/fits.json").read_text() == "earlier"
-    assert os.listdir("out") == ["fits.json"], "the claim leaves nothing"
+    assert sorted(os.listdir("out")) == [".made-by-valib", "fits.json"], "the claim leaves nothing"
 
 
 def test_two_baselines_of_different_names_may_be_made_at_once(here):
@@ -68,7 +68,7 @@ def test_two_baselines_of_different_names_may_be_made_at_once(here):
         assert run(*COMMANDS["baseline"]).exit_code == 0
         with pytest.raises(ParamsError, match="another run"), claim(Path("out")):
             pass
-    assert sorted(os.listdir("out")) == ["baseline.json", "fits.json"]
+    assert sorted(os.listdir("out")) == [".made-by-valib", "baseline.json", "fits.json"]
 
 
 def test_of_many_claims_at_once_one_is_granted(tmp_path):
@@ -107,8 +107,8 @@ def test_without_locks_the_run_goes_on(tmp_path, monkeypatch):
     (tmp_path / ".valib-of a run elsewhere").mkdir()
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with claim(tmp_path):
-        write_folder(tmp_path, {"a.csv": "new"})
-    assert (tmp_path / "a.csv").read_text() == "new"
+        write_folder(tmp_path, "fit", {"omega.csv": "new"})
+    assert (tmp_path / "omega.csv").read_text() == "new"
     assert (tmp_path / ".valib-of a run elsewhere").is_dir(), "it may be at work: nobody can tell"
 
 
@@ -125,22 +125,23 @@ def fails_at(monkeypatch, number: int, error: BaseException):
         rename(old, new)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "rename", fail)
+        patch.setattr(folders.os, "rename", fail)
         yield
 
 
 EARLIER = {"fits.json": "earlier", "shifts.csv": "earlier", "mine.txt": "mine"}
 NEW = {"fits.json": "new", "school_effects.csv": "new", "fixed_effects.csv": "new"}
-RENAMES = 5  # two earlier files away, three new ones in
+RENAMES = 7  # two earlier files and the list away, three new ones and the list in
 
 
 def fill(folder: Path) -> None:
-    for name, text in EARLIER.items():
-        (folder / name).write_text(text)
+    """Let there be results of an earlier run, and a file of the user."""
+    write_folder(folder, "fit", {name: text for name, text in EARLIER.items() if name != "mine.txt"})
+    (folder / "mine.txt").write_text("mine")
 
 
 def texts(folder: Path) -> dict[str, str]:
-    return {p.name: p.read_text() for p in folder.iterdir() if p.is_file()}
+    return {p.name: p.read_text() for p in folder.iterdir() if not p.name.startswith(".")}
 
 
 @pytest.mark.parametrize("number", range(1, RENAMES + 1))
@@ -148,10 +149,10 @@ def texts(folder: Path) -> dict[str, str]:
 def test_a_rename_that_fails_puts_back_what_was_there(tmp_path, monkeypatch, number, error):
     fill(tmp_path)
     with fails_at(monkeypatch, number, error), pytest.raises(type(error)):
-        write_folder(tmp_path, NEW)
-    assert texts(tmp_path) == EARLIER and not list(tmp_path.glob(".*"))
-    write_folder(tmp_path, NEW)
-    assert texts(tmp_path) == NEW | {"mine.txt": "mine"} and not list(tmp_path.glob(".*"))
+        write_folder(tmp_path, "fit", NEW)
+    assert texts(tmp_path) == EARLIER and not list(tmp_path.glob(".valib-*"))
+    write_folder(tmp_path, "fit", NEW)
+    assert texts(tmp_path) == NEW | {"mine.txt": "mine"} and not list(tmp_path.glob(".valib-*"))
 
 
 @pytest.mark.parametrize("number", range(1, RENAMES + 1))
@@ -169,11 +170,11 @@ def test_a_run_killed_between_two_renames_is_undone_by_the_next(tmp_path, number
                 os._exit(9)
             rename(old, new)
 
-        files.os.rename = die
-        write_folder(tmp_path, NEW)
+        folders.os.rename = die
+        write_folder(tmp_path, "fit", NEW)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert list(tmp_path.glob(".valib-*"))
     with claim(tmp_path):
         assert texts(tmp_path) == EARLIER
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".valib-*"))

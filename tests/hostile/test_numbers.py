@@ -112,7 +112,7 @@ COVARIATES = {
     "complex": lambda f: np.arange(len(f)) * 1j,
     "bytes": lambda f: [b"a", b"b"] * (len(f) // 2) + [b"a"] * (len(f) % 2),
     "lists": lambda f: [[1]] * len(f),
-    "mixed": lambda f: [1, "a"] * (len(f) // 2) + [1] * (len(f) % 2),
+    "mixed": lambda f: [1, b"a"] * (len(f) // 2) + [1] * (len(f) % 2),
     "huge integers": lambda f: [10**400] * len(f),
     "infinite": lambda f: np.where(np.arange(len(f)) == 3, np.inf, 1.0),
     "1e308": lambda f: f["prior_score"] * 1e300,

@@ -233,6 +233,19 @@ class TestChangeInValueAdded:
         change_module._posterior.cache_clear()
         assert first.equals(va.change_in_va(joint, 2019, 2021))
 
+    def test_independent_cohorts_have_the_change_of_their_own_posteriors(self):
+        """Draws of the two cohorts by themselves; where they share no school it is the grid's contrast, too."""
+        frame = panel(26, schools=9, size=(3, 12), tau=9.0)
+        joint = va.fit_joint(frame, [2019, 2021], covariance="independent")
+        table = va.change_in_va(joint, 2019, 2021)
+        assert table.attrs["intervals"] == "integrated"
+        drawn = [va.fit_relative(frame, c).posterior.draw(200_000, np.random.default_rng(c)) for c in (2019, 2021)]
+        change = drawn[1] - drawn[0]
+        for limit, p in (("lower", 0.025), ("upper", 0.975)):
+            below = (change < table[limit].to_numpy()).mean(axis=0)
+            assert (np.abs(below - p) < 4.5 * np.sqrt(p * (1 - p) / 200_000)).all()
+        np.testing.assert_allclose(table["se"], change.std(axis=0), rtol=0.02)
+
     def test_where_the_estimates_are_taken_as_known_the_table_says_so(self):
         frame = panel(22, tau=15.0)
         for joint in (
@@ -257,6 +270,11 @@ class TestChangeInValueAdded:
         with pytest.warns(ValibWarning, match="independent ones"):
             va.change_in_va(joint, 2019, 2021)
         change_module._posterior.cache_clear()
+
+    def test_a_cohort_against_itself_has_not_changed(self):
+        joint = va.fit_joint(panel(27, tau=15.0), [2019, 2021])
+        table = va.change_in_va(joint, 2021, 2021)
+        assert not table[["change", "se"]].any(axis=None)
 
     def test_another_word_is_refused(self):
         joint = va.fit_joint(panel(25), [2019, 2021])

@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from valib.models.estimators import compress_sums
-from valib.models.likelihood import _grid_slopes, _take, maximise, profile
+from valib.models.likelihood import _grid_slopes, _take, compress, maximise, profile
 from valib.models.linalg import LARGEST, invert
 from valib.simulation.draw import draw
 from valib.simulation.methods import split
@@ -40,7 +39,7 @@ def test_only_the_matrix_that_is_not_positive_definite_has_no_determinant(p):
 def data():
     """Eleven data sets of 40 schools with 3 columns, so that a block does not hold them all."""
     worlds = draw(scenario("missing students", schools=40, tau=6.0), [np.random.default_rng(i) for i in range(11)])
-    return compress_sums(split(worlds, context=True)[0])
+    return compress(split(worlds, context=True)[0])
 
 
 @pytest.mark.parametrize("reml", [False, True])

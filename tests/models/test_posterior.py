@@ -12,8 +12,7 @@ from scipy import stats
 import valib as va
 from valib.errors import ModelError, ValibWarning
 from valib.models import posterior as module
-from valib.models.estimators import compress_cells
-from valib.models.likelihood import compress
+from valib.models.likelihood import compress, compress_cells
 from valib.models.posterior import check_proper, integrate, known_variances, posterior
 from valib.sums.design import build_design
 from valib.sums.moments import compute_moments

@@ -158,7 +158,7 @@ def test_what_is_built(built):
 
 def test_working_folders_go(built):
     out, _ = built
-    assert not list(out.glob(".*"))
+    assert not list(out.glob(".valib-*"))
 
 
 def test_the_pages_show_the_parameters_in_force(built):
@@ -236,7 +236,7 @@ def refused(sources: Path, tmp_path: Path, rng, kind: type[Exception], **setting
     before = earlier(out)
     with pytest.raises(kind) as caught:
         book.build(study(tmp_path / "in", rng, **settings), out, progress=False, sources=sources)
-    assert contents(out) == before and not list(out.glob(".*"))
+    assert contents(out) == before and not list(out.glob(".valib-*"))
     return str(caught.value)
 
 

@@ -109,7 +109,7 @@ def test_the_results_are_those_of_the_fits(study):
             cells[["benchmark_rank", "benchmark_rank_upper"]], ranks.loc[cells.index, ["expected_rank", "rank_upper"]]
         )
         above = [statistics.NormalDist(0, benchmark.tau2**0.5).cdf(v) for v in cells["benchmark_lower"]]
-        np.testing.assert_allclose(cells["above_lower"], above, rtol=1e-10)
+        np.testing.assert_allclose(cells["above_lower"], above, rtol=1e-8)  # of tails, by two libraries
         assert results.cohorts.at[cohort, "shift"] == against.shift
 
 
@@ -146,11 +146,11 @@ def test_what_valib_warns_of_stands_on_the_page(study):
     records = params.read_records()
     late = records["cohort"] == 2024
     moved = records.assign(prior_score=records["prior_score"] + 80.0 * late)
-    with pytest.warns(va.errors.ValibWarning, match="A shift may come from the prior test"):
+    with pytest.warns(va.errors.ValibWarning, match="a shift may come from the prior test"):
         results = compute(params, moved)
     page = report.school_page(results, a_school(results))
     assert words.PRIOR_MOVED in page.in_short()[1]
-    assert page.warnings().startswith("- ") and "A shift may come from the prior test" in page.warnings()
+    assert page.warnings().startswith("- ") and "a shift may come from the prior test" in page.warnings()
     assert report.school_page(study[1], a_school(study[1])).warnings() == ""
 
 
@@ -169,9 +169,7 @@ def test_the_page_says_on_which_scale_its_figures_are(study, tmp_path):
         scale_breaks=params.scale_breaks,
     )
     cells = results.cells[(results.cells["cohort"] == 2024) & (results.cells["state"] == SHOWN)].set_index("school")
-    np.testing.assert_allclose(
-        cells["benchmark_se"], benchmark.school_effects.loc[cells.index, "se_comparative"], rtol=1e-8
-    )
+    np.testing.assert_allclose(cells["benchmark_se"], benchmark.school_effects.loc[cells.index, "se"], rtol=1e-8)
     plain = report.school_page(study[1], a_school(study[1])).settings()
     assert "equating: 0, so the intervals take the tests of all years to be on one scale. Smallest" in plain
 

@@ -8,7 +8,7 @@ import pytest
 
 import valib as va
 from valib.effects import stability
-from valib.effects.correlating import correlate_all
+from valib.effects.stability import correlate_all
 from valib.errors import ModelError
 from valib.simulation.correlations import _draw, simulate_ways, usable_cohorts
 

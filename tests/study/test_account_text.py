@@ -154,7 +154,11 @@ def test_text_and_json_tell_the_same_numbers(content):
     assert by_title["Covariates: share missing"] == [
         words(str(r["cohort"]), share(r["share"])) for r in content["covariates"]
     ]
-    assert len(by_title) == 10  # these and the rows, below
+    assert by_title["What one student does to the effect of a school"] == [
+        words(str(r["cohort"]), r["school"], r["students"], f"{r['change']:.2f}", f"{r['se']:.2f}")
+        for r in content["influence"]
+    ]
+    assert len(by_title) == 11  # these and the rows, below
 
 
 def test_the_rows_of_the_text_add_up(content, frame):

@@ -186,3 +186,24 @@ def test_cohort_lists_of_the_command_line():
 def test_the_value_in_force_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         Params().level = 0.5
+
+
+def test_no_cohort_of_the_demo_in_a_study_of_other_data(tmp_path):
+    """Of one's own data no cohort is a baseline that is not named, and the focal ones are all others in the records."""
+    own = load(None, data=str(tmp_path / "my.csv"))
+    assert own.baseline_cohorts == own.focal_cohorts == []
+    assert own.settled([2031, 2032]).focal_cohorts == [2031, 2032]
+    with pytest.raises(ParamsError, match="names no baseline cohorts.*records hold cohorts 2031, 2032"):
+        own.need_baseline([2032, 2031])
+    named = load(None, data=str(tmp_path / "my.csv"), baseline_cohorts=[2031])
+    assert named.settled([2031, 2032, 2034]).focal_cohorts == [2032, 2034]
+    named.need_baseline([2031])
+    with pytest.raises(ParamsError, match="hold cohort 2031 only"):
+        named.settled([2031])
+    assert load(None).baseline_cohorts and load(None).settled([1]) == load(None)
+    (tmp_path / "params.yml").write_text("data: my.csv\nfocal_cohorts: [2021]\n")
+    file = load(tmp_path / "params.yml")
+    assert (file.baseline_cohorts, file.focal_cohorts) == ([], [2021])
+    (tmp_path / "cohorts.yml").write_text("baseline_cohorts: [2016]\nfocal_cohorts: [2021]\n")
+    both = load(tmp_path / "cohorts.yml", data=str(tmp_path / "my.csv"))
+    assert (both.baseline_cohorts, both.focal_cohorts) == ([2016], [2021])

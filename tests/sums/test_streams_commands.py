@@ -135,7 +135,7 @@ def test_moments_of_any_source(demo):
 
 
 def test_a_number_column_that_turns_to_text_late_is_a_category(tmp_path):
-    frame = records(12_000).assign(band=lambda f: f.grade.astype(object).where(f.index < 11_990, "top"))
+    frame = records(12_000).assign(band=lambda f: f.grade.astype(object).where(f.index < 10_010, "top"))
     frame.to_csv(tmp_path / "late.csv", index=False)
     formula = "score ~ prior_score + band"
     memory, stream = read_records(tmp_path / "late.csv"), stream_records(tmp_path / "late.csv", formula=formula)

@@ -75,11 +75,11 @@ CASES = {  # text, and what is said of it ("" if nothing is)
     "commas between thousands": (csv_of(table(60, prior_score=["1,234"] * 60), sep=";"), "holds '1,234' (line 2)"),
     "a covariate with points between thousands": (
         csv_of(table(60, ses=["900", "800", "1.234"] * 20)),
-        "The column is left as text.",
+        "holds numbers stored as text",
     ),
     "such a covariate after the first rows": (
         csv_of(table(ses=late(lambda k: STEPS[k % 7], lambda k: "1.234"))),
-        "The column is left as text.",
+        "holds numbers stored as text",
     ),
     "spaces beside them": (csv_of(table(600, score=[*STEPS[:299], " . ", *map(grouped, range(300))])), "(line 302)"),
     "decimals after the first rows": (csv_of(table(score=late(lambda k: STEPS[k], lambda k: f"{k}.25"))), ""),
@@ -120,7 +120,7 @@ CASES = {  # text, and what is said of it ("" if nothing is)
         quoted(60, 10, 30, "school"),
         "a field of column 'school' runs over 20 line breaks and holds whole rows (line 11)",
     ),
-    "another field that swallows rows": (quoted(60, 10, 30, "ses"), "and these rows are not read"),
+    "another field that swallows rows": (quoted(60, 10, 30, "ses"), "must hold numbers, but 1 row does not (line 11"),
     "an unused field that swallows rows": (quoted(60, 10, 30, "ses").replace("ses", "note"), "are not read"),
     "an open quotation mark": (with_lines(csv_of(SMALL), _9='9,"003,2024,510.5,480,1'), "may not be closed"),
     "a title above the header": ("Extract of 2024\n\n" + csv_of(SMALL), "line 3 is taken as the header"),

@@ -28,6 +28,7 @@ def book(
     method: opt.Method = None,
     level: opt.Level = None,
     equating_se: opt.EquatingSe = None,
+    cohort_sd: opt.CohortSd = None,
     min_students: opt.MinStudents = None,
     seed: opt.Seed = None,
     pseudonyms: opt.Pseudonyms = None,
@@ -71,15 +72,16 @@ def book(
             method=method,
             level=level,
             equating_se=equating_se,
+            cohort_sd=cohort_sd,
             min_students=min_students,
             seed=seed,
             pseudonym_key=pseudonyms,
         )
         from ..pages import build as engine
-        from ..study.writing import check_apart, check_folder
+        from ..study.writing import OUTPUTS, check_apart, check_folder
 
         check_folder(out)
-        check_apart(out, [out / name for name in (*engine.FOLDERS, *engine.FILES)], read_from(study, params))
+        check_apart(out, [out / name for name in OUTPUTS["book"]], read_from(study, params))
         result = engine.build(study, out=out, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit)
         for path in (result.html, result.results, result.pdf):
             if path is not None:

@@ -65,6 +65,7 @@ def check(
             check_file(out)
             check_apart(out, [out], read_from(study, params))
         records, told = _read(study)
+        study = study.settled(records["cohort"].unique())
         account = check_records(
             records,
             study.baseline_cohorts,
@@ -104,22 +105,22 @@ def _further(study: Params, params: str | None) -> list[str]:
 
 def _tell(account: Account, params: str | None, json: bool, out: Path | None) -> None:
     """Write the account to a file or to the screen, as JSON or as text."""
-    from ..files import claim, write_file
+    from ..files import write_file
     from ..records.datasets import bundle_root
     from ..study.account.text import account_text
     from ..study.params import locate
-    from ..study.writing import as_json
+    from ..study.writing import as_json, claim
 
     file = locate(params)
     study = "the demo study" if file.parent == bundle_root() else str(file)
     content = account.to_dict()
     if out is None:
-        text = as_json(content) if json else account_text(content, study, _width(), problems=False)
+        text = as_json(content, exact=True) if json else account_text(content, study, _width(), problems=False)
         typer.echo(_encodable(text), nl=False)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     with claim(out.parent, out.name):
-        write_file(out, as_json(content) if json else account_text(content, study))
+        write_file(out, as_json(content, exact=True) if json else account_text(content, study))
     if not json:
         typer.echo(f"{out}: the account of {content['source']}.")
 

@@ -44,18 +44,23 @@ def fit(
     variances: opt.Variances = None,
     method: opt.Method = None,
     level: opt.Level = None,
+    intervals: opt.Intervals = None,
     equating_se: opt.EquatingSe = None,
+    cohort_sd: opt.CohortSd = None,
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
     min_students: opt.MinStudents = None,
     pseudonyms: opt.Pseudonyms = None,
     engine: opt.Engine = None,
+    exact: opt.Exact = False,
     debug: opt.Debug = False,
 ) -> None:
     """Estimate the effect of every school and write the results as CSV and JSON.
 
-    DIR gets school_effects.csv, fixed_effects.csv and fits.json, shifts.csv if a shift is estimated, and of a joint
-    model correlations.csv and omega.csv (how school effects covary over cohorts).
+    DIR gets school_effects.csv, fixed_effects.csv and fits.json; shifts.csv and, beside the baseline cohorts' own
+    shifts and what is not known, shift_in_context.csv if a shift is estimated; and of a joint model correlations.csv
+    and omega.csv (how school effects covary over cohorts). Figures are rounded to what may be published: errors to two
+    digits, estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -88,15 +93,17 @@ def fit(
             variances=variances,
             method=method,
             level=level,
+            intervals=intervals,
             equating_se=equating_se,
+            cohort_sd=cohort_sd,
             min_students=min_students,
             pseudonym_key=pseudonyms,
         )
         from ..study import writing as output
 
         output.check_folder(out)
-        output.check_apart(out, [out / name for name in output.FILES], read_from(study, params, benchmark))
-        _fit(study, model, out, cohorts, benchmark, structure, engine)
+        output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], read_from(study, params, benchmark))
+        _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
 
 
 def _fit(
@@ -107,6 +114,7 @@ def _fit(
     benchmark_file: str | None,
     structure: dict[str, str],
     engine: str | None,
+    exact: bool,
 ) -> None:
     """Hold the folder for this run and fit."""
     from ..records.pseudonyms import check_outside
@@ -114,53 +122,88 @@ def _fit(
     from ..study.params import parse_cohorts
 
     check_outside(study.pseudonym_key, out)
-    cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
+    cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
-        _fit_into(study, model, out, cohorts, benchmark_file, structure, engine)
+        output.refuse_foreign(out, "fit", _names(study, model, exact))
+        _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
+
+
+def _names(study: Params, model: opt.Model, exact: bool) -> list[str]:
+    """The files that a fit of this model makes."""
+    more = {
+        opt.Model.relative: [],
+        opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
+        opt.Model.joint: ["correlations.csv", "omega.csv"],
+    }
+    mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
+    return ["school_effects.csv", "fixed_effects.csv", "fits.json", *more[model], *mark]
 
 
 def _fit_into(
     study: Params,
     model: opt.Model,
     out: Path,
-    cohorts: list[int],
+    cohorts: list[int] | None,
     benchmark_file: str | None,
     structure: dict[str, str],
     engine: str | None,
+    exact: bool,
 ) -> None:
-    """Fit every cohort asked for, then write all results at once."""
+    """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
+    from ..effects.shift import shift_in_context
     from ..study import tables as results
     from ..study import writing as output
 
+    said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
     )
+    cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
-        files, effects, held_back = _joint_results(study, records, cohorts, structure)
+        files, effects, held_back = _joint_results(study, records, cohorts, structure, exact)
     else:
         find = _relative_fits if model is opt.Model.relative else _benchmark_fits
-        fits = find(study, records, cohorts, saved)
+        fits, reference = find(study, records, cohorts, saved)
         effects, held_back = results.school_effects(fits, study.min_students)
         files = {
-            "fixed_effects.csv": output.as_csv(results.fixed_effects(fits)),
-            "fits.json": output.as_json(results.summaries(fits, study.min_students)),
+            "fixed_effects.csv": output.as_csv(results.fixed_effects(fits), exact),
+            "fits.json": output.as_json(results.summaries(fits, study.min_students), exact),
         }
         if model is opt.Model.benchmark and study.shift == "estimated":
-            files["shifts.csv"] = output.as_csv(results.shifts(fits))
+            context = shift_in_context(fits, reference)
+            files["shifts.csv"] = output.as_csv(results.shifts(fits), exact)
+            files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
+            said = results.shift_lines(context, fits)
     check_unchanged(study, records, before)
-    output.write_folder(out, {"school_effects.csv": output.as_csv(effects), **files})
+    if exact:
+        files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
+    output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
         + (hidden if held_back else "")
-        + "."
+        + ("; exact figures, not for publication." if exact else ".")
     )
+    for line in said:
+        typer.echo(line)
+
+
+def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | None) -> list[int]:
+    """The study's focal cohorts, or else those of the records that are in no baseline."""
+    from ..sums.students import cohorts_of
+
+    there = cohorts_of(records)
+    if model is opt.Model.benchmark and saved is None:
+        study.need_baseline(there, ", or fit --model relative, which needs none")
+    if saved is not None and not study.baseline_cohorts:
+        study = study.model_copy(update={"baseline_cohorts": list(saved.cohorts)})
+    return study.settled(there).focal_cohorts
 
 
 def _joint_results(
-    study: Params, records: Any, cohorts: list[int], structure: dict[str, str]
+    study: Params, records: Any, cohorts: list[int], structure: dict[str, str], exact: bool
 ) -> tuple[dict[str, str], Any, int]:
     """Fit one model to all cohorts; return its files, the table of school effects, and the rows held back."""
     from ..effects.joint import fit_joint
@@ -168,22 +211,31 @@ def _joint_results(
 
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **structure)
-    return results.joint_files(fit, study.min_students), *results.joint_effects(fit, study.min_students)
+    return results.joint_files(fit, study.min_students, exact), *results.joint_effects(fit, study.min_students)
 
 
-def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> list:
+def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:
     """Fit each cohort by itself."""
     from ..effects.relative import fit_relative
 
     fits = []
     for cohort in cohorts:
         with about(records, [cohort]):
-            fits.append(fit_relative(records, cohort, formula=study.formula, method=study.method, level=study.level))
-    return fits
+            fits.append(
+                fit_relative(
+                    records,
+                    cohort,
+                    formula=study.formula,
+                    method=study.method,
+                    level=study.level,
+                    intervals=study.intervals,
+                )
+            )
+    return fits, None
 
 
-def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benchmark | None) -> list:
-    """Fit the baseline, or load a saved one, and apply it to each cohort."""
+def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benchmark | None) -> tuple[list, Benchmark]:
+    """Fit the baseline, or load a saved one, and apply it to each cohort; return the fits and the benchmark."""
     from ..effects.benchmark import fit_benchmark
 
     benchmark = saved or fit_study_baseline(study, records)
@@ -201,8 +253,10 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benc
                     variances=study.variances,
                     method=study.method,
                     equating_se=study.equating_se,
+                    cohort_sd=study.cohort_sd,
                     level=study.level,
+                    intervals=study.intervals,
                     scale_breaks=study.scale_breaks,
                 )
             )
-    return fits
+    return fits, benchmark

@@ -65,7 +65,8 @@ def init(
 
 def _write(file: Path, text: str) -> None:
     """Write a file that is not there yet, whole or not at all."""
-    from ..files import claim, write_file
+    from ..files import write_file
+    from ..study.folder import claim
 
     file.parent.mkdir(parents=True, exist_ok=True)
     with claim(file.parent, file.name):

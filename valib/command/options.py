@@ -76,8 +76,21 @@ Variances = Annotated[
 ]
 Method = Annotated[str | None, typer.Option("--method", metavar="ML|REML", help="Likelihood that is maximised.")]
 Level = Annotated[float | None, typer.Option("--level", help="Level of the intervals, such as 0.95.")]
+Intervals = Annotated[
+    str | None,
+    typer.Option(
+        "--intervals",
+        metavar="integrated|plugin",
+        help="Intervals of schools: over what is not known of the variances, or taking their estimates as known.",
+    ),
+]
 EquatingSe = Annotated[
-    float | None, typer.Option("--equating-se", help="Standard error of the test equating, in score points.")
+    float | None,
+    typer.Option("--equating-se", help="Standard error of the test equating, in score points. Default: not known."),
+]
+CohortSd = Annotated[
+    float | None,
+    typer.Option("--cohort-sd", help="Standard deviation of ordinary years, in score points. Default: not declared."),
 ]
 Covariance = Annotated[
     str | None,
@@ -116,6 +129,9 @@ Pseudonyms = Annotated[
     typer.Option(
         "--pseudonyms", metavar="KEYFILE", help="Show schools by pseudonyms under this key; `valib key` makes one."
     ),
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Write exact figures, which are not for publication, and say so beside them.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]

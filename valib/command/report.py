@@ -34,7 +34,9 @@ def report(
     variances: opt.Variances = None,
     method: opt.Method = None,
     level: opt.Level = None,
+    intervals: opt.Intervals = None,
     equating_se: opt.EquatingSe = None,
+    cohort_sd: opt.CohortSd = None,
     min_students: opt.MinStudents = None,
     seed: opt.Seed = None,
     pseudonyms: opt.Pseudonyms = None,
@@ -80,16 +82,18 @@ def report(
             variances=variances,
             method=method,
             level=level,
+            intervals=intervals,
             equating_se=equating_se,
+            cohort_sd=cohort_sd,
             min_students=min_students,
             seed=seed,
             pseudonym_key=pseudonyms,
         )
         from ..pages import report as engine
-        from ..study.writing import check_apart, check_folder
+        from ..study.writing import OUTPUTS, check_apart, check_folder
 
         check_folder(out)
-        check_apart(out, [out / name for name in (*engine.FOLDERS, *engine.FILES)], read_from(study, params))
+        check_apart(out, [out / name for name in OUTPUTS["report"]], read_from(study, params))
         result = engine.build(
             study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit
         )

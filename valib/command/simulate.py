@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,7 +78,7 @@ def simulate(
         from ..study import writing as output
 
         output.check_folder(out)
-        output.check_apart(out, [out / name for name in output.FILES], read_from(study, params))
+        output.check_apart(out, [out / name for name in output.OUTPUTS["simulate"]], read_from(study, params))
         count = 200 if fast else replicates or study.simulation_replicates
         simulate_study(study, out, scenarios, methods, count, jobs, reliability, quiet, has_data=bool(data))
 
@@ -136,12 +135,17 @@ def simulate_study(
     if has_data and THIS_STUDY not in worlds:
         raise ParamsError(f"The records are for the scenario '{THIS_STUDY}', which --scenarios leaves out.")
     if THIS_STUDY in worlds:
-        records, last = study.read_records(), max(study.focal_cohorts)
+        records = study.read_records()
+        study.need_baseline(records["cohort"].unique(), ", or leave the scenario 'this study' out")
+        last = max(study.settled(records["cohort"].unique()).focal_cohorts)
         with about(records, [last]):
-            world = calibrate(records, study.baseline_cohorts, last, THIS_STUDY, reliability)
+            world = calibrate(records, study.baseline_cohorts, last, THIS_STUDY, reliability, study.min_students)
         worlds = [world if name == THIS_STUDY else name for name in worlds]
     chunks = out / ".simulation"
     with output.claim(out):
+        output.refuse_foreign(out, "simulate", output.OUTPUTS["simulate"])
+        if chunks.is_symlink():
+            raise ParamsError(f"--out is {out}, but {chunks} is a link: remove it, or name another folder.")
         with progress_bar("Simulating", quiet) as progress:
             run = runs.run(
                 worlds,
@@ -153,8 +157,8 @@ def simulate_study(
                 cache=chunks,
                 progress=progress,
             )
-        output.write_folder(out, tables.simulation_files(run))
-        shutil.rmtree(chunks, ignore_errors=True)
+        output.write_folder(out, "simulate", tables.simulation_files(run))
+        runs.forget(chunks)
     typer.echo(
         f"{out}: {len(run.scenarios)} scenarios, {run.table['method'].nunique()} methods, "
         f"{replicates:,} data sets each."

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +15,19 @@ import pandas as pd
 
 from ..errors import BenchmarkError, ModelError
 from ..files import write_file
+from ..models.estimators import (
+    Baseline,
+    Shift,
+    benchmark_va,
+    check_within,
+    fit_baselines,
+    residual_moments,
+    school_variance,
+)
+from ..models.likelihood import compress, optimise
 from ..models.measurement import error_vector, fit_corrected
-from ..models.mixed import MixedFit, fit_moments, unshift
+from ..models.mixed import check_estimable
+from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
@@ -24,9 +36,9 @@ from ..sums.students import Records, Summed, in_several, require_cohorts, sum_st
 from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
+OWN_SHIFT = ("shift", "se", "leave_one_out", "leave_one_out_se")
 ESTIMATORS = ("mixed", "ols", "within")
 GROUPS = ("school_cohort", "school")
-CONSTANT_WITHIN = 1e-10  # share of a column's variation that lies within cells, below which it is constant there
 STANDARDISED = (
     "The scores look standardised within each cohort (every cohort has the same mean and the same standard "
     "deviation), so no change of the system is left in them: a benchmark needs scores on one scale."
@@ -43,6 +55,10 @@ class Benchmark:
     column_means (p,): baseline means of the design columns. summaries: n, mean, sd of the score by cohort and of every
     numeric column of the formula. fingerprint: of the baseline rows used, the same for any order of them.
     error_variance: variance of the error of measurement that was taken off, by column; empty: of none.
+    vcov_students (p, p): of b_B over students of these very schools. influence: what each school (index) adds to
+    b_B - its expectation, one column a coefficient; in memory from :func:`fit_baseline`, in a file only on request;
+    None where it is not known. own_shifts: by baseline cohort, its shift against this benchmark and against that of the
+    other cohorts (``shift``, ``se``, ``leave_one_out``, ``leave_one_out_se``; nan where it cannot be estimated).
     """
 
     state: FormulaState
@@ -61,6 +77,9 @@ class Benchmark:
     summaries: Mapping[str, dict]
     fingerprint: str
     error_variance: Mapping[str, float] = field(default_factory=dict)
+    vcov_students: pd.DataFrame | None = field(default=None, repr=False)
+    influence: pd.DataFrame | None = field(default=None, repr=False)
+    own_shifts: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def formula(self) -> str:
@@ -82,8 +101,13 @@ class Benchmark:
         """Standard errors of the coefficients, clustered by school."""
         return pd.Series(np.sqrt(np.diag(self.vcov)), index=self.coefficients.index, name="se")
 
-    def to_json(self) -> dict:
-        """The artefact as plain JSON types; floats survive exactly. A checksum tells a changed file."""
+    def to_json(self, influences: bool = False) -> dict:
+        """The artefact as plain JSON types, exact. A checksum tells a changed file.
+
+        influences: with those of the schools, by their codes (or pseudonyms, where the records have those).
+        """
+        if influences and self.influence is None:
+            raise BenchmarkError("This benchmark does not know what its schools add to the coefficients.")
         content = {
             "format": FORMAT,
             "design": self.state.to_json(),
@@ -104,13 +128,38 @@ class Benchmark:
         }
         if self.error_variance:
             content["error_variance"] = dict(self.error_variance)
+        if self.vcov_students is not None:
+            content["vcov_students"] = self.vcov_students.to_numpy().tolist()
+        if self.own_shifts:
+            content["own_shifts"] = {
+                str(c): {k: v if np.isfinite(v) else None for k, v in row.items()} for c, row in self.own_shifts.items()
+            }
+        if influences:
+            content["school_influences"] = {
+                "schools": self.influence.index.tolist(),
+                "values": self.influence.to_numpy().tolist(),
+            }
         return content | {"checksum": _checksum(content)}
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure."""
-        path = Path(path)
+    def save(self, path: str | os.PathLike, exact: bool = False, influences: bool = False) -> Path:
+        """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
+
+        Its figures are as they may be published (:func:`valib.records.precision.kept`): a later cohort's value added
+        differs from that of this benchmark by a few thousandths of its error. exact: in full precision, for the analyst;
+        floats then survive exactly, and the file says that it is not for publication. influences: also with what each
+        school adds to the coefficients, by its code, from which a later cohort of the same schools gets the right error
+        of its shift; such a file is exact and not for publication (SECURITY.md says what it tells of schools).
+        """
+        path, content = Path(path), self.to_json(influences)
+        del content["checksum"]
+        why = "exact, with every school" if influences else "exact"
+        private = exact or influences
+        if not private:  # rounded it is worth nothing, and exact it gives equations to who solves for a school
+            content.pop("vcov_students", None)
+        content = content | {"publication": f"not for publication: {why}"} if private else kept(content)
+        content["checksum"] = _checksum(content)
         try:
-            write_file(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+            write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         except OSError as error:
             raise BenchmarkError(f"The benchmark cannot be written to '{path}': {error.strerror}.") from error
         return path
@@ -145,15 +194,7 @@ class Benchmark:
             raise ValueError("a number is not finite")
         if content["tau2"] < 0 or content["sigma2"] <= 0 or np.linalg.eigvalsh(V).min() < -1e-8 * np.abs(V).max():
             raise ValueError("a variance is negative")
-        known = (
-            content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
-        )
-        if not known or min(content["n_students"], content["n_schools"]) < 1:
-            raise ValueError("estimator, groups, method or counts are not valib's")
-        if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
-            raise ValueError("the summaries are not complete")
-        if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
-            raise ValueError("it was changed after it was written")
+        _check_content(content)
         return cls(
             state,
             tuple(int(c) for c in content["cohorts"]),
@@ -171,6 +212,12 @@ class Benchmark:
             content["summaries"],
             content["fingerprint"],
             {str(k): float(v) for k, v in content.get("error_variance", {}).items()},
+            _square(content.get("vcov_students"), names),
+            _influence(content.get("school_influences"), names),
+            {
+                int(c): {k: np.nan if row[k] is None else float(row[k]) for k in OWN_SHIFT}
+                for c, row in content.get("own_shifts", {}).items()
+            },
         )
 
 
@@ -225,8 +272,9 @@ def baseline_from_moments(
     grouped = cells.pool_cohorts() if groups == "school" else cells
     errors = error_vector(grouped, error_variance or {})
     mixed = fit_corrected(grouped, errors, method)
-    b, influence, vcov_model = estimate(grouped, estimator, mixed, errors)
-    vcov = clustered(influence, cells.n_students)
+    if estimator == "within":
+        check_within(grouped)
+    found = fit_baselines(grouped, estimator, reml=method == "REML", errors=errors, theta=mixed.optimum.theta)
     names = list(state.names)
     means = pd.Series((cells.weight @ cells.sums / cells.n_students + cells.shift)[:-1], index=names)
     outcome = {
@@ -243,97 +291,103 @@ def baseline_from_moments(
         estimator,
         groups,
         method,
-        pd.Series(b, index=names, name="coefficient"),
-        pd.DataFrame(vcov, index=names, columns=names),
-        pd.DataFrame(vcov_model, index=names, columns=names),
-        float(mixed.tau2),
-        float(mixed.sigma2 + errors @ b**2),
+        pd.Series(found.b[0], index=names, name="coefficient"),
+        pd.DataFrame(found.vcov[0], index=names, columns=names),
+        pd.DataFrame(found.vcov_model[0], index=names, columns=names),
+        float(found.tau2[0]),
+        float(found.sigma2[0]),
         round(cells.n_students),
         len(cells.schools),
         means,
         summaries,
         students.fingerprint,
         {k: float(v) for k, v in (error_variance or {}).items() if v},
+        pd.DataFrame(found.vcov_students[0], index=names, columns=names),
+        pd.DataFrame(found.influence[0], index=pd.Index(cells.schools, dtype="str"), columns=names),
+        {c: _own_shift(cells, c, found, estimator, groups, method, errors) for c in cohorts},
     )
 
 
-def clustered(influence: np.ndarray, n_students: float) -> np.ndarray:
-    """(p, p): covariance of coefficients from the influences (J, p) of schools, CR1 (Liang and Zeger 1986)."""
-    J, p = influence.shape
-    return J / (J - 1) * (n_students - 1) / (n_students - p) * influence.T @ influence
+def _own_shift(
+    cells: Moments, cohort: int, found: Baseline, estimator: str, groups: str, method: str, errors: np.ndarray
+) -> dict[str, float]:
+    """The shift of a baseline cohort against its own benchmark, and against that of the other cohorts.
+
+    nan for what cannot be estimated, such as a benchmark of the other cohorts where there are none.
+    """
+    focal, reml, told = cells.select([cohort]), method == "REML", []
+    for others in (None, [c for c in cells.cohorts.tolist() if c != cohort]):
+        delta = se = np.nan
+        with suppress(ModelError, np.linalg.LinAlgError):
+            base, typical = cells, found
+            if others is not None:
+                base = cells.select(others)
+                grouped = base.pool_cohorts() if groups == "school" else base
+                check_estimable(grouped)
+                if estimator == "within":
+                    check_within(grouped)
+                typical = fit_baselines(grouped, estimator, reml=reml, errors=errors)
+            residual = residual_moments(focal, typical.b[0], True)
+            check_estimable(residual)
+            fit = optimise(compress(residual), reml)
+            _, moved = benchmark_va(
+                focal.n, focal.means, typical.b[0], typical.vcov[0], fit.tau2[0], fit.sigma2[0], "estimated"
+            )
+            added = contributions(moved, focal.schools[focal.cell_school], base.schools, typical.influence[0])
+            delta, se = float(moved.delta), float(np.sqrt(contribution_variance(added)))
+        told += [delta, se]
+    return dict(zip(OWN_SHIFT, told, strict=True))
+
+
+def contributions(moved: Shift, focal: np.ndarray, schools: np.ndarray, influence: np.ndarray) -> pd.Series:
+    """What each school adds to the error of a shift, phi_j - xbar_w' psi_j; a school absent from one side has 0 there.
+
+    focal: the schools' codes in the cohort, in the order of ``moved``; schools (J,), influence (J, p): the baseline's.
+    """
+    own = pd.Series(moved.influence, index=pd.Index(focal, dtype="str"))
+    typical = pd.Series(influence @ moved.centre, index=pd.Index(schools, dtype="str"))
+    return own.sub(typical, fill_value=0.0).rename_axis("school")
+
+
+def contribution_variance(added: pd.Series) -> float:
+    """J/(J-1) sum_j d_j^2 of the J schools' contributions."""
+    return float(school_variance(added.to_numpy()[:, None], len(added))[0, 0])
+
+
+def _check_content(content: dict) -> None:
+    """Raise ValueError for choices that are not valib's, for what is missing, and for a file that was changed."""
+    known = content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
+    if not known or min(content["n_students"], content["n_schools"]) < 1:
+        raise ValueError("estimator, groups, method or counts are not valib's")
+    if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
+        raise ValueError("the summaries are not complete")
+    if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
+        raise ValueError("it was changed after it was written")
+
+
+def _square(values: list | None, names: list[str]) -> pd.DataFrame | None:
+    """A covariance matrix of the coefficients from an artefact."""
+    if values is None:
+        return None
+    V = np.array(values, dtype=np.float64)
+    if V.shape != (len(names), len(names)) or not np.isfinite(V).all():
+        raise ValueError("a covariance does not fit the coefficients")
+    return pd.DataFrame(V, index=names, columns=names)
+
+
+def _influence(content: Mapping | None, names: list[str]) -> pd.DataFrame | None:
+    """The schools' influences from an artefact."""
+    if content is None:
+        return None
+    schools, values = content["schools"], np.array(content["values"], dtype=np.float64)
+    if values.shape != (len(schools), len(names)) or len(set(schools)) < len(schools) or not np.isfinite(values).all():
+        raise ValueError("the schools' influences do not fit the coefficients")
+    return pd.DataFrame(values, index=pd.Index(schools, dtype="str"), columns=names)
 
 
 def _checksum(content: dict) -> str:
     """SHA-256 of the artefact's content, the same however its JSON is laid out."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def estimate(
-    moments: Moments, estimator: str, mixed: MixedFit, errors: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients b (p,), school influences (J, p) with b_hat - b = sum of them, and the model's covariance (p, p).
-
-    One family: with A = sum_c (X'X - w_c s s') and likewise for X'y, w_c = 0 is least squares, theta/(1 + n theta) the
-    mixed model and 1/n the within estimator. errors (p,): error variances to be taken off, n (1 - w_c) of them a cell.
-    """
-    n = moments.n
-    w = {"ols": 0 * n, "mixed": mixed.theta / (1 + n * mixed.theta), "within": 1 / n}[estimator]
-    cell = moments.cell_cross - w[:, None, None] * moments.sums[:, :, None] * moments.sums[:, None, :]
-    p = moments.n_fixed
-    if errors is not None:
-        cell[:, np.arange(p), np.arange(p)] -= (n * (1 - w))[:, None] * errors
-    M = cell.sum(axis=0)
-    columns = [c for c in range(p) if not (estimator == "within" and c == moments.intercept)]
-    if estimator == "within":
-        _check_within(moments, M, columns)
-    A_inverse = np.linalg.inv(M[np.ix_(columns, columns)])
-    a = np.zeros(p + 1)
-    a[-1], a[columns] = 1.0, -A_inverse @ M[columns, -1]
-    influence = np.zeros((len(n), p))
-    influence[:, columns] = (cell @ a)[:, columns] @ A_inverse
-    rss, vcov = a @ M @ a, np.zeros((p, p))
-    dof = {
-        "ols": moments.n_students - p,
-        "mixed": rss / mixed.sigma2,
-        "within": moments.n_students - len(n) - len(columns),
-    }[estimator]
-    vcov[np.ix_(columns, columns)] = rss / dof * A_inverse
-    if estimator == "within":
-        _add_intercept(moments, a, influence, vcov, mixed.method)
-    undo = unshift(moments)
-    b = undo[:-1, :-1] @ -a[:-1] + undo[:-1, -1]
-    by_school = np.zeros((len(moments.schools), p))
-    np.add.at(by_school, moments.cell_school, influence @ undo[:-1, :-1].T)
-    return b, by_school, undo[:-1, :-1] @ vcov @ undo[:-1, :-1].T
-
-
-def _add_intercept(moments: Moments, a: np.ndarray, influence: np.ndarray, vcov: np.ndarray, method: str) -> None:
-    """Within slopes: the intercept is the GLS mean of y - X b (slopes only) over cells; filled into a (p + 1,),
-    influence (J, p) and vcov (p, p) in place."""
-    i, n, ones = moments.intercept, moments.n, np.eye(len(a))[moments.intercept]
-    residuals = moments.transform(np.column_stack([ones, a]), ("Intercept", "residual"))
-    fit = fit_moments(residuals, method)
-    weight = n / (1 + n * fit.theta)
-    weight = weight / weight.sum()
-    rbar, xbar = moments.sums @ a / n, moments.sums[:, :-1] / n[:, None]
-    centre = weight @ xbar
-    centre[i] = 0.0
-    b0 = weight @ rbar
-    influence[:, i] = weight * (rbar - b0) - influence @ centre
-    vcov[i] = vcov[:, i] = -vcov @ centre
-    vcov[i, i] = fit.vcov[0, 0] + centre @ vcov @ centre
-    a[i] = -b0
-
-
-def _check_within(moments: Moments, within: np.ndarray, columns: list[int]) -> None:
-    total = moments.n_students * (moments.weight @ moments.sums / moments.n_students) ** 2
-    spread = np.diag(moments.pooled()) - total
-    constant = [moments.names[c] for c in columns if within[c, c] <= CONSTANT_WITHIN * spread[c]]
-    if constant:
-        raise ModelError(
-            f"Column {', '.join(map(repr, constant))} does not vary within schools, so the 'within' "
-            "estimator cannot give its coefficient: use 'mixed', or leave it out."
-        )
 
 
 def check_choice(value: str, allowed: tuple[str, ...], what: str) -> None:

@@ -1,4 +1,5 @@
-"""School bootstrap of the benchmark: resample whole schools with all their cohorts, refit both steps.
+"""School bootstrap: resample whole schools with all their cohorts and refit; of the benchmark both steps, of the joint
+model the whole of it.
 
 With moments a replicate is a vector of school multiplicities; no student is touched, and all replicates are fitted at
 once. Unlike the analytic errors it needs neither independent cohorts nor a model for the errors of b_B: where school
@@ -8,25 +9,35 @@ Sources: Davison and Hinkley (1997, section 3.8) and Field and Welsh (2007), res
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, ModelError
 from ..models import blup as _blup
-from ..models.likelihood import Compressed, compress, maximise, profile
+from ..models.blup import shrinkage
+from ..models.estimators import benchmark_va, coefficients, optimise_residuals
+from ..models.joint_fit import JointProblem
+from ..models.joint_likelihood import JointMoments, stack_moments, within_by_school
+from ..models.likelihood import compress
 from ..models.measurement import error_vector, remove_error
 from ..models.mixed import COLLINEAR, unshift
+from ..models.newton import minimise, minimise_all
+from ..models.structures import correlation, make_structure
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.moments import Moments
 from ..sums.students import Records, sum_students
 from .baseline import STANDARDISED, Benchmark, check_choice
-from .benchmark import SHIFTS, VARIANCES, fit_residuals, predict_benchmark
+from .benchmark import SHIFTS, VARIANCES, fit_residuals
+from .joint import JointFit, cohort_moments
 
 BLOCK = 250  # replicates fitted at once, at most,
-ENTRIES = 2_000_000  # and their multiplicities of schools: both bound the memory
+ENTRIES = 2_000_000  # and their numbers: both bound the memory
+SAMPLES = 1000  # samples of many data sets fitted at once, at most
+TRIES = 5  # draws for each replicate wanted of a joint model; a draw fails when a cohort has too few schools left
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,72 +175,48 @@ def _check_options(shift: str, variances: str, replicates: int) -> None:
 
 
 def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shift, variances, method):
-    """One block of R replicates: lists over cohorts of b (R, p), delta (R,), tau2 (R,), VA (R, J_t).
+    """One block of B replicates: lists over cohorts of b (B, p), delta (B,), tau2 (B,), VA (B, J_t).
 
-    moments: of baseline and focal cohorts by cell; weights (R, J): school multiplicities. Of benchmark only cohorts,
+    moments: of baseline and focal cohorts by cell; weights (B, J): school multiplicities. Of benchmark only cohorts,
     estimator, groups, method and error_variance are used.
     """
-    reml = method == "REML"
     base = moments.select(benchmark.cohorts)
-    w = weights[:, np.searchsorted(moments.schools, base.schools)]
-    grouped = base.pool_cohorts() if benchmark.groups == "school" else base
-    errors = error_vector(grouped, benchmark.error_variance)
-    baseline = remove_error(compress(grouped, w), errors)
-    check_determined(baseline.cross[:, :-1, :-1])
-    b, base_tau2, base_sigma2 = baseline_estimates(
-        baseline, moments.intercept, benchmark.estimator, benchmark.method == "REML"
-    )
-    base_sigma2 = base_sigma2 + b**2 @ errors
+    errors = error_vector(base, benchmark.error_variance)
+    w = weights[None, :, np.searchsorted(moments.schools, base.schools)]
+    b, *kept = _refit_baseline(base, w, benchmark.estimator, benchmark.groups, benchmark.method == "REML", errors)
     undo = unshift(moments)
     out = [[b @ undo[:-1, :-1].T + undo[:-1, -1]], [], [], []]
     for cohort in cohorts:
         focal = moments.select([cohort])
-        data = compress(focal, weights[:, np.searchsorted(moments.schools, focal.schools)])
-        delta, theta, sigma2 = focal_estimates(
-            data, b, base_tau2, base_sigma2, moments.intercept, shift, variances, reml
-        )
-        lam = focal.n * theta[:, None] / (1 + focal.n * theta[:, None])
-        rbar = (focal.sums[:, -1] - b @ focal.sums[:, :-1].T) / focal.n
-        centre = np.nan_to_num(delta)[:, None]
-        for kept, value in zip(out[1:], (delta, theta * sigma2, centre + lam * (rbar - centre)), strict=True):
-            kept.append(value)
+        w = weights[None, :, np.searchsorted(moments.schools, focal.schools)]
+        found = _refit_focal(focal, w, b, kept if variances == "baseline" else None, shift, method == "REML")
+        for place, value in zip(out[1:], found, strict=True):
+            place.append(value[0])
     return out
 
 
-def baseline_estimates(data: Compressed, intercept: int, estimator: str, reml: bool):
-    """b (R, p) in shifted columns by the benchmark's estimator, and the mixed model's tau2, sigma2 (R,)."""
-    theta = maximise(data, reml)
-    at = profile(data, theta, reml)
-    sigma2 = at.rss / (data.n - (data.p if reml else 0))
-    if estimator == "mixed":
-        b = at.b
-    elif estimator == "ols":
-        b = np.linalg.solve(data.cross[:, :-1, :-1], data.cross[:, :-1, -1:])[..., 0]
-    else:
-        b = _within(data, intercept, reml)
-    return b, theta * sigma2, sigma2
+def _refit_baseline(
+    base: Moments, weights: np.ndarray, estimator: str, groups: str, reml: bool, errors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """b (R B, p) in shifted columns, tau2 and sigma2 (R B,), in samples of R data sets; weights (R, B, J)."""
+    data = compress(base.pool_cohorts() if groups == "school" else base, weights)
+    check_determined(remove_error(data, errors).cross[:, :-1, :-1])
+    found = coefficients(data, base.intercept, estimator, reml, errors)
+    return found.b, found.mixed.tau2, found.mixed.sigma2 + found.b**2 @ errors
 
 
-def focal_estimates(
-    focal: Compressed,
-    b: np.ndarray,
-    tau2: np.ndarray,
-    sigma2: np.ndarray,
-    intercept: int,
-    shift: str,
-    variances: str,
-    reml: bool,
-):
-    """Shift (nan where absorbed), theta and sigma2, (R,) each, of focal cohorts against b (R, p) in shifted columns.
-
-    tau2, sigma2 (R,): of the baseline, which are kept where the variances are the baseline's.
-    """
-    data = _residual_data(focal, b, shift, intercept)
-    theta = maximise(data, reml) if variances == "focal" else tau2 / sigma2
-    at = profile(data, theta, reml)
-    if variances == "focal":
-        sigma2 = at.rss / (data.n - (data.p if reml else 0))
-    return at.b[:, 0] if data.p else np.full(len(theta), np.nan), theta, sigma2
+def _refit_focal(
+    focal: Moments, weights: np.ndarray, b: np.ndarray, kept: tuple | None, shift: str, reml: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shift (R, B), nan where absorbed, tau2 (R, B) and VA (R, B, J) of one cohort against the samples' b (R B, p)."""
+    focal, (R, B) = focal.batch, weights.shape[:2]
+    fit = optimise_residuals(compress(focal, weights), b, kept, focal.intercept if shift == "estimated" else None, reml)
+    delta = (fit.at.b[:, 0] if shift == "estimated" else np.full(R * B, np.nan)).reshape(R, B)
+    means = focal.sums / np.maximum(focal.n, 1)[..., None]
+    rbar = means[:, None, :, -1] - b.reshape(R, B, -1) @ np.swapaxes(means[..., :-1], 1, 2)
+    lam = shrinkage(focal.n[:, None], fit.theta.reshape(R, B, 1), 1.0)
+    centre = np.nan_to_num(delta)[..., None]
+    return delta, fit.tau2.reshape(R, B), centre + lam * (rbar - centre)
 
 
 def check_determined(cross: np.ndarray) -> None:
@@ -245,40 +232,14 @@ def check_determined(cross: np.ndarray) -> None:
     )
 
 
-def _within(data: Compressed, intercept: int, reml: bool) -> np.ndarray:
-    """Within slopes (R, p - 1) and the generalised least squares intercept of what they leave."""
-    k = data.cross.shape[-1]
-    M = data.cross - np.einsum("d,rdij->rij", 1 / data.sizes, data.outer)
-    columns = [c for c in range(k - 1) if c != intercept]
-    b = np.zeros((len(M), k - 1))
-    b[:, columns] = np.linalg.solve(M[:, columns][:, :, columns], M[:, columns, -1:])[..., 0]
-    left = _residual_data(data, b, "estimated", intercept)
-    b[:, intercept] = profile(left, maximise(left, reml), reml).b[:, 0]
-    return b
-
-
-def _residual_data(data: Compressed, b: np.ndarray, shift: str, intercept: int) -> Compressed:
-    """Compressed moments of r = y - X b with b (R, p) of its own in every replicate, ones before it if estimated."""
-    L = np.concatenate([-b, np.ones((len(b), 1))], axis=1)[:, :, None]
-    if shift == "estimated":
-        ones = np.zeros_like(L)
-        ones[:, intercept] = 1.0
-        L = np.concatenate([ones, L], axis=2)
-    R, D, k, m = *data.outer.shape[:3], L.shape[-1]
-    half = (data.outer.reshape(R, D * k, k) @ L).reshape(R, D, k, m)  # one product a data set, not one a size
-    outer = (np.swapaxes(half, 2, 3).reshape(R, D * m, k) @ L).reshape(R, D, m, m)
-    return Compressed(data.sizes, data.counts, outer, L.transpose(0, 2, 1) @ data.cross @ L, data.n)
-
-
 def _school_table(moments, benchmark, cohorts, spreads, shift, variances, method, level) -> pd.DataFrame:
     """Estimates on the data themselves with bootstrap errors, one row a cohort and school."""
     rows = []
     for cohort, spread in zip(cohorts, spreads, strict=True):
         focal = moments.select([cohort])
         fit = fit_residuals(focal, benchmark, shift, variances, method)
-        point, _ = predict_benchmark(
-            focal, benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy(), fit.tau2, fit.sigma2, shift
-        )
+        b, V = benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy()
+        point, _ = benchmark_va(focal.n, focal.means, b, V, fit.tau2, fit.sigma2, shift)
         se = np.sqrt(point.var_conditional + spread.variance)
         lower, upper = _blup.interval(point.effect, se, level)
         rows.append(
@@ -296,3 +257,144 @@ def _school_table(moments, benchmark, cohorts, spreads, shift, variances, method
             )
         )
     return pd.concat(rows, ignore_index=True)
+
+
+def draw_weights(present: np.ndarray, draws: int, seeds: Sequence[np.random.SeedSequence]) -> np.ndarray:
+    """(R, draws, J): how often each school stands in each sample; present (R, J): which schools there are.
+
+    Every data set has a seed of its own, so that its samples are the same whatever the others are.
+    """
+    weights = np.zeros((len(present), draws, present.shape[1]))
+    for part, here, seed in zip(weights, present, seeds, strict=True):
+        J = int(here.sum())
+        part[:, here] = np.random.default_rng(seed).multinomial(J, np.full(J, 1 / J), size=draws)
+    return weights
+
+
+def resample(
+    base: Moments,
+    focal: Moments,
+    weights: np.ndarray,
+    *,
+    estimator: str,
+    groups: str,
+    shift: str,
+    variances: str,
+    reml: bool,
+    errors: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The bootstrap of R data sets: shift (R, B) in every sample, nan where absorbed, and variance of schools' VA over
+    samples (R, J).
+
+    base, focal: moments of the same J schools; weights (R, B, J). errors (p,): error variances of the columns. A school
+    without focal students has the variance 0. Raises BenchmarkError for a sample that leaves b undetermined.
+    """
+    R, B, J = weights.shape
+    delta, spread = np.empty((R, B)), np.empty((R, J))
+    step = max(1, SAMPLES // B)
+    for first in range(0, R, step):
+        at = slice(first, first + step)
+        b, *kept = _refit_baseline(base.take(at), weights[at], estimator, groups, reml, errors)
+        part = focal.take(at)
+        delta[at], _, va = _refit_focal(part, weights[at], b, kept if variances == "baseline" else None, shift, reml)
+        spread[at] = np.where(part.n > 0, va.var(axis=1, ddof=1), 0.0)
+    return delta, spread
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointBootstrap:
+    """R replicates of a joint model of T cohorts.
+
+    omega, correlation (R, T, T), sigma2 (R, T), coefficients (R, P). failed: draws in which the model could not be
+    fitted, drawn again.
+    """
+
+    cohorts: tuple[int, ...]
+    omega: np.ndarray
+    correlation: np.ndarray
+    sigma2: np.ndarray
+    coefficients: np.ndarray
+    failed: int
+    level: float
+
+    def correlations(self) -> pd.DataFrame:
+        """One row a pair of cohorts: standard error and percentile interval of the correlation; replicates used.
+
+        A replicate with a variance of 0 has no correlation and does not count.
+        """
+        t, s = np.triu_indices(len(self.cohorts), 1)
+        draws, years, tail = self.correlation[:, t, s], np.asarray(self.cohorts), (1 - self.level) / 2
+        lower, upper = np.nanquantile(draws, [tail, 1 - tail], axis=0)
+        return pd.DataFrame(
+            {
+                "cohort": years[t],
+                "other": years[s],
+                "se": np.nanstd(draws, axis=0, ddof=1),
+                "lower": lower,
+                "upper": upper,
+                "replicates": np.isfinite(draws).sum(axis=0),
+            }
+        )
+
+
+def bootstrap_joint(
+    records: Records, fit: JointFit, *, seed: int | np.random.Generator, replicates: int = 200
+) -> JointBootstrap:
+    """Resample the schools of the records that ``fit`` was fitted to, and refit from its estimates.
+
+    Raises ModelError where most draws leave a cohort that cannot be fitted.
+    """
+    rng = np.random.default_rng(seed)
+    parts, *_ = cohort_moments(records, fit.cohorts, fit.state or fit.formula, by_cell=True)
+    b = [fit.fixed_effects[c].to_numpy() for c in fit.cohorts]
+    data = stack_moments(parts, b)
+    cells = within_by_school(parts, b, data)
+    sigma2 = fit.sigma2.to_numpy()
+    typical = sigma2 * (data.n > 0).sum(axis=0) / data.n.sum(axis=0)
+    scale = np.sqrt(np.maximum(np.diag(fit.omega), 0.1 * typical))
+    structure = make_structure(fit.covariance, data.cohorts, scale)
+    common = fit.residual == "common"
+    omega = 0.9 * fit.omega.to_numpy() + 0.1 * np.diag(scale**2)
+    x = np.concatenate([structure.start(omega), np.log(sigma2[:1] if common else sigma2)])
+    draws, tried, known = [], 0, 0
+    block = max(1, ENTRIES // (data.z.size * len(fit.cohorts)))
+    while known < replicates:
+        if tried >= TRIES * replicates:
+            raise ModelError(f"Of {tried} bootstrap draws {tried - known} left a cohort with too few schools.")
+        chosen = [rng.integers(0, len(data.schools), len(data.schools)) for _ in range(min(block, replicates - known))]
+        problems = JointProblem(resample_joint(data, cells, np.array(chosen)), structure, common, fit.method == "REML")
+        draws.append(_refit_joint(problems, x))
+        tried, known = tried + len(chosen), known + len(draws[-1][0])
+    omega, sigma2, coefficients = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+    return JointBootstrap(fit.cohorts, omega, correlation(omega), sigma2, coefficients, tried - known, fit.level)
+
+
+def _refit_joint(problems: JointProblem, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """omega, sigma2 and coefficients at the minima of R problems, but for those that cannot be fitted.
+
+    Most are found together; a search that has to turn is made by itself.
+    """
+    x, there = minimise_all(problems, np.tile(start, (len(problems.data.n), 1)))
+    for row in np.flatnonzero(~there):
+        with suppress(np.linalg.LinAlgError):
+            x[row], there[row] = minimise(problems.take(row), start).x, True
+    problems, x = problems.take(there), x[there]
+    if not len(x):
+        return (*problems.split(x), problems.data.offset)
+    data = problems.data
+    return *problems.split(x), data.offset + (data.back @ problems.value(x).delta[..., None])[..., 0]
+
+
+def resample_joint(data: JointMoments, cells: np.ndarray, chosen: np.ndarray) -> JointMoments:
+    """The moments of R data sets of the schools chosen (R, J), each draw a school of its own.
+
+    cells (J, Q, Q): within by school.
+    """
+    R, J = chosen.shape
+    within = np.stack([np.tensordot(np.bincount(row, minlength=len(data.schools)), cells, axes=1) for row in chosen])
+    same = {
+        name: np.broadcast_to(value, (R, *np.shape(value)))
+        for name in ("offset", "back", "log_scale")
+        for value in (getattr(data, name),)
+    }
+    return replace(data, schools=np.arange(J), n=data.n[chosen], z=data.z[chosen], within=within, **same)

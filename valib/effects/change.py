@@ -18,7 +18,8 @@ from scipy import stats
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit
-from ..models.joint_posterior import JointNodes, integrate_joint
+from ..models.joint_posterior import JointNodes, change_apart, integrate_joint
+from ..models.mixture import Mixture
 from .joint import JointFit
 from .relative import check_intervals
 
@@ -100,10 +101,8 @@ def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "int
     lower, upper = _blup.interval(change, se, joint.level)
     with np.errstate(divide="ignore", invalid="ignore"):
         p_up = np.where(se == 0, 0.5, stats.norm.cdf(change / se))
-    nodes = posterior_of(joint) if intervals == "integrated" else None
-    if nodes is not None and len(p.schools):
-        here = np.flatnonzero(present_schools(joint, (first, second)))
-        mixture = nodes.change(joint.cohorts.index(first), joint.cohorts.index(second), here)
+    mixture = _change_posterior(joint, first, second) if intervals == "integrated" and len(p.schools) else None
+    if mixture is not None:
         se, p_up, (lower, upper) = mixture.sd()[0], mixture.above()[0], (x[0] for x in mixture.interval(joint.level))
     table = pd.DataFrame(
         {
@@ -118,14 +117,31 @@ def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "int
         },
         index=pd.Index(p.schools, name="school"),
     )
-    table.attrs["intervals"] = "plugin" if nodes is None else "integrated"
+    table.attrs["intervals"] = "plugin" if mixture is None else "integrated"
     return table
+
+
+def _change_posterior(joint: JointFit, first: int, second: int) -> Mixture | None:
+    """The posterior of the changes of schools in both cohorts; None where the variances are taken as known."""
+    if first == second:
+        return None
+    here = np.flatnonzero(present_schools(joint, (first, second)))
+    at = joint.cohorts.index(first), joint.cohorts.index(second)
+    if joint.covariance == "independent" and joint.residual == "by_cohort":
+        try:
+            return change_apart(joint.arrays.data, *at, here)
+        except ModelError as error:
+            warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=3)
+            return None
+    nodes = posterior_of(joint)
+    return None if nodes is None else nodes.change(*at, here)
 
 
 def posterior_of(joint: JointFit) -> JointNodes | None:
     """The posterior of a joint fit; None where intervals take its variances as known.
 
-    These are fits of another structure than an unstructured Omega with a residual variance for every cohort, for whose
+    These are fits of another structure than an unstructured Omega (independent cohorts apart, which need no joint
+    posterior) with a residual variance for every cohort, for whose
     parameters there is no prior that all agree on, and fits of more than :data:`KNOWN_FROM` schools that are not
     singular: there both kinds agree. None with a warning where the posterior is improper; a warning, too, where the
     weights of its draws cannot be trusted.

@@ -111,7 +111,7 @@ def repeated_rows(effects: pd.DataFrame, cohort: int | None) -> Finding | None:
     many = effects["n"] - effects["students"] > SCHOOL_SHARE * effects["n"]
     if not many.any():
         return None
-    schools = f"{int(many.sum()):,} school{'s' * (many.sum() > 1)}"
+    schools = f"{int(many.sum()):,} school{'s' if many.sum() > 1 else ''}"
     text = (
         f"In {schools} of cohort {cohort} more than {SCHOOL_SHARE:.0%} of the rows are of students who stand there already, "
         "so that errors are too small: keep one row a student."
@@ -142,6 +142,21 @@ def other_scale(
         "cohort out."
     )
     return Finding("scale", tuple(odd), text)
+
+
+def prior_shift(parts: Mapping[int, tuple[float, float, float]]) -> Finding | None:
+    """Cohorts in which the change of the mean prior score, were it the prior test's, would make more of the shift than
+    one of its errors. parts: by cohort, that part, the shift and its standard error; nan where there is none.
+    """
+    moved = {t: values for t, values in parts.items() if abs(values[0]) > values[2]}
+    if not moved:
+        return None
+    told = by_cohort({t: f"{part:+.1f} of {shift:+.1f} points, SE {se:.1f}" for t, (part, shift, se) in moved.items()})
+    text = (
+        f"The change of the mean prior_score alone would make a good part of the shift if it were the prior test's ({told}): "
+        "see whether the prior test, its sitting or the intake has changed before the shift is told."
+    )
+    return Finding("prior_shift", tuple(moved), text)
 
 
 def prior_drift(checks: Mapping[int, PriorCheck]) -> Finding | None:

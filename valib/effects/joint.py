@@ -142,9 +142,9 @@ class JointFit:
         plain["cohorts"] = list(self.cohorts)
         plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
         plain["findings"] = [item.summary() for item in self.findings]
-        plain["fixed_effects"] = {
-            str(c): {k: float(v) for k, v in b.droplevel(0).items()} for c, b in self.fixed_effects.groupby(level=0)
-        }
+        errors = pd.Series(np.sqrt(np.diag(self.vcov)), self.fixed_effects.index)
+        for name, values in (("fixed_effects", self.fixed_effects), ("fixed_effects_se", errors)):
+            plain[name] = {str(c): {k: float(v) for k, v in b.droplevel(0).items()} for c, b in values.groupby(level=0)}
         for name in ("omega", "omega_se", "correlation", "correlation_se"):
             plain[name] = [[_finite(v) for v in row] for row in getattr(self, name).to_numpy()]
         for name in ("sigma2", "sigma2_se", "vpc", "student_sd"):

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
+from ..models.estimators import relative_va
 from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
@@ -21,7 +22,6 @@ from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
-from .baseline import clustered, estimate
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
 from .ranking import rank_draws, rank_effects
 
@@ -40,10 +40,18 @@ class CohortFit:
     variances not known (:mod:`valib.models.posterior`), "plugin" where they are effect -+ z se_comparative, which takes
     the estimated variances as known, and missing where the effects are 0 on the boundary; posterior: that posterior, or
     None. tau2_se, sigma2_se: from the observed information (nan on the boundary or when the variances were carried over).
-    shift, shift_se: the system shift, None unless it was estimated.
+    shift, shift_se: the system shift, None unless it was estimated. shift_error: which error shift_se is, "schools"
+    (the same schools take part in baseline and cohort, methods of :mod:`valib.effects.shift`) or "cautious" (the
+    benchmark does not carry what its schools add, so the two are taken as independent); shift_df: degrees of freedom of
+    its interval, schools less one. shift_se_students: the error for these very schools, students alone being drawn (nan
+    where the benchmark does not know it). All of them with equating, links and cohort_sd. shift_influence: what each
+    school adds to the error, or None.
+    equating_se: None where the error of equating is not known, which is not 0. cohort_sd: standard deviation of
+    ordinary years that was declared, or None.
     student_sd: standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
     left_out: rows dropped for a missing covariate, by column. common: loadings of the errors that schools share.
-    state: the design's state, so that other students can be scored.
+    state: the design's state, so that other students can be scored. influence: of a relative fit, what each school adds
+    to the coefficients; None unless it was asked for.
     """
 
     cohort: int | None
@@ -67,7 +75,7 @@ class CohortFit:
     left_out: Mapping[str, int]
     shift: float | None = None
     shift_se: float | None = None
-    equating_se: float = 0.0
+    equating_se: float | None = 0.0
     coefficient_source: str = "focal"
     shift_mode: str | None = None
     variances_from: str = "focal"
@@ -75,6 +83,12 @@ class CohortFit:
     posterior: Posterior | None = field(default=None, repr=False)
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
+    shift_error: str | None = None
+    shift_df: int | None = None
+    shift_se_students: float | None = None
+    shift_influence: pd.Series | None = field(default=None, repr=False)
+    cohort_sd: float | None = None
+    influence: pd.DataFrame | None = field(default=None, repr=False)
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -92,7 +106,7 @@ class CohortFit:
         """Interval of the system shift at the fit's level; None unless the shift was estimated."""
         if self.shift is None:
             return None
-        lower, upper = _blup.interval(self.shift, self.shift_se, self.level)
+        lower, upper = _blup.interval(self.shift, self.shift_se, self.level, self.shift_df)
         return float(lower), float(upper)
 
     def ranks(self, seed: int | np.random.Generator, draws: int = 2000, min_students: int = 1) -> pd.DataFrame:
@@ -146,7 +160,10 @@ class CohortFit:
                 "level",
                 "shift",
                 "shift_se",
+                "shift_error",
+                "shift_se_students",
                 "equating_se",
+                "cohort_sd",
                 "coefficient_source",
                 "shift_mode",
                 "variances_from",
@@ -156,6 +173,8 @@ class CohortFit:
         plain["left_out"] = dict(self.left_out)
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
+        errors = np.sqrt(np.diag(self.vcov))
+        plain["fixed_effects_se"] = {k: float(v) for k, v in zip(self.fixed_effects.index, errors, strict=True)}
         return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
 
@@ -167,6 +186,7 @@ def fit_relative(
     level: float = 0.95,
     error_variance: Mapping[str, float] | None = None,
     intervals: str = "integrated",
+    influences: bool = False,
 ) -> CohortFit:
     """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
 
@@ -182,6 +202,8 @@ def fit_relative(
     intervals: "integrated" over what is not known of the variances, or "plugin", which takes their estimates as known.
     Plug-in intervals stand, and the fit's ``intervals`` says so, where error_variance is given and, with a warning,
     where there are too few schools: fewer than two more than coefficients of school-level columns.
+    influences: also find what each school adds to the coefficients, for the errors of :func:`valib.shift_at` and its
+    like; the sums are then kept by school in full.
     """
     check_intervals(intervals)
     if cohort is None:
@@ -189,7 +211,7 @@ def fit_relative(
         if len(cohorts) != 1:
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
-    students = sum_students(records, [cohort], formula, by_cell=_corrected(error_variance))
+    students = sum_students(records, [cohort], formula, by_cell=influences or _corrected(error_variance))
     fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals)
     return with_findings(fit, of_correlation(records, [cohort]))
 
@@ -241,14 +263,21 @@ def relative_from_moments(
     intervals: str = "integrated",
 ) -> CohortFit:
     """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
-    moments = students.moments
-    corrected = _corrected(error_variance)
-    fit = _fit_corrected(moments, method, error_variance) if corrected else fit_moments(moments, method)
-    means = moments.means
-    residual = means[:, -1] - means[:, :-1] @ fit.coefficients
-    effects = _blup.predict(moments.n, residual, fit.tau2, fit.sigma2, means[:, :-1], fit.vcov)
-    over = integrated(moments, "plugin" if corrected else intervals)
-    return assemble(fit, effects, students, level, over, cohort=cohort, model="relative")
+    moments, errors = students.moments, None
+    if _corrected(error_variance):
+        errors = error_vector(moments, error_variance)
+        fit = fit_corrected(moments, errors, method)
+    else:
+        fit = fit_moments(moments, method)
+    found = relative_va(moments, fit.optimum, method == "REML", errors, moments.cell_cross is not None)
+    if errors is not None:
+        fit = replace(fit, vcov=found.vcov[0], sigma2=float(found.sigma2[0]), sigma2_se=float("nan"))
+    over = integrated(moments, "plugin" if errors is not None else intervals)
+    psi = None
+    if found.influence is not None:
+        index = pd.Index(moments.schools, dtype="str", name="school")
+        psi = pd.DataFrame(found.influence[0], index=index, columns=list(fit.names))
+    return assemble(fit, found.blup.take(0), students, level, over, cohort=cohort, model="relative", influence=psi)
 
 
 def check_intervals(intervals: str) -> None:
@@ -278,19 +307,6 @@ def integrated(
 
 def _corrected(error_variance: Mapping[str, float] | None) -> bool:
     return bool(error_variance) and any(error_variance.values())
-
-
-def _fit_corrected(moments: Moments, method: str, error_variance: Mapping[str, float]) -> MixedFit:
-    """The fit without the errors' excess, with clustered errors and the residual variance as recorded."""
-    errors = error_vector(moments, error_variance)
-    fit = fit_corrected(moments, errors, method)
-    _, influence, _ = estimate(moments, "mixed", fit, errors)
-    return replace(
-        fit,
-        vcov=clustered(influence, moments.n_students),
-        sigma2_se=float("nan"),
-        sigma2=fit.sigma2 + float(errors @ fit.coefficients**2),
-    )
 
 
 def assemble(

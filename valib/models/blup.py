@@ -12,7 +12,7 @@ Sources: Henderson (1975); Goldstein (2011, section 2.8) for comparative and dia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import optimize, stats
@@ -27,7 +27,8 @@ class Blup:
     effect: u_hat. shrinkage: lambda (the reliability). residual: rbar, the mean residual before shrinking.
     var_conditional: tau2 (1 - lambda), b known. var_comparative: prediction error variance with b estimated, the one
     to report. var_diagnostic: sampling variance of u_hat, for standardising it.
-    common (J, m): loadings of the prediction error on the errors that schools share.
+    common (J, m): loadings of the prediction error on the errors that schools share. Those of R data sets have R in
+    front.
     """
 
     effect: np.ndarray
@@ -38,38 +39,48 @@ class Blup:
     var_diagnostic: np.ndarray
     common: np.ndarray
 
+    def take(self, row: int) -> Blup:
+        """That of one of R data sets."""
+        return Blup(*(getattr(self, f.name)[row] for f in fields(self)))
 
-def shrinkage(n: np.ndarray, tau2: float, sigma2: float) -> np.ndarray:
-    """lambda_j = n_j tau2 / (n_j tau2 + sigma2), the reliability of a school's mean residual; n (J,)."""
+
+def shrinkage(n: np.ndarray, tau2: float | np.ndarray, sigma2: float | np.ndarray) -> np.ndarray:
+    """lambda_j = n_j tau2 / (n_j tau2 + sigma2), the reliability of a school's mean residual; shapes that broadcast."""
     n = np.asarray(n, dtype=np.float64)
     return n * tau2 / (n * tau2 + sigma2)
+
+
+def precision(n: np.ndarray, theta: float | np.ndarray) -> np.ndarray:
+    """a_j = n_j / (1 + n_j theta), sigma2 over the variance of a school's mean residual; shapes that broadcast."""
+    return n / (1 + n * theta)
 
 
 def predict(
     n: np.ndarray,
     residual: np.ndarray,
-    tau2: float,
-    sigma2: float,
+    tau2: float | np.ndarray,
+    sigma2: float | np.ndarray,
     xbar: np.ndarray | None = None,
     vcov: np.ndarray | None = None,
 ) -> Blup:
     """BLUP of school effects from mean residuals, where b was estimated on the same students.
 
     n (J,) students; residual (J,) mean residuals rbar_j; tau2 >= 0 and sigma2 > 0; xbar (J, p) school means of X and
-    vcov (p, p) = Var(b_hat), or neither (b known: the three errors need no correction).
+    vcov (p, p) = Var(b_hat), or neither (b known: the three errors need no correction). Of R data sets, all of them
+    with R in front, tau2 and sigma2 (R, 1).
     A school without students (n = 0, unseen at fitting) gets effect 0 with variance tau2; its residual is ignored.
     """
-    if tau2 < 0 or sigma2 <= 0:
+    if np.any(np.asarray(tau2) < 0) or np.any(np.asarray(sigma2) <= 0):
         raise ModelError(f"The variances must satisfy tau2 >= 0 and sigma2 > 0, not {tau2} and {sigma2}.")
     n = np.asarray(n, dtype=np.float64)
     lam = shrinkage(n, tau2, sigma2)
     residual = np.where(n > 0, residual, 0.0)
     own = tau2 * (1 - lam)
     if xbar is None or vcov is None:
-        common = np.zeros((len(n), 0))
+        common = np.zeros((*n.shape, 0))
     else:
-        common = lam[:, None] * np.where(n[:, None] > 0, xbar, 0.0) @ factor(vcov)
-    shared = (common**2).sum(axis=1)
+        common = lam[..., None] * (np.where(n[..., None] > 0, xbar, 0.0) @ factor(vcov))
+    shared = (common**2).sum(axis=-1)
     return Blup(lam * residual, lam, residual, own, own + shared, np.maximum(lam * tau2 - shared, 0.0), common)
 
 
@@ -79,10 +90,15 @@ def factor(vcov: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
 
 
-def interval(effect: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Normal interval effect -+ z se with coverage ``level`` for one school; ModelError unless 0 < level < 1."""
-    z = _normal_quantile(level)
-    return effect - z * se, effect + z * se
+def interval(
+    effect: np.ndarray, se: np.ndarray, level: float = 0.95, df: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval effect -+ q se with coverage ``level``, q of the normal or of the t with df degrees of freedom.
+
+    ModelError unless 0 < level < 1.
+    """
+    q = quantile(level, df)
+    return effect - q * se, effect + q * se
 
 
 def correlation_interval(r: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +107,7 @@ def correlation_interval(r: np.ndarray, se: np.ndarray, level: float = 0.95) -> 
     r and se of any one shape. se: standard error of atanh r, from :func:`delta_error` or :func:`fisher_error`. nan
     where r is not inside (-1, 1) or se is not known. Source: Fisher (1921). Raises ModelError unless 0 < level < 1.
     """
-    centre, half = np.arctanh(np.where(np.abs(r) < 1, r, np.nan)), _normal_quantile(level) * se
+    centre, half = np.arctanh(np.where(np.abs(r) < 1, r, np.nan)), quantile(level) * se
     return np.tanh(centre - half), np.tanh(centre + half)
 
 
@@ -105,10 +121,11 @@ def fisher_error(pairs: np.ndarray) -> np.ndarray:
     return 1 / np.sqrt(np.where(np.asarray(pairs) > 3, pairs, np.nan) - 3)
 
 
-def _normal_quantile(level: float) -> float:
+def quantile(level: float, df: float | None = None) -> float:
+    """q such that an interval -+ q has coverage ``level``, normal or with df degrees of freedom of a t."""
     if not 0 < level < 1:
         raise ModelError(f"The level of an interval must lie between 0 and 1, as 0.95 does, not {level}.")
-    return float(stats.norm.ppf(0.5 + level / 2))
+    return float(stats.norm.ppf(0.5 + level / 2) if df is None else stats.t.ppf(0.5 + level / 2, df))
 
 
 def overlap_multiplier(se: np.ndarray, level: float = 0.95, largest: int = 400) -> float:

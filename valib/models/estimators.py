@@ -1,7 +1,16 @@
-"""The one-cohort methods of the library on many simulated data sets at once: relative and benchmark value added.
+"""Value added by one family of estimators, on R data sets at once: single fits, bootstrap and simulation call these.
 
-Same equations as :mod:`valib.effects.baseline`, :mod:`valib.effects.benchmark` and :mod:`valib.effects.relative`, on
-arrays of R data sets; the tests hold the two against each other. Columns: 1, prior score, (its school mean,) score.
+One data set is a batch of one. The arrays are those of :class:`valib.sums.moments.Moments` with R in front; where a
+function says "...", any leading axes will do, and none. In [X, y] the response stands last.
+
+    coefficients   b = A^-1 c,  A = sum_c (X'X - w_c s s'),  c likewise from X'y; w_c = 0: least squares,
+                   theta/(1 + n theta): the mixed model, 1/n: the within estimator
+    influences     psi_j (p,): what school j adds to b_hat - b
+    Var(b)         J/(J-1) (N-1)/(N-p) sum_j psi_j psi_j'            (CR1; Liang and Zeger 1986)
+    shift          delta = sum_j a_j rbar_j / sum_j a_j,  a_j = n_j/(1 + n_j theta),
+                   with influences phi_j = a_j (rbar_j - delta) / sum_j a_j
+    Var(shift)     J/(J-1) sum_j (phi_j - xbar_w' psi_j)^2, the same schools having part in both: what a school adds to
+                   the one error and to the other is added before it is squared. A school absent from one has 0 there.
 """
 
 from __future__ import annotations
@@ -10,221 +19,355 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .blup import factor
-from .likelihood import Compressed, maximise, profile
+from ..errors import ModelError
+from ..sums.moments import Moments
+from .blup import Blup, factor, precision, predict, shrinkage
+from .likelihood import Compressed, Optimum, compress, optimise
 from .measurement import remove_error
+from .mixed import unshift
+
+CONSTANT_WITHIN = 1e-10  # share of a column's variation that lies within cells, below which it is constant there
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sums:
-    """Sums of R data sets with C cells, of which some may be empty: n (R, C), sums (R, C, k), cross (R, C, k, k)."""
+class Coefficients:
+    """What is typical in R data sets, in the shifted columns of their moments: b (R, p).
 
-    n: np.ndarray
-    sums: np.ndarray
-    cross: np.ndarray
+    A_inverse (R, p, p): of the estimator's own A, 0 for the intercept of the within estimator. rss (R,): a'Ma with
+    a = (-b, 1). mixed: the mixed model, whose variances the benchmark keeps. between: for the within estimator the
+    random-intercept model of what its slopes leave, which gives the intercept.
+    """
 
-    @property
-    def means(self) -> np.ndarray:
-        """(R, C, k), 0 in empty cells."""
-        return self.sums / np.maximum(self.n, 1)[..., None]
-
-    def map(self, matrix: np.ndarray) -> Sums:
-        """Sums of the columns Z @ matrix, matrix (R, k, m)."""
-        left = matrix[:, None].transpose(0, 1, 3, 2)
-        return Sums(self.n, self.sums @ matrix, left @ self.cross @ matrix[:, None])
+    b: np.ndarray
+    A_inverse: np.ndarray
+    rss: np.ndarray
+    mixed: Optimum
+    between: Optimum | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Baseline:
-    """Benchmarks of R data sets: b (R, p), vcov (R, p, p) clustered by school, tau2 and sigma2 (R,).
+    """Benchmarks of R data sets with J schools.
 
-    sigma2: of y - X b with the covariates as recorded, so that an error of measurement counts with b^2 s2m.
+    b (R, p); influence (R, J, p): of schools; vcov (R, p, p): clustered by school; vcov_model: the estimator's own;
+    vcov_students: of the students alone, these very schools being given. tau2, sigma2 (R,): of the mixed model; sigma2
+    of y - x'b as recorded, so that an error of measurement counts with b^2 times its variance.
     """
 
     b: np.ndarray
+    influence: np.ndarray
     vcov: np.ndarray
+    vcov_model: np.ndarray
+    vcov_students: np.ndarray
     tau2: np.ndarray
     sigma2: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
-    """School effects of R data sets.
-
-    effect (R, J), and error variances own = tau2 (1 - lambda), known (with known b), full. tau2 (R,): between schools.
-    shift, shift_known, shift_full (R,): the system shift and its variances, None where it is not estimated.
-    slope, slope_var (R,): coefficient of the prior and its variance.
+class Shift:
+    """The system shift, each (...,): delta; var_delta = sigma2 / sum a_j with b_B known; var_students, of that what is
+    due to students alone; var_scale of equating and links; var = var_delta + xbar_w' Var(b_B) xbar_w + var_scale, which
+    takes the schools of baseline and cohort as different ones. centre (..., p): xbar_w, the a-weighted means of the
+    columns. influence (..., J): phi_j.
     """
 
-    effect: np.ndarray
-    own: np.ndarray
-    known: np.ndarray
-    full: np.ndarray
+    delta: np.ndarray
+    var_delta: np.ndarray
+    var_students: np.ndarray
+    var_scale: np.ndarray
+    var: np.ndarray
+    centre: np.ndarray
+    influence: np.ndarray
+
+    def by_school(self, influence_b: np.ndarray) -> np.ndarray:
+        """(..., J): phi_j - xbar_w' psi_j, what each school adds to the error of the shift; influence_b (..., J, p)."""
+        return self.influence - (influence_b @ self.centre[..., None])[..., 0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """School effects of R data sets: blup (R, J), with the coefficients b (R, p), their vcov, tau2 and sigma2 (R,);
+    influence (R, J, p): of schools on b, of a relative model where it was asked for.
+    """
+
+    blup: Blup
+    b: np.ndarray
+    vcov: np.ndarray
     tau2: np.ndarray
-    slope: np.ndarray
-    slope_var: np.ndarray
-    shift: np.ndarray | None = None
-    shift_known: np.ndarray | None = None
-    shift_full: np.ndarray | None = None
+    sigma2: np.ndarray
+    shift: Shift | None = None
+    influence: np.ndarray | None = None
 
 
-def compress_sums(data: Sums) -> Compressed:
-    """Add cells of equal size, as :func:`valib.models.likelihood.compress` does; empty cells vanish."""
-    return compress_cells(data.n, data.sums, data.cross.sum(axis=1))
-
-
-def compress_cells(n: np.ndarray, sums: np.ndarray, cross: np.ndarray) -> Compressed:
-    """The same from n (R, C), sums (R, C, k) and the cross-products of all cells, cross (R, k, k)."""
-    R, k = len(n), sums.shape[-1]
-    n = n.astype(np.intp)
-    sizes = np.flatnonzero(np.bincount(n.ravel()))
-    sizes = sizes[sizes > 0]
-    place = np.zeros(sizes.max() + 1, dtype=np.intp)
-    place[sizes] = np.arange(len(sizes))
-    code = (place[n] + len(sizes) * np.arange(R)[:, None]).ravel()
-    there = (n > 0).ravel().astype(np.float64)
-
-    def total(values):
-        return np.bincount(code, weights=values, minlength=R * len(sizes)).reshape(R, -1)
-
-    outer = np.empty((R, len(sizes), k, k))
-    for a in range(k):
-        for b in range(a, k):
-            outer[..., a, b] = outer[..., b, a] = total((sums[..., a] * sums[..., b]).ravel())
-    return Compressed(sizes.astype(np.float64), total(there), outer, cross, n.sum(axis=1).astype(np.float64))
-
-
-def fit_baselines(data: Sums, cohorts: int, estimator: str, groups: str, reml: bool, s2m: float = 0.0) -> Baseline:
-    """Benchmarks of R data sets; the equations of :func:`valib.effects.baseline.estimate`. s2m: error variance of the prior."""
-    R, k = len(data.n), data.sums.shape[-1]
-    grouped = pool(data, cohorts) if groups == "school" else data
-    n, p = grouped.n, k - 1
-    errors = np.zeros(p)
-    errors[1] = s2m
-    compressed = remove_error(compress_sums(grouped), errors)
-    theta = maximise(compressed, reml)
-    at = profile(compressed, theta, reml)
-    sigma2 = at.rss / (compressed.n - (p if reml else 0))
-    inverse_n = np.divide(1.0, n, out=np.zeros(n.shape), where=n > 0)
-    w = {"ols": 0.0 * n, "mixed": theta[:, None] / (1 + n * theta[:, None]), "within": inverse_n}[estimator]
-    cell = grouped.cross - (w[..., None] * grouped.sums)[..., None] * grouped.sums[..., None, :]
-    cell[..., 1, 1] -= s2m * n * (1 - w)
-    columns = slice(1, p) if estimator == "within" else slice(0, p)
-    M = cell.sum(axis=1)
-    inverse = np.linalg.inv(M[:, columns, columns])
-    a = np.zeros((R, k))
-    a[:, -1] = 1.0
-    a[:, columns] = -(inverse @ M[:, columns, -1:])[..., 0]
-    influence = np.zeros((R, n.shape[1], p))
-    influence[..., columns] = (cell @ a[:, None, :, None])[..., columns, 0] @ inverse
+def coefficients(
+    recorded: Compressed,
+    intercept: int | None,
+    estimator: str,
+    reml: bool,
+    errors: np.ndarray,
+    theta: np.ndarray | None = None,
+) -> Coefficients:
+    """b of R data sets. errors (p,): error variances of the columns, to be taken off. theta (R,): of the mixed model,
+    where it is known already.
+    """
+    data = remove_error(recorded, errors)
+    mixed = optimise(data, reml, theta)
+    if estimator == "mixed":
+        return Coefficients(mixed.at.b, mixed.at.A_inverse, mixed.at.rss, mixed)
+    p, M, columns = data.p, data.cross, np.arange(data.p)
     if estimator == "within":
-        _add_intercept(grouped, a, influence, reml)
-    J = data.n.shape[1] // cohorts
-    by_school = influence.reshape(R, -1, J, p).sum(axis=1)
-    present = (data.n.reshape(R, cohorts, J) > 0).any(axis=1).sum(axis=1)
-    N = compressed.n
-    scale = present / (present - 1) * (N - 1) / (N - p)
-    vcov = scale[:, None, None] * np.swapaxes(by_school, 1, 2) @ by_school
-    return Baseline(-a[:, :-1], vcov, theta * sigma2, sigma2 + s2m * a[:, 1] ** 2)
+        M = M - np.einsum("d,rdij->rij", 1 / data.sizes, data.outer)
+        columns = columns[columns != intercept]
+    inverse = np.zeros((len(M), p, p))
+    square = (slice(None), columns[:, None], columns)
+    inverse[square] = np.linalg.inv(M[square])
+    b = (inverse @ M[:, :p, p:])[..., 0]
+    a = _residual(b)
+    rss = (a[:, None] @ M @ a[..., None])[:, 0, 0]
+    if estimator == "ols":
+        return Coefficients(b, inverse, rss, mixed)
+    between = optimise(residuals(recorded, b, intercept), reml)
+    b[:, intercept] = between.at.b[:, 0]
+    return Coefficients(b, inverse, rss, mixed, between)
 
 
-def pool(data: Sums, cohorts: int) -> Sums:
-    """One cell a school."""
-    R, C, k = data.sums.shape
-    J = C // cohorts
-    return Sums(
-        data.n.reshape(R, cohorts, J).sum(axis=1),
-        data.sums.reshape(R, cohorts, J, k).sum(axis=1),
-        data.cross.reshape(R, cohorts, J, k, k).sum(axis=1),
-    )
+def residuals(data: Compressed, b: np.ndarray, intercept: int | None = None) -> Compressed:
+    """Compressed moments of r = y - X b, with b (R, p) of its own in every data set; ones before it if the position of
+    the intercept is given.
+    """
+    L = _residual(b)[..., None]
+    if intercept is not None:
+        ones = np.zeros_like(L)
+        ones[:, intercept] = 1.0
+        L = np.concatenate([ones, L], axis=2)
+    R, D, k, m = *data.outer.shape[:3], L.shape[-1]
+    half = (data.outer.reshape(R, D * k, k) @ L).reshape(R, D, k, m)  # one product a data set, not one a size
+    outer = (np.swapaxes(half, 2, 3).reshape(R, D * m, k) @ L).reshape(R, D, m, m)
+    return Compressed(data.sizes, data.counts, outer, L.transpose(0, 2, 1) @ data.cross @ L, data.n)
 
 
-def _add_intercept(data: Sums, a: np.ndarray, influence: np.ndarray, reml: bool) -> None:
-    """Within slopes: the intercept is the GLS mean of y - X b (slopes only) over cells; filled in place."""
-    left = data.map(_ones_and(a))
-    theta = maximise(compress_sums(left), reml)[:, None]
-    weight = data.n / (1 + data.n * theta)
+def fit_baselines(
+    moments: Moments,
+    estimator: str = "mixed",
+    groups: str = "school_cohort",
+    reml: bool = False,
+    errors: np.ndarray | None = None,
+    theta: np.ndarray | None = None,
+) -> Baseline:
+    """Benchmarks from moments by cell. groups: the mixed model's random intercept is one a "school_cohort" cell, or one
+    a "school". errors (p,), theta (R,): as in :func:`coefficients`.
+    """
+    cells = moments.batch.pool_cohorts() if groups == "school" else moments.batch
+    p, data, undo = cells.n_fixed, compress(cells), unshift(cells)
+    errors = np.zeros(p) if errors is None else errors
+    found = coefficients(data, cells.intercept, estimator, reml, errors, theta)
+    dof = {"ols": data.n - p, "mixed": found.rss / found.mixed.sigma2}.get(estimator)
+    if estimator == "within":
+        dof = data.n - data.counts.sum(axis=1) - (p - 1)
+    model = (found.rss / dof)[:, None, None] * found.A_inverse
+    sigma2 = found.mixed.sigma2 + found.b**2 @ errors
+    students = sigma2[:, None, None] * (found.A_inverse @ _kept_squares(data, found, estimator) @ found.A_inverse)
+    influence = _influences(cells, found, estimator, errors)
+    if estimator == "within":
+        _add_intercept(cells, found, influence, model, students, sigma2)
+    b = found.b @ undo[:-1, :-1].T + undo[:-1, -1]
+    by_school = cells.by_school(influence) @ undo[:-1, :-1].T
+    model, students = (undo[:-1, :-1] @ V @ undo[:-1, :-1].T for V in (model, students))
+    vcov = clustered(by_school, data.n, cells.present)
+    return Baseline(b, by_school, vcov, model, students, found.mixed.tau2, sigma2)
+
+
+def clustered(influence: np.ndarray, students: np.ndarray, schools: np.ndarray) -> np.ndarray:
+    """(R, p, p): CR1 covariance of coefficients from the influences (R, J, p) of schools (Liang and Zeger 1986).
+
+    students, schools (R,): how many there are.
+    """
+    scale = (students - 1) / (students - influence.shape[-1])
+    return scale[:, None, None] * school_variance(influence, schools[:, None, None])
+
+
+def school_variance(influence: np.ndarray, schools: int | np.ndarray) -> np.ndarray:
+    """J/(J-1) sum_j d_j d_j': the variance of an estimate to which school j adds d_j; influence (..., J, m)."""
+    return schools / (schools - 1) * (np.swapaxes(influence, -1, -2) @ influence)
+
+
+def _kept_squares(data: Compressed, found: Coefficients, estimator: str) -> np.ndarray:
+    """(R, p, p): sum over students of (x_i - w_c s_c)(x_i - w_c s_c)', so that A^-1 of it A^-1 sigma2 is the variance
+    of b over students of these very schools.
+    """
+    theta, n = found.mixed.theta[:, None], data.sizes
+    w = {"ols": 0.0 * theta * n, "mixed": theta / (1 + theta * n), "within": 1 / n + 0.0 * theta}[estimator]
+    return (data.cross - np.einsum("rd,rdij->rij", 2 * w - n * w**2, data.outer))[:, :-1, :-1]
+
+
+def _influences(cells: Moments, found: Coefficients, estimator: str, errors: np.ndarray) -> np.ndarray:
+    """(R, C, p): what each cell adds to b_hat - b, in shifted columns."""
+    n, a = cells.n, _residual(found.b)
+    theta = found.mixed.theta[:, None]
+    w = {"ols": 0.0 * n, "mixed": theta / (1 + n * theta)}.get(estimator)
+    if w is None:
+        w = np.divide(1.0, n, out=np.zeros(n.shape), where=n > 0)
+    total = (cells.sums @ a[..., None])[..., 0]
+    score = (cells.cell_cross @ a[:, None, :, None])[..., 0] - (w * total)[..., None] * cells.sums
+    score = score[..., :-1] - (n * (1 - w))[..., None] * (errors * a[:, None, :-1])
+    return score @ found.A_inverse
+
+
+def _add_intercept(
+    cells: Moments,
+    found: Coefficients,
+    influence: np.ndarray,
+    model: np.ndarray,
+    students: np.ndarray,
+    sigma2: np.ndarray,
+) -> None:
+    """Within slopes: the intercept is the GLS mean of y - X b (slopes only) over cells; its entries of the influences
+    and of the covariances are filled in place.
+    """
+    i = cells.intercept
+    n = np.maximum(cells.n, 1)[..., None]
+    weight = precision(cells.n, found.between.theta[:, None])
     weight = weight / weight.sum(axis=1, keepdims=True)
-    mean = data.means
-    rbar, centre = (mean @ a[..., None])[..., 0], (weight[:, None] @ mean[..., :-1])[:, 0]
-    centre[:, 0] = 0.0
-    b0 = (weight * rbar).sum(axis=1)
-    influence[..., 0] = weight * (rbar - b0[:, None]) - (influence @ centre[..., None])[..., 0]
-    a[:, 0] = -b0
+    rbar = (cells.sums / n @ _residual(found.b)[..., None])[..., 0]  # about the intercept
+    centre = (weight[:, None] @ (cells.sums[..., :-1] / n))[:, 0]
+    centre[:, i] = 0.0
+    influence[..., i] = weight * rbar - (influence @ centre[..., None])[..., 0]
+    means = sigma2 * (weight**2 / n[..., 0]).sum(axis=1)
+    for V, own in ((model, found.between.vcov[:, 0, 0]), (students, means)):
+        column = (V @ centre[..., None])[..., 0]
+        V[:, i] = V[..., i] = -column
+        V[:, i, i] = own + (centre * column).sum(axis=1)
 
 
-def _ones_and(a: np.ndarray) -> np.ndarray:
-    """(R, k, 2): the column of ones, and the residual y - X b of a = (-b, 1)."""
-    matrix = np.zeros((*a.shape, 2))
-    matrix[:, 0, 0] = 1.0
-    matrix[..., 1] = a
-    return matrix
+def check_within(moments: Moments) -> None:
+    """Raise ModelError, naming them, for columns that do not vary within cells: the within estimator has no slope."""
+    data = compress(moments)
+    within = data.cross[0] - np.einsum("d,dij->ij", 1 / data.sizes, data.outer[0])
+    total = moments.n_students * (moments.weight @ moments.sums / moments.n_students) ** 2
+    spread = np.diag(data.cross[0]) - total
+    columns = [c for c in range(moments.n_fixed) if c != moments.intercept]
+    constant = [moments.names[c] for c in columns if within[c, c] <= CONSTANT_WITHIN * spread[c]]
+    if constant:
+        raise ModelError(
+            f"Column {', '.join(map(repr, constant))} does not vary within schools, so the 'within' "
+            "estimator cannot give its coefficient: use 'mixed', or leave it out."
+        )
+
+
+def relative_va(
+    moments: Moments, fit: Optimum, reml: bool, errors: np.ndarray | None = None, influences: bool = False
+) -> Predictions:
+    """Relative value added from the fit of R cohorts, errors (p,) of measurement taken off (then by cell).
+
+    influences: with those of the schools on b (by cell too).
+
+    With them the model's covariance of b does not hold, so the clustered one is taken; and a student's residual y - x'b
+    on record has the variance sigma2 + b^2 errors, by which the effects are shrunk.
+    """
+    data, undo = moments.batch, unshift(moments)
+    b = fit.at.b @ undo[:-1, :-1].T + undo[:-1, -1]
+    corrected, base = errors is not None and errors.any(), None
+    if corrected or influences:
+        base = fit_baselines(data, "mixed", reml=reml, errors=errors, theta=fit.theta)
+    if corrected:
+        vcov, sigma2 = base.vcov, fit.sigma2 + b**2 @ errors
+    else:
+        vcov, sigma2 = undo[:-1, :-1] @ fit.vcov @ undo[:-1, :-1].T, fit.sigma2
+    means = data.means
+    residual = (means @ _residual(b)[..., None])[..., 0]
+    blup = predict(data.n, residual, fit.tau2[:, None], sigma2[:, None], means[..., :-1], vcov)
+    return Predictions(blup, b, vcov, fit.tau2, sigma2, influence=None if base is None else base.influence)
+
+
+def optimise_residuals(
+    data: Compressed, b: np.ndarray, kept: tuple[np.ndarray, np.ndarray] | None, intercept: int | None, reml: bool
+) -> Optimum:
+    """The random-intercept model of r = y - X b of R focal cohorts, b (R, p) in shifted columns.
+
+    kept: tau2 and sigma2 (R,) of the baseline, where they are carried over. intercept: its position where the shift is
+    estimated, or None.
+    """
+    found = optimise(residuals(data, b, intercept), reml, None if kept is None else kept[0] / kept[1])
+    return found if kept is None else replace(found, sigma2=kept[1])
 
 
 def benchmark_va(
-    focal: Sums, baseline: Baseline, shift: str, variances: str, reml: bool, equating_se: float = 0.0
-) -> Predictions:
-    """Benchmark value added of R focal cohorts; the equations of :func:`valib.effects.benchmark.predict_benchmark`."""
-    a = np.concatenate([-baseline.b, np.ones((len(baseline.b), 1))], axis=1)
-    matrix = _ones_and(a) if shift == "estimated" else a[..., None]
-    r = compress_sums(focal.map(matrix))
-    theta = maximise(r, reml) if variances == "focal" else baseline.tau2 / baseline.sigma2
-    at = profile(r, theta, reml)
-    sigma2 = at.rss / (r.n - (r.p if reml else 0)) if variances == "focal" else baseline.sigma2
-    tau2 = theta * sigma2
-    n, means, t = focal.n, focal.means, theta[:, None]
-    lam, xbar = n * t / (1 + n * t), means[..., :-1]
-    residual = (means @ a[..., None])[..., 0]
-    own, F = tau2[:, None] * (1 - lam), factor(baseline.vcov)
-    common = {"tau2": tau2, "slope": baseline.b[:, 1], "slope_var": baseline.vcov[:, 1, 1]}
-    if shift == "absorbed":
-        shared = lam**2 * (((xbar @ F) ** 2).sum(axis=-1) + equating_se**2)
-        return Predictions(lam * residual, own, own, own + shared, **common)
-    weight = n / (1 + n * t)
-    total = weight.sum(axis=1, keepdims=True)
-    delta, var_delta = at.b[:, :1], sigma2[:, None] / total
-    centre = (weight[:, None] @ xbar) / total[..., None]
-    g = (1 - lam)[..., None] * centre + lam[..., None] * xbar
-    known = own + (1 - lam) ** 2 * var_delta
-    full = known + ((g @ F) ** 2).sum(axis=-1) + equating_se**2
-    shift_full = var_delta[:, 0] + ((centre @ F) ** 2).sum(axis=(1, 2)) + equating_se**2
-    return Predictions(
-        delta + lam * (residual - delta),
-        own,
-        known,
-        full,
-        **common,
-        shift=delta[:, 0],
-        shift_known=var_delta[:, 0],
-        shift_full=shift_full,
-    )
+    n: np.ndarray,
+    means: np.ndarray,
+    b: np.ndarray,
+    vcov: np.ndarray,
+    tau2: np.ndarray | float,
+    sigma2: np.ndarray | float,
+    shift: str,
+    equating_se: float = 0.0,
+    link_loadings: np.ndarray | None = None,
+) -> tuple[Blup, Shift | None]:
+    """Benchmark VA and the system shift with their errors, from cells of one cohort in each data set.
 
-
-def relative_va(focal: Sums, reml: bool, s2m: float = 0.0) -> Predictions:
-    """Relative value added of R focal cohorts; the equations of :func:`valib.effects.relative.fit_relative`.
-
-    With a corrected prior (s2m > 0) the model's covariance of b does not hold, so the clustered one is taken; and a
-    student's residual y - x'b on record has the variance sigma2 + b^2 s2m, by which the effects are shrunk.
+    n (..., J), means (..., J, k); b (..., p), vcov (..., p, p): benchmark coefficients and Var(b_B); tau2, sigma2
+    (...,). With a_j = n_j / (1 + n_j theta), xbar_w the a-weighted mean of xbar_j and
+    g_j = (1 - lambda_j) xbar_w + lambda_j xbar_j:
+    estimated  Var(VA_j) = tau2 (1 - lambda_j) + (1 - lambda_j)^2 Var(delta) + g_j' Var(b_B) g_j + s2_equating
+    absorbed   Var(VA_j) = tau2 (1 - lambda_j) + lambda_j^2 (xbar_j' Var(b_B) xbar_j + s2_equating)
+    link_loadings (..., J, m): what m standard normal errors of a scale link do to the mean residuals; they enter as the
+    equating error does, weighted like xbar_j where they differ between schools.
+    Diagnostic: the sampling variance of u_hat_j (without delta), in which Var(b_B) adds because b_B comes from other
+    students: lambda tau2 - lambda^2 Var(delta) + lambda^2 (xbar_j - xbar_w)' Var(b_B) (xbar_j - xbar_w).
     """
-    p = focal.sums.shape[-1] - 1
-    errors = np.zeros(p)
-    errors[1] = s2m
-    data = remove_error(compress_sums(focal), errors)
-    theta = maximise(data, reml)
-    at = profile(data, theta, reml)
-    sigma2 = at.rss / (data.n - (p if reml else 0))
-    vcov = sigma2[:, None, None] * at.A_inverse
-    if s2m:
-        vcov = fit_baselines(focal, 1, "mixed", "school_cohort", reml, s2m).vcov
-    tau2 = theta * sigma2
-    n, t, means = focal.n, (tau2 / (sigma2 + s2m * at.b[:, 1] ** 2))[:, None], focal.means
-    lam = n * t / (1 + n * t)
-    residual = means[..., -1] - (means[..., :-1] @ at.b[..., None])[..., 0]
-    own = tau2[:, None] * (1 - lam)
-    shared = lam**2 * ((means[..., :-1] @ factor(vcov)) ** 2).sum(axis=-1)
-    return Predictions(lam * residual, own, own, own + shared, tau2, at.b[:, 1], vcov[:, 1, 1])
+    tau2, sigma2 = np.asarray(tau2)[..., None], np.asarray(sigma2)[..., None]
+    xbar, F = means[..., :-1], factor(vcov)
+    residual = (means @ _residual(b)[..., None])[..., 0]
+    lam = shrinkage(n, tau2, sigma2)
+    own, L = tau2 * (1 - lam), np.full((*n.shape, 1), float(equating_se))
+    if link_loadings is not None:
+        L = np.concatenate([L, link_loadings], axis=-1)
+    if shift == "absorbed":
+        common = lam[..., None] * np.concatenate([xbar @ F, L], axis=-1)
+        shared = (common**2).sum(axis=-1)
+        return Blup(lam * residual, lam, residual, own, own + shared, lam * tau2 + shared, common), None
+    a = precision(n, tau2 / sigma2)
+    total = a.sum(axis=-1, keepdims=True)
+    delta, var_delta = (a * residual).sum(axis=-1, keepdims=True) / total, sigma2 / total
+    centre, L_centre = ((a[..., None, :] @ values) / total[..., None] for values in (xbar, L))
+    keep = (1 - lam)[..., None]
+    g, L_g = keep * centre + lam[..., None] * xbar, keep * L_centre + lam[..., None] * L
+    common = np.concatenate([np.sqrt(var_delta)[..., None] * keep, g @ F, L_g], axis=-1)
+    apart = (((xbar - centre) @ F) ** 2).sum(axis=-1) + ((L - L_centre) ** 2).sum(axis=-1)
+    diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
+    effect, var = delta + lam * (residual - delta), own + (common**2).sum(axis=-1)
+    scale = (L_centre**2).sum(axis=(-2, -1))
+    students = (sigma2 * a**2 / np.maximum(n, 1)).sum(axis=-1) / total[..., 0] ** 2
+    moved = Shift(
+        delta[..., 0],
+        var_delta[..., 0],
+        students,
+        scale,
+        var_delta[..., 0] + ((centre @ F) ** 2).sum(axis=(-2, -1)) + scale,
+        centre[..., 0, :],
+        a * (residual - delta) / total,
+    )
+    return Blup(effect, lam, residual, own, var, diagnostic, common), moved
 
 
-def known_errors(predictions: Predictions) -> Predictions:
+def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
+    """Moments of r = y - X b about 0, with a column of ones before it if ``intercept``; of one data set."""
+    columns, names = np.append(-b, 1.0)[:, None], ("residual",)
+    if intercept:
+        columns = np.column_stack([np.eye(len(b) + 1)[moments.intercept], columns])
+        names = ("Intercept", "residual")
+    moved = moments.transform(columns, names)
+    return moved.reshift(np.zeros(len(names)))
+
+
+def known_errors(found: Predictions) -> Predictions:
     """The same with the intervals that take the coefficients as known."""
-    return replace(predictions, full=predictions.known, shift_full=predictions.shift_known)
+    known, shift = found.blup.var_conditional, found.shift
+    if shift is not None:
+        known = known + found.blup.common[..., 0] ** 2
+        shift = replace(shift, var=shift.var_delta)
+    return replace(found, blup=replace(found.blup, var_comparative=known), shift=shift)
+
+
+def _residual(b: np.ndarray) -> np.ndarray:
+    """(..., k): a = (-b, 1), so that [X, y] a is the residual."""
+    return np.concatenate([-b, np.ones((*b.shape[:-1], 1))], axis=-1)

@@ -33,12 +33,11 @@ from numpy.polynomial.legendre import leggauss
 from scipy import optimize, stats
 
 from ..errors import ModelError
-from .estimators import compress_cells
 from .joint_likelihood import JointMoments
-from .likelihood import Compressed
+from .likelihood import Compressed, compress_cells
 from .linalg import invert
 from .mixture import Mixture
-from .posterior import check_proper, place
+from .posterior import check_proper, integrate, place, posterior
 
 DROP = 14.0  # fall of the log density at which the grid ends: a mass of 1e-6
 STEP = 0.42  # widest step of y in log phi = c + 2 sinh(y / 2)
@@ -49,8 +48,9 @@ COARSE = 13  # nodes a dimension of those
 LEFT_OUT = 5e-6  # mass of the nodes of least weight that are dropped
 KNOWN = 2000.0  # nu from which sigma is taken at its mode
 BLOCK = 100_000  # numbers held for a block of nodes
+PRODUCT = 1e-8  # weight of a pair of nodes of independent cohorts, below which it is dropped
 DRAWS = (1024, 1024, 2048, 8192)  # of the looks and of the result
-MANY_SCHOOLS = 300  # beyond which the result has as many draws as the first look
+MANY_SCHOOLS = 120  # beyond which the result has as many draws as the first look: the posterior is nearly normal
 TAILS = 5.0  # degrees of freedom of the proposal
 WIDER = 1.2  # factor of its scale
 LARGEST_K, FEWEST_DRAWS = 0.7, 100.0  # of weights that can be trusted
@@ -174,6 +174,38 @@ def integrate_joint(data: JointMoments, random: int | np.random.Generator = 0) -
             raise ModelError(f"Cohort {year}: {fault}")
     placed = [np.concatenate(part) for part in zip(*map(place, alone), strict=True)]
     return _integrate_two(data, *placed) if len(alone) == 2 else _draw(data, placed[0], placed[3].min(), random)
+
+
+def change_apart(data: JointMoments, first: int, second: int, schools: np.ndarray) -> Mixture:
+    """u_j,second - u_j,first of schools (positions) with students in both cohorts, cohorts independent: (1, J).
+
+    The product of the cohorts' own posteriors; the difference of two t's is taken as the t of its variance and fourth
+    moment. Raises ModelError where the posterior of one of them is improper.
+    """
+    parts = []
+    for t in (first, second):
+        alone = _cohort(data, t)
+        if fault := check_proper(alone):
+            raise ModelError(f"Cohort {data.cohorts[t]}: {fault}")
+        own = np.flatnonzero(data.column == t)
+        n = data.n[schools, t]
+        means = data.z[np.ix_(schools, own)] / np.sqrt(n)[:, None]
+        parts.append(posterior(integrate(alone), n[None], means[None]).effects())
+    a, b = parts
+    weight = (a.weight[0][:, None] * b.weight[0]).ravel()
+    one, two = np.divmod(np.flatnonzero(weight > PRODUCT), b.weight.shape[1])
+    weight = weight[weight > PRODUCT]
+    spread, fourth = np.zeros((1, len(schools), len(one))), np.zeros((1, len(schools), len(one)))
+    for mixture, at in ((a, one), (b, two)):
+        df = max(float(mixture.df.ravel()[0]), 5.0)
+        own = mixture.scale[:, :, at] ** 2 * df / (df - 2)
+        spread += own
+        fourth += 6 / (df - 4) * own**2
+    df = 4 + 6 * spread**2 / fourth
+    order = np.minimum(a.order, b.order)
+    return Mixture(
+        weight[None] / weight.sum(), b.mean[:, :, two] - a.mean[:, :, one], np.sqrt(spread * (df - 2) / df), df, order
+    )
 
 
 def _integrate_two(
@@ -375,7 +407,7 @@ def _draw(data: JointMoments, centre: np.ndarray, order: float, random: int | np
         return _log_density(data, omega) + prior
 
     location, scale = _mode(log_density, np.concatenate([centre, np.full(T * (T - 1) // 2, 0.3)]))
-    sizes = DRAWS if len(data.n) <= MANY_SCHOOLS else (DRAWS[0],) * 2  # there the posterior is nearly normal
+    sizes = DRAWS if len(data.n) <= MANY_SCHOOLS else (DRAWS[0],) * 2
     for look, size in enumerate(sizes):
         x, log_proposal = _propose(location, WIDER * scale, size, rng)
         omega, prior = _omega(x, T)

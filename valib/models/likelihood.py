@@ -67,27 +67,66 @@ class Profile:
 
 
 def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
-    """Add cells of equal size. weights (R, J): school multiplicities of R bootstrap data sets (needs cell_cross)."""
-    sizes, code = np.unique(moments.n, return_inverse=True)
-    k, order = moments.sums.shape[1], np.argsort(code, kind="stable")
-    edges = np.append(np.flatnonzero(np.diff(code[order], prepend=-1)), len(code))
-    S = moments.sums[order]
-    outer = (S[:, :, None] * S[:, None, :]).reshape(-1, k * k)
-    if weights is None:
-        w = moments.weight[order]
-        counts = np.add.reduceat(w, edges[:-1])[None]
-        parts = np.add.reduceat(w[:, None] * outer, edges[:-1], axis=0)[None]
-        cross = moments.pooled()[None]
-    else:
-        W = np.ascontiguousarray(np.asarray(weights, dtype=np.float64).T)[moments.cell_school[order]]
-        both = np.concatenate([outer, moments.cell_cross.reshape(-1, k * k)[order]], axis=1)
-        counts = np.add.reduceat(W, edges[:-1], axis=0).T
-        sums = np.empty((len(sizes), W.shape[1], 2 * k * k))
-        for d, (first, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-            np.matmul(W[first:stop].T, both[first:stop], out=sums[d])
-        parts = sums[:, :, : k * k].transpose(1, 0, 2)
-        cross = sums[:, :, k * k :].sum(axis=0).reshape(-1, k, k)
-    return Compressed(sizes, counts, np.ascontiguousarray(parts).reshape(-1, len(sizes), k, k), cross, counts @ sizes)
+    """Add cells of equal size, in each of the R data sets of the moments (one, where they are those of one).
+
+    weights (R, B, J), or (B, J) for one data set: multiplicities of schools in B bootstrap samples of each; then the
+    result has R B data sets, and the moments need cell_cross.
+    """
+    moments = moments.batch
+    if weights is not None:
+        J = len(moments.schools)
+        return _compress_samples(moments, np.asarray(weights, dtype=np.float64).reshape(len(moments.n), -1, J))
+    return compress_cells(moments.n, moments.sums, moments.pooled(), moments.weight)
+
+
+def compress_cells(n: np.ndarray, sums: np.ndarray, cross: np.ndarray, weight: np.ndarray | None = None) -> Compressed:
+    """The same from n (R, C), 0 where a data set lacks a cell, sums (R, C, k) and the cross-products of all cells,
+    cross (R, k, k); weight (C,): how often each cell counts.
+    """
+    R, k = len(n), sums.shape[-1]
+    n = n.astype(np.intp)
+    sizes = np.flatnonzero(np.bincount(n.ravel()))
+    sizes = sizes[sizes > 0]
+    place = np.zeros(sizes.max() + 1, dtype=np.intp)
+    place[sizes] = np.arange(len(sizes))
+    code = (place[n] + len(sizes) * np.arange(R)[:, None]).ravel()
+    count = np.where(n > 0, 1.0 if weight is None else weight, 0.0)
+    weighted = sums * count[..., None]
+
+    def total(values):
+        return np.bincount(code, weights=values.ravel(), minlength=R * len(sizes)).reshape(R, -1)
+
+    outer = np.empty((R, len(sizes), k, k))
+    for a in range(k):
+        for b in range(a, k):
+            outer[..., a, b] = outer[..., b, a] = total(weighted[..., a] * sums[..., b])
+    counts, sizes = total(count), sizes.astype(np.float64)
+    return Compressed(sizes, counts, outer, cross, counts @ sizes)
+
+
+def _compress_samples(data: Moments, weights: np.ndarray) -> Compressed:
+    """The R B samples of R data sets; weights (R, B, J)."""
+    (R, C, k), B = data.sums.shape, weights.shape[1]
+    rows, columns = np.triu_indices(k)
+    values = np.concatenate([data.sums[..., rows] * data.sums[..., columns], np.ones((R, C, 1))], axis=-1)
+    values[data.n == 0] = 0.0
+    order = np.argsort(data.n, axis=1, kind="stable")
+    n = np.take_along_axis(data.n, order, axis=1)
+    sizes = np.unique(n[n > 0])
+    edges = [(n < size).sum(axis=1) for size in (*sizes, sizes[-1] + 1)]
+    at, last, by_school = np.arange(R)[:, None], C - 1, np.ascontiguousarray(np.swapaxes(weights, 1, 2))
+    sums = np.empty((R, B, len(sizes), values.shape[-1]))
+    for d, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        place = start[:, None] + np.arange((stop - start).max())
+        cell = order[at, np.minimum(place, last)]
+        added = values[at, cell] * (place < stop[:, None])[..., None]
+        np.matmul(np.swapaxes(by_school[at, data.cell_school[cell]], 1, 2), added, out=sums[:, :, d])
+    square = np.empty((k, k), dtype=np.intp)
+    square[rows, columns] = square[columns, rows] = np.arange(len(rows))
+    cross = weights @ data.by_school(data.cell_cross.reshape(R, C, k * k))
+    counts = sums[..., -1].reshape(R * B, -1)
+    outer = sums[..., square].reshape(R * B, len(sizes), k, k)
+    return Compressed(sizes, counts, outer, cross.reshape(R * B, k, k), counts @ sizes)
 
 
 def profile(data: Compressed, theta: np.ndarray, reml: bool) -> Profile:
@@ -152,6 +191,32 @@ def maximise(data: Compressed, reml: bool = False) -> np.ndarray:
         better = deviance < lowest[rows]
         theta[rows[better]], lowest[rows[better]] = found[better], deviance[better]
     return theta
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Optimum:
+    """The model at the maximum of its likelihood, or at a variance ratio that is held: theta, sigma2 (R,)."""
+
+    theta: np.ndarray
+    sigma2: np.ndarray
+    at: Profile
+
+    @property
+    def tau2(self) -> np.ndarray:
+        """(R,) theta sigma2."""
+        return self.theta * self.sigma2
+
+    @property
+    def vcov(self) -> np.ndarray:
+        """(R, p, p) sigma2 A^-1, of the shifted columns."""
+        return self.sigma2[:, None, None] * self.at.A_inverse
+
+
+def optimise(data: Compressed, reml: bool = False, theta: np.ndarray | None = None) -> Optimum:
+    """Fit R data sets; theta (R,): hold the variance ratios instead of estimating them (sigma2 is still profiled)."""
+    chosen = maximise(data, reml) if theta is None else theta
+    at = profile(data, chosen, reml)
+    return Optimum(chosen, at.rss / (data.n - (data.p if reml else 0)), at)
 
 
 def _grid_slopes(data: Compressed, theta: np.ndarray, reml: bool) -> np.ndarray:

@@ -6,13 +6,13 @@ and the shift of its moments is undone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import ModelError
 from ..sums.moments import Moments
-from .likelihood import THETA_RANGE, Compressed, Profile, compress, maximise, profile
+from .likelihood import THETA_RANGE, Compressed, Optimum, Profile, compress, optimise, profile
 
 COLLINEAR = 1e-9  # smallest share of a column's variation that the other columns leave unexplained
 PERFECT = 1e-13  # residual variation as a share of the response's, below which the fit is perfect
@@ -24,7 +24,7 @@ class MixedFit:
 
     coefficients (p,), vcov (p, p) = sigma2 A^-1; tau2, sigma2 (score points squared) and their standard errors from
     the observed information; theta = tau2/sigma2; loglik the full Gaussian (or restricted) log-likelihood;
-    singular: theta is on its boundary 0.
+    singular: theta is on its boundary 0. optimum: the same as a batch of one, of the shifted columns.
     """
 
     names: tuple[str, ...]
@@ -40,6 +40,7 @@ class MixedFit:
     singular: bool
     n_students: int
     n_groups: int
+    optimum: Optimum = field(repr=False)
 
 
 def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
@@ -57,14 +58,13 @@ def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta
     """The fit of :func:`fit_moments` from compressed sums of these moments, whatever was taken off them."""
     reml = _is_reml(method)
     _check_fit(profile(data, np.zeros(1), reml).rss[0], moments, 0.0)
-    chosen = maximise(data, reml)[0] if theta is None else float(theta)
-    at = profile(data, np.array([chosen]), reml)
+    best = optimise(data, reml, None if theta is None else np.array([float(theta)]))
+    at, chosen, sigma2 = best.at, best.theta[0], best.sigma2[0]
     _check_fit(at.rss[0], moments, chosen)
     dof = data.n[0] - (data.p if reml else 0)
-    sigma2 = at.rss[0] / dof
     undo = unshift(moments)
     b = undo[:-1, :-1] @ at.b[0] + undo[:-1, -1]
-    vcov = sigma2 * undo[:-1, :-1] @ at.A_inverse[0] @ undo[:-1, :-1].T
+    vcov = undo[:-1, :-1] @ best.vcov[0] @ undo[:-1, :-1].T
     errors = variance_errors(at, chosen, sigma2, dof)
     tau2, loglik = chosen * sigma2, -0.5 * (at.deviance[0] + dof * (1 + np.log(2 * np.pi / dof)))
     return MixedFit(
@@ -80,6 +80,7 @@ def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta
         bool(chosen == 0),
         round(data.n[0]),
         round(float(data.counts.sum())),
+        best,
     )
 
 

@@ -173,7 +173,8 @@ def _odd_values(
         else:
             first = frame[name].iloc[odd[0]] if len(odd) else frame[name].dropna().iloc[0]
             where = source.where(odd) if len(odd) else ""
-            told[name] = complaint(original.get(name, name), name, len(odd), len(frame), where, first)
+            said = complaint(original.get(name, name), name, len(odd), len(frame), where, first)
+            told[name] = f"{source.name}: {said}"
     return told
 
 

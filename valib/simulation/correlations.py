@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..effects.correlating import correlate_all
 from ..effects.relative import CohortFit
-from ..effects.stability import WAYS, expected_correlations
+from ..effects.stability import WAYS, correlate_all, expected_correlations
 from ..errors import ModelError
 from ..models.blup import factor
 

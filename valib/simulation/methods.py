@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from scipy import stats
 
-from ..effects.correlating import correlate_all
-from ..effects.resampling import draw_weights, resample
-from ..effects.stability import WAYS
+from ..effects.bootstrap import draw_weights, resample
+from ..effects.stability import WAYS, correlate_all
 from ..errors import ParamsError
-from ..models.estimators import Baseline, Predictions, Sums, benchmark_va, fit_baselines, known_errors, relative_va
+from ..models.estimators import (
+    Baseline,
+    Predictions,
+    benchmark_va,
+    fit_baselines,
+    known_errors,
+    optimise_residuals,
+    relative_va,
+    school_variance,
+)
+from ..models.likelihood import compress, optimise
+from ..models.measurement import remove_error
+from ..sums.moments import Moments, moments_of_sums
 from .draw import Worlds
 from .measures import scalar_values, school_values
 from .worlds import Scenario
@@ -155,21 +166,38 @@ class Fits:
     def _key(m: Method) -> tuple:
         return m.model, m.estimator, m.groups, m.shift, m.variances, m.likelihood, m.context, m.corrected, m.equating
 
+    @property
+    def _schools(self) -> np.ndarray:
+        """(R,): schools with students in any cohort."""
+        return (self.worlds.n > 0).any(axis=1).sum(axis=1)
+
     def _sums(self, context: bool):
         return split(self.worlds, context)
 
+    def _errors(self, context: bool, corrected: bool, focal: bool) -> np.ndarray:
+        """(p,): error variances of the columns that are known to a method."""
+        s2m = self.scenario.error_variances[focal] if corrected else 0.0
+        return np.array([0.0, s2m] + [0.0] * context)
+
     def _baseline(self, estimator, groups, likelihood, context, corrected) -> Baseline:
         base, _ = self._once(self._sums, context)
-        s2m = self.scenario.error_variances[0] if corrected else 0.0
-        return fit_baselines(base, len(self.scenario.baseline), estimator, groups, likelihood == "REML", s2m)
+        return fit_baselines(base, estimator, groups, likelihood == "REML", self._errors(context, corrected, False))
 
     def _predict(self, model, estimator, groups, shift, variances, likelihood, context, corrected, equating):
         _, focal = self._once(self._sums, context)
-        reml = likelihood == "REML"
+        data, reml = compress(focal), likelihood == "REML"
         if model == "relative":
-            return relative_va(focal, reml, self.scenario.error_variances[1] if corrected else 0.0)
-        baseline = self._once(self._baseline, estimator, groups, likelihood, context, corrected)
-        return benchmark_va(focal, baseline, shift, variances, reml, self.scenario.equating_se if equating else 0.0)
+            errors = self._errors(context, corrected, True)
+            return relative_va(focal, optimise(remove_error(data, errors), reml), reml, errors)
+        base = self._once(self._baseline, estimator, groups, likelihood, context, corrected)
+        kept = (base.tau2, base.sigma2) if variances == "baseline" else None
+        fit = optimise_residuals(data, base.b, kept, 0 if shift == "estimated" else None, reml)
+        equating_se = self.scenario.equating_se if equating else 0.0
+        blup, moved = benchmark_va(focal.n, focal.means, base.b, base.vcov, fit.tau2, fit.sigma2, shift, equating_se)
+        if moved is not None:  # the schools of baseline and cohort are the same, and absent ones add nothing
+            var = school_variance(moved.by_school(base.influence)[..., None], self._schools[:, None, None])
+            moved = replace(moved, var=var[:, 0, 0] + moved.var_scale)
+        return Predictions(blup, base.b, base.vcov, fit.tau2, fit.sigma2, moved)
 
     def _values(self, found: Predictions, method: Method) -> dict[str, np.ndarray]:
         """Estimands of a relative or benchmark model against their truth."""
@@ -177,16 +205,20 @@ class Fits:
         relative = method.model == "relative"
         truth = w.effects[:, -1] if relative else w.va
         slope = s.slope + s.slope_change if relative else s.slope
+        effect = found.blup.effect
         out = {
-            "effect" if relative else "va": school_values(found.effect, truth, self.z * np.sqrt(found.full), here),
+            "effect" if relative else "va": school_values(
+                effect, truth, self.z * np.sqrt(found.blup.var_comparative), here
+            ),
             "tau": scalar_values(np.sqrt(found.tau2), s.tau),
-            "slope": scalar_values(found.slope, slope, self.z * np.sqrt(found.slope_var)),
-            "gradient": scalar_values(_gradient(found.effect - truth, w.intake, here), 0.0),
+            "slope": scalar_values(found.b[:, 1], slope, self.z * np.sqrt(found.vcov[:, 1, 1])),
+            "gradient": scalar_values(_gradient(effect - truth, w.intake, here), 0.0),
         }
         if not relative:
-            out["mean_va"] = scalar_values(_mean(found.effect, here), _mean(truth, here))
+            out["mean_va"] = scalar_values(_mean(effect, here), _mean(truth, here))
         if found.shift is not None:
-            out["shift"] = scalar_values(found.shift, s.shift, self.z * np.sqrt(found.shift_full))
+            q = self.z if method.intervals == "known" else stats.t.ppf(0.5 + self.level / 2, self._schools - 1)
+            out["shift"] = scalar_values(found.shift.delta, s.shift, q * np.sqrt(found.shift.var))
         return out
 
     def _bootstrap(self, m: Method, R: int) -> dict[str, np.ndarray]:
@@ -197,25 +229,24 @@ class Fits:
         found = self._once(self._predict, *self._key(m))
         n = self.worlds.n[:R]
         here, tail = n[:, -1] > 0, (1 - self.level) / 2
-        base, focal = (Sums(d.n[:R], d.sums[:R], d.cross[:R]) for d in self._once(self._sums, False))
+        base, focal = (d.take(slice(R)) for d in self._once(self._sums, False))
         weights = draw_weights((n > 0).any(axis=1), m.draws, [_child(seed) for seed in self.seeds[:R]])
         delta, spread = resample(
             base,
             focal,
             weights,
-            cohorts=len(self.scenario.baseline),
             estimator=m.estimator,
             groups=m.groups,
             shift=m.shift,
             variances=m.variances,
             reml=m.likelihood == "REML",
-            s2m=self.scenario.error_variances[0] if m.corrected else 0.0,
+            errors=self._errors(False, m.corrected, False),
         )
-        half = self.z * np.sqrt(found.own[:R] + spread)
-        out = {"va": school_values(found.effect[:R], self.worlds.va[:R], half, here)}
+        half = self.z * np.sqrt(found.blup.var_conditional[:R] + spread)
+        out = {"va": school_values(found.blup.effect[:R], self.worlds.va[:R], half, here)}
         if found.shift is not None:
             limits = np.quantile(delta, [tail, 1 - tail], axis=1)
-            out["shift"] = scalar_values(found.shift[:R], self.scenario.shift, limits=(limits[0], limits[1]))
+            out["shift"] = scalar_values(found.shift.delta[:R], self.scenario.shift, limits=(limits[0], limits[1]))
         return out
 
     def _correlations(self, likelihood: str, R: int) -> dict[str, np.ndarray]:
@@ -249,14 +280,16 @@ def _gradient(error: np.ndarray, intake: np.ndarray, here: np.ndarray) -> np.nda
     return np.divide((x * error).sum(axis=1), square, out=np.full(len(x), np.nan), where=square > 0)
 
 
-def split(worlds: Worlds, context: bool = False) -> tuple[Sums, Sums]:
-    """Baseline cells (R, T J), cohort by cohort, and focal cells (R, J); context: with the school mean of the prior."""
+def split(worlds: Worlds, context: bool = False) -> tuple[Moments, Moments]:
+    """Moments of the baseline and of the focal cohort, R in front; context: with the school mean of the prior."""
     n, sums, cross = worlds.n, worlds.sums, worlds.cross
     if context:
         sums, cross = _with_context(n, sums, cross)
-    R, k = len(n), sums.shape[-1]
-    base = Sums(n[:, :-1].reshape(R, -1), sums[:, :-1].reshape(R, -1, k), cross[:, :-1].reshape(R, -1, k, k))
-    return base, Sums(n[:, -1], sums[:, -1], cross[:, -1])
+    cohorts = np.arange(n.shape[1])
+    return tuple(
+        moments_of_sums(cohorts[at], n[:, at], sums[:, at], cell_cross=cross[:, at])
+        for at in (slice(None, -1), slice(-1, None))
+    )
 
 
 def _with_context(n, sums, cross):

@@ -8,9 +8,11 @@ data sets. Source for the design of such studies: Morris, White and Crowther (20
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +24,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from .. import __version__
 from ..errors import ParamsError
-from ..files import write_file
+from ..files import PREFIX, write_file
 from ..workers import end_with, undisturbed
 from .draw import draw
 from .measures import KEYS, VALUES, summarise
@@ -30,7 +32,7 @@ from .methods import METHODS, Fits, Method, method
 from .worlds import SCENARIOS, Scenario, scenario
 
 CHUNK = 50  # replicates drawn and fitted at once; part of the key of a cached chunk
-ENGINE = 3  # to be raised whenever the numbers of a chunk may change
+ENGINE = 5  # to be raised whenever the numbers of a chunk may change
 FAST = 200  # replicates of a fast run
 DEFAULT_METHODS = ("seed", "answer", "default", "default (b known)", "relative")
 
@@ -181,6 +183,18 @@ def _chunk(
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, table.to_parquet(index=False))
     return table
+
+
+def forget(cache: str | os.PathLike) -> None:
+    """Remove the chunks that runs have kept in a folder, and the folder if nothing else is in it."""
+    for file in Path(cache).glob("*.parquet"):
+        if re.fullmatch(r"[0-9a-f]{16}-\d{6}-\d{6}", file.stem):
+            file.unlink()
+    for left in Path(cache).glob(f"{PREFIX}*"):
+        if re.fullmatch(r"\.valib-[0-9a-f]{8}-[0-9a-f]{16}-\d{6}-\d{6}\.parquet", left.name):
+            left.unlink()
+    with contextlib.suppress(OSError):
+        Path(cache).rmdir()
 
 
 def _key(s: Scenario, methods: tuple[Method, ...], seed: int, level: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..effects.verdict import SCHOOLS, shift_verdicts
 from ..records.disclosure import counted, few, only_shown, whole
 from .writing import as_csv, as_json
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from ..effects.joint import JointFit
     from ..simulation.runs import MonteCarlo
 
-ERRORS = ["se_conditional", "se_comparative", "se_diagnostic", "lower", "upper"]
+PLUGIN = ["se_conditional", "se_comparative", "se_diagnostic"]  # errors that take the estimated variances as known
+LIMITS = ["lower", "upper"]
 
 
 def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
@@ -23,7 +25,7 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
     Schools with fewer than ``min_students`` students in the cohort are held back, for a tiny cell can show a student,
     and others with them so that theirs cannot be worked out (:mod:`valib.records.disclosure`).
     ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores. Where the schools of a
-    cohort cannot be told apart (a singular fit), no school has an error or an interval.
+    cohort cannot be told apart (a singular fit), no school has an error that takes this as known, nor limits made of one.
     """
     parts, rows = [], 0
     for fit in fits:
@@ -32,7 +34,7 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
         table.insert(0, "cohort", fit.cohort)
         table.insert(0, "model", fit.model)
         if fit.singular:
-            table[ERRORS] = np.nan
+            table[PLUGIN if fit.posterior is not None else [*PLUGIN, "se", *LIMITS]] = np.nan
             table["effect"] += 0.0  # of -0.0
         table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / fit.student_sd)
         parts.append(table)
@@ -65,6 +67,9 @@ def fixed_effects(fits: list) -> pd.DataFrame:
 def shifts(fits: list) -> pd.DataFrame:
     """Return one row a cohort: its shift against the baseline, its standard error and interval.
 
+    ``error`` is the kind of the standard error, "schools" or "cautious"; ``se_students`` that for these very schools.
+    ``equating_se`` is empty where it is not known: no interval then holds it.
+
     ``effect_size`` is the shift divided by the standard deviation of the cohort's student scores.
     """
     rows = []
@@ -75,6 +80,8 @@ def shifts(fits: list) -> pd.DataFrame:
                 "cohort": fit.cohort,
                 "shift": fit.shift,
                 "se": fit.shift_se,
+                "error": fit.shift_error,
+                "se_students": fit.shift_se_students,
                 "lower": lower,
                 "upper": upper,
                 "effect_size": fit.shift / fit.student_sd,
@@ -85,6 +92,20 @@ def shifts(fits: list) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def shift_lines(context: pd.DataFrame, fits: list) -> list[str]:
+    """Return a line on each focal shift: which side of zero it lies by the widest interval that is known."""
+    verdicts, known = shift_verdicts(context), {fit.cohort: fit.equating_se is not None for fit in fits}
+    lines = []
+    for cohort, v in verdicts.iterrows():
+        by = "interval over schools" if v["interval"] == SCHOOLS else f"interval of {v['interval']}"
+        without = "" if known[cohort] else ", without equating error"
+        shift = context.loc[cohort, "shift"]
+        lines.append(
+            f"{cohort}: shift {shift:+.1f}, {v['lower']:.1f} to {v['upper']:.1f} ({by}{without}): {v['side']}."
+        )
+    return lines
 
 
 def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, int]:
@@ -98,7 +119,7 @@ def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, i
     table.insert(0, "model", "joint")
     table.insert(1, "cohort", table.pop("cohort"))
     flat = fit.tau2.index[fit.tau2 <= 0]
-    table.loc[table["cohort"].isin(flat), ERRORS] = np.nan
+    table.loc[table["cohort"].isin(flat), [*PLUGIN, *LIMITS]] = np.nan
     sd = table["cohort"].map(fit.student_sd)
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
     mask = whole(counted(table.set_index(["cohort", "school"])), min_students).to_numpy()
@@ -123,7 +144,7 @@ def _few(counts: dict, min_students: int) -> dict:
     }
 
 
-def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
+def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> dict[str, str]:
     """Return the text of a joint fit's files but school_effects.csv.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
@@ -141,17 +162,20 @@ def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
         }
     )
     return {
-        "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov)))),
-        "correlations.csv": as_csv(fit.correlations()),
-        "omega.csv": as_csv(omega),
-        "fits.json": as_json(summaries([fit], min_students)),
+        "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov))), exact),
+        "correlations.csv": as_csv(fit.correlations(), exact),
+        "omega.csv": as_csv(omega, exact),
+        "fits.json": as_json(summaries([fit], min_students), exact),
     }
 
 
 def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:
-    """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate."""
+    """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate.
+
+    They are exact: what is simulated is known, and a world after this study has rounded parameters.
+    """
     return {
-        "performance.csv": as_csv(run.table),
-        "scenarios.csv": as_csv(run.scenarios.reset_index()),
+        "performance.csv": as_csv(run.table, exact=True),
+        "scenarios.csv": as_csv(run.scenarios.reset_index(), exact=True),
         "replicates.parquet": run.draws.to_parquet(index=False),
     }

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import files
 from ..errors import ParamsError
-from ..files import claim
+from ..files import real_place, told_of
+from ..records.precision import published
+from .folder import NOT_FOR_PUBLICATION, OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 
 _STARTS = "=+\\-@＝＋－＠﹢﹣﹦﹫⁺⁻⁼₊₋₌"
 _BLANK = r"\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
@@ -51,7 +52,9 @@ def _safe_cell(value: object) -> object:
 
 
 __all__ = [
-    "FILES",
+    "NOT_FOR_PUBLICATION",
+    "OUTPUTS",
+    "WHY_NOT",
     "as_csv",
     "as_json",
     "check_apart",
@@ -63,16 +66,9 @@ __all__ = [
     "write_folder",
 ]
 
-FILES = (
-    "school_effects.csv",
-    "fixed_effects.csv",
-    "shifts.csv",
-    "correlations.csv",
-    "omega.csv",
-    "fits.json",
-    "performance.csv",
-    "scenarios.csv",
-    "replicates.parquet",
+WHY_NOT = (
+    "The figures in this folder are exact. With those of a second model the figures of the schools held back can be\n"
+    "worked out from them, so they are not for publication. Without --exact, figures are rounded so that this fails.\n"
 )
 
 
@@ -89,22 +85,24 @@ def plain(value: Any) -> Any:
     return value
 
 
-def as_json(content: Any) -> str:
-    """Return content as indented JSON text."""
-    return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def as_json(content: Any, exact: bool = False) -> str:
+    """Return content as indented JSON text, numbers as they may be published, or exact."""
+    told = plain(content)
+    return json.dumps(told if exact else published(told), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def as_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV text, numbers in full precision, missing as an empty field.
+def as_csv(table: pd.DataFrame, exact: bool = False) -> str:
+    """Return a table as CSV text, numbers as they may be published, or exact; missing ones are empty fields.
 
-    No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.study.writing`.
+    What may be published is said by :mod:`valib.records.precision`. No text in it starts a formula when a spreadsheet
+    opens the file: see :mod:`valib.study.writing`.
     """
-    return safe_table(table).to_csv(index=False, lineterminator="\n")
+    return safe_table(table if exact else published(table)).to_csv(index=False, lineterminator="\n")
 
 
 def check_folder(folder: Path) -> None:
     """Raise ParamsError if results cannot go to this folder; to be asked before anything is computed."""
-    part = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    part = next(part for part in (folder, *folder.absolute().parents) if os.path.lexists(part))
     if not part.is_dir():
         raise ParamsError(f"--out is {folder}, but {part} is a file, expected a folder.")
     if not os.access(part, os.R_OK | os.W_OK | os.X_OK):
@@ -112,10 +110,14 @@ def check_folder(folder: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise ParamsError if a result cannot be written to this file."""
+    """Raise ParamsError if a result cannot be written to this file, or it is a device or a pipe."""
     if path.is_dir():
         raise ParamsError(f"--out is {path}, which is a folder, expected a file.")
-    check_folder(path.absolute().parent)
+    try:
+        place = real_place(path)
+    except ParamsError as error:
+        raise ParamsError(f"--out: {error}") from None
+    check_folder(place.parent)
 
 
 def check_apart(out: Path, targets: Iterable[Path], sources: Iterable[Path]) -> None:
@@ -135,33 +137,14 @@ def check_apart(out: Path, targets: Iterable[Path], sources: Iterable[Path]) -> 
                 raise ParamsError(f"--out is {out}, which lies among the records in {source}: name a place outside.")
 
 
-def refuse_foreign(out: Path, folders: Iterable[str], mark: str, command: str, files: Iterable[str] = ()) -> None:
-    """Raise ParamsError if ``out`` holds, under a name that the command takes, what no run of it has made.
+def write_folder(folder: Path, command: str, contents: Mapping[str, str | bytes]) -> None:
+    """Write a command's files into a claimed folder: aside first, then all of them renamed into place, or none.
 
-    It puts ``mark`` into each of its folders; files are of an earlier run if one of the folders is.
+    What an earlier run of the command left and this one does not make is removed, so that the folder never mixes two
+    runs. If writing fails, the earlier files stay as they were.
     """
-    made = [name for name in folders if (out / name / mark).is_file()]
-    foreign = [
-        name
-        for name in folders
-        if name not in made and (out / name).exists() and (not (out / name).is_dir() or any((out / name).iterdir()))
-    ]
-    foreign += [name for name in files if not made and os.path.lexists(out / name)]
-    if foreign:
-        raise ParamsError(
-            f"--out is {out}, but {out / foreign[0]} is there already and not from `{command}`: name another folder."
-        )
-
-
-def write_folder(folder: Path, contents: Mapping[str, str | bytes]) -> None:
-    """Write files into a claimed folder: aside first, then all of them renamed into place, or none.
-
-    The files of :data:`FILES` that an earlier run left and this one does not make are removed, so that the
-    folder never mixes two runs. If writing fails, the earlier files stay as they were.
-    """
-    with files.work_folder(folder) as aside:
+    with work_folder(folder) as aside:
         for name, content in contents.items():
-            with files.told_of(folder / name):
+            with told_of(folder / name):
                 (aside / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        made = {name: aside / name for name in contents}
-        files.move_into_place(dict.fromkeys(FILES) | made, folder, aside)
+        move_into_place(command, contents, folder, aside)

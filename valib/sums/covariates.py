@@ -154,12 +154,10 @@ def _refuse_odd(column: pd.Series, told: str | None) -> None:
         odd = odd_values(column, typed=column.dtype != object)
         if odd is not None:
             first = column.iloc[odd[0]] if len(odd) else column.iloc[0]
-            told = complaint(column.name, column.name, len(odd), len(column), _places(column.index[odd]), first)
+            said = complaint(column.name, column.name, len(odd), len(column), _places(column.index[odd]), first)
+            told = said.replace("column", "Column", 1)
     if told:
-        raise ModelError(
-            f"{told[:1].upper()}{told[1:]}: store them as numbers, or write C({_written(column.name)}) if they are "
-            "categories."
-        )
+        raise ModelError(f"{told}: store them as numbers, or write C({_written(column.name)}) if they are categories.")
 
 
 def _places(labels: pd.Index) -> str:

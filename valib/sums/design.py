@@ -167,14 +167,7 @@ def build_design(
     state = formula if isinstance(formula, FormulaState) else None
     text = state.formula if state else formula
     parsed = parse(text)
-    needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
-    absent = [c for c in [*needed, groups] if c not in data.columns]
-    if absent:
-        raise ModelError(
-            f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have; "
-            f"they have {_quoted(list(map(str, data.columns)))}."
-        )
-    data, left_out = _drop_missing(data, needed)
+    data, left_out = _complete(data, parsed, groups, text)
     covariates = as_covariates(data, parsed)
     check_width(covariates, parsed.rhs, state.levels if state else None)
     if state:
@@ -183,11 +176,10 @@ def build_design(
     cells = make_cells(data[groups], data[cohort] if cohort else None)
     context = {"school_mean": lambda x: _cell_mean(x, cells), "np": np}
     plain = plain_matrix(covariates, parsed, context["school_mean"], INTERCEPT)
-    y, X, learned = (
-        (*plain[:2], FormulaState(text, plain[2], {}, {}))
-        if plain
-        else materialise(covariates, parsed, state, context, text)
-    )
+    if plain:
+        y, X, learned = *plain[:2], FormulaState(text, plain[2], {}, {})
+    else:
+        y, X, learned = materialise(covariates, parsed, state, context, text)
     fitted = state or learned
     if learned.names != fitted.names:
         raise ModelError(
@@ -197,6 +189,18 @@ def build_design(
     _check_finite(X, y, fitted.names, text)
     check_size(X, y, fitted.names)
     return Design(X, y, fitted, cells, left_out, data)
+
+
+def _complete(data: pd.DataFrame, parsed: Formula, groups: str, text: str) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows that lack none of the formula's columns, and how many lack which. Raises ModelError for one not there."""
+    needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
+    absent = [c for c in [*needed, groups] if c not in data.columns]
+    if absent:
+        raise ModelError(
+            f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have; "
+            f"they have {_quoted(list(map(str, data.columns)))}."
+        )
+    return _drop_missing(data, needed)
 
 
 # What formulaic and the functions of a formula raise for records that they do not fit.
@@ -232,13 +236,8 @@ def materialise(data, parsed, state, context, text):
         ) from error
     if y.shape[1] != 1:
         raise ModelError(f"The response of {shown(text)} must be one numeric column, not {y.shape[1]} columns.")
-    return (
-        y[:, 0],
-        X,
-        FormulaState(
-            text, tuple(spec.column_names), {k: v for k, v in spec.transform_state.items() if v}, _levels(spec)
-        ),
-    )
+    transforms = {k: v for k, v in spec.transform_state.items() if v}
+    return y[:, 0], X, FormulaState(text, tuple(spec.column_names), transforms, _levels(spec))
 
 
 def _levels(spec: ModelSpec) -> dict[str, list]:

@@ -32,6 +32,9 @@ class Moments:
     n (C,): students. sums (C, k): sums of shifted columns. cross (T, k, k): pooled shifted cross-products by cohort.
     cell_cross (C, k, k) or None: the same by cell, needed for reweighting schools and for clustered errors.
     weight (C,): how often each cell counts (1, or a bootstrap multiplicity).
+
+    They may be those of R data sets with the same cells: then n, sums, cross and cell_cross have R in front, and a cell
+    that a data set lacks has n = 0 there.
     """
 
     names: tuple[str, ...]
@@ -53,8 +56,8 @@ class Moments:
 
     @property
     def n_students(self) -> float:
-        """Students, each counted as often as its cell."""
-        return float(self.weight @ self.n)
+        """Students, each counted as often as its cell; (R,) of R data sets."""
+        return self.n @ self.weight
 
     @property
     def intercept(self) -> int | None:
@@ -63,8 +66,26 @@ class Moments:
 
     @property
     def means(self) -> np.ndarray:
-        """(C, k) cell means of the unshifted columns."""
-        return self.sums / self.n[:, None] + self.shift
+        """(C, k) cell means of the unshifted columns; the shift where there are no students."""
+        return self.sums / np.maximum(self.n, 1)[..., None] + self.shift
+
+    @property
+    def batch(self) -> Moments:
+        """The same as a batch of data sets: of one, if they are those of one."""
+        if self.n.ndim > 1:
+            return self
+        cell = None if self.cell_cross is None else self.cell_cross[None]
+        return replace(self, n=self.n[None], sums=self.sums[None], cross=self.cross[None], cell_cross=cell)
+
+    def take(self, rows: slice | np.ndarray) -> Moments:
+        """Some of R data sets."""
+        cell = None if self.cell_cross is None else self.cell_cross[rows]
+        return replace(self, n=self.n[rows], sums=self.sums[rows], cross=self.cross[rows], cell_cross=cell)
+
+    @property
+    def present(self) -> np.ndarray:
+        """Schools that have students; (R,) of R data sets."""
+        return (self.by_school(self.n[..., None])[..., 0] > 0).sum(axis=-1)
 
     @property
     def response_sd(self) -> float:
@@ -74,7 +95,15 @@ class Moments:
 
     def pooled(self) -> np.ndarray:
         """(k, k) shifted cross-product over all cohorts."""
-        return self.cross.sum(axis=0)
+        return self.cross.sum(axis=-3)
+
+    def by_school(self, values: np.ndarray) -> np.ndarray:
+        """(..., J, m): sums over the cells of each school; values (..., C, m)."""
+        out = np.zeros((*values.shape[:-2], len(self.schools), values.shape[-1]))
+        for t in range(len(self.cohorts)):
+            cells = np.flatnonzero(self.cell_cohort == t)
+            out[..., self.cell_school[cells], :] += values[..., cells, :]
+        return out
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of the rows of both: cells with the same school and cohort are merged."""
@@ -152,27 +181,31 @@ class Moments:
             cohorts=wanted,
             cell_school=school,
             cell_cohort=np.searchsorted(at, self.cell_cohort[keep]),
-            n=self.n[keep],
-            sums=self.sums[keep],
-            cross=self.cross[at],
+            n=self.n[..., keep],
+            sums=self.sums[..., keep, :],
+            cross=self.cross[..., at, :, :],
             weight=self.weight[keep],
-            cell_cross=None if self.cell_cross is None else self.cell_cross[keep],
+            cell_cross=None if self.cell_cross is None else self.cell_cross[..., keep, :, :],
         )
 
     def pool_cohorts(self) -> Moments:
         """One cell a school: the cohorts of a school are merged (a school effect constant over cohorts)."""
-        J, code = len(self.schools), self.cell_school
+        J, k = len(self.schools), len(self.names)
         weight = np.ones(J)
-        weight[code] = self.weight
+        weight[self.cell_school] = self.weight
+        cell = None
+        if self.cell_cross is not None:
+            flat = self.by_school(self.cell_cross.reshape(*self.n.shape, k * k))
+            cell = flat.reshape(*flat.shape[:-1], k, k)
         return replace(
             self,
             cohorts=self.cohorts[:1],
             cell_school=np.arange(J),
             cell_cohort=np.zeros(J, dtype=np.intp),
-            n=sum_by(code, self.n, J),
-            sums=sum_by(code, self.sums, J),
-            cross=self.pooled()[None],
-            cell_cross=None if self.cell_cross is None else sum_by(code, self.cell_cross, J),
+            n=self.by_school(self.n[..., None])[..., 0],
+            sums=self.by_school(self.sums),
+            cross=self.pooled()[..., None, :, :],
+            cell_cross=cell,
             weight=weight,
         )
 
@@ -263,6 +296,34 @@ def check_cancelled(moments: Moments) -> None:
             f"The sums of '{moments.names[int(np.argmax(lost))]}' have lost their digits, as some of its values lie far"
             " from all others: look for a value, or a cohort, on another scale."
         )
+
+
+def moments_of_sums(
+    cohorts: np.ndarray,
+    n: np.ndarray,
+    sums: np.ndarray,
+    cross: np.ndarray | None = None,
+    cell_cross: np.ndarray | None = None,
+) -> Moments:
+    """Moments from sums of the columns 1, .., response that are not shifted, of R data sets or of one.
+
+    cohorts (T,); n (..., T, J), sums (..., T, J, k) and the cross-products by cohort, cross (..., T, k, k), or by cell,
+    cell_cross (..., T, J, k, k). Schools are called 0 .. J - 1.
+    """
+    (*lead, T, J), k = n.shape, sums.shape[-1]
+    return Moments(
+        (INTERCEPT, *(f"x{c}" for c in range(1, k - 1)), "score"),
+        np.zeros(k),
+        np.arange(J),
+        np.asarray(cohorts),
+        np.tile(np.arange(J), T),
+        np.repeat(np.arange(T), J),
+        n.reshape(*lead, T * J).astype(np.float64),
+        sums.reshape(*lead, T * J, k),
+        cell_cross.sum(axis=-3) if cross is None else cross,
+        None if cell_cross is None else cell_cross.reshape(*lead, T * J, k, k),
+        np.ones(T * J),
+    )
 
 
 def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:

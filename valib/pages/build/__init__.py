@@ -6,6 +6,6 @@ Everything is made in a working folder inside the target and moved into place wh
 """
 
 from ...errors import BookError
-from .assemble import FILES, FOLDERS, BookResult, build
+from .assemble import BookResult, build
 
-__all__ = ["FILES", "FOLDERS", "BookError", "BookResult", "build"]
+__all__ = ["BookError", "BookResult", "build"]

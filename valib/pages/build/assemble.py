@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ValibError
-from ...files import claim, move_into_place, work_folder
 from ...records.datasets import bundle_root
-from ...study.writing import refuse_foreign
+from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from .children import TIME_LIMIT, Children
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from ...study.params import Params
     from ..progress import Progress
 
-MARK = ".made-by-valib"  # stands in every folder that a later run may replace
-FOLDERS, FILES = ("html", "results"), ("baseline.json", "valib.pdf")
 LAST = "appendix_build"  # this chapter tells of the others, so it runs after them
 
 
@@ -82,15 +79,16 @@ def build(
 
         need_latex()
     with claim(out):  # which puts back what a killed run was about to replace
-        refuse_foreign(out, FOLDERS, MARK, "valib book", FILES)
+        refuse_foreign(out, "book", OUTPUTS["book"])
         with work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
             records = params.read_records()
+            params = params.settled(records["cohort"].unique())
             rows = _check(params, records)
             params = params.model_copy(update={"school": resolve(params.school, records, params.pseudonym_key)})
             prepare_records(params, work, records)
             del records
             seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, rows, children)
-            move_into_place(_collect(work, pdf), out, work)
+            move_into_place("book", _collect(work, pdf), out, work)
     return BookResult(out / "html" / "index.html", out / "results", out / "valib.pdf" if pdf else None, seconds)
 
 
@@ -138,17 +136,9 @@ def _make(
     return seconds | render(book.folder, work, pdf, jobs, shown, children)
 
 
-def _collect(work: Path, pdf: bool) -> dict[str, Path | None]:
-    """Return what goes into the target, by name; None for what this run has not made and an earlier one may have."""
-    results = work / "results"
-    for folder in (work / "html", results):
-        (folder / MARK).touch()
-    baseline = results / "baseline.json"
+def _collect(work: Path, pdf: bool) -> list[str]:
+    """What goes into the target, by name."""
+    baseline = work / "results" / "baseline.json"
     if baseline.exists():
-        baseline = baseline.rename(work / "baseline.json")
-    return {
-        "html": work / "html",
-        "results": results,
-        "baseline.json": baseline if baseline.exists() else None,
-        "valib.pdf": work / "valib.pdf" if pdf else None,
-    }
+        baseline.rename(work / "baseline.json")
+    return ["html", "results", *(name for name in ("baseline.json", "valib.pdf")[: 1 + pdf] if (work / name).exists())]

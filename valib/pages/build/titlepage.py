@@ -38,7 +38,7 @@ def titlepage(params: Params) -> str:
     """Return the title page as LaTeX: what stands on it is the study's, read from its parameters."""
     rows = [
         ("Student records", params.data_name if params.data != "demo" else "the simulated demo panel"),
-        ("Baseline cohorts", _listed(params.baseline_cohorts)),
+        ("Baseline cohorts", _listed(params.baseline_cohorts) or "none"),
         ("Focal cohorts", _listed(params.focal_cohorts)),
         ("Model", params.formula),
         ("Benchmark coefficients", params.estimator),
@@ -49,8 +49,10 @@ def titlepage(params: Params) -> str:
         ("Smallest school shown", f"{params.min_students} students"),
         ("Seed", str(params.seed)),
     ]
-    if params.equating_se:
-        rows.insert(-2, ("Equating error", f"{params.equating_se:g} score points"))
+    known = params.equating_se is not None
+    rows.insert(-2, ("Equating error", f"{params.equating_se:g} score points" if known else "not known"))
+    if params.cohort_sd is not None:
+        rows.insert(-2, ("Ordinary years", f"SD {params.cohort_sd:g} score points"))
     today = datetime.date.today()
     body = "\n".join(rf"{tex(name)} & {tex(value)} \\" for name, value in rows)
     return "\n".join(

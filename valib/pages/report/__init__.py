@@ -3,20 +3,9 @@
 records -> results by school -> a notebook a school, executed -> pages, and a PDF a school -> moved into place
 """
 
-from .assemble import FILES, FOLDERS, ReportResult, build
+from .assemble import ReportResult, build
 from .page import SchoolPage, read_page, school_page
 from .results import StudyResults, compute
 from .words import percent
 
-__all__ = [
-    "FILES",
-    "FOLDERS",
-    "ReportResult",
-    "SchoolPage",
-    "StudyResults",
-    "build",
-    "compute",
-    "percent",
-    "read_page",
-    "school_page",
-]
+__all__ = ["ReportResult", "SchoolPage", "StudyResults", "build", "compute", "percent", "read_page", "school_page"]

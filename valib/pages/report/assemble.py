@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from ...errors import ValibError
 from ...names import about
 from ...records.datasets import bundle_root
-from ...study.writing import as_csv, refuse_foreign
+from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
+from ...study.writing import as_csv
 from ..build.children import TIME_LIMIT, Children
 from ..progress import progress_bar
 from .results import StudyResults, compute
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...study.params import Params
-
-MARK = ".made-by-valib-report"  # stands in every folder that a later run may replace
-FOLDERS, FILES = ("html", "pdf"), ("report.csv", "changes.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,6 @@ def build(
     BookError
         If a page or PDF fails for another reason; the sentence names the school.
     """
-    from ...files import claim, move_into_place, work_folder
     from ...records.pseudonyms import check_outside, resolve
 
     out = Path(out).absolute()
@@ -89,10 +86,11 @@ def build(
 
         need_latex()
     with claim(out):
-        refuse_foreign(out, FOLDERS, MARK, "valib report", FILES)
+        refuse_foreign(out, "report", OUTPUTS["report"])
         steps = _Steps(progress)
         with steps("models"):
             records = params.read_records()
+            params = params.settled(records["cohort"].unique())
             with about(records, sorted(params.baseline_cohorts + params.focal_cohorts)):
                 results = compute(params, records)
         schools = schools and [resolve(school, records, params.pseudonym_key) for school in schools]
@@ -101,8 +99,7 @@ def build(
             _make(params, results, files, sources or bundle_root(), work, pdf, jobs, steps, children)
             for name, rows in (("report.csv", table(results, files)), ("changes.csv", changes_table(results, files))):
                 (work / name).write_text(as_csv(rows), encoding="utf-8")
-            finished = {name: work / name for name in ("html", "report.csv", "changes.csv")}
-            move_into_place(finished | {"pdf": work / "pdf" if pdf else None}, out, work)
+            move_into_place("report", ["html", "report.csv", "changes.csv", *["pdf"] * pdf], out, work)
     not_shown = len(results.schools()) - len(results.schools_shown())
     return ReportResult(
         out / "html" / "index.html", out / "report.csv", out / "pdf" if pdf else None, files, not_shown, steps.seconds
@@ -182,11 +179,9 @@ def _make(
         )
     with steps("pages"):
         make_pages(book, work, files, children)
-    (work / "html" / MARK).touch()
     if pdf:
         with steps("pdf", len(files)) as done:
             make_pdfs(book, work, files, jobs, children, done)
-        (work / "pdf" / MARK).touch()
 
 
 class _Steps:

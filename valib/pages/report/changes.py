@@ -39,11 +39,12 @@ class Years:
     """The cohorts of a study side by side.
 
     joint: the model with correlated effects, None where it cannot be used, and ``why`` ("not_fitted" or "singular").
-    apart: the same students with effects of different cohorts independent, which is every cohort's own model.
+    apart: the same students with effects of different cohorts independent, which is every cohort's own model; None of
+    one cohort, in which nothing changes.
     """
 
     joint: JointFit | None
-    apart: JointFit
+    apart: JointFit | None
     why: str | None
 
 
@@ -51,6 +52,8 @@ def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Year
     """Fit both models of all cohorts of a study."""
     from ...effects.joint import cohort_moments, joint_from_moments
 
+    if len(cohorts) == 1:
+        return Years(None, None, NOT_FITTED)
     parts, *_ = cohort_moments(records, cohorts, params.formula)
     joint, apart = (
         None,
@@ -65,19 +68,23 @@ def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Year
     return Years(joint, apart, None)
 
 
-def changes(years: Years, shown: pd.DataFrame, held_back: pd.DataFrame, flat: set[int]) -> pd.DataFrame:
+def changes(
+    years: Years, shown: pd.DataFrame, held_back: pd.DataFrame, flat: set[int], intervals: str = "integrated"
+) -> pd.DataFrame:
     """Changes between every two cohorts of schools shown in both, from the joint model where it may be used.
 
     shown, held_back: columns school and cohort of the cells that are shown, and held back. flat: cohorts whose schools
     cannot be told apart; a change from or to one is left out. A school held back in any cohort has its changes from
     separate years: the joint model would give away what is held back (:func:`valib.records.disclosure.whole`).
+    intervals: as in :func:`valib.effects.change.change_in_va`.
     Returns school, first, second, change, se, lower, upper (score points), joint (whether from the joint model).
     """
     from ...effects.change import change_in_va
 
     held = set(held_back["school"])
     where = shown.groupby("cohort")["school"].agg(set)
-    cohorts = [c for c in years.apart.cohorts if c in where.index and c not in flat]
+    fitted = years.apart.cohorts if years.apart else ()
+    cohorts = [c for c in fitted if c in where.index and c not in flat]
     parts = []
     for i, first in enumerate(cohorts):
         for second in cohorts[i + 1 :]:
@@ -85,7 +92,7 @@ def changes(years: Years, shown: pd.DataFrame, held_back: pd.DataFrame, flat: se
             together = both - held if years.joint is not None else set()
             for fit, schools in ((years.joint, together), (years.apart, both - together)):
                 if schools:
-                    table = change_in_va(fit, first, second)
+                    table = change_in_va(fit, first, second, intervals=intervals)
                     table = table.loc[table.index.isin(schools), ["change", "se", "lower", "upper"]]
                     parts.append(
                         table.rename_axis("school")

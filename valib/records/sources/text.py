@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
-from ...files import SpillFolder
 from .content import has_padded
 from .plain import BOM, SPACES, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
 from .source import MISSING, Dialect, Source, check_width
+from .spill import SpillFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -49,6 +49,8 @@ KEYS = {
     "prior[]": "cohort, smd (focal less baseline mean, in baseline SDs), variance_ratio, ok (both within limits)",
     "covariates[]": "column, cohort, rows, missing (rows), share (missing / rows), levels (of a grouping; null: a "
     "number), unseen (rows with levels that the baseline lacks), not_finite (rows), constant",
+    "influence[]": "cohort, school, students, change (of the school's relative effect by its most influential student, in "
+    "score points: the school of at least min_students students where that is most), se (of the effect)",
     "warnings[]": "what would mislead: code, cohorts, text",
     "problems[]": "what would stop a fit of the study, in sentences",
 }
@@ -89,6 +91,7 @@ class Account:
     scores: pd.DataFrame
     prior: pd.DataFrame
     covariates: pd.DataFrame
+    influence: pd.DataFrame
     findings: tuple[Finding, ...]
     problems: tuple[str, ...]
 
@@ -125,17 +128,16 @@ class Account:
             "cohorts_in_data": self.cohorts_in_data,
             "left_out": _rows(self.left_out),
             "cohorts": _rows(self.cohorts.assign(**sizes).reset_index()),
-            "linkage": _rows(self.linkage.reset_index()),
-            "codes": _rows(self.codes.reset_index()),
-            "school_changes": _rows(self.school_changes.reset_index()),
+            **{name: _rows(getattr(self, name).reset_index()) for name in ("linkage", "codes", "school_changes")},
             "school_presence": {
                 name: None if name.endswith("students") and 0 < count < floor else count
                 for name, count in self.presence.items()
             },
             "school_list": {"total": self.school_list_total, "shown": _rows(self.school_list.assign(**around))},
-            "scores": _rows(self.scores.reset_index()),
-            "prior": _rows(self.prior.reset_index()),
-            "covariates": _rows(self.covariates.reset_index()),
+            **{
+                name: _rows(getattr(self, name).reset_index())
+                for name in ("scores", "prior", "covariates", "influence")
+            },
             "warnings": [asdict(item) for item in self.findings],
             "problems": list(self.problems),
         }

@@ -13,10 +13,10 @@ import pyarrow as pa
 from pyarrow.parquet import read_schema
 
 from ...errors import RecordsError
-from ...files import SpillFolder
 from ...records.sources import TextSource, open_source
 from ...records.sources.parquet import ParquetSource, parts_of
 from ...records.sources.plain import heard, no_pattern, plain_errors
+from ...records.sources.spill import SpillFolder
 from ...workers import telling
 from .layout import Column, kept_order
 from .sql import DuckSql

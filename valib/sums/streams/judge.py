@@ -98,7 +98,7 @@ def odd_text(engine: Engine, column: Column) -> str:
     some = bool(texts or rare)
     count, where, first = engine.where(odd if some else there, column.sql, only_first=not some)
     total = engine.query(f"SELECT count(*) FROM {table}").column(0)[0].as_py()
-    return complaint(column.original, column.name, count if some else 0, total, where, first)
+    return f"{engine.name}: " + complaint(column.original, column.name, count if some else 0, total, where, first)
 
 
 def with_stripped(engine: Engine, column: Column) -> Column:

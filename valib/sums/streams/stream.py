@@ -49,7 +49,8 @@ class StreamedRecords:
         try:
             self._base = self._pass(text, by_cell)
         except ModelError as error:
-            raise ModelError(f"{engine.name}: {error}") from error
+            named = str(error).startswith(f"{engine.name}: ")
+            raise ModelError(str(error) if named else f"{engine.name}: {error}") from error
         self.attrs = {"source": engine.name, **self._base.account()}
         self.cohorts = self._base.cohorts()
         self._repeated = Repeated(engine, self._base.layout)
