@@ -12,7 +12,7 @@ from valib.simulation.panel import DEMO, DEMO_SEED, simulate_panel
 def main(folder: Path) -> None:
     """Draw the demo panel and write it; the same bytes on every run."""
     panel = simulate_panel(DEMO, DEMO_SEED)
-    truth = panel.truth.round({"u": 4, "intake": 4, "slope": 4})
+    truth = panel.truth.round({"u": 4, "intake": 4, "slope": 4, "shock": 4, "sigma": 4})
     for name, table in (("demo", panel.records), ("demo_truth", truth)):
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     (folder / "README.md").write_text(datasets.readme(), encoding="utf-8", newline="\n")

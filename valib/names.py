@@ -8,15 +8,17 @@ that turn the direction of the text around them, characters that take no room, a
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .errors import RecordsError, ValibError
 
 BLANK = "(blank)"
 LONGEST = 60  # characters of a name in a table
+_SHOWN = 8  # cohorts that a sentence names before it only counts
 MANY = 20  # bad values in a column that are no slip
 _TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directional marks
 _NOTHING = "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
@@ -79,3 +81,33 @@ def about(records: Any, cohorts: list[int]) -> Iterator[None]:
 def listed(cohorts: Any) -> str:
     """Return cohorts as text."""
     return ", ".join(str(cohort) for cohort in cohorts)
+
+
+def listed_cohorts(names: Iterable[int]) -> str:
+    """Return 'cohort 2015' or 'cohorts 2015, 2016', after eight of them 'and 4 more'."""
+    every = [str(name) for name in names]
+    return f"cohort{'s' if len(every) != 1 else ''} {_cut(every)}"
+
+
+def by_cohort(values: Mapping[int, str]) -> str:
+    """Return 'cohort 2015: 3; 2016: 4', after eight cohorts 'and 4 more'."""
+    return "cohort " + _cut([f"{cohort}: {value}" for cohort, value in values.items()], "; ")
+
+
+def counts(values: Mapping[int, int]) -> str:
+    """Return the counts that are not zero as :func:`by_cohort` does."""
+    return by_cohort({cohort: f"{int(count):,}" for cohort, count in values.items() if count})
+
+
+def percent(share: float | None) -> str:
+    """Return a share as per cent with one decimal; never rounded to nothing or to all."""
+    if share is None or not math.isfinite(share):
+        return "-"
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def _cut(parts: list[str], between: str = ", ") -> str:
+    more = len(parts) - _SHOWN
+    return between.join(parts[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -47,7 +47,7 @@ def test_the_commands(here, monkeypatch):
 
     def report(params, out, **options):
         built.append((options["schools"], str(out)))
-        return SimpleNamespace(index=out / "html" / "index.html", files={"0563": "0563"}, pdf=None, not_shown=0)
+        return SimpleNamespace(index=out / "html" / "index.html", files={"0531": "0531"}, pdf=None, not_shown=0)
 
     monkeypatch.setattr("valib.pages.build.build", build)
     monkeypatch.setattr("valib.pages.report.build", report)
@@ -59,7 +59,7 @@ def test_the_commands(here, monkeypatch):
     for command in commands:
         done = CliRunner().invoke(cli.app, command)
         assert done.exit_code == 0, (command, done.output)
-    assert built == [([2019, 2021, 2023, 2024], "somewhere"), (["0563"], "report"), ([2019, 2021], "our_book")]
+    assert built == [([2019, 2021, 2023, 2024], "somewhere"), (["0531"], "report"), ([2019, 2021], "our_book")]
     assert Path("results/2024/shifts.csv").read_text(encoding="utf-8").count("\n") == 2
     assert Path("results/joint/correlations.csv").read_text(encoding="utf-8").count("\n") == 7
     assert Path("results/simulation/performance.csv").is_file()

@@ -118,7 +118,8 @@ class TestChange:
         fit = fit_joint(data, [2019, 2021], covariance="compound_symmetry")
         assert fit.singular and fit.correlation.iloc[0, 1] == pytest.approx(1, abs=1e-6)
         table = change_in_va(fit, 2019, 2021)
-        assert abs(table["change"]).max() < 1e-3 and (table["se"] < 0.1 * table["se_independent"]).all()
+        assert abs(table["change"]).max() < 1e-3
+        assert table[["se", "lower", "upper", "p_up"]].isna().all(axis=None)  # an estimate on the boundary: not known
         probability = which_improved(fit, 2019, 2021, "S0001", "S0002")["probability"]
         assert np.isfinite(probability) and 0 <= probability <= 1
 
@@ -130,7 +131,7 @@ class TestChange:
         fit = fit_joint(data, [2019, 2021], covariance="compound_symmetry")
         assert fit.singular and (fit.tau2 == 0).all()
         table = change_in_va(fit, 2019, 2021)
-        assert (table["change"] == 0).all() and (table["se"] == 0).all() and (table["p_up"] == 0.5).all()
+        assert (table["change"] == 0).all() and table[["se", "lower", "upper", "p_up"]].isna().all(axis=None)
         assert which_improved(fit, 2019, 2021, "S0001", "S0002")["probability"] == 0.5
 
 

@@ -267,7 +267,7 @@ class TestWhatAFitHolds:
         assert a.school_effects.index.equals(b.school_effects.index)
 
     def test_moments_may_come_in_chunks(self, panel):
-        whole, _ = cohort_moments(panel, YEARS[:2], "score ~ prior_score")
+        whole, *_ = cohort_moments(panel, YEARS[:2], "score ~ prior_score")
         halves = [cohort_moments(half, YEARS[:2], "score ~ prior_score")[0] for half in (panel[::2], panel[1::2])]
         added = [a + b for a, b in zip(*halves, strict=True)]
         f, g = (joint_from_moments(parts, "score ~ prior_score") for parts in (whole, added))

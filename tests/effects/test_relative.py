@@ -268,7 +268,11 @@ class TestEdges:
         sigma2 = rss[0] / (32 if method == "ML" else 30)
         assert fit.sigma2 == pytest.approx(sigma2, rel=1e-9)
         np.testing.assert_allclose(fit.vcov, sigma2 * np.linalg.inv(X.T @ X), rtol=1e-7)
-        assert all_finite(fit) and fit.vpc == 0
+        assert (fit.school_effects["lower"] < 0).all() and (fit.school_effects["upper"] > 0).all()
+        known = fit_relative(frame, method=method, intervals="plugin").school_effects
+        assert known[["lower", "upper"]].isna().all(axis=None)  # not known, rather than of no width
+        assert [item.code for item in fit.findings] == ["boundary"] and fit.vpc == 0
+        assert "schools of cohort 1 cannot be told apart" in fit.findings[0].text
         ranks = fit.ranks(seed=1, draws=200)
         assert np.isfinite(ranks.to_numpy(dtype=float)).all()
 

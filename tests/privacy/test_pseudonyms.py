@@ -254,7 +254,8 @@ def test_a_book_shows_pseudonyms_alone_and_follows_the_school_named(tmp_path, da
         "study = nb.setup('01_one', data=data, focal_cohorts=focal_cohorts, baseline_cohorts=[2030, 2031],\n"
         "                 school=school, pseudonym_key=pseudonym_key)",
         "nb.parameters(study, 'data', 'school', 'pseudonym_key')",
-        "from valib.effects import side_by_side as compare\nfit = va.fit_relative(study.records, 2033)\nnb.schools([fit], [fit], 5)\n"
+        "from valib.effects import side_by_side as compare\n"
+        "fit = va.fit_relative(study.records, 2033)\nnb.schools([fit], [fit], 5)\n"
         "nb.save(fit.school_effects.reset_index(), 'schools.csv')",
         "nb.table(pd.DataFrame({'School': [compare.school_to_follow([fit], 5, school)]}), 'One', 'tab-one')",
     ]

@@ -238,3 +238,26 @@ def test_smallest_worlds():
 def test_worlds_that_cannot_be_are_refused(parameters, words):
     with pytest.raises(ParamsError, match=words):
         PanelDesign(**parameters)
+
+
+def test_ordinary_years_and_schools_spreads_are_drawn_and_told():
+    """Without other noise a score less its expectation is the year's own part; the spread within a school is sigma_j."""
+    design = PanelDesign(
+        cohorts=tuple(range(2001, 2021)), schools=40, size=60, tau=0.0, sigma=10.0, cohort_sd=3.0, sigma_log_sd=0.3
+    )
+    shock, logs = [], []
+    for panel in replicates(design, count=10):
+        records = growth(panel, design)
+        truth = panel.truth
+        by_cohort = truth.groupby("cohort")["shock"].first()
+        mean = records.groupby("year")["r"].mean()
+        assert (mean - by_cohort).abs().max() < Z * 1.5 * 10 / np.sqrt(40 * 60)
+        within = records.groupby("school_id")["r"].std()
+        told = truth.groupby("school")["sigma"].first()
+        np.testing.assert_allclose(
+            np.sqrt(within**2 - by_cohort.var(ddof=0)), told, rtol=0.12
+        )  # 1,200 students a school: 2% of Monte Carlo error, and the years' own part
+        shock.append(by_cohort.std(ddof=1) ** 2)
+        logs.append(np.log(told / 10).std(ddof=1) ** 2)
+    assert within_error(shock, 9.0)
+    assert within_error(logs, 0.09)

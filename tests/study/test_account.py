@@ -95,9 +95,14 @@ def test_left_out_rows_repeated_students_and_tiny_schools_are_counted(frame):
     }
     assert said.cohorts["duplicates"].tolist() == [2, 0, 0, 0]
     assert said.cohorts["tiny_schools"].tolist() == [0, 0, 0, 1]
-    (twice,) = said.warnings
-    assert twice.startswith("Rows whose student code already stands in the cohort: 2 (cohort 2015: 2), 1 of them in ")
-    assert said.problems == ()
+    assert [item.code for item in said.findings] == ["duplicates", "two_schools"]
+    twice, other = said.warnings
+    assert twice.startswith(
+        "Rows whose student code already stands in the school and cohort: 1 (cohort 2015: 1); each "
+    )
+    assert "they differ (in " in twice and "copies" not in twice
+    assert other.startswith("Rows whose student code stands in another school of the cohort too: 1 (cohort 2015: 1); ")
+    assert said.problems == ()  # one row is a slip
 
 
 def test_what_would_stop_a_fit_is_a_problem(frame):

@@ -90,10 +90,12 @@ def test_one_code_for_unknown_students_is_no_copy():
     frame.loc[::20, "student"] = "0"
     said = take(frame)
     assert said.codes["most_rows"].tolist() == [20, 20]
-    assert "one code a cohort has most of them and may stand for unknown students" in found(said, "duplicates")[0].text
+    assert "one code has most of them and may stand for unknown students" in found(said, "duplicates")[0].text
     doubled = take(pd.concat([frame.assign(student=range(800))] * 2))
     assert doubled.codes["most_rows"].tolist() == [2, 2]
-    assert "the rows seem to stand there several times: remove the copies" in found(doubled, "duplicates")[0].text
+    assert "they are copies, the same in every column: remove the copies" in found(doubled, "duplicates")[0].text
+    for refused in (said, doubled):
+        assert "and a model would count them again" in refused.problems[0]
 
 
 # Correlation of score and prior score

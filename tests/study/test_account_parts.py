@@ -124,7 +124,8 @@ def test_codes_that_stand_again_are_counted_by_school_and_cohort():
     assert said.codes["seen_before"].tolist() == [0, 2]
     assert said.cohorts["duplicates"].tolist() == [4, 1]
     assert (said.several, said.students) == (2, 8)
-    assert "cohort: 5 (cohort 2015: 4; 2016: 1), 2 of them in the same school" in found(said, "duplicates")[0].text
+    assert "school and cohort: 2 (cohort 2015: 1; 2016: 1); " in found(said, "duplicates")[0].text
+    assert "another school of the cohort too: 3 (cohort 2015: 3); " in found(said, "two_schools")[0].text
     assert "more than one cohort: 2 (25.0%; seen before in cohort 2016)" in found(said, "several_cohorts")[0].text
 
 
@@ -155,8 +156,21 @@ def test_duplicates_agree_with_pandas_on_random_codes():
 def test_codes_numbered_within_schools_are_recognised():
     frame = two_cohorts()
     frame["student"] = frame.groupby(["cohort", "school"]).cumcount().astype(str) + frame["cohort"].astype(str)
-    (item,) = found(take(frame), "duplicates")
+    said = take(frame)
+    (item,) = found(said, "two_schools")
+    assert not found(said, "duplicates") and not said.problems  # a code is compared within its school
     assert "numbered within schools, it seems" in item.text and "cohort 2015: 150; 2016: 150" in item.text
+
+
+def test_one_student_in_two_schools_is_told_by_the_prior_score():
+    """Enrolled twice, a student has one prior score; codes numbered within schools have others."""
+    frame = two_cohorts()
+    there = frame[(frame["cohort"] == 2016) & (frame["school"] == "A")].head(45)
+    (item,) = found(take(pd.concat([frame, there.assign(school="B")])), "two_schools")
+    assert (
+        ": 45 (cohort 2016: 45); the prior score is the same in each, so these are students in several schools"
+        in item.text
+    )
 
 
 # Schools

@@ -194,7 +194,13 @@ def test_every_threshold_is_stated(content):
     from valib.study.account import limits
 
     own = {name.lower() for name in vars(limits) if name.isupper()}
-    assert len(own) > 20 and set(content["limits"]) == own | {"smd_limit", "variance_ratio_limits"}
+    assert len(own) > 20 and set(content["limits"]) == own | {
+        "smd_limit",
+        "variance_ratio_limits",
+        "refused",
+        "refused_as_z",
+        "doubtful",
+    }
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
@@ -229,7 +235,7 @@ def test_the_demo_study_has_no_warning():
     account = check_records(va.load_records("demo"), **DEMO)
     assert (account.warnings, account.problems) == ((), ())
     text = account_text(account.to_dict(), "params.yml")
-    assert "53,326 rows read, 51,194 used, 2,132 (4.0%) left out." in text
+    assert "56,242 rows read, 54,032 used, 2,210 (3.9%) left out." in text
     assert "No warning." in text and text.endswith("can be fitted on these records.\n")
     assert max(map(len, text.split("Every student")[0].split("\n"))) <= 100
 

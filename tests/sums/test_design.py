@@ -192,14 +192,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         "formula",
-        [
-            "~ prior_score",
-            "prior_score",
-            "score ~ prior_score +",
-            "score ~ (prior_score",
-            "score + ~ female",
-            "",
-        ],
+        ["~ prior_score", "prior_score", "score ~ prior_score +", "score ~ (prior_score", "score + ~ female", ""],
     )
     def test_an_unreadable_formula_is_quoted(self, rows, formula):
         with pytest.raises(ModelError, match="formula|response"):

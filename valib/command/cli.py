@@ -37,7 +37,7 @@ def _root(
       valib init my.csv                      propose a params.yml for your own
       valib fit my.csv --model relative --cohorts 2024 --out results
       valib book my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out somewhere
-      valib report --school 0563 --out report
+      valib report --school 0531 --out report
     """
 
 

@@ -60,8 +60,8 @@ def report(
 
     \b
     Examples:
-      valib report --school 0563 --out report
-      valib report --school 0563 --school 0041 --pdf --out report
+      valib report --school 0531 --out report
+      valib report --school 0531 --school 0402 --pdf --out report
       valib report my.csv --all --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out reports
     """
     with plain_errors(debug):

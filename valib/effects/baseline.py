@@ -20,7 +20,8 @@ from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
-from ..sums.students import Records, Summed, require_cohorts, sum_students
+from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
+from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
 ESTIMATORS = ("mixed", "ols", "within")
@@ -201,6 +202,7 @@ def fit_baseline(
     if looks_standardised(scores):
         raise BenchmarkError(STANDARDISED)
     students = sum_students(records, cohorts, formula, by_cell=True, describe=True)
+    tell([alike_scores(scores), several_cohorts(*in_several(records, cohorts))])
     return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance)
 
 

@@ -23,9 +23,10 @@ from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
-from ..sums.students import Records, Summed, describe_column, sum_students
+from ..sums.students import Records, Summed, describe_column, in_several, sum_students
+from . import findings
 from .baseline import STANDARDISED, Benchmark, check_choice
-from .relative import CohortFit, assemble, check_intervals, integrated
+from .relative import CohortFit, assemble, check_intervals, integrated, with_findings
 
 SHIFTS = ("estimated", "absorbed")
 VARIANCES = ("focal", "baseline")
@@ -50,9 +51,9 @@ def fit_benchmark(
     same error for every student of the cohort. scale_breaks: declared changes of a test's scale; one between baseline
     and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
     Raises RecordsError for an absent cohort, ModelError for columns or levels that do not fit the benchmark,
-    BenchmarkError for scores standardised within cohort and for a break without a link. Warns when the prior's
-    distribution has left the baseline's and when the cohort is itself part of the baseline (the coefficient error is
-    then not independent of the cohort, and the intervals are too wide).
+    BenchmarkError for scores standardised within cohort and for a break without a link. Warns of what would mislead
+    (:mod:`valib.effects.findings`), and when the cohort is itself part of the baseline (the coefficient error is then not
+    independent of the cohort, and the intervals are too wide).
     intervals: "integrated" over what is not known of the focal variances, or "plugin", which takes their estimates as
     known, as it is where the variances are carried over from the baseline.
     """
@@ -64,11 +65,11 @@ def fit_benchmark(
     links = crossed(scale_breaks, benchmark.cohorts, int(cohort))
     _check_scale(records, int(cohort), benchmark)
     students = sum_students(records, [cohort], benchmark.state, links=links)
-    _warn(records, int(cohort), benchmark, links)
     loadings = _link_loadings(records, int(cohort), links, students.moments, benchmark)
-    return benchmark_from_moments(
+    fit = benchmark_from_moments(
         students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings, intervals
     )
+    return with_findings(fit, _findings(records, int(cohort), benchmark, links))
 
 
 def benchmark_from_moments(
@@ -286,7 +287,10 @@ def _check_scale(records: Records, cohort: int, benchmark: Benchmark) -> None:
         raise BenchmarkError(STANDARDISED)
 
 
-def _warn(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]) -> None:
+def _findings(
+    records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]
+) -> list[findings.Finding | None]:
+    """What would mislead in the students of a focal cohort, beside a baseline."""
     if cohort in benchmark.cohorts:
         warnings.warn(
             f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
@@ -294,7 +298,20 @@ def _warn(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[S
             ValibWarning,
             stacklevel=3,
         )
+    found = findings.of_correlation(records, [cohort])
+    scores = benchmark.summaries["score_by_cohort"].values()
+    means, sds = (np.array([one[name] for one in scores], dtype=np.float64) for name in ("mean", "sd"))
+    own = score_moments(records, [cohort])[cohort]
+    found.append(
+        findings.alike_scores(
+            {int(t): one for t, one in benchmark.summaries["score_by_cohort"].items()} | {cohort: own}
+        )
+    )
+    linked = any(b.column == "score" for b in links)
+    if not linked and findings.is_other_scale(own["mean"], own["sd"], means, sds):
+        found.append(findings.other_scale("score", {cohort: (own["mean"], own["sd"])}, means, sds))
     if benchmark.explaining:
-        check = check_prior(records, cohort, benchmark, links)
-        if not check.ok:
-            warnings.warn(check.sentence + " A shift may come from the prior test.", ValibWarning, stacklevel=3)
+        found.append(findings.prior_drift({cohort: check_prior(records, cohort, benchmark, links)}))
+    if cohort not in benchmark.cohorts:
+        found.append(findings.several_cohorts(*in_several(records, [*benchmark.cohorts, cohort])))
+    return found

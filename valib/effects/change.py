@@ -87,7 +87,8 @@ def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "int
     upper, p_up. Score points. Raises ModelError for a cohort that is not in the fit.
     intervals: "integrated" over what is not known of variances and correlations (:func:`posterior_of`), or "plugin",
     which takes their estimates as known: se from the T x T error covariance, Var + Var - 2 Cov. Which of them the table
-    has is in its ``attrs["intervals"]``.
+    has is in its ``attrs["intervals"]``. On a boundary (singular; of independent effects, a cohort of zero variance) the
+    plug-in errors are not known: se, lower, upper and p_up are then missing.
     """
     check_intervals(intervals)
     p = Present.of(joint, (first, second))
@@ -95,9 +96,11 @@ def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "int
     separate = error[:, 0, 0] + error[:, 1, 1]
     se = np.sqrt(np.maximum(separate - 2 * error[:, 0, 1], 0.0))
     change = p.effects @ CONTRAST
+    if _on_boundary(joint, first, second):
+        se = np.full(len(se), np.nan)
     lower, upper = _blup.interval(change, se, joint.level)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_up = np.where(se > 0, stats.norm.cdf(change / se), 0.5)
+        p_up = np.where(se == 0, 0.5, stats.norm.cdf(change / se))
     mixture = _change_posterior(joint, first, second) if intervals == "integrated" and len(p.schools) else None
     if mixture is not None:
         se, p_up, (lower, upper) = mixture.sd()[0], mixture.above()[0], (x[0] for x in mixture.interval(joint.level))
@@ -165,6 +168,13 @@ def _posterior(arrays: MultivariateFit) -> JointNodes | None:
             stacklevel=4,
         )
     return nodes
+
+
+def _on_boundary(joint: JointFit, first: int, second: int) -> bool:
+    """Whether the errors of changes between two cohorts are not known: Omega is singular, and that concerns them."""
+    if not joint.singular:
+        return False
+    return joint.covariance != "independent" or bool((joint.tau2[[first, second]] <= 0).any())
 
 
 def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from ..models.joint_fit import MultivariateFit, fit_joint_moments
 from ..models.structures import STRUCTURES
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
-from ..sums.students import Records, sum_students
+from ..sums.students import Records, in_several, sum_students
+from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 
 NESTED = {  # covariance structure: those it is a special case of
     "independent": {"antedependence", "unstructured"},
@@ -38,7 +39,7 @@ class JointFit:
     se_comparative, se_diagnostic, lower, upper; the interval uses se_comparative. singular: Omega is (nearly) not of
     full rank. arrays: the fit as arrays, with the error covariances of all schools. student_sd: SD of the outcome by
     cohort. left_out: rows dropped for a missing covariate, by cohort and column. state: that of another design, where
-    the formula was given as one; None where transforms and levels are each cohort's own.
+    the formula was given as one; None where transforms and levels are each cohort's own. findings: what would mislead.
     """
 
     cohorts: tuple[int, ...]
@@ -66,6 +67,7 @@ class JointFit:
     left_out: Mapping[int, Mapping[str, int]]
     arrays: MultivariateFit = field(repr=False)
     state: FormulaState | None = field(default=None, repr=False)
+    findings: tuple[Finding, ...] = ()
 
     @property
     def aic(self) -> float:
@@ -139,6 +141,7 @@ class JointFit:
         }
         plain["cohorts"] = list(self.cohorts)
         plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
+        plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {
             str(c): {k: float(v) for k, v in b.droplevel(0).items()} for c, b in self.fixed_effects.groupby(level=0)
         }
@@ -167,8 +170,14 @@ def fit_joint(
     "ML" or "REML". Schools may miss cohorts.
     Raises RecordsError for absent cohorts, ModelError for what cannot be fitted (the cohort named).
     """
-    parts, left_out = cohort_moments(records, cohorts, formula)
-    return joint_from_moments(parts, formula, covariance, residual, method, level, left_out)
+    parts, left_out, extra = cohort_moments(records, cohorts, formula)
+    fit = joint_from_moments(parts, formula, covariance, residual, method, level, left_out, extra)
+    found = [*of_correlation(records, fit.cohorts), several_cohorts(*in_several(records, fit.cohorts))]
+    for cohort in fit.cohorts:
+        found.append(repeated_rows(fit.school_effects.xs(cohort, level="cohort"), cohort))
+    if fit.singular:
+        found.append(singular_joint(fit.cohorts))
+    return replace(fit, findings=tell(found))
 
 
 def fit_structures(
@@ -181,21 +190,22 @@ def fit_structures(
     level: float = 0.95,
 ) -> dict[str, JointFit]:
     """The same joint model under several covariance structures, from one pass over the students."""
-    parts, left_out = cohort_moments(records, cohorts, formula)
-    return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out) for c in covariances}
+    parts, left_out, extra = cohort_moments(records, cohorts, formula)
+    return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out, extra) for c in covariances}
 
 
 def cohort_moments(
     records: Records, cohorts: Iterable[int], formula: str | FormulaState, by_cell: bool = False
-) -> tuple[list[Moments], dict[int, dict[str, int]]]:
-    """Moments of each cohort alone, in calendar order, and the rows left out of each for a missing covariate."""
+) -> tuple[list[Moments], dict[int, dict[str, int]], dict[int, pd.Series]]:
+    """Moments of each cohort alone, in calendar order, the rows left out of each for a missing covariate, and in each
+    the rows beyond the first of a student, by school."""
     wanted = sorted({int(c) for c in cohorts})
-    parts, left_out = [], {}
+    parts, left_out, extra = [], {}, {}
     for cohort in wanted:
         students = sum_students(records, [cohort], formula, by_cell)
         parts.append(students.moments)
-        left_out[cohort] = students.left_out
-    return parts, left_out
+        left_out[cohort], extra[cohort] = students.left_out, students.extra
+    return parts, left_out, extra
 
 
 def joint_from_moments(
@@ -206,6 +216,7 @@ def joint_from_moments(
     method: str = "ML",
     level: float = 0.95,
     left_out: Mapping[int, Mapping[str, int]] | None = None,
+    extra: Mapping[int, pd.Series] | None = None,
 ) -> JointFit:
     """The joint model from the moments of single cohorts in calendar order, wherever they were computed."""
     fit = fit_joint_moments(parts, covariance, residual, method)
@@ -242,7 +253,7 @@ def joint_from_moments(
         converged=fit.converged,
         student_sd=pd.Series([m.response_sd for m in parts], index=cohorts, name="student_sd"),
         level=level,
-        school_effects=_effects_table(fit, level),
+        school_effects=_effects_table(fit, level, extra or {}),
         left_out=dict(left_out or {}),
         arrays=fit,
     )
@@ -299,8 +310,8 @@ def _is_nested(small: JointFit, large: JointFit) -> bool:
     )
 
 
-def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
-    """``school_effects`` of a :class:`JointFit`: every school in every cohort."""
+def _effects_table(fit: MultivariateFit, level: float, extra: Mapping[int, pd.Series]) -> pd.DataFrame:
+    """``school_effects`` of a :class:`JointFit`: every school in every cohort. extra: as cohort_moments gives it."""
     own, var = (np.einsum("jtt->jt", V).ravel() for V in (fit.conditional, fit.comparative))
     tau2 = np.broadcast_to(np.diag(fit.omega), fit.effects.shape).ravel()
     se, effect = np.sqrt(np.maximum(var, 0.0)), fit.effects.ravel()
@@ -310,7 +321,7 @@ def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
         [pd.Index(fit.data.schools, dtype="str"), pd.Index(fit.data.cohorts.astype(np.int64))],
         names=["school", "cohort"],
     )
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "n": fit.data.n.ravel().astype(np.int64),
             "effect": effect,
@@ -323,6 +334,10 @@ def _effects_table(fit: MultivariateFit, level: float) -> pd.DataFrame:
         },
         index=index,
     )
+    if any(map(len, extra.values())):
+        more = pd.concat(dict(extra), names=["cohort", "school"]).swaplevel()
+        table.insert(1, "students", table["n"] - more.reindex(index, fill_value=0))
+    return table
 
 
 def _finite(value: float) -> float | None:

@@ -16,12 +16,13 @@ from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
 from ..models.posterior import Posterior, integrate, posterior
-from ..records.disclosure import shown
+from ..records.disclosure import counted, shown
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
 from .baseline import clustered, estimate
+from .findings import Finding, boundary, of_correlation, repeated_rows, tell
 from .ranking import rank_draws, rank_effects
 
 INTERVALS = ("integrated", "plugin")
@@ -32,12 +33,13 @@ class CohortFit:
     """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
 
     model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
-    school_effects: one row a school (index, sorted) with n, effect, shrinkage, se_conditional, se_comparative,
-    se_diagnostic, se, lower, upper; se is the standard deviation of what lower and upper are limits of. ``effect`` is
-    the BLUP for a relative model and the benchmark VA for a benchmark model. intervals: "integrated" where lower and
-    upper come from the posterior, the variances not known (:mod:`valib.models.posterior`), "plugin" where they are
-    effect -+ z se_comparative, which takes the estimated variances as known; posterior: that posterior, or None.
-    tau2_se, sigma2_se: from the observed information (nan on the boundary or when the variances were carried over).
+    findings: what would mislead in it. school_effects: one row a school (index, sorted) with n (rows), students (only
+    where some stand in several rows), effect, shrinkage, se_conditional, se_comparative, se_diagnostic, se, lower, upper;
+    se is the standard deviation of what lower and upper are limits of. ``effect`` is the BLUP for a relative model and
+    the benchmark VA for a benchmark model. intervals: "integrated" where lower and upper come from the posterior, the
+    variances not known (:mod:`valib.models.posterior`), "plugin" where they are effect -+ z se_comparative, which takes
+    the estimated variances as known, and missing where the effects are 0 on the boundary; posterior: that posterior, or
+    None. tau2_se, sigma2_se: from the observed information (nan on the boundary or when the variances were carried over).
     shift, shift_se: the system shift, None unless it was estimated.
     student_sd: standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
     left_out: rows dropped for a missing covariate, by column. common: loadings of the errors that schools share.
@@ -73,6 +75,7 @@ class CohortFit:
     posterior: Posterior | None = field(default=None, repr=False)
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
+    findings: tuple[Finding, ...] = ()
 
     @property
     def theta(self) -> float:
@@ -99,7 +102,7 @@ class CohortFit:
         by default all: places among all schools would tell of those held back. With integrated intervals every draw
         begins with the variances.
         """
-        mask = np.asarray(shown(self.school_effects["n"], min_students))
+        mask = np.asarray(shown(counted(self.school_effects), min_students))
         table = self.school_effects[mask]
         if self.posterior is not None:
             drawn = self.posterior.draw
@@ -151,6 +154,7 @@ class CohortFit:
             )
         }
         plain["left_out"] = dict(self.left_out)
+        plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
         return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
@@ -186,7 +190,16 @@ def fit_relative(
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
     students = sum_students(records, [cohort], formula, by_cell=_corrected(error_variance))
-    return relative_from_moments(students, method, level, int(cohort), error_variance, intervals)
+    fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals)
+    return with_findings(fit, of_correlation(records, [cohort]))
+
+
+def with_findings(fit: CohortFit, more: Iterable[Finding | None] = ()) -> CohortFit:
+    """The fit with what would mislead in it, told as ValibWarning: of its students, then of itself."""
+    found = [*more, repeated_rows(fit.school_effects, fit.cohort)]
+    if fit.singular:
+        found.append(boundary(fit.cohort, fit.shift is not None, fit.posterior is not None))
+    return replace(fit, findings=tell(found, stacklevel=4))
 
 
 def fit_mixed(
@@ -315,7 +328,7 @@ def assemble(
         n_schools=fit.n_groups,
         student_sd=moments.response_sd,
         level=level,
-        school_effects=effects_table(moments, effects, level, over),
+        school_effects=effects_table(moments, effects, level, over, students.extra),
         intervals="plugin" if over is None else "integrated",
         posterior=over,
         common=effects.common,
@@ -326,8 +339,13 @@ def assemble(
     )
 
 
-def effects_table(moments: Moments, effects: _blup.Blup, level: float, over: Posterior | None = None) -> pd.DataFrame:
-    """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school."""
+def effects_table(
+    moments: Moments, effects: _blup.Blup, level: float, over: Posterior | None = None, extra: pd.Series | None = None
+) -> pd.DataFrame:
+    """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school.
+
+    extra: rows beyond the first of a student, by school; where there are any, a column ``students`` counts students.
+    """
     comparative = np.sqrt(effects.var_comparative)
     if over is None:
         se, (lower, upper) = comparative, _blup.interval(effects.effect, comparative, level)
@@ -335,7 +353,11 @@ def effects_table(moments: Moments, effects: _blup.Blup, level: float, over: Pos
         mixture = over.effects()
         se, (lower, upper) = mixture.sd()[0], (limit[0] for limit in mixture.interval(level))
     index = pd.Index(moments.schools[moments.cell_school], name="school", dtype="str")
-    return pd.DataFrame(
+    if over is None and not (
+        effects.shrinkage.any() or effects.effect.any()
+    ):  # the boundary: nothing is known of a school
+        lower = upper = np.full(len(se), np.nan)
+    table = pd.DataFrame(
         {
             "n": moments.n.astype(np.int64),
             "effect": effects.effect,
@@ -349,6 +371,9 @@ def effects_table(moments: Moments, effects: _blup.Blup, level: float, over: Pos
         },
         index=index,
     )
+    if extra is not None and len(extra):
+        table.insert(1, "students", (table["n"] - extra.reindex(index, fill_value=0)).clip(lower=1))
+    return table
 
 
 def fit_formulas(

@@ -204,8 +204,8 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
     rows = []
     for own, against in zip(relative, benchmark, strict=True):
         effects = against.school_effects[["effect", "lower", "upper"]].rename(columns={"effect": "benchmark"})
-        both = own.school_effects[["n", "effect"]].join(effects)
-        for school, n, *values in only_shown(both, min_students).itertuples():
+        both = only_shown(own.school_effects, min_students)[["n", "effect"]].join(effects)
+        for school, n, *values in both.itertuples():
             numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
             rows.append(
                 f"<tr><td>{html(readable(school, LONGEST))}</td>"

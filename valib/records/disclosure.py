@@ -76,8 +76,14 @@ def cells(sizes: pd.Series, min_students: int) -> pd.Series:
 
 
 def cell_sizes(records: pd.DataFrame) -> pd.Series:
-    """Return the students of each school and cohort in records, index (cohort, school)."""
-    return records.groupby(["cohort", "school"], observed=True).size()
+    """Return the different students of each school and cohort in records, index (cohort, school)."""
+    cells = records.groupby(["cohort", "school"], observed=True)
+    return cells["student"].nunique() if "student" in records.columns else cells.size()
+
+
+def counted(table: pd.DataFrame) -> pd.Series:
+    """Return the students of each row of a table of schools: its column students, where rows n are not all students."""
+    return table["students" if "students" in table.columns else "n"]
 
 
 def whole(sizes: pd.Series, min_students: int) -> pd.Series:
@@ -104,7 +110,7 @@ def shown_in_all(sizes: pd.Series, min_students: int, cohorts: Iterable[int]) ->
 
 def only_shown(table: pd.DataFrame, min_students: int) -> pd.DataFrame:
     """Return the rows of a cohort's schools that may be shown; ``table``: index school, column n, all its schools."""
-    return table[shown(table["n"], min_students)]
+    return table[shown(counted(table), min_students)]
 
 
 def few(count: int, min_students: int) -> str:

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import chdtr
 
 SMD_LIMIT = 0.2  # standardised mean difference of the prior, beyond which a benchmark warns
 VARIANCE_RATIO_LIMITS = (0.8, 1.25)
-SAME_MOMENTS = 1e-3  # cohort means (in SD) and SDs (as a ratio) this close were made equal,
-SAME_BY_CHANCE = 0.05  # and closer than this share of what sampling alone makes of two equal cohorts
+# Means and SDs by cohort that sampling alone would bring so close this seldom: once in a million stable pairs of cohorts
+# for both, once in ten thousand where they are 0 and 1 besides, as scores on a scale of their own hardly are (rounded to
+# two decimals, z-scores are no closer than 0.003); asked about once in a thousand.
+REFUSED = 1e-3
+REFUSED_AS_Z = 0.01
+DOUBTFUL = 0.03
+Z_SCORE = 0.05  # of mean 0 and SD 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +78,38 @@ def score_moments(records: pd.DataFrame, cohorts: Iterable[int]) -> dict[int, di
 
 
 def looks_standardised(scores: Mapping[int, Mapping[str, float]]) -> bool:
-    """Were the scores standardised within each cohort, so that no drift is left to find?
+    """Were the scores standardised within each cohort, beyond doubt, so that no drift is left to find?
 
-    scores: n, mean and sd by cohort (:func:`score_moments`). True when two or more cohorts share one mean and one SD
-    far more closely than sampling allows: two cohorts of n students of one stable system differ by about
-    sqrt(2 / n) SD, so the tolerance is the smaller of 0.001 and a twentieth of that.
+    scores: n, mean and sd by cohort (:func:`score_moments`). See :func:`alike`: both chances below :data:`REFUSED`, or
+    below :data:`REFUSED_AS_Z` where the means are 0 and the SDs 1.
     """
-    if len(scores) < 2:
-        return False
-    mean = np.array([s["mean"] for s in scores.values()])
-    sd = np.array([s["sd"] for s in scores.values()])
-    if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (sd > 0).all()):
-        return False
-    close = min(SAME_MOMENTS, SAME_BY_CHANCE * np.sqrt(2 / max(s["n"] for s in scores.values())))
-    return bool(np.ptp(mean) < close * sd.mean() and sd.max() / sd.min() < 1 + close)
+    by_mean, by_sd = alike(scores)
+    is_z = all(abs(s["mean"]) < Z_SCORE and abs(s["sd"] - 1) < Z_SCORE for s in scores.values())
+    return max(by_mean, by_sd) < (REFUSED_AS_Z if is_z else REFUSED)
+
+
+def may_be_standardised(scores: Mapping[int, Mapping[str, float]]) -> bool:
+    """Are the cohorts' means and SDs so close that one asks whether they were made equal? See :func:`alike`."""
+    return max(alike(scores)) < DOUBTFUL
+
+
+def alike(scores: Mapping[int, Mapping[str, float]]) -> tuple[float, float]:
+    """How likely cohorts of one stable system have means, and SDs, no further apart than these: two chances.
+
+    Of T cohorts of n_t students with the same true mean mu and SD s, and nearly normal scores,
+
+        sum_t n_t (m_t - mbar)^2 / s^2     and     sum_t 2 n_t (log s_t - mean log s)^2
+
+    with n-weighted means are chi-square with T - 1 degrees of freedom and independent (the mean and the SD of a normal
+    sample are). The chances are the lower tails. Two ordinary cohorts that differ by sampling alone therefore have both
+    below p once in 1 / p^2 pairs; cohorts that differ in truth, by their schools or years, still more seldom. Schools
+    that stay take a part of the sampling error of the difference away, which raises this some twofold.
+    Returns (1, 1) for one cohort, and where a mean or an SD is not finite.
+    """
+    n, mean, sd = (np.array([s[name] for s in scores.values()], dtype=np.float64) for name in ("n", "mean", "sd"))
+    if len(n) < 2 or not (np.isfinite(mean).all() and np.isfinite(sd).all() and (sd > 0).all()):
+        return 1.0, 1.0
+    scale, logs = float(np.average(sd, weights=n)), np.log(sd)
+    apart = float(n @ (mean - np.average(mean, weights=n)) ** 2) / scale**2
+    spread = float(2 * n @ (logs - np.average(logs, weights=n)) ** 2)
+    return float(chdtr(len(n) - 1, apart)), float(chdtr(len(n) - 1, spread))

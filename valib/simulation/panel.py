@@ -4,7 +4,8 @@ The world of `PanelDesign`, for student i of school j in cohort t:
 
     prior_ijt  = prior_mean + prior_shift_t + m_jt + prior_spread_t * within_sd * z_ijt          (true prior score)
     score_ijt  = score_mean + b_t (prior_ijt - prior_mean) + f female_ijt + s ses_ijt + c (schoolmean_jt - prior_mean)
-                 + drift_t + u_jt + e_ijt,       b_t = slope + slope_change_t,       e_ijt ~ N(0, sigma^2)
+                 + drift_t + v_t + u_jt + e_ijt, b_t = slope + slope_change_t,       e_ijt ~ N(0, sigma_j^2)
+    v_t        ~ N(0, cohort_sd^2), an ordinary year's own part;   log sigma_j ~ N(log sigma, sigma_log_sd^2)
     u_jt       = tau a_jt,     a_jt stationary AR(1) over the calendar: Cov(a_jt, a_js) = rho^|t - s|
     m_jt       = intake_sd (k a_jt + sqrt(1 - k^2) z_j),     k = sorting = Corr(m_jt, u_jt)
 
@@ -36,6 +37,7 @@ _SHARES = (
 _RANGES = {
     **dict.fromkeys(("schools", "size", "size_median"), (1, np.inf)),
     **dict.fromkeys(("tau", "sigma", "prior_sd", "intake_sd", "size_log_sd", "size_change"), (0, np.inf)),
+    **dict.fromkeys(("cohort_sd", "sigma_log_sd"), (0, np.inf)),
     **dict.fromkeys(("sorting", "ses_intake", "ses_prior"), (-1, 1)),
     **dict.fromkeys(_SHARES, (0, 1)),
 }
@@ -59,7 +61,9 @@ class PanelDesign:
     slope_change : cohort -> change of the slope; 0 where not named.
     female_effect, ses_effect : points for girls, and per SD of ses.
     context_effect : points per point of the mean recorded prior score of the school's cohort.
+    cohort_sd : SD of what an ordinary year adds to every score of its cohort; drawn once, it is in the truth as shock.
     tau, sigma : SD of school effects and of students' residuals.
+    sigma_log_sd : SD between schools of the log of their students' residual SD, whose median is sigma.
     rho : correlation of a school's effects one calendar year apart.
     sorting : correlation of a school's intake (mean prior score) with its effect, from -1 to 1.
     prior_mean, prior_sd : of the prior score on record, over all students.
@@ -91,8 +95,10 @@ class PanelDesign:
     female_effect: float = 0.0
     ses_effect: float = 0.0
     context_effect: float = 0.0
+    cohort_sd: float = 0.0
     tau: float = 15.0
     sigma: float = 45.0
+    sigma_log_sd: float = 0.0
     rho: float = 0.9
     sorting: float = 0.0
     prior_mean: float = 430.0
@@ -138,20 +144,22 @@ class PanelDesign:
 # The demo study: reading, Year 3 to Year 5, on a scale like that of Australia's national tests. A cohort is named by
 # the year of its Year 5 test; its Year 3 test was two years before. No test was sat in 2020, so no cohort 2020 has an
 # outcome and no cohort 2022 a prior score. The school-mean prior score has no effect of its own here.
-DEMO_SEED = 2024024
+DEMO_SEED = 2024269
 DEMO = PanelDesign(
     cohorts=(2015, 2016, 2017, 2018, 2019, 2021, 2023, 2024),
     schools=200,
     size_median=29.0,
     size_log_sd=0.65,
-    size_limits=(5, 180),
+    size_limits=(3, 180),
     score_mean=498.0,
     slope=0.76,
-    drift={2018: 2.0, 2019: 4.0, 2021: -8.0, 2023: -11.0, 2024: -13.7},
+    drift={2018: 2.0, 2019: 4.0, 2021: -8.0, 2023: -11.0, 2024: -14.9},
     female_effect=4.0,
     ses_effect=3.0,
+    cohort_sd=1.5,
     tau=15.6,
     sigma=43.0,
+    sigma_log_sd=0.1,
     rho=0.9,
     sorting=0.3,
     prior_mean=426.0,
@@ -180,8 +188,8 @@ class Panel:
     ----------
     records : DataFrame, one row a student, sorted by year and codes: student_id, school_id, year, score, prior_score,
         female (0/1), ses. Ready for `valib.records.reading.read_records`.
-    truth : DataFrame, one row a school and cohort that has students: school, cohort, drift, slope, n (students drawn),
-        u (school effect), intake (m).
+    truth : DataFrame, one row a school and cohort that has students: school, cohort, drift, shock (v), slope, sigma,
+        n (students drawn), u (school effect), intake (m).
     """
 
     records: pd.DataFrame
@@ -211,7 +219,9 @@ def simulate_panel(design: PanelDesign, seed: int | np.random.Generator) -> Pane
     school, cohort = cell_school[cell], cell_cohort[cell]
     students = _students(design, rng, intake[school, cohort], cohort, cell, school)
     score = students.pop("expected") + _carried_effect(design, rng, effects, school, cohort)
-    score += design.sigma * rng.standard_normal(cell.size)
+    noise = rng.standard_normal(cell.size)
+    shock, sigma = _ordinary_years(design, rng), _spreads(design, rng)
+    score += shock[cohort] + sigma[school] * noise
 
     school_codes = _codes(rng, design.schools, digits=4)
     years = np.asarray(design.cohorts)
@@ -226,6 +236,7 @@ def simulate_panel(design: PanelDesign, seed: int | np.random.Generator) -> Pane
         }
     )
     truth = _truth(design, school_codes, cell_school, cell_cohort)
+    truth["shock"], truth["sigma"] = shock[cell_cohort], sigma[cell_school]
     truth["n"], truth["u"], truth["intake"] = n, effects[cell_school, cell_cohort], intake[cell_school, cell_cohort]
     return Panel(
         records.sort_values(["year", "school_id", "student_id"], ignore_index=True),
@@ -253,6 +264,19 @@ def _serial_effects(design: PanelDesign, rng: np.random.Generator) -> np.ndarray
         kept = design.rho ** float(gap)
         effects[:, t] = kept * effects[:, t - 1] + np.sqrt(1 - kept**2) * draws[:, t]
     return effects
+
+
+def _ordinary_years(design: PanelDesign, rng: np.random.Generator) -> np.ndarray:
+    """What each year adds to every score of its cohort, by nothing that schools or students do (cohorts,)."""
+    count = len(design.cohorts)
+    return design.cohort_sd * rng.standard_normal(count) if design.cohort_sd else np.zeros(count)
+
+
+def _spreads(design: PanelDesign, rng: np.random.Generator) -> np.ndarray:
+    """Residual SD of each school's students (schools,)."""
+    if not design.sigma_log_sd:
+        return np.full(design.schools, design.sigma)
+    return design.sigma * np.exp(design.sigma_log_sd * rng.standard_normal(design.schools))
 
 
 def _presence(design: PanelDesign, rng: np.random.Generator) -> np.ndarray:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ValibWarning
-from ..records.disclosure import few, only_shown, whole
+from ..records.disclosure import counted, few, only_shown, whole
 from .writing import as_csv, as_json
 
 if TYPE_CHECKING:
     from ..effects.joint import JointFit
     from ..simulation.runs import MonteCarlo
+
+ERRORS = ["se_conditional", "se_comparative", "se_diagnostic", "lower", "upper"]
 
 
 def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
@@ -22,7 +22,8 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
 
     Schools with fewer than ``min_students`` students in the cohort are held back, for a tiny cell can show a student,
     and others with them so that theirs cannot be worked out (:mod:`valib.records.disclosure`).
-    ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores.
+    ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores. Where the schools of a
+    cohort cannot be told apart (a singular fit), no school has an error or an interval.
     """
     parts, rows = [], 0
     for fit in fits:
@@ -30,6 +31,9 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
         table = only_shown(fit.school_effects, min_students).rename_axis("school").reset_index()
         table.insert(0, "cohort", fit.cohort)
         table.insert(0, "model", fit.model)
+        if fit.singular:
+            table[ERRORS] = np.nan
+            table["effect"] += 0.0  # of -0.0
         table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / fit.student_sd)
         parts.append(table)
     shown = pd.concat(parts, ignore_index=True)
@@ -93,9 +97,11 @@ def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, i
     table = table[table["n"] > 0]
     table.insert(0, "model", "joint")
     table.insert(1, "cohort", table.pop("cohort"))
+    flat = fit.tau2.index[fit.tau2 <= 0]
+    table.loc[table["cohort"].isin(flat), ERRORS] = np.nan
     sd = table["cohort"].map(fit.student_sd)
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
-    mask = whole(table.set_index(["cohort", "school"])["n"], min_students).to_numpy()
+    mask = whole(counted(table.set_index(["cohort", "school"])), min_students).to_numpy()
     return table[mask].reset_index(drop=True), int((~mask).sum())
 
 
@@ -118,17 +124,10 @@ def _few(counts: dict, min_students: int) -> dict:
 
 
 def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
-    """Return the text of a joint fit's files but school_effects.csv; warn where Omega lies on its boundary.
+    """Return the text of a joint fit's files but school_effects.csv.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
     """
-    if fit.singular:
-        warnings.warn(
-            "The school effects of a cohort do not vary, or those of several vary together exactly: the "
-            "errors of their covariances are not known.",
-            ValibWarning,
-            stacklevel=2,
-        )
     fixed = fit.fixed_effects.rename("estimate").reset_index()
     fixed.insert(0, "model", "joint")
     t, s = np.triu_indices(len(fit.cohorts))

@@ -7,12 +7,13 @@ stay on disk. Both answer the same questions; the models ask them here and do no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from ..records import repeats
 from ..records.reading import check_cohorts, select
 from .covariates import is_number
 from .design import Design, FormulaState, build_design, required_columns
@@ -26,7 +27,8 @@ class Summed:
 
     moments: of the columns [X, y]. state: the formula with what was learned of it. left_out: rows dropped for a missing
     covariate, by column. Where a description was asked for: columns holds n, mean and sd of every numeric column of the
-    formula, fingerprint a number of 16 hex digits that knows the rows and not their order.
+    formula, fingerprint a number of 16 hex digits that knows the rows and not their order. extra: rows beyond the first
+    of a student in a school, by school; empty where there are none.
     """
 
     moments: Moments
@@ -34,6 +36,7 @@ class Summed:
     left_out: Mapping[str, int]
     columns: Mapping[str, dict] = field(default_factory=dict)
     fingerprint: str = ""
+    extra: pd.Series = field(default_factory=lambda: pd.Series(dtype=np.int64))
 
 
 class Stream(Protocol):
@@ -52,6 +55,10 @@ class Stream(Protocol):
     ) -> Summed: ...
 
     def describe_column(self, cohort: int, column: str, links: Sequence[ScaleBreak]) -> tuple[float, float]: ...
+
+    def correlation(self, cohort: int) -> float: ...
+
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]: ...
 
 
 Records = pd.DataFrame | Stream
@@ -80,12 +87,16 @@ def sum_students(
     formula: text, or the state learned on other students. by_cell: with cross-products by school and cohort. links:
     scale breaks over which the scores are first carried back (:func:`valib.sums.equating.to_old_scale`). describe:
     with the columns' summaries and the fingerprint.
-    Raises RecordsError for a cohort that is not there, ModelError for a formula that does not fit the records.
+    Raises RecordsError for a cohort that is not there and for students in several rows of their school
+    (:mod:`valib.records.repeats`), ModelError for a formula that does not fit the records.
     """
     if not isinstance(records, pd.DataFrame):
         return records.sum_students(list(cohorts), formula, by_cell, links, describe)
-    design = build_design(to_old_scale(select(records, cohorts), links), formula)
-    return summed(design, by_cell, describe)
+    rows = select(records, cohorts)
+    if len(extra := repeats.extra_rows(rows)):
+        repeats.refuse(extra, rows.groupby("cohort").size(), lambda few: rows[rows["cohort"].isin(few)])
+    found = summed(build_design(to_old_scale(rows, links), formula), by_cell, describe)
+    return replace(found, extra=extra.groupby(level="school").sum())
 
 
 def summed(design: Design, by_cell: bool = False, describe: bool = False) -> Summed:
@@ -110,6 +121,34 @@ def describe_column(
         return records.describe_column(cohort, column, links)
     values = to_old_scale(select(records, [cohort]), links)[column].dropna().to_numpy(dtype=np.float64)
     return float(np.mean(values)), float(np.std(values, ddof=1))
+
+
+def correlation(records: Records, cohort: int) -> float:
+    """The correlation of score and prior score over the students of a cohort; nan where one does not vary."""
+    if not isinstance(records, pd.DataFrame):
+        return records.correlation(cohort)
+    if "prior_score" not in records.columns:
+        return float("nan")
+    both = records.loc[(records["cohort"] == cohort).to_numpy(), ["score", "prior_score"]].to_numpy(dtype=np.float64)
+    with np.errstate(all="ignore"):
+        z = both - both.mean(axis=0)
+        return float((z[:, 0] @ z[:, 1]) / np.sqrt((z[:, 0] @ z[:, 0]) * (z[:, 1] @ z[:, 1])))
+
+
+def in_several(records: Records, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
+    """Student codes that stand in two or more of some cohorts: how many, of how many codes, and in which cohorts they
+    stand again. Cohorts that the records do not have are passed over."""
+    cohorts = sorted(set(cohorts) & set(cohorts_of(records)))
+    if not isinstance(records, pd.DataFrame):
+        return records.in_several(cohorts)
+    if "student" not in records.columns:
+        return 0, 0, []
+    rows = records.loc[records["cohort"].isin(cohorts).to_numpy(), ["cohort", "student"]]
+    code, codes = pd.factorize(rows["student"])
+    key = np.unique(code.astype(np.int64) * len(cohorts) + np.searchsorted(cohorts, rows["cohort"].to_numpy()))
+    again = key[1:][key[1:] // len(cohorts) == key[:-1] // len(cohorts)]
+    several = len(np.unique(again // len(cohorts)))
+    return several, len(codes), [cohorts[t] for t in np.unique(again % len(cohorts))]
 
 
 def hash_rows(data: pd.DataFrame, needed: Sequence[str]) -> int:

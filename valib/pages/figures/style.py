@@ -211,7 +211,7 @@ def _may_be_shown(frame: pd.DataFrame, models: np.ndarray, min_n: int) -> np.nda
     index = frame.index.get_level_values("school") if "school" in frame.index.names else frame.index
     labels = np.asarray(frame["school"] if "school" in frame.columns else index, dtype=object)
     cohorts = frame["cohort"].to_numpy() if "cohort" in frame.columns else np.zeros(len(frame))
-    n, keep = frame["n"].to_numpy(), np.zeros(len(frame), dtype=bool)
+    n, keep = disclosure.counted(frame).to_numpy(), np.zeros(len(frame), dtype=bool)
     for rows in pd.DataFrame({"cohort": cohorts, "model": models}).groupby(["cohort", "model"]).indices.values():
         keep[rows] = disclosure.shown(n[rows], min_n, labels[rows])
     return keep

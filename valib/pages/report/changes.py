@@ -51,7 +51,7 @@ def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Year
     """Fit both models of all cohorts of a study."""
     from ...effects.joint import cohort_moments, joint_from_moments
 
-    parts, _ = cohort_moments(records, cohorts, params.formula)
+    parts, *_ = cohort_moments(records, cohorts, params.formula)
     joint, apart = (
         None,
         joint_from_moments(parts, params.formula, "independent", "by_cohort", params.method, params.level),

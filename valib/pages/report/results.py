@@ -19,9 +19,10 @@ from scipy.stats import norm
 
 from ...errors import ValibWarning
 from ...records.disclosure import cells as cells_shown
-from ...records.disclosure import public
+from ...records.disclosure import counted, public
 from ...records.disclosure import shown as may_be_shown
 from ...records.reading import select
+from ...records.repeats import extra_rows
 from ...study.writing import plain
 from ...sums.design import required_columns
 from .changes import changes, fit_years
@@ -239,7 +240,8 @@ def _cells(
     cells = pd.concat(parts, ignore_index=True)
     every = pd.MultiIndex.from_product([sorted(cells["school"].unique()), relative], names=["school", "cohort"])
     cells = cells.set_index(["school", "cohort"]).reindex(every, columns=list(FIGURES))
-    sizes = cells["n"].fillna(0).astype("int64").swaplevel().sort_index()
+    extra = extra_rows(records).reindex(every.swaplevel(), fill_value=0).to_numpy()
+    sizes = (cells["n"].fillna(0).astype("int64") - extra).clip(lower=0).swaplevel().sort_index()
     show = cells_shown(sizes, params.min_students).swaplevel().reindex(every)
     cells.insert(0, "state", np.where(show, SHOWN, np.where(cells["n"].fillna(0) > 0, HELD_BACK, ABSENT)))
     cells.loc[cells["state"] != SHOWN, cells.columns[1:]] = np.nan
@@ -254,7 +256,7 @@ def _effects(fit: CohortFit, name: str, also: tuple[str, ...] = ()) -> pd.DataFr
 
 def _ranks(fit: CohortFit, params: Params, names: dict[str, str]) -> pd.DataFrame:
     """Places among the schools of the cohort that may be shown; missing for a single school, and if all are alike."""
-    if fit.singular or may_be_shown(fit.school_effects["n"], params.min_students).sum() < 2:
+    if fit.singular or may_be_shown(counted(fit.school_effects), params.min_students).sum() < 2:
         return pd.DataFrame(np.nan, index=fit.school_effects.index, columns=list(names.values()))
     return fit.ranks(params.seed, min_students=params.min_students)[list(names)].rename(columns=names)
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ...effects.findings import alike_scores
+from ...names import by_cohort, percent
+from ...records.prior_check import score_moments
 from ...records.reading import left_out, summarise
 from ...sums.equating import ScaleBreak
 from . import covariates, names, schools, scores, students, study
 from .account import KEYS, SCHEMA_VERSION, Account
 from .coded import Ask, Coded, Finding, encode, told_cohorts
 from .limits import LEFT_OUT_SHARE
-from .text import by_cohort, percent
 
 __all__ = ["KEYS", "SCHEMA_VERSION", "Account", "Finding", "check_records"]
 
@@ -77,7 +79,8 @@ def _cohort_table(coded: Coded, cells: schools.Cells, ask: Ask) -> pd.DataFrame:
     )
     table = summarise(rows)
     table.insert(0, "role", [ask.role(cohort) for cohort in table.index])
-    return table.join(schools.sizes(cells, coded, ask.min_students))
+    sizes = schools.sizes(cells, coded, ask.min_students)
+    return table.assign(**{name: sizes[name] for name in sizes})
 
 
 def _parts(
@@ -108,16 +111,24 @@ def _parts(
     }
     found = [
         *students.linkage_findings(linked, table["score_sd"]),
-        *students.code_findings(codes, several, coded.students, len(coded.data)),
+        *students.code_findings(coded, codes, several),
         *names.code_findings(coded, cells, ask.min_students),
         *schools.school_findings(table, moves, ask.min_students),
         *odd,
+        *_alike(records, table, odd, ask),
         *links,
         *drifts,
         *judged,
         *covariates.odd_codes(coded, ask),
     ]
-    return parts, found, [*refused, *stops]
+    return parts, found, [*students.refusals(coded, ask), *refused, *stops]
+
+
+def _alike(records: pd.DataFrame, table: pd.DataFrame, odd: list[Finding], ask: Ask) -> list[Finding]:
+    """Warn of scores that may be standardised within cohorts, unless they were told to be z-scores."""
+    there = [t for t in ask.cohorts if t in table.index]
+    item = alike_scores(score_moments(records, there))
+    return [item] if item and not any(one.code == "z_scores" for one in odd) else []
 
 
 def _rows_findings(

@@ -8,17 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ...effects.findings import Finding
 from ...sums.equating import ScaleBreak
 from .limits import MOST_COHORTS
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that would mislead: a stable code, the cohorts concerned, and a sentence with what to do."""
-
-    code: str
-    cohorts: tuple[int, ...]
-    text: str
+__all__ = ["Ask", "Coded", "Finding", "encode", "told_cohorts"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from ...errors import ModelError
+from ...names import by_cohort, counts, percent
+from ...names import listed_cohorts as cohorts
 from ...records.reading import CANONICAL
 from ...sums.design import required_columns
 from .coded import Ask, Coded, Finding
 from .limits import FAR_GAP, MANY_LEVELS, MISSING_SHARE, MOST_LEVELS
-from .text import LONGEST_NAME, by_cohort, cohorts, counts, percent, plain, printable
+from .text import LONGEST_NAME, plain, printable
 
 _NINES = re.compile(r"9+|8{2,}|7{2,}")
 _NEGATIVE = re.compile(r"-([1-9]|9+|8+|7+)")

@@ -5,7 +5,21 @@ They are stated in the account itself (``limits`` of its JSON), so that a reader
 
 from __future__ import annotations
 
+from ...effects.findings import CORRELATION_HIGH, CORRELATION_LOW, REPEATED_SHARE, REUSED_SHARE, SCALE_MEAN, SCALE_SD
 from ...records import prior_check as comparability
+from ...records.repeats import MANY_ROWS, MOST_SHARE
+
+__all__ = [
+    "CORRELATION_HIGH",
+    "CORRELATION_LOW",
+    "MANY_ROWS",
+    "MOST_SHARE",
+    "REPEATED_SHARE",
+    "REUSED_SHARE",
+    "SCALE_MEAN",
+    "SCALE_SD",
+    "stated",
+]
 
 # Rows. One row in twenty without school, student code or score is more than stray blanks: a whole source may be absent.
 # Rows that lack only a prior score are a matter of linkage.
@@ -20,18 +34,11 @@ LINKED_CHANGE = 0.03
 LINKED_SCORE_CHANGE = 0.02
 CHANCE = 3.0  # standard errors; what is smaller is not told apart from chance
 
-# Student codes. Above one in five they are no longer repeaters or slips: the codes are used again for other students.
-REUSED_SHARE = 0.20
-# Grade repetition runs at a per cent or two; less does not matter to models that take each row as a student.
-REPEATED_SHARE = 0.01
+# A code in two schools of a cohort is one student where the prior score is the same, in this share of such codes.
+ONE_STUDENT = 0.5
 
-# Score and prior score of the same students correlate by 0.5 to 0.9; by less than CORRELATION_LOW they may be linked
-# wrongly, by more than CORRELATION_HIGH they may be one test. From year to year it moves by some hundredths.
-CORRELATION_LOW = 0.3
-CORRELATION_HIGH = 0.98
+# The correlation of score and prior score moves by some hundredths from year to year.
 CORRELATION_CHANGE = 0.15
-# This many rows of a cohort with one student code are no slips: the code stands for an unknown student.
-MANY_ROWS = 5
 
 # Schools. Twice the size, or half, is no change of intake but of the school; small schools do so by chance alone, so
 # the change must also be beyond chance: more than SIZE_CHANCE times the root of the two sizes' sum (Poisson counts;
@@ -63,11 +70,8 @@ HEAP_FACTOR = 3.0
 HEAP_NEIGHBOURS = 10
 # Values parted from all others by three SDs (robust: interquartile range / 1.349) are codes such as 999, or slips.
 FAR_GAP = 3.0
-# School systems move by a tenth of an SD in a year, and spreads by a few per cent: this is another scale.
-SCALE_MEAN = 1.0
-SCALE_SD = 1.5
 # Means this near 0 and SDs this near 1 in every cohort are z-scores.
-Z_SCORE = 0.05
+Z_SCORE = comparability.Z_SCORE
 
 # The same for one value at the end of the scale that REPEATED_STUDENTS or more share, REPEATED_FACTOR times as many as
 # have the next value: a gap of one SD is enough, which no full marks leave.
@@ -90,4 +94,5 @@ LISTED = 10  # schools by name
 def stated() -> dict[str, float | tuple[float, float]]:
     """Return every threshold by its name in lower case, those of :mod:`valib.records.prior_check` too."""
     own = {name.lower(): value for name, value in globals().items() if name.isupper()}
+    own |= {name: getattr(comparability, name.upper()) for name in ("refused", "refused_as_z", "doubtful")}
     return own | {"smd_limit": comparability.SMD_LIMIT, "variance_ratio_limits": comparability.VARIANCE_RATIO_LIMITS}

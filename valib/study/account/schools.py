@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ...names import by_cohort, counts, percent
 from .coded import Ask, Coded, Finding
 from .limits import COHORT_CHANGE, LISTED, NEW_TO_BASELINE, RECODED_SHARE, SIZE_CHANCE, SIZE_FACTOR, TINY_SHARE
-from .text import by_cohort, counts, percent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,16 +27,24 @@ class Cells:
 
 
 def count_cells(coded: Coded) -> Cells:
-    """Count the students of each school and cohort."""
+    """Count the different students of each school and cohort."""
     T = len(coded.cohorts)
-    key, n = np.unique(coded.school * T + coded.cohort, return_counts=True)
+    cell = np.unique((coded.school * T + coded.cohort) * max(coded.students, 1) + coded.student) // max(
+        coded.students, 1
+    )
+    key, n = np.unique(cell, return_counts=True)
     return Cells(key // T, key % T, n)
 
 
 def sizes(cells: Cells, coded: Coded, min_students: int) -> pd.DataFrame:
-    """Small schools by cohort: tiny_schools (fewer than min_students students), one_student_schools."""
+    """Schools by cohort: smallest_school, median_school, largest_school (different students), tiny_schools (fewer than
+    min_students of them), one_student_schools."""
+    by = pd.Series(cells.n).groupby(cells.cohort)
     return pd.DataFrame(
         {
+            "smallest_school": by.min().to_numpy(),
+            "median_school": by.median().to_numpy(),
+            "largest_school": by.max().to_numpy(),
             "tiny_schools": coded.per_cohort(cells.cohort[cells.n < min_students]),
             "one_student_schools": coded.per_cohort(cells.cohort[cells.n == 1]),
         }
@@ -157,65 +165,70 @@ def listed(cells: Cells, coded: Coded) -> tuple[pd.DataFrame, int]:
 
 def school_findings(table: pd.DataFrame, moves: pd.DataFrame, min_students: int) -> list[Finding]:
     """Warn of many tiny schools, of schools that change size, of new codes and of schools new to the baseline."""
-    found = []
+    found = [
+        _tiny(table, min_students),
+        *_cohort_sizes(table, moves),
+        _size_change(moves),
+        _recoded(table, moves),
+        _new_to_baseline(moves),
+    ]
+    return [item for item in found if item]
+
+
+def _tiny(table: pd.DataFrame, min_students: int) -> Finding | None:
+    """Warn of many schools that are too small to be shown."""
     study = table[table["role"] != ""]
     tiny = study[study["tiny_schools"] > TINY_SHARE * study["schools"]]
-    if len(tiny):
-        told = by_cohort({t: f"{row.tiny_schools:,} of {row.schools:,}" for t, row in tiny.iterrows()})
-        found.append(
-            Finding(
-                "tiny_schools",
-                tuple(tiny.index),
-                (
-                    f"Schools with fewer than {min_students} students are many ({told}): they enter the models but their "
-                    "effects are not shown, so report on larger units if they matter."
-                ),
-            )
-        )
-    found += _cohort_sizes(table, moves)
+    if tiny.empty:
+        return None
+    told = by_cohort({t: f"{row.tiny_schools:,} of {row.schools:,}" for t, row in tiny.iterrows()})
+    text = (
+        f"Schools with fewer than {min_students} students are many ({told}): they enter the models but their effects are "
+        "not shown, so report on larger units if they matter."
+    )
+    return Finding("tiny_schools", tuple(tiny.index), text)
+
+
+def _size_change(moves: pd.DataFrame) -> Finding | None:
+    """Warn of schools far larger or smaller than in the cohort before."""
     sized = moves["grown"] + moves["shrunk"]
-    if sized.any():
-        found.append(
-            Finding(
-                "size_changes",
-                tuple(moves.index[sized > 0]),
-                (
-                    f"Schools more than {SIZE_FACTOR:g} times, or less than 1/{SIZE_FACTOR:g}, their size in the cohort before "
-                    f"and beyond chance: {int(sized.sum()):,} ({counts(sized)}): check for schools merged, split or recoded."
-                ),
-            )
-        )
+    if not sized.any():
+        return None
+    text = (
+        f"Schools more than {SIZE_FACTOR:g} times, or less than 1/{SIZE_FACTOR:g}, their size in the cohort before and "
+        f"beyond chance: {int(sized.sum()):,} ({counts(sized)}): check for schools merged, split or recoded."
+    )
+    return Finding("size_changes", tuple(moves.index[sized > 0]), text)
+
+
+def _recoded(table: pd.DataFrame, moves: pd.DataFrame) -> Finding | None:
+    """Warn of many schools new and many gone at once."""
     earlier = table["schools"].reindex(moves["previous"]).to_numpy()
     recoded = moves[
         (moves["new"] > RECODED_SHARE * table["schools"].reindex(moves.index))
         & (moves["gone"] > RECODED_SHARE * earlier)
     ]
-    if len(recoded):
-        told = by_cohort({t: f"{row['new']:,.0f} new, {row['gone']:,.0f} gone" for t, row in recoded.iterrows()})
-        found.append(
-            Finding(
-                "school_codes",
-                tuple(recoded.index),
-                (
-                    f"Many schools are new and many gone at once ({told}): find out whether school codes were changed, and "
-                    "bring them to one coding."
-                ),
-            )
-        )
+    if recoded.empty:
+        return None
+    told = by_cohort({t: f"{row['new']:,.0f} new, {row['gone']:,.0f} gone" for t, row in recoded.iterrows()})
+    text = (
+        f"Many schools are new and many gone at once ({told}): find out whether school codes were changed, and bring them "
+        "to one coding."
+    )
+    return Finding("school_codes", tuple(recoded.index), text)
+
+
+def _new_to_baseline(moves: pd.DataFrame) -> Finding | None:
+    """Warn of many students in schools that no baseline cohort has."""
     fresh = moves[moves["not_in_baseline"] > NEW_TO_BASELINE]
-    if len(fresh):
-        told = by_cohort({t: percent(share) for t, share in fresh["not_in_baseline"].items()})
-        found.append(
-            Finding(
-                "new_to_baseline",
-                tuple(fresh.index),
-                (
-                    f"Students in schools that the baseline does not have are over {NEW_TO_BASELINE:.0%} ({told}): the shift "
-                    "tells of other schools too, so compare with a fit of the schools in both."
-                ),
-            )
-        )
-    return found
+    if fresh.empty:
+        return None
+    told = by_cohort({t: percent(share) for t, share in fresh["not_in_baseline"].items()})
+    text = (
+        f"Students in schools that the baseline does not have are over {NEW_TO_BASELINE:.0%} ({told}): the shift tells of "
+        "other schools too, so compare with a fit of the schools in both."
+    )
+    return Finding("new_to_baseline", tuple(fresh.index), text)
 
 
 def _cohort_sizes(table: pd.DataFrame, moves: pd.DataFrame) -> list[Finding]:

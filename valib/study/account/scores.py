@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from ...effects.findings import is_other_scale, other_scale
+from ...names import percent
 from . import limits as at
 from .coded import Ask, Coded, Finding
-from .text import by_cohort, number, percent, plain
+from .text import plain
 
 COLUMNS = ("score", "prior_score")
 _NAMES = ("mean", "sd", "min", "p1", "median", "p99", "max", "values", "at_min", "at_max")
@@ -143,35 +145,18 @@ def scale_findings(table: pd.DataFrame, ask: Ask) -> list[Finding]:
         here = table.loc[column]
         base = here[here.index.isin(ask.baseline)]
         declared = [b.cohort for b in ask.scale_breaks if b.column == column]
-        odd = [
-            t
-            for t in here.index[here.index.isin(asked)]
-            if not any(max(ask.baseline) < b <= t for b in declared)
-            and _is_other_scale(here.loc[t], base if len(base) > 2 else base.drop(t, errors="ignore"))
+        judged = [
+            t for t in here.index[here.index.isin(asked)] if not any(max(ask.baseline) < b <= t for b in declared)
         ]
-        if odd:
-            told = by_cohort({t: f"mean {number(here.at[t, 'mean'])}, SD {number(here.at[t, 'sd'])}" for t in odd})
-            found.append(
-                Finding(
-                    "scale",
-                    tuple(odd),
-                    (
-                        f"Column {column} looks as if on another scale than in other baseline cohorts ({told}; baseline: mean "
-                        f"{number(base['mean'].median())}, SD {number(base['sd'].median())}): if so, declare scale_breaks with "
-                        "a link, or leave the cohort out."
-                    ),
-                )
-            )
+        odd = {}
+        for t in judged:
+            others = base if len(base) > 2 else base.drop(t, errors="ignore")
+            mean, sd = here.loc[t, ["mean", "sd"]]
+            if is_other_scale(mean, sd, others["mean"].to_numpy(), others["sd"].to_numpy()):
+                odd[t] = (mean, sd)
+        if item := other_scale(column, odd, base["mean"].to_numpy(), base["sd"].to_numpy()):
+            found.append(item)
     return found
-
-
-def _is_other_scale(cohort: pd.Series, others: pd.DataFrame) -> bool:
-    """Whether a cohort's mean or SD is far from the median mean and SD of other cohorts."""
-    mean, sd = others["mean"].median(), others["sd"].median()
-    if not (np.isfinite(mean) and sd > 0 and cohort["sd"] > 0):
-        return False
-    ratio = cohort["sd"] / sd
-    return bool(abs(cohort["mean"] - mean) > at.SCALE_MEAN * sd or not 1 / at.SCALE_SD <= ratio <= at.SCALE_SD)
 
 
 def _z_scores(table: pd.DataFrame, ask: Ask) -> list[Finding]:

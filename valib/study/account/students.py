@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ...effects.findings import low_correlation, same_test, several_cohorts
+from ...errors import RecordsError
+from ...names import by_cohort, counts, percent
+from ...records import repeats
 from .coded import Ask, Coded, Finding
 from .limits import (
     CHANCE,
@@ -14,11 +18,10 @@ from .limits import (
     LINKED_CHANGE,
     LINKED_SCORE_CHANGE,
     LINKED_SHARE,
-    MANY_ROWS,
-    REPEATED_SHARE,
+    ONE_STUDENT,
     REUSED_SHARE,
 )
-from .text import by_cohort, cohorts, counts, number, percent
+from .text import number
 
 ROUNDING = 1e-9  # of a share
 
@@ -114,39 +117,19 @@ def linkage_findings(table: pd.DataFrame, score_sd: pd.Series) -> list[Finding]:
 
 def _correlation_findings(study: pd.DataFrame, base: pd.DataFrame) -> list[Finding]:
     """Warn where score and prior score hardly go together, are the same, or go together otherwise than usual."""
-    r, found = study["correlation"], []
+    r = study["correlation"]
     usual = base["correlation"].median()
     noise = CHANCE * (1 - usual**2) / np.sqrt(study["linked"])
     odd = (r - usual).abs() > np.maximum(CORRELATION_CHANGE, noise)
-    for code, which, told, meaning in (
-        (
-            "correlation",
-            r < CORRELATION_LOW,
-            f"under {CORRELATION_LOW:g}",
-            "students may be linked to the prior scores of others, so look into how codes were matched",
-        ),
-        (
-            "same_test",
-            r > CORRELATION_HIGH,
-            f"over {CORRELATION_HIGH:g}",
-            "the two columns may hold the same test, so look into where they come from",
-        ),
-        (
-            "correlation",
-            odd & r.between(CORRELATION_LOW, CORRELATION_HIGH),
-            f"over {CORRELATION_CHANGE:g} from the baseline's {usual:.2f}",
-            "a test or the linkage may have changed, so look into both",
-        ),
-    ):
-        if which.any():
-            values = by_cohort({t: number(value) for t, value in r[which].items()})
-            found.append(
-                Finding(
-                    code,
-                    tuple(study.index[which]),
-                    (f"The correlation of score and prior score is {told} ({values}): {meaning}."),
-                )
-            )
+    change = odd & r.between(CORRELATION_LOW, CORRELATION_HIGH)
+    found = [item for item in (low_correlation(r.dropna().to_dict()), same_test(r.dropna().to_dict())) if item]
+    if change.any():
+        values = by_cohort({t: number(value) for t, value in r[change].items()})
+        text = (
+            f"The correlation of score and prior score is over {CORRELATION_CHANGE:g} from the baseline's {usual:.2f} "
+            f"({values}): a test or the linkage may have changed, so look into both."
+        )
+        found.append(Finding("correlation", tuple(study.index[change]), text))
     return found
 
 
@@ -208,49 +191,68 @@ def _distinct(ordered: np.ndarray) -> np.ndarray:
     return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
 
 
-def code_findings(table: pd.DataFrame, several: int, students: int, rows: int) -> list[Finding]:
-    """Warn of student codes that stand twice in a cohort, or in several cohorts."""
-    found = []
-    twice = table["same_school"] + table["other_school"]
-    if total := int(twice.sum()):
-        copies, most = int(table["same_school"].sum()), table["most_rows"]
-        advice = (
-            "one code a cohort has most of them and may stand for unknown students, so leave it blank"
-            if most.max() > MANY_ROWS and 2 * (most - 1).sum() > total
-            else "remove copies and keep one school a student"
-            if total <= REUSED_SHARE * rows
-            else "the rows seem to stand there several times: remove the copies"
-            if 2 * copies > total
-            else "numbered within schools, it seems: make them unique, such as school and student together"
+def code_findings(coded: Coded, table: pd.DataFrame, several: int) -> list[Finding]:
+    """Warn of student codes that stand twice in a cohort, or in several cohorts. table, several: `repeated_codes`."""
+    return [*_within_schools(coded, table), *_between_schools(coded, table), *_between_cohorts(coded, table, several)]
+
+
+def refusals(coded: Coded, ask: Ask) -> list[str]:
+    """Say where a fit of the study is refused since students stand in several rows of their school."""
+    data = coded.data[coded.data["cohort"].isin(ask.cohorts)]
+    rows = data.groupby("cohort").size()
+    try:
+        repeats.refuse(repeats.extra_rows(data), rows, lambda few: data[data["cohort"].isin(few)])
+    except RecordsError as error:
+        return [str(error)]
+    return []
+
+
+def _within_schools(coded: Coded, table: pd.DataFrame) -> list[Finding]:
+    """Warn of rows whose student already stands in the same school and cohort."""
+    same = table["same_school"]
+    if not (total := int(same.sum())):
+        return []
+    nature = repeats.nature(coded.data)
+    return [
+        Finding(
+            "duplicates",
+            tuple(same.index[same > 0]),
+            (
+                f"Rows whose student code already stands in the school and cohort: {total:,} ({counts(same)}); each would "
+                f"count as a student of its own; {nature}."
+            ),
         )
-        found.append(
-            Finding(
-                "duplicates",
-                tuple(twice.index[twice > 0]),
-                (
-                    f"Rows whose student code already stands in the cohort: {total:,} ({counts(twice)}), "
-                    f"{copies:,} of them in the same school; each counts as a student of its own; "
-                    f"{advice}."
-                ),
-            )
-        )
-    if several > REPEATED_SHARE * students:
-        where = table.index[table["seen_before"] > 0]
-        many = several > REUSED_SHARE * students
-        meaning = (
-            "the records follow students over the years, or codes are used again; the models take cohorts as "
-            "different students, so choose cohorts that share none"
-            if many
-            else "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student"
-        )
-        found.append(
-            Finding(
-                "several_cohorts",
-                tuple(where),
-                (
-                    f"Student codes that stand in more than one cohort: {several:,} ({percent(several / students)}; seen "
-                    f"before in {cohorts(where)}): {meaning}."
-                ),
-            )
-        )
-    return found
+    ]
+
+
+def _between_schools(coded: Coded, table: pd.DataFrame) -> list[Finding]:
+    """Warn of codes in two schools of a cohort: of one student there, or numbered within schools."""
+    other = table["other_school"]
+    if not (total := int(other.sum())):
+        return []
+    first = coded.data.drop_duplicates(repeats.KEY)
+    first = first[first.duplicated(["cohort", "student"], keep=False)]
+    alike = 1 - len(first.drop_duplicates(["cohort", "student", "prior_score"])) / len(first)
+    most = first.groupby(["cohort", "student"], observed=True).size()
+    # of m rows a student, all alike, all but one a student are copies: 1 - 1/m
+    one_student = alike >= ONE_STUDENT * (1 - len(most) / len(first))
+    meaning = (
+        "the prior score is the same in each, so these are students in several schools, who count in each: keep the "
+        "school that is to answer for them"
+        if one_student
+        else "numbered within schools, it seems: make them unique, such as school and student together"
+        if total > REUSED_SHARE * len(coded.data)
+        else "students in several schools count in each, so keep one school a student; if codes are used again, make them "
+        "unique"
+    )
+    where = tuple(other.index[other > 0])
+    text = (
+        f"Rows whose student code stands in another school of the cohort too: {total:,} ({counts(other)}); {meaning}."
+    )
+    return [Finding("two_schools", where, text)]
+
+
+def _between_cohorts(coded: Coded, table: pd.DataFrame, several: int) -> list[Finding]:
+    """Warn of codes that stand in several cohorts."""
+    item = several_cohorts(several, coded.students, table.index[table["seen_before"] > 0])
+    return [item] if item else []

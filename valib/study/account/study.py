@@ -8,20 +8,14 @@ import pandas as pd
 
 from ...effects.baseline import STANDARDISED, fit_baseline
 from ...effects.benchmark import fit_benchmark
+from ...effects.findings import prior_drift
 from ...errors import BenchmarkError, ModelError, ValibError
-from ...records.prior_check import (
-    SMD_LIMIT,
-    VARIANCE_RATIO_LIMITS,
-    PriorCheck,
-    compare_prior,
-    looks_standardised,
-    score_moments,
-)
+from ...names import listed_cohorts as cohorts
+from ...records.prior_check import compare_prior, looks_standardised, score_moments
 from ...records.reading import ODD, select
 from ...sums.design import required_columns
 from ...sums.equating import carry_back, crossed
 from .coded import Ask, Finding
-from .text import by_cohort, cohorts
 
 
 def problems(records: pd.DataFrame, table: pd.DataFrame, lost: pd.DataFrame, ask: Ask) -> list[str]:
@@ -115,27 +109,8 @@ def compare_priors(records: pd.DataFrame, table: pd.DataFrame, ask: Ask) -> tupl
         checks[cohort] = compare_prior(values, "prior_score", cohort, mean, sd)
     rows = [{"smd": item.smd, "variance_ratio": item.variance_ratio, "ok": item.ok} for item in checks.values()]
     prior = pd.DataFrame(rows, columns=empty.columns, index=pd.Index(checks, name="cohort"))
-    return prior, _prior_findings({cohort: item for cohort, item in checks.items() if not item.ok})
-
-
-def _prior_findings(moved: dict[int, PriorCheck]) -> list[Finding]:
-    """Warn of focal cohorts whose prior scores leave the baseline's."""
-    if not moved:
-        return []
-    told = by_cohort(
-        {cohort: f"mean {item.smd:+.2f} SD, variance ratio {item.variance_ratio:.2f}" for cohort, item in moved.items()}
-    )
-    low, high = VARIANCE_RATIO_LIMITS
-    return [
-        Finding(
-            "prior_drift",
-            tuple(moved),
-            (
-                f"The distribution of prior_score leaves that of the baseline ({told}; limits {SMD_LIMIT:g} SD and {low:g} to "
-                f"{high:g}): a shift may come from the prior test, so look into its scale and its sitting."
-            ),
-        )
-    ]
+    item = prior_drift(checks)
+    return prior, [item] if item else []
 
 
 def _on_baseline_scale(records: pd.DataFrame, table: pd.DataFrame, ask: Ask, cohort: int) -> pd.DataFrame:

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...names import percent
+
 LONGEST_NAME = 40  # characters of a name from the data
-_SHOWN = 8  # cohorts that a sentence names before it only counts
-
-
-def cohorts(names: Iterable[int]) -> str:
-    """Return 'cohort 2015' or 'cohorts 2015, 2016', after eight of them 'and 4 more'."""
-    every = [str(name) for name in names]
-    return f"cohort{'s' if len(every) != 1 else ''} {_cut(every)}"
-
-
-def by_cohort(values: Mapping[int, str]) -> str:
-    """Return 'cohort 2015: 3; 2016: 4', after eight cohorts 'and 4 more'."""
-    return "cohort " + _cut([f"{cohort}: {value}" for cohort, value in values.items()], "; ")
-
-
-def counts(values: Mapping[int, int]) -> str:
-    """Return the counts that are not zero as :func:`by_cohort` does."""
-    return by_cohort({cohort: f"{int(count):,}" for cohort, count in values.items() if count})
 
 
 def number(value: float, decimals: int = 2) -> str:
@@ -39,15 +24,6 @@ def plain(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.6g}"
 
 
-def percent(share: float | None) -> str:
-    """Return a share as per cent with one decimal; never rounded to nothing or to all."""
-    if share is None or not math.isfinite(share):
-        return "-"
-    if 0 < share < 0.0005:
-        return "<0.1%"
-    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
-
-
 def decimals(spread: float) -> int:
     """Return how many decimals show three digits of a spread."""
     if not (math.isfinite(spread) and spread > 0):
@@ -59,11 +35,6 @@ def printable(text: object, longest: int | None = None) -> str:
     """Return text from the data on one line: control and direction characters as '?', cut where it is long."""
     shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in str(text))
     return shown if longest is None or len(shown) <= longest else f"{shown[: longest - 3]}..."
-
-
-def _cut(parts: list[str], between: str = ", ") -> str:
-    more = len(parts) - _SHOWN
-    return between.join(parts[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 WIDTH = 100  # of the tables where the output is no terminal
@@ -131,103 +102,94 @@ def _sentences(content: dict[str, Any]) -> list[str]:
 def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]]:
     """Yield title, header, rows and a note of each table; a cut one says in the note how many rows it lacks."""
     own = [*content["study"]["baseline_cohorts"], *content["study"]["focal_cohorts"]]
+    limits = content["limits"]
     yield ("Rows by cohort", *_row_table(content))
-    yield (
-        "Students with a score, and how many of them have a prior score",
-        (
-            "cohort",
-            "role",
-            "with a\nscore",
-            "with prior\nas well",
-            "share",
-            "mean score: with\nprior less all",
-            "correlation\nwith prior",
-        ),
-        *_cut_rows(
-            [
-                (
-                    _cohort(row),
-                    row["role"],
-                    f"{row['scored']:,}",
-                    f"{row['linked']:,}",
-                    percent(row["share"]),
-                    number(row["score_difference"]),
-                    number(row["correlation"]),
-                )
-                for row in content["linkage"]
-            ],
-            own,
-        ),
-    )
+    yield ("Students with a score, and how many of them have a prior score", *_linkage_table(content, own))
     yield ("Schools and their students", *_school_table(content, own))
-    factor = content["limits"]["size_factor"]
     yield (
-        f"Schools from cohort to cohort (missing: seen before and later; grown, shrunk: over {factor:g} times)",
-        (
-            "cohort",
-            "since",
-            "new",
-            "gone",
-            "missing",
-            "back",
-            "grown",
-            "shrunk",
-            "students in schools\nnot in the baseline",
-        ),
-        *_cut_rows(
-            [
-                (
-                    _cohort(row),
-                    str(row["previous"]),
-                    *(f"{row[name]:,}" for name in ("new", "gone", "missing", "returned", "grown", "shrunk")),
-                    percent(row["not_in_baseline"]),
-                )
-                for row in content["school_changes"]
-            ],
-            own,
-        ),
+        f"Schools from cohort to cohort (missing: seen before and later; grown, shrunk: over {limits['size_factor']:g} times)",
+        *_move_table(content, own),
     )
     yield ("Schools that change most", *_change_table(content))
-    codes = [row for row in content["codes"] if _codes(row)]
-    yield (
-        "Student codes that stand more than once",
-        (
-            "cohort",
-            "again in the\nsame school",
-            "again in\nanother school",
-            "students in\ntwo schools",
-            "also in an\nearlier cohort",
-        ),
-        *_cut_rows(
-            [
-                (
-                    _cohort(row),
-                    f"{row['same_school']:,}",
-                    f"{row['other_school']:,}",
-                    f"{row['students_in_two_schools']:,}",
-                    f"{row['seen_before']:,}",
-                )
-                for row in codes
-            ],
-            own,
-        ),
-    )
+    yield ("Student codes that stand more than once", *_code_table(content, own))
     for column, title in (("score", "Scores"), ("prior_score", "Prior scores")):
         yield (f"{title} (points)", *_score_table([r for r in content["scores"] if r["column"] == column], own))
-    low, high = content["limits"]["variance_ratio_limits"]
+    low, high = limits["variance_ratio_limits"]
     yield (
-        f"Prior score of the focal cohorts against the baseline (limits: {content['limits']['smd_limit']:g} SD, "
-        f"{low:g} to {high:g})",
-        ("cohort", "mean difference\nin SDs", "variance\nratio", "within\nlimits"),
-        *_cut_rows(
-            [
-                (_cohort(row), number(row["smd"]), number(row["variance_ratio"]), "yes" if row["ok"] else "no")
-                for row in content["prior"]
-            ],
-            own,
-        ),
+        f"Prior score of the focal cohorts against the baseline (limits: {limits['smd_limit']:g} SD, {low:g} to {high:g})",
+        *_prior_table(content, own),
     )
     yield ("Covariates: share missing", *_covariate_table(content, own))
+
+
+def _linkage_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
+    header = (
+        "cohort",
+        "role",
+        "with a\nscore",
+        "with prior\nas well",
+        "share",
+        "mean score: with\nprior less all",
+        "correlation\nwith prior",
+    )
+    rows = [
+        (
+            _cohort(row),
+            row["role"],
+            f"{row['scored']:,}",
+            f"{row['linked']:,}",
+            percent(row["share"]),
+            number(row["score_difference"]),
+            number(row["correlation"]),
+        )
+        for row in content["linkage"]
+    ]
+    return header, *_cut_rows(rows, own)
+
+
+def _move_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
+    header = (
+        "cohort",
+        "since",
+        "new",
+        "gone",
+        "missing",
+        "back",
+        "grown",
+        "shrunk",
+        "students in schools\nnot in the baseline",
+    )
+    rows = [
+        (
+            _cohort(row),
+            str(row["previous"]),
+            *(f"{row[name]:,}" for name in ("new", "gone", "missing", "returned", "grown", "shrunk")),
+            percent(row["not_in_baseline"]),
+        )
+        for row in content["school_changes"]
+    ]
+    return header, *_cut_rows(rows, own)
+
+
+def _code_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
+    header = (
+        "cohort",
+        "again in the\nsame school",
+        "again in\nanother school",
+        "students in\ntwo schools",
+        "also in an\nearlier cohort",
+    )
+    names = ("same_school", "other_school", "students_in_two_schools", "seen_before")
+    rows = [(_cohort(row), *(f"{row[name]:,}" for name in names)) for row in content["codes"] if _codes(row)]
+    return header, *_cut_rows(rows, own)
+
+
+def _prior_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
+    rows = [
+        (_cohort(row), number(row["smd"]), number(row["variance_ratio"]), "yes" if row["ok"] else "no")
+        for row in content["prior"]
+    ]
+    return ("cohort", "mean difference\nin SDs", "variance\nratio", "within\nlimits"), *_cut_rows(rows, own)
 
 
 def _row_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:

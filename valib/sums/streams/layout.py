@@ -85,11 +85,11 @@ class Layout:
             if name not in REASONS:
                 self._covariate(name)
 
-    def rows(self, source: str) -> str:
-        """Layer 1: keys, numbers as doubles, levels as they are."""
+    def rows(self, source: str, extra: str = "") -> str:
+        """Layer 1: keys, numbers as doubles, levels as they are; extra: more columns, in SQL."""
         cohort = self.columns["cohort"]
         year = self._number("cohort") if cohort.kind == "text" else cohort.sql
-        parts = [f"{self.columns['school'].sql} AS s", f"{year} AS t"]
+        parts = [f"{self.columns['school'].sql} AS s", f"{year} AS t", *([extra] if extra else [])]
         parts += [f"{self._linked(name)} AS {alias}" for name, alias in self.numbers.items()]
         parts += [f"{self.columns[name].sql} AS {alias}" for name, alias in self.texts.items()]
         parts += [f"{self._short} AS short"] if self._short else []

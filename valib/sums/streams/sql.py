@@ -42,6 +42,10 @@ class DuckSql:
         doubtful = f" AND NOT contains({x}, '.')" if decimal == "," else ""
         return f"CASE WHEN {self.is_number_text(x)}{doubtful} THEN TRY_CAST({plain} AS DOUBLE) END"
 
+    def hashed(self, x: str) -> str:
+        """A hash of 64 bits of a value, for counting different ones."""
+        return f"hash({x})"
+
     def listed(self, x: str, words: tuple[str, ...] = MISSING) -> str:
         """Whether text is one of some words."""
         return f"{x} IN ({', '.join(map(self.text, words))})"
@@ -73,6 +77,10 @@ class SparkSql(DuckSql):
     def trimmed(self, x: str) -> str:
         """Text without the white space around it."""
         return f"trim(BOTH {self.text(SPACES)} FROM {x})"
+
+    def hashed(self, x: str) -> str:
+        """A hash of 64 bits of a value, for counting different ones."""
+        return f"xxhash64({x})"
 
     def matches(self, x: str, pattern: str) -> str:
         """Whether all of a text fits a regular expression."""

@@ -24,6 +24,7 @@ from .chunks import Chunks
 from .columns import category_columns, pick, structure
 from .judge import SAMPLE, Judge, check_rows, with_stripped
 from .layout import Column, Engine, Layout
+from .repeated import Repeated
 
 
 class StreamedRecords:
@@ -50,6 +51,7 @@ class StreamedRecords:
             raise ModelError(f"{engine.name}: {error}") from error
         self.attrs = {"source": engine.name, **self._base.account()}
         self.cohorts = self._base.cohorts()
+        self._repeated = Repeated(engine, self._base.layout)
 
     def sum_students(
         self,
@@ -63,6 +65,7 @@ class StreamedRecords:
         check_cohorts(cohorts, self.cohorts)
         state = formula if isinstance(formula, FormulaState) else None
         text = state.formula if state else formula
+        extra = self._repeated.of(cohorts)
         found = self._pass(text, by_cell or self._by_cell, links, cohorts)
         left_out = self._left_out(found, cohorts)
         if found.wide is None:
@@ -70,7 +73,8 @@ class StreamedRecords:
         else:
             moments, state = self._designed(found, text, state, cohorts, by_cell)
         columns = found.describe(found.needed, cohorts) if describe else {}
-        return Summed(moments, state, left_out, columns, self._fingerprint(found, cohorts) if describe else "")
+        fingerprint = self._fingerprint(found, cohorts) if describe else ""
+        return Summed(moments, state, left_out, columns, fingerprint, extra)
 
     def describe_column(self, cohort: int, column: str, links: Sequence[ScaleBreak] = ()) -> tuple[float, float]:
         """See :func:`valib.sums.students.describe_column`."""
@@ -79,6 +83,14 @@ class StreamedRecords:
         found = next((p for (_, k), p in self._passes.items() if k == key and column in p.numbers), None)
         found = found or self._pass(f"score ~ `{column}`", False, links, [cohort])
         return found.mean_and_sd(cohort, column)
+
+    def correlation(self, cohort: int) -> float:
+        """See :func:`valib.sums.students.correlation`."""
+        return self._repeated.correlation(cohort)
+
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
+        """See :func:`valib.sums.students.in_several`."""
+        return self._repeated.in_several(cohorts)
 
     def close(self) -> None:
         """Let go of the source."""

@@ -1,0 +1,199 @@
+"""What would mislead in a fit: the same sentences for the account of records (`valib check`) and for the fits themselves.
+
+Each function takes plain numbers and returns the :class:`Finding` they give rise to, or None. The fits tell theirs as
+ValibWarning and keep them (``findings`` of a fit, and of fits.json).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ValibWarning
+from ..names import by_cohort, listed_cohorts, percent
+from ..records.prior_check import SMD_LIMIT, VARIANCE_RATIO_LIMITS, PriorCheck, looks_standardised, may_be_standardised
+from ..records.repeats import SCHOOL_SHARE
+from ..sums.students import Records, correlation
+
+# Score and prior score of the same students correlate by 0.5 to 0.9; by less than CORRELATION_LOW they may be linked
+# wrongly, by more than CORRELATION_HIGH they may be one test.
+CORRELATION_LOW = 0.3
+CORRELATION_HIGH = 0.98
+# Grade repetition runs at a per cent or two; less does not matter to models that take each row as a student. Above one
+# in five they are no longer repeaters or slips: the records follow students, or codes are used again.
+REPEATED_SHARE = 0.01
+REUSED_SHARE = 0.20
+# School systems move by a tenth of an SD in a year, and spreads by a few per cent: this is another scale.
+SCALE_MEAN = 1.0
+SCALE_SD = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that would mislead: a stable code, the cohorts concerned, and a sentence with what to do."""
+
+    code: str
+    cohorts: tuple[int, ...]
+    text: str
+
+    def summary(self) -> dict:
+        """The finding in plain values, for JSON."""
+        return {"code": self.code, "cohorts": list(self.cohorts), "text": self.text}
+
+
+def tell(found: Iterable[Finding | None], stacklevel: int = 3) -> tuple[Finding, ...]:
+    """Warn of each finding; return those that there are."""
+    there = tuple(item for item in found if item is not None)
+    for item in there:
+        warnings.warn(item.text, ValibWarning, stacklevel=stacklevel)
+    return there
+
+
+def of_correlation(records: Records, cohorts: Iterable[int]) -> list[Finding | None]:
+    """What the correlation of score and prior score in some cohorts gives rise to."""
+    r = {int(t): correlation(records, int(t)) for t in cohorts}
+    return [low_correlation(r), same_test(r)]
+
+
+def low_correlation(r: Mapping[int, float]) -> Finding | None:
+    """Cohorts whose score and prior score hardly go together. r: correlation by cohort."""
+    return _correlation(
+        "correlation",
+        {t: value for t, value in r.items() if value < CORRELATION_LOW},
+        f"under {CORRELATION_LOW:g}",
+        "students may be linked to the prior scores of others, so look into how codes were matched",
+    )
+
+
+def same_test(r: Mapping[int, float]) -> Finding | None:
+    """Cohorts whose score and prior score are nearly the same. r: correlation by cohort."""
+    return _correlation(
+        "same_test",
+        {t: value for t, value in r.items() if value > CORRELATION_HIGH},
+        f"over {CORRELATION_HIGH:g}",
+        "the two columns may hold the same test, so look into where they come from",
+    )
+
+
+def _correlation(code: str, r: Mapping[int, float], told: str, meaning: str) -> Finding | None:
+    if not r:
+        return None
+    values = by_cohort({t: f"{round(value, 2) + 0.0:.2f}" for t, value in r.items()})
+    return Finding(code, tuple(r), f"The correlation of score and prior score is {told} ({values}): {meaning}.")
+
+
+def several_cohorts(several: int, students: int, where: Iterable[int]) -> Finding | None:
+    """Student codes in two or more cohorts. several of students (counts of codes); where: cohorts of codes seen before."""
+    if several <= REPEATED_SHARE * students:
+        return None
+    where, share = tuple(where), several / students
+    meaning = (
+        "the records follow students over the years, or codes are used again; the models take cohorts as different "
+        "students, so choose cohorts that share none, and where each year has several grades make one study a grade"
+        if share > REUSED_SHARE
+        else "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student"
+    )
+    told = f"{several:,} ({percent(share)}; seen before in {listed_cohorts(where)})"
+    return Finding("several_cohorts", where, f"Student codes that stand in more than one cohort: {told}: {meaning}.")
+
+
+def repeated_rows(effects: pd.DataFrame, cohort: int | None) -> Finding | None:
+    """Schools of a fit in which more than SCHOOL_SHARE of the rows are of students already there.
+
+    effects: columns n, and students where some stand in several rows.
+    """
+    if "students" not in effects.columns:
+        return None
+    many = effects["n"] - effects["students"] > SCHOOL_SHARE * effects["n"]
+    if not many.any():
+        return None
+    schools = f"{int(many.sum()):,} school{'s' * (many.sum() > 1)}"
+    text = (
+        f"In {schools} of cohort {cohort} more than {SCHOOL_SHARE:.0%} of the rows are of students who stand there already, "
+        "so that errors are too small: keep one row a student."
+    )
+    return Finding("duplicates", () if cohort is None else (int(cohort),), text)
+
+
+def is_other_scale(mean: float, sd: float, means: np.ndarray, sds: np.ndarray) -> bool:
+    """Whether a cohort's mean or SD is far from the median mean and SD of other cohorts."""
+    if not len(means):
+        return False
+    usual, spread = float(np.median(means)), float(np.median(sds))
+    if not (np.isfinite(usual) and spread > 0 and sd > 0):
+        return False
+    return bool(abs(mean - usual) > SCALE_MEAN * spread or not 1 / SCALE_SD <= sd / spread <= SCALE_SD)
+
+
+def other_scale(
+    column: str, odd: Mapping[int, tuple[float, float]], means: np.ndarray, sds: np.ndarray
+) -> Finding | None:
+    """Cohorts (mean and SD in ``odd``) that look as if on another scale than a baseline with these means and SDs."""
+    if not odd:
+        return None
+    told = by_cohort({t: f"mean {_number(mean)}, SD {_number(sd)}" for t, (mean, sd) in odd.items()})
+    text = (
+        f"Column {column} looks as if on another scale than in other baseline cohorts ({told}; baseline: mean "
+        f"{_number(np.median(means))}, SD {_number(np.median(sds))}): if so, declare scale_breaks with a link, or leave the "
+        "cohort out."
+    )
+    return Finding("scale", tuple(odd), text)
+
+
+def prior_drift(checks: Mapping[int, PriorCheck]) -> Finding | None:
+    """Cohorts whose prior scores leave the baseline's distribution, as their checks say."""
+    moved = {cohort: item for cohort, item in checks.items() if not item.ok}
+    if not moved:
+        return None
+    told = by_cohort(
+        {t: f"mean {item.smd:+.2f} SD, variance ratio {item.variance_ratio:.2f}" for t, item in moved.items()}
+    )
+    low, high = VARIANCE_RATIO_LIMITS
+    text = (
+        f"The distribution of {next(iter(moved.values())).column} leaves that of the baseline ({told}; limits {SMD_LIMIT:g} SD "
+        f"and {low:g} to {high:g}): a shift may come from the prior test, so look into its scale and its sitting."
+    )
+    return Finding("prior_drift", tuple(moved), text)
+
+
+def alike_scores(scores: Mapping[int, Mapping[str, float]]) -> Finding | None:
+    """Cohorts whose scores have means and SDs closer than chance: perhaps standardised. scores: n, mean and sd by cohort."""
+    if not may_be_standardised(scores) or looks_standardised(scores):
+        return None
+    text = (
+        f"Column score has nearly the same mean and SD in {listed_cohorts(scores)}, closer than sampling brings about once in "
+        "a thousand: if it was standardised within cohorts, no shift is left to find, so use scores on one scale."
+    )
+    return Finding("alike_scores", tuple(int(t) for t in scores), text)
+
+
+def boundary(cohort: int | None, shift: bool = False, integrated: bool = False) -> Finding:
+    """A fit whose schools do not differ: the estimated variance between schools is zero. shift: one was estimated;
+    integrated: the intervals allow for what is not known of the variance."""
+    of = "" if cohort is None else f" of cohort {cohort}"
+    every = "the effect of each is the shift, which has its interval" if shift else "all effects are 0"
+    limits = (
+        "each interval shows how far a school may still lie" if integrated else "no school has an interval of its own"
+    )
+    text = (
+        f"The schools{of} cannot be told apart: the variance between schools is estimated as zero (a boundary, or singular, "
+        f"fit), so nothing can be said about a single school; {every}, and {limits}."
+    )
+    return Finding("boundary", () if cohort is None else (int(cohort),), text)
+
+
+def singular_joint(cohorts: Iterable[int]) -> Finding:
+    """A joint model whose covariance of school effects lies on its boundary."""
+    text = (
+        "The school effects of a cohort do not vary, or those of several vary together exactly: the errors of their "
+        "covariances are not known, and changes of single schools have limits only where intervals are integrated."
+    )
+    return Finding("singular", tuple(cohorts), text)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3e}" if abs(value) >= 1e9 else f"{round(float(value), 2) + 0.0:,.2f}"
