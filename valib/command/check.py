@@ -65,6 +65,7 @@ def check(
             check_file(out)
             check_apart(out, [out], read_from(study, params))
         records, told = _read(study)
+        study = study.settled(records["cohort"].unique())
         account = check_records(
             records,
             study.baseline_cohorts,

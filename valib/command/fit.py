@@ -116,7 +116,7 @@ def _fit(
     from ..study.params import parse_cohorts
 
     check_outside(study.pseudonym_key, out)
-    cohorts = parse_cohorts(cohorts_text, "--cohorts") or study.focal_cohorts
+    cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
         _fit_into(study, model, out, cohorts, benchmark_file, structure, engine)
 
@@ -125,12 +125,12 @@ def _fit_into(
     study: Params,
     model: opt.Model,
     out: Path,
-    cohorts: list[int],
+    cohorts: list[int] | None,
     benchmark_file: str | None,
     structure: dict[str, str],
     engine: str | None,
 ) -> None:
-    """Fit every cohort asked for, then write all results at once."""
+    """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
     from ..study import tables as results
     from ..study import writing as output
@@ -139,6 +139,7 @@ def _fit_into(
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
     )
+    cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
         files, effects, held_back = _joint_results(study, records, cohorts, structure)
     else:
@@ -159,6 +160,18 @@ def _fit_into(
         + (hidden if held_back else "")
         + "."
     )
+
+
+def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | None) -> list[int]:
+    """The study's focal cohorts, or else those of the records that are in no baseline."""
+    from ..sums.students import cohorts_of
+
+    there = cohorts_of(records)
+    if model is opt.Model.benchmark and saved is None:
+        study.need_baseline(there, ", or fit --model relative, which needs none")
+    if saved is not None and not study.baseline_cohorts:
+        study = study.model_copy(update={"baseline_cohorts": list(saved.cohorts)})
+    return study.settled(there).focal_cohorts
 
 
 def _joint_results(

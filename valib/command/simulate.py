@@ -136,7 +136,9 @@ def simulate_study(
     if has_data and THIS_STUDY not in worlds:
         raise ParamsError(f"The records are for the scenario '{THIS_STUDY}', which --scenarios leaves out.")
     if THIS_STUDY in worlds:
-        records, last = study.read_records(), max(study.focal_cohorts)
+        records = study.read_records()
+        study.need_baseline(records["cohort"].unique(), ", or leave the scenario 'this study' out")
+        last = max(study.settled(records["cohort"].unique()).focal_cohorts)
         with about(records, [last]):
             world = calibrate(records, study.baseline_cohorts, last, THIS_STUDY, reliability)
         worlds = [world if name == THIS_STUDY else name for name in worlds]

@@ -95,7 +95,9 @@ def fit_study_baseline(study: Params, records: Any) -> Benchmark:
     """Fit the benchmark of the study."""
     from ..effects.baseline import fit_baseline
     from ..sums.equating import check_baseline
+    from ..sums.students import cohorts_of
 
+    study.need_baseline(cohorts_of(records))
     with about(records, study.baseline_cohorts):
         check_baseline(study.scale_breaks, study.baseline_cohorts)
         return fit_baseline(

@@ -52,6 +52,16 @@ __all__ = [
 
 DATA_FOLDER = "VALIB_DATA_DIR"  # where a relative data file is looked for besides the working directory
 RECORDS_FILE = "VALIB_RECORDS"  # the records as the book has prepared them; the study's data without it
+STAND_IN = "VALIB_STAND_IN"  # set where the chapter is about the demo panel and not about the study's records
+STANDS_IN = (
+    ":::{important}\nThe study of this copy has no baseline, so this chapter cannot be about its records. So that the methods "
+    "can be read all the same, everything below is about the simulated demo panel that comes with the library; nothing of "
+    "it is saved with the results.\n:::"
+)
+NO_BASELINE = (
+    ":::{important}\nThe study of this copy has no baseline. Where this chapter speaks of baseline cohorts, it means all "
+    "cohorts of the study.\n:::"
+)
 RESULTS_FOLDER = "VALIB_RESULTS"  # where save() writes; ./results without it
 
 _collected: list[str] = []  # what valib has warned of since setup(), as it may be shown
@@ -64,7 +74,8 @@ class Study:
     records: on one scale: later cohorts are carried back over the study's declared and linked breaks.
     scale_breaks: what is left of those breaks, links that change nothing and keep the errors, for
     :func:`valib.fit_benchmark`.
-    baseline, focal: the cohorts, sorted. is_demo: the bundled panel with the cohorts it was made to show; sentences
+    baseline, focal: the cohorts, sorted. typical: the baseline, or all where the study has none. is_demo: the bundled
+    panel with the cohorts it was made to show; sentences
     about that panel alone are said only then.
     """
 
@@ -82,6 +93,11 @@ class Study:
     def focal(self) -> list[int]:
         """Focal cohorts, sorted."""
         return sorted(self.params.focal_cohorts)
+
+    @property
+    def typical(self) -> list[int]:
+        """The baseline cohorts, or the focal ones of a study without a baseline."""
+        return self.baseline or self.focal
 
     @property
     def is_demo(self) -> bool:
@@ -107,7 +123,9 @@ def setup(chapter: str, **values: Any) -> Study:
 
     values: the chapter's parameters by name; those it does not declare take the study's defaults. A relative data file
     is looked for in the working directory and then in the folder named by the environment variable VALIB_DATA_DIR.
-    Where VALIB_RECORDS names a file, the records come from it: the book reads the data once and prepares them.
+    Where VALIB_RECORDS names a file, the records come from it: the book reads the data once and prepares them. Where
+    VALIB_STAND_IN is set, the chapter is about the demo panel, since the study's records cannot bear it: it says so, and
+    what it saves stays in its own folder.
     Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
     """
     from ..records.reading import read_records, select
@@ -124,8 +142,11 @@ def setup(chapter: str, **values: Any) -> Study:
     _collected.clear()
     warnings.showwarning = functools.partial(_collect, params.min_students)
     warnings.simplefilter("always", ValibWarning)
-    prepared = os.environ.get(RECORDS_FILE)
+    prepared = None if os.environ.get(STAND_IN) else os.environ.get(RECORDS_FILE)
     records = read_records(prepared) if prepared else params.read_records()
+    params = params.settled(records["cohort"].unique())
+    say(STANDS_IN, when=bool(os.environ.get(STAND_IN)))
+    say(NO_BASELINE, when=not params.baseline_cohorts)
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
     check_baseline(params.scale_breaks, params.baseline_cohorts)
     records, breaks = on_one_scale(records, params.scale_breaks, params.baseline_cohorts, params.focal_cohorts)
@@ -270,7 +291,7 @@ def save(content: Any, name: str) -> Path:
 
     if isinstance(content, pd.DataFrame) and "student" in (*content.columns, *content.index.names):
         raise ValibError(f"{name} has a column student: rows of students are not written beside the pages.")
-    folder = Path(os.environ.get(RESULTS_FOLDER, "results"))
+    folder = Path("results" if os.environ.get(STAND_IN) else os.environ.get(RESULTS_FOLDER, "results"))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / name
     if hasattr(content, "to_json") and not isinstance(content, pd.DataFrame):

@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ModelError, ParamsError, ValibError
+from ..names import listed_cohorts
 from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
 from ..records.sources import anchor_url, data_name, is_query, is_url
@@ -264,12 +265,15 @@ def _one_by_one(breaks: list[ScaleBreak]) -> list[ScaleBreak]:
 
 
 FormulaText = Annotated[str, AfterValidator(_formula)]
-Cohorts = Annotated[list[int], Field(min_length=1), AfterValidator(_distinct)]
+Cohorts = Annotated[list[int], AfterValidator(_distinct)]
+DEMO = "demo"
 
 
 class Params(BaseModel):
     """A study: its records, its cohorts, its model and how it is reported. The defaults are the demo study.
 
+    Cohorts are the demo's for its data only. Of other data no cohort is a baseline that is not named so, and the focal
+    cohorts, where none is named, are all others that the records have (:meth:`settled`); both are empty until then.
     ``data`` is the name of a bundled data set, a database's URL or, once loaded by :func:`load`, an absolute path.
     """
 
@@ -306,8 +310,18 @@ class Params(BaseModel):
     bootstrap_replicates: int = Field(200, ge=2, description="Bootstrap replicates")
     simulation_replicates: int = Field(500, ge=20, description="Replicates of each simulated scenario")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_cohorts_of_the_demo(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("data", DEMO) != DEMO:
+            return {"baseline_cohorts": [], "focal_cohorts": [], **values}
+        return values
+
     @model_validator(mode="after")
     def _cohorts_apart(self) -> Params:
+        for name in ("baseline_cohorts", "focal_cohorts"):
+            if self.data == DEMO and not getattr(self, name):
+                raise ValueError(f"{name} is [], expected {EXPECTED['too_short']}")
         shared = sorted(set(self.baseline_cohorts) & set(self.focal_cohorts))
         if shared:
             cohorts = ", ".join(map(str, shared))
@@ -326,6 +340,31 @@ class Params(BaseModel):
                     f"The book and the school reports speak of score points, and the outcome of '{formula}' is in "
                     "another unit: take `valib fit`, or an outcome such as score - prior_score."
                 )
+
+    def settled(self, cohorts: Iterable[int]) -> Params:
+        """The study with its focal cohorts: where none is named, all ``cohorts`` of the records but the baseline's.
+
+        Raises ParamsError if none is left.
+        """
+        if self.focal_cohorts:
+            return self
+        there = sorted({int(t) for t in cohorts})
+        focal = [t for t in there if t not in self.baseline_cohorts]
+        if not focal:
+            raise ParamsError(
+                f"{self.data_name}: the records hold {listed_cohorts(there)} only, all of the baseline: name baseline_cohorts "
+                "that leave one to be judged."
+            )
+        return self.model_copy(update={"focal_cohorts": focal})
+
+    def need_baseline(self, cohorts: Iterable[int], instead: str = "") -> None:
+        """Raise ParamsError, naming the cohorts of the records, if the study names no baseline cohort."""
+        if not self.baseline_cohorts:
+            raise ParamsError(
+                f"{self.data_name}: the study names no baseline cohorts, and a benchmark needs them; the records hold "
+                f"{listed_cohorts(sorted({int(t) for t in cohorts}))}: give --baseline-cohorts, those that define what is "
+                f"typical{instead}."
+            )
 
     @property
     def data_name(self) -> str:
@@ -374,7 +413,7 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     path : the params file; None takes ./params.yml if there is one, else the demo study's.
     overrides : values by parameter name; None means "not given". A relative ``data`` path in the file
         is relative to the file, in an override to the working directory. The file's ``table`` belongs to its
-        ``data``: other data leave it behind.
+        ``data``: other data leave it behind, and the cohorts of the demo.
 
     Raises
     ------
@@ -387,6 +426,8 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     if "data" in given:
         given["data"] = _anchor(given["data"], Path.cwd())
         values.pop("table", None)
+        if values.get("data", None) == DEMO and given["data"] != DEMO:  # its cohorts are those of its data
+            values = {k: v for k, v in values.items() if k not in ("baseline_cohorts", "focal_cohorts")}
     if "data" in values:
         values["data"] = _anchor(values["data"], file.parent)
     for some, folder in ((given, Path.cwd()), (values, file.parent)):

@@ -69,6 +69,8 @@ class ScaleBreak:
 
 def check_baseline(breaks: Sequence[ScaleBreak], baseline: Sequence[int]) -> None:
     """Raise BenchmarkError when a scale changes between two baseline cohorts."""
+    if not baseline:
+        return
     first, last = min(baseline), max(baseline)
     inside = [b for b in breaks if first < b.cohort <= last]
     if inside:
@@ -80,6 +82,8 @@ def check_baseline(breaks: Sequence[ScaleBreak], baseline: Sequence[int]) -> Non
 
 def crossed(breaks: Sequence[ScaleBreak], baseline: Sequence[int], cohort: int) -> list[ScaleBreak]:
     """The breaks between the baseline cohorts and a focal cohort, all of them linked, or BenchmarkError."""
+    if not baseline:
+        return []
     check_baseline(breaks, baseline)
     first, last = min(baseline), max(baseline)
     between = [b for b in breaks if last < b.cohort <= cohort or cohort < b.cohort <= first]
@@ -113,8 +117,8 @@ def on_one_scale(
     from the link's own scale. Benchmark fits of these records with these breaks equal those of the records as they
     were. Raises as :func:`crossed`.
     """
-    if not breaks:
-        return records, []
+    if not breaks or not baseline:
+        return records, list(breaks)
     moved = records.copy()
     scores = dict(records.attrs.get("score_by_cohort", {}))
     for cohort in cohorts:

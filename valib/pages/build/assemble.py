@@ -85,6 +85,7 @@ def build(
         refuse_foreign(out, FOLDERS, MARK, "valib book", FILES)
         with work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
             records = params.read_records()
+            params = params.settled(records["cohort"].unique())
             rows = _check(params, records)
             params = params.model_copy(update={"school": resolve(params.school, records, params.pseudonym_key)})
             prepare_records(params, work, records)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ... import errors
 from ...errors import BookError
 from ...records.datasets import bundle_root
-from ..notebook import RECORDS_FILE, RESULTS_FOLDER
+from ..notebook import RECORDS_FILE, RESULTS_FOLDER, STAND_IN
 from .chapter import REPORT, reached
 from .children import surroundings
+from .staging import stands_in
 
 if TYPE_CHECKING:
     from ...study.params import Params
@@ -55,7 +56,8 @@ def run_chapters(
 
     def run(name: PurePosixPath) -> float:
         shown.start(name.name)
-        _run_one(book.folder / f"{name}.ipynb", work, environment, hidden, children, shown)
+        own = environment | ({STAND_IN: "1"} if stands_in(name.name, params) else {})
+        _run_one(book.folder / f"{name}.ipynb", work, own, hidden, children, shown)
         return shown.finish(name.name)
 
     return children.all({name.name: functools.partial(run, name) for name in names}, jobs)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ...study.params import Params
 
 FONTS = tuple(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique"))
+NEED_BASELINE = ("03_blup", "04_benchmark", "05_drift", "09_simulation", "schools")
 WIDTH = 72  # a value longer than this in the parameters cell is put on several lines
 
 
@@ -57,11 +58,40 @@ def stage(params: Params, sources: Path, work: Path) -> Staged:
         elif not (folder / f"{name}.md").is_file():
             raise BookError(f"_toc.yml lists {name}, but there is neither {name}.ipynb nor {name}.md")
     for name in notebooks:
-        put_parameters(folder / f"{name}.ipynb", params)
+        put_parameters(folder / f"{name}.ipynb", demo_instead(params) if stands_in(name.name, params) else params)
+    if not params.baseline_cohorts:
+        _tell_stand_ins(folder / "chapters" / "intro.md", params)
     _configure(folder / "_config.yml", params.title)
     (folder / "titlepage.tex").write_text(titlepage(params), encoding="utf-8")
     _copy_fonts(folder)
     return Staged(folder, tuple(notebooks))
+
+
+def stands_in(chapter: str, params: Params) -> bool:
+    """Whether a chapter is about the demo panel, since it needs a baseline and the study has none."""
+    return not params.baseline_cohorts and chapter in NEED_BASELINE
+
+
+def demo_instead(params: Params) -> Params:
+    """The demo study, with what the study in force says of the computations and not of its records."""
+    kept = ("level", "min_students", "seed", "bootstrap_replicates", "simulation_replicates")
+    return type(params)(**{name: getattr(params, name) for name in kept})
+
+
+def _tell_stand_ins(path: Path, params: Params) -> None:
+    """Say at the head of the introduction which chapters are about the demo panel."""
+    cohorts = ", ".join(map(str, params.focal_cohorts))
+    note = (
+        f"\n:::{{important}}\nThis copy is about records of cohort{'s' * (len(params.focal_cohorts) > 1)} {cohorts}, and no "
+        "baseline was named. What needs a baseline is therefore shown for the simulated demo panel that comes with the "
+        "library; each such chapter says so at its head, and the numbers of these chapters that this page quotes, "
+        "cohorts among them, are the demo panel's and not of these records.\n:::\n"
+    )
+    head, _, rest = path.read_text(encoding="utf-8").partition("\n")
+    while not head.rstrip().splitlines()[-1].startswith("# "):
+        more, _, rest = rest.partition("\n")
+        head += "\n" + more
+    path.write_text(f"{head}\n{note}{rest}", encoding="utf-8")
 
 
 def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = None) -> Path:

@@ -38,7 +38,7 @@ def titlepage(params: Params) -> str:
     """Return the title page as LaTeX: what stands on it is the study's, read from its parameters."""
     rows = [
         ("Student records", params.data_name if params.data != "demo" else "the simulated demo panel"),
-        ("Baseline cohorts", _listed(params.baseline_cohorts)),
+        ("Baseline cohorts", _listed(params.baseline_cohorts) or "none"),
         ("Focal cohorts", _listed(params.focal_cohorts)),
         ("Model", params.formula),
         ("Benchmark coefficients", params.estimator),

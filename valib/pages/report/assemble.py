@@ -93,6 +93,7 @@ def build(
         steps = _Steps(progress)
         with steps("models"):
             records = params.read_records()
+            params = params.settled(records["cohort"].unique())
             with about(records, sorted(params.baseline_cohorts + params.focal_cohorts)):
                 results = compute(params, records)
         schools = schools and [resolve(school, records, params.pseudonym_key) for school in schools]

@@ -39,11 +39,12 @@ class Years:
     """The cohorts of a study side by side.
 
     joint: the model with correlated effects, None where it cannot be used, and ``why`` ("not_fitted" or "singular").
-    apart: the same students with effects of different cohorts independent, which is every cohort's own model.
+    apart: the same students with effects of different cohorts independent, which is every cohort's own model; None of
+    one cohort, in which nothing changes.
     """
 
     joint: JointFit | None
-    apart: JointFit
+    apart: JointFit | None
     why: str | None
 
 
@@ -51,6 +52,8 @@ def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Year
     """Fit both models of all cohorts of a study."""
     from ...effects.joint import cohort_moments, joint_from_moments
 
+    if len(cohorts) == 1:
+        return Years(None, None, NOT_FITTED)
     parts, *_ = cohort_moments(records, cohorts, params.formula)
     joint, apart = (
         None,
@@ -80,7 +83,8 @@ def changes(
 
     held = set(held_back["school"])
     where = shown.groupby("cohort")["school"].agg(set)
-    cohorts = [c for c in years.apart.cohorts if c in where.index and c not in flat]
+    fitted = years.apart.cohorts if years.apart else ()
+    cohorts = [c for c in fitted if c in where.index and c not in flat]
     parts = []
     for i, first in enumerate(cohorts):
         for second in cohorts[i + 1 :]:

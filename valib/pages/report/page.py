@@ -75,9 +75,10 @@ class SchoolPage:
     def opening(self) -> str:
         """The study, the years and the day in one line."""
         baseline, focal = (in_words([str(c) for c in self.study[role]]) for role in ("baseline", "focal"))
+        years = f"{baseline} (baseline), {focal}" if self.study["baseline"] else focal
         return (
             f"**School:** {escape(shown_name(self.school))}. **Study:** {escape(self.study['title'])}. "
-            f"**Years:** {baseline} (baseline), {focal}. **Made on** {self.study['day']}."
+            f"**Years:** {years}. **Made on** {self.study['day']}."
         )
 
     def about(self) -> str:
@@ -97,7 +98,10 @@ class SchoolPage:
         row, last = self.cells.loc[self.last], self.last
         said = [words.relative(last, self.estimate(last, "relative"), self.level, self.digits, row["singular"])]
         focal = [c for c in self.shown.index if c in self.study["focal"]]
-        said.append(self.against_baseline(focal[-1]) if focal else words.NO_FOCAL_YEAR)
+        if not self.study["baseline"]:
+            said.append(words.NO_BASELINE)
+        else:
+            said.append(self.against_baseline(focal[-1]) if focal else words.NO_FOCAL_YEAR)
         return [*said, self._place(last), *self.change()]
 
     def against_baseline(self, cohort: int) -> str:
@@ -127,7 +131,7 @@ class SchoolPage:
             state.index[state == ABSENT].tolist(),
             self.study["settings"]["min_students"],
         )
-        new = {"focal"} == set(self.shown["role"])
+        new = bool(self.study["baseline"]) and {"focal"} == set(self.shown["role"])
         alike = words.alike(*([c for c in self.shown.index if c in years] for years in (self.singular, flat)))
         said = (
             words.years(own, self.singular),

@@ -17,6 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from ...effects.baseline import Benchmark, fit_baseline
+from ...effects.benchmark import check_prior, fit_benchmark
+from ...effects.relative import CohortFit, fit_relative
 from ...errors import ValibWarning
 from ...records.disclosure import cells as cells_shown
 from ...records.disclosure import counted, public
@@ -25,11 +28,10 @@ from ...records.reading import select
 from ...records.repeats import extra_rows
 from ...study.writing import plain
 from ...sums.design import required_columns
+from ...sums.equating import ScaleBreak, check_baseline, on_one_scale
 from .changes import changes, fit_years
 
 if TYPE_CHECKING:
-    from ...effects.baseline import Benchmark
-    from ...effects.relative import CohortFit
     from ...study.params import Params
 
 SHOWN, HELD_BACK, ABSENT = "shown", "held back", "absent"
@@ -144,11 +146,6 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     Raises ValibError where the relative or benchmark models of the study cannot be fitted. What valib warns of stands
     in the results too.
     """
-    from ...effects.baseline import fit_baseline
-    from ...effects.benchmark import fit_benchmark
-    from ...effects.relative import fit_relative
-    from ...sums.equating import check_baseline, on_one_scale
-
     baseline, focal = sorted(params.baseline_cohorts), sorted(params.focal_cohorts)
     cohorts = sorted(baseline + focal)
     source = records.attrs.get("source", "the records")
@@ -161,30 +158,12 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
             c: fit_relative(records, c, params.formula, params.method, params.level, intervals=params.intervals)
             for c in cohorts
         }
-        reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
-        against = {
-            c: fit_benchmark(
-                records,
-                c,
-                reference,
-                shift=params.shift,
-                variances=params.variances,
-                method=params.method,
-                equating_se=params.equating_se,
-                level=params.level,
-                intervals=params.intervals,
-                scale_breaks=breaks,
-            )
-            for c in focal
-        }
+        reference, against = _benchmarks(params, records, baseline, focal, breaks)
         years = fit_years(params, records, cohorts)
-        moved = _prior_moved(records, focal, reference)
-    said = {
-        str(w.message): public(w.message, params.min_students) for w in told if issubclass(w.category, ValibWarning)
-    }
-    for text in said:
-        warnings.warn(text, ValibWarning, stacklevel=2)
-    cells = _cells(params, select(records, cohorts), relative, against, float(np.sqrt(reference.tau2)))
+        moved = _prior_moved(records, focal, reference) if reference else []
+    said = _said(told, params.min_students)
+    tau = float(np.sqrt(reference.tau2)) if reference else 0.0
+    cells = _cells(params, select(records, cohorts), relative, against, tau)
     study = {
         "title": params.title,
         "source": source,
@@ -193,8 +172,8 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         "focal": focal,
         "settings": {name: getattr(params, name) for name in SETTINGS},
         "why_not_joint": years.why,
-        "warnings": list(dict.fromkeys(said.values())),
-        "linked": [f"{b.column} from {b.cohort} on" for b in breaks],
+        "warnings": said,
+        "linked": [f"{b.column} from {b.cohort} on" for b in breaks if baseline],
         "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"}),
     }
     table = _cohorts(records, cells, relative, against, baseline)
@@ -204,9 +183,29 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     return StudyResults(cells, changes(years, shown, held_back, flat, params.intervals), table, study)
 
 
+def _benchmarks(
+    params: Params, records: pd.DataFrame, baseline: list[int], focal: list[int], breaks: list[ScaleBreak]
+) -> tuple[Benchmark | None, dict[int, CohortFit]]:
+    """The baseline's benchmark and the fits of the focal cohorts against it; none for a study without a baseline."""
+    if not baseline:
+        return None, {}
+    reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
+    settings = {
+        name: getattr(params, name) for name in ("shift", "variances", "method", "equating_se", "level", "intervals")
+    }
+    return reference, {c: fit_benchmark(records, c, reference, scale_breaks=breaks, **settings) for c in focal}
+
+
+def _said(told: list, min_students: int) -> list[str]:
+    """What was warned of, as pages may have it; and warn of it again."""
+    said = {str(w.message): public(w.message, min_students) for w in told if issubclass(w.category, ValibWarning)}
+    for text in said:
+        warnings.warn(text, ValibWarning, stacklevel=3)
+    return list(dict.fromkeys(said.values()))
+
+
 def _prior_moved(records: pd.DataFrame, focal: list[int], reference: Benchmark) -> list[int]:
     """The focal cohorts whose prior scores are distributed differently from the baseline's."""
-    from ...effects.benchmark import check_prior
 
     if not reference.explaining:
         return []

@@ -29,6 +29,10 @@ NO_BASELINE_YEAR = (
     "The comparison with the baseline needs no figure of the school for the baseline: it is with what "
     "was typical of all schools then."
 )
+NO_BASELINE = (
+    "This study has no baseline years: the school is compared with the other schools of its year only, and what is said "
+    "here of a baseline has no figures."
+)
 NO_FOCAL_YEAR = "The school has no figure for a year that is compared with the baseline."
 JOINT = (
     "A change comes from a model of all years at once, which uses what the years of a school have in common. It "

@@ -12,7 +12,7 @@ from ...names import by_cohort, percent
 from ...records.prior_check import score_moments
 from ...records.reading import left_out, summarise
 from ...sums.equating import ScaleBreak
-from . import covariates, names, schools, scores, students, study
+from . import covariates, lone, names, schools, scores, students, study
 from .account import KEYS, SCHEMA_VERSION, Account
 from .coded import Ask, Coded, Finding, encode, told_cohorts
 from .limits import LEFT_OUT_SHARE
@@ -94,6 +94,7 @@ def _parts(
     ranges, odd = scores.describe(coded, ask)
     prior, drifts = study.compare_priors(records, table, ask)
     links, refused = study.across_breaks(ask)
+    alone = lone.lone_findings(coded, ask, odd)
     further = covariates.describe(coded, ask)
     judged, stops = covariates.judge(further, list(records.columns), ask)
     parts = {
@@ -108,6 +109,7 @@ def _parts(
         "scores": ranges,
         "prior": prior,
         "covariates": further,
+        "influence": lone.influence(coded.data, ask),
     }
     found = [
         *students.linkage_findings(linked, table["score_sd"]),
@@ -115,6 +117,8 @@ def _parts(
         *names.code_findings(coded, cells, ask.min_students),
         *schools.school_findings(table, moves, ask.min_students),
         *odd,
+        *alone,
+        *lone.influence_findings(parts["influence"]),
         *_alike(records, table, odd, ask),
         *links,
         *drifts,
@@ -127,7 +131,7 @@ def _parts(
 def _alike(records: pd.DataFrame, table: pd.DataFrame, odd: list[Finding], ask: Ask) -> list[Finding]:
     """Warn of scores that may be standardised within cohorts, unless they were told to be z-scores."""
     there = [t for t in ask.cohorts if t in table.index]
-    item = alike_scores(score_moments(records, there))
+    item = alike_scores(score_moments(records, there)) if ask.baseline else None
     return [item] if item and not any(one.code == "z_scores" for one in odd) else []
 
 

@@ -49,6 +49,8 @@ KEYS = {
     "prior[]": "cohort, smd (focal less baseline mean, in baseline SDs), variance_ratio, ok (both within limits)",
     "covariates[]": "column, cohort, rows, missing (rows), share (missing / rows), levels (of a grouping; null: a "
     "number), unseen (rows with levels that the baseline lacks), not_finite (rows), constant",
+    "influence[]": "cohort, school, students, change (of the school's relative effect by its most influential student, in "
+    "score points: the school of at least min_students students where that is most), se (of the effect)",
     "warnings[]": "what would mislead: code, cohorts, text",
     "problems[]": "what would stop a fit of the study, in sentences",
 }
@@ -89,6 +91,7 @@ class Account:
     scores: pd.DataFrame
     prior: pd.DataFrame
     covariates: pd.DataFrame
+    influence: pd.DataFrame
     findings: tuple[Finding, ...]
     problems: tuple[str, ...]
 
@@ -136,6 +139,7 @@ class Account:
             "scores": _rows(self.scores.reset_index()),
             "prior": _rows(self.prior.reset_index()),
             "covariates": _rows(self.covariates.reset_index()),
+            "influence": _rows(self.influence.reset_index()),
             "warnings": [asdict(item) for item in self.findings],
             "problems": list(self.problems),
         }

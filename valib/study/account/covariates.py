@@ -82,7 +82,7 @@ def _levels(column: pd.Series, gone: np.ndarray, coded: Coded, ask: Ask) -> tupl
     code, cohort, T = code[~gone].astype(np.int64), coded.cohort[~gone], len(coded.cohorts)
     pairs = pd.unique(code * T + cohort)
     levels = np.bincount(pairs % T, minlength=T)
-    in_base = np.isin(coded.cohorts, ask.baseline)
+    in_base = np.isin(coded.cohorts, ask.baseline or ask.focal)
     seen = np.zeros(len(names), dtype=bool)
     seen[pairs[in_base[pairs % T]] // T] = True
     return levels, np.bincount(cohort[~seen[code]], minlength=T)

@@ -79,6 +79,19 @@ REPEATED_GAP = 1.0
 REPEATED_STUDENTS = 5
 REPEATED_FACTOR = 3.0
 
+# A lone score: see valib.study.account.lone for the rule and what it lets through by chance.
+LONE_FEWEST = 60  # students of a cohort, so that a tail can be told
+LONE_MOST = 3  # lone scores at one end; more are a pile or a code
+LONE_SPACINGS = 30
+LONE_RATIO = 12.0
+LONE_LOG_RATIO = 7.0
+LONE_GAP = 2.0
+LONE_DISTANCE = 5.0
+
+# The most influential student of a cohort of normal scores moves a school by about 0.7 of the standard error of its effect,
+# of scores with the tails of t with 5 degrees of freedom by 1.1, and by more than 2.5 in one cohort of a hundred.
+INFLUENCE = 2.5
+
 # Covariates. Rows without a covariate leave the model: the same one in twenty as for rows left out.
 MISSING_SHARE = 0.05
 # A text column of more values than this is hardly a grouping; beyond MOST_LEVELS the fit is not tried, since each

@@ -9,6 +9,7 @@ import pandas as pd
 from ...effects.baseline import STANDARDISED, fit_baseline
 from ...effects.benchmark import fit_benchmark
 from ...effects.findings import prior_drift
+from ...effects.relative import fit_relative
 from ...errors import BenchmarkError, ModelError, ValibError
 from ...names import listed_cohorts as cohorts
 from ...records.prior_check import compare_prior, looks_standardised, score_moments
@@ -46,19 +47,25 @@ def _lacking(records: pd.DataFrame, formula: str) -> list[str]:
 
 
 def trial(records: pd.DataFrame, ask: Ask) -> list[str]:
-    """Fit the benchmark and apply it to each focal cohort, to see whether that can be done; return what stops it."""
-    if looks_standardised(score_moments(records, ask.cohorts)):
+    """Fit the benchmark and apply it to each focal cohort, to see whether that can be done; return what stops it.
+
+    Without a baseline the relative model of each focal cohort is fitted.
+    """
+    if ask.baseline and looks_standardised(score_moments(records, ask.cohorts)):
         return [STANDARDISED]
     said, records = [], _slim(records, ask.formula)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the account has its own words for what they say
         try:
-            benchmark = fit_baseline(records, list(ask.baseline), formula=ask.formula)
+            benchmark = fit_baseline(records, list(ask.baseline), formula=ask.formula) if ask.baseline else None
         except ValibError as error:
             return [str(error)]
         for cohort in ask.focal:
             try:
-                fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
+                if benchmark is None:
+                    fit_relative(records, cohort, ask.formula, intervals="plugin")
+                else:
+                    fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
             except ValibError as error:
                 said.append(f"Cohort {cohort}: {error}")
     return said

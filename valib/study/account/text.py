@@ -72,7 +72,12 @@ def _verdict(content: dict[str, Any], problems: bool) -> str:
     """Return warnings, problems and the last word, a line each."""
     lines = [f"Warning: {printable(item['text'])}" for item in content["warnings"]] or ["No warning."]
     if not content["problems"]:
-        lines.append("The benchmark of this study can be fitted on these records.")
+        lines.append(
+            "The benchmark of this study can be fitted on these records."
+            if content["study"]["baseline_cohorts"]
+            else "The relative models of this study can be fitted on these records. It names no baseline cohorts, so there is "
+            "no benchmark: what needs one is left out."
+        )
     elif problems:
         lines += [
             "The study cannot be fitted on these records:",
@@ -88,7 +93,7 @@ def _sentences(content: dict[str, Any]) -> list[str]:
         said.append("Every student code stands once in the records.")
     elif several := content["students_in_several_cohorts"]:
         said.append(f"Student codes in several cohorts: {several:,}.")
-    if content["school_changes"]:
+    if content["school_changes"] and content["study"]["baseline_cohorts"]:
         floor = content["study"]["min_students"]
         told = {part: _size(there[f"{part}_students"], floor) for part in ("baseline_only", "focal_only")}
         said.append(
@@ -120,6 +125,10 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
         *_prior_table(content, own),
     )
     yield ("Covariates: share missing", *_covariate_table(content, own))
+    yield (
+        "What one student does to the effect of a school (the largest of each cohort)",
+        *_influence_table(content, own),
+    )
 
 
 def _linkage_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
@@ -288,6 +297,20 @@ def _covariate_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list
     known = list(dict.fromkeys(row["cohort"] for row in content["covariates"]))
     rows = [(str(t), *(share[column, t] for column in columns)) for t in known]
     return ("cohort", *(printable(column, LONGEST_NAME) for column in columns)), *_cut_rows(rows, own)
+
+
+def _influence_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
+    rows = [
+        (
+            _cohort(row),
+            printable(row["school"], LONGEST_NAME),
+            f"{row['students']:,}",
+            number(row["change"]),
+            number(row["se"]),
+        )
+        for row in content["influence"]
+    ]
+    return ("cohort", "school", "students", "points", "standard error\nof the effect"), *_cut_rows(rows, own)
 
 
 def _cut_rows(rows: list[Row], own: list[int]) -> tuple[list[Row], str]:

@@ -145,7 +145,7 @@ def _cohorts(roles: Roles, params: dict[str, Any], reasons: dict[str, str]) -> N
     reasons["focal_cohorts"] = "the only cohort"
     roles.unsure.append(
         "baseline_cohorts: with one cohort nothing can be a benchmark; 'valib fit --model relative'"
-        " compares its schools with each other"
+        " compares its schools with each other, and so do 'valib report' and 'valib book'"
     )
 
 

@@ -17,7 +17,7 @@ def params_text(proposal: Proposal, data: str, table: str | None = None) -> str:
     """
     lines = [
         "# The study. `valib init` has proposed this file from the records; `valib check` says what is in them.",
-        "# What is not said here is as in the demo study: `valib COMMAND --help` lists the options.",
+        "# What is not said here is as in the demo study, but for cohorts: `valib COMMAND --help` lists the options.",
         *_unsure(proposal),
         "",
         f"data: {scalar(data)}",
@@ -34,7 +34,7 @@ def params_text(proposal: Proposal, data: str, table: str | None = None) -> str:
         else:
             lines.append(f"{name}: {scalar(value)}")
     if "baseline_cohorts" not in proposal.params:
-        lines += ["", "# baseline_cohorts: [2015, 2016]    # there is one cohort: nothing can be a benchmark"]
+        lines += ["", "# baseline_cohorts: []    # there is one cohort: nothing can be a benchmark"]
     return "\n".join(lines) + "\n"
 
 
