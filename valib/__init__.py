@@ -19,70 +19,9 @@ the command line starts quickly.
 
 from __future__ import annotations
 
-import importlib
+import lazy_loader
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "read_records": "records.reading",
-    "left_out": "records.reading",
-    "summarise": "records.reading",
-    "load": "records.datasets",
-    "load_records": "records.datasets",
-    "stream_records": "sums.streams",
-    "moments_from_source": "sums.streams",
-    "fit_relative": "effects.relative",
-    "fit_mixed": "effects.relative",
-    "CohortFit": "effects.relative",
-    "fit_baseline": "effects.baseline",
-    "Benchmark": "effects.baseline",
-    "fit_benchmark": "effects.benchmark",
-    "check_prior": "effects.benchmark",
-    "population_mean_va": "effects.benchmark",
-    "fit_joint": "effects.joint",
-    "fit_structures": "effects.joint",
-    "compare_joint": "effects.joint",
-    "JointFit": "effects.joint",
-    "bootstrap_joint": "effects.bootstrap",
-    "bootstrap_benchmark": "effects.bootstrap",
-    "looks_standardised": "records.prior_check",
-    "Link": "sums.equating",
-    "ScaleBreak": "sums.equating",
-    "carry_back": "sums.equating",
-    "shift_parts": "effects.shift",
-    "shift_at": "effects.shift",
-    "split_shift": "effects.shift",
-    "shift_over_prior": "effects.shift",
-    "relative_to_school": "effects.shift",
-    "prior_sensitivity": "effects.shift",
-    "shift_difference": "effects.shift",
-    "mean_change": "effects.shift",
-    "system_change": "effects.shift",
-    "change_on_benchmark": "effects.shift",
-    "two_step": "effects.stability",
-    "pairwise_correlation": "effects.stability",
-    "reflate_matrix": "effects.stability",
-    "correlations": "effects.stability",
-    "expected_correlations": "effects.stability",
-    "attenuation_curves": "effects.stability",
-    "change_in_va": "effects.change",
-    "which_improved": "effects.change",
-    "quintile_transitions": "effects.change",
-    "ValibError": "errors",
-    "RecordsError": "errors",
-    "ParamsError": "errors",
-    "ModelError": "errors",
-    "BenchmarkError": "errors",
-    "ValibWarning": "errors",
-}
-__all__ = ["__version__", *_HOME]
-
-
-def __getattr__(name: str):
-    if name in _HOME:
-        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module 'valib' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)  # from __init__.pyi
+__all__ = ["__version__", *_names]
