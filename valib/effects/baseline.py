@@ -16,13 +16,16 @@ from ..errors import BenchmarkError, ModelError
 from ..files import write_file
 from ..models.estimators import check_within, fit_baselines
 from ..models.measurement import error_vector, fit_corrected
+from ..names import listed_cohorts
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
+from .display import Shown, Table, coefficient_rows, plain, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
+COLUMNS = ("", "estimate", "std. error")  # of the table in print
 ESTIMATORS = ("mixed", "ols", "within")
 GROUPS = ("school_cohort", "school")
 STANDARDISED = (
@@ -31,8 +34,8 @@ STANDARDISED = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Benchmark:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Benchmark(Shown):
     """A fitted benchmark: all that is needed to score a later cohort without the baseline students.
 
     coefficients (p,) and vcov (p, p): b_B with its covariance clustered by school; vcov_model: the covariance the
@@ -79,6 +82,27 @@ class Benchmark:
     def se(self) -> pd.Series:
         """Standard errors of the coefficients, clustered by school."""
         return pd.Series(np.sqrt(np.diag(self.vcov)), index=self.coefficients.index, name="se")
+
+    def _table(self) -> Table:
+        facts = [
+            ("Formula", plain(self.formula)),
+            ("Method", self.method if self.estimator == "mixed" else f"{self.method} (variances)"),
+            ("Students", f"{self.n_students:,}"),
+            ("Schools", f"{self.n_schools:,}"),
+            ("Estimator", self.estimator),
+            ("Random intercepts", "school and cohort" if self.groups == "school_cohort" else "school"),
+        ]
+        rows = coefficient_rows(zip(self.coefficients.index, self.coefficients, self.se, strict=True))
+        rows.append(standard_deviation("SD of schools", self.tau2))
+        rows.append(standard_deviation("SD of residuals", self.sigma2))
+        notes = ["Standard errors are clustered by school."]
+        if self.error_variance:
+            notes.append(f"Errors of measurement taken off: {plain(', '.join(self.error_variance))}.")
+        return Table(f"Benchmark, baseline {listed_cohorts(self.cohorts)}", facts, COLUMNS, rows, notes)
+
+    def _line(self) -> str:
+        counts = f"{self.n_students:,} students, {self.n_schools:,} schools"
+        return f"{listed_cohorts(self.cohorts)}, {plain(self.formula)}, {self.estimator}, {counts}"
 
     def to_json(self) -> dict:
         """The artefact as plain JSON types; floats survive exactly. A checksum tells a changed file."""

@@ -13,9 +13,11 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
 from ..models.structures import STRUCTURES
+from ..names import listed_cohorts
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from ..sums.students import Records, in_several, sum_students
+from .display import Shown, Table, found, joint_rows, plain
 from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 
 NESTED = {  # covariance structure: those it is a special case of
@@ -28,8 +30,8 @@ NESTED = {  # covariance structure: those it is a special case of
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class JointFit:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class JointFit(Shown):
     """A fitted joint model y_ijt = x_ijt' b_t + u_jt + e_ijt. Score points; variances are score points squared.
 
     fixed_effects (index cohort, term), vcov. omega: covariance of a school's effects over cohorts; correlation.
@@ -121,7 +123,7 @@ class JointFit:
 
     def summary(self) -> dict:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        plain = {
+        told = {
             k: getattr(self, k)
             for k in (
                 "formula",
@@ -139,17 +141,38 @@ class JointFit:
                 "level",
             )
         }
-        plain["cohorts"] = list(self.cohorts)
-        plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
-        plain["findings"] = [item.summary() for item in self.findings]
-        plain["fixed_effects"] = {
+        told["cohorts"] = list(self.cohorts)
+        told["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
+        told["findings"] = [item.summary() for item in self.findings]
+        told["fixed_effects"] = {
             str(c): {k: float(v) for k, v in b.droplevel(0).items()} for c, b in self.fixed_effects.groupby(level=0)
         }
         for name in ("omega", "omega_se", "correlation", "correlation_se"):
-            plain[name] = [[_finite(v) for v in row] for row in getattr(self, name).to_numpy()]
+            told[name] = [[_finite(v) for v in row] for row in getattr(self, name).to_numpy()]
         for name in ("sigma2", "sigma2_se", "vpc", "student_sd"):
-            plain[name] = {str(k): _finite(v) for k, v in getattr(self, name).items()}
-        return plain
+            told[name] = {str(k): _finite(v) for k, v in getattr(self, name).items()}
+        return told
+
+    def _table(self) -> Table:
+        facts = [
+            ("Formula", plain(self.formula)),
+            ("Method", self.method),
+            ("Students", f"{self.n_students:,}"),
+            ("Schools", f"{self.n_schools:,}"),
+            ("Covariance of schools", self.covariance),
+            ("Residual variance", self.residual),
+            ("Log-likelihood", f"{self.loglik:.1f}"),
+            ("Parameters", str(self.n_parameters)),
+        ]
+        errors = pd.Series(np.sqrt(np.diag(self.vcov)), index=self.fixed_effects.index)
+        heads, rows = joint_rows(self.cohorts, self.fixed_effects, errors, self.tau2, self.sigma2, self.correlation)
+        notes = [] if self.converged else ["The search for the maximum did not converge."]
+        title = f"Joint value added, {listed_cohorts(self.cohorts)}"
+        return Table(title, facts, heads, rows, [*notes, *found(self.findings)])
+
+    def _line(self) -> str:
+        counts = f"{self.n_students:,} students, {self.n_schools:,} schools"
+        return f"{listed_cohorts(self.cohorts)}, {plain(self.formula)}, {self.covariance}, {counts}"
 
 
 def fit_joint(

@@ -22,14 +22,15 @@ from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
+from .display import Shown, Table, coefficient_rows, found, interval_text, plain, standard_deviation
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
 from .ranking import rank_draws, rank_effects
 
 INTERVALS = ("integrated", "plugin")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CohortFit:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CohortFit(Shown):
     """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
 
     model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
@@ -125,7 +126,7 @@ class CohortFit:
 
     def summary(self) -> dict:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        plain = {
+        told = {
             k: getattr(self, k)
             for k in (
                 "cohort",
@@ -153,10 +154,37 @@ class CohortFit:
                 "intervals",
             )
         }
-        plain["left_out"] = dict(self.left_out)
-        plain["findings"] = [item.summary() for item in self.findings]
-        plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
-        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
+        told["left_out"] = dict(self.left_out)
+        told["findings"] = [item.summary() for item in self.findings]
+        told["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
+        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in told.items()}
+
+    def _table(self) -> Table:
+        groups, title = "Schools", f"{self.model.capitalize()} value added, cohort {self.cohort}"
+        if self.cohort is None:
+            groups, title = "Groups", "Random-intercept model"
+        facts = [
+            ("Formula", plain(self.formula)),
+            ("Method", self.method),
+            ("Students", f"{self.n_students:,}"),
+            (groups, f"{self.n_schools:,}"),
+            ("Log-likelihood", f"{self.loglik:.1f}"),
+            ("VPC", f"{self.vpc:.3f}"),
+            ("Intervals of schools", self.intervals),
+        ]
+        errors = np.sqrt(np.diag(self.vcov))
+        rows = coefficient_rows(zip(self.fixed_effects.index, self.fixed_effects, errors, strict=True))
+        rows.append(standard_deviation(f"SD of {groups.lower()}", self.tau2, self.tau2_se))
+        rows.append(standard_deviation("SD of residuals", self.sigma2, self.sigma2_se))
+        moved = []
+        if self.shift is not None:
+            moved = [f"System shift: {interval_text(self.shift, self.shift_se, self.shift_interval, self.level)}"]
+        heads = ("of the benchmark" if self.model == "benchmark" else "", "estimate", "std. error")
+        return Table(title, facts, heads, rows, [*moved, *found(self.findings)])
+
+    def _line(self) -> str:
+        cohort = "" if self.cohort is None else f"cohort {self.cohort}, "
+        return f"{self.model}, {cohort}{plain(self.formula)}, {self.n_students:,} students, {self.n_schools:,} schools"
 
 
 def fit_relative(
