@@ -21,7 +21,9 @@ from valib.effects.baseline import Benchmark, fit_baseline
 from valib.effects.benchmark import fit_benchmark
 from valib.effects.joint import fit_joint
 from valib.effects.relative import fit_relative
+from valib.records.precision import published
 from valib.records.reading import read_records
+from valib.study import tables
 from valib.study.folder import digest
 from valib.sums.equating import Link, ScaleBreak
 
@@ -70,7 +72,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_fit_relative_writes_what_the_library_finds(here, good):
-    done = run("fit", "--model", "relative", "--cohorts", "2016,2021", "--min-students", "1", "--out", "new/folder")
+    done = run(
+        "fit", "--model", "relative", "--cohorts", "2016,2021", "--min-students", "1", "--exact", "--out", "new/folder"
+    )
     assert done.exit_code == 0, done.stderr
     fit = fit_relative(read_records(good), 2021)
     effects = pd.read_csv("new/folder/school_effects.csv", dtype={"school": "str"})
@@ -86,8 +90,13 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     summary = json.loads(Path("new/folder/fits.json").read_text(encoding="utf-8"))
     assert [item["cohort"] for item in summary] == [2016, 2021]
     assert summary[1]["loglik"] == fit.loglik
-    files = [".made-by-valib", "fits.json", "fixed_effects.csv", "school_effects.csv"]
-    assert list(contents(here / "new" / "folder")) == files
+    written = [".made-by-valib", "NOT_FOR_PUBLICATION.txt", "fits.json", "fixed_effects.csv", "school_effects.csv"]
+    assert list(contents(here / "new" / "folder")) == written and "not for publication" in done.stdout
+    assert run("fit", "--model", "relative", "--cohorts", "2021", "--out", "new/folder").exit_code == 0
+    rounded = pd.read_csv("new/folder/school_effects.csv", dtype={"school": "str"}).set_index("school")
+    pd.testing.assert_frame_equal(rounded, published(tables.school_effects([fit], 5)[0]).set_index("school"))
+    written.remove("NOT_FOR_PUBLICATION.txt")
+    assert list(contents(here / "new" / "folder")) == written, "the mark goes with the exact figures"
 
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
@@ -105,7 +114,7 @@ def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
         "--formula",
         "score ~ prior_score + female",
     ]
-    done = run("fit", "--model", "benchmark", *options, "--out", "results")
+    done = run("fit", "--model", "benchmark", *options, "--exact", "--out", "results")
     assert done.exit_code == 0, done.stderr
     records = read_records(good)
     benchmark = fit_baseline(records, [2015, 2016], "score ~ prior_score + female", estimator="ols", method="REML")
@@ -123,7 +132,7 @@ def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
 def test_fit_joint_writes_what_the_library_finds(here, good):
     options = ["--covariance", "ar1", "--residual", "common", "--method", "REML", "--level", "0.9"]
     good[~((good.school == "S0001") & (good.cohort == 2019))].to_csv("my.csv", index=False)
-    done = run("fit", "--model", "joint", *options, "--cohorts", "2021,2016,2019", "--out", "results")
+    done = run("fit", "--model", "joint", *options, "--cohorts", "2021,2016,2019", "--exact", "--out", "results")
     assert done.exit_code == 0, done.stderr
     assert not Path("results/shifts.csv").exists()
     records = read_records("my.csv")
@@ -178,7 +187,7 @@ def declare(**changed):
 
 def test_a_linked_break_is_carried_into_the_benchmark_and_said_by_check(here, good):
     declare()
-    done = run("fit", "--model", "benchmark", "--out", "results")
+    done = run("fit", "--model", "benchmark", "--exact", "--out", "results")
     assert done.exit_code == 0, done.stderr
     shifts = pd.read_csv("results/shifts.csv").set_index("cohort")
     records = read_records(good)
@@ -188,8 +197,8 @@ def test_a_linked_break_is_carried_into_the_benchmark_and_said_by_check(here, go
         fit = fit_benchmark(records, cohort, benchmark, scale_breaks=breaks)
         np.testing.assert_allclose(shifts.loc[cohort, ["shift", "se"]], [fit.shift, fit.shift_se])
     assert fit.shift_se > 6
-    assert run("baseline", "--out", "kept.json").exit_code == 0
-    assert run("fit", "--model", "benchmark", "--benchmark", "kept.json", "--out", "again").exit_code == 0
+    assert run("baseline", "--exact", "--out", "kept.json").exit_code == 0
+    assert run("fit", "--model", "benchmark", "--benchmark", "kept.json", "--exact", "--out", "again").exit_code == 0
     assert Path("again/shifts.csv").read_bytes() == Path("results/shifts.csv").read_bytes()
     said = " ".join(run("check").stdout.split())
     assert (
@@ -243,9 +252,9 @@ def test_a_run_replaces_an_earlier_one_and_leaves_other_files(here):
 
 
 def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(here, good):
-    assert run("baseline", "--estimator", "within", "--out", "kept/baseline.json").exit_code == 0
+    assert run("baseline", "--estimator", "within", "--exact", "--out", "kept/baseline.json").exit_code == 0
     assert Benchmark.load("kept/baseline.json").estimator == "within"
-    assert run("fit", "--model", "benchmark", "--estimator", "within", "--out", "whole").exit_code == 0
+    assert run("fit", "--model", "benchmark", "--estimator", "within", "--exact", "--out", "whole").exit_code == 0
     good.query("cohort == 2021").to_csv("later.csv", index=False)
     done = run(
         "fit",
@@ -256,6 +265,7 @@ def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(h
         "kept/baseline.json",
         "--cohorts",
         "2021",
+        "--exact",
         "--out",
         "later",
     )
@@ -264,6 +274,13 @@ def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(h
     later = pd.read_csv("later/school_effects.csv").query("cohort == 2021")
     np.testing.assert_allclose(later["effect"], whole["effect"], rtol=1e-9)
     np.testing.assert_allclose(later["se_comparative"], whole["se_comparative"], rtol=1e-9)
+    assert json.loads(Path("kept/baseline.json").read_text())["publication"] == "not for publication: exact"
+    assert run("baseline", "--estimator", "within", "--out", "kept/rounded.json").exit_code == 0
+    again = ["--model", "benchmark", "--benchmark", "kept/rounded.json", "--cohorts", "2021", "--exact"]
+    assert run("fit", "later.csv", *again, "--out", "later").exit_code == 0
+    later = pd.read_csv("later/school_effects.csv")
+    np.testing.assert_allclose(later["effect"], whole["effect"], atol=5e-3)  # digits kept: a 10,000th of their errors
+    np.testing.assert_allclose(later["se_comparative"], whole["se_comparative"], atol=1e-3)
 
 
 def test_check_says_what_is_there(here, good):

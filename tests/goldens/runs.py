@@ -127,10 +127,10 @@ def results(study: str, params: Path, folder: Path) -> dict:
     told = {}
     for model in FITS:
         out = folder / study / model
-        done = valib("fit", "--params", str(params), "--model", model, "--out", str(out), cwd=folder)
+        done = valib("fit", "--params", str(params), "--model", model, "--exact", "--out", str(out), cwd=folder)
         told[f"fit {model}"] = digest(out) if done.returncode == 0 else f"exit {done.returncode}"
     out = folder / study / "baseline.json"
-    done = valib("baseline", "--params", str(params), "--out", str(out), cwd=folder)
+    done = valib("baseline", "--params", str(params), "--exact", "--out", str(out), cwd=folder)
     failed = f"exit {done.returncode}"
     told["baseline"] = failed if done.returncode else json.loads(out.read_text(encoding="utf-8"))
     if not done.returncode:

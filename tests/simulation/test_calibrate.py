@@ -48,7 +48,7 @@ def test_the_world_is_found_again(records):
 def test_without_a_stated_reliability_the_shift_is_the_benchmark_s(records):
     s = calibrate(records, [2015, 2016, 2017], 2019)
     benchmark = va.fit_baseline(records, [2015, 2016, 2017])
-    assert s.shift == pytest.approx(va.fit_benchmark(records, 2019, benchmark).shift, abs=1e-9)
+    assert s.shift == pytest.approx(va.fit_benchmark(records, 2019, benchmark).shift, abs=0.01)  # rounded
     within = 0.8 * 75**2 - 25**2  # of true scores; the slope on record is flatter by the reliability within schools
     assert s.slope == pytest.approx(0.8 * within / (within + 0.2 * 75**2), abs=0.01)
 

@@ -115,12 +115,12 @@ def _tell(account: Account, params: str | None, json: bool, out: Path | None) ->
     study = "the demo study" if file.parent == bundle_root() else str(file)
     content = account.to_dict()
     if out is None:
-        text = as_json(content) if json else account_text(content, study, _width(), problems=False)
+        text = as_json(content, exact=True) if json else account_text(content, study, _width(), problems=False)
         typer.echo(_encodable(text), nl=False)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     with claim(out.parent, out.name):
-        write_file(out, as_json(content) if json else account_text(content, study))
+        write_file(out, as_json(content, exact=True) if json else account_text(content, study))
     if not json:
         typer.echo(f"{out}: the account of {content['source']}.")
 

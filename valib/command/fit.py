@@ -51,12 +51,14 @@ def fit(
     min_students: opt.MinStudents = None,
     pseudonyms: opt.Pseudonyms = None,
     engine: opt.Engine = None,
+    exact: opt.Exact = False,
     debug: opt.Debug = False,
 ) -> None:
     """Estimate the effect of every school and write the results as CSV and JSON.
 
     DIR gets school_effects.csv, fixed_effects.csv and fits.json, shifts.csv if a shift is estimated, and of a joint
-    model correlations.csv and omega.csv (how school effects covary over cohorts).
+    model correlations.csv and omega.csv (how school effects covary over cohorts). Figures are rounded to what may be
+    published: errors to two digits, estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -98,7 +100,7 @@ def fit(
 
         output.check_folder(out)
         output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], read_from(study, params, benchmark))
-        _fit(study, model, out, cohorts, benchmark, structure, engine)
+        _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
 
 
 def _fit(
@@ -109,6 +111,7 @@ def _fit(
     benchmark_file: str | None,
     structure: dict[str, str],
     engine: str | None,
+    exact: bool,
 ) -> None:
     """Hold the folder for this run and fit."""
     from ..records.pseudonyms import check_outside
@@ -118,18 +121,19 @@ def _fit(
     check_outside(study.pseudonym_key, out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
-        output.refuse_foreign(out, "fit", _names(study, model))
-        _fit_into(study, model, out, cohorts, benchmark_file, structure, engine)
+        output.refuse_foreign(out, "fit", _names(study, model, exact))
+        _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
 
 
-def _names(study: Params, model: opt.Model) -> list[str]:
+def _names(study: Params, model: opt.Model, exact: bool) -> list[str]:
     """The files that a fit of this model makes."""
     more = {
         opt.Model.relative: [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
-    return ["school_effects.csv", "fixed_effects.csv", "fits.json", *more[model]]
+    mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
+    return ["school_effects.csv", "fixed_effects.csv", "fits.json", *more[model], *mark]
 
 
 def _fit_into(
@@ -140,6 +144,7 @@ def _fit_into(
     benchmark_file: str | None,
     structure: dict[str, str],
     engine: str | None,
+    exact: bool,
 ) -> None:
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
@@ -152,24 +157,26 @@ def _fit_into(
     )
     cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
-        files, effects, held_back = _joint_results(study, records, cohorts, structure)
+        files, effects, held_back = _joint_results(study, records, cohorts, structure, exact)
     else:
         find = _relative_fits if model is opt.Model.relative else _benchmark_fits
         fits = find(study, records, cohorts, saved)
         effects, held_back = results.school_effects(fits, study.min_students)
         files = {
-            "fixed_effects.csv": output.as_csv(results.fixed_effects(fits)),
-            "fits.json": output.as_json(results.summaries(fits, study.min_students)),
+            "fixed_effects.csv": output.as_csv(results.fixed_effects(fits), exact),
+            "fits.json": output.as_json(results.summaries(fits, study.min_students), exact),
         }
         if model is opt.Model.benchmark and study.shift == "estimated":
-            files["shifts.csv"] = output.as_csv(results.shifts(fits))
+            files["shifts.csv"] = output.as_csv(results.shifts(fits), exact)
     check_unchanged(study, records, before)
-    output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects), **files})
+    if exact:
+        files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
+    output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
         + (hidden if held_back else "")
-        + "."
+        + ("; exact figures, not for publication." if exact else ".")
     )
 
 
@@ -186,7 +193,7 @@ def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | Non
 
 
 def _joint_results(
-    study: Params, records: Any, cohorts: list[int], structure: dict[str, str]
+    study: Params, records: Any, cohorts: list[int], structure: dict[str, str], exact: bool
 ) -> tuple[dict[str, str], Any, int]:
     """Fit one model to all cohorts; return its files, the table of school effects, and the rows held back."""
     from ..effects.joint import fit_joint
@@ -194,7 +201,7 @@ def _joint_results(
 
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **structure)
-    return results.joint_files(fit, study.min_students), *results.joint_effects(fit, study.min_students)
+    return results.joint_files(fit, study.min_students, exact), *results.joint_effects(fit, study.min_students)
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> list:

@@ -125,6 +125,9 @@ Pseudonyms = Annotated[
         "--pseudonyms", metavar="KEYFILE", help="Show schools by pseudonyms under this key; `valib key` makes one."
     ),
 ]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Write exact figures, which are not for publication, and say so beside them.")
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -139,7 +139,7 @@ def simulate_study(
         study.need_baseline(records["cohort"].unique(), ", or leave the scenario 'this study' out")
         last = max(study.settled(records["cohort"].unique()).focal_cohorts)
         with about(records, [last]):
-            world = calibrate(records, study.baseline_cohorts, last, THIS_STUDY, reliability)
+            world = calibrate(records, study.baseline_cohorts, last, THIS_STUDY, reliability, study.min_students)
         worlds = [world if name == THIS_STUDY else name for name in worlds]
     chunks = out / ".simulation"
     with output.claim(out):

@@ -17,11 +17,12 @@ from ..files import write_file
 from ..models.estimators import check_within, fit_baselines
 from ..models.measurement import error_vector, fit_corrected
 from ..names import listed_cohorts
+from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
-from .display import Shown, Table, coefficient_rows, plain, standard_deviation
+from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
@@ -85,7 +86,7 @@ class Benchmark(Shown):
 
     def _table(self) -> Table:
         facts = [
-            ("Formula", plain(self.formula)),
+            ("Formula", one_line(self.formula)),
             ("Method", self.method if self.estimator == "mixed" else f"{self.method} (variances)"),
             ("Students", f"{self.n_students:,}"),
             ("Schools", f"{self.n_schools:,}"),
@@ -97,15 +98,15 @@ class Benchmark(Shown):
         rows.append(standard_deviation("SD of residuals", self.sigma2))
         notes = ["Standard errors are clustered by school."]
         if self.error_variance:
-            notes.append(f"Errors of measurement taken off: {plain(', '.join(self.error_variance))}.")
+            notes.append(f"Errors of measurement taken off: {one_line(', '.join(self.error_variance))}.")
         return Table(f"Benchmark, baseline {listed_cohorts(self.cohorts)}", facts, COLUMNS, rows, notes)
 
     def _line(self) -> str:
         counts = f"{self.n_students:,} students, {self.n_schools:,} schools"
-        return f"{listed_cohorts(self.cohorts)}, {plain(self.formula)}, {self.estimator}, {counts}"
+        return f"{listed_cohorts(self.cohorts)}, {one_line(self.formula)}, {self.estimator}, {counts}"
 
     def to_json(self) -> dict:
-        """The artefact as plain JSON types; floats survive exactly. A checksum tells a changed file."""
+        """The artefact as plain JSON types, exact. A checksum tells a changed file."""
         content = {
             "format": FORMAT,
             "design": self.state.to_json(),
@@ -128,11 +129,19 @@ class Benchmark(Shown):
             content["error_variance"] = dict(self.error_variance)
         return content | {"checksum": _checksum(content)}
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure."""
-        path = Path(path)
+    def save(self, path: str | os.PathLike, exact: bool = False) -> Path:
+        """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
+
+        Its figures are as they may be published (:func:`valib.records.precision.kept`): a later cohort's value added
+        differs from that of this benchmark by a thousandth of a point or so. exact: in full precision, for the analyst;
+        floats then survive exactly, and the file says that it is not for publication.
+        """
+        path, content = Path(path), self.to_json()
+        del content["checksum"]
+        content = content | {"publication": "not for publication: exact"} if exact else kept(content)
+        content["checksum"] = _checksum(content)
         try:
-            write_file(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+            write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         except OSError as error:
             raise BenchmarkError(f"The benchmark cannot be written to '{path}': {error.strerror}.") from error
         return path

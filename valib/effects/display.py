@@ -85,7 +85,7 @@ class Shown:
         return self._table().html()
 
 
-def plain(text: str) -> str:
+def one_line(text: str) -> str:
     """A formula or name on one line, of a length that can be read."""
     return readable(text, LONGEST)
 
@@ -94,7 +94,7 @@ def estimate(name: str, value: float, se: float | None = None) -> list[str]:
     """A row of name, estimate and standard error, both to three digits of the error; no error: a blank."""
     known = se is not None and np.isfinite(se) and se > 0
     places = int(np.clip(2 - np.floor(np.log10(se)), 0, 10)) if known else 4
-    return [plain(name), f"{value:.{places}f}", f"{se:.{places}f}" if known else ""]
+    return [one_line(name), f"{value:.{places}f}", f"{se:.{places}f}" if known else ""]
 
 
 def standard_deviation(name: str, variance: float, variance_se: float | None = None) -> list[str]:
@@ -131,7 +131,7 @@ def joint_rows(
     terms = list(dict.fromkeys(coefficients.index.get_level_values(1)))
     shown, earlier = terms[:MOST_COLUMNS], list(cohorts[:-1]) if len(cohorts) <= MOST_COLUMNS else []
     more = [f"and {len(terms) - len(shown)} more"] if len(terms) > len(shown) else []
-    heads = ["cohort", *map(plain, shown), *more, "SD schools", "SD residuals", *(f"r {c}" for c in earlier)]
+    heads = ["cohort", *map(one_line, shown), *more, "SD schools", "SD residuals", *(f"r {c}" for c in earlier)]
     rows = []
     for cohort in cohorts:
         own = [
@@ -153,9 +153,9 @@ def joint_rows(
 
 def found(findings: Sequence[Finding]) -> list[str]:
     """What would mislead, a note each."""
-    return [f"Note: {plain_sentence(item.text)}" for item in findings] or ["Findings: none"]
+    return [f"Note: {sentence(item.text)}" for item in findings] or ["Findings: none"]
 
 
-def plain_sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """A sentence without line ends or other signs that cannot be seen."""
     return readable(text, 2000)

@@ -17,7 +17,7 @@ from ..names import listed_cohorts
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from ..sums.students import Records, in_several, sum_students
-from .display import Shown, Table, found, joint_rows, plain
+from .display import Shown, Table, found, joint_rows, one_line
 from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 
 NESTED = {  # covariance structure: those it is a special case of
@@ -123,7 +123,7 @@ class JointFit(Shown):
 
     def summary(self) -> dict:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        told = {
+        plain = {
             k: getattr(self, k)
             for k in (
                 "formula",
@@ -141,21 +141,21 @@ class JointFit(Shown):
                 "level",
             )
         }
-        told["cohorts"] = list(self.cohorts)
-        told["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
-        told["findings"] = [item.summary() for item in self.findings]
-        told["fixed_effects"] = {
-            str(c): {k: float(v) for k, v in b.droplevel(0).items()} for c, b in self.fixed_effects.groupby(level=0)
-        }
+        plain["cohorts"] = list(self.cohorts)
+        plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
+        plain["findings"] = [item.summary() for item in self.findings]
+        errors = pd.Series(np.sqrt(np.diag(self.vcov)), self.fixed_effects.index)
+        for name, values in (("fixed_effects", self.fixed_effects), ("fixed_effects_se", errors)):
+            plain[name] = {str(c): {k: float(v) for k, v in b.droplevel(0).items()} for c, b in values.groupby(level=0)}
         for name in ("omega", "omega_se", "correlation", "correlation_se"):
-            told[name] = [[_finite(v) for v in row] for row in getattr(self, name).to_numpy()]
+            plain[name] = [[_finite(v) for v in row] for row in getattr(self, name).to_numpy()]
         for name in ("sigma2", "sigma2_se", "vpc", "student_sd"):
-            told[name] = {str(k): _finite(v) for k, v in getattr(self, name).items()}
-        return told
+            plain[name] = {str(k): _finite(v) for k, v in getattr(self, name).items()}
+        return plain
 
     def _table(self) -> Table:
         facts = [
-            ("Formula", plain(self.formula)),
+            ("Formula", one_line(self.formula)),
             ("Method", self.method),
             ("Students", f"{self.n_students:,}"),
             ("Schools", f"{self.n_schools:,}"),
@@ -172,7 +172,7 @@ class JointFit(Shown):
 
     def _line(self) -> str:
         counts = f"{self.n_students:,} students, {self.n_schools:,} schools"
-        return f"{listed_cohorts(self.cohorts)}, {plain(self.formula)}, {self.covariance}, {counts}"
+        return f"{listed_cohorts(self.cohorts)}, {one_line(self.formula)}, {self.covariance}, {counts}"
 
 
 def fit_joint(

@@ -22,7 +22,7 @@ from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
-from .display import Shown, Table, coefficient_rows, found, interval_text, plain, standard_deviation
+from .display import Shown, Table, coefficient_rows, found, interval_text, one_line, standard_deviation
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
 from .ranking import rank_draws, rank_effects
 
@@ -126,7 +126,7 @@ class CohortFit(Shown):
 
     def summary(self) -> dict:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        told = {
+        plain = {
             k: getattr(self, k)
             for k in (
                 "cohort",
@@ -154,17 +154,19 @@ class CohortFit(Shown):
                 "intervals",
             )
         }
-        told["left_out"] = dict(self.left_out)
-        told["findings"] = [item.summary() for item in self.findings]
-        told["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
-        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in told.items()}
+        plain["left_out"] = dict(self.left_out)
+        plain["findings"] = [item.summary() for item in self.findings]
+        plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
+        errors = np.sqrt(np.diag(self.vcov))
+        plain["fixed_effects_se"] = {k: float(v) for k, v in zip(self.fixed_effects.index, errors, strict=True)}
+        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
     def _table(self) -> Table:
         groups, title = "Schools", f"{self.model.capitalize()} value added, cohort {self.cohort}"
         if self.cohort is None:
             groups, title = "Groups", "Random-intercept model"
         facts = [
-            ("Formula", plain(self.formula)),
+            ("Formula", one_line(self.formula)),
             ("Method", self.method),
             ("Students", f"{self.n_students:,}"),
             (groups, f"{self.n_schools:,}"),
@@ -184,7 +186,9 @@ class CohortFit(Shown):
 
     def _line(self) -> str:
         cohort = "" if self.cohort is None else f"cohort {self.cohort}, "
-        return f"{self.model}, {cohort}{plain(self.formula)}, {self.n_students:,} students, {self.n_schools:,} schools"
+        return (
+            f"{self.model}, {cohort}{one_line(self.formula)}, {self.n_students:,} students, {self.n_schools:,} schools"
+        )
 
 
 def fit_relative(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from ..effects.joint import fit_joint
 from ..errors import ModelError, ValibWarning
 from ..models.measurement import error_variance
 from ..models.mixed import fit_moments
+from ..records.disclosure import shown
+from ..records.precision import KEPT_DIGITS, last_place, round_to
 from ..records.reading import select
 from ..sums.design import build_design
 from ..sums.moments import compute_moments
@@ -26,7 +28,12 @@ LARGEST_SORTING = 0.99
 
 
 def calibrate(
-    records: pd.DataFrame, baseline: Sequence[int], focal: int, name: str = "this study", reliability: float = 1.0
+    records: pd.DataFrame,
+    baseline: Sequence[int],
+    focal: int,
+    name: str = "this study",
+    reliability: float = 1.0,
+    min_students: int = 1,
 ) -> Scenario:
     """The world whose parameters are the estimates from these records; change any by ``dataclasses.replace``.
 
@@ -35,6 +42,9 @@ def calibrate(
     the school mean (freed of the chance in school means); the shift of the focal cohort (``score ~ prior_score``,
     estimated); rho from the joint model with the structure ar1 (0 if it is estimated below 0); spread of the prior
     between and within schools and its change of mean.
+    min_students: schools with fewer in a cohort, and those that hide them, get their mean size: a world is published with
+    its seed, and who repeats the draws could tell each size. Parameters are rounded to four significant digits for the
+    same reason.
     reliability: of the recorded prior score over all students, as its publisher states it; the slope, the spreads and
     the sorting are then those of true scores. The estimates' own errors are not in the world, an effect of the school
     mean of its own counts as sorting, and the world is normal: add other mechanisms to see what else could be.
@@ -49,7 +59,7 @@ def calibrate(
         later = fit_baseline(records, [focal], FORMULA)
     intake_sd, within_sd = _spread(records, baseline)
     slopes = [float(b.coefficients[PRIOR]) for b in (context, later)]
-    cells = _cells(records, (*baseline, int(focal)))
+    cells = _cells(records, (*baseline, int(focal)), min_students)
     between, apart = _sorted_part(
         float(context.coefficients[f"school_mean({PRIOR})"]), intake_sd, within_sd, np.array(cells)[:, :-1]
     )
@@ -72,7 +82,7 @@ def calibrate(
         intake_sd=intake_sd,
         intake_change=change,
     )
-    return world if reliability == 1 else _true_scores(world, reliability)
+    return _rounded(world if reliability == 1 else _true_scores(world, reliability))
 
 
 def _sorted_part(coefficient: float, intake_sd: float, within_sd: float, n: np.ndarray) -> tuple[float, float]:
@@ -104,10 +114,25 @@ def _mean_prior(records: pd.DataFrame, cohorts: Sequence[int]) -> float:
     return float(select(records, cohorts)[PRIOR].mean())
 
 
-def _cells(records: pd.DataFrame, cohorts: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Students of every school by cohort, in the order of the cohorts."""
+def _rounded(world: Scenario) -> Scenario:
+    """The world with its parameters to four significant digits, but for the reliability, which was given."""
+    names = [f.name for f in fields(world) if f.name != "reliability" and isinstance(getattr(world, f.name), float)]
+    values = np.array([getattr(world, name) for name in names])
+    rounded = round_to(values, last_place(values, KEPT_DIGITS)).tolist()
+    return replace(world, **dict(zip(names, rounded, strict=True)))
+
+
+def _cells(records: pd.DataFrame, cohorts: tuple[int, ...], min_students: int) -> tuple[tuple[int, ...], ...]:
+    """Students of every school by cohort, in the order of the cohorts; of those held back, their mean."""
     data = select(records, cohorts)
     table = data.groupby(["school", "cohort"]).size().unstack(fill_value=0)
+    for cohort in cohorts:
+        sizes = table[cohort].to_numpy(copy=True)
+        hidden = (sizes > 0) & ~shown(table[cohort], min_students)
+        if hidden.any():
+            whole, more = divmod(int(sizes[hidden].sum()), int(hidden.sum()))
+            sizes[hidden] = whole + (np.arange(hidden.sum()) < more)
+            table[cohort] = sizes
     return tuple(tuple(int(n) for n in row) for row in table[list(cohorts)].to_numpy())
 
 

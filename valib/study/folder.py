@@ -25,7 +25,15 @@ from ..errors import ParamsError, ValibWarning
 from ..files import PREFIX, sync, write_file
 
 OUTPUTS = {  # all that a command may make in its output folder
-    "fit": ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json"),
+    "fit": (
+        "school_effects.csv",
+        "fixed_effects.csv",
+        "shifts.csv",
+        "correlations.csv",
+        "omega.csv",
+        "fits.json",
+        "NOT_FOR_PUBLICATION.txt",
+    ),
     "simulate": ("performance.csv", "scenarios.csv", "replicates.parquet"),
     "book": ("html", "results", "baseline.json", "valib.pdf"),
     "report": ("html", "pdf", "report.csv", "changes.csv"),

@@ -124,7 +124,7 @@ def _few(counts: dict, min_students: int) -> dict:
     }
 
 
-def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
+def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> dict[str, str]:
     """Return the text of a joint fit's files but school_effects.csv.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
@@ -142,17 +142,20 @@ def joint_files(fit: JointFit, min_students: int = 1) -> dict[str, str]:
         }
     )
     return {
-        "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov)))),
-        "correlations.csv": as_csv(fit.correlations()),
-        "omega.csv": as_csv(omega),
-        "fits.json": as_json(summaries([fit], min_students)),
+        "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov))), exact),
+        "correlations.csv": as_csv(fit.correlations(), exact),
+        "omega.csv": as_csv(omega, exact),
+        "fits.json": as_json(summaries([fit], min_students), exact),
     }
 
 
 def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:
-    """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate."""
+    """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate.
+
+    They are exact: what is simulated is known, and a world after this study has rounded parameters.
+    """
     return {
-        "performance.csv": as_csv(run.table),
-        "scenarios.csv": as_csv(run.scenarios.reset_index()),
+        "performance.csv": as_csv(run.table, exact=True),
+        "scenarios.csv": as_csv(run.scenarios.reset_index(), exact=True),
         "replicates.parquet": run.draws.to_parquet(index=False),
     }

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..errors import ParamsError
 from ..files import real_place, told_of
+from ..records.precision import published
 from .folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 
 _STARTS = "=+\\-@＝＋－＠﹢﹣﹦﹫⁺⁻⁼₊₋₌"
@@ -51,7 +52,9 @@ def _safe_cell(value: object) -> object:
 
 
 __all__ = [
+    "NOT_FOR_PUBLICATION",
     "OUTPUTS",
+    "WHY_NOT",
     "as_csv",
     "as_json",
     "check_apart",
@@ -62,6 +65,12 @@ __all__ = [
     "refuse_foreign",
     "write_folder",
 ]
+
+NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
+WHY_NOT = (
+    "The figures in this folder are exact. With those of a second model the figures of the schools held back can be\n"
+    "worked out from them, so they are not for publication. Without --exact, figures are rounded so that this fails.\n"
+)
 
 
 def plain(value: Any) -> Any:
@@ -77,17 +86,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def as_json(content: Any) -> str:
-    """Return content as indented JSON text."""
-    return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def as_json(content: Any, exact: bool = False) -> str:
+    """Return content as indented JSON text, numbers as they may be published, or exact."""
+    told = plain(content)
+    return json.dumps(told if exact else published(told), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def as_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV text, numbers in full precision, missing as an empty field.
+def as_csv(table: pd.DataFrame, exact: bool = False) -> str:
+    """Return a table as CSV text, numbers as they may be published, or exact; missing ones are empty fields.
 
-    No text in it starts a formula when a spreadsheet opens the file: see :mod:`valib.study.writing`.
+    What may be published is said by :mod:`valib.records.precision`. No text in it starts a formula when a spreadsheet
+    opens the file: see :mod:`valib.study.writing`.
     """
-    return safe_table(table).to_csv(index=False, lineterminator="\n")
+    return safe_table(table if exact else published(table)).to_csv(index=False, lineterminator="\n")
 
 
 def check_folder(folder: Path) -> None:

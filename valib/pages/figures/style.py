@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from valib.errors import ValibError
@@ -81,8 +83,42 @@ class BookFigure(Figure):
     def _bytes(self, ending: str) -> bytes:
         stream = io.BytesIO()
         with plt.style.context(STYLE, after_reset=True):
+            to_grid(self)
             self.savefig(stream, format=ending, metadata=UNDATED.get(ending))
         return stream.getvalue()
+
+
+def to_grid(fig: Figure) -> None:
+    """Move what is drawn at values, and the ends of axes, to a decimal grid of 300 to 3,000 steps along each axis.
+
+    No eye sees a difference. Without it a figure of vectors would hold the numbers behind it in full precision, and one of
+    pixels more of them than its tables (:mod:`valib.records.precision`). Logarithmic axes are left alone.
+    """
+    for ax in fig.axes:
+        ends = [list(ax.get_xlim()), list(ax.get_ylim())]
+        linear = [scale == "linear" for scale in (ax.get_xscale(), ax.get_yscale())]
+        places = [1 - np.floor(np.log10(abs(high - low) / 30)) if low != high else 0 for low, high in ends]
+        for axis, (limit, set_limit) in enumerate(zip(ends, (ax.set_xlim, ax.set_ylim), strict=True)):
+            if linear[axis]:
+                set_limit(*(round(end, int(places[axis])) for end in limit), auto=None)
+
+        def moved(points: Any, which: Sequence[int], places: list = places, linear: list = linear) -> np.ndarray:
+            points = np.ma.filled(np.ma.asarray(points, dtype=float), np.nan)
+            for axis in which:
+                if linear[axis]:
+                    points[:, axis] = np.round(points[:, axis] * 10.0 ** places[axis]) / 10.0 ** places[axis]
+            return points
+
+        across = ((ax.transData, (0, 1)), (ax.get_xaxis_transform(), (0,)), (ax.get_yaxis_transform(), (1,)))
+        for one in [*ax.lines, *ax.collections]:
+            which = next((axes for transform, axes in across if one.get_transform() == transform), ())
+            if isinstance(one, Line2D):
+                one.set_data(*moved(one.get_xydata(), which).T)
+                continue
+            for path in one.get_paths() if which else ():
+                path.vertices = moved(path.vertices, which)
+            if isinstance(one, PathCollection) and one.get_offset_transform() == ax.transData:
+                one.set_offsets(moved(one.get_offsets(), (0, 1)))
 
 
 def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **kwargs: Any) -> tuple[Figure, Any]:
@@ -98,6 +134,7 @@ def save(fig: Figure, path: str | Path) -> None:
     Raises ValueError (from matplotlib) for a file ending it cannot write.
     """
     with plt.style.context(STYLE, after_reset=True):
+        to_grid(fig)
         fig.savefig(path, metadata=UNDATED.get(Path(path).suffix[1:].lower()))
 
 
