@@ -33,18 +33,69 @@ INTERVALS = ("integrated", "plugin")
 class CohortFit(Shown):
     """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
 
-    model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
-    findings: what would mislead in it. school_effects: one row a school (index, sorted) with n (rows), students (only
-    where some stand in several rows), effect, shrinkage, se_conditional, se_comparative, se_diagnostic, se, lower, upper;
-    se is the standard deviation of what lower and upper are limits of. ``effect`` is the BLUP for a relative model and
-    the benchmark VA for a benchmark model. intervals: "integrated" where lower and upper come from the posterior, the
-    variances not known (:mod:`valib.models.posterior`), "plugin" where they are effect -+ z se_comparative, which takes
-    the estimated variances as known, and missing where the effects are 0 on the boundary; posterior: that posterior, or
-    None. tau2_se, sigma2_se: from the observed information (nan on the boundary or when the variances were carried over).
-    shift, shift_se: the system shift, None unless it was estimated.
-    student_sd: standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
-    left_out: rows dropped for a missing covariate, by column. common: loadings of the errors that schools share.
-    state: the design's state, so that other students can be scored.
+    Attributes
+    ----------
+    cohort : int or None
+        The cohort; None for a table without cohorts (:func:`valib.fit_mixed`).
+    model : {"relative", "benchmark"}
+        Which question was asked.
+    formula, method : str
+        As they were given.
+    fixed_effects, vcov : Series (p,), DataFrame (p, p)
+        Coefficients and their covariance: estimated on this cohort, or the benchmark's.
+    tau2, sigma2 : float
+        Variance between schools and of students within them.
+    tau2_se, sigma2_se : float
+        From the observed information; nan on the boundary or when the variances were carried over.
+    loglik : float
+        The maximum of the log-likelihood, restricted for REML.
+    singular : bool
+        Whether tau2 is on the boundary, 0.
+    n_students, n_schools : int
+        What the model was fitted to.
+    student_sd : float
+        Standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
+    level : float
+        Coverage of the intervals.
+    school_effects : DataFrame
+        One row a school (index, sorted): ``n`` (rows), ``students`` (only where some stand in several rows), ``effect``,
+        ``shrinkage``, ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``se``, ``lower``, ``upper``. ``se`` is
+        the standard deviation of what lower and upper are limits of. ``effect`` is the BLUP for a relative model and the
+        benchmark VA for a benchmark model.
+    common : ndarray (n_schools, m)
+        Loadings of the errors that schools share.
+    left_out : mapping of str to int
+        Rows dropped for a missing covariate, by column.
+    shift, shift_se : float or None
+        The system shift and its standard error; None unless it was estimated.
+    equating_se : float
+        Standard error of the equating that was given.
+    coefficient_source, shift_mode, variances_from : str
+        The benchmark's estimator, or "focal"; "estimated", "absorbed" or None; "focal" or "baseline".
+    intervals : {"integrated", "plugin"}
+        "integrated" where lower and upper come from the posterior, the variances not known
+        (:mod:`valib.models.posterior`); "plugin" where they are effect -+ z se_comparative, which takes the estimated
+        variances as known, and missing where the effects are 0 on the boundary.
+    posterior : Posterior or None
+        That posterior.
+    moments, state
+        The sums by school; the design's state, so that other students can be scored.
+    findings : tuple of Finding
+        What would mislead in the fit.
+
+    Notes
+    -----
+    The model is y_ij = x_ij' b + u_j + e_ij, Var(u_j) = tau2, Var(e_ij) = sigma2. ``print(fit)`` shows a table of it, of no
+    single school. Sources: Goldstein (1997); Robinson (1991) for the prediction of u_j.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fit = va.fit_relative(va.load_records("exam"))
+    >>> round(fit.vpc, 3)
+    0.14
+    >>> fit.ranks(seed=1).columns.tolist()[2:5]
+    ['expected_rank', 'rank_lower', 'rank_upper']
     """
 
     cohort: int | None
@@ -200,20 +251,60 @@ def fit_relative(
     error_variance: Mapping[str, float] | None = None,
     intervals: str = "integrated",
 ) -> CohortFit:
-    """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
+    """Relative value added of one cohort: all of the model is estimated on that cohort.
 
-    records: validated records (:func:`valib.read_records`); cohort: which one (may be left out when there is only
-    one); formula: text, or the state of another design such as ``benchmark.state``, so that transforms and levels are
-    the benchmark's and coefficients can be compared; method "ML" or "REML". Raises RecordsError for a cohort that is
-    not there, ModelError for what cannot be fitted. With an intercept the effects sum to zero over schools exactly
-    (the intercept's normal equation is sum_j a_j rbar_j = 0 and u_hat_j = theta a_j rbar_j): they rank schools, they
-    cannot show a change common to all.
-    error_variance: variance of the error of measurement in a column, where known, for example
-    ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
-    is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
-    intervals: "integrated" over what is not known of the variances, or "plugin", which takes their estimates as known.
-    Plug-in intervals stand, and the fit's ``intervals`` says so, where error_variance is given and, with a warning,
-    where there are too few schools: fewer than two more than coefficients of school-level columns.
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohort : int, optional
+        Which one; may be left out when there is only one.
+    formula : str or FormulaState
+        Text, or the state of another design such as ``benchmark.state``, so that transforms and levels are the
+        benchmark's and coefficients can be compared.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    level : float
+        Coverage of the intervals.
+    error_variance : mapping of str to float, optional
+        Variance of the error of measurement in a column, where known, for example
+        ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
+        is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
+    intervals : {"integrated", "plugin"}
+        Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand, and
+        the fit's ``intervals`` says so, where error_variance is given and, with a warning, where there are too few schools:
+        fewer than two more than coefficients of school-level columns.
+
+    Returns
+    -------
+    CohortFit
+        Coefficients, variances, school effects with all their errors.
+
+    Raises
+    ------
+    RecordsError
+        For a cohort that is not there.
+    ModelError
+        For what cannot be fitted, and for several cohorts of which none is named.
+
+    Notes
+    -----
+    With a_j = n_j / (1 + n_j theta), theta = tau2 / sigma2, and rbar_j the mean residual of school j::
+
+        y_ij = x_ij' b + u_j + e_ij        u_hat_j = theta a_j rbar_j
+
+    With an intercept the effects sum to zero over schools exactly (the intercept's normal equation is
+    sum_j a_j rbar_j = 0): they rank schools, they cannot show a change common to all. Source: Goldstein (1997).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fit = va.fit_relative(va.load_records("demo"), 2024)
+    >>> fit.school_effects[["n", "effect", "shrinkage"]].head(2).round(2)
+             n  effect  shrinkage
+    school
+    0029    11   -9.81       0.61
+    0109    50    3.69       0.88
     """
     check_intervals(intervals)
     if cohort is None:
@@ -242,9 +333,44 @@ def fit_mixed(
     level: float = 0.95,
     intervals: str = "integrated",
 ) -> CohortFit:
-    """The same model on any table, for example ``fit_mixed(sleepstudy, "Reaction ~ Days", "Subject")``.
+    """The random-intercept model on any table, with the groups of one column.
 
-    data: one row an observation; groups: the column of the random intercept.
+    Parameters
+    ----------
+    data : DataFrame
+        One row an observation.
+    formula : str
+        For example ``"Reaction ~ Days"``.
+    groups : str
+        The column of the random intercept.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    level : float
+        Coverage of the intervals.
+    intervals : {"integrated", "plugin"}
+        As for :func:`valib.fit_relative`.
+
+    Returns
+    -------
+    CohortFit
+        With ``cohort`` None.
+
+    Raises
+    ------
+    ModelError
+        For what cannot be fitted, or a column that is not there.
+
+    Notes
+    -----
+    The same model and predictor as :func:`valib.fit_relative`. Source: Bates et al. (2015), whose lme4 gives the numbers of
+    the example.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fit = va.fit_mixed(va.load("sleepstudy"), "Reaction ~ Days", "Subject", method="REML")
+    >>> round(fit.tau2 ** 0.5, 2), round(fit.sigma2 ** 0.5, 2)
+    (37.12, 30.99)
     """
     check_intervals(intervals)
     return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None, None, intervals)
