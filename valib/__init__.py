@@ -6,7 +6,8 @@ one cohort    fit_relative, fit_mixed (any table), CohortFit
 benchmark     fit_baseline, Benchmark, fit_benchmark, population_mean_va, bootstrap_benchmark, check_prior,
               looks_standardised
 test scales   ScaleBreak, Link, carry_back
-the system    shift_parts, shift_difference, mean_change, shift_at, split_shift, shift_over_prior, relative_to_school,
+the system    shift_in_context, shift_verdicts, shift_parts, shift_difference, mean_change, shift_at, split_shift,
+              shift_over_prior, relative_to_school,
               prior_sensitivity, system_change, change_on_benchmark
 several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint
 stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,

@@ -10,7 +10,7 @@ from .sums.streams import moments_from_source as moments_from_source
 from .sums.streams import stream_records as stream_records
 
 # one cohort
-from .effects.relative import CohortFit as CohortFit
+from .effects.cohort_fit import CohortFit as CohortFit
 from .effects.relative import fit_mixed as fit_mixed
 from .effects.relative import fit_relative as fit_relative
 
@@ -29,16 +29,18 @@ from .sums.equating import ScaleBreak as ScaleBreak
 from .sums.equating import carry_back as carry_back
 
 # the system
-from .effects.shift import change_on_benchmark as change_on_benchmark
+from .effects.system_change import change_on_benchmark as change_on_benchmark
 from .effects.shift import mean_change as mean_change
 from .effects.shift import prior_sensitivity as prior_sensitivity
 from .effects.shift import relative_to_school as relative_to_school
 from .effects.shift import shift_at as shift_at
 from .effects.shift import shift_difference as shift_difference
+from .effects.shift import shift_in_context as shift_in_context
 from .effects.shift import shift_over_prior as shift_over_prior
 from .effects.shift import shift_parts as shift_parts
 from .effects.shift import split_shift as split_shift
-from .effects.shift import system_change as system_change
+from .effects.system_change import system_change as system_change
+from .effects.verdict import shift_verdicts as shift_verdicts
 
 # several cohorts
 from .effects.bootstrap import bootstrap_joint as bootstrap_joint
@@ -111,8 +113,10 @@ __all__ = [
     "relative_to_school",
     "shift_at",
     "shift_difference",
+    "shift_in_context",
     "shift_over_prior",
     "shift_parts",
+    "shift_verdicts",
     "split_shift",
     "stream_records",
     "summarise",

@@ -191,12 +191,12 @@ def test_which_intervals_cover_in_the_plain_world(published):
     assert width == pytest.approx(published.get("plain", "default", "shift", "emp_se"), rel=0.15)
 
 
-def test_schools_that_last_make_the_analytic_shift_error_too_wide_and_the_bootstrap_sees_it():
+def test_schools_that_last_make_the_shift_s_error_small_and_both_errors_see_it():
     boot = Method("boot", intervals="bootstrap", draws=40)
     run = montecarlo.run([scenario("serial", schools=60)], ["default", boot], replicates=60, seed=2)
-    spread = run.get("serial", "default", "shift", "emp_se") * 2 * 1.96
-    assert run.get("serial", "default", "shift", "width") > 1.4 * spread
-    assert run.get("serial", "boot", "shift", "width") == pytest.approx(spread, rel=0.25)
+    spread = run.get("serial", "default", "shift", "emp_se") * 2 * 2.0
+    for method in ("default", "boot"):  # 60 replicates know a standard deviation to a tenth
+        assert run.get("serial", method, "shift", "width") == pytest.approx(spread, rel=0.25)
 
 
 def test_the_reliability_correction_undoes_what_error_in_the_prior_does():

@@ -24,20 +24,30 @@ def baseline(
     formula: opt.Formula = None,
     estimator: opt.Estimator = None,
     method: opt.Method = None,
+    influences: Annotated[
+        bool,
+        typer.Option(
+            "--influences",
+            help="Keep what each school adds to the coefficients, by its code or pseudonym, so that a later cohort of the "
+            "same schools gets the right error of its shift. SECURITY.md says what that tells of schools.",
+        ),
+    ] = False,
     engine: opt.Engine = None,
     exact: opt.Exact = False,
     debug: opt.Debug = False,
 ) -> None:
     """Fit the benchmark on the baseline cohorts and save it, to be applied later without their students.
 
-    The file holds coefficients, their covariance, variance components and summaries; no student, no school. Figures are
+    The file holds coefficients, their covariance, variance components and summaries; no student, and no school unless
+    --influences asks for it. Figures are
     rounded to what may be published: a later cohort's value added differs from that of a benchmark in memory by a
-    thousandth of a point or so.
+    few thousandths of its error.
 
     \b
     Examples:
       valib baseline --out baseline.json
       valib baseline my.csv --baseline-cohorts 2016,2017 --estimator within --out baseline.json
+      valib baseline --influences --out baseline.json
     """
     with plain_errors(debug):
         study = load_study(
@@ -60,7 +70,7 @@ def baseline(
             records = open_records(study, engine, by_cell=True)
             fitted = fit_study_baseline(study, records)
             check_unchanged(study, records, before)
-            fitted.save(out, exact)
+            fitted.save(out, exact, influences)
         typer.echo(
             f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
             f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -57,14 +58,27 @@ def plain_errors(debug: bool, quiet: bool = False) -> Iterator[None]:
             if _signals or isinstance(error, KeyboardInterrupt):  # some libraries turn the one into the other
                 typer.echo("Interrupted: what an earlier run left is as it was.", err=True)
                 raise typer.Exit(INTERRUPTED) from None
+            if isinstance(error, OSError) and _in_print(error):
+                typer.echo(f"Error: standard output: {reason(error)}; files that were written stand.", err=True)
+                raise typer.Exit(1) from None
             if isinstance(error, OSError):
                 typer.echo(f"Error: {reason(error)}: what an earlier run left is as it was.", err=True)
                 raise typer.Exit(2 if error.errno in UNUSABLE else 1) from None
+            if isinstance(error, MemoryError):
+                typer.echo(
+                    "Error: this machine has too little free memory: what an earlier run left is as it was.", err=True
+                )
+                raise typer.Exit(1) from None
             if isinstance(error, ValibError):
                 typer.echo(f"Error: {readable(error)}", err=True)  # a name in it must not steer the terminal
                 raise typer.Exit(2) from None
             typer.echo(f"Error: valib failed: {_one_line(error)} (--debug shows where).", err=True)
             raise typer.Exit(1) from None
+
+
+def _in_print(error: BaseException) -> bool:
+    """Whether it was standard output that could not be written."""
+    return any(frame.f_code.co_name == "echo" for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _one_line(error: Exception) -> str:

@@ -46,6 +46,7 @@ def fit(
     level: opt.Level = None,
     intervals: opt.Intervals = None,
     equating_se: opt.EquatingSe = None,
+    cohort_sd: opt.CohortSd = None,
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
     min_students: opt.MinStudents = None,
@@ -56,9 +57,10 @@ def fit(
 ) -> None:
     """Estimate the effect of every school and write the results as CSV and JSON.
 
-    DIR gets school_effects.csv, fixed_effects.csv and fits.json, shifts.csv if a shift is estimated, and of a joint
-    model correlations.csv and omega.csv (how school effects covary over cohorts). Figures are rounded to what may be
-    published: errors to two digits, estimates to the last place of their errors.
+    DIR gets school_effects.csv, fixed_effects.csv and fits.json; shifts.csv and, beside the baseline cohorts' own
+    shifts and what is not known, shift_in_context.csv if a shift is estimated; and of a joint model correlations.csv
+    and omega.csv (how school effects covary over cohorts). Figures are rounded to what may be published: errors to two
+    digits, estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -93,6 +95,7 @@ def fit(
             level=level,
             intervals=intervals,
             equating_se=equating_se,
+            cohort_sd=cohort_sd,
             min_students=min_students,
             pseudonym_key=pseudonyms,
         )
@@ -148,9 +151,11 @@ def _fit_into(
 ) -> None:
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
+    from ..effects.shift import shift_in_context
     from ..study import tables as results
     from ..study import writing as output
 
+    said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
@@ -160,14 +165,17 @@ def _fit_into(
         files, effects, held_back = _joint_results(study, records, cohorts, structure, exact)
     else:
         find = _relative_fits if model is opt.Model.relative else _benchmark_fits
-        fits = find(study, records, cohorts, saved)
+        fits, reference = find(study, records, cohorts, saved)
         effects, held_back = results.school_effects(fits, study.min_students)
         files = {
             "fixed_effects.csv": output.as_csv(results.fixed_effects(fits), exact),
             "fits.json": output.as_json(results.summaries(fits, study.min_students), exact),
         }
         if model is opt.Model.benchmark and study.shift == "estimated":
+            context = shift_in_context(fits, reference)
             files["shifts.csv"] = output.as_csv(results.shifts(fits), exact)
+            files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
+            said = results.shift_lines(context, fits)
     check_unchanged(study, records, before)
     if exact:
         files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
@@ -178,6 +186,8 @@ def _fit_into(
         + (hidden if held_back else "")
         + ("; exact figures, not for publication." if exact else ".")
     )
+    for line in said:
+        typer.echo(line)
 
 
 def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | None) -> list[int]:
@@ -204,7 +214,7 @@ def _joint_results(
     return results.joint_files(fit, study.min_students, exact), *results.joint_effects(fit, study.min_students)
 
 
-def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> list:
+def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:
     """Fit each cohort by itself."""
     from ..effects.relative import fit_relative
 
@@ -221,11 +231,11 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
                     intervals=study.intervals,
                 )
             )
-    return fits
+    return fits, None
 
 
-def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benchmark | None) -> list:
-    """Fit the baseline, or load a saved one, and apply it to each cohort."""
+def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benchmark | None) -> tuple[list, Benchmark]:
+    """Fit the baseline, or load a saved one, and apply it to each cohort; return the fits and the benchmark."""
     from ..effects.benchmark import fit_benchmark
 
     benchmark = saved or fit_study_baseline(study, records)
@@ -243,9 +253,10 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benc
                     variances=study.variances,
                     method=study.method,
                     equating_se=study.equating_se,
+                    cohort_sd=study.cohort_sd,
                     level=study.level,
                     intervals=study.intervals,
                     scale_breaks=study.scale_breaks,
                 )
             )
-    return fits
+    return fits, benchmark

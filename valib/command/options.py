@@ -85,7 +85,12 @@ Intervals = Annotated[
     ),
 ]
 EquatingSe = Annotated[
-    float | None, typer.Option("--equating-se", help="Standard error of the test equating, in score points.")
+    float | None,
+    typer.Option("--equating-se", help="Standard error of the test equating, in score points. Default: not known."),
+]
+CohortSd = Annotated[
+    float | None,
+    typer.Option("--cohort-sd", help="Standard deviation of ordinary years, in score points. Default: not declared."),
 ]
 Covariance = Annotated[
     str | None,

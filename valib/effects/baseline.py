@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,19 +15,31 @@ import pandas as pd
 
 from ..errors import BenchmarkError, ModelError
 from ..files import write_file
-from ..models.estimators import check_within, fit_baselines
+from ..models.estimators import (
+    Baseline,
+    Shift,
+    benchmark_va,
+    check_within,
+    fit_baselines,
+    residual_moments,
+    school_variance,
+)
+from ..models.likelihood import compress, optimise
 from ..models.measurement import error_vector, fit_corrected
+from ..models.mixed import check_estimable
 from ..names import listed_cohorts
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
+from ..sums.moments import Moments
 from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
 from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
 COLUMNS = ("", "estimate", "std. error")  # of the table in print
+OWN_SHIFT = ("shift", "se", "leave_one_out", "leave_one_out_se")
 ESTIMATORS = ("mixed", "ols", "within")
 GROUPS = ("school_cohort", "school")
 STANDARDISED = (
@@ -45,6 +58,10 @@ class Benchmark(Shown):
     column_means (p,): baseline means of the design columns. summaries: n, mean, sd of the score by cohort and of every
     numeric column of the formula. fingerprint: of the baseline rows used, the same for any order of them.
     error_variance: variance of the error of measurement that was taken off, by column; empty: of none.
+    vcov_students (p, p): of b_B over students of these very schools. influence: what each school (index) adds to
+    b_B - its expectation, one column a coefficient; in memory from :func:`fit_baseline`, in a file only on request;
+    None where it is not known. own_shifts: by baseline cohort, its shift against this benchmark and against that of the
+    other cohorts (``shift``, ``se``, ``leave_one_out``, ``leave_one_out_se``; nan where it cannot be estimated).
     """
 
     state: FormulaState
@@ -63,6 +80,9 @@ class Benchmark(Shown):
     summaries: Mapping[str, dict]
     fingerprint: str
     error_variance: Mapping[str, float] = field(default_factory=dict)
+    vcov_students: pd.DataFrame | None = field(default=None, repr=False)
+    influence: pd.DataFrame | None = field(default=None, repr=False)
+    own_shifts: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def formula(self) -> str:
@@ -105,8 +125,13 @@ class Benchmark(Shown):
         counts = f"{self.n_students:,} students, {self.n_schools:,} schools"
         return f"{listed_cohorts(self.cohorts)}, {one_line(self.formula)}, {self.estimator}, {counts}"
 
-    def to_json(self) -> dict:
-        """The artefact as plain JSON types, exact. A checksum tells a changed file."""
+    def to_json(self, influences: bool = False) -> dict:
+        """The artefact as plain JSON types, exact. A checksum tells a changed file.
+
+        influences: with those of the schools, by their codes (or pseudonyms, where the records have those).
+        """
+        if influences and self.influence is None:
+            raise BenchmarkError("This benchmark does not know what its schools add to the coefficients.")
         content = {
             "format": FORMAT,
             "design": self.state.to_json(),
@@ -127,18 +152,35 @@ class Benchmark(Shown):
         }
         if self.error_variance:
             content["error_variance"] = dict(self.error_variance)
+        if self.vcov_students is not None:
+            content["vcov_students"] = self.vcov_students.to_numpy().tolist()
+        if self.own_shifts:
+            content["own_shifts"] = {
+                str(c): {k: v if np.isfinite(v) else None for k, v in row.items()} for c, row in self.own_shifts.items()
+            }
+        if influences:
+            content["school_influences"] = {
+                "schools": self.influence.index.tolist(),
+                "values": self.influence.to_numpy().tolist(),
+            }
         return content | {"checksum": _checksum(content)}
 
-    def save(self, path: str | os.PathLike, exact: bool = False) -> Path:
+    def save(self, path: str | os.PathLike, exact: bool = False, influences: bool = False) -> Path:
         """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
 
         Its figures are as they may be published (:func:`valib.records.precision.kept`): a later cohort's value added
-        differs from that of this benchmark by a thousandth of a point or so. exact: in full precision, for the analyst;
-        floats then survive exactly, and the file says that it is not for publication.
+        differs from that of this benchmark by a few thousandths of its error. exact: in full precision, for the analyst;
+        floats then survive exactly, and the file says that it is not for publication. influences: also with what each
+        school adds to the coefficients, by its code, from which a later cohort of the same schools gets the right error
+        of its shift; such a file is exact and not for publication (SECURITY.md says what it tells of schools).
         """
-        path, content = Path(path), self.to_json()
+        path, content = Path(path), self.to_json(influences)
         del content["checksum"]
-        content = content | {"publication": "not for publication: exact"} if exact else kept(content)
+        why = "exact, with every school" if influences else "exact"
+        private = exact or influences
+        if not private:  # rounded it is worth nothing, and exact it gives equations to who solves for a school
+            content.pop("vcov_students", None)
+        content = content | {"publication": f"not for publication: {why}"} if private else kept(content)
         content["checksum"] = _checksum(content)
         try:
             write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -176,15 +218,7 @@ class Benchmark(Shown):
             raise ValueError("a number is not finite")
         if content["tau2"] < 0 or content["sigma2"] <= 0 or np.linalg.eigvalsh(V).min() < -1e-8 * np.abs(V).max():
             raise ValueError("a variance is negative")
-        known = (
-            content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
-        )
-        if not known or min(content["n_students"], content["n_schools"]) < 1:
-            raise ValueError("estimator, groups, method or counts are not valib's")
-        if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
-            raise ValueError("the summaries are not complete")
-        if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
-            raise ValueError("it was changed after it was written")
+        _check_content(content)
         return cls(
             state,
             tuple(int(c) for c in content["cohorts"]),
@@ -202,6 +236,12 @@ class Benchmark(Shown):
             content["summaries"],
             content["fingerprint"],
             {str(k): float(v) for k, v in content.get("error_variance", {}).items()},
+            _square(content.get("vcov_students"), names),
+            _influence(content.get("school_influences"), names),
+            {
+                int(c): {k: np.nan if row[k] is None else float(row[k]) for k in OWN_SHIFT}
+                for c, row in content.get("own_shifts", {}).items()
+            },
         )
 
 
@@ -286,7 +326,87 @@ def baseline_from_moments(
         summaries,
         students.fingerprint,
         {k: float(v) for k, v in (error_variance or {}).items() if v},
+        pd.DataFrame(found.vcov_students[0], index=names, columns=names),
+        pd.DataFrame(found.influence[0], index=pd.Index(cells.schools, dtype="str"), columns=names),
+        {c: _own_shift(cells, c, found, estimator, groups, method, errors) for c in cohorts},
     )
+
+
+def _own_shift(
+    cells: Moments, cohort: int, found: Baseline, estimator: str, groups: str, method: str, errors: np.ndarray
+) -> dict[str, float]:
+    """The shift of a baseline cohort against its own benchmark, and against that of the other cohorts.
+
+    nan for what cannot be estimated, such as a benchmark of the other cohorts where there are none.
+    """
+    focal, reml, told = cells.select([cohort]), method == "REML", []
+    for others in (None, [c for c in cells.cohorts.tolist() if c != cohort]):
+        delta = se = np.nan
+        with suppress(ModelError, np.linalg.LinAlgError):
+            base, typical = cells, found
+            if others is not None:
+                base = cells.select(others)
+                grouped = base.pool_cohorts() if groups == "school" else base
+                check_estimable(grouped)
+                if estimator == "within":
+                    check_within(grouped)
+                typical = fit_baselines(grouped, estimator, reml=reml, errors=errors)
+            residual = residual_moments(focal, typical.b[0], True)
+            check_estimable(residual)
+            fit = optimise(compress(residual), reml)
+            _, moved = benchmark_va(
+                focal.n, focal.means, typical.b[0], typical.vcov[0], fit.tau2[0], fit.sigma2[0], "estimated"
+            )
+            added = contributions(moved, focal.schools[focal.cell_school], base.schools, typical.influence[0])
+            delta, se = float(moved.delta), float(np.sqrt(contribution_variance(added)))
+        told += [delta, se]
+    return dict(zip(OWN_SHIFT, told, strict=True))
+
+
+def contributions(moved: Shift, focal: np.ndarray, schools: np.ndarray, influence: np.ndarray) -> pd.Series:
+    """What each school adds to the error of a shift, phi_j - xbar_w' psi_j; a school absent from one side has 0 there.
+
+    focal: the schools' codes in the cohort, in the order of ``moved``; schools (J,), influence (J, p): the baseline's.
+    """
+    own = pd.Series(moved.influence, index=pd.Index(focal, dtype="str"))
+    typical = pd.Series(influence @ moved.centre, index=pd.Index(schools, dtype="str"))
+    return own.sub(typical, fill_value=0.0).rename_axis("school")
+
+
+def contribution_variance(added: pd.Series) -> float:
+    """J/(J-1) sum_j d_j^2 of the J schools' contributions."""
+    return float(school_variance(added.to_numpy()[:, None], len(added))[0, 0])
+
+
+def _check_content(content: dict) -> None:
+    """Raise ValueError for choices that are not valib's, for what is missing, and for a file that was changed."""
+    known = content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
+    if not known or min(content["n_students"], content["n_schools"]) < 1:
+        raise ValueError("estimator, groups, method or counts are not valib's")
+    if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
+        raise ValueError("the summaries are not complete")
+    if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
+        raise ValueError("it was changed after it was written")
+
+
+def _square(values: list | None, names: list[str]) -> pd.DataFrame | None:
+    """A covariance matrix of the coefficients from an artefact."""
+    if values is None:
+        return None
+    V = np.array(values, dtype=np.float64)
+    if V.shape != (len(names), len(names)) or not np.isfinite(V).all():
+        raise ValueError("a covariance does not fit the coefficients")
+    return pd.DataFrame(V, index=names, columns=names)
+
+
+def _influence(content: Mapping | None, names: list[str]) -> pd.DataFrame | None:
+    """The schools' influences from an artefact."""
+    if content is None:
+        return None
+    schools, values = content["schools"], np.array(content["values"], dtype=np.float64)
+    if values.shape != (len(schools), len(names)) or len(set(schools)) < len(schools) or not np.isfinite(values).all():
+        raise ValueError("the schools' influences do not fit the coefficients")
+    return pd.DataFrame(values, index=pd.Index(schools, dtype="str"), columns=names)
 
 
 def _checksum(content: dict) -> str:

@@ -9,6 +9,7 @@ The errors of b_B and of equating are common to all schools of the cohort; they 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ import pandas as pd
 
 from ..errors import BenchmarkError, ValibWarning
 from ..models import blup as _blup
-from ..models.estimators import benchmark_va
+from ..models.estimators import Shift, benchmark_va, residual_moments
 from ..models.mixed import MixedFit, fit_moments, loglik_at
 from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
@@ -26,9 +27,10 @@ from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, describe_column, in_several, sum_students
 from . import findings
-from .baseline import STANDARDISED, Benchmark, check_choice
+from .baseline import STANDARDISED, Benchmark, check_choice, contribution_variance, contributions
 from .relative import CohortFit, assemble, check_intervals, integrated, with_findings
 
+PRIOR = "prior_score"
 SHIFTS = ("estimated", "absorbed")
 VARIANCES = ("focal", "baseline")
 
@@ -40,17 +42,21 @@ def fit_benchmark(
     shift: str = "estimated",
     variances: str = "focal",
     method: str = "ML",
-    equating_se: float = 0.0,
+    equating_se: float | None = None,
     level: float = 0.95,
     scale_breaks: Sequence[ScaleBreak] = (),
     intervals: str = "integrated",
+    cohort_sd: float | None = None,
 ) -> CohortFit:
     """Benchmark value added of one focal cohort.
 
     shift: "estimated" (default) or "absorbed". variances: "focal" (ML/REML on r) or "baseline" (carried over).
     equating_se: standard error of the link between the baseline's and the cohort's test scale, in score points; the
-    same error for every student of the cohort. scale_breaks: declared changes of a test's scale; one between baseline
-    and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
+    same error for every student of the cohort. None: not known, so that it is left out of the errors and said to be
+    (0 says that there is none). cohort_sd: standard deviation of ordinary years, score points, where it is known: what
+    is common to all schools of a cohort and comes and goes. It adds cohort_sd^2 (1 + 1/B) to the variance of the shift
+    and of every benchmark VA, B the number of baseline cohorts. scale_breaks: declared changes of a test's scale; one
+    between baseline and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
     Raises RecordsError for an absent cohort, ModelError for columns or levels that do not fit the benchmark,
     BenchmarkError for scores standardised within cohort and for a break without a link. Warns of what would mislead
     (:mod:`valib.effects.findings`), and when the cohort is itself part of the baseline (the coefficient error is then not
@@ -61,16 +67,18 @@ def fit_benchmark(
     check_intervals(intervals)
     check_choice(shift, SHIFTS, "shift")
     check_choice(variances, VARIANCES, "variances")
-    if not (np.isfinite(equating_se) and equating_se >= 0):
-        raise BenchmarkError(f"The equating standard error must be zero or positive, not {equating_se}.")
+    for what, value in (("equating standard error", equating_se), ("standard deviation of ordinary years", cohort_sd)):
+        if value is not None and not (np.isfinite(value) and value >= 0):
+            raise BenchmarkError(f"The {what} must be zero or positive, not {value}.")
     links = crossed(scale_breaks, benchmark.cohorts, int(cohort))
     _check_scale(records, int(cohort), benchmark)
     students = sum_students(records, [cohort], benchmark.state, links=links)
     loadings = _link_loadings(records, int(cohort), links, students.moments, benchmark)
     fit = benchmark_from_moments(
-        students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings, intervals
+        students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings, intervals, cohort_sd
     )
-    return with_findings(fit, _findings(records, int(cohort), benchmark, links))
+    found = _findings(records, int(cohort), benchmark, links)
+    return with_findings(fit, [*found, findings.prior_shift({int(cohort): prior_of_shift(fit, benchmark)})])
 
 
 def benchmark_from_moments(
@@ -80,16 +88,18 @@ def benchmark_from_moments(
     shift: str = "estimated",
     variances: str = "focal",
     method: str = "ML",
-    equating_se: float = 0.0,
+    equating_se: float | None = None,
     level: float = 0.95,
     link_loadings: np.ndarray | None = None,
     intervals: str = "integrated",
+    cohort_sd: float | None = None,
 ) -> CohortFit:
     """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
 
     link_loadings (J, m): what m standard normal errors of a scale link do to the schools' mean residuals.
     """
     moments = students.moments
+    scale_se = float(np.hypot(equating_se or 0.0, (cohort_sd or 0.0) * np.sqrt(1 + 1 / len(benchmark.cohorts))))
     fit = fit_residuals(moments, benchmark, shift, variances, method)
     effects, moved = benchmark_va(
         moments.n,
@@ -99,11 +109,11 @@ def benchmark_from_moments(
         fit.tau2,
         fit.sigma2,
         shift,
-        equating_se,
+        scale_se,
         link_loadings,
     )
     over = benchmark_posterior(
-        moments, benchmark, shift, equating_se, link_loadings, intervals if variances == "focal" else "plugin"
+        moments, benchmark, shift, scale_se, link_loadings, intervals if variances == "focal" else "plugin"
     )
     return assemble(
         fit,
@@ -116,13 +126,35 @@ def benchmark_from_moments(
         vcov=benchmark.vcov.to_numpy(),
         cohort=cohort,
         model="benchmark",
-        shift=None if moved is None else float(moved.delta),
-        shift_se=None if moved is None else float(np.sqrt(moved.var)),
-        equating_se=float(equating_se),
+        equating_se=None if equating_se is None else float(equating_se),
+        cohort_sd=None if cohort_sd is None else float(cohort_sd),
+        **({} if moved is None else _shift_errors(moved, moments, benchmark)),
         coefficient_source=benchmark.estimator,
         shift_mode=shift,
         variances_from=variances,
     )
+
+
+def _shift_errors(moved: Shift, moments: Moments, benchmark: Benchmark) -> dict:
+    """The shift's fields of a :class:`CohortFit`: by school where the benchmark knows what its schools add to b_B, else
+    the two-sample form."""
+    added, var, schools = None, moved.var, len(moments.schools)
+    if benchmark.influence is not None:
+        labels = moments.schools[moments.cell_school]
+        added = contributions(moved, labels, benchmark.influence.index, benchmark.influence.to_numpy())
+        var, schools = contribution_variance(added) + moved.var_scale, len(added)
+    students = np.nan
+    if benchmark.vcov_students is not None:
+        typical = moved.centre @ benchmark.vcov_students.to_numpy() @ moved.centre
+        students = float(np.sqrt(moved.var_students + typical + moved.var_scale))
+    return {
+        "shift": float(moved.delta),
+        "shift_se": float(np.sqrt(var)),
+        "shift_error": "cautious" if added is None else "schools",
+        "shift_df": schools - 1,
+        "shift_se_students": students,
+        "shift_influence": added,
+    }
 
 
 def benchmark_posterior(
@@ -138,16 +170,6 @@ def benchmark_posterior(
     parts = [moments.means[:, :-1] @ F, np.full((len(moments.n), 1), equating_se)]
     loadings = np.hstack(parts if link_loadings is None else [*parts, link_loadings])
     return integrated(residual_moments(moments, b, shift == "estimated"), intervals, "benchmark", loadings)
-
-
-def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
-    """Moments of r = y - X b about 0, with a column of ones before it if ``intercept``."""
-    columns, names = np.append(-b, 1.0)[:, None], ("residual",)
-    if intercept:
-        columns = np.column_stack([np.eye(len(b) + 1)[moments.intercept], columns])
-        names = ("Intercept", "residual")
-    moved = moments.transform(columns, names)
-    return moved.reshift(np.zeros(len(names)))
 
 
 def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances: str, method: str) -> MixedFit:
@@ -243,6 +265,32 @@ def _check_scale(records: Records, cohort: int, benchmark: Benchmark) -> None:
         raise BenchmarkError(STANDARDISED)
 
 
+def prior_part(fit: CohortFit, benchmark: Benchmark) -> float:
+    """What the change of the mean prior score would make of the shift, were all of it the prior test's: minus the
+    slope (with that of the school mean of the prior, if it is there) times the focal less the baseline mean.
+
+    nan where the prior score is not one linear column of the formula, and where the shift was absorbed.
+    """
+    names = list(benchmark.coefficients.index)
+    if fit.shift is None or not linear_prior(names):
+        return float("nan")
+    slope = float(benchmark.coefficients[PRIOR] + benchmark.coefficients.get(f"school_mean({PRIOR})", 0.0))
+    moments, at = fit.moments, names.index(PRIOR)
+    focal = float(moments.n @ moments.means[:, at] / moments.n.sum())
+    return -slope * (focal - float(benchmark.column_means[PRIOR]))
+
+
+def linear_prior(names: Sequence[str]) -> bool:
+    """Whether the prior is one linear column, its school mean apart."""
+    inside = re.compile(rf"\b{PRIOR}\b")
+    return PRIOR in names and all(n in (PRIOR, f"school_mean({PRIOR})") for n in names if inside.search(n))
+
+
+def prior_of_shift(fit: CohortFit, benchmark: Benchmark) -> tuple[float, float, float]:
+    """:func:`prior_part`, with the shift and its standard error; nan where the shift was absorbed."""
+    return prior_part(fit, benchmark), *((np.nan, np.nan) if fit.shift is None else (fit.shift, fit.shift_se))
+
+
 def _findings(
     records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak]
 ) -> list[findings.Finding | None]:
@@ -250,7 +298,7 @@ def _findings(
     if cohort in benchmark.cohorts:
         warnings.warn(
             f"Cohort {cohort} is part of the baseline, so the benchmark's error is not independent of it "
-            "and the intervals are too wide.",
+            "and the intervals of its schools are too wide.",
             ValibWarning,
             stacklevel=3,
         )

@@ -144,6 +144,21 @@ def other_scale(
     return Finding("scale", tuple(odd), text)
 
 
+def prior_shift(parts: Mapping[int, tuple[float, float, float]]) -> Finding | None:
+    """Cohorts in which the change of the mean prior score, were it the prior test's, would make more of the shift than
+    one of its errors. parts: by cohort, that part, the shift and its standard error; nan where there is none.
+    """
+    moved = {t: values for t, values in parts.items() if abs(values[0]) > values[2]}
+    if not moved:
+        return None
+    told = by_cohort({t: f"{part:+.1f} of {shift:+.1f} points, SE {se:.1f}" for t, (part, shift, se) in moved.items()})
+    text = (
+        f"The change of the mean prior_score alone would make a good part of the shift if it were the prior test's ({told}): "
+        "see whether the prior test, its sitting or the intake has changed before the shift is told."
+    )
+    return Finding("prior_shift", tuple(moved), text)
+
+
 def prior_drift(checks: Mapping[int, PriorCheck]) -> Finding | None:
     """Cohorts whose prior scores leave the baseline's distribution, as their checks say."""
     moved = {cohort: item for cohort, item in checks.items() if not item.ok}

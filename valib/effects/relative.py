@@ -1,10 +1,10 @@
-"""The relative value-added model of one cohort, and the result that every one-cohort model returns."""
+"""The relative value-added model of one cohort."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,229 +17,14 @@ from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
 from ..models.posterior import Posterior, integrate, posterior
-from ..records.disclosure import counted, shown
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
-from .display import Shown, Table, coefficient_rows, found, interval_text, one_line, standard_deviation
+from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
-from .ranking import rank_draws, rank_effects
 
 INTERVALS = ("integrated", "plugin")
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CohortFit(Shown):
-    """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
-
-    Attributes
-    ----------
-    cohort : int or None
-        The cohort; None for a table without cohorts (:func:`valib.fit_mixed`).
-    model : {"relative", "benchmark"}
-        Which question was asked.
-    formula, method : str
-        As they were given.
-    fixed_effects, vcov : Series (p,), DataFrame (p, p)
-        Coefficients and their covariance: estimated on this cohort, or the benchmark's.
-    tau2, sigma2 : float
-        Variance between schools and of students within them.
-    tau2_se, sigma2_se : float
-        From the observed information; nan on the boundary or when the variances were carried over.
-    loglik : float
-        The maximum of the log-likelihood, restricted for REML.
-    singular : bool
-        Whether tau2 is on the boundary, 0.
-    n_students, n_schools : int
-        What the model was fitted to.
-    student_sd : float
-        Standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
-    level : float
-        Coverage of the intervals.
-    school_effects : DataFrame
-        One row a school (index, sorted): ``n`` (rows), ``students`` (only where some stand in several rows), ``effect``,
-        ``shrinkage``, ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``se``, ``lower``, ``upper``. ``se`` is
-        the standard deviation of what lower and upper are limits of. ``effect`` is the BLUP for a relative model and the
-        benchmark VA for a benchmark model.
-    common : ndarray (n_schools, m)
-        Loadings of the errors that schools share.
-    left_out : mapping of str to int
-        Rows dropped for a missing covariate, by column.
-    shift, shift_se : float or None
-        The system shift and its standard error; None unless it was estimated.
-    equating_se : float
-        Standard error of the equating that was given.
-    coefficient_source, shift_mode, variances_from : str
-        The benchmark's estimator, or "focal"; "estimated", "absorbed" or None; "focal" or "baseline".
-    intervals : {"integrated", "plugin"}
-        "integrated" where lower and upper come from the posterior, the variances not known
-        (:mod:`valib.models.posterior`); "plugin" where they are effect -+ z se_comparative, which takes the estimated
-        variances as known, and missing where the effects are 0 on the boundary.
-    posterior : Posterior or None
-        That posterior.
-    moments, state
-        The sums by school; the design's state, so that other students can be scored.
-    findings : tuple of Finding
-        What would mislead in the fit.
-
-    Notes
-    -----
-    The model is y_ij = x_ij' b + u_j + e_ij, Var(u_j) = tau2, Var(e_ij) = sigma2. ``print(fit)`` shows a table of it, of no
-    single school. Sources: Goldstein (1997); Robinson (1991) for the prediction of u_j.
-
-    Examples
-    --------
-    >>> import valib as va
-    >>> fit = va.fit_relative(va.load_records("exam"))
-    >>> round(fit.vpc, 3)
-    0.14
-    >>> fit.ranks(seed=1).columns.tolist()[2:5]
-    ['expected_rank', 'rank_lower', 'rank_upper']
-    """
-
-    cohort: int | None
-    model: str
-    formula: str
-    method: str
-    fixed_effects: pd.Series
-    vcov: pd.DataFrame
-    tau2: float
-    sigma2: float
-    tau2_se: float
-    sigma2_se: float
-    loglik: float
-    singular: bool
-    n_students: int
-    n_schools: int
-    student_sd: float
-    level: float
-    school_effects: pd.DataFrame
-    common: np.ndarray = field(repr=False)
-    left_out: Mapping[str, int]
-    shift: float | None = None
-    shift_se: float | None = None
-    equating_se: float = 0.0
-    coefficient_source: str = "focal"
-    shift_mode: str | None = None
-    variances_from: str = "focal"
-    intervals: str = "plugin"
-    posterior: Posterior | None = field(default=None, repr=False)
-    moments: Moments | None = field(default=None, repr=False)
-    state: FormulaState | None = field(default=None, repr=False)
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def theta(self) -> float:
-        """tau2 / sigma2."""
-        return self.tau2 / self.sigma2
-
-    @property
-    def vpc(self) -> float:
-        """Variance partition coefficient tau2 / (tau2 + sigma2)."""
-        return self.tau2 / (self.tau2 + self.sigma2)
-
-    @property
-    def shift_interval(self) -> tuple[float, float] | None:
-        """Interval of the system shift at the fit's level; None unless the shift was estimated."""
-        if self.shift is None:
-            return None
-        lower, upper = _blup.interval(self.shift, self.shift_se, self.level)
-        return float(lower), float(upper)
-
-    def ranks(self, seed: int | np.random.Generator, draws: int = 2000, min_students: int = 1) -> pd.DataFrame:
-        """Expected rank, its interval, and the probabilities of the lowest and highest fifth (rank 1 is highest).
-
-        They are places among the schools that may be shown with ``min_students`` (:mod:`valib.records.disclosure`),
-        by default all: places among all schools would tell of those held back. With integrated intervals every draw
-        begins with the variances.
-        """
-        mask = np.asarray(shown(counted(self.school_effects), min_students))
-        table = self.school_effects[mask]
-        if self.posterior is not None:
-            drawn = self.posterior.draw
-            r = rank_draws(lambda size, rng: drawn(size, rng)[:, mask], len(table), seed, draws, self.level)
-        else:
-            effect, own = table["effect"].to_numpy(), table["se_conditional"].to_numpy() ** 2
-            r = rank_effects(effect, own, self.common[mask], seed, draws, self.level)
-        return pd.DataFrame(
-            {
-                "n": table["n"],
-                "effect": table["effect"],
-                "expected_rank": r.expected,
-                "rank_lower": r.lower,
-                "rank_upper": r.upper,
-                "p_bottom_quintile": r.p_bottom,
-                "p_top_quintile": r.p_top,
-            },
-            index=table.index,
-        )
-
-    def summary(self) -> dict:
-        """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        plain = {
-            k: getattr(self, k)
-            for k in (
-                "cohort",
-                "model",
-                "formula",
-                "method",
-                "tau2",
-                "tau2_se",
-                "sigma2",
-                "sigma2_se",
-                "theta",
-                "vpc",
-                "loglik",
-                "singular",
-                "n_students",
-                "n_schools",
-                "student_sd",
-                "level",
-                "shift",
-                "shift_se",
-                "equating_se",
-                "coefficient_source",
-                "shift_mode",
-                "variances_from",
-                "intervals",
-            )
-        }
-        plain["left_out"] = dict(self.left_out)
-        plain["findings"] = [item.summary() for item in self.findings]
-        plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
-        errors = np.sqrt(np.diag(self.vcov))
-        plain["fixed_effects_se"] = {k: float(v) for k, v in zip(self.fixed_effects.index, errors, strict=True)}
-        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
-
-    def _table(self) -> Table:
-        groups, title = "Schools", f"{self.model.capitalize()} value added, cohort {self.cohort}"
-        if self.cohort is None:
-            groups, title = "Groups", "Random-intercept model"
-        facts = [
-            ("Formula", one_line(self.formula)),
-            ("Method", self.method),
-            ("Students", f"{self.n_students:,}"),
-            (groups, f"{self.n_schools:,}"),
-            ("Log-likelihood", f"{self.loglik:.1f}"),
-            ("VPC", f"{self.vpc:.3f}"),
-            ("Intervals of schools", self.intervals),
-        ]
-        errors = np.sqrt(np.diag(self.vcov))
-        rows = coefficient_rows(zip(self.fixed_effects.index, self.fixed_effects, errors, strict=True))
-        rows.append(standard_deviation(f"SD of {groups.lower()}", self.tau2, self.tau2_se))
-        rows.append(standard_deviation("SD of residuals", self.sigma2, self.sigma2_se))
-        moved = []
-        if self.shift is not None:
-            moved = [f"System shift: {interval_text(self.shift, self.shift_se, self.shift_interval, self.level)}"]
-        heads = ("of the benchmark" if self.model == "benchmark" else "", "estimate", "std. error")
-        return Table(title, facts, heads, rows, [*moved, *found(self.findings)])
-
-    def _line(self) -> str:
-        cohort = "" if self.cohort is None else f"cohort {self.cohort}, "
-        return (
-            f"{self.model}, {cohort}{one_line(self.formula)}, {self.n_students:,} students, {self.n_schools:,} schools"
-        )
 
 
 def fit_relative(
@@ -250,6 +35,7 @@ def fit_relative(
     level: float = 0.95,
     error_variance: Mapping[str, float] | None = None,
     intervals: str = "integrated",
+    influences: bool = False,
 ) -> CohortFit:
     """Relative value added of one cohort: all of the model is estimated on that cohort.
 
@@ -312,7 +98,7 @@ def fit_relative(
         if len(cohorts) != 1:
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
-    students = sum_students(records, [cohort], formula, by_cell=_corrected(error_variance))
+    students = sum_students(records, [cohort], formula, by_cell=influences or _corrected(error_variance))
     fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals)
     return with_findings(fit, of_correlation(records, [cohort]))
 
@@ -405,11 +191,15 @@ def relative_from_moments(
         fit = fit_corrected(moments, errors, method)
     else:
         fit = fit_moments(moments, method)
-    found = relative_va(moments, fit.optimum, method == "REML", errors)
+    found = relative_va(moments, fit.optimum, method == "REML", errors, moments.cell_cross is not None)
     if errors is not None:
         fit = replace(fit, vcov=found.vcov[0], sigma2=float(found.sigma2[0]), sigma2_se=float("nan"))
     over = integrated(moments, "plugin" if errors is not None else intervals)
-    return assemble(fit, found.blup.take(0), students, level, over, cohort=cohort, model="relative")
+    psi = None
+    if found.influence is not None:
+        index = pd.Index(moments.schools, dtype="str", name="school")
+        psi = pd.DataFrame(found.influence[0], index=index, columns=list(fit.names))
+    return assemble(fit, found.blup.take(0), students, level, over, cohort=cohort, model="relative", influence=psi)
 
 
 def check_intervals(intervals: str) -> None:

@@ -90,10 +90,15 @@ def factor(vcov: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
 
 
-def interval(effect: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Normal interval effect -+ z se with coverage ``level`` for one school; ModelError unless 0 < level < 1."""
-    z = _normal_quantile(level)
-    return effect - z * se, effect + z * se
+def interval(
+    effect: np.ndarray, se: np.ndarray, level: float = 0.95, df: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval effect -+ q se with coverage ``level``, q of the normal or of the t with df degrees of freedom.
+
+    ModelError unless 0 < level < 1.
+    """
+    q = quantile(level, df)
+    return effect - q * se, effect + q * se
 
 
 def correlation_interval(r: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +107,7 @@ def correlation_interval(r: np.ndarray, se: np.ndarray, level: float = 0.95) -> 
     r and se of any one shape. se: standard error of atanh r, from :func:`delta_error` or :func:`fisher_error`. nan
     where r is not inside (-1, 1) or se is not known. Source: Fisher (1921). Raises ModelError unless 0 < level < 1.
     """
-    centre, half = np.arctanh(np.where(np.abs(r) < 1, r, np.nan)), _normal_quantile(level) * se
+    centre, half = np.arctanh(np.where(np.abs(r) < 1, r, np.nan)), quantile(level) * se
     return np.tanh(centre - half), np.tanh(centre + half)
 
 
@@ -116,10 +121,11 @@ def fisher_error(pairs: np.ndarray) -> np.ndarray:
     return 1 / np.sqrt(np.where(np.asarray(pairs) > 3, pairs, np.nan) - 3)
 
 
-def _normal_quantile(level: float) -> float:
+def quantile(level: float, df: float | None = None) -> float:
+    """q such that an interval -+ q has coverage ``level``, normal or with df degrees of freedom of a t."""
     if not 0 < level < 1:
         raise ModelError(f"The level of an interval must lie between 0 and 1, as 0.95 does, not {level}.")
-    return float(stats.norm.ppf(0.5 + level / 2))
+    return float(stats.norm.ppf(0.5 + level / 2) if df is None else stats.t.ppf(0.5 + level / 2, df))
 
 
 def overlap_multiplier(se: np.ndarray, level: float = 0.95, largest: int = 400) -> float:

@@ -9,6 +9,8 @@ function says "...", any leading axes will do, and none. In [X, y] the response 
     Var(b)         J/(J-1) (N-1)/(N-p) sum_j psi_j psi_j'            (CR1; Liang and Zeger 1986)
     shift          delta = sum_j a_j rbar_j / sum_j a_j,  a_j = n_j/(1 + n_j theta),
                    with influences phi_j = a_j (rbar_j - delta) / sum_j a_j
+    Var(shift)     J/(J-1) sum_j (phi_j - xbar_w' psi_j)^2, the same schools having part in both: what a school adds to
+                   the one error and to the other is added before it is squared. A school absent from one has 0 there.
 """
 
 from __future__ import annotations
@@ -47,35 +49,46 @@ class Coefficients:
 class Baseline:
     """Benchmarks of R data sets with J schools.
 
-    b (R, p); influence (R, J, p): of schools; vcov (R, p, p): clustered by school; vcov_model: the estimator's own.
-    tau2, sigma2 (R,): of the mixed model; sigma2 of y - x'b as recorded, so that an error of measurement counts with
-    b^2 times its variance.
+    b (R, p); influence (R, J, p): of schools; vcov (R, p, p): clustered by school; vcov_model: the estimator's own;
+    vcov_students: of the students alone, these very schools being given. tau2, sigma2 (R,): of the mixed model; sigma2
+    of y - x'b as recorded, so that an error of measurement counts with b^2 times its variance.
     """
 
     b: np.ndarray
     influence: np.ndarray
     vcov: np.ndarray
     vcov_model: np.ndarray
+    vcov_students: np.ndarray
     tau2: np.ndarray
     sigma2: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shift:
-    """The system shift, each (...,): delta, var_delta = sigma2 / sum a_j with b_B known, var with the errors of b_B,
-    equating and links. centre (..., p): xbar_w, the a-weighted means of the columns. influence (..., J): phi_j.
+    """The system shift, each (...,): delta; var_delta = sigma2 / sum a_j with b_B known; var_students, of that what is
+    due to students alone; var_scale of equating and links; var = var_delta + xbar_w' Var(b_B) xbar_w + var_scale, which
+    takes the schools of baseline and cohort as different ones. centre (..., p): xbar_w, the a-weighted means of the
+    columns. influence (..., J): phi_j.
     """
 
     delta: np.ndarray
     var_delta: np.ndarray
+    var_students: np.ndarray
+    var_scale: np.ndarray
     var: np.ndarray
     centre: np.ndarray
     influence: np.ndarray
 
+    def by_school(self, influence_b: np.ndarray) -> np.ndarray:
+        """(..., J): phi_j - xbar_w' psi_j, what each school adds to the error of the shift; influence_b (..., J, p)."""
+        return self.influence - (influence_b @ self.centre[..., None])[..., 0]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """School effects of R data sets: blup (R, J), with the coefficients b (R, p), their vcov, tau2 and sigma2 (R,)."""
+    """School effects of R data sets: blup (R, J), with the coefficients b (R, p), their vcov, tau2 and sigma2 (R,);
+    influence (R, J, p): of schools on b, of a relative model where it was asked for.
+    """
 
     blup: Blup
     b: np.ndarray
@@ -83,6 +96,7 @@ class Predictions:
     tau2: np.ndarray
     sigma2: np.ndarray
     shift: Shift | None = None
+    influence: np.ndarray | None = None
 
 
 def coefficients(
@@ -151,14 +165,16 @@ def fit_baselines(
     if estimator == "within":
         dof = data.n - data.counts.sum(axis=1) - (p - 1)
     model = (found.rss / dof)[:, None, None] * found.A_inverse
+    sigma2 = found.mixed.sigma2 + found.b**2 @ errors
+    students = sigma2[:, None, None] * (found.A_inverse @ _kept_squares(data, found, estimator) @ found.A_inverse)
     influence = _influences(cells, found, estimator, errors)
     if estimator == "within":
-        _add_intercept(cells, found, influence, model)
+        _add_intercept(cells, found, influence, model, students, sigma2)
     b = found.b @ undo[:-1, :-1].T + undo[:-1, -1]
     by_school = cells.by_school(influence) @ undo[:-1, :-1].T
-    model = undo[:-1, :-1] @ model @ undo[:-1, :-1].T
+    model, students = (undo[:-1, :-1] @ V @ undo[:-1, :-1].T for V in (model, students))
     vcov = clustered(by_school, data.n, cells.present)
-    return Baseline(b, by_school, vcov, model, found.mixed.tau2, found.mixed.sigma2 + found.b**2 @ errors)
+    return Baseline(b, by_school, vcov, model, students, found.mixed.tau2, sigma2)
 
 
 def clustered(influence: np.ndarray, students: np.ndarray, schools: np.ndarray) -> np.ndarray:
@@ -166,8 +182,22 @@ def clustered(influence: np.ndarray, students: np.ndarray, schools: np.ndarray) 
 
     students, schools (R,): how many there are.
     """
-    scale = schools / (schools - 1) * (students - 1) / (students - influence.shape[-1])
-    return scale[:, None, None] * (np.swapaxes(influence, 1, 2) @ influence)
+    scale = (students - 1) / (students - influence.shape[-1])
+    return scale[:, None, None] * school_variance(influence, schools[:, None, None])
+
+
+def school_variance(influence: np.ndarray, schools: int | np.ndarray) -> np.ndarray:
+    """J/(J-1) sum_j d_j d_j': the variance of an estimate to which school j adds d_j; influence (..., J, m)."""
+    return schools / (schools - 1) * (np.swapaxes(influence, -1, -2) @ influence)
+
+
+def _kept_squares(data: Compressed, found: Coefficients, estimator: str) -> np.ndarray:
+    """(R, p, p): sum over students of (x_i - w_c s_c)(x_i - w_c s_c)', so that A^-1 of it A^-1 sigma2 is the variance
+    of b over students of these very schools.
+    """
+    theta, n = found.mixed.theta[:, None], data.sizes
+    w = {"ols": 0.0 * theta * n, "mixed": theta / (1 + theta * n), "within": 1 / n + 0.0 * theta}[estimator]
+    return (data.cross - np.einsum("rd,rdij->rij", 2 * w - n * w**2, data.outer))[:, :-1, :-1]
 
 
 def _influences(cells: Moments, found: Coefficients, estimator: str, errors: np.ndarray) -> np.ndarray:
@@ -183,9 +213,16 @@ def _influences(cells: Moments, found: Coefficients, estimator: str, errors: np.
     return score @ found.A_inverse
 
 
-def _add_intercept(cells: Moments, found: Coefficients, influence: np.ndarray, model: np.ndarray) -> None:
+def _add_intercept(
+    cells: Moments,
+    found: Coefficients,
+    influence: np.ndarray,
+    model: np.ndarray,
+    students: np.ndarray,
+    sigma2: np.ndarray,
+) -> None:
     """Within slopes: the intercept is the GLS mean of y - X b (slopes only) over cells; its entries of the influences
-    and of the model's covariance are filled in place.
+    and of the covariances are filled in place.
     """
     i = cells.intercept
     n = np.maximum(cells.n, 1)[..., None]
@@ -195,9 +232,11 @@ def _add_intercept(cells: Moments, found: Coefficients, influence: np.ndarray, m
     centre = (weight[:, None] @ (cells.sums[..., :-1] / n))[:, 0]
     centre[:, i] = 0.0
     influence[..., i] = weight * rbar - (influence @ centre[..., None])[..., 0]
-    column = (model @ centre[..., None])[..., 0]
-    model[:, i] = model[..., i] = -column
-    model[:, i, i] = found.between.vcov[:, 0, 0] + (centre * column).sum(axis=1)
+    means = sigma2 * (weight**2 / n[..., 0]).sum(axis=1)
+    for V, own in ((model, found.between.vcov[:, 0, 0]), (students, means)):
+        column = (V @ centre[..., None])[..., 0]
+        V[:, i] = V[..., i] = -column
+        V[:, i, i] = own + (centre * column).sum(axis=1)
 
 
 def check_within(moments: Moments) -> None:
@@ -215,23 +254,29 @@ def check_within(moments: Moments) -> None:
         )
 
 
-def relative_va(moments: Moments, fit: Optimum, reml: bool, errors: np.ndarray | None = None) -> Predictions:
+def relative_va(
+    moments: Moments, fit: Optimum, reml: bool, errors: np.ndarray | None = None, influences: bool = False
+) -> Predictions:
     """Relative value added from the fit of R cohorts, errors (p,) of measurement taken off (then by cell).
+
+    influences: with those of the schools on b (by cell too).
 
     With them the model's covariance of b does not hold, so the clustered one is taken; and a student's residual y - x'b
     on record has the variance sigma2 + b^2 errors, by which the effects are shrunk.
     """
     data, undo = moments.batch, unshift(moments)
     b = fit.at.b @ undo[:-1, :-1].T + undo[:-1, -1]
-    if errors is not None and errors.any():
-        vcov = fit_baselines(data, "mixed", reml=reml, errors=errors, theta=fit.theta).vcov
-        sigma2 = fit.sigma2 + b**2 @ errors
+    corrected, base = errors is not None and errors.any(), None
+    if corrected or influences:
+        base = fit_baselines(data, "mixed", reml=reml, errors=errors, theta=fit.theta)
+    if corrected:
+        vcov, sigma2 = base.vcov, fit.sigma2 + b**2 @ errors
     else:
         vcov, sigma2 = undo[:-1, :-1] @ fit.vcov @ undo[:-1, :-1].T, fit.sigma2
     means = data.means
     residual = (means @ _residual(b)[..., None])[..., 0]
     blup = predict(data.n, residual, fit.tau2[:, None], sigma2[:, None], means[..., :-1], vcov)
-    return Predictions(blup, b, vcov, fit.tau2, sigma2)
+    return Predictions(blup, b, vcov, fit.tau2, sigma2, influence=None if base is None else base.influence)
 
 
 def optimise_residuals(
@@ -290,10 +335,28 @@ def benchmark_va(
     apart = (((xbar - centre) @ F) ** 2).sum(axis=-1) + ((L - L_centre) ** 2).sum(axis=-1)
     diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
     effect, var = delta + lam * (residual - delta), own + (common**2).sum(axis=-1)
-    var_shift = var_delta[..., 0] + ((centre @ F) ** 2).sum(axis=(-2, -1)) + (L_centre**2).sum(axis=(-2, -1))
-    phi = a * (residual - delta) / total
-    moved = Shift(delta[..., 0], var_delta[..., 0], var_shift, centre[..., 0, :], phi)
+    scale = (L_centre**2).sum(axis=(-2, -1))
+    students = (sigma2 * a**2 / np.maximum(n, 1)).sum(axis=-1) / total[..., 0] ** 2
+    moved = Shift(
+        delta[..., 0],
+        var_delta[..., 0],
+        students,
+        scale,
+        var_delta[..., 0] + ((centre @ F) ** 2).sum(axis=(-2, -1)) + scale,
+        centre[..., 0, :],
+        a * (residual - delta) / total,
+    )
     return Blup(effect, lam, residual, own, var, diagnostic, common), moved
+
+
+def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
+    """Moments of r = y - X b about 0, with a column of ones before it if ``intercept``; of one data set."""
+    columns, names = np.append(-b, 1.0)[:, None], ("residual",)
+    if intercept:
+        columns = np.column_stack([np.eye(len(b) + 1)[moments.intercept], columns])
+        names = ("Intercept", "residual")
+    moved = moments.transform(columns, names)
+    return moved.reshift(np.zeros(len(names)))
 
 
 def known_errors(found: Predictions) -> Predictions:

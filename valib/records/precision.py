@@ -11,7 +11,8 @@ matters most are errors and shrinkage factors: each school has some, and the ban
 The rules go by the name of a figure. They are those by which measurements are stated anyway, an error to two digits and
 an estimate to the last place of its error (JCGM 100:2008, Guide to the Expression of Uncertainty in Measurement, 7.2.6).
 
-- standard errors (``se``, ``se_...``, ``..._se``): :data:`ERROR_DIGITS` significant digits;
+- standard errors (``se``, ``se_...``, ``..._se``) and spreads of a few cohorts (:data:`SPREADS`): :data:`ERROR_DIGITS`
+  significant digits;
 - an estimate beside its error, and the limits of its interval: the last place of that error (in a table of schools, of
   the smallest error, so that a column has one number of decimals);
 - shares and probabilities (:data:`SHARES`), effect sizes: :data:`SHARE_DECIMALS` decimals;
@@ -23,7 +24,7 @@ an estimate to the last place of its error (JCGM 100:2008, Guide to the Expressi
 - all else: :data:`DIGITS` significant digits.
 
 The coefficients of a benchmark that is kept for later cohorts have :data:`KEPT_DIGITS` digits of their errors, so that
-the value added of a later cohort is the same to a thousandth of a point or so; their clustered covariance, which depends
+the value added of a later cohort is the same to a few thousandths of its error; their clustered covariance, which depends
 on sums of squares within each school and gives nothing away, is exact. All of this is applied where files are written
 (:mod:`valib.study.writing`, :meth:`valib.effects.baseline.Benchmark.save`); numbers in memory are exact.
 """
@@ -45,8 +46,12 @@ KEPT_DIGITS = 4
 
 SHARES = ("shrinkage", "reliability", "effect_size", "p_bottom_quintile", "p_top_quintile", "p_bottom", "p_top")
 LIKELIHOODS = ("loglik", "aic", "bic")
-DECLARED = ("level", "equating_se")
-MAIN = ("estimate", "effect", "shift", "covariance", "correlation", "change", "lower", "upper")  # beside a plain "se"
+DECLARED = ("level", "equating_se", "cohort_sd")
+MAIN = (  # beside a plain "se"
+    *("estimate", "effect", "shift", "covariance", "correlation", "change", "lower", "upper"),
+    *("own_shift", "leave_one_out", "year_lower", "year_upper", "prior_part"),
+)
+SPREADS = ("wobble_sd", "break_even")  # standard deviations of a few cohorts: two digits, as errors
 ERRORS = ("se", "se_comparative", "shift_se")  # of these, the first that a table has
 
 How = Callable[[np.ndarray, np.ndarray], np.ndarray]  # figures and their decimals, of one shape -> figures
@@ -62,7 +67,7 @@ def decimals(name: str, values: np.ndarray, errors: np.ndarray | None = None) ->
         return np.full(np.shape(values), SHARE_DECIMALS)
     if name in LIKELIHOODS:
         return np.full(np.shape(values), LIKELIHOOD_DECIMALS)
-    if is_error(name):
+    if is_error(name) or name in SPREADS:
         return last_place(values, ERROR_DIGITS)
     if name == "sd" or name.endswith("_sd"):
         return unit_of(values)
@@ -145,6 +150,8 @@ def kept(content: Mapping[str, Any], how: How = round_to) -> dict[str, Any]:
     values, errors = np.array(content["coefficients"]), np.sqrt(np.diag(content["vcov"]))
     places = np.where(errors > 0, last_place(errors, KEPT_DIGITS), last_place(values, KEPT_DIGITS))
     rest = {key: _plain(key, value, None, how) for key, value in content.items() if key not in ("vcov", "design")}
+    if "own_shifts" in content:
+        rest["own_shifts"] = {cohort: _plain("", row, None, how) for cohort, row in content["own_shifts"].items()}
     return {**content, **rest, "coefficients": how(values, places).tolist()}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
-from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, may_be_grouped, open_source
+from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
 
 PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
@@ -146,6 +147,9 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
     """
     opened = open_source(source, table)
     names = resolve_names(opened.name, opened.columns, dict(columns or {}))
+    there = {names.get(name, name) for name in opened.columns}
+    if missing := [name for name in CANONICAL if name not in there and name != "cohort"]:
+        raise no_column(opened.name, missing, opened.columns)
     codes = [name for name in opened.columns if names.get(name, name) in ("student", "school")]
     numbers = [name for name in opened.columns if names.get(name, name) in ("cohort", "score", "prior_score")]
     frame = opened.read(text_columns=codes, number_columns=numbers)
@@ -333,7 +337,8 @@ def check_cohorts(wanted: Sequence[int], present: Iterable[int]) -> None:
 def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict:
     """Which of a source's columns get which new name; refuses a mapping that cannot be meant."""
     there = list(there)
-    doubled = sorted({str(name) for name in there if there.count(name) > 1})
+    check_width(source, len(there))
+    doubled = sorted(str(name) for name, count in Counter(there).items() if count > 1)
     if doubled:
         raise RecordsError(f"{source}: more than one column is named {_listed(doubled, quote=True)}.")
     asked = list(columns.values())
@@ -365,11 +370,6 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
     cases = failures(frame)
     if cases.empty:
         return
-    missing = list(cases.loc[cases["check"] == "column_in_dataframe", "failure_case"])
-    if missing:
-        raise RecordsError(
-            f"{source.name}: no column for {_listed(missing)}; the columns there are {_listed(source.columns)}."
-        )
     faults = []
     for (column, check), case in cases.groupby(["column", "check"], sort=False):
         name = original.get(column, column)
@@ -381,6 +381,11 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
         first = frame[column].iloc[positions[0]]
         faults.append(fault(name, column, str(check), len(positions), len(frame), source.where(positions), first))
     raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
+
+
+def no_column(source: str, missing: Iterable, there: Iterable) -> RecordsError:
+    """The error where columns are not there."""
+    return RecordsError(f"{source}: no column for {_listed(missing)}; the columns there are {_listed(there)}.")
 
 
 def fault(original: str, column: str, check: str, count: int, rows: int, where: str, first: object) -> str:

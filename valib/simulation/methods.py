@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..models.estimators import (
     known_errors,
     optimise_residuals,
     relative_va,
+    school_variance,
 )
 from ..models.likelihood import compress, optimise
 from ..models.measurement import remove_error
@@ -165,6 +166,11 @@ class Fits:
     def _key(m: Method) -> tuple:
         return m.model, m.estimator, m.groups, m.shift, m.variances, m.likelihood, m.context, m.corrected, m.equating
 
+    @property
+    def _schools(self) -> np.ndarray:
+        """(R,): schools with students in any cohort."""
+        return (self.worlds.n > 0).any(axis=1).sum(axis=1)
+
     def _sums(self, context: bool):
         return split(self.worlds, context)
 
@@ -187,8 +193,11 @@ class Fits:
         kept = (base.tau2, base.sigma2) if variances == "baseline" else None
         fit = optimise_residuals(data, base.b, kept, 0 if shift == "estimated" else None, reml)
         equating_se = self.scenario.equating_se if equating else 0.0
-        found = benchmark_va(focal.n, focal.means, base.b, base.vcov, fit.tau2, fit.sigma2, shift, equating_se)
-        return Predictions(found[0], base.b, base.vcov, fit.tau2, fit.sigma2, found[1])
+        blup, moved = benchmark_va(focal.n, focal.means, base.b, base.vcov, fit.tau2, fit.sigma2, shift, equating_se)
+        if moved is not None:  # the schools of baseline and cohort are the same, and absent ones add nothing
+            var = school_variance(moved.by_school(base.influence)[..., None], self._schools[:, None, None])
+            moved = replace(moved, var=var[:, 0, 0] + moved.var_scale)
+        return Predictions(blup, base.b, base.vcov, fit.tau2, fit.sigma2, moved)
 
     def _values(self, found: Predictions, method: Method) -> dict[str, np.ndarray]:
         """Estimands of a relative or benchmark model against their truth."""
@@ -208,7 +217,8 @@ class Fits:
         if not relative:
             out["mean_va"] = scalar_values(_mean(effect, here), _mean(truth, here))
         if found.shift is not None:
-            out["shift"] = scalar_values(found.shift.delta, s.shift, self.z * np.sqrt(found.shift.var))
+            q = self.z if method.intervals == "known" else stats.t.ppf(0.5 + self.level / 2, self._schools - 1)
+            out["shift"] = scalar_values(found.shift.delta, s.shift, q * np.sqrt(found.shift.var))
         return out
 
     def _bootstrap(self, m: Method, R: int) -> dict[str, np.ndarray]:

@@ -24,16 +24,10 @@ from filelock import FileLock, Timeout
 from ..errors import ParamsError, ValibWarning
 from ..files import PREFIX, sync, write_file
 
+NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
+FITS = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json")
 OUTPUTS = {  # all that a command may make in its output folder
-    "fit": (
-        "school_effects.csv",
-        "fixed_effects.csv",
-        "shifts.csv",
-        "correlations.csv",
-        "omega.csv",
-        "fits.json",
-        "NOT_FOR_PUBLICATION.txt",
-    ),
+    "fit": (*FITS, NOT_FOR_PUBLICATION),
     "simulate": ("performance.csv", "scenarios.csv", "replicates.parquet"),
     "book": ("html", "results", "baseline.json", "valib.pdf"),
     "report": ("html", "pdf", "report.csv", "changes.csv"),

@@ -299,7 +299,12 @@ class Params(BaseModel):
     method: Literal["ML", "REML"] = Field("ML", description="Likelihood")
     level: float = Field(0.95, gt=0, lt=1, description="Level of the intervals")
     intervals: Literal["integrated", "plugin"] = Field("integrated", description="Variances behind the intervals")
-    equating_se: float = Field(0.0, ge=0, description="Standard error of equating (score points)")
+    equating_se: float | None = Field(
+        None, ge=0, description="Standard error of equating (score points); empty: not known"
+    )
+    cohort_sd: float | None = Field(
+        None, ge=0, description="Standard deviation of ordinary years (score points); empty: not declared"
+    )
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..effects.verdict import SCHOOLS, shift_verdicts
 from ..records.disclosure import counted, few, only_shown, whole
 from .writing import as_csv, as_json
 
@@ -66,6 +67,9 @@ def fixed_effects(fits: list) -> pd.DataFrame:
 def shifts(fits: list) -> pd.DataFrame:
     """Return one row a cohort: its shift against the baseline, its standard error and interval.
 
+    ``error`` is the kind of the standard error, "schools" or "cautious"; ``se_students`` that for these very schools.
+    ``equating_se`` is empty where it is not known: no interval then holds it.
+
     ``effect_size`` is the shift divided by the standard deviation of the cohort's student scores.
     """
     rows = []
@@ -76,6 +80,8 @@ def shifts(fits: list) -> pd.DataFrame:
                 "cohort": fit.cohort,
                 "shift": fit.shift,
                 "se": fit.shift_se,
+                "error": fit.shift_error,
+                "se_students": fit.shift_se_students,
                 "lower": lower,
                 "upper": upper,
                 "effect_size": fit.shift / fit.student_sd,
@@ -86,6 +92,20 @@ def shifts(fits: list) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def shift_lines(context: pd.DataFrame, fits: list) -> list[str]:
+    """Return a line on each focal shift: which side of zero it lies by the widest interval that is known."""
+    verdicts, known = shift_verdicts(context), {fit.cohort: fit.equating_se is not None for fit in fits}
+    lines = []
+    for cohort, v in verdicts.iterrows():
+        by = "interval over schools" if v["interval"] == SCHOOLS else f"interval of {v['interval']}"
+        without = "" if known[cohort] else ", without equating error"
+        shift = context.loc[cohort, "shift"]
+        lines.append(
+            f"{cohort}: shift {shift:+.1f}, {v['lower']:.1f} to {v['upper']:.1f} ({by}{without}): {v['side']}."
+        )
+    return lines
 
 
 def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, int]:

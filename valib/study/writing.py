@@ -15,7 +15,7 @@ import pandas as pd
 from ..errors import ParamsError
 from ..files import real_place, told_of
 from ..records.precision import published
-from .folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
+from .folder import NOT_FOR_PUBLICATION, OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 
 _STARTS = "=+\\-@＝＋－＠﹢﹣﹦﹫⁺⁻⁼₊₋₌"
 _BLANK = r"\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
@@ -66,7 +66,6 @@ __all__ = [
     "write_folder",
 ]
 
-NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
 WHY_NOT = (
     "The figures in this folder are exact. With those of a second model the figures of the schools held back can be\n"
     "worked out from them, so they are not for publication. Without --exact, figures are rounded so that this fails.\n"

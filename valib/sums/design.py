@@ -203,6 +203,13 @@ def _complete(data: pd.DataFrame, parsed: Formula, groups: str, text: str) -> tu
     return _drop_missing(data, needed)
 
 
+# What formulaic and the functions of a formula raise for records that they do not fit.
+UNFIT = (
+    *(DataMismatchWarning, FormulaicError, NameError, TypeError, ValueError),
+    *(LookupError, AttributeError, ArithmeticError, RecursionError),
+)
+
+
 def materialise(data, parsed, state, context, text):
     """Run formulaic; return y (N,), X (N, p) and what it learned for the right-hand side."""
     learned = (
@@ -223,17 +230,7 @@ def materialise(data, parsed, state, context, text):
             X = ModelSpec.from_spec(parsed.rhs, **how, **learned).get_model_matrix(data, context=context)
         spec = X.model_spec
         y, X = np.asarray(y, dtype=np.float64), np.asfortranarray(X, dtype=np.float64)
-    except (
-        DataMismatchWarning,
-        FormulaicError,
-        NameError,
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
+    except UNFIT as error:
         raise ModelError(
             f"The formula {shown(text)} cannot be applied to these records ({first_line(error)})."
         ) from error

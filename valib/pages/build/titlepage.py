@@ -49,8 +49,10 @@ def titlepage(params: Params) -> str:
         ("Smallest school shown", f"{params.min_students} students"),
         ("Seed", str(params.seed)),
     ]
-    if params.equating_se:
-        rows.insert(-2, ("Equating error", f"{params.equating_se:g} score points"))
+    known = params.equating_se is not None
+    rows.insert(-2, ("Equating error", f"{params.equating_se:g} score points" if known else "not known"))
+    if params.cohort_sd is not None:
+        rows.insert(-2, ("Ordinary years", f"SD {params.cohort_sd:g} score points"))
     today = datetime.date.today()
     body = "\n".join(rf"{tex(name)} & {tex(value)} \\" for name, value in rows)
     return "\n".join(

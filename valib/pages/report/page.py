@@ -257,13 +257,14 @@ class SchoolPage:
         """The model and its settings in one paragraph."""
         s = self.study["settings"]
         shift = "no shift of the system" if s["shift"] == "absorbed" else "the shift of the system estimated"
+        equating = "not known" if s["equating_se"] is None else f"{s['equating_se']:g}"
         scale = "" if s["equating_se"] else ", so the intervals take the tests of all years to be on one scale"
         if self.study["linked"]:
             scale += f". Carried back over a link, whose error the intervals hold: {in_words(self.study['linked'])}"
         return (
             f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
             f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
-            f"cohorts. Standard error of equating: {s['equating_se']:g}{scale}. Smallest school shown: "
+            f"cohorts. Standard error of equating: {equating}{scale}. Smallest school shown: "
             f"{s['min_students']} students. Seed of the ranks: {s['seed']}. The intervals take the variances as "
             "known once estimated: with few schools they are too narrow."
         )

@@ -68,7 +68,7 @@ FIGURES = (
 )
 NOT_WHEN_FLAT = ("relative", "relative_se", "relative_lower", "relative_upper", "effect_size")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
-FITTED = ("shift", "variances", "method", "equating_se", "level", "intervals")
+FITTED = ("shift", "variances", "method", "equating_se", "cohort_sd", "level", "intervals")
 FLAGS = ("singular", "benchmark_singular", "prior_moved")
 SETTINGS = (
     "formula",
@@ -79,6 +79,7 @@ SETTINGS = (
     "level",
     "intervals",
     "equating_se",
+    "cohort_sd",
     "min_students",
     "seed",
 )

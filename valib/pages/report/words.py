@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ...effects.verdict import UNCLEAR, sides
 from ..prose import as_text, in_words
 
 FINEST = 6  # decimals at most, for bounds next to zero
@@ -56,9 +57,8 @@ class Estimate:
     @property
     def side(self) -> str:
         """ "above", "below" or "unclear" as the interval lies to zero; "missing" if any of the three is not a number."""
-        if not all(math.isfinite(x) for x in (self.value, self.lower, self.upper)):
-            return "missing"
-        return "above" if self.lower > 0 else "below" if self.upper < 0 else "unclear"
+        side = str(sides(self.lower, self.upper)) if math.isfinite(self.value) else ""
+        return {"": "missing", UNCLEAR: "unclear"}.get(side, side)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from .address import anchor_url, data_name, database_file, is_query, is_url, relative_url, without_password
 from .opening import open_source
-from .source import MISSING, Dialect, Source, as_codes, as_numbers, can_be_codes
+from .source import MISSING, Dialect, Source, as_codes, as_numbers, can_be_codes, check_width
 from .text import TextSource, all_grouped, may_be_grouped
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "as_codes",
     "as_numbers",
     "can_be_codes",
+    "check_width",
     "data_name",
     "database_file",
     "is_query",

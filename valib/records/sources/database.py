@@ -84,7 +84,7 @@ def _connected(name: str, url: URL) -> Iterator[Connection]:
                 connection.exec_driver_sql(statement)
             yield connection
             connection.rollback()
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, UnicodeDecodeError) as error:
         reason = str(error.orig if isinstance(error, DBAPIError) else error).strip() or type(error).__name__
         problem = f"{name}: cannot be read ({_scrubbed(reason.splitlines()[0], url)})."
     else:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ...errors import RecordsError
 from .address import is_url
-from .parquet import open_parquet
+from .parquet import PYARROW, open_parquet
+from .plain import first_line
 from .source import Source
 from .text import open_text
 
@@ -48,8 +49,8 @@ def open_source(source: object, table: str | None = None) -> Source:
         raise RecordsError(f"{source}: there is no such file.") from error
     except RecordsError:
         raise
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError, TypeError) as error:  # the last two: pyarrow's
-        raise RecordsError(f"{path.name}: cannot be read ({str(error).splitlines()[0]}).") from error
+    except (EOFError, zlib.error, csv.Error, *PYARROW) as error:
+        raise RecordsError(f"{path.name}: cannot be read ({first_line(error)}).") from error
 
 
 def _open_file(path: Path, table: str | None) -> Source:

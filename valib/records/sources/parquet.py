@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -13,11 +14,15 @@ import numpy as np
 import pandas as pd
 
 from ...errors import RecordsError
+from .plain import first_line, is_encodable
 from .source import SHOWN, Source
 
 if TYPE_CHECKING:
     from pyarrow import Schema, Table
     from pyarrow.dataset import Dataset
+
+# What pyarrow raises for a file that it cannot read: a type that it has not (yet), text that is not UTF-8 above all.
+PYARROW = (OSError, ValueError, TypeError, NotImplementedError, LookupError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +32,11 @@ class ParquetSource(Source):
     def read(self, text_columns: Collection[str] = (), number_columns: Collection[str] = ()) -> pd.DataFrame:
         """Return all rows; see `Source.read`. The parts of a folder follow each other by name."""
         try:
-            return _frame(_table(self.path, list(self.columns)), text_columns)
-        except (OSError, ValueError, TypeError) as error:  # pyarrow's errors are of these kinds
-            raise RecordsError(f"{self.name}: cannot be read ({str(error).splitlines()[0]}).") from error
+            table = _table(self.path, list(self.columns))
+            table.validate(full=True)  # text that is not UTF-8 would come to grief later
+            return _frame(table, text_columns)
+        except PYARROW as error:
+            raise RecordsError(f"{self.name}: cannot be read ({first_line(error)}).") from error
 
     def where(self, positions: Collection[int]) -> str:
         """See `Source.where`; in a folder every row is counted in its own part."""
@@ -67,6 +74,8 @@ def open_parquet(path: Path) -> ParquetSource:
     OSError, ValueError, TypeError
         If a file is damaged.
     """
+    if any(odd := [part for part in parts_of(path) if not is_encodable(part)]):
+        raise RecordsError(f"{odd[0].name}: its path is not UTF-8, which the readers of Parquet need; rename it.")
     if path.is_dir():
         schema = _parts(path).schema
     else:
@@ -98,7 +107,8 @@ def _frame(table: Table, text_columns: Collection[str]) -> pd.DataFrame:
             column = column.cast(string()).cast(float64())  # by its digits: the cast at once is wrong in the last one
         frames[field.name] = column.to_pandas(integer_object_nulls=code)
     frame = pd.DataFrame(frames, copy=False)
-    frame.attrs = (table.schema.pandas_metadata or {}).get("attributes") or {}
+    with contextlib.suppress(ValueError, AttributeError):  # damaged metadata are none
+        frame.attrs = (table.schema.pandas_metadata or {}).get("attributes") or {}
     return frame
 
 

@@ -24,8 +24,6 @@ from ...errors import RecordsError
 if TYPE_CHECKING:
     import duckdb
 
-    from .text import TextSource
-
 STEP = 1 << 23  # bytes at a time
 SECONDS = 0.2  # between two interruptions of a query that is to end
 BOM, QUOTE, LINE = "\ufeff", ord('"'), ord("\n")
@@ -175,14 +173,26 @@ def heard(connection: duckdb.DuckDBPyConnection, call: Callable[[], Any]) -> Any
                 wait([asked], SECONDS)
 
 
+def is_encodable(path: Path) -> bool:
+    """Whether DuckDB and pyarrow can open a path: its bytes are UTF-8."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def no_pattern(path: str) -> str:
     """A path in which nothing is a pattern."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 
 
 @contextlib.contextmanager
-def plain_errors(name: str, text: TextSource | None = None) -> Iterator[None]:
-    """DuckDB's errors about a source in a sentence. Raises MemoryError where the machine has too little."""
+def plain_errors(name: str, ragged_row: Callable[[], str] | None = None) -> Iterator[None]:
+    """DuckDB's errors about a source in a sentence. Raises MemoryError where the machine has too little.
+
+    ragged_row: says what is wrong with a text file that cannot be cut into rows.
+    """
     import duckdb
 
     try:
@@ -190,10 +200,10 @@ def plain_errors(name: str, text: TextSource | None = None) -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         raise MemoryError(f"{name}: there is not enough memory to read it") from error
     except duckdb.Error as error:
-        if text is not None and "Maximum line size" in str(error):
+        if ragged_row and "Maximum line size" in str(error):
             problem = f"{name}: has a line of more than 2,000,000 bytes; a quotation mark may lack its partner."
-        elif text is not None and "CSV Error" in str(error):
-            problem = text.ragged_row()
+        elif ragged_row and "CSV Error" in str(error):
+            problem = ragged_row()
         else:
             problem = f"{name}: cannot be read to its end ({first_line(error)})."
         raise RecordsError(problem) from error

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ...errors import RecordsError
+
 SHOWN = 5  # rows that an error names before it only counts
+WIDEST = 10_000  # columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,12 @@ class Source:
         if self.numbers is None:
             return "row", [int(position) + 1 for position in positions]
         return "row", [int(self.numbers[position]) for position in positions]
+
+
+def check_width(name: str, columns: int) -> None:
+    """Raise RecordsError for more columns than a table of records has."""
+    if columns > WIDEST:
+        raise RecordsError(f"{name}: has {columns:,} columns, more than a table of records has ({WIDEST:,}).")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
 from .content import has_padded
-from .plain import BOM, SPACES, Plain, Scan, Unreadable, copy_rows, cut_again, heard, plain_errors, scan
-from .source import MISSING, Dialect, Source
+from .plain import BOM, SPACES, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
+from .source import MISSING, Dialect, Source, check_width
 from .spill import SpillFolder
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def detect(path: Path) -> tuple[Dialect, bool]:
     ------
     UnicodeDecodeError
         If it is text in none of the encodings.
+    RecordsError
+        If it is JSON.
     """
     compressed = is_gzip(path)
     with (gzip.open if compressed else open)(path, "rb") as stream:
@@ -51,6 +53,8 @@ def detect(path: Path) -> tuple[Dialect, bool]:
     text = codecs.getincrementaldecoder(encoding)().decode(head)
     if "\0" in text:
         raise UnicodeDecodeError(encoding, head, 0, 1, "text holds no zero bytes")
+    if re.match(r'\ufeff?\s*[\[{]\s*["\[{]', text):
+        raise RecordsError(f"{path.name}: is JSON, not a table; save the table as CSV or Parquet.")
     if len(head) == SAMPLE:  # the last line may be cut
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
     first = re.match(r'"?sep=([,;\t|])"?[\r\n]', text, flags=re.IGNORECASE)
@@ -220,7 +224,7 @@ class TextSource(Source):
         """
         dialect = self.dialect
         try:
-            if dialect.encoding in ("utf-8", "utf-8-sig") and self.skip == 1:
+            if dialect.encoding in ("utf-8", "utf-8-sig") and self.skip == 1 and is_encodable(self.path):
                 found = scan(self.path, dialect.gzip, dialect.delimiter)
                 if found.is_plain:
                     return self, self._plain(self.path, found, dialect.gzip)
@@ -274,7 +278,7 @@ class TextSource(Source):
         """All rows as text."""
         import duckdb
 
-        with duckdb.connect() as connection, plain_errors(self.name, self):
+        with duckdb.connect() as connection, plain_errors(self.name, self.ragged_row):
             rows = heard(connection, lambda: connection.sql(f"FROM {plain.reader()}").to_arrow_table())
             if len(self.columns) > 1 and not rows.column(1).null_count:
                 return rows
@@ -500,6 +504,7 @@ def _header(path: Path, dialect: Dialect, preamble: bool) -> tuple[tuple[str, ..
         raise RecordsError(f"{path.name}: the file is empty.")
     at = header_at([count_filled(fields) for _, _, fields in rows])
     skip, line, fields = rows[at]
+    check_width(path.name, len(fields))
     if any(ord(character) < 32 and character not in "\t\r\n" for field in fields for character in field):
         raise RecordsError(f"{path.name}: {NOT_A_TABLE}")
     if at:

@@ -51,7 +51,8 @@ def check_records(
         parts, found, stops = _parts(records, coded, cells, table, lost, ask)
         problems = [*study.problems(records, table, lost, ask), *stops]
         if not problems:
-            problems = study.trial(records, ask)
+            problems, shown = study.trial(records, ask)
+            found = [*found, *shown]
     return Account(
         source=records.attrs["source"],
         ask=ask,

@@ -128,18 +128,16 @@ class Account:
             "cohorts_in_data": self.cohorts_in_data,
             "left_out": _rows(self.left_out),
             "cohorts": _rows(self.cohorts.assign(**sizes).reset_index()),
-            "linkage": _rows(self.linkage.reset_index()),
-            "codes": _rows(self.codes.reset_index()),
-            "school_changes": _rows(self.school_changes.reset_index()),
+            **{name: _rows(getattr(self, name).reset_index()) for name in ("linkage", "codes", "school_changes")},
             "school_presence": {
                 name: None if name.endswith("students") and 0 < count < floor else count
                 for name, count in self.presence.items()
             },
             "school_list": {"total": self.school_list_total, "shown": _rows(self.school_list.assign(**around))},
-            "scores": _rows(self.scores.reset_index()),
-            "prior": _rows(self.prior.reset_index()),
-            "covariates": _rows(self.covariates.reset_index()),
-            "influence": _rows(self.influence.reset_index()),
+            **{
+                name: _rows(getattr(self, name).reset_index())
+                for name in ("scores", "prior", "covariates", "influence")
+            },
             "warnings": [asdict(item) for item in self.findings],
             "problems": list(self.problems),
         }

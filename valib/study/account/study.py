@@ -7,8 +7,8 @@ import warnings
 import pandas as pd
 
 from ...effects.baseline import STANDARDISED, fit_baseline
-from ...effects.benchmark import fit_benchmark
-from ...effects.findings import prior_drift
+from ...effects.benchmark import fit_benchmark, prior_of_shift
+from ...effects.findings import prior_drift, prior_shift
 from ...effects.relative import fit_relative
 from ...errors import BenchmarkError, ModelError, ValibError
 from ...names import listed_cohorts as cohorts
@@ -46,29 +46,30 @@ def _lacking(records: pd.DataFrame, formula: str) -> list[str]:
     return [f"The formula '{formula}' needs {', '.join(lacking)}, not among the columns of the data."] * bool(lacking)
 
 
-def trial(records: pd.DataFrame, ask: Ask) -> list[str]:
-    """Fit the benchmark and apply it to each focal cohort, to see whether that can be done; return what stops it.
+def trial(records: pd.DataFrame, ask: Ask) -> tuple[list[str], list[Finding]]:
+    """Fit the benchmark and apply it to each focal cohort; return what stops it, and what the fits themselves show.
 
     Without a baseline the relative model of each focal cohort is fitted.
     """
     if ask.baseline and looks_standardised(score_moments(records, ask.cohorts)):
-        return [STANDARDISED]
-    said, records = [], _slim(records, ask.formula)
+        return [STANDARDISED], []
+    said, moved, records = [], {}, _slim(records, ask.formula)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the account has its own words for what they say
         try:
             benchmark = fit_baseline(records, list(ask.baseline), formula=ask.formula) if ask.baseline else None
         except ValibError as error:
-            return [str(error)]
+            return [str(error)], []
         for cohort in ask.focal:
             try:
                 if benchmark is None:
                     fit_relative(records, cohort, ask.formula, intervals="plugin")
                 else:
-                    fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
+                    fit = fit_benchmark(records, cohort, benchmark, scale_breaks=ask.scale_breaks, intervals="plugin")
+                    moved[cohort] = prior_of_shift(fit, benchmark)
             except ValibError as error:
                 said.append(f"Cohort {cohort}: {error}")
-    return said
+    return said, [item for item in [prior_shift(moved)] if item is not None]
 
 
 def _slim(records: pd.DataFrame, formula: str) -> pd.DataFrame:

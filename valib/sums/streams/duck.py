@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import psutil
 import pyarrow as pa
+from pyarrow.parquet import read_schema
 
 from ...errors import RecordsError
 from ...records.sources import TextSource, open_source
@@ -161,12 +162,7 @@ class DuckEngine:
     def _open(self) -> list[Column]:
         """Create the view of the source and say what its columns hold."""
         if self.text is None:
-            found = {row[0] for row in self._connection.sql(f"DESCRIBE SELECT * FROM {self._reader()}").fetchall()}
-            if lost := [name for name in self.names if name not in found]:
-                raise RecordsError(
-                    f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
-                    "which the engine duckdb cannot tell apart: rename it."
-                )
+            self._called = self._find_names()
         self._define()
         types = self._connection.sql(f"DESCRIBE {self.table}").fetchall()
         decimal = self.text.dialect.decimal if self.text else "."
@@ -174,6 +170,18 @@ class DuckEngine:
             Column(name, row[0], _kind(row[1]), row[1] in (*_WHOLE, "BOOLEAN"), self.is_text, decimal, name)
             for name, row in zip(self.names, types, strict=True)
         ]
+
+    def _find_names(self) -> dict[str, str]:
+        """What DuckDB calls the columns: it renames one that differs from another in capital letters only."""
+        found = [row[0] for row in self._connection.sql(f"DESCRIBE SELECT * FROM {self._reader()}").fetchall()]
+        if not self._path.is_dir():
+            return dict(zip(read_schema(self._path).names, found, strict=True))
+        if lost := [name for name in self.names if name not in found]:
+            raise RecordsError(
+                f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
+                "which the engine duckdb cannot tell apart: rename it."
+            )
+        return {name: name for name in found}
 
     def _define(self) -> None:
         """The view of the source, its columns renamed by position."""
@@ -184,7 +192,7 @@ class DuckEngine:
     def _renamed(self) -> str:
         if self.text is not None:
             return "*"
-        return ", ".join(f"{_quoted(name)} AS c{i}" for i, name in enumerate(self.names))
+        return ", ".join(f"{_quoted(self._called[name])} AS c{i}" for i, name in enumerate(self.names))
 
     def _reader(self, options: str = "") -> str:
         if self.text is not None:
@@ -193,7 +201,7 @@ class DuckEngine:
         return f"read_parquet([{paths}], union_by_name=true, hive_types_autocast=false{options})"
 
     def _plain_errors(self) -> contextlib.AbstractContextManager[None]:
-        return plain_errors(self.name, self.text)
+        return plain_errors(self.name, self.text.ragged_row if self.text else None)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:

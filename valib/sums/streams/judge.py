@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -110,18 +111,17 @@ def with_stripped(engine: Engine, column: Column) -> Column:
     return replace(column, stripped=not (_texts(engine, x, other, 1, first) or _texts(engine, x, other, 1)))
 
 
-def check_rows(engine: Engine, codes: set[str], short: int) -> None:
-    """Refuse or warn of fields that hold whole rows, and warn of rows with fewer fields than the header, ``short`` of
-    them; codes: the columns of codes, as the source calls them."""
-    for column in engine.columns if engine.has_line_breaks else ():
-        several = f"contains({column.sql}, chr(10))"
-        held = [value for value in _texts(engine, column.sql, several, MOST_TEXTS) if engine.text.holds_rows(value)]
-        if held:
-            condition = engine.sql.listed(column.sql, held)
-            _, where, value = engine.where(condition, column.sql)
+def check_line_breaks(engine: Engine, codes: Collection[str]) -> None:
+    """Refuse or warn of fields that hold whole rows; codes: the columns of codes, as the source calls them."""
+    if not engine.has_line_breaks:
+        return
+    several = [f"contains({column.sql}, chr(10))" for column in engine.columns]
+    counts = engine.query(f"SELECT {', '.join(f'count_if({x})' for x in several)} FROM {engine.table}")
+    for column, some, count in zip(engine.columns, several, counts.columns, strict=True):
+        texts = _texts(engine, column.sql, some, MOST_TEXTS) if count[0].as_py() else ()
+        if held := tuple(filter(engine.text.holds_rows, texts)):
+            _, where, value = engine.where(engine.sql.listed(column.sql, held), column.sql)
             engine.text.tell_swallowed(column.original, value, where, column.original in codes)
-    if short:
-        engine.tell_short()
 
 
 def _texts(engine: Engine, x: str, condition: str, most: int, source: str = "") -> list[str]:

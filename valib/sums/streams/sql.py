@@ -40,7 +40,11 @@ class DuckSql:
         """Text as a double; NULL where it is none."""
         plain = f"replace({x}, ',', '.')" if decimal == "," else x
         doubtful = f" AND NOT contains({x}, '.')" if decimal == "," else ""
-        return f"CASE WHEN {self.is_number_text(x)}{doubtful} THEN TRY_CAST({plain} AS DOUBLE) END"
+        return f"CASE WHEN {self.is_number_text(x)}{doubtful} THEN {self._cast(plain)} END"
+
+    def _cast(self, x: str) -> str:
+        """Text as a double, with white space around it that the engine does not know as such too."""
+        return f"coalesce(TRY_CAST({x} AS DOUBLE), TRY_CAST({self.trimmed(x)} AS DOUBLE))"
 
     def hashed(self, x: str) -> str:
         """A hash of 64 bits of a value, for counting different ones."""

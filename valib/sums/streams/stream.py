@@ -10,7 +10,7 @@ import numpy as np
 from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
-from ...records.reading import CANONICAL, check_cohorts, fault, no_row_left, resolve_names
+from ...records.reading import CANONICAL, check_cohorts, fault, no_column, no_row_left, resolve_names
 from ...records.sources.content import level_text
 from ..algebra import outcome_of
 from ..covariates import LIMITS, check_size
@@ -22,7 +22,7 @@ from ..students import Summed, hash_rows
 from .aggregate import Pass, run_pass, years
 from .chunks import Chunks
 from .columns import category_columns, pick, structure
-from .judge import SAMPLE, Judge, check_rows, with_stripped
+from .judge import SAMPLE, Judge, check_line_breaks, with_stripped
 from .layout import Column, Engine, Layout
 from .repeated import Repeated
 
@@ -43,6 +43,7 @@ class StreamedRecords:
     ):
         self._engine, self._by_cell, self._checked = engine, by_cell, not engine.is_text
         self._judge = Judge(engine, self._canonical(dict(columns or {})))
+        check_line_breaks(engine, [self._judge.columns[c].original for c in ("student", "school")])
         self._passes: dict[tuple, Pass] = {}
         text = formula.formula if isinstance(formula, FormulaState) else formula
         try:
@@ -110,9 +111,7 @@ class StreamedRecords:
                 stacklevel=4,
             )
         if missing := [c for c in CANONICAL if c not in columns]:
-            raise RecordsError(
-                f"{engine.name}: no column for {', '.join(missing)}; the columns there are {', '.join(engine.names)}."
-            )
+            raise no_column(engine.name, missing, engine.names)
         columns["school"] = with_stripped(engine, columns["school"])
         return {name: columns[name] for name in (*CANONICAL, *(c for c in columns if c not in CANONICAL))}
 
@@ -135,24 +134,8 @@ class StreamedRecords:
 
     def _make(self, text: str, by_cell: bool, links: dict[str, tuple[float, float]], only: int | None) -> Pass:
         parsed = parse(text)
-        needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
-        absent = [c for c in needed if c not in self._judge.columns]
-        if absent:
-            raise ModelError(
-                f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
-                f" they have {_quoted(list(self._judge.columns))}."
-            )
-        if codes := sorted(code_columns(parsed)):
-            raise ModelError(
-                f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
-                "stream cannot: take --engine memory."
-            )
-        try:
-            kinds = self._judge.kinds(needed, parsed)
-        except ModelError:
-            if not self._checked:  # what the rows look like is said first, as it is in memory
-                check_rows(self._engine, {self._judge.columns[c].original for c in ("student", "school")}, 0)
-            raise
+        needed = self._needed(parsed, text)
+        kinds = self._judge.kinds(needed, parsed)
         texts = tuple(c for c in needed if kinds[c] == "text")
         columns = dict(self._judge.columns)
         for c in needed:
@@ -177,22 +160,40 @@ class StreamedRecords:
         found = run_pass(self._engine, layout, parsed, needed, categories, levels, by_cell, SAMPLE)
         if self._judge.learned(found):
             return self._make(text, by_cell, links, only)
-        if not self._checked:
-            self._checked = True
-            check_rows(self._engine, {columns[c].original for c in ("student", "school")}, found.short)
+        if found.short and not self._checked:
+            self._engine.tell_short()
+        self._checked = True
         self._refuse(found)
         if turned := found.unreadable:  # text after all
             self._judge.turn(turned)
             return self._make(text, by_cell, links, only)
         return found
 
+    def _needed(self, parsed: Formula, text: str) -> list[str]:
+        """The columns of a formula; refuses one that is not there, or that a stream has no sums of."""
+        needed = sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
+        absent = [c for c in needed if c not in self._judge.columns]
+        if absent:
+            raise ModelError(
+                f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
+                f" they have {_quoted(list(self._judge.columns))}."
+            )
+        if codes := sorted(code_columns(parsed)):
+            raise ModelError(
+                f"The formula {shown(text)} has the codes of column '{codes[0]}' for a covariate, which a "
+                "stream cannot: take --engine memory."
+            )
+        return needed
+
     def _refuse(self, found: Pass) -> None:
         """Raise RecordsError for what the canonical columns must not hold, or if no row is left."""
-        told = []
+        told, faults = [], {}
         for test in sorted(found.faults, key=lambda test: CANONICAL.index(test.name)):
-            column = self._judge.columns[test.name]
-            count, where, value = self._engine.where(test.sql, column.sql)
-            told.append(fault(column.original, test.name, test.fault, count, int(found.n.sum()), where, value))
+            faults.setdefault((test.name, test.fault), []).append(f"({test.sql})")
+        for (name, must), conditions in faults.items():
+            column = self._judge.columns[name]
+            count, where, value = self._engine.where(" OR ".join(conditions), column.sql)
+            told.append(fault(column.original, name, must, count, int(found.n.sum()), where, value))
         if told:
             raise RecordsError(f"{self._engine.name}: {'; '.join(told)}.")
         if not found.n.sum():
