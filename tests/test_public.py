@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import doctest
+import inspect
+import io
+import re
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
+
+import pytest
+from numpydoc.docscrape import NumpyDocString
 
 import valib
 
@@ -59,3 +68,67 @@ def test_a_type_checker_sees_a_misspelt_name(tmp_path):
         file.write_text(f"import valib as va\nva.{name}\n", encoding="utf-8")
         said = python("-m", "mypy", "--follow-imports=skip", "--cache-dir", str(tmp_path / "cache"), str(file))
         assert told in said
+
+
+PUBLIC = [name for name in valib.__all__ if name != "__version__"]
+FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(valib, name))]
+CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(valib, name))]
+NEVER_RAISES = {"attenuation_curves", "expected_correlations", "pairwise_correlation"}
+
+
+def sections(name: str) -> NumpyDocString:
+    return NumpyDocString(inspect.getdoc(getattr(valib, name)))
+
+
+def documented(doc: NumpyDocString, section: str) -> list[str]:
+    return [word for entry in doc[section] for word in re.split(r",\s*", entry.name)]
+
+
+def test_every_public_name_is_a_function_or_a_class():
+    assert sorted(FUNCTIONS + CLASSES) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_says_what_it_takes_returns_raises_and_shows_an_example(name):
+    doc = sections(name)
+    assert documented(doc, "Parameters") == list(inspect.signature(getattr(valib, name)).parameters)
+    assert doc["Returns"] and doc["Notes"] and doc["Examples"] and doc["Summary"]
+    assert all(entry.desc for section in ("Parameters", "Returns", "Raises") for entry in doc[section])
+    assert bool(doc["Raises"]) != (name in NEVER_RAISES)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_says_what_it_holds_and_shows_an_example(name):
+    thing, doc = getattr(valib, name), sections(name)
+    assert doc["Summary"] and doc["Notes"] and doc["Examples"]
+    fields = [f.name for f in dataclasses.fields(thing)] if dataclasses.is_dataclass(thing) else []
+    assert sorted(documented(doc, "Attributes") + documented(doc, "Parameters")) == sorted(fields)
+
+
+@pytest.fixture(scope="module")
+def finder():
+    """Bundled records are read once; a table that an example changes is a copy."""
+    kept = lru_cache(valib.load_records)
+
+    def load(name: str):
+        records = kept(name)
+        copy = records.copy()
+        copy.attrs = dict(records.attrs)
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(valib, "load_records", load, raising=False)
+        yield doctest.DocTestFinder(recurse=False)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_example_runs_and_gives_what_it_says(name, finder):
+    thing = inspect.unwrap(getattr(valib, name)) if name != "load_records" else None
+    thing = thing or sys.modules["valib.records.datasets"].load_records
+    (test,) = finder.find(thing, name)
+    assert test.examples
+    told = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    found = runner.run(test, out=told.write)
+    assert found.failed == 0, told.getvalue()
+    assert any(example.want for example in test.examples)

@@ -31,14 +31,14 @@ from .sums.equating import carry_back as carry_back
 # the system
 from .effects.system_change import change_on_benchmark as change_on_benchmark
 from .effects.shift import mean_change as mean_change
-from .effects.shift import prior_sensitivity as prior_sensitivity
+from .effects.shift_profile import prior_sensitivity as prior_sensitivity
 from .effects.shift import relative_to_school as relative_to_school
-from .effects.shift import shift_at as shift_at
+from .effects.shift_profile import shift_at as shift_at
 from .effects.shift import shift_difference as shift_difference
 from .effects.shift import shift_in_context as shift_in_context
-from .effects.shift import shift_over_prior as shift_over_prior
+from .effects.shift_profile import shift_over_prior as shift_over_prior
 from .effects.shift import shift_parts as shift_parts
-from .effects.shift import split_shift as split_shift
+from .effects.shift_profile import split_shift as split_shift
 from .effects.system_change import system_change as system_change
 from .effects.verdict import shift_verdicts as shift_verdicts
 

@@ -57,8 +57,19 @@ class CohortFit(Shown):
         Rows dropped for a missing covariate, by column.
     shift, shift_se : float or None
         The system shift and its standard error; None unless it was estimated.
-    equating_se : float
-        Standard error of the equating that was given.
+    shift_error : str or None
+        Which error shift_se is: "schools" (the same schools take part in baseline and cohort, methods of
+        :mod:`valib.effects.shift`) or "cautious" (the benchmark does not carry what its schools add, so the two are taken
+        as independent).
+    shift_df, shift_se_students : int, float or None
+        Degrees of freedom of its interval, schools less one; the error for these very schools, students alone being drawn
+        (nan where the benchmark does not know it). All of them with equating, links and cohort_sd.
+    shift_influence : Series or None
+        What each school adds to the error.
+    equating_se : float or None
+        None where the error of equating is not known, which is not 0.
+    cohort_sd : float or None
+        Standard deviation of ordinary years that was declared.
     coefficient_source, shift_mode, variances_from : str
         The benchmark's estimator, or "focal"; "estimated", "absorbed" or None; "focal" or "baseline".
     intervals : {"integrated", "plugin"}
@@ -69,6 +80,8 @@ class CohortFit(Shown):
         That posterior.
     moments, state
         The sums by school; the design's state, so that other students can be scored.
+    influence : DataFrame or None
+        Of a relative fit, what each school adds to the coefficients; None unless it was asked for.
     findings : tuple of Finding
         What would mislead in the fit.
 

@@ -60,6 +60,9 @@ def fit_relative(
         Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand, and
         the fit's ``intervals`` says so, where error_variance is given and, with a warning, where there are too few schools:
         fewer than two more than coefficients of school-level columns.
+    influences : bool
+        Also find what each school adds to the coefficients, for the errors of :func:`valib.shift_at` and its like; the sums
+        are then kept by school in full.
 
     Returns
     -------

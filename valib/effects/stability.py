@@ -131,8 +131,8 @@ def pairwise_correlation(effects: np.ndarray) -> np.ndarray:
     >>> import numpy as np
     >>> import valib as va
     >>> va.pairwise_correlation(np.array([[1.0, 2.0], [2.0, 4.0], [3.0, np.nan], [4.0, 5.0]])).round(2)
-    array([[1.  , 0.98],
-           [0.98, 1.  ]])
+    array([[1.  , 0.93],
+           [0.93, 1.  ]])
     """
     T = effects.shape[-1]
     out = np.zeros((*effects.shape[:-2], T, T)) + np.eye(T)

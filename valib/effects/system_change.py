@@ -16,10 +16,41 @@ def system_change(
 ) -> dict[str, float]:
     """Change of the system between two cohorts for a student of the given profile: x'(b_t - b_s), no benchmark in it.
 
-    profile (p,): a row of the design matrix, such as the benchmark's column_means (then fit with ``benchmark.state``
-    where the formula has transforms that learn from the data). change, se, lower, upper, and
-    se_independent, which ignores that the joint model's b_t and b_s are correlated through schools that last.
-    scale_se: standard error of the link between the two cohorts' scales.
+    Parameters
+    ----------
+    joint : JointFit
+        A joint model with both cohorts.
+    first, second : int
+        The earlier and the later cohort.
+    profile : Series (p,)
+        A row of the design matrix, such as the benchmark's column_means (then fit with ``benchmark.state`` where the
+        formula has transforms that learn from the data).
+    scale_se : float
+        Standard error of the link between the two cohorts' scales.
+
+    Returns
+    -------
+    dict of str to float
+        ``change``, ``se``, ``se_independent``, ``lower``, ``upper`` (score points).
+
+    Raises
+    ------
+    ModelError
+        For a cohort that is not in the fit, and a profile of other columns.
+
+    Notes
+    -----
+    Var = k' Var(b) k + scale_se^2, k the loading of x'(b_t - b_s) on all coefficients; limits with t, J - 1 df.
+    se_independent ignores that the joint model's b_t and b_s are correlated through schools that last.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> benchmark = va.fit_baseline(records, [2015, 2016, 2017])
+    >>> joint = va.fit_joint(records, [2021, 2024])
+    >>> round(va.system_change(joint, 2021, 2024, benchmark.column_means)["change"], 1)
+    -7.1
     """
     loading = _contrast(joint, first, second, profile)
     V = joint.vcov.to_numpy()
@@ -42,9 +73,42 @@ def change_on_benchmark(
 ) -> pd.DataFrame:
     """Change of every school's value added on a fixed scale: (u_jt - u_js) + x'(b_t - b_s), schools in both cohorts.
 
+    Parameters
+    ----------
+    joint : JointFit
+        A joint model with both cohorts.
+    first, second : int
+        The earlier and the later cohort.
+    profile : Series (p,)
+        As for :func:`valib.system_change`.
+    scale_se : float
+        Standard error of the link between the two cohorts' scales.
+
+    Returns
+    -------
+    DataFrame
+        One row a school: ``n_first``, ``n_second``, ``change``, ``se``, ``lower``, ``upper`` (score points).
+
+    Raises
+    ------
+    ModelError
+        For a cohort that is not in the fit, and a profile of other columns.
+
+    Notes
+    -----
     With c = (-1, 1) over the two cohorts, C_j the school's error covariance with known b, S_j = d u_hat_j / d b and k
-    the loading of x'(b_t - b_s) on all coefficients, Var = c'C_j c + (S_j'c + k)' Var(b) (S_j'c + k) + scale_se^2.
-    One row a school: n_first, n_second, change, se, lower, upper. Arguments as in :func:`system_change`.
+    the loading of x'(b_t - b_s) on all coefficients::
+
+        Var = c'C_j c + (S_j'c + k)' Var(b) (S_j'c + k) + scale_se^2
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> benchmark = va.fit_baseline(records, [2015, 2016, 2017])
+    >>> joint = va.fit_joint(records, [2021, 2024])
+    >>> va.change_on_benchmark(joint, 2021, 2024, benchmark.column_means)["change"].head(2).round(1).to_dict()
+    {'0029': -0.9, '0109': -1.1}
     """
     k = _contrast(joint, first, second, profile)
     relative = change_in_va(joint, first, second, intervals="plugin")
