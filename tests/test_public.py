@@ -132,3 +132,17 @@ def test_the_example_runs_and_gives_what_it_says(name, finder):
     found = runner.run(test, out=told.write)
     assert found.failed == 0, told.getvalue()
     assert any(example.want for example in test.examples)
+
+
+def grouped(text: str, head: str, entry: str) -> list[list[str]]:
+    """Names by group: head matches the first line of a group, entry a line with a name."""
+    return [re.findall(entry, part, re.MULTILINE) for part in re.split(head, text, flags=re.MULTILINE)[1:]]
+
+
+def test_the_book_s_reference_has_every_name_under_its_question():
+    """In the groups of the stub; and the package's docstring has the same."""
+    groups = grouped(STUB.read_text(encoding="utf-8"), r"^# [a-z ]+$", r"^from .* as (\w+)$")
+    page = (STUB.parents[1] / "chapters/appendix_library.md").read_text(encoding="utf-8")
+    assert grouped(page, "^## ", r"^\.\. auto\w+:: valib\.(\w+)$") == groups
+    told = re.split(r"\n(?=[a-z])", valib.__doc__.split("\n\n")[1])
+    assert [sorted(set(re.findall(r"\w+", line)) & set(PUBLIC)) for line in told] == [sorted(g) for g in groups]

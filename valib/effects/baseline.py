@@ -126,7 +126,7 @@ class Benchmark(Shown):
 
     @property
     def outcome(self) -> str:
-        """What is modelled, as the formula has it: ``score``, or arithmetic such as ``score - prior_score``."""
+        """What is modelled as the formula has it, ``score`` or arithmetic such as ``score - prior_score``."""
         return outcome_of(self.formula)
 
     @property
