@@ -2,16 +2,22 @@
 
 records       read_records, load_records, load (bundled tables), stream_records (larger than memory), summarise,
               left_out, moments_from_source
-one cohort    fit_relative, fit_mixed (any table), CohortFit
+sums          build_design, compute_moments, fit_moments, predict_blup, shrinkage: the steps of a fit, one by one
+one cohort    fit_relative, fit_mixed (any table), CohortFit, fit_formulas, school_residuals, student_residuals,
+              overlap_multiplier, school_effects (of several fits in one table)
 benchmark     fit_baseline, Benchmark, fit_benchmark, population_mean_va, bootstrap_benchmark, check_prior,
               looks_standardised
+recipes       fit_estimators, shift_sensitivity, school_to_follow, follow_school, spread_of_va, agreement_by_cohort,
+              mean_va_error
 test scales   ScaleBreak, Link, carry_back
 the system    shift_in_context, shift_verdicts, shift_parts, shift_difference, mean_change, shift_at, split_shift,
               shift_over_prior, relative_to_school,
               prior_sensitivity, system_change, change_on_benchmark
 several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint
 stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,
-              change_in_va, which_improved, quintile_transitions
+              change_in_va, which_improved, quintile_transitions, mean_reliability, present_schools, usable_cohorts
+simulation    simulate, MonteCarlo, Scenario, scenario, combine, calibrate, Method, simulate_ways
+what may be shown   only_shown, shown_in_all, cell_sizes
 errors        ValibError and its kinds RecordsError, ParamsError, ModelError, BenchmarkError; ValibWarning
 
 ``help(valib.fit_relative)`` says what a function takes, returns and raises. A name is loaded when first used, so that

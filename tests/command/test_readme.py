@@ -16,7 +16,8 @@ import valib
 from valib.command import cli
 from valib.study.params import load
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -104,3 +105,34 @@ def test_the_packages_for_the_pdf_are_those_that_the_build_asks_for():
 def test_the_citation_names_this_version():
     citation = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == valib.__version__
+
+
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "chapters").glob("*.*")),
+]
+
+
+def shown_papermill() -> list[tuple[str, list[str]]]:
+    """The papermill commands of all pages, with the page."""
+    found = []
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8").replace('\\"', '"')
+        found += [(page, shlex.split(c)) for c in re.findall(r"papermill chapters/[^`\n]*?(?=`|\n|\\n)", text)]
+    return found
+
+
+@pytest.mark.parametrize(("page", "command"), shown_papermill())
+def test_the_parameters_of_every_papermill_command_are_understood(page, command):
+    """Running one takes half a minute: tests/pages/chapters does it; here the parameters go through their parser."""
+    from papermill.cli import _resolve_type
+
+    assert command[1] == "chapters/NN_name.ipynb" or (ROOT / command[1]).is_file()
+    at = command.index("-p")
+    load(None, **{command[at + 1]: _resolve_type(command[at + 2])})
+
+
+def test_every_papermill_command_is_found():
+    assert {page for page, _ in shown_papermill()} >= {"CONTRIBUTING.md", "chapters/intro.md"}

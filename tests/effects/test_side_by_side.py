@@ -34,7 +34,7 @@ def test_an_estimator_that_the_formula_forbids_is_named_with_its_reason(panel):
 def test_mean_of_an_absorbed_fit_is_mean_shrinkage_times_weighted_residual(world):
     panel, baselines, _, _ = world
     fit = fit_benchmark(panel, 2019, baselines["ols"], shift="absorbed")
-    row = compare.spread({"question": [fit]}).iloc[0]
+    row = compare.spread_of_va({"question": [fit]}).iloc[0]
     a = fit.moments.n / (1 + fit.moments.n * fit.theta)
     rbar = fit.moments.means[:, -1] - fit.moments.means[:, :-1] @ fit.fixed_effects.to_numpy()
     assert row["mean"] == pytest.approx(row["shrinkage"] * (a @ rbar / a.sum()), abs=EXACT)
@@ -42,7 +42,7 @@ def test_mean_of_an_absorbed_fit_is_mean_shrinkage_times_weighted_residual(world
 
 
 def test_mean_of_an_estimated_fit_is_the_shift(world):
-    table = compare.spread({"default": world[3]})
+    table = compare.spread_of_va({"default": world[3]})
     np.testing.assert_allclose(table["mean"], table["shift"], atol=EXACT)
 
 
@@ -83,17 +83,17 @@ class TestSchoolToFollow:
 def test_follow_shows_residual_times_shrinkage(world):
     _, _, relative, default = world
     school = compare.school_to_follow(relative)
-    table = compare.follow({"relative": relative[-1], "default": default[-1]}, school).set_index("recipe")
+    table = compare.follow_school({"relative": relative[-1], "default": default[-1]}, school).set_index("recipe")
     lam, r = table["shrinkage"], table["residual"]
     assert table.loc["relative", "effect"] == pytest.approx(lam["relative"] * r["relative"], abs=EXACT)
     delta = default[-1].shift
     assert table.loc["default", "effect"] == pytest.approx(delta + lam["default"] * (r["default"] - delta), abs=EXACT)
-    assert compare.follow({"relative": relative[-1]}, "no such school").empty
+    assert compare.follow_school({"relative": relative[-1]}, "no such school").empty
 
 
 def test_mean_over_schools_keeps_the_common_error(world):
     fit = world[3][-1]
-    independent, actual = compare.mean_error(fit)
+    independent, actual = compare.mean_va_error(fit)
     J = fit.n_schools
     dense = np.diag(fit.school_effects["se_conditional"] ** 2) + fit.common @ fit.common.T
     assert actual == pytest.approx(np.sqrt(dense.sum()) / J, rel=1e-10)
@@ -107,7 +107,7 @@ def test_agreement_is_exact_where_only_the_level_moved():
     moved.loc[moved["cohort"] == 2019, "score"] += 30.0
     benchmark = fit_baseline(records, [2015])
     tables = [
-        compare.agreement([fit_relative(r, 2019)], [fit_benchmark(r, 2019, benchmark)]).iloc[0]
+        compare.agreement_by_cohort([fit_relative(r, 2019)], [fit_benchmark(r, 2019, benchmark)]).iloc[0]
         for r in (records, moved)
     ]
     assert tables[1]["mean_difference"] - tables[0]["mean_difference"] == pytest.approx(30.0, abs=1e-6)

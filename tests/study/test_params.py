@@ -95,7 +95,7 @@ WRONG = {
     "estimator: lm": ["estimator is 'lm'", "'mixed', 'ols' or 'within'"],
     "shift: no": ["shift is False", "'estimated' or 'absorbed'"],
     "variances: pooled": ["variances is 'pooled'", "'focal' or 'baseline'"],
-    "scale_breaks: 2023": ["scale_breaks is 2023", "list"],
+    "scale_breaks: 2023": ["scale_breaks[0] is 2023", "a mapping such as {cohort: 2023"],
     "scale_breaks: [2023]": ["scale_breaks[0] is 2023", "a mapping such as {cohort: 2023"],
     "scale_breaks: [{column: score}]": ["scale_breaks[0] lacks its cohort"],
     "scale_breaks: [{cohort: soon}]": ["scale_breaks[0].cohort is 'soon', expected a whole number."],
@@ -116,7 +116,7 @@ WRONG = {
     "seed: true": ["seed is True", "a whole number"],
     "bootstrap_replicates: 1": ["bootstrap_replicates is 1", "greater than or equal to 2"],
     "baseline_cohorts: []": ["baseline_cohorts is []", "one cohort or more"],
-    "focal_cohorts: 2019": ["focal_cohorts is 2019", "list"],
+    "focal_cohorts:": ["focal_cohorts is empty", "list"],
     "focal_cohorts: [2019, 'x']": ["focal_cohorts[1] is 'x'", "a whole number"],
     "focal_cohorts: [2019, 2021, 2019]": ["focal_cohorts is [2019, 2021, 2019]", "2019", "more than once"],
     "focal_cohorts: [2016, 2019]": ["study.yml, line 1: ", "both hold 2016", "cannot be its own benchmark"],
@@ -181,6 +181,66 @@ def test_cohort_lists_of_the_command_line():
             parse_cohorts(text, "--baseline-cohorts")
     with pytest.raises(ParamsError, match="--cohorts is '2015,2015', expected each cohort once"):
         parse_cohorts("2015,2015", "--cohorts")
+
+
+SAME = {
+    "focal_cohorts": ([2024], [2024, "2024", "[2024]", " [ '2024' ]", ["2024"], (2024,)]),
+    "baseline_cohorts": ([2015, 2016], ["2015,2016", "[2015, 2016]", (2015, 2016), range(2015, 2017)]),
+    "columns": ({"school": "Code"}, ["{school: Code}", '{"school": "Code"}', "{'school': 'Code'}"]),
+    "further_formulas": (["score ~ 1"], ["score ~ 1", "['score ~ 1']", ("score ~ 1",)]),
+    "scale_breaks": (
+        [ScaleBreak(2023)],
+        ["[{cohort: 2023, link: null}]", "[{'cohort': 2023, 'link': None}]", {"cohort": 2023}],
+    ),
+    "level": (0.9, [0.9, "0.9", " .9 ", "9e-1"]),
+    "equating_se": (2.0, [2, "2", "2.0"]),
+    "min_students": (7, [7, "7"]),
+    "seed": (8, ["8", "08"]),
+    "bootstrap_replicates": (30, ["30"]),
+    "simulation_replicates": (30, ["30"]),
+    "school": (None, ["null", "None", "~"]),
+    "table": (None, ["null", "None"]),
+    "pseudonym_key": (None, ["null", "None"]),
+    "title": ("2024", ["2024"]),
+    "data": ("demo", ["demo"]),
+    "formula": ("score ~ 1", ["score ~ 1"]),
+    "method": ("REML", ["REML"]),
+    "estimator": ("ols", ["ols"]),
+    "shift": ("absorbed", ["absorbed"]),
+    "variances": ("baseline", ["baseline"]),
+}
+
+
+def test_a_parameter_means_the_same_however_it_is_written():
+    assert set(SAME) == set(Params.model_fields)
+    for name, (meant, ways) in SAME.items():
+        for way in ways:
+            assert getattr(load(None, **{name: way}), name) == meant, (name, way)
+            assert getattr(Params(**{name: way}), name) == meant, (name, way)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("focal_cohorts", "[2024"),
+        ("focal_cohorts", "2019-2021"),
+        ("focal_cohorts", True),
+        ("focal_cohorts", 2024.5),
+        ("columns", "{school: "),
+        ("columns", "[1]"),
+        ("scale_breaks", "{cohort: soon}"),
+        ("level", "95%"),
+        ("seed", "1.5"),
+        ("seed", "9" * 5000),
+        ("school", 563),
+        ("method", "None"),
+    ],
+)
+def test_what_cannot_be_read_surely_is_refused_in_one_sentence(name, value):
+    with pytest.raises(ParamsError) as caught:
+        load(None, **{name: value})
+    said = str(caught.value)
+    assert said.startswith(name) and said.endswith(".") and "\n" not in said and len(said) < 400
 
 
 def test_the_value_in_force_cannot_be_changed():

@@ -63,7 +63,7 @@ def school_to_follow(
     return str((effect - last["effect"].quantile(share)).abs().idxmin())
 
 
-def follow(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:
+def follow_school(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:
     """One school under several fits, one row each: recipe, residual, shrinkage, effect, se, lower, upper.
 
     residual: the mean residual rbar_j = ybar_j - xbar_j' b before shrinking (score points). A fit without the school is
@@ -89,7 +89,7 @@ def follow(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["recipe", "residual", "shrinkage", "effect", "se", "lower", "upper"])
 
 
-def spread(fits: Mapping[str, Sequence[CohortFit]]) -> pd.DataFrame:
+def spread_of_va(fits: Mapping[str, Sequence[CohortFit]]) -> pd.DataFrame:
     """What each recipe makes of the schools of a cohort, one row a cohort and recipe.
 
     sd: the between-school standard deviation tau that the recipe shrinks with; mean: the plain mean over schools of
@@ -111,7 +111,7 @@ def spread(fits: Mapping[str, Sequence[CohortFit]]) -> pd.DataFrame:
     )
 
 
-def mean_error(fit: CohortFit) -> tuple[float, float]:
+def mean_va_error(fit: CohortFit) -> tuple[float, float]:
     """Prediction error of the plain mean over the fit's J schools: (as if independent, as it is), score points.
 
     as if independent: root of sum_j Var_j / J^2; as it is: root of sum_j own_j / J^2 + |mean_j F_j|^2, where F_j are
@@ -123,7 +123,7 @@ def mean_error(fit: CohortFit) -> tuple[float, float]:
     return float(np.sqrt(var.sum()) / len(var)), float(np.sqrt(own.sum() / len(own) ** 2 + shared))
 
 
-def agreement(relative: Sequence[CohortFit], benchmark: Sequence[CohortFit]) -> pd.DataFrame:
+def agreement_by_cohort(relative: Sequence[CohortFit], benchmark: Sequence[CohortFit]) -> pd.DataFrame:
     """Relative and benchmark value added of the same schools by cohort: correlation, mean and SD of the difference."""
     rows = []
     for r, b in zip(relative, benchmark, strict=True):

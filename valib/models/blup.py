@@ -55,7 +55,7 @@ def precision(n: np.ndarray, theta: float | np.ndarray) -> np.ndarray:
     return n / (1 + n * theta)
 
 
-def predict(
+def predict_blup(
     n: np.ndarray,
     residual: np.ndarray,
     tau2: float | np.ndarray,

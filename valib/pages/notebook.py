@@ -18,13 +18,14 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from ..errors import ValibError, ValibWarning
+from ..errors import ParamsError, ValibError, ValibWarning
 from ..files import write_file
 from ..names import LONGEST, readable
 from ..records.datasets import bundle_root
 from ..records.disclosure import public
 from ..study.params import Params
 from ..sums.equating import ScaleBreak
+from .findings import Findings, Table, check
 from .prose import as_text, cell_text, code, direction, escape, estimate, in_words, name, parameter_text, simulated
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "estimate",
     "figure",
     "in_words",
+    "keep",
     "name",
     "parameter_text",
     "parameters",
@@ -45,6 +47,7 @@ __all__ = [
     "say",
     "schools",
     "setup",
+    "show",
     "show_warnings",
     "simulated",
     "table",
@@ -74,6 +77,8 @@ class Study:
     records: on one scale: later cohorts are carried back over the study's declared and linked breaks.
     scale_breaks: what is left of those breaks, links that change nothing and keep the errors, for
     :func:`valib.fit_benchmark`.
+    given: the chapter's parameters by name as they are meant, however they were written; the data and the key, which
+    are paths by now, are not among them.
     baseline, focal: the cohorts, sorted. typical: the baseline, or all where the study has none. is_demo: the bundled
     panel with the cohorts it was made to show; sentences
     about that panel alone are said only then.
@@ -83,6 +88,7 @@ class Study:
     params: Params
     records: pd.DataFrame = field(repr=False)
     scale_breaks: tuple[ScaleBreak, ...] = ()
+    given: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def baseline(self) -> list[int]:
@@ -129,7 +135,6 @@ def setup(chapter: str, **values: Any) -> Study:
     Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
     """
     from ..records.reading import read_records, select
-    from ..study.params import load
     from ..sums.equating import check_baseline, on_one_scale
     from . import figures as plotting
 
@@ -137,7 +142,7 @@ def setup(chapter: str, **values: Any) -> Study:
     bundled = Params()
     given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
     given["data"] = _find(given["data"])
-    params = load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
+    params = _validated(given)
     params.require_points()
     _collected.clear()
     warnings.showwarning = functools.partial(_collect, params.min_students)
@@ -150,7 +155,18 @@ def setup(chapter: str, **values: Any) -> Study:
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
     check_baseline(params.scale_breaks, params.baseline_cohorts)
     records, breaks = on_one_scale(records, params.scale_breaks, params.baseline_cohorts, params.focal_cohorts)
-    return Study(chapter, params, records, tuple(breaks))
+    meant = {name: getattr(params, name) for name in values if name not in ("data", "pseudonym_key")}
+    return Study(chapter, params, records, tuple(breaks), meant)
+
+
+def _validated(given: Mapping[str, Any]) -> Params:
+    """A chapter's parameters, validated as those of a params file are; None is "none", not "as in the file"."""
+    from ..study.params import load
+
+    empty = [name for name, value in given.items() if value is None and getattr(Params(), name) is not None]
+    if empty:
+        raise ParamsError(f"{empty[0]} is empty: a chapter needs a value for it.")
+    return load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
 
 
 def record(key: str, value: Any, spec: str | None = None) -> None:
@@ -168,6 +184,41 @@ def figure(key: str, fig: Any) -> None:
     It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once.
     """
     _glue(key, fig, display=True)
+
+
+def show(found: Findings) -> None:
+    """Show the tables and sentences of a part of a chapter in their order, and record and save what goes with them.
+
+    For a cell whose input alone is removed from the page: figures would appear there and once more by their directive,
+    so they go through :func:`keep`; ValueError otherwise.
+    """
+    if found.figures:
+        raise ValueError(f"Figures are kept, not shown: {', '.join(found.figures)}.")
+    _bring(found)
+    for part in found.shown:
+        if isinstance(part, Table):
+            table(part.frame, part.caption, part.name, part.formats, part.index, part.raw)
+        else:
+            say(part)
+
+
+def keep(found: Findings) -> None:
+    """Record the values and figures of a part of a chapter and save its files.
+
+    For a cell that is removed from the page with its output: tables and sentences would be lost there; ValueError then.
+    """
+    if found.shown:
+        raise ValueError("Tables and sentences are shown, not kept.")
+    _bring(found)
+    for key, fig in found.figures.items():
+        figure(key, fig)
+
+
+def _bring(found: Findings) -> None:
+    for key, text in found.values.items():
+        _glue(key, text)
+    for file, frame in found.files.items():
+        save(frame, file)
 
 
 def table(
@@ -274,12 +325,6 @@ def show_warnings() -> None:
     """Show what valib warned of since the chapter began, each once, counts of few students in words."""
     said = list(dict.fromkeys(_collected))
     say(":::{warning}\n" + "\n".join(f"- {escape(text)}" for text in said) + "\n:::", when=bool(said))
-
-
-def check(condition: Any, message: str) -> None:
-    """A claim that the prose makes in words: stop the book if it does not hold."""
-    if not bool(condition):
-        raise AssertionError(f"A claim of the text does not hold: {message}")
 
 
 def save(content: Any, name: str) -> Path:

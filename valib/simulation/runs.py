@@ -81,7 +81,7 @@ class MonteCarlo:
         return pd.DataFrame(out, index=index)
 
 
-def run(
+def simulate(
     scenarios: Iterable[Scenario | str] = tuple(SCENARIOS),
     methods: Iterable[Method | str] | Mapping[str, Iterable[Method | str]] = DEFAULT_METHODS,
     *,
@@ -236,6 +236,6 @@ __all__ = [
     "Method",
     "MonteCarlo",
     "Scenario",
-    "run",
     "scenario_table",
+    "simulate",
 ]

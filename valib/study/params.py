@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import reprlib
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,7 +32,7 @@ EXPECTED = {
     "float_type": "a number",
     "float_parsing": "a number",
     "finite_number": "a finite number",
-    "string_type": "text (put it in quotes)",
+    "string_type": "text (put it in quotes), which papermill takes by -r",
     "bool_type": "true or false",
     "list_type": "a list such as [one, another]",
     "dict_type": "a mapping such as {school: SchoolCode}",
@@ -176,8 +178,6 @@ def _complaint(item: dict[str, Any], known: Iterable[str]) -> str:
     else:
         expected = item["msg"].removeprefix("Input should be ")
         expected = f"a number {expected}" if expected.startswith(("less", "greater")) else expected
-    if isinstance(value, str) and "number" in expected and _is_number(value):
-        expected += " (without quotes)"
     return f"{_parameter(loc)} is {shown(value)}, expected {expected}" + (YES_NO if isinstance(value, bool) else "")
 
 
@@ -221,14 +221,6 @@ def _parameter(loc: tuple[str | int, ...]) -> str:
     return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{_name(str(part))}" for part in rest)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -262,6 +254,59 @@ def _one_by_one(breaks: list[ScaleBreak]) -> list[ScaleBreak]:
     """Refuse two breaks of one column with one cohort."""
     _distinct([f"{b.column} with cohort {b.cohort}" for b in breaks])
     return breaks
+
+
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+NULL = ("", "~", "null", "Null", "NULL", "None")
+
+
+def understood(name: str, value: Any) -> Any:
+    """A parameter's value as it is meant, from wherever it comes: params file, command line, papermill or a cell.
+
+    Text stands for what it spells: ``"2024"``, ``"[2024]"``, ``"2019, 2024"`` for cohorts, ``"0.9"`` for a number,
+    ``"null"`` or ``"None"`` for none, a list or mapping in YAML, JSON or Python. One entry stands for a list of one, a
+    tuple for a list. What cannot be read surely is returned as it is, for the validation to refuse.
+    """
+    field = Params.model_fields.get(name)
+    if field is None:
+        return value
+    kind = get_origin(field.annotation) or field.annotation
+    if isinstance(value, str):
+        if type(None) in get_args(field.annotation):
+            return None if value.strip() in NULL[1:] else value
+        value = _spelt(value.strip(), kind, get_args(field.annotation)) if kind in (int, float, list, dict) else value
+    if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
+        value = [value]
+    if kind is list and isinstance(value, (tuple, range, list)) and int in get_args(field.annotation):
+        return [int(e) if isinstance(e, str) and WHOLE.fullmatch(e.strip()) else e for e in value]
+    return list(value) if kind is list and isinstance(value, tuple) else value
+
+
+def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
+    """The number, list or mapping that a text spells; the text itself if it spells none."""
+    if kind in (int, float):
+        return kind(text) if (WHOLE if kind is int else NUMBER).fullmatch(text) else text
+    if int in parts:  # read by hand: YAML takes 010 for eight
+        inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+        entries = [entry.strip().strip("'\"") for entry in inner.split(",")] if inner.strip() else []
+        return [int(e) for e in entries] if all(WHOLE.fullmatch(e) for e in entries) else text
+    if not text.startswith("{" if kind is dict else ("[", "{")):
+        return text
+    for read in (ast.literal_eval, _yaml_value):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError, ParamsError, yaml.YAMLError):
+            continue
+        if isinstance(found, (list, dict)):
+            return found
+    return text
+
+
+def _yaml_value(text: str) -> Any:
+    """A value in plain YAML."""
+    _plain_yaml(text, Path("the value"))
+    return yaml.load(text, Loader=yaml.SafeLoader)
 
 
 FormulaText = Annotated[str, AfterValidator(_formula)]
@@ -317,10 +362,13 @@ class Params(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_cohorts_of_the_demo(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("data", DEMO) != DEMO:
-            return {"baseline_cohorts": [], "focal_cohorts": [], **values}
-        return values
+    def _as_meant(cls, values: Any) -> Any:
+        """Values as they are meant; a study of one's own data has no cohorts of the demo's."""
+        if not isinstance(values, dict):
+            return values
+        values = {k: understood(k, v) for k, v in values.items()}
+        own = values.get("data", DEMO) != DEMO
+        return {"baseline_cohorts": [], "focal_cohorts": [], **values} if own else values
 
     @model_validator(mode="after")
     def _cohorts_apart(self) -> Params:
@@ -427,7 +475,8 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     """
     file = locate(path)
     values, lines = read_params(file)
-    given = {key: value for key, value in overrides.items() if value is not None}
+    values = {key: understood(key, value) for key, value in values.items()}
+    given = {key: understood(key, value) for key, value in overrides.items() if value is not None}
     if "data" in given:
         given["data"] = _anchor(given["data"], Path.cwd())
         values.pop("table", None)
@@ -451,10 +500,9 @@ def parse_cohorts(text: str | None, option: str) -> list[int] | None:
     """Turn '2015,2016,2017' into a list of cohorts; None stays None. ``option`` is named in the error."""
     if text is None:
         return None
-    try:
-        cohorts = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ParamsError(f"{option} is '{text}', expected cohorts such as 2015,2016,2017.") from None
+    cohorts = understood("focal_cohorts", text)
+    if not cohorts or not all(isinstance(cohort, int) for cohort in cohorts):
+        raise ParamsError(f"{option} is '{text}', expected cohorts such as 2015,2016,2017.")
     if len(set(cohorts)) < len(cohorts):
         raise ParamsError(f"{option} is '{text}', expected each cohort once.")
     return cohorts

@@ -72,25 +72,19 @@ def va_density(
         top = max(peaks.values()) if common else peaks[cohort]
         row = {m: curves[cohort, m] for m in models}
         _density_row(ax, grid, row, top, peaks[cohort], digits_for(pooled), not whole or cohort == cohorts[0])
-        schools = int(frames.loc[frames["cohort"] == cohort].groupby("model").size().max())
-        ax.text(
-            -0.015, 0.55, f"{cohort}", transform=ax.transAxes, ha="right", va="bottom", fontweight="bold", fontsize=10
-        )
-        ax.text(
-            -0.015,
-            0.5,
-            plural(schools, "school"),
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=SMALL,
-            color=MUTED,
-        )
+        _name_row(ax, cohort, int(frames.loc[frames["cohort"] == cohort].groupby("model").size().max()))
     axes[-1, 0].spines["bottom"].set_visible(True)
     axes[-1, 0].tick_params(axis="x", bottom=True, labelbottom=True)
     axes[-1, 0].set_xlabel(f"{label} ({unit})")
     note(axes[0, 0], left, "" if common else "The rows have different vertical scales.")
     return fig
+
+
+def _name_row(ax: Axes, cohort: object, schools: int) -> None:
+    """A row's cohort and number of schools, at its left."""
+    place = {"transform": ax.transAxes, "ha": "right"}
+    ax.text(-0.015, 0.55, f"{cohort}", va="bottom", fontweight="bold", fontsize=10, **place)
+    ax.text(-0.015, 0.5, plural(schools, "school"), va="top", fontsize=SMALL, color=MUTED, **place)
 
 
 def _density(effects: pd.Series, grid: np.ndarray) -> np.ndarray:
@@ -171,23 +165,13 @@ def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "
     ax.axhline(0, color=PALE, lw=0.7, zorder=0)
     ax.axvline(0, color=PALE, lw=0.7, zorder=0)
     tails = []
+    points = {"mec": "white", "mew": 0.3, "alpha": 0.75, "ls": "none", "zorder": 3}
+    points |= {"ms": 2 if len(wide) > RASTER_ABOVE * 4 else 3.6, "rasterized": len(wide) > RASTER_ABOVE}
     for k, (cohort, part) in enumerate(wide.groupby(level="cohort")):
         (colour, marker, line), a, b = look(k), part["Relative"].to_numpy(), part["Benchmark"].to_numpy()
         gap = float(np.mean(b - a))
         ax.plot(ends, ends + gap, color=colour, lw=0.9, ls=line, zorder=2, gid=f"slope one {cohort}")
-        ax.plot(
-            a,
-            b,
-            marker,
-            color=colour,
-            mec="white",
-            mew=0.3,
-            alpha=0.75,
-            ls="none",
-            zorder=3,
-            ms=2 if len(wide) > RASTER_ABOVE * 4 else 3.6,
-            rasterized=len(wide) > RASTER_ABOVE,
-        )
+        ax.plot(a, b, marker, color=colour, **points)
         words = f"{cohort}:  {number(gap, digits_for(wide), True)},  {correlation(a, b)}"
         tails.append((ends[1] + gap, words, colour))
     ax.set_xlim(ends)

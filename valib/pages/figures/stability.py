@@ -181,28 +181,11 @@ def shift_split(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
         rows = table[table["part"] == part].set_index("cohort").reindex(cohorts)
         x = np.arange(len(cohorts)) + 0.24 * (k - 1)
         ax.vlines(x, rows["lower"], rows["upper"], color=colour, lw=1.3, zorder=2, gid=f"interval {part}")
-        ax.plot(
-            x,
-            rows["shift"],
-            marker,
-            color=colour,
-            mec="white",
-            mew=0.6,
-            ms=6.5,
-            ls="none",
-            zorder=3,
-            label=words,
-            gid=part,
-        )
+        marks = {"color": colour, "mec": "white", "mew": 0.6, "ms": 6.5, "ls": "none", "zorder": 3}
+        ax.plot(x, rows["shift"], marker, label=words, gid=part, **marks)
     for x, value in enumerate(table[table["part"] == "total"].set_index("cohort").reindex(cohorts)["shift"]):
-        write(
-            ax,
-            number(value, digits_for(table["shift"]), True),
-            (x + 0.24, value),
-            (6, 0),
-            fontsize=SMALL,
-            fontweight="bold",
-        )
+        words = number(value, digits_for(table["shift"]), True)
+        write(ax, words, (x + 0.24, value), (6, 0), fontsize=SMALL, fontweight="bold")
     ax.set_xticks(range(len(cohorts)), [str(c) for c in cohorts])
     ax.set(
         xlim=(-0.5, len(cohorts) - 0.35),

@@ -56,15 +56,8 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None, un
     if {"se", "se_coefficients"} <= set(table.columns):
         part = (table["se_coefficients"] / table["se"]).to_numpy(dtype=float)
         half = (upper - lower) / 2 * np.sqrt(np.clip(1 - part**2, 0, None))
-        ax.hlines(
-            np.concatenate([shift - half, shift + half]),
-            np.tile(cohort - 0.11, 2),
-            np.tile(cohort + 0.11, 2),
-            color=BLUE,
-            lw=1.6,
-            zorder=3,
-            gid="inner",
-        )
+        ends, left, right = np.concatenate([shift - half, shift + half]), cohort - 0.11, cohort + 0.11
+        ax.hlines(ends, np.tile(left, 2), np.tile(right, 2), color=BLUE, lw=1.6, zorder=3, gid="inner")
         note(ax, f"Line: {percent(level)} interval; ticks: without the error of the benchmark coefficients.")
     ax.plot(cohort, shift, "o", color=BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none")
     before, after = np.diff(cohort, prepend=-np.inf), np.diff(cohort, append=np.inf)

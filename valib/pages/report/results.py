@@ -149,8 +149,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     in the results too.
     """
     baseline, focal = sorted(params.baseline_cohorts), sorted(params.focal_cohorts)
-    cohorts = sorted(baseline + focal)
-    source = records.attrs.get("source", "the records")
+    cohorts, source = sorted(baseline + focal), records.attrs.get("source", "the records")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ValibWarning)
         select(records, cohorts)

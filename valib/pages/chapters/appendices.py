@@ -1,0 +1,159 @@
+"""The tables of the appendices: what a study is made of, how this copy was made, and how fast the computations are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ...records import datasets
+from ...records.disclosure import few, few_of_total
+from ...study.params import Params
+from .. import figures, speed
+from ..build import account
+from ..findings import Findings
+from ..prose import escape
+
+TIMED = {
+    "relative": ("Relative fit beside other packages: seconds, median and range.", ["relative"]),
+    "sums": ("Sums of the students beside one product: seconds, median and range.", ["sums"]),
+    "joint": ("Joint fit: seconds, median and range.", ["joint"]),
+    "rest": (
+        "School bootstrap, reading and large files: seconds, median and range.",
+        ["bootstrap", "reading", "streaming", "spark"],
+    ),
+}
+
+
+def parameters() -> Findings:
+    """Every parameter of a study and what it means."""
+    found = Findings()
+    rows = [(f"`{name}`", field.description) for name, field in Params.model_fields.items()]
+    frame = pd.DataFrame(rows, columns=["Parameter", "Meaning"])
+    found.table(frame, "Parameters of a study", "tab-data-parameters", index=False, raw=True)
+    return found
+
+
+def bundled_data() -> Findings:
+    """The data sets that come with the library, with their licences."""
+    found = Findings()
+    known = [datasets.describe(name) for name in datasets.names()]
+    rows = [(f"`{d.name}`", escape(d.title), escape(d.licence)) for d in known]
+    frame = pd.DataFrame(rows, columns=["Name", "Data", "Licence"])
+    found.table(frame, "Data that come with the library", "tab-data-bundled", index=False, raw=True)
+    return found
+
+
+def records(records: pd.DataFrame, summary: pd.DataFrame, lost: pd.DataFrame) -> Findings:
+    """How many rows, schools and cohorts the records of this copy have."""
+    found = Findings()
+    found.record("source", records.attrs["source"])
+    found.record("rows_read", records.attrs["rows_read"])
+    found.record("rows_used", len(records))
+    found.record("rows_lost", int(lost["rows"].sum()))
+    found.record("schools", records["school"].nunique())
+    found.record("cohorts", len(summary))
+    return found
+
+
+def cohorts(summary: pd.DataFrame, lost: pd.DataFrame, min_students: int) -> Findings:
+    """Students and schools of each cohort, and what was left out; counts of few students are masked."""
+    found = Findings()
+    counts = summary[["students", "schools", "smallest_school", "median_school", "largest_school"]]
+    counts = counts.assign(smallest_school=[few(n, min_students) for n in counts["smallest_school"]])
+    counts = counts.rename(columns=lambda name: name.replace("_", " ").capitalize()).rename_axis("Cohort")
+    caption = "Students and schools in each cohort, and the number of students in a school."
+    found.table(counts, caption, "tab-build-cohorts", formats={"Median school": ",.0f"})
+    if len(lost):
+        shown = lost.assign(rows=few_of_total(lost["rows"], min_students)).rename(columns=str.capitalize)
+        found.table(
+            shown.assign(Cohort=shown["Cohort"].astype("str").fillna("unknown")),
+            "Rows left out, by cohort and what they lack. Counts of few students are not shown, "
+            "nor those that would give them away.",
+            "tab-build-left-out",
+            index=False,
+        )
+    found.say("No row was left out.", when=lost.empty)
+    return found
+
+
+def times() -> Findings:
+    """How long each chapter took in the run that this page is part of."""
+    found = Findings()
+    times = account.times().rename(columns=str.capitalize)
+    if len(times):
+        caption = "Time that each chapter took, in seconds."
+        found.table(times, caption, "tab-build-times", formats={"Seconds": ".1f"}, index=False)
+    found.say("This page was made alone: it knows no times of other chapters.", when=times.empty)
+    return found
+
+
+def versions() -> Findings:
+    """Versions of what this copy was made with."""
+    found = Findings()
+    versions = account.versions().rename(columns=str.capitalize)
+    found.table(versions, "Versions of the software behind figures and pages.", "tab-build-versions", index=False)
+    return found
+
+
+def machine(result: Mapping[str, Any]) -> Findings:
+    """The machine on which the performance was measured; result as :func:`valib.pages.speed.load` gives it."""
+    found, machine = Findings(), result["machine"]
+    found.record("date", result["date"])
+    found.record("cpu", machine["cpu"])
+    found.record("cores", machine["cores"])
+    found.record("threads", machine["threads"])
+    found.record("memory", machine["memory_gib"] or float("nan"), ".0f")
+    found.record("minutes", result["minutes"], ".0f")
+    return found
+
+
+def note(result: Mapping[str, Any]) -> Findings:
+    """What the run says of itself, if anything."""
+    found = Findings()
+    found.say(escape(result.get("note", "")), when="note" in result)
+    return found
+
+
+def timed(result: Mapping[str, Any], what: str) -> Findings:
+    """One table of times; what: a key of :data:`TIMED`."""
+    caption, cases = TIMED[what]
+    found = Findings()
+    found.table(speed.comparisons(result, *cases), caption, f"tab-performance-{what}", index=False, raw=True)
+    return found
+
+
+def agreement(result: Mapping[str, Any]) -> Findings:
+    """Whether the packages that were timed give the same answers."""
+    found = Findings()
+    caption = "Agreement of the fits, and peak memory of each process."
+    found.table(speed.agreement(result), caption, "tab-performance-agreement", index=False, raw=True)
+    return found
+
+
+def growth(result: Mapping[str, Any]) -> Findings:
+    """How time and memory grow with students, schools, covariates and cohorts."""
+    found = Findings()
+    grown = speed.growth(result)
+    held = grown[grown["along"] == "Schools"].iloc[0]
+    found.record("held_students", int(held["students"]))
+    found.record("held_covariates", int(held["covariates"]))
+    found.record("held_schools", int(grown[grown["along"] == "Students"]["schools"].max()))
+    found.figure("growth", figures.scaling(grown))
+    return found
+
+
+def verdicts(result: Mapping[str, Any]) -> Findings:
+    """The targets, and whether they were met."""
+    found = Findings()
+    found.say("\n".join(f"- {escape(sentence)}" for sentence in speed.verdicts(result)))
+    return found
+
+
+def measured_versions(result: Mapping[str, Any]) -> Findings:
+    """Versions of what was measured."""
+    found = Findings()
+    versions = pd.DataFrame(result["versions"].items(), columns=["Package", "Version"])
+    found.table(versions, "Versions of what was measured.", "tab-performance-versions", index=False)
+    return found

@@ -1,0 +1,422 @@
+"""The numbers of the chapter on benchmark value added: recipes, shifts and their errors, choices and their consequences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ...effects.baseline import Benchmark
+from ...effects.benchmark import fit_benchmark
+from ...effects.relative import CohortFit
+from ...records.disclosure import only_shown
+from ...study.params import Params
+from .. import figures, prose
+from ..figures.style import percent
+from ..findings import Findings, check, formats
+from ..prose import as_text, code, direction, escape
+
+
+def slope_name(benchmark: Benchmark) -> str:
+    """The coefficient that the chapter follows: that of the prior score, or of a term that holds it, or the last."""
+    names = list(benchmark.coefficients.index)
+    return "prior_score" if "prior_score" in names else next((c for c in names if "prior_score" in c), names[-1])
+
+
+def _by_recipe(spread: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.Series]:
+    """SD, mean and shrinkage by cohort and recipe, and the SD that an absorbed shift leads one to expect."""
+    sd, mean, lam = (spread.pivot(index="cohort", columns="recipe", values=c) for c in ("sd", "mean", "shrinkage"))
+    return sd, mean, lam, np.hypot(sd["ols_shift"], mean["ols_shift"])
+
+
+def _correlation(r: float) -> str:
+    """A correlation in the prose, of which one that would round to 1 without being 1 is told apart."""
+    if r != r:
+        return "undefined, since no difference between schools is found"
+    return "above 0.999" if 0.9995 <= r < 1 else as_text(float(r), ".3f")
+
+
+def study_names(relative: Sequence[CohortFit], baseline: Sequence[int], level: float) -> Findings:
+    """Cohorts, level, and the last cohort by relative value added."""
+    last, focal = relative[-1].cohort, [f.cohort for f in relative]
+    P = formats(*(f.student_sd for f in relative)).plain
+    found = Findings()
+    check(
+        all(abs(f.school_effects["effect"].mean()) < 1e-6 * f.student_sd for f in relative),
+        "relative value added has mean zero in every cohort",
+    )
+    found.record("last_cohort", last, "d")
+    found.record("baseline_cohorts", baseline)
+    found.record("focal_cohorts", focal)
+    found.record("level", percent(level))
+    found.record("relative_sd", relative[-1].tau2 ** 0.5, P)
+    found.record("last_schools", relative[-1].n_schools)
+    found.record("last_students", relative[-1].n_students)
+    return found
+
+
+def question_recipe(
+    records: pd.DataFrame, ols: Benchmark, question: Sequence[CohortFit], method: str, equating_se: float, level: float
+) -> Findings:
+    """The question's recipe: ML and REML agree, and the slope has a larger error when clustered."""
+    found = Findings()
+    other = fit_benchmark(
+        records,
+        question[-1].cohort,
+        ols,
+        shift="absorbed",
+        variances="focal",
+        method="REML" if method == "ML" else "ML",
+        equating_se=equating_se,
+        level=level,
+    )
+    check(
+        abs(other.tau2 - question[-1].tau2) <= 1e-8 * other.sigma2 and abs(other.loglik - question[-1].loglik) < 1e-6,
+        "without fixed effects ML and REML are the same",
+    )
+    slope = slope_name(ols)
+    found.record("ols_slope_name", prose.name(slope))
+    found.record("ols_slope", ols.coefficients[slope], ".3f")
+    found.record("ols_slope_se", ols.se[slope], ".4f")
+    found.record("ols_slope_se_plain", ols.vcov_model.loc[slope, slope] ** 0.5, ".4f")
+    return found
+
+
+def lasting_effects(
+    relative: Sequence[CohortFit], mixed: Benchmark, lasting: Benchmark, baseline: Sequence[int]
+) -> Findings:
+    """The SD between schools with an effect a cohort, and with one effect a school."""
+    P = formats(*(f.student_sd for f in relative)).plain
+    found = Findings()
+    found.record("tau_cell", mixed.tau2**0.5, P)
+    found.record("tau_school", lasting.tau2**0.5, P)
+    found.say(
+        "Over the baseline cohorts the standard deviation between schools is {glue:text}`tau_cell` score points with "
+        "an effect for each school and cohort, and {glue:text}`tau_school` with one effect for each school.",
+        when=len(baseline) > 1,
+    )
+    found.say("This baseline is one cohort, so the two definitions coincide.", when=len(baseline) == 1)
+    return found
+
+
+def copy(benchmark: Benchmark, estimated: Sequence[CohortFit], params: Params, crossed: bool) -> Findings:
+    """What this copy does differently from the default recipe; crossed: the records cross a declared break of a scale."""
+    found = Findings()
+    check(
+        all(abs(f.school_effects["effect"].mean() - f.shift) < 1e-6 * f.student_sd for f in estimated),
+        "the mean of benchmark value added over schools is the shift",
+    )
+    found.say(
+        f"In this copy the coefficients of step 3 and of all that follows come from the estimator "
+        f"`{benchmark.estimator}`, "
+        "as its parameters ask.",
+        when=benchmark.estimator != "mixed",
+    )
+    found.say(
+        "The records cross a declared break of a test's scale. The error of its link enters these variances in the "
+        "same way as that of equating, and every interval below counts it.",
+        when=crossed,
+    )
+    found.say(
+        "The results saved beside the pages follow the parameters of this copy, which differ from the default recipe: "
+        f"shift {params.shift}, variances {params.variances}.",
+        when=(params.shift, params.variances) != ("estimated", "focal"),
+    )
+    return found
+
+
+def followed(
+    relative: Sequence[CohortFit],
+    estimated: Sequence[CohortFit],
+    recipes: pd.DataFrame,
+    followed: str,
+    by_name: bool,
+    is_demo: bool,
+) -> Findings:
+    """One school under each recipe; by_name: the parameters name it."""
+    S = formats(*(f.student_sd for f in relative)).signed
+    found = Findings()
+    found.record("school_name", prose.name(followed))
+    found.record("school_n", int(estimated[-1].school_effects.loc[followed, "n"]))
+    found.record(
+        "school_how",
+        "named in the parameters"
+        if by_name
+        else "chosen by a rule, from a simulated panel that was made to hold a school like that of the question"
+        if is_demo
+        else "chosen by a rule",
+    )
+    effect = recipes.set_index("recipe")["effect"]
+    for key, row in zip(["school_relative", "school_seed", "school_answer", "school_benchmark"], effect, strict=True):
+        found.record(key, float(row), S)
+    found.record("school_benchmark_lower", float(recipes["lower"].iloc[-1]), S)
+    found.record("school_benchmark_upper", float(recipes["upper"].iloc[-1]), S)
+    found.record("school_shrinkage", float(recipes["shrinkage"].iloc[-1]), ".2f")
+    return found
+
+
+def recipes_table(relative: Sequence[CohortFit], recipes: pd.DataFrame) -> Findings:
+    """The table of one school under each recipe."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    words = {
+        "recipe": "Recipe",
+        "residual": "Mean residual",
+        "shrinkage": r"$\lambda_j$",
+        "effect": "Value added",
+        "se": "SE",
+        "lower": "Lower",
+        "upper": "Upper",
+    }
+    found.table(
+        recipes.rename(columns=words),
+        "School {glue:text}`school_name` in cohort {glue:text}`last_cohort` "
+        "({glue:text}`school_n` students) under each recipe, in score points, with {glue:text}`level` limits. The "
+        "mean residual is before shrinking, against each recipe's own coefficients.",
+        "tab-04-recipes",
+        formats={
+            words[c]: s
+            for c, s in [("residual", S), ("shrinkage", ".3f"), ("effect", S), ("se", P), ("lower", S), ("upper", S)]
+        },
+        index=False,
+    )
+    return found
+
+
+def recipes_figure(recipes: pd.DataFrame, level: float) -> Findings:
+    """The figure of one school under each recipe."""
+    found = Findings()
+    found.figure("recipes", figures.recipes(recipes, level=level))
+    return found
+
+
+def followed_over_cohorts(
+    relative: Sequence[CohortFit], estimated: Sequence[CohortFit], followed: str, min_students: int
+) -> Findings:
+    """One school over the focal cohorts, where it may be shown."""
+    S = formats(*(f.student_sd for f in relative)).signed
+    found = Findings()
+    rows = [
+        {
+            "Cohort": f.cohort,
+            "Students": int(f.school_effects.loc[followed, "n"]),
+            "Relative": r.school_effects.loc[followed, "effect"],
+            "Benchmark": f.school_effects.loc[followed, "effect"],
+            "Lower": f.school_effects.loc[followed, "lower"],
+            "Upper": f.school_effects.loc[followed, "upper"],
+            "Shift of all": f.shift,
+        }
+        for r, f in zip(relative, estimated, strict=True)
+        if followed in only_shown(f.school_effects, min_students).index
+    ]
+    found.table(
+        pd.DataFrame(rows),
+        "School {glue:text}`school_name` over the focal cohorts: relative value added, benchmark "
+        "value added with its {glue:text}`level` limits, and the system shift that the latter contains (score points).",
+        "tab-04-followed",
+        index=False,
+        formats=dict.fromkeys(["Relative", "Benchmark", "Lower", "Upper", "Shift of all"], S),
+    )
+    return found
+
+
+def spread(relative: Sequence[CohortFit], spread: pd.DataFrame) -> Findings:
+    """SD between schools and mean value added under each recipe."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    sd, mean, _, predicted = _by_recipe(spread)
+    shown = pd.DataFrame(
+        {
+            "Cohort": sd.index,
+            "SD, shift estimated": sd["estimated"],
+            "SD, question": sd["question"],
+            r"SD, $\sqrt{\tau^2 + \delta^2}$": predicted,
+            "Mean, shift estimated": mean["estimated"],
+            "Mean, question": mean["question"],
+            "Mean, answer": mean["answer"],
+        }
+    )
+    found.table(
+        shown,
+        "Standard deviation between schools, and mean value added over schools, under each recipe (score points). The "
+        "third column of standard deviations is what {eq}`eq-04-absorbed` leads one to expect of the question's "
+        "recipe, from the same coefficients with the shift estimated.",
+        "tab-04-spread",
+        index=False,
+        formats={c: S if c.startswith("Mean") else P for c in shown.columns[1:]},
+    )
+    return found
+
+
+def spread_values(relative: Sequence[CohortFit], spread: pd.DataFrame) -> Findings:
+    """The same of the last cohort for the prose, and the table of every recipe for the results."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    last = relative[-1].cohort
+    sd, mean, lam, predicted = _by_recipe(spread)
+    found = Findings()
+    for name, key in [("question", "seed"), ("answer", "answer"), ("estimated", "estimated")]:
+        found.record(f"{key}_sd", sd.loc[last, name], P)
+        found.record(f"{key}_mean", mean.loc[last, name], S)
+        found.record(f"{key}_shrinkage", lam.loc[last, name], ".2f")
+    found.record("predicted_sd", predicted.loc[last], P)
+    found.record("ols_shift", mean.loc[last, "ols_shift"], S)
+    found.save(spread.query("recipe != 'ols_shift'"), "recipes.csv")
+    return found
+
+
+def estimators(
+    relative: Sequence[CohortFit], baselines: Mapping[str, Benchmark], draws: Mapping[str, pd.DataFrame]
+) -> Findings:
+    """Benchmark coefficients by estimator; draws: their bootstrap replicates, of the same schools."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    mixed = baselines["mixed"]
+    slope = slope_name(mixed)
+    found = Findings()
+    shown = pd.DataFrame(
+        [
+            {
+                "Estimator": f"`{name}`",
+                "Intercept": b.coefficients.iloc[0],
+                "SE ": b.se.iloc[0],
+                code(slope): b.coefficients[slope],
+                "SE": b.se[slope],
+                "Less `mixed`": b.coefficients[slope] - mixed.coefficients[slope] if name != "mixed" else float("nan"),
+                "SE of that": (draws[name][slope] - draws["mixed"][slope]).std() if name != "mixed" else float("nan"),
+            }
+            for name, b in baselines.items()
+        ]
+    )
+    found.table(
+        shown,
+        "Benchmark coefficients by estimator, with standard errors clustered by school. The last columns compare "
+        f"the coefficient of {code(slope)} with that of `mixed`; the error of the difference is from a bootstrap in "
+        f"which "
+        "both see the same schools.",
+        "tab-04-estimators",
+        index=False,
+        raw=True,
+        formats={
+            "Intercept": P,
+            "SE ": E,
+            code(slope): ".3f",
+            "SE": ".4f",
+            "Less `mixed`": "+.4f",
+            "SE of that": ".4f",
+        },
+    )
+    return found
+
+
+def estimators_in_words(
+    baselines: Mapping[str, Benchmark], draws: Mapping[str, pd.DataFrame], refused: Mapping[str, str], level: float
+) -> Findings:
+    """Whether the slope by least squares differs from that of the mixed model by more than chance."""
+    ols, mixed = baselines["ols"], baselines["mixed"]
+    slope = slope_name(mixed)
+    found = Findings()
+    found.say("\n".join(f"- `{name}` is left out: {escape(why)}" for name, why in refused.items()), when=bool(refused))
+    gap = ols.coefficients[slope] - mixed.coefficients[slope]
+    gap_se = (draws["ols"][slope] - draws["mixed"][slope]).std()
+    found.record("slope_mixed", mixed.coefficients[slope], ".3f")
+    found.record("slope_gap", gap, "+.3f")
+    found.record("slope_gap_se", gap_se, ".4f")
+    found.say(
+        "Here the coefficient of {glue:text}`ols_slope_name` is {glue:text}`ols_slope` by least squares and "
+        "{glue:text}`slope_mixed` by the mixed model; the difference of {glue:text}`slope_gap` has a standard error "
+        "of {glue:text}`slope_gap_se`. "
+        + (
+            "That is more than chance explains: intakes are sorted on what schools add, or the context of the intake "
+            "matters, or the prior is measured with error, or several of these. The difference does not say which."
+            if abs(gap) > stats.norm.ppf(0.5 + level / 2) * gap_se
+            else "That is within what chance allows."
+        )
+    )
+    return found
+
+
+def shifts(
+    relative: Sequence[CohortFit],
+    every: pd.DataFrame,
+    errors: pd.DataFrame,
+    baseline: Sequence[int],
+    level: float,
+    min_students: int,
+) -> Findings:
+    """The densities, the shifts, and the last shift in numbers; errors is the table of :func:`valib.shift_parts`."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    found.figure("density", figures.va_density(every, min_n=min_students))
+    found.figure("shifts", figures.shifts(errors, level=level, baseline=baseline))
+    end = errors.iloc[-1]
+    found.record_all(
+        ("last_shift", end["shift"], S),
+        ("last_shift_se", end["se"], E),
+        ("last_shift_lower", end["lower"], S),
+        ("last_shift_upper", end["upper"], S),
+        ("last_shift_sampling_se", end["se_schools"], E),
+        ("coef_error_se", end["se_coefficients"], E),
+        ("last_shift_size", end["effect_size"], "+.2f"),
+        ("coef_error_share", end["share_coefficients"], ".0%"),
+        ("last_shift_abs", abs(end["shift"]), P),
+    )
+    found.record("last_shift_direction", direction(end["shift"], "above", "below", "level with"))
+    clear = errors.loc[(errors["lower"] > 0) | (errors["upper"] < 0)]
+    found.record("clear_above", clear.loc[clear["shift"] > 0, "cohort"].astype(int).tolist() or "none")
+    found.record("clear_below", clear.loc[clear["shift"] < 0, "cohort"].astype(int).tolist() or "none")
+    return found
+
+
+def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame) -> Findings:
+    """The shift of each focal cohort, with its errors."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    known = np.sqrt(errors["se"] ** 2 - errors["se_coefficients"] ** 2)
+    shown = pd.DataFrame(
+        {
+            "Cohort": errors["cohort"],
+            "Shift": errors["shift"],
+            "Effect size": errors["effect_size"],
+            "Lower": errors["lower"],
+            "Upper": errors["upper"],
+            "SE": errors["se"],
+            r"SE, $\mathbf b_B$ known": known,
+        }
+    )
+    found.table(
+        shown,
+        "System shift of each focal cohort against the baseline, in score points, with {glue:text}`level` limits; "
+        "effect size: divided by the standard deviation of the cohort's scores. The last column leaves out the error "
+        "of the benchmark coefficients.",
+        "tab-04-shifts",
+        index=False,
+        formats={"Shift": S, "Effect size": "+.2f", "Lower": S, "Upper": S, "SE": E, r"SE, $\mathbf b_B$ known": E},
+    )
+    return found
+
+
+def against(
+    relative: Sequence[CohortFit], benchmark: Benchmark, named: pd.DataFrame, agreement: pd.DataFrame
+) -> Findings:
+    """Relative against benchmark value added: named holds the effects of schools shown."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    slope = slope_name(benchmark)
+    found = Findings()
+    found.figure("against", figures.relative_vs_benchmark(named))
+    row = agreement.iloc[-1]
+    found.record("cor_last", _correlation(row["correlation"]))
+    found.record("cor_min", _correlation(agreement["correlation"].min()))
+    found.record("sd_difference", row["sd_difference"], E)
+    found.record("slope_change", relative[-1].fixed_effects[slope] - benchmark.coefficients[slope], "+.3f")
+    return found
+
+
+def mean_errors(relative: Sequence[CohortFit], typical: float, independent: float, actual: float) -> Findings:
+    """The error of a school, and that of the mean of all: if they were independent, and as it is."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    found.record("typical_se", float(typical), E)
+    found.record("mean_se_independent", independent, E)
+    found.record("mean_se", actual, E)
+    return found

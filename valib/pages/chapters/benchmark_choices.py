@@ -1,0 +1,300 @@
+"""The numbers of the chapter on benchmark value added that are about errors, conditions and choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ...effects.baseline import Benchmark
+from ...effects.benchmark import fit_benchmark
+from ...effects.bootstrap import BenchmarkBootstrap
+from ...effects.relative import CohortFit
+from ...effects.side_by_side import mean_va_error, prior_table
+from ...records.prior_check import SMD_LIMIT, VARIANCE_RATIO_LIMITS, PriorCheck
+from ...study import tables
+from ...study.params import Params
+from ...sums.equating import ScaleBreak
+from .. import figures
+from ..findings import Findings, check, formats
+from ..prose import code, escape, in_words
+
+
+def bootstrap(
+    relative: Sequence[CohortFit],
+    errors: pd.DataFrame,
+    boot: BenchmarkBootstrap,
+    boot_shifts: pd.DataFrame,
+    baseline: Sequence[int],
+) -> Findings:
+    """Analytic and bootstrap errors of the shift."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    found.record("replicates", boot.replicates)
+    found.record("n_baseline", len(baseline))
+    found.record("boot_se", float(boot_shifts["se"].iloc[-1]), E)
+    shown = pd.DataFrame(
+        {
+            "Cohort": errors["cohort"],
+            "Analytic SE": errors["se"],
+            "Lower": errors["lower"],
+            "Upper": errors["upper"],
+            "Bootstrap SE": boot_shifts["se"].to_numpy(),
+            "Lower ": boot_shifts["lower"].to_numpy(),
+            "Upper ": boot_shifts["upper"].to_numpy(),
+        }
+    )
+    found.table(
+        shown,
+        "Standard error and {glue:text}`level` limits of the system shift, analytic and from "
+        "{glue:text}`replicates` bootstrap draws of schools (score points).",
+        "tab-04-bootstrap",
+        index=False,
+        formats={"Analytic SE": E, "Bootstrap SE": E, "Lower": S, "Upper": S, "Lower ": S, "Upper ": S},
+    )
+    return found
+
+
+def bootstrap_in_words(errors: pd.DataFrame, boot: BenchmarkBootstrap, boot_shifts: pd.DataFrame) -> Findings:
+    """Where the bootstrap's error is smaller than the analytic one by more than its own noise."""
+    found = Findings()
+    ratio = boot_shifts["se"].to_numpy() / errors["se"].to_numpy()
+    noise = (2 * boot.replicates) ** -0.5  # relative standard error of a standard deviation from so many draws
+    smaller = [int(c) for c, r in zip(errors["cohort"], ratio, strict=True) if r < 1 - 2 * noise]
+    found.record("boot_noise", noise, ".0%")
+    found.say(
+        "With {glue:text}`replicates` draws the bootstrap error is itself known to about {glue:text}`boot_noise`. It "
+        "is smaller than the analytic one, by more than twice that, in "
+        + (
+            f"cohorts {in_words([str(c) for c in smaller])}"
+            if len(smaller) > 1
+            else f"cohort {smaller[0]}"
+            if smaller
+            else "none of the focal cohorts"
+        )
+        + ". A smaller one is what school effects that last from the baseline into the focal cohort lead one to expect."
+    )
+    return found
+
+
+def bootstrap_figure(errors: pd.DataFrame, boot: BenchmarkBootstrap, level: float) -> Findings:
+    """The draws of the last shift beside the analytic normal."""
+    end = errors.iloc[-1]
+    last = int(end["cohort"])
+    found = Findings()
+    found.figure(
+        "bootstrap",
+        figures.bootstrap_vs_analytic(
+            boot.shift[last],
+            float(end["shift"]),
+            float(np.hypot(end["se_schools"], end["se_coefficients"])),
+            level=level,
+        ),
+    )
+    return found
+
+
+def equating(relative: Sequence[CohortFit], what_if: Mapping[float, CohortFit]) -> Findings:
+    """The last shift by the size of the equating error; what_if: fits by share of the students' SD."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    shown = pd.DataFrame(
+        [
+            {
+                "Share of SD": f"{share:.0%}",
+                "Equating SE": f.equating_se,
+                "Shift": f.shift,
+                "SE": f.shift_se,
+                "Lower": f.shift_interval[0],
+                "Upper": f.shift_interval[1],
+                "SE of mean VA": mean_va_error(f)[1],
+            }
+            for share, f in what_if.items()
+        ]
+    )
+    found.table(
+        shown,
+        "The shift of cohort {glue:text}`last_cohort` if equating had this standard error (score points). The "
+        "analyses of this chapter use the value of its parameters.",
+        "tab-04-equating",
+        index=False,
+        formats={"Equating SE": E, "Shift": S, "SE": E, "Lower": S, "Upper": S, "SE of mean VA": E},
+    )
+    return found
+
+
+def prior(checks: Sequence[PriorCheck]) -> Findings:
+    """The prior score of each focal cohort beside the baseline's."""
+    found = Findings()
+    found.figure("prior", figures.prior_shift(prior_table(checks)))
+    found.record("smd_limit", SMD_LIMIT, "g")
+    found.record("ratio_low", VARIANCE_RATIO_LIMITS[0], "g")
+    found.record("ratio_high", VARIANCE_RATIO_LIMITS[1], "g")
+    return found
+
+
+def prior_in_words(checks: Sequence[PriorCheck]) -> Findings:
+    """Which focal cohorts lie outside the limits."""
+    left = [c.cohort for c in checks if not c.ok]
+    found = Findings()
+    found.say(
+        "Every focal cohort stays within these limits. That excludes a gross change of the prior, not a small one: an "
+        "undetected difference of a tenth of a standard deviation in the prior test moves the shift by a tenth of the "
+        "prior's standard deviation times the slope of the prior.",
+        when=not left,
+    )
+    found.say(
+        f"Outside the limits: {in_words([str(c) for c in left])}. There the benchmark is applied to students unlike "
+        f"those it "
+        "was estimated on, and the shift may come from the prior, from the extrapolation of the growth line, or, where "
+        "the same students are followed as they grow older, from age.",
+        when=bool(left),
+    )
+    return found
+
+
+def gaps(records: pd.DataFrame, is_demo: bool) -> Findings:
+    """Years without a cohort."""
+    found = Findings()
+    found.say(
+        "The break falls in 2023: the 2023 cohort's prior score (2021) and the 2024 cohort's (2022) are on the old "
+        "scale and their outcomes on the new one. No NAPLAN test was sat in 2020, so there is no outcome of 2020 and "
+        "no cohort of 2022, whose prior would have been that of 2020. The demo panel of this book has the same gaps "
+        "(no outcome in 2020, no cohort in 2022), but it is simulated on one unbroken scale; its later cohorts "
+        "illustrate the method, not NAPLAN.",
+        when=is_demo,
+    )
+    present = sorted(int(c) for c in records["cohort"].unique())
+    absent = [c for c in range(min(present), max(present) + 1) if c not in present]
+    found.say(
+        "These records have a gap: no cohort "
+        + in_words([str(c) for c in absent][:8])
+        + ". Nothing can be said about a cohort without records, nor about one whose prior test was not sat.",
+        when=bool(absent) and not is_demo,
+    )
+    found.say("The cohorts of these records follow one another without a gap.", when=not absent)
+    return found
+
+
+def population(relative: Sequence[CohortFit], population: pd.DataFrame, gap: pd.Series, followed: str) -> Findings:
+    """The population mean added back: how far it is from benchmark value added (gap), by school."""
+    _, S, E, D = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    found.record("population_gap_mean", float(gap.mean()), D)
+    found.record("population_gap_max", float(gap.abs().max()), E)
+    found.record("population_school", float(population.loc[followed, "effect"]), S)
+    return found
+
+
+def sensitivity(
+    relative: Sequence[CohortFit], sensitivity: pd.DataFrame, unusable: Sequence[str], failed: Mapping[str, str]
+) -> Findings:
+    """The last shift with one choice changed at a time."""
+    _, S, E, _ = formats(*(f.student_sd for f in relative))
+    found = Findings()
+    shown = sensitivity.assign(
+        value=[
+            code(v) if c != "baseline cohort" else v
+            for c, v in zip(sensitivity["choice"], sensitivity["value"], strict=True)
+        ]
+    )
+    shown.columns = ["Changed", "To", "Shift", "SE", "Lower", "Upper"]
+    found.table(
+        shown,
+        "The system shift of cohort {glue:text}`last_cohort` with one choice changed at a time (score points, "
+        "{glue:text}`level` limits).",
+        "tab-04-sensitivity",
+        index=False,
+        raw=True,
+        formats={"Shift": S, "SE": E, "Lower": S, "Upper": S},
+    )
+    found.record("sensitivity_low", float(sensitivity["shift"].min()), S)
+    found.record("sensitivity_high", float(sensitivity["shift"].max()), S)
+    found.say("Left out, since the records lack a column: " + "; ".join(map(code, unusable)) + ".", when=bool(unusable))
+    found.say(
+        "Could not be fitted: " + "; ".join(f"{code(k)} ({escape(v)})" for k, v in failed.items()), when=bool(failed)
+    )
+    return found
+
+
+def sensitivity_in_words(baseline: Sequence[int], formulas: Sequence[str]) -> Findings:
+    """What the rows of the sensitivity table mean."""
+    found = Findings()
+    found.say(
+        "The rows with one baseline cohort show something that no standard error of a single baseline has in it: how "
+        "far the benchmark depends on the year that was chosen.",
+        when=len(baseline) > 1,
+    )
+    found.say(
+        "A school-mean covariate changes what is meant by value added ({numref}`chapter {number} <ch-relative>`), so "
+        "a row with one answers a slightly different question than a row without.",
+        when=len({"school_mean(" in f for f in formulas}) > 1,
+    )
+    return found
+
+
+def artefact(benchmark: Benchmark, carried: CohortFit, estimated: CohortFit) -> Findings:
+    """What a saved benchmark holds, and that one read back gives the same numbers."""
+    found = Findings()
+    check(
+        carried.shift == estimated.shift and carried.school_effects.equals(estimated.school_effects),
+        "a benchmark read from its file gives the same numbers",
+    )
+    holds = {
+        "format": "version of the file format",
+        "design": "formula, and how its columns are built",
+        "cohorts": "baseline cohorts",
+        "estimator": "where the coefficients come from",
+        "groups": "what has a random intercept in the mixed model",
+        "method": "ML or REML",
+        "coefficients": r"$\mathbf b_B$",
+        "vcov": r"$\mathrm{Var}(\mathbf b_B)$, clustered by school",
+        "vcov_model": "the same as the estimator's own model gives it",
+        "tau2": r"$\tau^2$ of the baseline mixed model",
+        "sigma2": r"$\sigma^2$ of the baseline mixed model",
+        "n_students": "students",
+        "n_schools": "schools",
+        "column_means": "baseline means of the covariates",
+        "summaries": "means and SDs, for the checks above",
+        "fingerprint": "tells whether the same baseline rows were used",
+        "checksum": "tells whether the file was changed",
+    }
+    check(set(holds) == set(benchmark.to_json()), "the table names every entry of the file")
+    found.table(
+        pd.DataFrame([(f"`{k}`", v) for k, v in holds.items()], columns=["Entry", "Holds"]),
+        "What a saved benchmark (`baseline.json`) holds.",
+        "tab-04-artefact",
+        index=False,
+        raw=True,
+    )
+    return found
+
+
+def files(
+    records: pd.DataFrame,
+    benchmark: Benchmark,
+    estimated: Sequence[CohortFit],
+    params: Params,
+    scale_breaks: Sequence[ScaleBreak],
+) -> Findings:
+    """Effects, coefficients and shifts for the results folder; the effects follow the parameters of the copy."""
+    found = Findings()
+    chosen = [
+        fit_benchmark(
+            records,
+            f.cohort,
+            benchmark,
+            shift=params.shift,
+            variances=params.variances,
+            method=params.method,
+            equating_se=params.equating_se,
+            level=params.level,
+            scale_breaks=scale_breaks,
+        )
+        for f in estimated
+    ]
+    found.save(tables.school_effects(chosen, params.min_students)[0], "benchmark_effects.csv")
+    found.save(tables.fixed_effects(chosen[:1]).drop(columns="cohort"), "benchmark_fixed_effects.csv")
+    found.save(tables.shifts(estimated), "shifts.csv")
+    return found

@@ -1,0 +1,514 @@
+"""The numbers of the chapter on what a shift of the system is made of, and what else could have made it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ...effects.baseline import Benchmark
+from ...effects.findings import REPEATED_SHARE
+from ...effects.relative import CohortFit
+from ...effects.shift import prior_sensitivity
+from ...records.prior_check import PriorCheck
+from .. import figures
+from ..figures.style import percent
+from ..findings import Findings, check, formats
+from ..prose import as_text, direction
+
+
+def _turned(relative: CohortFit, benchmark: Benchmark) -> tuple[float, float]:
+    """The slope of the prior score less the benchmark's, and the standard error of that."""
+    turned = relative.fixed_effects["prior_score"] - benchmark.coefficients["prior_score"]
+    own = relative.vcov.loc["prior_score", "prior_score"] ** 0.5
+    return float(turned), float(np.hypot(own, benchmark.se["prior_score"]))
+
+
+def repeated(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
+    """A first warning where most student codes stand in several cohorts."""
+    found = Findings()
+    codes = records[records["cohort"].isin(cohorts)].groupby("student")["cohort"].nunique()
+    found.say(
+        "In these records most student codes occur in more than one cohort: if they are the same students, what "
+        "follows is about growth from one stage to the next, and {ref}`not about improvement <sec-05-pupils>`.",
+        when=(codes > 1).mean() > 0.5,
+    )
+    return found
+
+
+def study_names(
+    baseline: Sequence[int], focal: Sequence[int], level: float, min_students: int, equating_se: float
+) -> Findings:
+    """Cohorts, level and parameters as the prose names them."""
+    found = Findings()
+    for key, cohorts in [("baseline_cohorts", baseline), ("focal_cohorts", focal)]:
+        found.record(key, cohorts)
+    found.record("last_cohort", focal[-1], "d")
+    found.record("before_cohort", baseline[-1], "d")
+    found.record("level", percent(level))
+    found.record("min_students", min_students)
+    found.record("equating_se", float(equating_se), "g")
+    return found
+
+
+def positive(relative: Sequence[CohortFit], positive: pd.DataFrame) -> Findings:
+    """Shares of schools above zero, relative and against the benchmark."""
+    found = Findings()
+    check(
+        all(abs(f.school_effects["effect"].mean()) < 1e-6 * f.student_sd for f in relative),
+        "relative value added has mean zero in every cohort",
+    )
+    found.table(
+        positive,
+        "Share of schools above zero, relative to their own cohort and against the benchmark, and share of "
+        "schools whose {glue:text}`level` interval of benchmark value added lies wholly above or below zero.",
+        "tab-05-positive",
+        formats=".0%",
+        index=False,
+    )
+    for key, column in [
+        ("share_relative", 2),
+        ("share_benchmark", 3),
+        ("share_clear_above", 4),
+        ("share_clear_below", 5),
+    ]:
+        found.record(key, float(positive.iloc[-1, column]), ".0%")
+    return found
+
+
+def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
+    """The shift of each cohort with the parts of its error."""
+    P, S, E, D = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    columns_shown = {
+        "cohort": "Cohort",
+        "shift": "Shift",
+        "se": "SE",
+        "se_schools": "of schools",
+        "se_coefficients": "of coefficients",
+        "se_scale": "of the scale",
+        "effect_size": "Effect size",
+    }
+    found.table(
+        parts[list(columns_shown)].rename(columns=columns_shown),
+        "System shift of each focal cohort, its standard error, "
+        "and the parts of it (score points; the squares of the parts add up to the square of the whole). Effect size: "
+        "shift over the standard deviation of the cohort's scores.",
+        "tab-05-parts",
+        index=False,
+        formats={"Shift": S, "SE": E, "of schools": E, "of coefficients": E, "of the scale": E, "Effect size": "+.2f"},
+    )
+    found.save(parts, "shift_parts.csv")
+    return found
+
+
+def last_shift(fits: Sequence[CohortFit], parts: pd.DataFrame, baseline: Sequence[int], level: float) -> Findings:
+    """The figure of the shifts, and the last of them in numbers."""
+    P, S, E, D = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    check(
+        np.allclose((parts[["se_schools", "se_coefficients", "se_scale"]] ** 2).sum(axis=1), parts["se"] ** 2),
+        "the squares of the parts add up",
+    )
+    found.figure("shifts", figures.shifts(parts, level=level, baseline=baseline))
+    row = parts.iloc[-1]
+    found.record_all(
+        ("last_shift", row["shift"], S),
+        ("last_se", row["se"], E),
+        ("last_lower", row["lower"], S),
+        ("last_upper", row["upper"], S),
+        ("last_share", row["share_coefficients"], ".0%"),
+        ("last_abs", abs(row["shift"]), P),
+        ("last_size", row["effect_size"], "+.2f"),
+    )
+    found.record("last_direction", direction(row["shift"], "above", "below", "level with"))
+    clear = (row["lower"] > 0) or (row["upper"] < 0)
+    found.record("last_verdict", "excludes" if clear else "includes")
+    return found
+
+
+def scale(equating_se: float) -> Findings:
+    """What the part of the scale is in this copy."""
+    found = Findings()
+    found.say(
+        "The part of the scale is zero here because the parameters of this copy give no equating error. That is an "
+        "assumption, not a finding: no student record holds evidence of it.",
+        when=equating_se == 0,
+    )
+    found.say(
+        "The part of the scale is the equating error of {glue:text}`equating_se` points in the parameters of this "
+        "copy.",
+        when=equating_se > 0,
+    )
+    return found
+
+
+def differences(fits: Sequence[CohortFit], differences: pd.DataFrame) -> Findings:
+    """Differences between the shifts of successive focal cohorts, and the last of them in words."""
+    P, S, E, _ = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    found.say(
+        "These records have one focal cohort, so there is no second shift to compare it with.", when=len(fits) == 1
+    )
+    if len(fits) == 1:
+        return found
+    steps = [(a.cohort, b.cohort) for a, b in zip(fits[:-1], fits[1:], strict=True)]
+    shown = differences.set_index(["first", "second"]).loc[steps].reset_index()
+    shown.insert(0, "Cohorts", [f"{a} to {b}" for a, b in steps])
+    shown = shown.drop(columns=["first", "second"])[["Cohorts", "difference", "se", "lower", "upper", "se_independent"]]
+    shown.columns = ["Cohorts", "Difference", "SE", "Lower", "Upper", "SE if nothing were shared"]
+    found.table(
+        shown,
+        "Differences between the shifts of successive focal cohorts, with {glue:text}`level` limits (score points).",
+        "tab-05-differences",
+        index=False,
+        formats={"Difference": S, "SE": E, "Lower": S, "Upper": S, "SE if nothing were shared": E},
+    )
+    step = shown.iloc[-1]
+    found.record_all(
+        ("step", abs(step["Difference"]), P),
+        ("step_se", step["SE"], E),
+        ("step_lower", step["Lower"], S),
+        ("step_upper", step["Upper"], S),
+        ("step_naive", step.iloc[-1], E),
+    )
+    found.say(
+        f"From cohort {steps[-1][0]} to cohort {steps[-1][1]} the shift "
+        + direction(step["Difference"], "rose", "fell")
+        + " by {glue:text}`step` points. The standard error of that is "
+        "{glue:text}`step_se`; two shifts that shared nothing would give {glue:text}`step_naive`. The interval, from "
+        "{glue:text}`step_lower` to {glue:text}`step_upper`, "
+        + ("excludes" if step["Lower"] * step["Upper"] > 0 else "includes")
+        + " zero."
+    )
+    return found
+
+
+def splits(
+    relative: Sequence[CohortFit], benchmark: Benchmark, parts: pd.DataFrame, splits: pd.DataFrame, level: float
+) -> Findings:
+    """The shift parted into level and slope."""
+    E = formats(*(f.student_sd for f in relative)).fine
+    found = Findings()
+    found.figure("split", figures.shift_split(splits.reset_index(), level=level))
+    totals = splits.xs("total", level="part")["shift"].to_numpy()
+    found.record("split_gap", float(np.abs(totals - parts["shift"]).max()), E)
+    check(np.allclose(splits["shift"].unstack()[["level", "slope"]].sum(axis=1), totals), "level and slope add up")
+    return found
+
+
+def centres(fits: Sequence[CohortFit], parted: Sequence[np.ndarray]) -> Findings:
+    """Level and slope about two centres; parted: the two parts, an entry a centre."""
+    S = formats(*(f.student_sd for f in fits)).signed
+    found = Findings()
+    centres = pd.DataFrame(
+        {
+            "Centre": ["baseline means", "all covariates zero"][: len(parted[0])],
+            "Level": parted[0],
+            "Slope": parted[1],
+            "Total": parted[0] + parted[1],
+        }
+    )
+    check(np.ptp(centres["Total"]) < 1e-6 * fits[-1].student_sd, "the total does not depend on the centre")
+    found.table(
+        centres,
+        "Level and slope part of the shift of cohort {glue:text}`last_cohort` about two centres (score points).",
+        "tab-05-centres",
+        formats={"Level": S, "Slope": S, "Total": S},
+        index=False,
+    )
+    return found
+
+
+def curve(
+    relative: Sequence[CohortFit], benchmark: Benchmark, curve: pd.DataFrame | None, prior: pd.Series, level: float
+) -> Findings:
+    """The shift at each prior score, with the density of the prior scores; nothing without a curve."""
+    P, S, _, _ = formats(*(f.student_sd for f in relative))
+    if curve is None:
+        return Findings()
+    grid = curve["prior"].to_numpy()
+    found = Findings()
+    low, high, density = grid[0], grid[-1], stats.gaussian_kde(prior)(grid)
+    at = min(max(float(benchmark.column_means["prior_score"]), low), high)
+    found.figure(
+        "curve",
+        figures.shift_over_prior(
+            curve["prior"],
+            curve["shift"],
+            curve["lower"],
+            curve["upper"],
+            density,
+            level=level,
+            at=at if at == benchmark.column_means["prior_score"] else None,
+        ),
+    )
+    turned = relative[-1].fixed_effects["prior_score"] - benchmark.coefficients["prior_score"]
+    turned_se = float(np.hypot(relative[-1].vcov.loc["prior_score", "prior_score"] ** 0.5, benchmark.se["prior_score"]))
+    found.record_all(
+        ("turned", turned, "+.3f"),
+        ("turned_se", turned_se, ".3f"),
+        ("low_prior", low, P),
+        ("high_prior", high, P),
+        ("shift_low", curve["shift"].iloc[0], S),
+        ("shift_high", curve["shift"].iloc[-1], S),
+    )
+    return found
+
+
+def curve_in_words(
+    relative: Sequence[CohortFit], benchmark: Benchmark, curve: pd.DataFrame | None, level: float
+) -> Findings:
+    """Whether the shift depends on the prior score by more than chance."""
+    if curve is None:
+        return Findings()
+    found = Findings()
+    found.say(
+        "```{glue:figure} curve\n:name: fig-05-prior\n:alt: The shift of the last focal cohort as a line over the "
+        "prior score, with a band, above the density of the prior scores.\n\nThe shift of cohort "
+        "{glue:text}`last_cohort` for students with each prior score, over the range that holds all but the outer\n2% "
+        "at either end; other covariates at their baseline means. Below: the density of the prior scores.\n```"
+    )
+    turned, turned_se = _turned(relative[-1], benchmark)
+    clear = abs(turned) > stats.norm.ppf(0.5 + level / 2) * turned_se
+    word = "That is more than chance explains" if clear else "That is within what chance allows"
+    found.say(
+        "In {numref}`fig-05-prior` the shift runs from {glue:text}`shift_low` at a prior score of "
+        "{glue:text}`low_prior` to {glue:text}`shift_high` at {glue:text}`high_prior`. The slope differs from the "
+        "benchmark's by {glue:text}`turned`, with a standard error of {glue:text}`turned_se`. "
+        + word
+        + ": the shift "
+        + (
+            "depends on the prior score, and one number for all students leaves something out."
+            if clear
+            else "may be the same at every prior score."
+        )
+    )
+    return found
+
+
+def intake(fits: Sequence[CohortFit], change: pd.DataFrame) -> Findings:
+    """The change of the mean score, and what it is made of."""
+    S = formats(*(f.student_sd for f in fits)).signed
+    found = Findings()
+    check(np.allclose(change[["intake", "shift", "weighting"]].sum(axis=1), change["change"]), "the parts add up")
+    found.table(
+        change.set_axis(["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1),
+        "Change of the mean score since the baseline, and what it is made of (score points).",
+        "tab-05-intake",
+        formats=dict.fromkeys(["Change of the mean score", "Intake", "Shift", "Weighting"], S),
+        index=False,
+    )
+    for key in ("change", "intake", "weighting"):
+        found.record(f"mean_{key}", float(change[key].iloc[-1]), S)
+    return found
+
+
+def prior(
+    fits: Sequence[CohortFit], parts: pd.DataFrame, checks: Sequence[PriorCheck], if_test: pd.DataFrame | None
+) -> Findings:
+    """What the shifts would contain if the prior test, not the students, had changed; checks is empty without a prior.
+
+    if_test: rows of :func:`valib.prior_sensitivity` for the change of each cohort's prior mean.
+    """
+    S = formats(*(f.student_sd for f in fits)).signed
+    found = Findings()
+    if not checks:
+        return found
+    shown = pd.DataFrame(
+        {
+            "Cohort": [f.cohort for f in fits],
+            "Prior mean less baseline": [c.focal_mean - c.baseline_mean for c in checks],
+            "in SD": [c.smd for c in checks],
+            "Variance ratio": [c.variance_ratio for c in checks],
+            "Adds to the shift": if_test["artefact"].array,
+            "Shift": parts["shift"].array,
+            "Shift without it": if_test["corrected"].array,
+        }
+    )
+    found.table(
+        shown,
+        "The prior score of each focal cohort beside the baseline's, and what the shift would contain *if the whole "
+        "change of the prior mean came from the prior test* and none of it from the students (score points).",
+        "tab-05-prior",
+        index=False,
+        formats=dict.fromkeys(["Prior mean less baseline", "Adds to the shift", "Shift", "Shift without it"], S)
+        | {"in SD": "+.2f", "Variance ratio": ".2f"},
+    )
+    return found
+
+
+def prior_in_words(fits: Sequence[CohortFit], benchmark: Benchmark, checks: Sequence[PriorCheck]) -> Findings:
+    """How far the last prior test would have to be off to make the whole shift; checks is empty without a prior."""
+    P, S, _, D = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    if not checks:
+        found.record("prior_answer", "not worked out for this formula")
+        return found
+    moved = checks[-1].focal_mean - checks[-1].baseline_mean
+    per_point = -float(prior_sensitivity(fits[-1], benchmark, mean_changes=[1.0])["artefact"].iloc[0])
+    needed = -fits[-1].shift / per_point
+    found.record_all(
+        ("needed", abs(needed), P),
+        ("needed_sd", abs(needed) / checks[-1].baseline_sd, ".2f"),
+        ("prior_moved", moved, D),
+        ("per_point", per_point, ".2f"),
+        ("true_intake", moved - needed, S),
+    )
+    found.record("needed_word", direction(needed, "easier", "harder", "different"))
+    found.say(
+        "A point of the prior is worth {glue:text}`per_point` points of the shift. To make the whole shift of cohort "
+        "{glue:text}`last_cohort`, its prior test would have had to be {glue:text}`needed` points "
+        "{glue:text}`needed_word` than that of the baseline, {glue:text}`needed_sd` standard deviations. The prior "
+        "mean in fact differs from the baseline's by {glue:text}`prior_moved` points; both could be true only if the "
+        "students themselves differed from those of the baseline by {glue:text}`true_intake` points on the baseline's "
+        "scale."
+    )
+    found.record(
+        "prior_answer",
+        "the shift vanishes if the last one was {} points {}".format(
+            as_text(abs(needed), P), direction(needed, "easier", "harder", "off")
+        ),
+    )
+    return found
+
+
+def demo_prior(is_demo: bool) -> Findings:
+    """What to look at in the demo panel."""
+    found = Findings()
+    found.say(
+        "In the demo panel the 2023 cohort is the one to look at: its prior test was sat in 2021, a disturbed year, "
+        "and it is the cohort whose prior mean lies lowest. Students may have known less at that time, or the sitting "
+        "may have been another one. The first is intake and leaves the shift as it is; the second would make the "
+        "shift that the last column gives. (The panel is simulated and its truth is on file, but this chapter does "
+        "not use it: with real records there is none to look up.)",
+        when=is_demo,
+    )
+    return found
+
+
+def reliability(
+    fits: Sequence[CohortFit], scenarios: Sequence[tuple[float, float]], reliability: pd.DataFrame | None
+) -> Findings:
+    """What an unreliable prior adds to the last shift, by assumed reliabilities of baseline and focal prior."""
+    if reliability is None:
+        return Findings()
+    P, S, E, D = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    shown = pd.DataFrame({"Baseline": [a for a, _ in scenarios], "Focal": [b for _, b in scenarios]}).join(
+        reliability[["artefact", "corrected", "low_prior", "high_prior"]]
+    )
+    shown.columns = ["Baseline", "Focal", "Adds to the shift", "Shift without it", "Low prior", "High prior"]
+    found.table(
+        shown,
+        "What an unreliable prior adds to the shift of cohort {glue:text}`last_cohort`, and to students one standard "
+        "deviation below and above the mean prior score (score points). First columns: assumed reliabilities.",
+        "tab-05-reliability",
+        index=False,
+        formats={"Baseline": ".2f", "Focal": ".2f"}
+        | dict.fromkeys(["Adds to the shift", "Low prior", "High prior"], D)
+        | {"Shift without it": S},
+    )
+    check(np.ptp(reliability["artefact"].iloc[:2]) < 1e-9, "the focal reliability does not enter the mean")
+    return found
+
+
+def _hold_links(fit: CohortFit, linked: Sequence[CohortFit], errors: Sequence[tuple[float, float]]) -> None:
+    """Hold that identity links leave the shift as it is, and that their errors are added by their squares."""
+    sd = fit.student_sd
+    check(all(abs(f.shift - fit.shift) < 1e-6 * sd for f in linked), "the identity link leaves the shift as it is")
+    level_alone = [(f, at_mean) for f, (at_mean, slope) in zip(linked, errors, strict=True) if slope == 0]
+    check(
+        all(abs(f.shift_se - np.hypot(fit.shift_se, at_mean)) < 1e-4 * sd for f, at_mean in level_alone),
+        "the link's error is added by its square",
+    )
+
+
+def links(fits: Sequence[CohortFit], linked: Sequence[CohortFit], errors: Sequence[tuple[float, float]]) -> Findings:
+    """The last shift across a declared break, by the errors of its link (at the mean, of the slope)."""
+    _, S, E, _ = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    _hold_links(fits[-1], linked, errors)
+    known = fits[-1].school_effects["se_comparative"] ** 2
+    own = [np.sqrt((f.school_effects["se_comparative"] ** 2 - known).clip(lower=0)) for f in linked]
+    shown = pd.DataFrame(
+        [
+            {
+                "Error at the mean": s_c,
+                "Error of the slope": s_b,
+                "Shift": f.shift,
+                "SE": f.shift_se,
+                "Lower": f.shift_interval[0],
+                "Upper": f.shift_interval[1],
+                "In a school, at most": part.max(),
+            }
+            for f, (s_c, s_b), part in zip(linked, errors, own, strict=True)
+        ]
+    )
+    found.table(
+        shown,
+        "The shift of cohort {glue:text}`last_cohort` across a declared break with an identity link, by the standard "
+        "errors of the link (score points), with {glue:text}`level` limits. Last column: the largest part of a "
+        "school's standard error that is the link's.",
+        "tab-05-links",
+        index=False,
+        formats={
+            "Error at the mean": E,
+            "Error of the slope": ".2f",
+            "Shift": S,
+            "SE": E,
+            "Lower": S,
+            "Upper": S,
+            "In a school, at most": E,
+        },
+    )
+    return found
+
+
+def link_needed(fits: Sequence[CohortFit], level: float) -> Findings:
+    """How large an error of the link would have to be for the shift's interval to reach zero."""
+    E, z = formats(*(f.student_sd for f in fits)).fine, stats.norm.ppf(0.5 + level / 2)
+    found = Findings()
+    room = (fits[-1].shift / z) ** 2 - fits[-1].shift_se ** 2
+    found.record("link_needed", float(max(room, 0) ** 0.5), E)
+    found.say(
+        "The shift stays where it is, since the link is the identity; its error grows by the rule of squares, "
+        "$\\sqrt{\\mathrm{SE}^2 + s_c^2}$. An error of the link of {glue:text}`link_needed` points would be enough "
+        "for the interval of this shift to reach zero.",
+        when=room > 0,
+    )
+    found.say(
+        "The shift stays where it is, since the link is the identity; its error grows by the rule of squares, "
+        "$\\sqrt{\\mathrm{SE}^2 + s_c^2}$. The interval of this shift includes zero even without such an error.",
+        when=room <= 0,
+    )
+    return found
+
+
+def same_students(again: float) -> Findings:
+    """How many student codes stand in several cohorts, and what follows; again is their share."""
+    found = Findings()
+    found.record("again", again, ".0%" if again >= 0.005 or again == 0 else ".1%")
+    found.say(
+        "No student code of these records occurs in more than one cohort of the study, as it should be.",
+        when=again == 0,
+    )
+    found.say(
+        "Of the student codes in these records, {glue:text}`again` occur in more than one cohort. So few may be "
+        "students who repeated a year; they do no harm worth counting.",
+        when=0 < again <= REPEATED_SHARE,
+    )
+    found.say(
+        ":::{warning}\nOf the student codes in these records, {glue:text}`again` occur in more than one cohort. If the "
+        "codes are merely used again each year, nothing follows. If they are the same students, the errors, which take "
+        "cohorts as different students, do not hold, nor does the joint model, whose student residuals are independent "
+        "between cohorts. What the shifts mean depends on who comes back. Where one group is followed, they are "
+        "differences between its stages and must not be called improvement or decline of the system. Where schools test "
+        "several grades each year and students come back a grade higher, one regression is fitted to several grades, and "
+        "a shift mixes the years with the grades: make one study for each grade, or give the formula the grade and its "
+        "interactions with the prior score.\n:::",
+        when=again > REPEATED_SHARE,
+    )
+    return found

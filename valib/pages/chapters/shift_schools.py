@@ -1,0 +1,312 @@
+"""The numbers of the chapter on the shift that are about schools: one school as the reference, and how schools changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ...effects.baseline import Benchmark
+from ...effects.joint import JointFit
+from ...effects.relative import CohortFit
+from ...records import disclosure
+from .. import figures, prose
+from ..findings import Findings, check, formats
+from ..prose import as_text, escape
+
+
+def _can_be_shown(joint: JointFit | None, frame: pd.DataFrame, before: int, last: int, min_students: int) -> bool:
+    """Whether any school's change may be shown."""
+    if joint is None or frame.empty:
+        return False
+    shown = disclosure.shown_in_all(disclosure.counted(joint.school_effects), min_students, [before, last])
+    return bool(shown.reindex(frame.index).any())
+
+
+def against(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame], min_students: int) -> Findings:
+    """Value added less that of one school in the last baseline cohort.
+
+    against: tables of :func:`valib.relative_to_school` by reference, the one with the most students first.
+    """
+    _, S, E, _ = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    found.say("No school can be shown in both cohorts, so neither can this form of value added.", when=not against)
+    reference = next(iter(against), None)
+    if reference is None:
+        return found
+    one, plain = against[reference], fits[-1].school_effects
+    ordered = disclosure.only_shown(plain, min_students).sort_values("effect").index
+    rows = list(dict.fromkeys([*ordered[np.linspace(0, len(ordered) - 1, 5).round().astype(int)], reference]))
+    shown = pd.DataFrame(
+        {
+            "School": [f"{r} (the reference)" if r == reference else r for r in rows],
+            "Benchmark VA": plain.loc[rows, "effect"].array,
+            "SE": plain.loc[rows, "se_comparative"].array,
+            "Less the reference": one.loc[rows, "effect"].array,
+            "SE ": one.loc[rows, "se"].array,
+            "Lower": one.loc[rows, "lower"].array,
+            "Upper": one.loc[rows, "upper"].array,
+        }
+    )
+    saved = disclosure.only_shown(one, min_students).assign(reference=reference)
+    found.save(saved.reset_index(), "relative_to_school.csv")
+    found.table(
+        shown,
+        "Benchmark value added of some schools in cohort {glue:text}`last_cohort` (the lowest, the quartiles, the "
+        "highest, and the reference), and the same less school {glue:text}`reference` in cohort "
+        "{glue:text}`before_cohort`, with {glue:text}`level` limits (score points).",
+        "tab-05-school",
+        index=False,
+        formats=dict.fromkeys(["Benchmark VA", "Less the reference", "Lower", "Upper"], S) | {"SE": E, "SE ": E},
+    )
+    return found
+
+
+def reference(
+    fits: Sequence[CohortFit],
+    benchmark: Benchmark,
+    parts: pd.DataFrame,
+    against: Mapping[str, pd.DataFrame],
+    shared: pd.Series,
+) -> Findings:
+    """The reference in numbers, and the error that it brings; shared: students of the references, as in against."""
+    _, S, E, _ = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    if not against:
+        return found
+    name, one = next(iter(against.items()))
+    plain, n = fits[-1].school_effects, int(shared.iloc[0])
+    school_se = float((benchmark.tau2 * benchmark.sigma2 / (n * benchmark.tau2 + benchmark.sigma2)) ** 0.5)
+    found.record_all(
+        ("reference", prose.name(name), None),
+        ("school_n", n, None),
+        ("school_se", school_se, E),
+        ("coefficients_se", float(parts["se_coefficients"].iloc[-1]), E),
+        ("school_effect", float((plain["effect"] - one["effect"]).iloc[0]), S),
+        ("median_plain", float(plain["se_comparative"].median()), E),
+        ("median_against", float(one["se"].median()), E),
+    )
+    check(np.ptp(plain["effect"] - one["effect"]) < 1e-9 * fits[-1].student_sd, "one number is taken from every school")
+    found.say(
+        "From every school's value one and the same number is taken, {glue:text}`school_effect`, the predicted effect "
+        "of school {glue:text}`reference` in cohort {glue:text}`before_cohort` ({glue:text}`school_n` students). So "
+        "the order of schools is that of benchmark value added, and only the zero has another place. The error of "
+        "that place is {glue:text}`school_se` points for the reference school, where the coefficients contribute "
+        "{glue:text}`coefficients_se` to the shift; the median standard error of a school goes from "
+        "{glue:text}`median_plain` to {glue:text}`median_against`. That error is common to all schools, as the error "
+        "of the coefficients is: no averaging removes it."
+        + (
+            " And this is the reference with the most students; a smaller one has a larger error."
+            if len(shared) > 1 and benchmark.tau2 > 0
+            else ""
+        )
+    )
+    return found
+
+
+def choice_of_reference(
+    fits: Sequence[CohortFit], benchmark: Benchmark, against: Mapping[str, pd.DataFrame]
+) -> Findings:
+    """What the choice of the reference does to the mean over schools."""
+    S = formats(*(f.student_sd for f in fits)).signed
+    found = Findings()
+    if not against:
+        return found
+    one, plain = next(iter(against.values())), fits[-1].school_effects
+    means = pd.Series({k: t["effect"].mean() for k, t in against.items()})
+    found.record("mean_least", float(means.min()), S)
+    found.record("mean_most", float(means.max()), S)
+    found.say(
+        f"The choice matters too. With each of the {len(means)} largest eligible schools in turn as the reference, "
+        "the mean over schools in cohort {glue:text}`last_cohort` runs from {glue:text}`mean_least` to {glue:text}`mean_most`. "
+        "One school is a poor yardstick for a system: its effect in one cohort is its own, and known with error.",
+        when=len(means) > 1 and benchmark.tau2 > 0,
+    )
+    found.say(
+        "In these records the choice of the reference makes no difference, since the baseline model finds none "
+        "between schools.",
+        when=len(means) > 1 and benchmark.tau2 == 0,
+    )
+    found.say(
+        "The formulation works, then, but the typical school of the baseline does the same service "
+        + ("with less error, and " if plain["se_comparative"].median() < one["se"].median() else "")
+        + "without making one school the measure of all the others."
+    )
+    return found
+
+
+def change_figure(
+    joint: JointFit | None, frame: pd.DataFrame, before: int, last: int, level: float, min_students: int
+) -> Findings:
+    """The figure of the changes of schools, if any can be shown."""
+    found = Findings()
+    if _can_be_shown(joint, frame, before, last, min_students):
+        frame = frame.assign(
+            shown=disclosure.shown_in_all(disclosure.counted(joint.school_effects), min_students, [before, last])
+        )
+        found.figure("change", figures.change_in_va(frame, level=level, min_n=min_students))
+    return found
+
+
+def no_changes(joint: JointFit | None, why: Exception | None, changed: bool) -> Findings:
+    """Why the changes of schools are not shown, or by which structure they are had."""
+    found = Findings()
+    found.say(
+        "The joint model of these cohorts cannot be had"
+        + (
+            f". {escape(why)}"
+            if why
+            else ": the estimated covariance of school effects over cohorts is on the boundary of what a "
+            "covariance can be, with a correlation of one or a variance of zero, under both structures that were tried."
+        )
+        + " The changes of schools are not shown: their errors would not be known.",
+        when=joint is None,
+    )
+    found.say(
+        "No school has students in both cohorts, so there are no changes to show.",
+        when=joint is not None and not changed,
+    )
+    found.say(
+        "The covariance matrix with a parameter for each pair of cohorts is not of full rank on these records, so one "
+        "with a single variance and a single correlation is used (compound symmetry).",
+        when=changed and joint.covariance != "unstructured",
+    )
+    return found
+
+
+def changes(
+    fits: Sequence[CohortFit], joint: JointFit | None, changes: Mapping[tuple[int, int], pd.DataFrame], changed: bool
+) -> Findings:
+    """Changes of schools between pairs of cohorts: correlation, errors, and how many are clear."""
+    if not changed:
+        return Findings()
+    E = formats(*(f.student_sd for f in fits)).fine
+    found = Findings()
+    table = pd.DataFrame(
+        [
+            {
+                "Cohorts": f"{a} to {b}",
+                "Schools": len(c),
+                "Correlation": joint.correlation.loc[a, b],
+                "SE": c["se"].median(),
+                "SE if independent": c["se_independent"].median(),
+                "Up": (c["lower"] > 0).mean(),
+                "Down": (c["upper"] < 0).mean(),
+            }
+            for (a, b), c in changes.items()
+            if len(c)
+        ]
+    )
+    found.table(
+        table,
+        "Change of schools' relative value added between two cohorts: estimated correlation of their effects, median "
+        "standard error of a change from the joint model and if the cohorts were independent (score points), and "
+        "share of schools whose {glue:text}`level` interval lies wholly above or below zero.",
+        "tab-05-change",
+        index=False,
+        formats={"Correlation": ".2f", "SE": E, "SE if independent": E, "Up": ".0%", "Down": ".0%"},
+    )
+    return found
+
+
+def change_directive(
+    joint: JointFit | None, frame: pd.DataFrame, before: int, last: int, min_students: int
+) -> Findings:
+    """The place of the figure of changes, if there is one."""
+    found = Findings()
+    found.say(
+        "```{glue:figure} change\n:name: fig-05-change\n:alt: Schools in order of the change of their relative value "
+        "added, each a point with an interval and two ticks, around a line at zero.\n\nChange of relative value added "
+        "from cohort {glue:text}`before_cohort` to cohort {glue:text}`last_cohort`, from the joint model.\n```",
+        when=_can_be_shown(joint, frame, before, last, min_students),
+    )
+    return found
+
+
+def cross_verdicts(frame: pd.DataFrame, fixed: pd.DataFrame) -> pd.DataFrame:
+    """Schools by where their interval lies, -1 below zero, 0 across it, 1 above: rows of frame, columns of fixed."""
+    sides = [np.sign(t["lower"].clip(lower=0) + t["upper"].clip(upper=0)) for t in (frame, fixed)]
+    sides = [pd.Series(side, index=t.index) for side, t in zip(sides, (frame, fixed), strict=True)]
+    return pd.crosstab(*sides).reindex(index=[-1, 0, 1], columns=[-1, 0, 1], fill_value=0)
+
+
+def verdicts(frame: pd.DataFrame, fixed: pd.DataFrame | None) -> Findings:
+    """Schools by what is said of their change: among contemporaries (frame), and on the benchmark's scale (fixed).
+
+    fixed is None without changes to show.
+    """
+    found = Findings()
+    if fixed is None:
+        found.record("change_answer", "not shown for these records")
+        return found
+    cross, names = cross_verdicts(frame, fixed), ["down", "not clear", "up"]
+    shown = (
+        cross.set_axis([f"fixed scale: {w}" for w in names], axis=1).set_axis(names).rename_axis("Among contemporaries")
+    )
+    found.table(
+        shown,
+        "Schools by what their {glue:text}`level` interval says of their change from cohort "
+        "{glue:text}`before_cohort` to cohort {glue:text}`last_cohort`: rows, relative value added; columns, on the "
+        "benchmark's scale.",
+        "tab-05-flips",
+    )
+    flips = int(cross.to_numpy().sum() - np.trace(cross.to_numpy()))
+    found.record("change_answer", f"there the conclusion is another one for {flips} of {len(fixed)} schools")
+    return found
+
+
+def verdicts_in_words(
+    fits: Sequence[CohortFit], frame: pd.DataFrame, fixed: pd.DataFrame | None, system: Mapping[str, float] | None
+) -> Findings:
+    """The same in words, with the change of the system itself."""
+    _, S, E, _ = formats(*(f.student_sd for f in fits))
+    found = Findings()
+    if fixed is None:
+        return found
+    cross = cross_verdicts(frame, fixed)
+    flips = int(cross.to_numpy().sum() - np.trace(cross.to_numpy()))
+    found.record_all(
+        ("system", system["change"], S),
+        ("system_se", system["se"], E),
+        ("flips", flips, None),
+        ("system_naive", system["se_independent"], E),
+        ("change_schools", len(fixed), None),
+        ("up_relative", float((frame["lower"] > 0).mean()), ".0%"),
+        ("down_relative", float((frame["upper"] < 0).mean()), ".0%"),
+        ("up_fixed", float((fixed["lower"] > 0).mean()), ".0%"),
+        ("down_fixed", float((fixed["upper"] < 0).mean()), ".0%"),
+    )
+    found.say(
+        "From cohort {glue:text}`before_cohort` to cohort {glue:text}`last_cohort` the system changed by "
+        "{glue:text}`system` points for a student at the baseline means, with a standard error of "
+        "{glue:text}`system_se` (it would be {glue:text}`system_naive` without the covariance of the two cohorts' "
+        "coefficients, which schools that last produce). Among their contemporaries {glue:text}`up_relative` of the "
+        "{glue:text}`change_schools` schools went up by more than their interval allows for and "
+        "{glue:text}`down_relative` went down; on the fixed scale it is {glue:text}`up_fixed` and "
+        "{glue:text}`down_fixed`. For {glue:text}`flips` schools the conclusion is another one."
+    )
+    both = int(cross.loc[1, -1] + cross.loc[-1, 1])
+    found.say(
+        "For none of them is it turned into its opposite."
+        if both == 0
+        else f"For {both} of them it is turned into its opposite.",
+        when=flips > 0,
+    )
+    return found
+
+
+def school_answer(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame]) -> Findings:
+    """The answer on the form against one school."""
+    E, plain = formats(*(f.student_sd for f in fits)).fine, fits[-1].school_effects
+    one = next(iter(against.values()), None)
+    found = Findings()
+    found.record(
+        "school_answer",
+        "the median standard error of a school goes from {} to {}".format(
+            as_text(float(plain["se_comparative"].median()), E), as_text(float(one["se"].median()), E)
+        )
+        if against
+        else "not shown for these records",
+    )
+    return found

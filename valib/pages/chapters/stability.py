@@ -1,0 +1,583 @@
+"""The numbers of the chapter on how stable school effects are: correlations in six ways, structures, changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from ...effects.bootstrap import JointBootstrap
+from ...effects.findings import REPEATED_SHARE
+from ...effects.joint import JointFit
+from ...effects.relative import CohortFit, fit_relative
+from ...effects.stability import TwoStep, attenuation_curves
+from ...errors import ModelError
+from ...records.datasets import load_records
+from ...simulation.correlations import usable_cohorts
+from ...study.params import Params
+from .. import figures
+from ..figures.style import percent
+from ..findings import Findings, check
+from ..notebook import Study
+from ..prose import as_text, escape
+
+WAYS = {
+    "eb": "EB, separate models",
+    "unshrunken": "Unshrunken",
+    "reflated": "Reflated",
+    "disattenuated": "Disattenuated",
+    "joint_eb": "EB, joint model",
+    "joint_model": "**Joint model itself**",
+}
+STRUCTURES = {
+    "unstructured": "Unstructured",
+    "compound_symmetry": "Compound symmetry",
+    "ar1": "AR(1), calendar",
+    "antedependence": "Antedependence",
+    "toeplitz": "Toeplitz",
+    "independent": "Independent",
+}
+
+
+def correlatable(study: Study) -> tuple[Study, str | None]:
+    """The study if the effects of two of its cohorts or more can be correlated, else the demo study and the reason.
+
+    The stand-in keeps the method, the level, the smallest school and the seed.
+    """
+    params, demo = study.params, Params()
+    cohorts = sorted([*study.baseline, *study.focal])
+    try:
+        fits = [fit_relative(study.records, t, params.formula, params.method, params.level) for t in cohorts]
+        usable_cohorts(fits)
+    except ModelError as error:
+        theirs = ("data", "table", "columns", "baseline_cohorts", "focal_cohorts", "formula", "further_formulas")
+        params = params.model_copy(update={name: getattr(demo, name) for name in theirs})
+        return replace(study, params=params, records=load_records("demo"), scale_breaks=()), str(error)
+    return study, None
+
+
+def _fade(structures: Mapping[str, JointFit]) -> pd.DataFrame:
+    """The correlation of the autoregressive model by the years between two cohorts (gap)."""
+    fade = structures["ar1"].correlations()
+    fade["gap"] = fade["other"] - fade["cohort"]
+    return fade.drop_duplicates("gap").sort_values("gap")
+
+
+def stand_in_notice(refusal: str | None, left_out: Mapping[int, str]) -> Findings:
+    """What the chapter is about if these records do not do, and which cohorts are left out.
+
+    refusal: why the records' effects cannot be correlated, None if they can; left_out: reasons by cohort.
+    """
+    found = Findings()
+    found.say(
+        ":::{important}\nThe school effects of these records cannot be correlated over years. "
+        + escape(refusal or "")
+        + " So that the methods can be read all the same, everything below is about the simulated demo panel that comes "
+        "with the library, not about these records; nothing of it is saved with the results.\n:::",
+        when=refusal is not None,
+    )
+    found.say(
+        "Left out of this chapter: " + "; ".join(f"cohort {c} ({why})" for c, why in left_out.items()) + ".",
+        when=bool(left_out),
+    )
+    return found
+
+
+def study_names(cohorts: Sequence[int], level: float) -> Findings:
+    """Cohorts, their number and the number of pairs, as the prose names them."""
+    found = Findings()
+    start, first, second = cohorts[0], cohorts[-2], cohorts[-1]
+    T = len(cohorts)
+    found.record("level", percent(level))
+    for key, value in [
+        ("start", start),
+        ("first", first),
+        ("second", second),
+        ("n_cohorts", T),
+        ("n_pairs", T * (T - 1) // 2),
+        ("omega_size", T * (T + 1) // 2),
+    ]:
+        found.record(key, value, "d")
+    found.record("cohorts", cohorts)
+    return found
+
+
+def same_students(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
+    """A warning where student codes stand in several cohorts."""
+    found = Findings()
+    codes = records[records["cohort"].isin(cohorts)].groupby("student")["cohort"].nunique()
+    again = float((codes > 1).mean())
+    found.record("again", again, ".0%" if again >= 0.01 else ".2%")
+    found.say(
+        ":::{warning}\nOf the student codes in these cohorts, {glue:text}`again` occur in more than one of them. If "
+        "they are the same students, a central assumption of this chapter fails: that cohorts consist of different "
+        "students. What a student carries from one cohort to the next, ability or luck in a test that is the outcome "
+        "of one and the prior of the next, makes the sampling errors of a school's two means depend on each other. "
+        "Every correlation below, that of the joint model too, then mixes this with the stability of schools. Read "
+        "the results as an illustration of the methods.\n:::",
+        when=again > REPEATED_SHARE,
+    )
+    found.say(
+        "Of the student codes in these cohorts, {glue:text}`again` occur in more than one of them: students who repeated "
+        "a year, it may be, and too few to matter to what follows.",
+        when=0 < again <= REPEATED_SHARE,
+    )
+    return found
+
+
+def reflating(eb: np.ndarray, reflated: np.ndarray, reliability: np.ndarray) -> Findings:
+    """Reflating changes no correlation; reliabilities over schools."""
+    found = Findings()
+    check(np.allclose(eb, reflated, atol=1e-10, equal_nan=True), "reflating changes no correlation")
+    own = np.diag(reliability)
+    found.record("reliability_low", own.min(), ".2f")
+    found.record("reliability_high", own.max(), ".2f")
+    found.record("reliability_mean", own.mean(), ".2f")
+    return found
+
+
+def neighbours(
+    cohorts: Sequence[int],
+    separate: TwoStep,
+    eb: np.ndarray,
+    reflated: np.ndarray,
+    unshrunken: np.ndarray,
+    disattenuated: np.ndarray,
+) -> Findings:
+    """Correlations of neighbouring cohorts from separate models; separate holds their effects."""
+    T = len(cohorts)
+    found = Findings()
+    at = np.arange(T - 1)
+    shared = [int(((separate.n[:, t] > 0) & (separate.n[:, t + 1] > 0)).sum()) for t in at]
+    shown = pd.DataFrame(
+        {
+            "Cohort": cohorts[:-1],
+            "and": [str(c) for c in cohorts[1:]],
+            "Schools": shared,
+            "EB": eb[at, at + 1],
+            "Reflated": reflated[at, at + 1],
+            "Unshrunken": unshrunken[at, at + 1],
+            "Disattenuated": disattenuated[at, at + 1],
+        }
+    )
+    found.table(
+        shown,
+        "Correlations of school effects of neighbouring cohorts from separate models, over the schools with students "
+        "in both.",
+        "tab-06-separate",
+        index=False,
+        formats=dict.fromkeys(["EB", "Reflated", "Unshrunken", "Disattenuated"], ".3f"),
+    )
+    return found
+
+
+def joint_model(fits: Sequence[CohortFit], joint: JointFit) -> Findings:
+    """Schools, students and correlations of the joint model."""
+    T = len(fits)
+    found = Findings()
+    there = joint.arrays.data.n > 0
+    found.record("joint_schools", joint.n_schools)
+    found.record("joint_students", joint.n_students)
+    found.record("complete", int(there.all(axis=1).sum()))
+    found.record("absent", int((~there).sum()))
+    found.record("absent_share", float((~there).mean()), ".0%")
+    check(
+        abs(joint.arrays.data.n.sum() - sum(f.n_students for f in fits)) < 0.5,
+        "joint and separate models see the same students",
+    )
+    values = joint.correlation.to_numpy()[np.triu_indices(T, 1)]
+    found.record("rho_low", float(np.nanmin(values)) if np.isfinite(values).any() else float("nan"), ".2f")
+    found.record("rho_high", float(np.nanmax(values)) if np.isfinite(values).any() else float("nan"), ".2f")
+    found.figure("matrix", figures.correlation_matrix(joint.correlation, joint.correlation_se))
+    return found
+
+
+def absent(joint: JointFit) -> Findings:
+    """What the models do with schools that lack a cohort."""
+    there = joint.arrays.data.n > 0
+    found = Findings()
+    found.say(
+        "Of the schools, {glue:text}`complete` have students in every cohort; {glue:text}`absent` combinations of "
+        "school and cohort ({glue:text}`absent_share`) have none. The two-step correlations of a pair of cohorts use "
+        "the schools that both have. The joint model uses all schools: one with a single cohort helps with the "
+        "variances, one with two with their covariance. It does so on the assumption that whether a cohort is missing "
+        "depends on nothing but what is in the records, not on the missing effect itself. Schools that close because "
+        "of poor results that no record shows would break it.",
+        when=not there.all(),
+    )
+    found.say("Every school has students in every cohort.", when=bool(there.all()))
+    return found
+
+
+def expected(wide: pd.DataFrame) -> Findings:
+    """Expected correlations by true correlation and reliability, all schools of one size."""
+    found = Findings()
+    rho, lam = (wide.index.get_level_values(k).to_numpy() for k in ("rho", "reliability"))
+    check(
+        np.allclose(wide["joint_eb"], rho * (2 - lam * (1 + rho**2)) / (1 + rho**2 - 2 * lam * rho**2)),
+        "the closed form is what the general formula gives",
+    )
+    check(
+        np.allclose(wide["eb"], rho * lam)
+        and np.allclose(wide["eb"], wide["unshrunken"])
+        and np.allclose(wide["eb"], wide["reflated"]),
+        "EB, unshrunken and reflated agree in the balanced case",
+    )
+    check((wide["joint_eb"] > rho).all() and (wide["eb"] < rho).all(), "one too high, the other too low")
+    shown = pd.DataFrame(
+        {
+            r"$\rho$": rho,
+            r"$\lambda$": lam,
+            "EB, unshrunken, reflated": wide["eb"].to_numpy(),
+            "EB of the joint model": wide["joint_eb"].to_numpy(),
+            "Disattenuated; joint model": wide["joint_model"].to_numpy(),
+        }
+    )
+    found.table(
+        shown,
+        r"Expected correlation of school effects in two cohorts by the true correlation $\rho$ and the reliability "
+        r"$\lambda$, all schools of one size.",
+        "tab-06-expected",
+        index=False,
+        formats={r"$\rho$": ".1f", r"$\lambda$": ".1f", **dict.fromkeys(shown.columns[2:], ".3f")},
+    )
+    return found
+
+
+def attenuation(reliability: np.ndarray) -> Findings:
+    """The figure of expected correlations, at the mean reliability of these schools."""
+    found = Findings()
+    found.figure(
+        "attenuation", figures.attenuation(attenuation_curves([0.5, 0.7, 0.9]), at=float(np.diag(reliability).mean()))
+    )
+    return found
+
+
+def matrix_reflating(
+    joint: JointFit, moved: np.ndarray, pair: np.ndarray, possible: bool, first: int, second: int
+) -> Findings:
+    """Effects reflated by matrix have the covariance that was put in: pair is that of the joint model."""
+    found = Findings()
+    check(not possible or np.allclose(moved.T @ moved / len(moved), pair), "matrix reflating returns Omega")
+    second_moment = moved.T @ moved / len(moved)
+    found.record("matrix_out", second_moment[0, 1] / np.sqrt(second_moment[0, 0] * second_moment[1, 1]), ".3f")
+    found.record("matrix_in", joint.correlation.loc[first, second], ".3f")
+    found.say(
+        "For cohorts {glue:text}`first` and {glue:text}`second` the joint model's correlation is "
+        "{glue:text}`matrix_in`, and that of the moved predictions (about zero) {glue:text}`matrix_out`. Nothing was "
+        "learnt by moving them.",
+        when=bool(possible),
+    )
+    found.say(
+        "For cohorts {glue:text}`first` and {glue:text}`second` the estimated correlation lies on its boundary, so "
+        "the matrix cannot be formed.",
+        when=not possible,
+    )
+    return found
+
+
+def boundary(joint: JointFit) -> Findings:
+    """Whether the covariance of the joint model is singular, its intervals exist and the optimiser has converged."""
+    found = Findings()
+    found.say(
+        ":::{important}\nThe estimated $\\boldsymbol\\Omega$ of these records is *singular*: a variance is zero, or "
+        "the effects of some cohorts are an exact combination of those of others, such as a correlation of one. This "
+        "is a legal answer of maximum likelihood, and as a rule a sign of too few schools or students for so many "
+        "parameters, not of perfect stability. On the boundary the delta method does not hold: standard errors and "
+        "intervals are left out below. Use fewer cohorts, a simpler structure, or the school bootstrap.\n:::",
+        when=joint.singular,
+    )
+    exist = bool(np.isfinite(joint.correlations()["lower"]).all())
+    found.say(
+        "The estimated $\\boldsymbol\\Omega$ of these records is not singular, and the interval exists for every "
+        "pair. Were it on a boundary, with a variance of zero or a correlation of one, this page would say so and "
+        "leave intervals out: a correlation of exactly one is as a rule a sign of too few schools, not of perfect "
+        "stability.",
+        when=not joint.singular and exist,
+    )
+    found.say(
+        "The likelihood is too flat at its maximum to give every pair an interval; those are left out.",
+        when=not joint.singular and not exist,
+    )
+    found.say(
+        "The optimiser did not meet its own criterion of convergence; take the joint model's numbers with care.",
+        when=not joint.converged,
+    )
+    return found
+
+
+def one_pair(ways: pd.DataFrame, first: int, second: int, stand_in: bool) -> Findings:
+    """The last two cohorts in six ways; the table of every pair is saved unless it is the stand-in's."""
+    found = Findings()
+    found.save(ways.round(4), "stability_correlations.csv", when=not stand_in)
+    one = ways[(ways["cohort"] == first) & (ways["other"] == second)].set_index("way")
+    found.record("pair_schools", int(one["schools"].iloc[0]))
+    for way, key in [("eb", "pair_eb"), ("joint_eb", "pair_joint_eb"), ("joint_model", "pair_rho")]:
+        found.record(key, one.loc[way, "correlation"], ".2f")
+    limits = [as_text(float(one.loc["joint_model", k]), ".2f") for k in ("lower", "upper")]
+    found.record(
+        "pair_interval",
+        "from {} to {}".format(*limits) if np.isfinite(one.loc["joint_model", "lower"]) else "without an interval",
+    )
+    shown = one.reset_index()[["way", "correlation", "lower", "upper", "expected"]].replace({"way": WAYS})
+    shown = shown.map(lambda v: "–" if isinstance(v, float) and np.isnan(v) else v)
+    shown.columns = ["Way", "Correlation", "Lower", "Upper", "Expected"]
+    found.table(
+        shown,
+        "School effects of cohorts {glue:text}`first` and {glue:text}`second` ({glue:text}`pair_schools` shared "
+        "schools): the correlation in six ways with {glue:text}`level` limits, and what to expect of each if the "
+        "joint model's estimates were the truth.",
+        "tab-06-pair",
+        index=False,
+        raw=True,
+        formats=dict.fromkeys(shown.columns[1:], ".3f"),
+    )
+    return found
+
+
+def every_pair(ways: pd.DataFrame, level: float) -> Findings:
+    """The figure of six ways over all pairs, and on which side of the joint model they lie."""
+    found = Findings()
+    found.figure("ways", figures.correlation_ways(ways, level=level))
+    wide = ways.pivot(index=["cohort", "other"], columns="way", values="correlation")
+    found.record("eb_nearer", int((wide["eb"].abs() < wide["joint_model"].abs()).sum()), "d")
+    found.record("joint_eb_farther", int((wide["joint_eb"].abs() > wide["joint_model"].abs()).sum()), "d")
+    return found
+
+
+def by_gap(ways: pd.DataFrame, many: bool) -> Findings:
+    """Correlations by the years between cohorts; many: more than two cohorts."""
+    found = Findings()
+    by_gap = ways.assign(gap=ways["other"] - ways["cohort"]).pivot_table(
+        index="gap", columns="way", values="correlation"
+    )
+    shown = pd.DataFrame(
+        {
+            "Years apart": by_gap.index,
+            "Pairs": (ways["other"] - ways["cohort"]).value_counts().sort_index().to_numpy() // 6,
+            "EB, reflated": by_gap["eb"].to_numpy(),
+            "Unshrunken": by_gap["unshrunken"].to_numpy(),
+            "Disattenuated": by_gap["disattenuated"].to_numpy(),
+            "EB, joint": by_gap["joint_eb"].to_numpy(),
+            "Joint model": by_gap["joint_model"].to_numpy(),
+        }
+    )
+    if many:
+        found.table(
+            shown,
+            "Correlations of school effects by the number of years between cohorts, averaged over pairs.",
+            "tab-06-gap",
+            index=False,
+            formats=dict.fromkeys(shown.columns[2:], ".3f"),
+        )
+    found.say(
+        "{numref}`tab-06-gap` shows the same for all pairs, by the years between them. Of the {glue:text}`n_pairs` "
+        "pairs, the EB correlation lies nearer to zero than the joint model's in {glue:text}`eb_nearer`, and that of "
+        "the joint model's EB predictions farther from zero in {glue:text}`joint_eb_farther`. Every pair is in "
+        "`stability_correlations.csv`.",
+        when=many,
+    )
+    found.say("These records have two cohorts, so there is one pair.", when=not many)
+    return found
+
+
+def intervals(joint: JointFit, two: JointFit, boot: JointBootstrap, first: int, second: int) -> Findings:
+    """The correlation of the last two cohorts by the delta method and by bootstrap."""
+    found = Findings()
+    a, b, c = (x.correlations().iloc[0] for x in (joint, two, boot))
+    shown = pd.DataFrame(
+        {
+            "Interval": ["All cohorts, delta method", "These two alone, delta method", "These two alone, bootstrap"],
+            "Correlation": [a["correlation"], b["correlation"], b["correlation"]],
+        }
+    )
+    rows = [joint.correlations().set_index(["cohort", "other"]).loc[(first, second)], b, c]
+    for label, column in [("SE", "se"), ("Lower", "lower"), ("Upper", "upper")]:
+        shown[label] = [float(r[column]) for r in rows]
+    shown.loc[0, "Correlation"] = rows[0]["correlation"]
+    shown = shown.map(lambda v: "–" if isinstance(v, float) and np.isnan(v) else v)
+    found.record("replicates", int(c["replicates"]))
+    found.table(
+        shown,
+        "Cohorts {glue:text}`first` and {glue:text}`second`: the joint model's correlation with {glue:text}`level` "
+        "limits by the delta method and from {glue:text}`replicates` draws of schools.",
+        "tab-06-bootstrap",
+        index=False,
+        formats=dict.fromkeys(shown.columns[1:], ".3f"),
+    )
+    return found
+
+
+def what_structures_are(many: bool) -> Findings:
+    """Simpler structures of the covariance, in words."""
+    found = Findings()
+    found.say(
+        "With {glue:text}`n_cohorts` cohorts $\\boldsymbol\\Omega$ has {glue:text}`omega_size` parameters. Simpler "
+        "*structures* say what it may look like. *Compound symmetry*: one variance, and the same correlation for "
+        "every pair of cohorts, as if a school had a lasting part and a new yearly part. *First-order "
+        "autoregression*, AR(1): one variance and $\\rho^{|t-s|}$, a correlation that fades by a constant factor a "
+        "year; $|t-s|$ counts calendar years, so a year without a cohort still counts. *Toeplitz*: one variance, and "
+        "a correlation for every distance in the sequence of cohorts. *Antedependence*: a variance for each cohort, "
+        "and each depends on the one before, with a correlation of its own for each step. *Independent*: a variance "
+        "for each, no correlation. Drift of this kind is also what {cite:t}`chetty2014` allow for in the value added "
+        "of teachers.",
+        when=many,
+    )
+    found.say(
+        "How a correlation changes with the years between cohorts cannot be shown with two cohorts: there is one "
+        "correlation, and structures of $\\boldsymbol\\Omega$ that describe how correlations fade need at least three "
+        "cohorts.",
+        when=not many,
+    )
+    return found
+
+
+def structures(comparison: pd.DataFrame, many: bool) -> Findings:
+    """AIC, BIC and likelihood-ratio tests of the structures."""
+    found = Findings()
+    shown = pd.DataFrame(
+        {
+            "Structure": comparison["covariance"].map(STRUCTURES),
+            "Parameters": comparison["n_parameters"],
+            "AIC": comparison["aic"] - comparison["aic"].min(),
+            "BIC": comparison["bic"] - comparison["bic"].min(),
+            "LR": ["–" if np.isnan(v) else f"{v:.1f}" for v in comparison["lr"]],
+            "df": ["–" if np.isnan(v) else f"{v:.0f}" for v in comparison["df"]],
+            "p": ["–" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in comparison["p_value"]],
+        }
+    )
+    if many:
+        found.table(
+            shown,
+            "Structures of $\\boldsymbol\\Omega$: AIC and BIC (with the number of students) less the smallest in "
+            "the table (0 is best), and the likelihood-ratio test against the unstructured model.",
+            "tab-06-structures",
+            index=False,
+            raw=True,
+            formats={"AIC": ".1f", "BIC": ".1f"},
+        )
+    return found
+
+
+def fading(
+    joint: JointFit, structures: Mapping[str, JointFit], comparison: pd.DataFrame, level: float, many: bool
+) -> Findings:
+    """The best structure, and how correlations fade with the years between."""
+    found = Findings()
+    check(
+        set(comparison.loc[comparison["within"].notna(), "within"]) <= {"unstructured, by_cohort"} or not many,
+        "every likelihood-ratio test is against the unstructured model",
+    )
+    best_aic, best_bic = (STRUCTURES[comparison.loc[comparison[k].idxmin(), "covariance"]] for k in ("aic", "bic"))
+    found.record("best_aic", best_aic)
+    found.record("best_bic", best_bic)
+    fade = _fade(structures)
+    found.record("fade_gap", int(fade["gap"].iloc[0]), "d")
+    found.record("fade_rho", fade["correlation"].iloc[0], ".2f")
+    if many:
+        found.figure(
+            "gap",
+            figures.correlation_by_gap(
+                joint.correlations(), fade[["gap", "correlation", "lower", "upper"]], level=level
+            ),
+        )
+    return found
+
+
+def fading_in_words(
+    joint: JointFit, structures: Mapping[str, JointFit], comparison: pd.DataFrame, many: bool
+) -> Findings:
+    """The place of the figure, and what it shows."""
+    fade = _fade(structures)
+    best_aic, best_bic = (comparison.loc[comparison[k].idxmin(), "covariance"] for k in ("aic", "bic"))
+    found = Findings()
+    found.say(
+        "```{glue:figure} gap\n:name: fig-06-gap\n:alt: Correlation of school effects against the years between two "
+        "cohorts, a point a pair with its interval, and the curve of the autoregressive model.\n\nCorrelations of the "
+        "unstructured joint model by the years between the cohorts, with {glue:text}`level` limits where these exist. "
+        "The line and its band: first-order autoregression on the calendar.\n```",
+        when=many,
+    )
+    found.say(
+        (
+            "By both AIC and BIC the best structure of {numref}`tab-06-structures` is *{glue:text}`best_aic`*."
+            if best_aic == best_bic
+            else "By AIC the best structure of {numref}`tab-06-structures` is *{glue:text}`best_aic`*; by BIC, which counts a "
+            "parameter more heavily, *{glue:text}`best_bic`*."
+        )
+        + " Under AR(1) the correlation at a distance of {glue:text}`fade_gap` "
+        + ("year" if fade["gap"].iloc[0] == 1 else "years")
+        + " is {glue:text}`fade_rho` ({numref}`fig-06-gap`). A structure that fits "
+        "as a rule gives narrower intervals; one that does not may give narrow intervals around wrong values. The "
+        "unstructured model is the safe choice where there are enough schools.",
+        when=many,
+    )
+    found.say(
+        "The chi-square p-values do not hold here, since the unstructured $\\boldsymbol\\Omega$ is singular.",
+        when=many and joint.singular,
+    )
+    return found
+
+
+def simulated_ways(
+    simulated: pd.DataFrame, rho: float, reliability: float, size: int, schools: int, replicates: int
+) -> Findings:
+    """Simulated correlations beside what the formulas expect."""
+    found = Findings()
+    check(
+        (abs(simulated["mean"] - simulated["expected"]) < 4 * simulated["mc_se"]).all(),
+        "the simulated correlations are those that the formulas lead to expect",
+    )
+    found.record_all(
+        ("sim_rho", rho, ".1f"),
+        ("sim_lambda", reliability, ".1f"),
+        ("sim_size", size, "d"),
+        ("sim_schools", schools, "d"),
+        ("sim_replicates", replicates, "d"),
+    )
+    shown = simulated[["way", "expected", "mean", "mc_se", "sd", "coverage"]].replace({"way": WAYS})
+    shown.columns = ["Way", "Expected", "Mean", "MC SE", "SD", "Coverage"]
+    found.table(
+        shown,
+        "Simulated correlations: expected value, mean over replicates with its Monte Carlo standard error (MC SE), "
+        "standard deviation over replicates, and how often the {glue:text}`level` interval covers the true "
+        "correlation of {glue:text}`sim_rho`.",
+        "tab-06-simulated",
+        index=False,
+        raw=True,
+        formats={**dict.fromkeys(["Expected", "Mean", "SD"], ".3f"), "MC SE": ".4f", "Coverage": ".0%"},
+    )
+    return found
+
+
+def calibrated_ways(calibrated: pd.DataFrame | None) -> Findings:
+    """The same with the sizes and variances of these schools; None if their model lies on a boundary."""
+    found = Findings()
+    if calibrated is not None:
+        found.record("own_rho", calibrated["rho"].iloc[0], ".3f")
+        found.record("own_expected", calibrated.set_index("way").loc["eb", "expected"], ".3f")
+        shown = calibrated[["way", "expected", "mean", "mc_se", "sd", "coverage"]].replace({"way": WAYS})
+        shown.columns = ["Way", "Expected", "Mean", "MC SE", "SD", "Coverage"]
+        found.table(
+            shown,
+            "The same, over 100 replicates, with the school sizes, variances and correlation ({glue:text}`own_rho`) "
+            "of cohorts {glue:text}`first` and {glue:text}`second`.",
+            "tab-06-calibrated",
+            index=False,
+            raw=True,
+            formats={**dict.fromkeys(["Expected", "Mean", "SD"], ".3f"), "MC SE": ".4f", "Coverage": ".0%"},
+        )
+    found.say(
+        "In {numref}`tab-06-calibrated` the expected values are those of many schools of these sizes. With few "
+        "schools all ways, the joint model among them, can be off by a little more, and coverage is affected by the "
+        "size of $\\rho$ too: a correlation near zero is hardly shrunk, so that even the wrong interval covers it "
+        "often.",
+        when=calibrated is not None,
+    )
+    found.say(
+        "The model of these two cohorts lies on a boundary, so it is not taken as the truth of a simulation.",
+        when=calibrated is None,
+    )
+    return found

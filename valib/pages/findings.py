@@ -1,0 +1,96 @@
+"""What a part of a chapter has found, before a page shows it: values for the prose, tables, sentences, figures, files.
+
+The functions of :mod:`valib.pages.chapters` return it, so that a test reads the numbers of a chapter without rendering
+one; :func:`valib.pages.notebook.show` and :func:`~valib.pages.notebook.keep` bring it to the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from .figures.style import digits_for
+from .prose import as_text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A table with its caption and label, as :func:`valib.pages.notebook.table` shows it."""
+
+    frame: pd.DataFrame
+    caption: str
+    name: str
+    formats: Mapping[str, str] | str | None = None
+    index: bool = True
+    raw: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings:
+    """Values by key as they stand in the prose; tables and sentences in the order of the page; figures; files by name."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    shown: list[Table | str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by their label."""
+        return {part.name: part.frame for part in self.shown if isinstance(part, Table)}
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences that hold for these records, in order."""
+        return [part for part in self.shown if isinstance(part, str)]
+
+    def record(self, key: str, value: Any, spec: str | None = None) -> None:
+        """Keep a value for the prose as :func:`valib.pages.prose.as_text` writes it."""
+        self.values[key] = as_text(value, spec)
+
+    def record_all(self, *items: tuple[str, Any, str | None]) -> None:
+        """Keep several values: (key, value, format) each."""
+        for key, value, spec in items:
+            self.record(key, value, spec)
+
+    def table(self, frame: pd.DataFrame, caption: str, name: str, **options: Any) -> None:
+        """Add a table; options as those of :func:`valib.pages.notebook.table`."""
+        self.shown.append(Table(frame, caption, name, **options))
+
+    def say(self, text: str, when: Any = True) -> None:
+        """Add a sentence (MyST), if its condition holds."""
+        if when:
+            self.shown.append(text)
+
+    def figure(self, key: str, fig: Any) -> None:
+        """Add a figure of :mod:`valib.pages.figures`."""
+        self.figures[key] = fig
+
+    def save(self, frame: pd.DataFrame, name: str, when: Any = True) -> None:
+        """Add a table that is saved beside the pages, if its condition holds."""
+        if when:
+            self.files[name] = frame
+
+
+class Formats(NamedTuple):
+    """Formats of score points: plain, with sign, and both with a digit more, for errors and small differences."""
+
+    plain: str
+    signed: str
+    fine: str
+    fine_signed: str
+
+
+def formats(*sds: float) -> Formats:
+    """Formats with as many digits as scores of these standard deviations (score points) bear."""
+    digits = digits_for(sds)
+    return Formats(f".{digits}f", f"+.{digits}f", f".{digits + 1}f", f"+.{digits + 1}f")
+
+
+def check(condition: Any, message: str) -> None:
+    """A claim that the prose makes in words: stop the book if it does not hold."""
+    if not bool(condition):
+        raise AssertionError(f"A claim of the text does not hold: {message}")
