@@ -70,7 +70,36 @@ def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Ge
 
 
 def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
-    """(J,) which schools of the joint fit have students in all the given cohorts; ModelError for one not in it."""
+    """Which schools of a joint fit have students in all the given cohorts.
+
+    Parameters
+    ----------
+    joint : JointFit
+        A joint model.
+    cohorts : sequence of int
+        Some of its cohorts.
+
+    Returns
+    -------
+    ndarray (J,)
+        True or False, in the order of ``joint.arrays.data.schools``.
+
+    Raises
+    ------
+    ModelError
+        For a cohort that is not in the fit.
+
+    Notes
+    -----
+    Only of these schools is a change told.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> joint = va.fit_joint(va.load_records("demo"), [2023, 2024])
+    >>> int(va.present_schools(joint, [2023, 2024]).sum())
+    187
+    """
     absent = [c for c in cohorts if c not in joint.cohorts]
     if absent:
         raise ModelError(f"Cohort {absent[0]} is not in the joint fit; it has {list(joint.cohorts)}.")

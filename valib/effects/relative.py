@@ -320,7 +320,42 @@ def effects_table(
 def fit_formulas(
     records: Records, cohort: int, formulas: Iterable[str], method: str = "ML", level: float = 0.95
 ) -> tuple[dict[str, CohortFit], dict[str, str]]:
-    """One cohort under several formulas: the fits by formula, and for those that cannot be fitted the reason."""
+    """One cohort under several formulas.
+
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohort : int
+        The cohort.
+    formulas : iterable of str
+        The models.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    tuple of dict, dict
+        The fits by formula, and for those that cannot be fitted the reason.
+
+    Raises
+    ------
+    RecordsError
+        For a cohort that is not there.
+
+    Notes
+    -----
+    Each is :func:`valib.fit_relative`.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fits, refused = va.fit_formulas(va.load_records("exam"), 0, ["score ~ prior_score", "score ~ nothing"])
+    >>> list(fits), list(refused)
+    (['score ~ prior_score'], ['score ~ nothing'])
+    """
     fits, refused = {}, {}
     for formula in formulas:
         try:
@@ -331,13 +366,39 @@ def fit_formulas(
 
 
 def school_residuals(fit: CohortFit) -> pd.DataFrame:
-    """What the schools of a relative fit look like before shrinkage, for checks: index school, columns n, residual
-    (rbar_j = ybar_j - xbar_j' b, score points) and standardised = rbar_j / sd(rbar_j), with
+    """What the schools of a relative fit look like before shrinkage, for checks.
+
+    Parameters
+    ----------
+    fit : CohortFit
+        A relative fit.
+
+    Returns
+    -------
+    DataFrame
+        Index school: ``n``, ``residual`` (score points), ``standardised``.
+
+    Raises
+    ------
+    ModelError
+        For a benchmark fit.
+
+    Notes
+    -----
+    residual is rbar_j = ybar_j - xbar_j' b; standardised is rbar_j / sd(rbar_j), with::
 
         Var(rbar_j) = tau2 + sigma2 / n_j - xbar_j' Var(b) xbar_j
 
     u_hat_j over its diagnostic standard error is the same number, but is 0 / 0 where the school variance is 0.
-    Raises ModelError for a benchmark fit.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.school_residuals(va.fit_relative(va.load_records("exam"))).head(2).round(2)
+             n  residual  standardised
+    school
+    1       73      0.41          1.29
+    10      50     -0.38         -1.19
     """
     _check_relative(fit)
     n, means, b = fit.moments.n, fit.moments.means, fit.fixed_effects.to_numpy()
@@ -351,10 +412,35 @@ def school_residuals(fit: CohortFit) -> pd.DataFrame:
 
 
 def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
-    """Student residuals y_ij - x_ij' b - u_hat_j of a relative fit, (N,) in score points, for checks.
+    """Student residuals of a relative fit, for checks.
 
-    records: those the model was fitted to; the order is theirs, less rows that lack a covariate. Raises ModelError
-    for a benchmark fit and for other records than the fit's.
+    Parameters
+    ----------
+    records : DataFrame
+        Those the model was fitted to.
+    fit : CohortFit
+        A relative fit.
+
+    Returns
+    -------
+    ndarray (N,)
+        Score points; the order is that of the records, less rows that lack a covariate.
+
+    Raises
+    ------
+    ModelError
+        For a benchmark fit and for other records than the fit's.
+
+    Notes
+    -----
+    y_ij - x_ij' b - u_hat_j.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> exam = va.load_records("exam")
+    >>> va.student_residuals(exam, va.fit_relative(exam)).shape
+    (4059,)
     """
     _check_relative(fit)
     design = build_design(select(records, [fit.cohort]), fit.state or fit.formula)

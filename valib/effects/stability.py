@@ -194,7 +194,31 @@ def reflate_matrix(effects: np.ndarray, omega: np.ndarray) -> np.ndarray:
 
 
 def mean_reliability(data: TwoStep) -> np.ndarray:
-    """(..., T, T) means of lambda_jt over the schools that cohorts t and s share; [t, s] is cohort t's."""
+    """Means of the shrinkage factor over the schools that two cohorts share.
+
+    Parameters
+    ----------
+    data : TwoStep
+        Of :func:`valib.two_step`.
+
+    Returns
+    -------
+    ndarray (..., T, T)
+        [t, s] is cohort t's over the schools that it shares with s.
+
+    Notes
+    -----
+    Their root divides the correlation of unshrunken effects where it is disattenuated (Spearman 1904).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> data = va.two_step([va.fit_relative(records, c) for c in (2023, 2024)])
+    >>> va.mean_reliability(data).round(2)
+    array([[0.75, 0.75],
+           [0.78, 0.78]])
+    """
     present = (data.n > 0).astype(np.float64)
     with np.errstate(invalid="ignore"):
         return (
