@@ -228,7 +228,7 @@ def compute_moments(design: Design, by_cell: bool = False, shift: np.ndarray | N
     by_cell : bool
         Also keep cross-products by cell, needed for reweighting schools and for clustered errors.
     shift : ndarray (p + 1,), optional
-        Subtracted from every column before summing; by default the means, for accuracy.
+        Subtracted from every column before summing; by default numbers near the means, for accuracy.
 
     Returns
     -------
