@@ -133,7 +133,11 @@ def test_ordinary_years_and_slopes_of_schools_have_their_spread(by_student):
     means of cells holds slope_sd^2 Var(x) beside the common slope, and a school keeps its slope."""
     s = scenario("plain", schools=40, sizes=(60, 60), tau=2.0, sigma=20.0, cohort_sd=3.0, slope_sd=0.2)
     parts = [_draw_students(s, rng) for rng in rngs(200)] if by_student else None
-    w = type(draw(s, rngs(1)))(*(np.stack([p[i] for p in parts]) for i in range(6))) if by_student else draw(s, rngs(200))
+    w = (
+        type(draw(s, rngs(1)))(*(np.stack([p[i] for p in parts]) for i in range(6)))
+        if by_student
+        else draw(s, rngs(200))
+    )
     vx = 75.0**2 - 25.0**2
     level = (means(w, 2, slice(None)) - 0.8 * means(w, 1, slice(None))).mean(axis=2)
     own = (2.0**2 + (20.0**2 + 0.2**2 * vx) / 60) / 40

@@ -10,7 +10,17 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from ..errors import ParamsError
 
-_POSITIVE = ("tau", "sigma", "prior_sd", "intake_sd", "equating_se", "hetero_prior", "hetero_school", "cohort_sd", "slope_sd")
+_POSITIVE = (
+    "tau",
+    "sigma",
+    "prior_sd",
+    "intake_sd",
+    "equating_se",
+    "hetero_prior",
+    "hetero_school",
+    "cohort_sd",
+    "slope_sd",
+)
 _LIMITS = {
     "schools": (2, 100_000),
     "sorting": (-1, 1),
