@@ -560,7 +560,6 @@ def test_shifts_draws_the_baseline_s_own_shifts_and_the_further_year_where_they_
     assert segments(fig, "interval")[:, :, 1].tolist() == [[-8.0, -4.0]]
 
 
-
 def test_shift_over_prior_draws_what_it_is_given():
     fig = plotting.shift_over_prior(X, X / 50 - 20, X / 50 - 22, X / 50 - 18, BELL, at=400.0)
     np.testing.assert_array_equal(by_gid(fig, "shift")[0].get_xydata(), np.column_stack([X, X / 50 - 20]))
