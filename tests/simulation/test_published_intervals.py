@@ -152,17 +152,17 @@ class TestInWorlds:
     """What the intervals do where theory says what they must; 4 Monte Carlo errors."""
 
     def test_only_the_interval_of_an_ordinary_year_knows_of_shocks(self):
-        run = runs.run(["common shocks"], ["shift"], replicates=400, seed=11)
+        run = runs.simulate(["common shocks"], ["shift"], replicates=400, seed=11)
         year, error = (f("common shocks", "shift", "year", "coverage") for f in (run.get, run.mcse))
         assert year > 0.95 - 4 * error
         assert run.get("common shocks", "shift", "shift", "coverage") < 0.8
         spread = run.get("common shocks", "shift", "shift", "emp_se")
-        plain = runs.run(["plain"], ["shift"], replicates=400, seed=11).get("plain", "shift", "shift", "emp_se")
+        plain = runs.simulate(["plain"], ["shift"], replicates=400, seed=11).get("plain", "shift", "shift", "emp_se")
         # a shock of the focal year, and the mean of those of five baseline years
         assert spread == pytest.approx(np.sqrt(plain**2 + 9 * (1 + 1 / 5)), rel=4 / np.sqrt(800))
 
     def test_effects_that_last_are_known_to_the_closed_form_alone(self):
-        run = runs.run(["serial"], ["shift"], replicates=300, seed=12)
+        run = runs.simulate(["serial"], ["shift"], replicates=300, seed=12)
         closed, two = (run.get("serial", "shift", e, "width") for e in ("shift", "shift_cautious"))
         spread, error = (f("serial", "shift", "shift", "emp_se") for f in (run.get, run.mcse))
         assert closed / (2 * 1.97) == pytest.approx(spread, abs=4 * error)
@@ -171,12 +171,12 @@ class TestInWorlds:
 
     def test_integrated_intervals_hold_where_plug_in_ones_do_not(self):
         methods = ["relative", "relative (integrated)"]
-        run = runs.run(["low reliability"], methods, replicates=200, seed=13)
+        run = runs.simulate(["low reliability"], methods, replicates=200, seed=13)
         plugin, ours = (run.get("low reliability", m, "effect", "coverage") for m in methods)
         assert plugin < 0.8 and 0.92 < ours < 0.97
 
     def test_the_slope_of_the_shift_is_found(self):
-        run = runs.run(["slope change"], ["shift"], replicates=200, seed=14)
+        run = runs.simulate(["slope change"], ["shift"], replicates=200, seed=14)
         for estimand, truth in (("shift_low", 7.5), ("shift_high", -7.5)):
             found, error = (f("slope change", "shift", estimand, "mean") for f in (run.get, run.mcse))
             assert abs(found - truth) < 4 * error and run.get("slope change", "shift", estimand, "coverage") > 0.89
@@ -201,6 +201,6 @@ def test_combinations_that_are_not_there_are_refused(arguments):
 def test_where_the_posterior_is_improper_the_variances_are_taken_as_known_as_the_library_does():
     """Two schools: no posterior of their effects; with the plug-in ones the intervals are those of plain methods."""
     tiny = scenario("plain", schools=2, sizes=(8, 8))
-    run = runs.run([tiny], ["relative", "relative (integrated)"], replicates=4, seed=1)
+    run = runs.simulate([tiny], ["relative", "relative (integrated)"], replicates=4, seed=1)
     a, b = (run.get("plain", m, "effect", "width") for m in ("relative", "relative (integrated)"))
     assert a == b
