@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import valib as va
-from valib.effects.shift import relative_to_school, shift_in_context, shift_over_prior, shift_parts
+from valib.effects.shift import relative_to_school, shift_in_context, shift_parts
+from valib.effects.shift_profile import shift_over_prior
 from valib.errors import ParamsError, ValibWarning
 from valib.simulation import runs
 from valib.simulation.draw import draw
