@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
 from .likelihood import THETA_RANGE, Compressed, Optimum, Profile, compress, optimise, profile
 
@@ -28,8 +29,8 @@ class MixedFit:
     """
 
     names: tuple[str, ...]
-    coefficients: np.ndarray
-    vcov: np.ndarray
+    coefficients: FloatArray
+    vcov: FloatArray
     tau2: float
     sigma2: float
     tau2_se: float
@@ -113,7 +114,7 @@ def variance_errors(at: Profile, theta: float, sigma2: float, dof: float) -> tup
     return float(np.sqrt(2 * ss / det)), float(np.sqrt(2 * tt / det))
 
 
-def unshift(moments: Moments) -> np.ndarray:
+def unshift(moments: Moments) -> FloatArray:
     """(k, k) affine map from coefficients of shifted columns to those of the columns themselves.
 
     In [b, 1] coordinates: slopes are unchanged, the intercept becomes b0 + shift_y - sum_k shift_k b_k.
@@ -140,7 +141,7 @@ def check_estimable(moments: Moments) -> None:
     check_columns(moments, spread, scale)
 
 
-def check_columns(moments: Moments, spread: np.ndarray, scale: np.ndarray) -> None:
+def check_columns(moments: Moments, spread: FloatArray, scale: FloatArray) -> None:
     """Name the columns of X that are constant or a linear combination of others."""
     columns = [c for c in range(moments.n_fixed) if c != moments.intercept]
     constant = [moments.names[c] for c in columns if spread[c, c] <= 1e-20 * scale[c]]
@@ -149,8 +150,10 @@ def check_columns(moments: Moments, spread: np.ndarray, scale: np.ndarray) -> No
             f"Column {', '.join(map(repr, constant))} is constant, so its coefficient cannot be estimated."
         )
     size = np.sqrt(np.diag(spread)[columns])
-    values, vectors = np.linalg.eigh(spread[np.ix_(columns, columns)] / np.outer(size, size)) if columns else ([], [])
-    if len(values) and values[0] < COLLINEAR:
+    if not columns:
+        return
+    values, vectors = np.linalg.eigh(spread[np.ix_(columns, columns)] / np.outer(size, size))
+    if values[0] < COLLINEAR:
         involved = [moments.names[c] for c, x in zip(columns, np.abs(vectors[:, 0]), strict=True) if x > 1e-4]
         raise ModelError(
             f"The columns {', '.join(map(repr, involved))} are collinear: each is a linear combination "
@@ -158,12 +161,13 @@ def check_columns(moments: Moments, spread: np.ndarray, scale: np.ndarray) -> No
         )
 
 
-def _about_mean(moments: Moments) -> np.ndarray:
+def _about_mean(moments: Moments) -> FloatArray:
     """Cross-product of the columns about their means (about 0 without an intercept)."""
     if moments.intercept is None:
         return moments.reshift(np.zeros_like(moments.shift)).pooled()
     total = moments.weight @ moments.sums
-    return moments.pooled() - np.outer(total, total) / moments.n_students
+    spread: FloatArray = moments.pooled() - np.outer(total, total) / moments.n_students
+    return spread
 
 
 def _check_fit(rss: float, moments: Moments, theta: float) -> None:
