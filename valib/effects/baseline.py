@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,7 @@ class Benchmark:
     n_students: int
     n_schools: int
     column_means: pd.Series
-    summaries: Mapping[str, dict]
+    summaries: Mapping[str, dict[str, Any]]
     fingerprint: str
     error_variance: Mapping[str, float] = field(default_factory=dict)
     vcov_students: pd.DataFrame | None = field(default=None, repr=False)
@@ -101,7 +102,7 @@ class Benchmark:
         """Standard errors of the coefficients, clustered by school."""
         return pd.Series(np.sqrt(np.diag(self.vcov)), index=self.coefficients.index, name="se")
 
-    def to_json(self, influences: bool = False) -> dict:
+    def to_json(self, influences: bool = False) -> dict[str, Any]:
         """The artefact as plain JSON types, exact. A checksum tells a changed file.
 
         influences: with those of the schools, by their codes (or pseudonyms, where the records have those).
@@ -134,14 +135,14 @@ class Benchmark:
             content["own_shifts"] = {
                 str(c): {k: v if np.isfinite(v) else None for k, v in row.items()} for c, row in self.own_shifts.items()
             }
-        if influences:
+        if influences and self.influence is not None:
             content["school_influences"] = {
                 "schools": self.influence.index.tolist(),
                 "values": self.influence.to_numpy().tolist(),
             }
         return content | {"checksum": _checksum(content)}
 
-    def save(self, path: str | os.PathLike, exact: bool = False, influences: bool = False) -> Path:
+    def save(self, path: str | os.PathLike[str], exact: bool = False, influences: bool = False) -> Path:
         """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
 
         Its figures are as they may be published (:func:`valib.records.precision.kept`): a later cohort's value added
@@ -165,7 +166,7 @@ class Benchmark:
         return path
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Benchmark:
+    def load(cls, path: str | os.PathLike[str]) -> Benchmark:
         """Read an artefact; BenchmarkError says what is wrong with a file that is not one."""
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -183,7 +184,7 @@ class Benchmark:
             raise BenchmarkError(f"The benchmark '{path}' is damaged ({type(error).__name__}: {error}).") from error
 
     @classmethod
-    def _from_json(cls, content: dict) -> Benchmark:
+    def _from_json(cls, content: dict[str, Any]) -> Benchmark:
         state = FormulaState.from_json(content["design"])
         names = list(state.names)
         V, W = (np.array(content[k], dtype=np.float64) for k in ("vcov", "vcov_model"))
@@ -284,7 +285,10 @@ def baseline_from_moments(
     }
     columns = {**students.columns}
     columns.setdefault(cells.names[-1], outcome)
-    summaries = {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": columns}
+    summaries: dict[str, dict[str, Any]] = {
+        "score_by_cohort": {str(k): v for k, v in scores.items()},
+        "columns": columns,
+    }
     return Benchmark(
         state,
         cohorts,
@@ -333,6 +337,7 @@ def _own_shift(
             _, moved = benchmark_va(
                 focal.n, focal.means, typical.b[0], typical.vcov[0], fit.tau2[0], fit.sigma2[0], "estimated"
             )
+            assert moved is not None  # a shift was estimated
             added = contributions(moved, focal.schools[focal.cell_school], base.schools, typical.influence[0])
             delta, se = float(moved.delta), float(np.sqrt(contribution_variance(added)))
         told += [delta, se]
@@ -354,7 +359,7 @@ def contribution_variance(added: pd.Series) -> float:
     return float(school_variance(added.to_numpy()[:, None], len(added))[0, 0])
 
 
-def _check_content(content: dict) -> None:
+def _check_content(content: dict[str, Any]) -> None:
     """Raise ValueError for choices that are not valib's, for what is missing, and for a file that was changed."""
     known = content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
     if not known or min(content["n_students"], content["n_schools"]) < 1:
@@ -365,7 +370,7 @@ def _check_content(content: dict) -> None:
         raise ValueError("it was changed after it was written")
 
 
-def _square(values: list | None, names: list[str]) -> pd.DataFrame | None:
+def _square(values: list[Any] | None, names: list[str]) -> pd.DataFrame | None:
     """A covariance matrix of the coefficients from an artefact."""
     if values is None:
         return None
@@ -375,7 +380,7 @@ def _square(values: list | None, names: list[str]) -> pd.DataFrame | None:
     return pd.DataFrame(V, index=names, columns=names)
 
 
-def _influence(content: Mapping | None, names: list[str]) -> pd.DataFrame | None:
+def _influence(content: Mapping[str, Any] | None, names: list[str]) -> pd.DataFrame | None:
     """The schools' influences from an artefact."""
     if content is None:
         return None
@@ -385,7 +390,7 @@ def _influence(content: Mapping | None, names: list[str]) -> pd.DataFrame | None
     return pd.DataFrame(values, index=pd.Index(schools, dtype="str"), columns=names)
 
 
-def _checksum(content: dict) -> str:
+def _checksum(content: dict[str, Any]) -> str:
     """SHA-256 of the artefact's content, the same however its JSON is laid out."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,13 +136,13 @@ def benchmark_from_moments(
     )
 
 
-def _shift_errors(moved: Shift, moments: Moments, benchmark: Benchmark) -> dict:
+def _shift_errors(moved: Shift, moments: Moments, benchmark: Benchmark) -> dict[str, Any]:
     """The shift's fields of a :class:`CohortFit`: by school where the benchmark knows what its schools add to b_B, else
     the two-sample form."""
     added, var, schools = None, moved.var, len(moments.schools)
     if benchmark.influence is not None:
         labels = moments.schools[moments.cell_school]
-        added = contributions(moved, labels, benchmark.influence.index, benchmark.influence.to_numpy())
+        added = contributions(moved, labels, benchmark.influence.index.to_numpy(), benchmark.influence.to_numpy())
         var, schools = contribution_variance(added) + moved.var_scale, len(added)
     students = np.nan
     if benchmark.vcov_students is not None:
@@ -214,13 +215,13 @@ def population_mean_va(
     Returns one row a school: effect, se, lower, upper (score points).
     """
     check_same_columns(relative, benchmark)
-    x = (benchmark.column_means if reference is None else reference).reindex(benchmark.coefficients.index)
-    if x.isna().any():
-        raise BenchmarkError(f"The reference profile lacks {', '.join(map(repr, x.index[x.isna()]))}.")
-    x = x.to_numpy(dtype=np.float64)
+    profile = (benchmark.column_means if reference is None else reference).reindex(benchmark.coefficients.index)
+    if profile.isna().any():
+        raise BenchmarkError(f"The reference profile lacks {', '.join(map(repr, profile.index[profile.isna()]))}.")
+    x = profile.to_numpy(dtype=np.float64)
     table = relative.school_effects
     move = float(x @ relative.fixed_effects.to_numpy() - x @ benchmark.coefficients.to_numpy())
-    loading = x - table["shrinkage"].to_numpy()[:, None] * relative.moments.means[:, :-1]
+    loading = x - table["shrinkage"].to_numpy()[:, None] * relative.own_moments.means[:, :-1]
     common = (loading @ _blup.factor(relative.vcov.to_numpy())) ** 2
     var = (
         table["se_conditional"].to_numpy() ** 2
@@ -241,6 +242,7 @@ def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
             f"benchmark has {list(benchmark.coefficients.index)}: comparing coefficients needs the "
             "focal cohort's relative model with the benchmark's formula."
         )
+    assert relative.state is not None  # a fit to records has it
     ours, theirs = (s.to_json() for s in (relative.state, benchmark.state))
     if (ours["transform_state"], ours["levels"]) != (theirs["transform_state"], theirs["levels"]):
         raise BenchmarkError(
@@ -275,7 +277,7 @@ def prior_part(fit: CohortFit, benchmark: Benchmark) -> float:
     if fit.shift is None or not linear_prior(names):
         return float("nan")
     slope = float(benchmark.coefficients[PRIOR] + benchmark.coefficients.get(f"school_mean({PRIOR})", 0.0))
-    moments, at = fit.moments, names.index(PRIOR)
+    moments, at = fit.own_moments, names.index(PRIOR)
     focal = float(moments.n @ moments.means[:, at] / moments.n.sum())
     return -slope * (focal - float(benchmark.column_means[PRIOR]))
 
@@ -288,7 +290,9 @@ def linear_prior(names: Sequence[str]) -> bool:
 
 def prior_of_shift(fit: CohortFit, benchmark: Benchmark) -> tuple[float, float, float]:
     """:func:`prior_part`, with the shift and its standard error; nan where the shift was absorbed."""
-    return prior_part(fit, benchmark), *((np.nan, np.nan) if fit.shift is None else (fit.shift, fit.shift_se))
+    if fit.shift is None or fit.shift_se is None:
+        return prior_part(fit, benchmark), np.nan, np.nan
+    return prior_part(fit, benchmark), fit.shift, fit.shift_se
 
 
 def _findings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,7 +120,7 @@ class JointFit:
             }
         )
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
         plain = {
             k: getattr(self, k)
@@ -174,7 +175,7 @@ def fit_joint(
     fit = joint_from_moments(parts, formula, covariance, residual, method, level, left_out, extra)
     found = [*of_correlation(records, fit.cohorts), several_cohorts(*in_several(records, fit.cohorts))]
     for cohort in fit.cohorts:
-        found.append(repeated_rows(fit.school_effects.xs(cohort, level="cohort"), cohort))
+        found.append(repeated_rows(pd.DataFrame(fit.school_effects.xs(cohort, level="cohort")), cohort))
     if fit.singular:
         found.append(singular_joint(fit.cohorts))
     return replace(fit, findings=tell(found))
@@ -196,7 +197,7 @@ def fit_structures(
 
 def cohort_moments(
     records: Records, cohorts: Iterable[int], formula: str | FormulaState, by_cell: bool = False
-) -> tuple[list[Moments], dict[int, dict[str, int]], dict[int, pd.Series]]:
+) -> tuple[list[Moments], dict[int, Mapping[str, int]], dict[int, pd.Series]]:
     """Moments of each cohort alone, in calendar order, the rows left out of each for a missing covariate, and in each
     the rows beyond the first of a student, by school."""
     wanted = sorted({int(c) for c in cohorts})
@@ -226,13 +227,13 @@ def joint_from_moments(
         names=["cohort", "term"],
     )
 
-    def square(values):
+    def square(values: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame(values, index=cohorts, columns=cohorts)
 
     state = formula if isinstance(formula, FormulaState) else None
     return JointFit(
         cohorts=tuple(cohorts.tolist()),
-        formula=state.formula if state else formula,
+        formula=formula.formula if isinstance(formula, FormulaState) else formula,
         covariance=covariance,
         residual=residual,
         method=method,

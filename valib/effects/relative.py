@@ -102,6 +102,13 @@ class CohortFit:
         return self.tau2 / (self.tau2 + self.sigma2)
 
     @property
+    def own_moments(self) -> Moments:
+        """The moments that were fitted; ModelError where the fit does not carry them."""
+        if self.moments is None:
+            raise ModelError(f"The fit of cohort {self.cohort} does not carry the sums that it was made of.")
+        return self.moments
+
+    @property
     def shift_interval(self) -> tuple[float, float] | None:
         """Interval of the system shift at the fit's level; None unless the shift was estimated."""
         if self.shift is None:
@@ -137,7 +144,7 @@ class CohortFit:
             index=table.index,
         )
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
         plain = {
             k: getattr(self, k)
@@ -264,7 +271,7 @@ def relative_from_moments(
 ) -> CohortFit:
     """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
     moments, errors = students.moments, None
-    if _corrected(error_variance):
+    if error_variance is not None and _corrected(error_variance):
         errors = error_vector(moments, error_variance)
         fit = fit_corrected(moments, errors, method)
     else:
@@ -306,7 +313,7 @@ def integrated(
 
 
 def _corrected(error_variance: Mapping[str, float] | None) -> bool:
-    return bool(error_variance) and any(error_variance.values())
+    return error_variance is not None and any(error_variance.values())
 
 
 def assemble(
@@ -415,7 +422,7 @@ def school_residuals(fit: CohortFit) -> pd.DataFrame:
     Raises ModelError for a benchmark fit.
     """
     _check_relative(fit)
-    n, means, b = fit.moments.n, fit.moments.means, fit.fixed_effects.to_numpy()
+    n, means, b = fit.own_moments.n, fit.own_moments.means, fit.fixed_effects.to_numpy()
     residual = means[:, -1] - means[:, :-1] @ b
     common = ((means[:, :-1] @ _blup.factor(fit.vcov.to_numpy())) ** 2).sum(axis=1)
     var = fit.tau2 + fit.sigma2 / n - common
@@ -431,8 +438,8 @@ def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
     records: those the model was fitted to; the order is theirs, less rows that lack a covariate. Raises ModelError
     for a benchmark fit and for other records than the fit's.
     """
-    _check_relative(fit)
-    design = build_design(select(records, [fit.cohort]), fit.state or fit.formula)
+    cohort = _check_relative(fit)
+    design = build_design(select(records, [cohort]), fit.state or fit.formula)
     effects = fit.school_effects["effect"]
     if (
         list(design.names) != list(fit.fixed_effects.index)
@@ -440,9 +447,10 @@ def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
         or len(design.y) != fit.n_students
     ):
         raise ModelError(f"These are not the records that the model of cohort {fit.cohort} was fitted to.")
-    return design.y - design.X @ fit.fixed_effects.to_numpy() - effects.to_numpy()[design.cells.code]
+    return np.asarray(design.y - design.X @ fit.fixed_effects.to_numpy() - effects.to_numpy()[design.cells.code])
 
 
-def _check_relative(fit: CohortFit) -> None:
+def _check_relative(fit: CohortFit) -> int:
     if fit.model != "relative" or fit.cohort is None:
         raise ModelError("Residuals are those of a relative model of one cohort of records.")
+    return fit.cohort

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,7 @@ def follow_school(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:
         if school in fit.school_effects.index:
             row = fit.school_effects.loc[school]
             at = fit.school_effects.index.get_loc(school)
-            means = fit.moments.means[at]
+            means = fit.own_moments.means[at]
             rows.append(
                 {
                     "recipe": name,
@@ -175,7 +176,7 @@ def shift_sensitivity(
     baseline: Sequence[int],
     formulas: Sequence[str],
     estimator: str = "mixed",
-    **options,
+    **options: Any,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The shift of one cohort when one choice at a time is changed; the first row is the first formula as it stands.
 
@@ -199,6 +200,7 @@ def shift_sensitivity(
         except ValibError as error:
             refused[value] = str(error)
             continue
+        assert fit.shift_interval is not None  # it was estimated
         lower, upper = fit.shift_interval
         rows.append(
             {"choice": choice, "value": value, "shift": fit.shift, "se": fit.shift_se, "lower": lower, "upper": upper}

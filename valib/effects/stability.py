@@ -44,17 +44,17 @@ class TwoStep:
     @property
     def unshrunken(self) -> np.ndarray:
         """(J, T) mean residuals: effect / shrinkage."""
-        return self.effects / self.shrinkage
+        return np.asarray(self.effects / self.shrinkage)
 
     @property
     def reflated(self) -> np.ndarray:
         """(J, T) effects scaled, one factor a cohort, so that their variance about the mean (J - 1) is tau2."""
-        return self.effects * np.sqrt(self.tau2 / np.nanvar(self.effects, axis=-2, ddof=1))[..., None, :]
+        return np.asarray(self.effects * np.sqrt(self.tau2 / np.nanvar(self.effects, axis=-2, ddof=1))[..., None, :])
 
 
 def two_step(fits: Sequence[CohortFit]) -> TwoStep:
     """Collect separate relative fits; ModelError when one has no school variance (its predictions are all zero)."""
-    fits = sorted(fits, key=lambda f: f.cohort)
+    fits = sorted(fits, key=lambda f: f.cohort or 0)
     if any(f.model != "relative" for f in fits):
         raise ModelError("Two-step correlations are of relative fits: a benchmark's effects hold the shift.")
     flat = [f.cohort for f in fits if f.singular]
@@ -65,7 +65,7 @@ def two_step(fits: Sequence[CohortFit]) -> TwoStep:
     schools = sorted(set().union(*(f.school_effects.index for f in fits)))
     tables = [f.school_effects.reindex(schools) for f in fits]
 
-    def column(name):
+    def column(name: str) -> np.ndarray:
         return np.column_stack([t[name].to_numpy(dtype=np.float64) for t in tables])
 
     return TwoStep(
@@ -102,7 +102,8 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         deviations.append(np.where(both, values - centre[..., None], 0.0))
     da, db = deviations
     size = np.sqrt((da**2).sum(axis=-1) * (db**2).sum(axis=-1))
-    return np.divide((da * db).sum(axis=-1), size, out=np.full(size.shape, np.nan), where=varies).clip(-1, 1)
+    r = np.divide((da * db).sum(axis=-1), size, out=np.full(size.shape, np.nan), where=varies)
+    return np.asarray(r.clip(-1, 1))
 
 
 def reflate_matrix(effects: np.ndarray, omega: np.ndarray) -> np.ndarray:
@@ -118,11 +119,8 @@ def mean_reliability(data: TwoStep) -> np.ndarray:
     """(..., T, T) means of lambda_jt over the schools that cohorts t and s share; [t, s] is cohort t's."""
     present = (data.n > 0).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return (
-            np.swapaxes(np.nan_to_num(data.shrinkage) * present, -1, -2)
-            @ present
-            / (np.swapaxes(present, -1, -2) @ present)
-        )
+        shrunken = np.swapaxes(np.nan_to_num(data.shrinkage) * present, -1, -2) @ present
+        return np.asarray(shrunken / (np.swapaxes(present, -1, -2) @ present))
 
 
 def two_step_correlations(
@@ -304,11 +302,16 @@ def _sound(n: np.ndarray, cross: np.ndarray) -> np.ndarray:
     enough &= (size > 0).all(axis=1)
     size[~enough] = 1.0
     scaled = np.where(enough[:, None, None], cross[:, :-1, :-1], 0.0) / (size[:, :, None] * size[:, None, :])
-    return enough & (np.linalg.eigvalsh(scaled)[:, 0] > SOUND)
+    return np.asarray(enough & (np.linalg.eigvalsh(scaled)[:, 0] > SOUND))
 
 
 def _joint(
-    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, start: tuple, method: str
+    cohorts: np.ndarray,
+    n: np.ndarray,
+    sums: np.ndarray,
+    cross: np.ndarray,
+    start: tuple[np.ndarray, np.ndarray, np.ndarray],
+    method: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Correlations and their errors (R, T, T), effects (R, J, T) of joint fits; start: the separate fits by ML."""
     b, tau2, sigma2 = start if method == "ML" else fit_cohorts(cohorts, n, sums, cross, method)

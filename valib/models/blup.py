@@ -13,6 +13,7 @@ Sources: Henderson (1975); Goldstein (2011, section 2.8) for comparative and dia
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -92,9 +93,7 @@ def factor(vcov: FloatArray) -> FloatArray:
     return root
 
 
-def interval(
-    effect: FloatArray, se: FloatArray, level: float = 0.95, df: float | None = None
-) -> tuple[FloatArray, FloatArray]:
+def interval(effect: Any, se: Any, level: float = 0.95, df: float | None = None) -> tuple[Any, Any]:
     """Interval effect -+ q se with coverage ``level``, q of the normal or of the t with df degrees of freedom.
 
     ModelError unless 0 < level < 1.
@@ -119,7 +118,7 @@ def delta_error(r: FloatArray, se: FloatArray) -> FloatArray:
     return transformed
 
 
-def fisher_error(pairs: FloatArray) -> FloatArray:
+def fisher_error(pairs: np.ndarray) -> FloatArray:
     """Standard error 1 / sqrt(n - 3) of atanh r, r a Pearson correlation of n pairs; nan for fewer than four."""
     se: FloatArray = 1 / np.sqrt(np.where(np.asarray(pairs) > 3, pairs, np.nan) - 3)
     return se

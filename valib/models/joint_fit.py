@@ -10,6 +10,7 @@ Sources: Harville (1977) for prediction; Leckie (2018) for the model and what it
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -117,7 +118,7 @@ class JointProblem:
         hessian[..., m:, m:] += bend.sum(axis=-2, keepdims=True) if self.common else bend * np.eye(T)
         return (Jt @ g[..., None])[..., 0], (hessian + np.swapaxes(hessian, -1, -2)) / 2
 
-    def take(self, rows: np.ndarray) -> JointProblem:
+    def take(self, rows: Any) -> JointProblem:
         """The problems of some of R data sets."""
         scale = self.structure.scale
         structure = self.structure if scale.ndim == 1 else replace(self.structure, scale=scale[rows])

@@ -76,7 +76,7 @@ class JointMoments:
         there = (self.n > 0).astype(np.int64)
         return np.swapaxes(there, -1, -2) @ there
 
-    def take(self, rows: np.ndarray) -> JointMoments:
+    def take(self, rows: Any) -> JointMoments:
         """Some of R data sets."""
         return replace(
             self, **{name: getattr(self, name)[rows] for name in ("n", "z", "within", "offset", "back", "log_scale")}
@@ -105,7 +105,7 @@ class Evaluation:
         """(J, T, T): Z'V^-1 Z."""
         return self.root[..., :, None] * self.N * self.root[..., None, :]
 
-    def take(self, rows: np.ndarray) -> Evaluation:
+    def take(self, rows: Any) -> Evaluation:
         """Those of some of R data sets."""
         return Evaluation(*(getattr(self, field.name)[rows] for field in fields(self)))
 
