@@ -28,6 +28,7 @@ from ..models.estimators import (
 from ..models.likelihood import compress, optimise
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import check_estimable
+from ..models.options import Estimator, Groups, Method
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
@@ -38,8 +39,8 @@ from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
 OWN_SHIFT = ("shift", "se", "leave_one_out", "leave_one_out_se")
-ESTIMATORS = ("mixed", "ols", "within")
-GROUPS = ("school_cohort", "school")
+ESTIMATORS: tuple[Estimator, ...] = ("mixed", "ols", "within")
+GROUPS: tuple[Groups, ...] = ("school_cohort", "school")
 STANDARDISED = (
     "The scores look standardised within each cohort (every cohort has the same mean and the same standard "
     "deviation), so no change of the system is left in them: a benchmark needs scores on one scale."
@@ -64,9 +65,9 @@ class Benchmark:
 
     state: FormulaState
     cohorts: tuple[int, ...]
-    estimator: str
-    groups: str
-    method: str
+    estimator: Estimator
+    groups: Groups
+    method: Method
     coefficients: pd.Series
     vcov: pd.DataFrame
     vcov_model: pd.DataFrame
@@ -226,9 +227,9 @@ def fit_baseline(
     records: Records,
     cohorts: Iterable[int],
     formula: str = "score ~ prior_score",
-    estimator: str = "mixed",
-    groups: str = "school_cohort",
-    method: str = "ML",
+    estimator: Estimator = "mixed",
+    groups: Groups = "school_cohort",
+    method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
 ) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
@@ -258,9 +259,9 @@ def baseline_from_moments(
     students: Summed,
     cohorts: tuple[int, ...],
     scores: Mapping[int, Mapping[str, float]],
-    estimator: str = "mixed",
-    groups: str = "school_cohort",
-    method: str = "ML",
+    estimator: Estimator = "mixed",
+    groups: Groups = "school_cohort",
+    method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
 ) -> Benchmark:
     """The benchmark from the sums of the baseline's students by cell, with their description; see :func:`fit_baseline`.
@@ -313,7 +314,13 @@ def baseline_from_moments(
 
 
 def _own_shift(
-    cells: Moments, cohort: int, found: Baseline, estimator: str, groups: str, method: str, errors: np.ndarray
+    cells: Moments,
+    cohort: int,
+    found: Baseline,
+    estimator: Estimator,
+    groups: Groups,
+    method: Method,
+    errors: np.ndarray,
 ) -> dict[str, float]:
     """The shift of a baseline cohort against its own benchmark, and against that of the other cohorts.
 

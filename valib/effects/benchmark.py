@@ -22,6 +22,7 @@ from ..errors import BenchmarkError, ValibWarning
 from ..models import blup as _blup
 from ..models.estimators import Shift, benchmark_va, residual_moments
 from ..models.mixed import MixedFit, fit_moments, loglik_at
+from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..sums.equating import ScaleBreak, crossed, perturbed
@@ -32,21 +33,21 @@ from .baseline import STANDARDISED, Benchmark, check_choice, contribution_varian
 from .relative import CohortFit, assemble, check_intervals, integrated, with_findings
 
 PRIOR = "prior_score"
-SHIFTS = ("estimated", "absorbed")
-VARIANCES = ("focal", "baseline")
+SHIFTS: tuple[ShiftMode, ...] = ("estimated", "absorbed")
+VARIANCES: tuple[Variances, ...] = ("focal", "baseline")
 
 
 def fit_benchmark(
     records: Records,
     cohort: int,
     benchmark: Benchmark,
-    shift: str = "estimated",
-    variances: str = "focal",
-    method: str = "ML",
+    shift: ShiftMode = "estimated",
+    variances: Variances = "focal",
+    method: Method = "ML",
     equating_se: float | None = None,
     level: float = 0.95,
     scale_breaks: Sequence[ScaleBreak] = (),
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
     cohort_sd: float | None = None,
 ) -> CohortFit:
     """Benchmark value added of one focal cohort.
@@ -86,13 +87,13 @@ def benchmark_from_moments(
     students: Summed,
     cohort: int,
     benchmark: Benchmark,
-    shift: str = "estimated",
-    variances: str = "focal",
-    method: str = "ML",
+    shift: ShiftMode = "estimated",
+    variances: Variances = "focal",
+    method: Method = "ML",
     equating_se: float | None = None,
     level: float = 0.95,
     link_loadings: np.ndarray | None = None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
     cohort_sd: float | None = None,
 ) -> CohortFit:
     """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
@@ -161,10 +162,10 @@ def _shift_errors(moved: Shift, moments: Moments, benchmark: Benchmark) -> dict[
 def benchmark_posterior(
     moments: Moments,
     benchmark: Benchmark,
-    shift: str,
+    shift: ShiftMode,
     equating_se: float,
     link_loadings: np.ndarray | None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
 ) -> Posterior | None:
     """Posterior of benchmark VA: that of r_ij, with the errors of b_B, equating and links normal at every node."""
     b, F = benchmark.coefficients.to_numpy(), _blup.factor(benchmark.vcov.to_numpy())
@@ -173,7 +174,9 @@ def benchmark_posterior(
     return integrated(residual_moments(moments, b, shift == "estimated"), intervals, "benchmark", loadings)
 
 
-def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances: str, method: str) -> MixedFit:
+def fit_residuals(
+    moments: Moments, benchmark: Benchmark, shift: ShiftMode, variances: Variances, method: Method
+) -> MixedFit:
     """The random-intercept model of r; its only coefficient, if any, is the system shift delta."""
     r = residual_moments(moments, benchmark.coefficients.to_numpy(), shift == "estimated")
     if variances == "focal":

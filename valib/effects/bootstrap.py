@@ -27,6 +27,7 @@ from ..models.likelihood import compress
 from ..models.measurement import error_vector, remove_error
 from ..models.mixed import COLLINEAR, unshift
 from ..models.newton import minimise, minimise_all
+from ..models.options import Estimator, Groups, Method, ShiftMode, Variances
 from ..models.structures import correlation, make_structure
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.moments import Moments
@@ -99,9 +100,9 @@ def bootstrap_benchmark(
     *,
     seed: int | np.random.Generator,
     replicates: int = 200,
-    shift: str = "estimated",
-    variances: str = "focal",
-    method: str = "ML",
+    shift: ShiftMode = "estimated",
+    variances: Variances = "focal",
+    method: Method = "ML",
     level: float = 0.95,
 ) -> BenchmarkBootstrap:
     """Bootstrap a fitted benchmark and the focal cohorts that are read against it.
@@ -136,9 +137,9 @@ def bootstrap_from_moments(
     *,
     seed: int | np.random.Generator,
     replicates: int = 200,
-    shift: str = "estimated",
-    variances: str = "focal",
-    method: str = "ML",
+    shift: ShiftMode = "estimated",
+    variances: Variances = "focal",
+    method: Method = "ML",
     level: float = 0.95,
 ) -> BenchmarkBootstrap:
     """The bootstrap from the sums by cell of baseline and focal cohorts under ``benchmark.state``.
@@ -170,7 +171,7 @@ def bootstrap_from_moments(
     return BenchmarkBootstrap(cohorts, frame, shifts, means, between, table, replicates, level)
 
 
-def _check_options(shift: str, variances: str, replicates: int) -> None:
+def _check_options(shift: ShiftMode, variances: Variances, replicates: int) -> None:
     check_choice(shift, SHIFTS, "shift")
     check_choice(variances, VARIANCES, "variances")
     if replicates < 2:
@@ -182,9 +183,9 @@ def refit_weighted(
     benchmark: Benchmark,
     cohorts: Sequence[int],
     weights: np.ndarray,
-    shift: str,
-    variances: str,
-    method: str,
+    shift: ShiftMode,
+    variances: Variances,
+    method: Method,
 ) -> list[list[np.ndarray]]:
     """One block of B replicates: lists over cohorts of b (B, p), delta (B,), tau2 (B,), VA (B, J_t).
 
@@ -210,7 +211,7 @@ def refit_weighted(
 
 
 def _refit_baseline(
-    base: Moments, weights: np.ndarray, estimator: str, groups: str, reml: bool, errors: np.ndarray
+    base: Moments, weights: np.ndarray, estimator: Estimator, groups: Groups, reml: bool, errors: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """b (R B, p) in shifted columns, tau2 and sigma2 (R B,), in samples of R data sets; weights (R, B, J)."""
     data = compress(base.pool_cohorts() if groups == "school" else base, weights)
@@ -224,7 +225,7 @@ def _refit_focal(
     weights: np.ndarray,
     b: np.ndarray,
     kept: tuple[np.ndarray, np.ndarray] | None,
-    shift: str,
+    shift: ShiftMode,
     reml: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shift (R, B), nan where absorbed, tau2 (R, B) and VA (R, B, J) of one cohort against the samples' b (R B, p)."""
@@ -256,9 +257,9 @@ def _school_table(
     benchmark: Benchmark,
     cohorts: Sequence[int],
     spreads: Sequence[Spread],
-    shift: str,
-    variances: str,
-    method: str,
+    shift: ShiftMode,
+    variances: Variances,
+    method: Method,
     level: float,
 ) -> pd.DataFrame:
     """Estimates on the data themselves with bootstrap errors, one row a cohort and school."""
@@ -304,10 +305,10 @@ def resample(
     focal: Moments,
     weights: np.ndarray,
     *,
-    estimator: str,
-    groups: str,
-    shift: str,
-    variances: str,
+    estimator: Estimator,
+    groups: Groups,
+    shift: ShiftMode,
+    variances: Variances,
     reml: bool,
     errors: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit
 from ..models.joint_posterior import JointNodes, change_apart, integrate_joint
 from ..models.mixture import Mixture
+from ..models.options import Intervals
 from .joint import JointFit
 from .relative import check_intervals
 
@@ -78,7 +79,7 @@ def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
     return np.asarray((joint.arrays.data.n[:, at] > 0).all(axis=1))
 
 
-def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "integrated") -> pd.DataFrame:
+def change_in_va(joint: JointFit, first: int, second: int, intervals: Intervals = "integrated") -> pd.DataFrame:
     """Change of every school's relative effect between two cohorts, for schools with students in both.
 
     change = u_hat_j,second - u_hat_j,first. se: the standard deviation of what lower and upper are limits of.

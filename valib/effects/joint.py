@@ -13,6 +13,7 @@ from scipy import stats
 from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
+from ..models.options import Covariance, Method, Residual
 from ..models.structures import STRUCTURES
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
@@ -45,9 +46,9 @@ class JointFit:
 
     cohorts: tuple[int, ...]
     formula: str
-    covariance: str
-    residual: str
-    method: str
+    covariance: Covariance
+    residual: Residual
+    method: Method
     fixed_effects: pd.Series
     vcov: pd.DataFrame
     omega: pd.DataFrame
@@ -157,9 +158,9 @@ def fit_joint(
     records: Records,
     cohorts: Iterable[int],
     formula: str | FormulaState = "score ~ prior_score",
-    covariance: str = "unstructured",
-    residual: str = "by_cohort",
-    method: str = "ML",
+    covariance: Covariance = "unstructured",
+    residual: Residual = "by_cohort",
+    method: Method = "ML",
     level: float = 0.95,
 ) -> JointFit:
     """Joint model of several cohorts: fixed effects of each cohort's own, school effects correlated over cohorts.
@@ -185,9 +186,9 @@ def fit_structures(
     records: Records,
     cohorts: Iterable[int],
     formula: str | FormulaState = "score ~ prior_score",
-    covariances: Iterable[str] = tuple(STRUCTURES),
-    residual: str = "by_cohort",
-    method: str = "ML",
+    covariances: Iterable[Covariance] = tuple(STRUCTURES),
+    residual: Residual = "by_cohort",
+    method: Method = "ML",
     level: float = 0.95,
 ) -> dict[str, JointFit]:
     """The same joint model under several covariance structures, from one pass over the students."""
@@ -212,9 +213,9 @@ def cohort_moments(
 def joint_from_moments(
     parts: list[Moments],
     formula: str | FormulaState,
-    covariance: str = "unstructured",
-    residual: str = "by_cohort",
-    method: str = "ML",
+    covariance: Covariance = "unstructured",
+    residual: Residual = "by_cohort",
+    method: Method = "ML",
     level: float = 0.95,
     left_out: Mapping[int, Mapping[str, int]] | None = None,
     extra: Mapping[int, pd.Series] | None = None,
@@ -274,7 +275,7 @@ def compare_joint(fits: Iterable[JointFit]) -> pd.DataFrame:
     rows = []
     for f in fits:
         larger = max((g for g in fits if _is_nested(f, g)), key=lambda g: g.n_parameters, default=None)
-        row = {
+        row: dict[str, Any] = {
             "covariance": f.covariance,
             "residual": f.residual,
             "n_parameters": f.n_parameters,

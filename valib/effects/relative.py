@@ -16,6 +16,7 @@ from ..models.estimators import relative_va
 from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
+from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
 from ..records.disclosure import counted, shown
 from ..records.reading import select
@@ -25,7 +26,7 @@ from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
 from .ranking import rank_draws, rank_effects
 
-INTERVALS = ("integrated", "plugin")
+INTERVALS: tuple[Intervals, ...] = ("integrated", "plugin")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +58,7 @@ class CohortFit:
     cohort: int | None
     model: str
     formula: str
-    method: str
+    method: Method
     fixed_effects: pd.Series
     vcov: pd.DataFrame
     tau2: float
@@ -79,7 +80,7 @@ class CohortFit:
     coefficient_source: str = "focal"
     shift_mode: str | None = None
     variances_from: str = "focal"
-    intervals: str = "plugin"
+    intervals: Intervals = "plugin"
     posterior: Posterior | None = field(default=None, repr=False)
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
@@ -189,10 +190,10 @@ def fit_relative(
     records: Records,
     cohort: int | None = None,
     formula: str | FormulaState = "score ~ prior_score",
-    method: str = "ML",
+    method: Method = "ML",
     level: float = 0.95,
     error_variance: Mapping[str, float] | None = None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
     influences: bool = False,
 ) -> CohortFit:
     """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
@@ -235,9 +236,9 @@ def fit_mixed(
     data: pd.DataFrame,
     formula: str,
     groups: str,
-    method: str = "ML",
+    method: Method = "ML",
     level: float = 0.95,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
 ) -> CohortFit:
     """The same model on any table, for example ``fit_mixed(sleepstudy, "Reaction ~ Days", "Subject")``.
 
@@ -249,11 +250,11 @@ def fit_mixed(
 
 def relative_from_design(
     design: Design,
-    method: str,
+    method: Method,
     level: float,
     cohort: int | None,
     error_variance: Mapping[str, float] | None = None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
 ) -> CohortFit:
     """Fit the relative model to a design of one cohort."""
     return relative_from_moments(
@@ -263,11 +264,11 @@ def relative_from_design(
 
 def relative_from_moments(
     students: Summed,
-    method: str = "ML",
+    method: Method = "ML",
     level: float = 0.95,
     cohort: int | None = None,
     error_variance: Mapping[str, float] | None = None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
 ) -> CohortFit:
     """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
     moments, errors = students.moments, None
@@ -287,14 +288,14 @@ def relative_from_moments(
     return assemble(fit, found.blup.take(0), students, level, over, cohort=cohort, model="relative", influence=psi)
 
 
-def check_intervals(intervals: str) -> None:
+def check_intervals(intervals: Intervals) -> None:
     """Refuse another word than those of :data:`INTERVALS`."""
     if intervals not in INTERVALS:
         raise ModelError(f"The intervals must be one of {', '.join(INTERVALS)}, not {intervals!r}.")
 
 
 def integrated(
-    moments: Moments, intervals: str, target: str = "relative", loadings: np.ndarray | None = None
+    moments: Moments, intervals: Intervals, target: str = "relative", loadings: np.ndarray | None = None
 ) -> Posterior | None:
     """The posterior of one cohort's effects from its moments; None for plug-in intervals.
 
@@ -400,7 +401,7 @@ def effects_table(
 
 
 def fit_formulas(
-    records: Records, cohort: int, formulas: Iterable[str], method: str = "ML", level: float = 0.95
+    records: Records, cohort: int, formulas: Iterable[str], method: Method = "ML", level: float = 0.95
 ) -> tuple[dict[str, CohortFit], dict[str, str]]:
     """One cohort under several formulas: the fits by formula, and for those that cannot be fitted the reason."""
     fits, refused = {}, {}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ModelError, RecordsError, ValibError, ValibWarning
+from ..models.options import Estimator, Groups, Method
 from ..records.disclosure import only_shown
 from ..records.prior_check import PriorCheck
 from .baseline import ESTIMATORS, Benchmark, fit_baseline
@@ -24,11 +25,12 @@ def fit_estimators(
     records: pd.DataFrame,
     cohorts: Iterable[int],
     formula: str = "score ~ prior_score",
-    groups: str = "school_cohort",
-    method: str = "ML",
+    groups: Groups = "school_cohort",
+    method: Method = "ML",
 ) -> tuple[dict[str, Benchmark], dict[str, str]]:
     """The benchmark by each estimator, and for those that cannot be had from this formula the reason."""
-    fits, refused = {}, {}
+    fits: dict[str, Benchmark] = {}
+    refused: dict[str, str] = {}
     for estimator in ESTIMATORS:
         try:
             fits[estimator] = fit_baseline(records, cohorts, formula, estimator, groups, method)
@@ -175,7 +177,7 @@ def shift_sensitivity(
     cohort: int,
     baseline: Sequence[int],
     formulas: Sequence[str],
-    estimator: str = "mixed",
+    estimator: Estimator = "mixed",
     **options: Any,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The shift of one cohort when one choice at a time is changed; the first row is the first formula as it stands.

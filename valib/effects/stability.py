@@ -17,6 +17,7 @@ from ..models import blup as _blup
 from ..models.joint_fit import fit_all, fit_joint_moments, stack_sums
 from ..models.likelihood import THETA_RANGE, compress, optimise
 from ..models.mixed import fit_moments
+from ..models.options import Method
 from ..sums.moments import Moments, moments_of_sums
 from .joint import JointFit
 from .relative import CohortFit
@@ -241,7 +242,7 @@ def attenuation_curves(rhos: Sequence[float], reliabilities: np.ndarray | None =
 
 
 def correlate_all(
-    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, level: float, method: str = "ML"
+    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, level: float, method: Method = "ML"
 ) -> np.ndarray:
     """(R, pairs, 6, 3): estimate and the limits of its interval, by pair of cohorts and way of :data:`WAYS`.
 
@@ -272,7 +273,7 @@ def correlate_all(
 
 
 def fit_cohorts(
-    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, method: str
+    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, method: Method
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """b (R, T, p), tau2 and sigma2 (R, T) of separate models; arguments and errors as of :func:`correlate_all`.
 
@@ -311,7 +312,7 @@ def _joint(
     sums: np.ndarray,
     cross: np.ndarray,
     start: tuple[np.ndarray, np.ndarray, np.ndarray],
-    method: str,
+    method: Method,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Correlations and their errors (R, T, T), effects (R, J, T) of joint fits; start: the separate fits by ML."""
     b, tau2, sigma2 = start if method == "ML" else fit_cohorts(cohorts, n, sums, cross, method)

@@ -26,6 +26,7 @@ from .blup import Blup, factor, precision, predict, shrinkage
 from .likelihood import Compressed, Optimum, compress, optimise
 from .measurement import remove_error
 from .mixed import unshift
+from .options import Estimator, Groups, ShiftMode
 
 CONSTANT_WITHIN = 1e-10  # share of a column's variation that lies within cells, below which it is constant there
 
@@ -103,7 +104,7 @@ class Predictions:
 def coefficients(
     recorded: Compressed,
     intercept: int | None,
-    estimator: str,
+    estimator: Estimator,
     reml: bool,
     errors: FloatArray,
     theta: FloatArray | None = None,
@@ -149,8 +150,8 @@ def residuals(data: Compressed, b: FloatArray, intercept: int | None = None) -> 
 
 def fit_baselines(
     moments: Moments,
-    estimator: str = "mixed",
-    groups: str = "school_cohort",
+    estimator: Estimator = "mixed",
+    groups: Groups = "school_cohort",
     reml: bool = False,
     errors: FloatArray | None = None,
     theta: FloatArray | None = None,
@@ -194,7 +195,7 @@ def school_variance(influence: FloatArray, schools: int | np.ndarray) -> FloatAr
     return variance
 
 
-def _kept_squares(data: Compressed, found: Coefficients, estimator: str) -> FloatArray:
+def _kept_squares(data: Compressed, found: Coefficients, estimator: Estimator) -> FloatArray:
     """(R, p, p): sum over students of (x_i - w_c s_c)(x_i - w_c s_c)', so that A^-1 of it A^-1 sigma2 is the variance
     of b over students of these very schools.
     """
@@ -204,7 +205,7 @@ def _kept_squares(data: Compressed, found: Coefficients, estimator: str) -> Floa
     return squares
 
 
-def _influences(cells: Moments, found: Coefficients, estimator: str, errors: FloatArray) -> FloatArray:
+def _influences(cells: Moments, found: Coefficients, estimator: Estimator, errors: FloatArray) -> FloatArray:
     """(R, C, p): what each cell adds to b_hat - b, in shifted columns."""
     n, a = cells.n, _residual(found.b)
     theta = found.mixed.theta[:, None]
@@ -304,7 +305,7 @@ def benchmark_va(
     vcov: FloatArray,
     tau2: FloatArray | float,
     sigma2: FloatArray | float,
-    shift: str,
+    shift: ShiftMode,
     equating_se: float = 0.0,
     link_loadings: FloatArray | None = None,
 ) -> tuple[Blup, Shift | None]:

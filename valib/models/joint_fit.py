@@ -21,9 +21,10 @@ from .blup import shrinkage
 from .joint_likelihood import Evaluation, JointMoments, derivatives, evaluate, stack_moments
 from .mixed import MixedFit, fit_moments
 from .newton import FLAT, End, Quadratic, minimise, minimise_all
+from .options import Covariance, Method, Residual
 from .structures import Structure, correlation, make_structure, pivot
 
-RESIDUALS = ("by_cohort", "common")
+RESIDUALS: tuple[Residual, ...] = ("by_cohort", "common")
 MAX_PIVOTS = 5
 SINGULAR = 1e-6  # smallest eigenvalue of the correlation matrix, below which Omega counts as singular
 NEAR_SINGULAR = 1e-2  # the same, below which further starts are made
@@ -47,9 +48,9 @@ class MultivariateFit:
     """
 
     data: JointMoments
-    structure: str
-    residual: str
-    method: str
+    structure: Covariance
+    residual: Residual
+    method: Method
     coefficients: FloatArray
     vcov: FloatArray
     omega: FloatArray
@@ -126,7 +127,10 @@ class JointProblem:
 
 
 def fit_joint_moments(
-    parts: list[Moments], structure: str = "unstructured", residual: str = "by_cohort", method: str = "ML"
+    parts: list[Moments],
+    structure: Covariance = "unstructured",
+    residual: Residual = "by_cohort",
+    method: Method = "ML",
 ) -> MultivariateFit:
     """Fit the joint model to the moments of T single cohorts (in calendar order).
 
@@ -188,14 +192,14 @@ def _is_doubtful(end: End[JointProblem]) -> bool:
     return not (se < IMPRECISE).all()
 
 
-def _fit_cohort(moments: Moments, method: str) -> MixedFit:
+def _fit_cohort(moments: Moments, method: Method) -> MixedFit:
     try:
         return fit_moments(moments, method)
     except ModelError as error:
         raise ModelError(f"Cohort {moments.cohorts[0]}: {error}") from error
 
 
-def _check_identified(data: JointMoments, structure: str) -> None:
+def _check_identified(data: JointMoments, structure: Covariance) -> None:
     if structure != "unstructured":
         return
     apart = np.argwhere(np.triu(data.shared == 0))
@@ -233,7 +237,9 @@ def _is_singular(omega: FloatArray, tolerance: float) -> bool:
     return bool(np.linalg.eigvalsh(correlation(omega))[0] < tolerance)
 
 
-def _result(end: End[JointProblem], residual: str, method: str, deviances: tuple[float, ...]) -> MultivariateFit:
+def _result(
+    end: End[JointProblem], residual: Residual, method: Method, deviances: tuple[float, ...]
+) -> MultivariateFit:
     """Estimates, errors and predictions at the optimum."""
     problem, x, data = end.problem, end.x, end.problem.data
     omega, sigma2 = problem.split(x)

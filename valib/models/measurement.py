@@ -21,6 +21,7 @@ from ..sums.design import INTERCEPT
 from ..sums.moments import Moments
 from .likelihood import Compressed, compress
 from .mixed import MixedFit, check_estimable, fit_compressed
+from .options import Method
 
 SMALLEST = 0.05  # share of a covariate's variance within schools that must be left after the correction
 
@@ -67,7 +68,7 @@ def error_vector(moments: Moments, variances: Mapping[str, float]) -> FloatArray
     return out
 
 
-def fit_corrected(moments: Moments, variances: FloatArray, method: str = "ML") -> MixedFit:
+def fit_corrected(moments: Moments, variances: FloatArray, method: Method = "ML") -> MixedFit:
     """:func:`valib.models.mixed.fit_moments` with the errors' expected excess removed; variances (p,) by column of X.
 
     tau2 and sigma2 are those given the true covariates. vcov and the errors of the variances are the model's, which do

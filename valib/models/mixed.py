@@ -14,6 +14,7 @@ from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
 from .likelihood import THETA_RANGE, Compressed, Optimum, Profile, compress, optimise, profile
+from .options import Method
 
 COLLINEAR = 1e-9  # smallest share of a column's variation that the other columns leave unexplained
 PERFECT = 1e-13  # residual variation as a share of the response's, below which the fit is perfect
@@ -37,14 +38,14 @@ class MixedFit:
     sigma2_se: float
     theta: float
     loglik: float
-    method: str
+    method: Method
     singular: bool
     n_students: int
     n_groups: int
     optimum: Optimum = field(repr=False)
 
 
-def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
+def fit_moments(moments: Moments, method: Method = "ML", theta: float | None = None) -> MixedFit:
     """Fit the random-intercept model to moments (cells are the groups).
 
     method: "ML" or "REML". theta: hold the variance ratio instead of estimating it (sigma2 is still profiled).
@@ -55,7 +56,7 @@ def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None
     return fit_compressed(compress(moments), moments, method, theta)
 
 
-def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
+def fit_compressed(data: Compressed, moments: Moments, method: Method = "ML", theta: float | None = None) -> MixedFit:
     """The fit of :func:`fit_moments` from compressed sums of these moments, whatever was taken off them."""
     reml = _is_reml(method)
     _check_fit(profile(data, np.zeros(1), reml).rss[0], moments, 0.0)
@@ -85,7 +86,7 @@ def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta
     )
 
 
-def loglik_at(moments: Moments, tau2: float, sigma2: float, method: str = "ML") -> float:
+def loglik_at(moments: Moments, tau2: float, sigma2: float, method: Method = "ML") -> float:
     """Log-likelihood at given variances, the fixed effects (if any) at their generalised least squares values."""
     reml = _is_reml(method)
     data = compress(moments)
@@ -175,7 +176,7 @@ def _check_fit(rss: float, moments: Moments, theta: float) -> None:
         raise ModelError(f"The model fits {moments.names[-1]} perfectly: no variation is left within schools.")
 
 
-def _is_reml(method: str) -> bool:
+def _is_reml(method: Method) -> bool:
     if method not in ("ML", "REML"):
         raise ModelError(f"The method must be 'ML' or 'REML', not {method!r}.")
     return method == "REML"

@@ -26,6 +26,7 @@ from scipy.linalg import lapack
 
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
+from .options import Covariance
 
 Build = Callable[[Any, "Structure"], Any]  # real or, for the complex step, complex psi (..., m) to Omega (..., T, T)
 Begin = Callable[[FloatArray, "Structure"], FloatArray]
@@ -42,7 +43,7 @@ class Structure:
     unstructured Omega takes the cohorts. size: the number m of parameters.
     """
 
-    name: str
+    name: Covariance
     scale: FloatArray
     distance: np.ndarray
     order: np.ndarray
@@ -86,7 +87,7 @@ class Structure:
         return curvature
 
 
-def make_structure(name: str, cohorts: np.ndarray, scale: FloatArray) -> Structure:
+def make_structure(name: Covariance, cohorts: np.ndarray, scale: FloatArray) -> Structure:
     """The structure of a name for T cohorts (calendar years); scale (..., T) as in :class:`Structure`."""
     if name not in STRUCTURES:
         raise ModelError(f"The covariance must be one of {', '.join(STRUCTURES)}, not {name!r}.")
@@ -212,7 +213,7 @@ def _start_antedependence(omega: FloatArray, s: Structure) -> FloatArray:
 
 
 # name: (build, start, number of parameters, one variance for all cohorts)
-STRUCTURES: dict[str, tuple[Build, Begin, Callable[[int], int], bool]] = {
+STRUCTURES: dict[Covariance, tuple[Build, Begin, Callable[[int], int], bool]] = {
     "unstructured": (_lower, _start_lower, lambda T: T * (T + 1) // 2, False),
     "compound_symmetry": (_compound, _start_compound, lambda T: 2, True),
     "ar1": (_ar1, _start_ar1, lambda T: 2, True),
