@@ -37,9 +37,10 @@ test: $(STAMP)  ## Run the tests; ROOM=effects: those of one room; COVER=yes: sa
 test-all: test $(VENV)/.spark  ## Run the tests, then the long ones (faults, leaks, servers, Spark)
 	$(RUN) pytest -q -n 2 --dist loadfile -m long
 
-lint: $(STAMP)  ## Check the code's style and format
+lint: $(STAMP)  ## Check the code's style, format and types
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) mypy
 
 $(VENV)/.%: $(STAMP)
 	@echo "Installing what valib[$*] needs ..."

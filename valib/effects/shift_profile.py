@@ -13,7 +13,7 @@ from ..models.estimators import school_variance
 from ..models.measurement import check_reliability
 from .baseline import Benchmark
 from .benchmark import PRIOR, check_same_columns, linear_prior
-from .relative import CohortFit
+from .cohort_fit import CohortFit
 from .shift import check_belongs
 
 
@@ -117,7 +117,7 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float | 
     {'level': -14.3, 'total': -14.3}
     """
     check_same_columns(relative, benchmark)
-    moments = relative.moments
+    moments = relative.own_moments
     focal = (moments.n @ moments.means / moments.n.sum())[:-1]
     baseline = benchmark.column_means.to_numpy()
     parts = pd.concat(
@@ -239,7 +239,7 @@ def prior_sensitivity(
     check_belongs(fit, benchmark)
     _linear_prior(benchmark, "sensitivity to the prior")
     slope, sd = float(benchmark.coefficients[PRIOR]), float(benchmark.summaries["columns"][PRIOR]["sd"])
-    moments = fit.moments
+    moments = fit.own_moments
     focal = float(moments.n @ moments.means[:, moments.names.index(PRIOR)] / moments.n.sum())
     apart = focal - float(benchmark.column_means[PRIOR])
     whole = slope + float(benchmark.coefficients.get(f"school_mean({PRIOR})", 0.0))
