@@ -18,7 +18,7 @@ from .shift import check_belongs
 
 
 def shift_at(
-    relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.ndarray, equating_se: float = 0.0
+    relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.ndarray, equating_se: float | None = None
 ) -> pd.DataFrame:
     """The shift of students of given profiles, delta_t(x) = x'(b_t - b_B), with its error.
 
@@ -31,8 +31,8 @@ def shift_at(
         What is typical.
     profile : Series or ndarray, (p,) or (m, p)
         Design rows x.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
         Across a break of the scale it holds the link's error too (se_scale of :func:`valib.shift_parts`), and the relative
         model is that of the scores carried back (:func:`valib.carry_back`).
 
@@ -74,12 +74,12 @@ def shift_at(
         error, df, V = "schools", len(added) - 1, school_variance(added, len(added))
     else:
         error, df, V = "cautious", relative.n_schools - 1, relative.vcov.to_numpy() + benchmark.vcov.to_numpy()
-    se = np.sqrt(np.einsum("ij,jk,ik->i", x, V, x) + equating_se**2)
+    se = np.sqrt(np.einsum("ij,jk,ik->i", x, V, x) + (equating_se or 0.0) ** 2)
     lower, upper = _blup.interval(shift, se, relative.level, df)
     return pd.DataFrame({"shift": shift, "se": se, "error": error, "lower": lower, "upper": upper})
 
 
-def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float = 0.0) -> pd.DataFrame:
+def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float | None = None) -> pd.DataFrame:
     """Split delta_t at the focal mean into a level part and a slope part.
 
     Parameters
@@ -88,8 +88,8 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float = 
         The focal cohort's own model, same formula as the benchmark.
     benchmark : Benchmark
         What is typical.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float = 
 
 
 def shift_over_prior(
-    relative: CohortFit, benchmark: Benchmark, prior: np.ndarray, equating_se: float = 0.0
+    relative: CohortFit, benchmark: Benchmark, prior: np.ndarray, equating_se: float | None = None
 ) -> pd.DataFrame:
     """The shift over a grid of prior scores, the other columns at their baseline means.
 
@@ -144,8 +144,8 @@ def shift_over_prior(
         What is typical.
     prior : ndarray (m,)
         Prior scores.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
 
     Returns
     -------

@@ -372,7 +372,6 @@ def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame) -> Finding
     """The shift of each focal cohort, with its errors."""
     P, S, E, _ = formats(*(f.student_sd for f in relative))
     found = Findings()
-    known = np.sqrt(errors["se"] ** 2 - errors["se_coefficients"] ** 2)
     shown = pd.DataFrame(
         {
             "Cohort": errors["cohort"],
@@ -381,17 +380,17 @@ def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame) -> Finding
             "Lower": errors["lower"],
             "Upper": errors["upper"],
             "SE": errors["se"],
-            r"SE, $\mathbf b_B$ known": known,
+            "SE, these schools": errors["se_students"],
         }
     )
     found.table(
         shown,
         "System shift of each focal cohort against the baseline, in score points, with {glue:text}`level` limits; "
-        "effect size: divided by the standard deviation of the cohort's scores. The last column leaves out the error "
-        "of the benchmark coefficients.",
+        "effect size: divided by the standard deviation of the cohort's scores. The last column is the error for "
+        "these very schools, students alone being drawn.",
         "tab-04-shifts",
         index=False,
-        formats={"Shift": S, "Effect size": "+.2f", "Lower": S, "Upper": S, "SE": E, r"SE, $\mathbf b_B$ known": E},
+        formats={"Shift": S, "Effect size": "+.2f", "Lower": S, "Upper": S, "SE": E, "SE, these schools": E},
     )
     return found
 

@@ -39,7 +39,7 @@ def repeated(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
 
 
 def study_names(
-    baseline: Sequence[int], focal: Sequence[int], level: float, min_students: int, equating_se: float
+    baseline: Sequence[int], focal: Sequence[int], level: float, min_students: int, equating_se: float | None
 ) -> Findings:
     """Cohorts, level and parameters as the prose names them."""
     found = Findings()
@@ -49,7 +49,7 @@ def study_names(
     found.record("before_cohort", baseline[-1], "d")
     found.record("level", percent(level))
     found.record("min_students", min_students)
-    found.record("equating_se", float(equating_se), "g")
+    found.record("equating_se", float(equating_se or 0.0), "g")
     return found
 
 
@@ -86,6 +86,8 @@ def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
         "cohort": "Cohort",
         "shift": "Shift",
         "se": "SE",
+        "se_students": "students alone",
+        "se_cautious": "two samples",
         "se_schools": "of schools",
         "se_coefficients": "of coefficients",
         "se_scale": "of the scale",
@@ -93,12 +95,14 @@ def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
     }
     found.table(
         parts[list(columns_shown)].rename(columns=columns_shown),
-        "System shift of each focal cohort, its standard error, "
-        "and the parts of it (score points; the squares of the parts add up to the square of the whole). Effect size: "
-        "shift over the standard deviation of the cohort's scores.",
+        "System shift of each focal cohort with its standard error; that for these very schools, students alone being "
+        "drawn; and that of two samples, as if baseline and cohort had different schools, with its parts (score points; "
+        "the squares of the parts add up to the square of this one). Effect size: shift over the standard deviation of "
+        "the cohort's scores.",
         "tab-05-parts",
         index=False,
-        formats={"Shift": S, "SE": E, "of schools": E, "of coefficients": E, "of the scale": E, "Effect size": "+.2f"},
+        formats={"Shift": S, "Effect size": "+.2f"}
+        | dict.fromkeys(["SE", "students alone", "two samples", "of schools", "of coefficients", "of the scale"], E),
     )
     found.save(parts, "shift_parts.csv")
     return found
@@ -109,7 +113,7 @@ def last_shift(fits: Sequence[CohortFit], parts: pd.DataFrame, baseline: Sequenc
     P, S, E, D = formats(*(f.student_sd for f in fits))
     found = Findings()
     check(
-        np.allclose((parts[["se_schools", "se_coefficients", "se_scale"]] ** 2).sum(axis=1), parts["se"] ** 2),
+        np.allclose((parts[["se_schools", "se_coefficients", "se_scale"]] ** 2).sum(axis=1), parts["se_cautious"] ** 2),
         "the squares of the parts add up",
     )
     found.figure("shifts", figures.shifts(parts, level=level, baseline=baseline))
@@ -129,18 +133,23 @@ def last_shift(fits: Sequence[CohortFit], parts: pd.DataFrame, baseline: Sequenc
     return found
 
 
-def scale(equating_se: float) -> Findings:
+def scale(equating_se: float | None) -> Findings:
     """What the part of the scale is in this copy."""
     found = Findings()
     found.say(
-        "The part of the scale is zero here because the parameters of this copy give no equating error. That is an "
-        "assumption, not a finding: no student record holds evidence of it.",
+        "The part of the scale is not known here, because the parameters of this copy give no equating error: no interval "
+        "of this chapter holds it, and no student record holds evidence of it.",
+        when=equating_se is None,
+    )
+    found.say(
+        "The part of the scale is zero here because the parameters of this copy say that there is no equating error. That "
+        "is an assumption, not a finding: no student record holds evidence of it.",
         when=equating_se == 0,
     )
     found.say(
         "The part of the scale is the equating error of {glue:text}`equating_se` points in the parameters of this "
         "copy.",
-        when=equating_se > 0,
+        when=bool(equating_se),
     )
     return found
 
@@ -295,7 +304,9 @@ def intake(fits: Sequence[CohortFit], change: pd.DataFrame) -> Findings:
     found = Findings()
     check(np.allclose(change[["intake", "shift", "weighting"]].sum(axis=1), change["change"]), "the parts add up")
     found.table(
-        change.set_axis(["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1),
+        change[["cohort", "change", "intake", "shift", "weighting"]].set_axis(
+            ["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1
+        ),
         "Change of the mean score since the baseline, and what it is made of (score points).",
         "tab-05-intake",
         formats=dict.fromkeys(["Change of the mean score", "Intake", "Shift", "Weighting"], S),
@@ -469,7 +480,7 @@ def links(fits: Sequence[CohortFit], linked: Sequence[CohortFit], errors: Sequen
 
 def link_needed(fits: Sequence[CohortFit], level: float) -> Findings:
     """How large an error of the link would have to be for the shift's interval to reach zero."""
-    E, z = formats(*(f.student_sd for f in fits)).fine, stats.norm.ppf(0.5 + level / 2)
+    E, z = formats(*(f.student_sd for f in fits)).fine, stats.t.ppf(0.5 + level / 2, fits[-1].shift_df)
     found = Findings()
     room = (fits[-1].shift / z) ** 2 - fits[-1].shift_se ** 2
     found.record("link_needed", float(max(room, 0) ** 0.5), E)

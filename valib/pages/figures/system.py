@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -34,31 +35,38 @@ from valib.pages.figures.style import (
 
 @styled
 def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None, unit: str = "score points") -> Figure:
-    """System shift by focal cohort with its interval; inner ticks leave out the error of the coefficients.
+    """System shift by focal cohort with its interval; inner ticks: for these very schools, students alone being drawn.
 
-    table: columns cohort, shift, lower, upper. With se and se_coefficients (standard errors: the total, and
-    the part of the estimated benchmark coefficients) the inner interval has half-width
-    (upper - lower)/2 sqrt(1 - (se_coefficients/se)^2). baseline: cohorts of the benchmark, a bar at 0.
+    table: columns cohort, shift, lower, upper. With se and se_students (standard errors) the inner interval has
+    half-width (upper - lower)/2 se_students/se. baseline: cohorts of the benchmark, a bar at 0; better, a table such as
+    that of :func:`valib.shift_in_context`, whose baseline rows are drawn as they came out, and in which the interval of
+    a further ordinary year lies behind that of each shift.
     """
     require(table, ["cohort", "shift", "lower", "upper"], "shifts")
     table = table.sort_values("cohort")
+    own = table[table["role"] == "baseline"] if "role" in table.columns else table.iloc[:0]
+    table = table[table["role"] == "focal"] if "role" in table.columns else table
+    baseline = own["cohort"] if len(own) else baseline
     cohort, shift, lower, upper = (table[c].to_numpy(dtype=float) for c in ("cohort", "shift", "lower", "upper"))
     years = np.asarray([] if baseline is None else list(baseline), dtype=float)
     fig, ax = canvas(3.5)
     cohort_axis(ax, np.concatenate([cohort, years]), grey=False)
     ax.set_xlim(right=ax.get_xlim()[1] + 0.03 * np.ptp(ax.get_xlim()))
     ax.axhline(0, color=INK, lw=0.8, zorder=1)
-    for k, year in enumerate(years):
+    if len(own):
+        _own_shifts(ax, own)
+    for k, year in enumerate([] if len(own) else years):
         ax.hlines(0, year - 0.5, year + 0.5, color=MUTED, lw=5, alpha=0.6, zorder=2, gid="baseline")
         if k == 0:
             ax.annotate("baseline", (year - 0.5, 0), (0, 6), textcoords="offset points", color=MUTED, fontsize=SMALL)
     ax.vlines(cohort, lower, upper, color=BLUE, lw=1.3, zorder=3, gid="interval")
-    if {"se", "se_coefficients"} <= set(table.columns):
-        part = (table["se_coefficients"] / table["se"]).to_numpy(dtype=float)
-        half = (upper - lower) / 2 * np.sqrt(np.clip(1 - part**2, 0, None))
+    if {"year_lower", "year_upper"} <= set(table.columns):
+        ax.vlines(cohort, table["year_lower"], table["year_upper"], color=BLUE, lw=6, alpha=0.2, zorder=2, gid="year")
+    if {"se", "se_students"} <= set(table.columns):
+        half = (upper - lower) / 2 * (table["se_students"] / table["se"]).to_numpy(dtype=float)
         ends, left, right = np.concatenate([shift - half, shift + half]), cohort - 0.11, cohort + 0.11
         ax.hlines(ends, np.tile(left, 2), np.tile(right, 2), color=BLUE, lw=1.6, zorder=3, gid="inner")
-        note(ax, f"Line: {percent(level)} interval; ticks: without the error of the benchmark coefficients.")
+        note(ax, f"Line: {percent(level)} interval; ticks: for these very schools, students alone.")
     ax.plot(cohort, shift, "o", color=BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none")
     before, after = np.diff(cohort, prepend=-np.inf), np.diff(cohort, append=np.inf)
     for where, value, left in zip(cohort, shift, before > after, strict=True):  # away from the nearer neighbour
@@ -74,6 +82,22 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None, un
         )
     ax.set(xlabel="Cohort (year of the test)", ylabel=f"System shift ({unit})")
     return fig
+
+
+def _own_shifts(ax: Axes, own: pd.DataFrame) -> None:
+    """The baseline cohorts' own shifts: what ordinary years look like."""
+    ax.vlines(own["cohort"], own["lower"], own["upper"], color=MUTED, lw=1.0, zorder=2, gid="baseline interval")
+    ax.plot(own["cohort"], own["shift"], "o", color=MUTED, mfc="white", ms=5, zorder=3, ls="none", gid="baseline")
+    first = own.iloc[0]
+    ax.annotate(
+        "baseline",
+        (first["cohort"], first["upper"]),
+        (0, 5),
+        textcoords="offset points",
+        ha="center",
+        color=MUTED,
+        fontsize=SMALL,
+    )
 
 
 @styled
