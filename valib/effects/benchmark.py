@@ -273,8 +273,8 @@ def population_mean_va(
         What is typical.
     reference : Series (p,), optional
         The profile x_ref as a row of the design matrix, by default the baseline means of its columns.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
 
     Returns
     -------

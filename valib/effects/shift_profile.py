@@ -31,8 +31,8 @@ def shift_at(
         What is typical.
     profile : Series or ndarray, (p,) or (m, p)
         Design rows x.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
         Across a break of the scale it holds the link's error too (se_scale of :func:`valib.shift_parts`), and the relative
         model is that of the scores carried back (:func:`valib.carry_back`).
 
@@ -88,8 +88,8 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float | 
         The focal cohort's own model, same formula as the benchmark.
     benchmark : Benchmark
         What is typical.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
 
     Returns
     -------
@@ -144,8 +144,8 @@ def shift_over_prior(
         What is typical.
     prior : ndarray (m,)
         Prior scores.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
 
     Returns
     -------
