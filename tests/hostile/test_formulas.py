@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from formulaic import Formula
 
-from valib.effects.baseline import Benchmark, _checksum, fit_baseline
+from valib.effects.artefact import checksum
+from valib.effects.baseline import Benchmark, fit_baseline
 from valib.errors import BenchmarkError, ModelError, ParamsError
 from valib.study.params import load
 from valib.sums.design import build_design, required_columns
@@ -335,7 +336,7 @@ def _changed(content: dict, path: list, value) -> dict:
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    content["checksum"] = _checksum({k: v for k, v in content.items() if k != "checksum"})
+    content["checksum"] = checksum({k: v for k, v in content.items() if k != "checksum"})
     return content
 
 
