@@ -19,6 +19,8 @@ from .errors import RecordsError, ValibError
 BLANK = "(blank)"
 LONGEST = 60  # characters of a name in a table
 _SHOWN = 8  # cohorts that a sentence names before it only counts
+LONGEST_MARK = 12  # characters of a bad value that are shown
+CODES = ("student", "school")
 MANY = 20  # bad values in a column that are no slip
 _TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directional marks
 _NOTHING = "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
@@ -27,6 +29,8 @@ _DROPPED = re.compile(f"[{_TURNS}{_NOTHING}]")
 _SPACE = re.compile(rf"[\s{_EMPTY}\x1c-\x1f\x85]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _MOST_MARKS = 3  # accents on one letter
+_BETWEEN = re.compile(r"""[;\t|"\r\n]""")  # marks between fields: more than one value
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 _NUMBER_LIKE = re.compile(r"[-+\u2010-\u2015\u2212]?([\d.,' ]+%?|inf(inity)?)", re.IGNORECASE)
 
 
@@ -44,16 +48,27 @@ def readable(name: object, longest: int | None = None) -> str:
     return text or BLANK
 
 
-def example(value: object, rows: int, of: int) -> str:
+def example(value: object, rows: int, of: int, column: str = "") -> str:
     """What an error shows of the first of so many bad values: "; first: 'absent'".
 
-    Where most rows are bad, the column is taken for another and may hold names or codes of students: then only what
-    looks like a number is shown.
+    column: by valib's name. Of codes, of numbers (scores, unless they are cohorts) and of what is long enough to be a
+    name, or looks like the rest of a row, nothing is shown. Where most rows are bad, the column is taken for another and
+    may hold names or codes of students.
     """
-    text = readable(value, 24)
+    text = readable(value, LONGEST)
+    if column not in CODES and _DECIMAL_COMMA.fullmatch(text):
+        return "; the first has a decimal comma"
     if rows > MANY and 2 * rows > of and not _NUMBER_LIKE.fullmatch(text):
         return "; is it the right column?"
-    return f"; first: '{text}'"
+    shown = column not in CODES and len(text) <= LONGEST_MARK and not _BETWEEN.search(str(value))
+    return f"; first: '{text}'" if shown and (column == "cohort" or not _is_number(text)) else ""
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a plain finite number."""
+    with contextlib.suppress(ValueError):
+        return math.isfinite(float(text))
+    return False
 
 
 def _without_piles(text: str) -> str:

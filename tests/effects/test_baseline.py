@@ -347,3 +347,74 @@ class TestArtefact:
         assert saved.read_text() == before and [p.name for p in tmp_path.iterdir()] == ["benchmark.json"]
         with pytest.raises(BenchmarkError, match="nowhere"):
             Benchmark.load(saved).save(tmp_path / "nowhere" / "b.json")
+
+
+def _flip(V):
+    return [[-v for v in row] for row in V]
+
+
+DAMAGES = {  # what is done to the content of a kept benchmark whose checksum is then made to fit
+    "coefficients swapped": lambda c: c["coefficients"].reverse(),
+    "a coefficient as text": lambda c: c["coefficients"].__setitem__(1, str(c["coefficients"][1])),
+    "a coefficient far off": lambda c: c["coefficients"].__setitem__(1, 77.0),
+    "a truth value for a number": lambda c: c["coefficients"].__setitem__(1, True),
+    "errors beyond the spread": lambda c: c.update(vcov=[[1e300, 0.0], [0.0, 1e300]]),
+    "not symmetric": lambda c: c["vcov"][0].__setitem__(1, 5.0),
+    "a negative variance in the model's": lambda c: c.update(vcov_model=_flip(c["vcov_model"])),
+    "names swapped": lambda c: c["design"]["names"].reverse(),
+    "a name of another column": lambda c: c["design"].update(names=["Intercept", "female"]),
+    "another formula": lambda c: c["design"].update(formula="score ~ 1"),
+    "another outcome": lambda c: c["design"].update(formula="score - prior_score ~ prior_score"),
+    "no cohort": lambda c: c.update(cohorts=[]),
+    "a cohort twice": lambda c: c.update(cohorts=[2015, 2015]),
+    "a cohort that has no scores": lambda c: c["cohorts"].append(2099),
+    "half a student": lambda c: c.update(n_students=c["n_students"] + 0.5),
+    "another number of students": lambda c: c.update(n_students=c["n_students"] + 1),
+    "one school": lambda c: c.update(n_schools=1),
+    "more schools than students": lambda c: c.update(n_schools=10**9),
+    "an intercept's mean of 2": lambda c: c["column_means"].__setitem__(0, 2.0),
+    "a summary without its mean": lambda c: c["summaries"]["columns"]["score"].pop("mean"),
+    "a blank for a mean": lambda c: c["summaries"]["columns"]["prior_score"].update(mean=None),
+    "a negative spread": lambda c: c["summaries"]["score_by_cohort"]["2015"].update(sd=-1.0),
+    "a column that no formula has": lambda c: c["summaries"]["columns"].update(x={"n": 1, "mean": 0.0, "sd": 1.0}),
+    "a shift without its error": lambda c: c["own_shifts"]["2015"].pop("se"),
+    "an entry of no version": lambda c: c.update(effects=[]),
+    "a fingerprint that is none": lambda c: c.update(fingerprint="../x"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_benchmark_whose_checksum_fits_is_refused_in_a_sentence(kept_demo, tmp_path, damage):
+    content = json.loads(json.dumps(kept_demo))
+    DAMAGES[damage](content)
+    del content["checksum"]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (tmp_path / "kept.json").write_text(json.dumps(content | {"checksum": digest}))
+    with pytest.raises(BenchmarkError, match=r"kept.json' (is damaged|cannot be used)") as caught:
+        Benchmark.load(tmp_path / "kept.json")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_of_a_benchmark_that_is_not_finite_is_refused(kept_demo, tmp_path, number):
+    text = json.dumps(kept_demo).replace(f'"tau2": {kept_demo["tau2"]!r}', f'"tau2": {number}')
+    (tmp_path / "kept.json").write_text(text)
+    with pytest.raises(BenchmarkError, match="no finite number"):
+        Benchmark.load(tmp_path / "kept.json")
+
+
+@pytest.fixture(scope="module")
+def kept_demo():
+    rng = np.random.default_rng(5)
+    n = 600
+    prior, school = rng.normal(500, 60, n), rng.integers(0, 20, n)
+    frame = pd.DataFrame(
+        {
+            "student": [f"P{k}" for k in range(n)],
+            "school": [f"S{k}" for k in school],
+            "cohort": np.where(np.arange(n) % 2, 2015, 2016),
+            "score": 0.6 * prior + rng.normal(0, 20, 20)[school] + rng.normal(0, 30, n),
+            "prior_score": prior,
+        }
+    )
+    return fit_baseline(frame, [2015, 2016]).to_json()

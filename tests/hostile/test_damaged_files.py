@@ -222,3 +222,39 @@ def test_a_workbook_is_read_as_its_cells_are(tmp_path):
     cells = book.get_sheet_by_name("Reading").to_python(skip_empty_area=False)
     ours, sheet = workbook._cells(DATA / "schools.xls", "Reading")
     assert sheet == "Reading" and ours.values.tolist() == cells
+
+
+@pytest.mark.parametrize("engine", ["memory", "duckdb"])
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("score", "-", "first: '-'"),
+        ("score", "45%", "first: '45%'"),
+        ("prior_score", "n.k.", "first: 'n.k.'"),
+        ("cohort", "2031/32", "first: '2031/32'"),
+        ("cohort", "2016.5", "first: '2016.5'"),
+        ("score", "Maria Gonzalez", ""),
+        ("prior_score", "P17;S3;488", ""),
+        ("score", "-inf", "first: '-inf'"),
+        ("score", "512,25", "the first has a decimal comma"),
+    ],
+)
+def test_a_refusal_names_a_stray_mark_and_no_name_row_or_score(tmp_path, engine, column, value, told):
+    """A mark of up to 12 characters is named; a person's name, the rest of a row and a score are not."""
+    frame = table().astype({column: "str"})
+    frame.loc[7, column] = value
+    frame.to_parquet(tmp_path / "a.parquet")
+    said = refusal(tmp_path / "a.parquet", engine)
+    assert f"'{column}'" in said and "row 8" in said
+    assert (told in said) if told else ("first" not in said and value not in said)
+    assert not re.search(r"\bP\d+", said)
+
+
+def test_one_cohort_of_a_single_student_has_lost_no_digits(tmp_path):
+    """Of one score no spread is left about its mean, whatever the sums were shifted by: no digits are lost."""
+    frame = table()
+    frame.loc[3, ["cohort", "score"]] = [2007, 432.6]
+    frame.to_parquet(tmp_path / "a.parquet")
+    found = [moments_from_source(tmp_path / "a.parquet", engine=e).moments for e in ("memory", "duckdb")]
+    assert [m.n_students for m in found] == [N, N]
+    np.testing.assert_allclose(found[0].means, found[1].means, rtol=1e-12)

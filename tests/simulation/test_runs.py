@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,7 +52,7 @@ montecarlo.simulate([scenario("drift", schools=20), scenario("heavy tails", scho
 """
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert died.returncode == 9, died.stderr
-    kept = sorted((tmp_path / "cache").iterdir())
+    kept = sorted((tmp_path / "cache").glob("*.made"))
     assert 2 <= len(kept) < 6  # the generator may have been one chunk ahead
     computed = []
     compute = montecarlo._compute
@@ -65,10 +66,31 @@ montecarlo.simulate([scenario("drift", schools=20), scenario("heavy tails", scho
 def test_a_damaged_chunk_is_computed_again(tmp_path):
     settings = {"replicates": 4, "seed": 1, "cache": tmp_path}
     first = montecarlo.simulate([SMALL], ["default"], **settings)
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.parquet")
     file.write_bytes(file.read_bytes()[:100])
     pd.testing.assert_frame_equal(montecarlo.simulate([SMALL], ["default"], **settings).draws, first.draws)
-    assert [f.name for f in tmp_path.iterdir()] == [file.name]
+    assert [f.name for f in tmp_path.glob("*.parquet")] == [file.name]
+
+
+@pytest.mark.parametrize("how", ["written over", "copied with its note", "without a note", "a link"])
+def test_a_chunk_that_no_run_has_written_there_is_not_read(tmp_path, how):
+    """A folder from elsewhere may hold chunks under the right names; the file system tells them from this run's."""
+    settings = {"replicates": 4, "seed": 1}
+    first = montecarlo.simulate([SMALL], ["default"], cache=tmp_path / "own", **settings)
+    (own,) = (tmp_path / "own").glob("*.parquet")
+    forged = tmp_path / "other" / own.name
+    shutil.copytree(tmp_path / "own", forged.parent)
+    if how == "written over":
+        forged = own
+    pd.read_parquet(own).assign(estimate=99.0).to_parquet(tmp_path / "forged", index=False)
+    forged.unlink()
+    forged.symlink_to(tmp_path / "forged") if how == "a link" else shutil.copy(tmp_path / "forged", forged)
+    if how == "without a note":
+        forged.with_suffix(".made").unlink()
+    again = montecarlo.simulate([SMALL], ["default"], cache=forged.parent, **settings)
+    pd.testing.assert_frame_equal(again.draws, first.draws)
+    montecarlo.forget(forged.parent)
+    assert not forged.parent.exists() and (tmp_path / "forged").exists()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +106,7 @@ def test_the_cache_belongs_to_scenario_methods_seed_and_level(tmp_path, change):
     settings = {"scenarios": [SMALL], "methods": ["default"], "seed": 1, "level": 0.95}
     one = montecarlo.simulate(**settings, replicates=3, cache=tmp_path)
     other = montecarlo.simulate(**(settings | change), replicates=3, cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2 and not one.draws.equals(other.draws)
+    assert len(list(tmp_path.glob("*.parquet"))) == 2 and not one.draws.equals(other.draws)
 
 
 def test_a_longer_run_begins_with_the_shorter_one_and_scenarios_do_not_disturb_each_other():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -36,14 +35,11 @@ from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
+from .artefact import ESTIMATORS, FORMAT, GROUPS, OWN_SHIFT, check_content, checksum, parsed
 from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
 
-FORMAT = "valib-benchmark-1"
 COLUMNS = ("", "estimate", "std. error")  # of the table in print
-OWN_SHIFT = ("shift", "se", "leave_one_out", "leave_one_out_se")
-ESTIMATORS: tuple[Estimator, ...] = ("mixed", "ols", "within")
-GROUPS: tuple[Groups, ...] = ("school_cohort", "school")
 STANDARDISED = (
     "The scores look standardised within each cohort (every cohort has the same mean and the same standard "
     "deviation), so no change of the system is left in them: a benchmark needs scores on one scale."
@@ -200,7 +196,7 @@ class Benchmark(Shown):
                 "schools": self.influence.index.tolist(),
                 "values": self.influence.to_numpy().tolist(),
             }
-        return content | {"checksum": _checksum(content)}
+        return content | {"checksum": checksum(content)}
 
     def save(self, path: str | os.PathLike[str], exact: bool = False, influences: bool = False) -> Path:
         """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
@@ -218,7 +214,7 @@ class Benchmark(Shown):
         if not private:  # rounded it is worth nothing, and exact it gives equations to who solves for a school
             content.pop("vcov_students", None)
         content = content | {"publication": f"not for publication: {why}"} if private else kept(content)
-        content["checksum"] = _checksum(content)
+        content["checksum"] = checksum(content)
         try:
             write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         except OSError as error:
@@ -229,7 +225,7 @@ class Benchmark(Shown):
     def load(cls, path: str | os.PathLike[str]) -> Benchmark:
         """Read an artefact; BenchmarkError says what is wrong with a file that is not one."""
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = parsed(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise BenchmarkError(f"The benchmark '{path}' cannot be read: {error.strerror}.") from error
         except (ValueError, RecursionError) as error:
@@ -246,16 +242,9 @@ class Benchmark(Shown):
     @classmethod
     def _from_json(cls, content: dict[str, Any]) -> Benchmark:
         state = FormulaState.from_json(content["design"])
+        check_content(content, state)
         names = list(state.names)
-        V, W = (np.array(content[k], dtype=np.float64) for k in ("vcov", "vcov_model"))
-        numbers = np.array([content["tau2"], content["sigma2"], *content["coefficients"]], dtype=np.float64)
-        if not V.shape == W.shape == (len(names), len(names)) or len(numbers) != len(names) + 2:
-            raise ValueError("coefficients and covariance do not fit together")
-        if not all(np.isfinite(x).all() for x in (numbers, V, W)):
-            raise ValueError("a number is not finite")
-        if content["tau2"] < 0 or content["sigma2"] <= 0 or np.linalg.eigvalsh(V).min() < -1e-8 * np.abs(V).max():
-            raise ValueError("a variance is negative")
-        _check_content(content)
+        square = {k: _square(content.get(k), names) for k in ("vcov", "vcov_model", "vcov_students")}
         return cls(
             state,
             tuple(int(c) for c in content["cohorts"]),
@@ -263,8 +252,8 @@ class Benchmark(Shown):
             content["groups"],
             content["method"],
             pd.Series(content["coefficients"], index=names, name="coefficient", dtype=float),
-            pd.DataFrame(V, index=names, columns=names),
-            pd.DataFrame(W, index=names, columns=names),
+            square["vcov"],
+            square["vcov_model"],
             float(content["tau2"]),
             float(content["sigma2"]),
             int(content["n_students"]),
@@ -273,7 +262,7 @@ class Benchmark(Shown):
             content["summaries"],
             content["fingerprint"],
             {str(k): float(v) for k, v in content.get("error_variance", {}).items()},
-            _square(content.get("vcov_students"), names),
+            square["vcov_students"],
             _influence(content.get("school_influences"), names),
             {
                 int(c): {k: np.nan if row[k] is None else float(row[k]) for k in OWN_SHIFT}
@@ -465,40 +454,17 @@ def contribution_variance(added: pd.Series) -> float:
     return float(school_variance(added.to_numpy()[:, None], len(added))[0, 0])
 
 
-def _check_content(content: dict[str, Any]) -> None:
-    """Raise ValueError for choices that are not valib's, for what is missing, and for a file that was changed."""
-    known = content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
-    if not known or min(content["n_students"], content["n_schools"]) < 1:
-        raise ValueError("estimator, groups, method or counts are not valib's")
-    if not {"score_by_cohort", "columns"} <= set(content["summaries"]):
-        raise ValueError("the summaries are not complete")
-    if content["checksum"] != _checksum({k: v for k, v in content.items() if k != "checksum"}):
-        raise ValueError("it was changed after it was written")
-
-
 def _square(values: list[Any] | None, names: list[str]) -> pd.DataFrame | None:
     """A covariance matrix of the coefficients from an artefact."""
-    if values is None:
-        return None
-    V = np.array(values, dtype=np.float64)
-    if V.shape != (len(names), len(names)) or not np.isfinite(V).all():
-        raise ValueError("a covariance does not fit the coefficients")
-    return pd.DataFrame(V, index=names, columns=names)
+    return None if values is None else pd.DataFrame(values, index=names, columns=names, dtype=np.float64)
 
 
 def _influence(content: Mapping[str, Any] | None, names: list[str]) -> pd.DataFrame | None:
     """The schools' influences from an artefact."""
     if content is None:
         return None
-    schools, values = content["schools"], np.array(content["values"], dtype=np.float64)
-    if values.shape != (len(schools), len(names)) or len(set(schools)) < len(schools) or not np.isfinite(values).all():
-        raise ValueError("the schools' influences do not fit the coefficients")
-    return pd.DataFrame(values, index=pd.Index(schools, dtype="str"), columns=names)
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    """SHA-256 of the artefact's content, the same however its JSON is laid out."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    index = pd.Index(content["schools"], dtype="str")
+    return pd.DataFrame(content["values"], index=index, columns=names, dtype=np.float64)
 
 
 def check_choice(value: str, allowed: tuple[str, ...], what: str) -> None:

@@ -16,7 +16,8 @@ from ..errors import ModelError, RecordsError, ValibError, ValibWarning
 from ..models.options import Estimator, Groups, Method
 from ..records.disclosure import only_shown
 from ..records.prior_check import PriorCheck
-from .baseline import ESTIMATORS, Benchmark, fit_baseline
+from .artefact import ESTIMATORS
+from .baseline import Benchmark, fit_baseline
 from .benchmark import fit_benchmark
 from .cohort_fit import CohortFit
 

@@ -206,9 +206,7 @@ def complaint(original: str, name: str, odd: int, rows: int, where: str, first: 
     odd: how many values are none; where: the first of them; first: its value, or any value where all are numbers.
     """
     if not odd:
-        return (
-            f"{_described(original, name)} holds numbers stored as text ({example(first, 1, rows).removeprefix('; ')})"
-        )
+        return f"{_described(original, name)} holds numbers stored as text"
     return fault(original, name, "must hold numbers", odd, rows, where, first)
 
 
@@ -392,7 +390,7 @@ def no_column(source: str, missing: Iterable, there: Iterable) -> RecordsError:
 def fault(original: str, column: str, check: str, count: int, rows: int, where: str, first: object) -> str:
     """What to say of ``count`` of the ``rows`` rows that fail a check; where: the first of them, first: its value."""
     told = f"{count} rows do not" if count > 1 else "1 row does not"
-    return f"{_described(original, column)} {check}, but {told} ({where}{example(first, count, rows)})"
+    return f"{_described(original, column)} {check}, but {told} ({where}{example(first, count, rows, column)})"
 
 
 def _described(original: str, column: str) -> str:

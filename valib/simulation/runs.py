@@ -34,6 +34,7 @@ from .worlds import SCENARIOS, Scenario, scenario
 
 CHUNK = 50  # replicates drawn and fitted at once; part of the key of a cached chunk
 ENGINE = 6  # to be raised whenever the numbers of a chunk may change
+NOTE = ".made"  # beside a chunk: which file this is; a chunk without it is not read
 FAST = 200  # replicates of a fast run
 DEFAULT_METHODS = ("seed", "answer", "default", "default (b known)", "relative")
 
@@ -135,7 +136,8 @@ def simulate(
         Coverage of the intervals.
     cache : path, optional
         Folder in which finished chunks are kept and looked for, keyed by scenario, methods, seed, level and version; it may
-        be deleted at any time.
+        be deleted at any time. Chunks that no run has written there itself (of a folder that was copied or
+        unpacked) are computed again.
     progress : callable, optional
         Called with (chunks done, chunks in all).
 
@@ -235,25 +237,31 @@ def _chunk(
     if cache is None:
         return _compute(s, methods, start, stop, seed, level)
     file = Path(cache) / f"{_key(s, methods, seed, level)}-{start:06d}-{stop:06d}.parquet"
-    try:
-        return pd.read_parquet(file)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError):  # damaged, for example by a full disk: computed again
-        file.unlink(missing_ok=True)
+    note = file.with_suffix(NOTE)
+    with contextlib.suppress(OSError, ValueError):  # none, or damaged, for example by a full disk
+        if note.read_text(encoding="ascii") == _identity(file):
+            return pd.read_parquet(file)
+    file.unlink(missing_ok=True)
     table = _compute(s, methods, start, stop, seed, level)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, table.to_parquet(index=False))
+    write_file(note, _identity(file))
     return table
+
+
+def _identity(file: Path) -> str:
+    """What the file system alone says of a file: a chunk that came with a copied folder or an archive has another."""
+    told = os.lstat(file)
+    return f"{told.st_ino} {told.st_ctime_ns} {told.st_size}"
 
 
 def forget(cache: str | os.PathLike) -> None:
     """Remove the chunks that runs have kept in a folder, and the folder if nothing else is in it."""
-    for file in Path(cache).glob("*.parquet"):
+    for file in (*Path(cache).glob("*.parquet"), *Path(cache).glob(f"*{NOTE}")):
         if re.fullmatch(r"[0-9a-f]{16}-\d{6}-\d{6}", file.stem):
             file.unlink()
     for left in Path(cache).glob(f"{PREFIX}*"):
-        if re.fullmatch(r"\.valib-[0-9a-f]{8}-[0-9a-f]{16}-\d{6}-\d{6}\.parquet", left.name):
+        if re.fullmatch(r"\.valib-[0-9a-f]{8}-[0-9a-f]{16}-\d{6}-\d{6}\.(parquet|made)", left.name):
             left.unlink()
     with contextlib.suppress(OSError):
         Path(cache).rmdir()

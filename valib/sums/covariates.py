@@ -15,6 +15,7 @@ from formulaic import Formula, SimpleFormula
 from formulaic.parser.types import Factor
 
 from ..errors import ModelError
+from ..names import example
 from ..records.reading import ODD, complaint, is_text
 from ..records.sources.content import as_text, level_text, odd_values
 from .formula import categories_of, factors, named_levels, spread, used_columns
@@ -147,7 +148,7 @@ def _as_covariate(column: pd.Series, as_number: bool, as_category: bool, told: s
             _refuse_odd(column, told)
         if as_number:
             raise ModelError(
-                f"Column '{column.name}' holds text ({_first(column)}), where the formula needs numbers{_hint(column)}."
+                f"Column '{column.name}' holds text{_first(column)}, where the formula needs numbers{_hint(column)}."
             )
         return column if (column.map(type) == str).all() and column.dtype == object else as_text(column)
     return _as_number(column, kind, as_category)
@@ -232,7 +233,7 @@ def _hint(column: pd.Series) -> str:
 
 
 def _first(column: pd.Series) -> str:
-    return f"first: {str(column.iloc[0])[:24]!r}"
+    return f" ({said[2:]})" if (said := example(column.iloc[0], 1, len(column), str(column.name))) else ""
 
 
 def _said(column: pd.Series) -> str:

@@ -328,7 +328,8 @@ def check_cancelled(moments: Moments) -> None:
     lost &= sums.sum(axis=0) ** 2 / n.sum() != squares.sum(axis=0)  # else constant, which a model says
     lost[:-1] &= moments.intercept is not None
     lost[moments.intercept if moments.intercept is not None else slice(0)] = False
-    lost[-1] |= has_cancelled(n[:, 0], sums[:, -1], squares[:, -1], moments.shift[-1], LEFT).any()
+    by_cohort = has_cancelled(n[:, 0], sums[:, -1], squares[:, -1], moments.shift[-1], LEFT)
+    lost[-1] |= (by_cohort & (n[:, 0] > 1)).any()  # one score has no spread to lose
     if lost.any():
         raise ModelError(
             f"The sums of '{moments.names[int(np.argmax(lost))]}' have lost their digits, as some of its values lie far"

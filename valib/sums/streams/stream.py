@@ -270,7 +270,10 @@ class StreamedRecords:
                 rows = self._engine.query(
                     f"SELECT l.t, max(abs({sql})) FROM {found.relation} WHERE status = 0 GROUP BY l.t"
                 )
-                size[k] = rows.column(1).to_numpy()[np.isin(years(rows.column(0)), cohorts)].max()
+                largest = rows.column(1).to_numpy()[np.isin(years(rows.column(0)), cohorts)].max()
+                size[k] = (
+                    max(largest, size[k]) if np.isfinite(size[k]) else largest
+                )  # false statistics of a damaged file
         finite = np.isfinite(size)
         refuse_not_finite(finite[:-1], bool(finite[-1]), moments.names[:-1], text)
         check_size(size[None, :-1], size[None, -1], moments.names[:-1])

@@ -1,0 +1,206 @@
+"""A kept benchmark that comes from elsewhere: whether all of it can be what a fit has written.
+
+The checksum tells a file that was changed by accident. These checks tell one whose checksum fits: types, shapes, names
+that agree with the formula, variances that can be variances, counts that agree, and coefficients that give the mean
+of the outcome at the means of their columns. What is wrong and plausible no check can tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..models.options import Estimator, Groups
+from ..sums.algebra import outcome_of
+from ..sums.design import INTERCEPT, FormulaState, materialise
+from ..sums.formula import categories_of, factors, parse, required_columns
+
+FORMAT = "valib-benchmark-1"
+OWN_SHIFT = ("shift", "se", "leave_one_out", "leave_one_out_se")
+ESTIMATORS: tuple[Estimator, ...] = ("mixed", "ols", "within")
+GROUPS: tuple[Groups, ...] = ("school_cohort", "school")
+METHODS = ("ML", "REML")
+NEEDED = (
+    *("format", "design", "cohorts", "estimator", "groups", "method", "coefficients", "vcov", "vcov_model", "tau2"),
+    *("sigma2", "n_students", "n_schools", "column_means", "summaries", "fingerprint", "checksum"),
+)
+EXTRA = ("error_variance", "vcov_students", "own_shifts", "school_influences", "publication")
+ROUNDED = 0.01  # column means are published to three digits
+
+
+def parsed(text: str) -> Any:
+    """The content of a JSON file; ValueError where a number is not finite or an entry stands twice."""
+
+    def finite(number: str) -> float:
+        if not math.isfinite(value := float(number)):
+            raise ValueError(f"{number[:20]} is no finite number")
+        return value
+
+    def once(pairs: list[tuple[str, Any]]) -> dict:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("an entry stands twice")
+        return dict(pairs)
+
+    return json.loads(text, parse_float=finite, parse_constant=finite, object_pairs_hook=once)
+
+
+def checksum(content: dict) -> str:
+    """SHA-256 of the artefact's content, the same however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_content(content: dict, state: FormulaState) -> None:
+    """Raise ValueError, saying what is wrong, for content that no fit of this formula can have written."""
+    _same_keys(content, NEEDED, "the file", EXTRA)
+    if content["checksum"] != checksum({k: v for k, v in content.items() if k != "checksum"}):
+        raise ValueError("it was changed after it was written")
+    if not (content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in METHODS):
+        raise ValueError("estimator, groups or method is none of valib's")
+    if not isinstance(content["fingerprint"], str) or not re.fullmatch(r"[0-9a-f]{8,64}", content["fingerprint"]):
+        raise ValueError("the fingerprint of its rows is none")
+    if not isinstance(content.get("publication", ""), str):
+        raise ValueError("the note on publication is no text")
+    cohorts = _whole(content["cohorts"], "the cohorts", least=None)
+    if not len(cohorts) or sorted(set(cohorts)) != list(cohorts):
+        raise ValueError("the cohorts are not in order, each once")
+    students, schools = _whole([content["n_students"], content["n_schools"]], "the counts", least=2)
+    if not students >= max(schools, len(state.names)):
+        raise ValueError("there are fewer students than schools or coefficients")
+    _check_summaries(content["summaries"], cohorts, students, state)
+    _check_names(state, content["summaries"]["columns"])
+    _check_coefficients(content, state)
+    _check_extras(content, cohorts, schools, state)
+
+
+def _check_coefficients(content: dict, state: FormulaState) -> None:
+    """Coefficients, covariances and variances, and that they fit the outcome's mean and spread."""
+    p = len(state.names)
+    b, means = (numbers(content[k], (p,), k.replace("_", " ")) for k in ("coefficients", "column_means"))
+    V, _ = covariance(content["vcov"], p), covariance(content["vcov_model"], p)
+    tau2, sigma2 = numbers([content["tau2"], content["sigma2"]], (2,), "variances")
+    if tau2 < 0 or sigma2 <= 0:
+        raise ValueError("a variance is negative, or that of students is 0")
+    if means[state.names.index(INTERCEPT)] != 1:
+        raise ValueError("the mean of the intercept's column is not 1")
+    outcome = content["summaries"]["columns"][outcome_of(state.formula)]
+    sd, size = outcome["sd"], np.abs(means)
+    if abs(means @ b - outcome["mean"]) > sd + ROUNDED * (size @ np.abs(b)):
+        raise ValueError("the coefficients do not give the mean of the outcome at the means of their columns")
+    if means @ V @ means > (10 * sd) ** 2 + ROUNDED * (size @ np.abs(V) @ size) or sigma2 > (10 * sd) ** 2:
+        raise ValueError("its variances are far beyond the spread of the outcome")
+
+
+def _check_summaries(summaries: Any, cohorts: np.ndarray, students: int, state: FormulaState) -> None:
+    """n, mean and SD of the score by cohort and of every numeric column."""
+    _same_keys(summaries, ("score_by_cohort", "columns"), "the summaries")
+    by_cohort, columns = summaries["score_by_cohort"], summaries["columns"]
+    _same_keys(by_cohort, map(str, cohorts), "the scores by cohort")
+    outcome = outcome_of(state.formula)
+    _same_keys(columns, (outcome,), "the summaries", (*required_columns(state.formula), "score"))
+    for told in (*by_cohort.values(), *columns.values()):
+        _same_keys(told, ("n", "mean", "sd"), "a summary")
+        _whole([told["n"]], "a count", least=1)
+        if numbers([told["mean"], told["sd"]], (2,), "a summary")[1] < 0:
+            raise ValueError("a standard deviation is negative")
+    if columns[outcome]["n"] != students or sum(told["n"] for told in by_cohort.values()) < students:
+        raise ValueError("the counts of students do not agree")
+
+
+def _check_names(state: FormulaState, columns: Mapping[str, dict]) -> None:
+    """That the formula gives these columns: it is applied to rows at the means, one for each level."""
+    names = state.names
+    if len(set(names)) < len(names) or INTERCEPT not in names:
+        raise ValueError("the names of its columns are not unique, or the intercept is not among them")
+    formula = parse(state.formula)
+    levels = {}
+    for name, factor in factors(formula.rhs).items():
+        for column in categories_of(factor) if name in state.levels else ():
+            levels[column] = state.levels[name]
+    if not all(found and len(set(map(str, found))) == len(found) for found in levels.values()):
+        raise ValueError("the levels of a column are none, or not unique")
+    rows = max(map(len, levels.values()), default=1)
+    data = {}
+    for column in required_columns(state.formula):
+        if column in levels:
+            data[column] = [levels[column][k % len(levels[column])] for k in range(rows)]
+        elif column in columns:
+            data[column] = np.full(rows, float(columns[column]["mean"]))
+        else:
+            raise ValueError("the summaries lack a column of its formula")
+    context = {"school_mean": lambda x: x, "np": np}
+    if materialise(pd.DataFrame(data), formula, state, context, state.formula)[2].names != names:
+        raise ValueError("the names of its columns are not those that its formula gives")
+
+
+def _check_extras(content: dict, cohorts: np.ndarray, schools: int, state: FormulaState) -> None:
+    """What only some benchmarks hold."""
+    if "own_shifts" in content:
+        _same_keys(content["own_shifts"], map(str, cohorts), "the shifts of its own cohorts")
+        for row in content["own_shifts"].values():
+            _same_keys(row, OWN_SHIFT, "the shift of a cohort")
+            known = {k: numbers([v], (1,), "a shift")[0] for k, v in row.items() if v is not None}
+            if min(known.get("se", 0), known.get("leave_one_out_se", 0)) < 0:
+                raise ValueError("the error of a shift is negative")
+    if "error_variance" in content:
+        _same_keys(content["error_variance"], (), "the errors of measurement", required_columns(state.formula))
+        values = list(content["error_variance"].values())
+        if numbers(values, (len(values),), "the errors of measurement").min(initial=1) <= 0:
+            raise ValueError("the variance of an error of measurement is not positive")
+    if "vcov_students" in content:
+        covariance(content["vcov_students"], len(state.names))
+    if "school_influences" in content:
+        _same_keys(content["school_influences"], ("schools", "values"), "the influences of schools")
+        codes = content["school_influences"]["schools"]
+        if not isinstance(codes, list) or not all(isinstance(c, str) for c in codes) or len(set(codes)) != schools:
+            raise ValueError("the schools' influences are not those of its schools")
+        numbers(content["school_influences"]["values"], (schools, len(state.names)), "the schools' influences")
+
+
+def numbers(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """Plain numbers of JSON as an array of this shape; ValueError for texts, truth values, blanks and other shapes."""
+    flat = values
+    for _ in shape[1:]:
+        flat = [v for row in flat for v in row] if isinstance(flat, list) else None
+    if not isinstance(flat, list) or not all(type(v) in (int, float) for v in flat):
+        raise ValueError(f"{what}: not all are numbers")
+    array = np.array(values, dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"{what}: as many finite numbers as the formula has columns are needed")
+    return array
+
+
+def covariance(values: Any, p: int) -> np.ndarray:
+    """A covariance matrix (p, p); ValueError for what is not symmetric and positive semidefinite."""
+    V = numbers(values, (p, p), "a covariance")
+    d = np.sqrt(np.maximum(np.diag(V), 0))
+    scaled = V / np.outer(np.where(d > 0, d, 1), np.where(d > 0, d, 1))
+    if (np.diag(V) < 0).any() or np.abs(scaled - scaled.T).max() > 1e-6 or np.linalg.eigvalsh(scaled).min() < -1e-6:
+        raise ValueError("a covariance is not symmetric and positive semidefinite: a variance is negative")
+    return V
+
+
+def _whole(values: Any, what: str, least: int | None) -> np.ndarray:
+    """Whole numbers, none below ``least``."""
+    if not isinstance(values, list) or not all(type(v) is int and abs(v) < 2**53 for v in values):
+        raise ValueError(f"{what}: not all are whole numbers")
+    if least is not None and min(values, default=least) < least:
+        raise ValueError(f"{what}: one is less than {least}")
+    return np.array(values, dtype=np.int64)
+
+
+def _same_keys(content: Any, needed: Iterable[str], what: str, extra: Iterable[str] = ()) -> None:
+    """Raise ValueError for an object that lacks an entry, or has one that is not valib's."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{what}: no object with entries")
+    needed = set(needed)
+    if lacking := sorted(needed - set(content)):
+        raise ValueError(f"{what}: without '{lacking[0]}'")
+    if set(content) - needed - set(extra):
+        raise ValueError(f"{what}: an entry is none of valib's")
