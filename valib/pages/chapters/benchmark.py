@@ -396,6 +396,14 @@ def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Ma
     limits("front_year", focal["year_lower"], focal["year_upper"])
     row("front_even", focal["break_even"], P)
     row("front_prior", focal["prior_part"], D)
+    own = context[context["role"] == "baseline"].reset_index()[["cohort", "own_shift", "leave_one_out"]]
+    told = [
+        f"{int(c)}: {as_text(float(a), S)}" + (f" ({as_text(float(b), S)})" if np.isfinite(b) else "")
+        for c, a, b in own.to_numpy()
+    ]
+    found.record("front_own", "; ".join(told) if len(told) > 1 else "not known from one baseline cohort")
+    known = focal["equating_se"].notna().all()
+    found.record("front_without", "equating error counted" if known else "without equating error, which is not known")
     found.record("front_verdict", "; ".join(f"{c}: {side}" for c, side in verdicts["side"].items()))
     equating = [
         f"{share:.0%} of the students' SD: {as_text(f.shift_interval[0], S)} to {as_text(f.shift_interval[1], S)}"
@@ -424,14 +432,13 @@ def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame, context: p
         }
     )
     shown = shown.dropna(axis=1, how="all")
-    without = any(f is None for f in focal["equating_se"].where(focal["equating_se"].notna(), None))
     found = Findings()
     found.table(
         shown,
         "System shift of each focal cohort against the baseline, in score points, with {glue:text}`level` limits over "
         "schools and for a further ordinary year; effect size: divided by the standard deviation of the cohort's "
         "scores. The verdict is by the widest interval that is known."
-        + (" Without equating error, which is not known." if without else ""),
+        + (" Without equating error, which is not known." if focal["equating_se"].isna().any() else ""),
         "tab-04-shifts",
         index=False,
         formats={"Effect size": "+.2f", "SE": E}

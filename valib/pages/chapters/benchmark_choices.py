@@ -236,7 +236,8 @@ def artefact(path: Path, carried: CohortFit, estimated: CohortFit) -> Findings:
         abs(carried.shift - estimated.shift) < 0.1 * estimated.shift_se and gap < 0.1 * estimated.shift_se,
         "a benchmark read from its file gives the same numbers to a tenth of their error",
     )
-    found.record("carried_gap", float(max(abs(carried.shift - estimated.shift), gap)), ".1g")
+    gap = float(max(abs(carried.shift - estimated.shift), gap))
+    found.record("carried_gap", np.format_float_positional(gap, 1, fractional=False, trim="-"))
     found.record("carried_se", carried.shift_se, E)
     holds = {
         "format": "version of the file format",

@@ -38,11 +38,13 @@ def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
         "se_coefficients": "of coefficients",
         "se_scale": "of the scale",
     }
+    known = [f.equating_se is not None or s > 0 for f, s in zip(fits, parts["se_scale"], strict=True)]
+    parts = parts.assign(se_scale=parts["se_scale"].where(known))
     found.table(
         parts[list(columns_shown)].rename(columns=columns_shown),
         "System shift of each focal cohort and its standard error (score points). Students only: for these very "
         "schools. The cautious error takes the schools of the baseline and of the cohort as different ones; the "
-        "squares of its parts, in the last columns, add up to its square.",
+        "squares of its parts, in the last columns, add up to its square." + _without(fits),
         "tab-05-parts",
         index=False,
         formats={"Shift": S} | dict.fromkeys(list(columns_shown.values())[2:], E),
