@@ -73,7 +73,7 @@ def shift_table() -> pd.DataFrame:
             "cohort": COHORTS,
             "shift": [2.0, -6.0, -9.0, -14.0],
             "se": [1.5, 1.6, 1.7, 2.0],
-            "se_coefficients": [0.9, 0.8, 1.0, 1.2],
+            "se_students": [0.9, 0.8, 1.0, 1.2],
         }
     )
     return table.assign(lower=table["shift"] - 1.96 * table["se"], upper=table["shift"] + 1.96 * table["se"])
@@ -534,11 +534,30 @@ def test_shifts_draws_intervals_inner_ticks_and_values():
     table = shift_table()
     fig = plotting.shifts(table.iloc[::-1], baseline=[2015, 2016, 2017])
     np.testing.assert_allclose(segments(fig, "interval")[:, :, 1], table[["lower", "upper"]])
-    half = 1.96 * np.sqrt(table["se"] ** 2 - table["se_coefficients"] ** 2)
+    half = 1.96 * table["se_students"]
     heights = segments(fig, "inner")[:, 0, 1]
     np.testing.assert_allclose(heights, np.concatenate([table["shift"] - half, table["shift"] + half]))
     assert {"+2.0", "−6.0", "−9.0", "−14.0"} <= set(texts(fig))
     assert len(segments(fig, "baseline")) == 3
+
+
+def test_shifts_draws_the_baseline_s_own_shifts_and_the_further_year_where_they_are_known():
+    context = pd.DataFrame(
+        {
+            "cohort": [2016, 2017, 2021],
+            "role": ["baseline", "baseline", "focal"],
+            "shift": [-0.5, 0.5, -6.0],
+            "lower": [-1.5, -0.5, -8.0],
+            "upper": [0.5, 1.5, -4.0],
+            "year_lower": [np.nan, np.nan, -11.0],
+            "year_upper": [np.nan, np.nan, -1.0],
+        }
+    )
+    fig = plotting.shifts(context)
+    assert by_gid(fig, "baseline")[0].get_ydata().tolist() == [-0.5, 0.5]
+    assert segments(fig, "baseline interval")[:, :, 1].tolist() == [[-1.5, 0.5], [-0.5, 1.5]]
+    assert segments(fig, "year")[:, :, 1].tolist() == [[-11.0, -1.0]]
+    assert segments(fig, "interval")[:, :, 1].tolist() == [[-8.0, -4.0]]
 
 
 def test_shift_over_prior_draws_what_it_is_given():

@@ -51,7 +51,7 @@ from valib.sums.students import Summed, sum_students
 
 FORMULA = "score ~ prior_score"
 FARTHEST = 400.0  # score points: no mean of a school lies farther from the truth than that
-SOLVED = 1e-18  # sum of squares of equations, about that of rounding in double precision
+SOLVED = 1e-27  # sum of squares of equations, about that of rounding in double precision
 PIECES = ("n", "x", "y")
 
 Contents = list  # of tables and summaries, as they would be written
@@ -211,6 +211,10 @@ class World:
         columns = []
         for k, scale in enumerate(self.scale):
             step = np.zeros(len(at))
+            if self.labels[k][1] == "n":  # one student more: a size is a whole number
+                step[k] = 1.0
+                columns.append(flat(self.contents(at + step)) - flat(self.contents(at)))
+                continue
             step[k] = 1e-3 * scale
             columns.append((flat(self.contents(at + step)) - flat(self.contents(at - step))) / 2e-3)
         return np.column_stack(columns) / self.half[:, None]
@@ -341,7 +345,7 @@ def from_files(folder: Path, cohort: int, min_students: int = 5, starts: int = 3
                 within = z[-3:] * spread[[0, 0, 1]] ** 2
                 return np.concatenate([_equations(f, n, means - centre, within, centre, vcov) for f in (own, against)])
 
-            found = least_squares(misfit, start, x_scale="jac", xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=150)
+            found = least_squares(misfit, start, x_scale="jac", xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=300)
             if best is None or found.cost < best[0].cost:
                 best = found, sizes, centre + spread * found.x[:-3].reshape(-1, 2)
             if best[0].cost < SOLVED:

@@ -71,7 +71,7 @@ def test_the_prior_is_compared_in_baseline_sds(frame):
     focal = moved.loc[moved["cohort"] == 2021, "prior_score"]
     assert said.prior.loc[2021, "smd"] == pytest.approx((focal.mean() - typical.mean()) / typical.std())
     assert said.prior["ok"].tolist() == [True, False]
-    assert len(said.warnings) == 1
+    assert [item.code for item in said.findings] == ["prior_drift", "prior_shift"]
     assert (
         f"prior_score leaves that of the baseline (cohort 2021: mean {said.prior.loc[2021, 'smd']:+.2f} SD"
         in (said.warnings[0])

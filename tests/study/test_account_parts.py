@@ -481,7 +481,7 @@ def test_a_column_of_names_is_refused_before_it_makes_as_many_columns():
 
 def test_a_further_formula_without_its_columns_is_told():
     said = take(two_cohorts(), further_formulas=["score ~ prior_score + ses + female"])
-    (item,) = said.findings
+    (item,) = found(said, "further_formula")
     assert item.code == "further_formula" and "needs female, ses, not among the columns" in item.text
 
 

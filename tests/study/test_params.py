@@ -194,6 +194,8 @@ SAME = {
     ),
     "level": (0.9, [0.9, "0.9", " .9 ", "9e-1"]),
     "equating_se": (2.0, [2, "2", "2.0"]),
+    "cohort_sd": (2.0, [2, "2", "2.0"]),
+    "intervals": ("plugin", ["plugin"]),
     "min_students": (7, [7, "7"]),
     "seed": (8, ["8", "08"]),
     "bootstrap_replicates": (30, ["30"]),

@@ -19,8 +19,8 @@ import pytest
 from test_streams import _refusal, assert_same_sums, quietly, records, write
 
 from valib.errors import ModelError, RecordsError, ValibError
-from valib.files import SpillFolder
 from valib.records.reading import read_records
+from valib.records.sources.spill import SpillFolder
 from valib.sums.design import make_cells
 from valib.sums.moments import moments_from_arrays
 from valib.sums.streams import can_stream, stream_records
@@ -251,7 +251,7 @@ def test_what_a_killed_run_has_spilled_is_cleared_by_the_next(tmp_path, monkeypa
 
 KILLED = """
 import os, signal
-from valib.files import SpillFolder
+from valib.records.sources.spill import SpillFolder
 folder = SpillFolder().path
 (folder / "block").write_bytes(b"spilled")
 print(folder, flush=True)

@@ -97,8 +97,7 @@ def report(
         result = engine.build(
             study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit
         )
-        many = len(result.files) > 1
-        typer.echo(f"{result.index}: {len(result.files):,} school{'s' * many}")
+        typer.echo(f"{result.index}: {len(result.files):,} school{'s' * (len(result.files) > 1)}")
         if every and result.not_shown:
             typer.echo(
                 f"{result.not_shown:,} school{'s' * (result.not_shown > 1)} without a page: too few students in "

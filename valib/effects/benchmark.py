@@ -204,7 +204,7 @@ def _link_loadings(
 
 
 def population_mean_va(
-    relative: CohortFit, benchmark: Benchmark, reference: pd.Series | None = None, equating_se: float = 0.0
+    relative: CohortFit, benchmark: Benchmark, reference: pd.Series | None = None, equating_se: float | None = None
 ) -> pd.DataFrame:
     """Relative VA with the change of the population mean added: u_hat_j + x_ref' b_t - x_ref' b_B.
 
@@ -226,7 +226,7 @@ def population_mean_va(
         table["se_conditional"].to_numpy() ** 2
         + common.sum(axis=1)
         + x @ benchmark.vcov.to_numpy() @ x
-        + equating_se**2
+        + (equating_se or 0.0) ** 2
     )
     effect = table["effect"] + move
     lower, upper = _blup.interval(effect, np.sqrt(var), relative.level)

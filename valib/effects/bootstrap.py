@@ -59,11 +59,11 @@ class BenchmarkBootstrap:
     replicates: int
     level: float
 
-    def shift_table(self, equating_se: float = 0.0) -> pd.DataFrame:
+    def shift_table(self, equating_se: float | None = None) -> pd.DataFrame:
         """Standard error and percentile interval of the shift by cohort; an equating error widens both."""
         tail = (1 - self.level) / 2
         draws = self.shift
-        se = np.sqrt(draws.var(ddof=1) + equating_se**2)
+        se = np.sqrt(draws.var(ddof=1) + (equating_se or 0.0) ** 2)
         widen = np.divide(se, draws.std(ddof=1))
         lower = draws.mean() + widen * (draws.quantile(tail) - draws.mean())
         upper = draws.mean() + widen * (draws.quantile(1 - tail) - draws.mean())

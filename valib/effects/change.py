@@ -140,11 +140,10 @@ def _change_posterior(joint: JointFit, first: int, second: int) -> Mixture | Non
 def posterior_of(joint: JointFit) -> JointNodes | None:
     """The posterior of a joint fit; None where intervals take its variances as known.
 
-    These are fits of another structure than an unstructured Omega (independent cohorts apart, which need no joint
-    posterior) with a residual variance for every cohort, for whose
-    parameters there is no prior that all agree on, and fits of more than :data:`KNOWN_FROM` schools that are not
-    singular: there both kinds agree. None with a warning where the posterior is improper; a warning, too, where the
-    weights of its draws cannot be trusted.
+    These are fits of another structure than an unstructured Omega with a residual variance for every cohort (independent
+    cohorts need no joint posterior), for whose parameters there is no prior that all agree on, and fits of more than
+    :data:`KNOWN_FROM` schools that are not singular: there both kinds agree. None with a warning where the posterior is
+    improper; a warning, too, where the weights of its draws cannot be trusted.
     """
     if joint.covariance != "unstructured" or joint.residual != "by_cohort":
         return None

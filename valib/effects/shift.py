@@ -161,7 +161,7 @@ def mean_change(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
 
 
 def shift_at(
-    relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.ndarray, equating_se: float = 0.0
+    relative: CohortFit, benchmark: Benchmark, profile: pd.Series | np.ndarray, equating_se: float | None = None
 ) -> pd.DataFrame:
     """delta_t(x) = x'(b_t - b_B) with its error at design rows x: columns shift, se, error, lower, upper, one row a
     profile.
@@ -184,12 +184,12 @@ def shift_at(
         error, df, V = "schools", len(added) - 1, school_variance(added, len(added))
     else:
         error, df, V = "cautious", relative.n_schools - 1, relative.vcov.to_numpy() + benchmark.vcov.to_numpy()
-    se = np.sqrt(np.einsum("ij,jk,ik->i", x, V, x) + equating_se**2)
+    se = np.sqrt(np.einsum("ij,jk,ik->i", x, V, x) + (equating_se or 0.0) ** 2)
     lower, upper = _blup.interval(shift, se, relative.level, df)
     return pd.DataFrame({"shift": shift, "se": se, "error": error, "lower": lower, "upper": upper})
 
 
-def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float = 0.0) -> pd.DataFrame:
+def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float | None = None) -> pd.DataFrame:
     """Split delta_t at the focal mean into a level part and a slope part; rows level, slope, total.
 
     level = xbar_B'(b_t - b_B), the shift for a student at the baseline means; slope = (xbar_t - xbar_B)'(b_t - b_B),
@@ -212,7 +212,7 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float = 
 
 
 def shift_over_prior(
-    relative: CohortFit, benchmark: Benchmark, prior: np.ndarray, equating_se: float = 0.0
+    relative: CohortFit, benchmark: Benchmark, prior: np.ndarray, equating_se: float | None = None
 ) -> pd.DataFrame:
     """delta_t over a grid of prior scores, the other columns at their baseline means; adds column ``prior``.
 

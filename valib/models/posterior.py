@@ -33,7 +33,7 @@ from .mixture import Mixture
 
 DROP = 26.0  # fall of the log density at which the nodes end: a mass of 1e-11 is left out
 STEP = 0.12  # widest step of y
-FEWEST = 24  # nodes of a narrow posterior: 0.6 of its standard deviation apart
+FEWEST = 18  # nodes of a narrow posterior: 0.85 of its standard deviation apart
 RANGE = (-36.0, 46.0)  # of log phi about log(1 / sqrt(mean n)), where the bulk is looked for
 SEARCH = 165, 49, 3  # nodes of the first and the later looks, and how many of those
 SCHOOL_LEVEL = 1e-9  # share of a column's variation within schools, below which it is constant there

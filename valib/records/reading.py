@@ -127,7 +127,8 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
     opened = open_source(source, table)
     names = resolve_names(opened.name, opened.columns, dict(columns or {}))
     there = {names.get(name, name) for name in opened.columns}
-    if missing := [name for name in CANONICAL if name not in there and name != "cohort"]:
+    is_empty = opened.frame is not None and opened.frame.empty
+    if not is_empty and (missing := [name for name in CANONICAL if name not in there and name != "cohort"]):
         raise no_column(opened.name, missing, opened.columns)
     codes = [name for name in opened.columns if names.get(name, name) in ("student", "school")]
     numbers = [name for name in opened.columns if names.get(name, name) in ("cohort", "score", "prior_score")]

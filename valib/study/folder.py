@@ -25,7 +25,10 @@ from ..errors import ParamsError, ValibWarning
 from ..files import PREFIX, sync, write_file
 
 NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
-FITS = ("school_effects.csv", "fixed_effects.csv", "shifts.csv", "correlations.csv", "omega.csv", "fits.json")
+FITS = (
+    *("school_effects.csv", "fixed_effects.csv", "shifts.csv", "shift_in_context.csv", "correlations.csv", "omega.csv"),
+    "fits.json",
+)
 OUTPUTS = {  # all that a command may make in its output folder
     "fit": (*FITS, NOT_FOR_PUBLICATION),
     "simulate": ("performance.csv", "scenarios.csv", "replicates.parquet"),

@@ -11,7 +11,7 @@ from ...simulation.worlds import Scenario
 from .. import figures
 from ..findings import Findings, formats
 from ..prose import as_text, in_words, simulated
-from .simulation import bootstrap_is_nearer, told_coverage
+from .simulation import told_coverage
 
 OWN = (("this analysis", "va"), ("its shift", "shift"), ("bootstrap", "shift"))
 
@@ -135,7 +135,7 @@ def told(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Findings:
     return found
 
 
-def and_others(mine: MonteCarlo, ours: Sequence[Scenario], run: MonteCarlo, level: float) -> Findings:
+def and_others(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Findings:
     """Which interval of the shift is nearer to its level, and which changed worlds move the shift off its truth."""
     found = Findings()
     names, own = [x.name for x in ours], ours[0].name
@@ -152,14 +152,7 @@ def and_others(mine: MonteCarlo, ours: Sequence[Scenario], run: MonteCarlo, leve
         "For the shift of these records the "
         + ("bootstrap" if closer else "analytic interval")
         + " comes nearer to the nominal "
-        "level"
-        + (
-            ", and the analytic one errs on the safe side."
-            if analytic > level and closer
-            else ", unlike in the world *serial* of (c)."
-            if bootstrap_is_nearer(run, "serial", level) and not closer
-            else "."
-        )
+        "level" + (", and the analytic one errs on the safe side." if analytic > level and closer else ".")
     )
     found.say(
         "Of the changed worlds, "

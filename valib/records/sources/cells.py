@@ -7,8 +7,8 @@ whether one is asked for, seconds, bytes. Writes a pickle: the names of the shee
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-import resource
 import sys
 
 
@@ -16,9 +16,12 @@ def main(path: str, table: str, asked: str, seconds: str, memory: str) -> None:
     """Read, and write the answer to standard output."""
     import python_calamine
 
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ImportError):  # where there are no such limits, who waits has one of time
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         with open(path, "rb") as stream:
             book = python_calamine.CalamineWorkbook.from_filelike(stream)

@@ -20,6 +20,7 @@ from .text import ROWS, header_at
 
 SECONDS, SECONDS_A_MEGABYTE = 20, 20  # of the processor, for reading a workbook: some twenty times what one needs
 SHARE = 0.5  # of the free memory
+TOO_LONG = -getattr(signal, "SIGXCPU", signal.SIGTERM)  # how a process ends that has used its seconds
 
 
 def open_workbook(path: Path, table: str | None = None) -> CellSource:
@@ -64,8 +65,8 @@ def _cells(path: Path, table: str | None) -> tuple[pd.DataFrame, str]:
         ended = subprocess.run([*reader, *arguments], capture_output=True, timeout=3 * seconds, check=False)
         said, code = ended.stdout, ended.returncode
     except subprocess.TimeoutExpired:
-        said, code = b"", -signal.SIGXCPU
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        said, code = b"", TOO_LONG
+    if code in (TOO_LONG, -getattr(signal, "SIGKILL", 9)):
         raise _refused(path, f"not read after {seconds} seconds, far longer than a file of its size needs")
     if code:
         raise _refused(path, f"it asks for more than the {memory >> 20:,} MB of memory that may be used")
