@@ -67,8 +67,8 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score point
 def _ordinary(ax: Axes, baseline: pd.DataFrame) -> None:
     """The baseline cohorts' own shifts: dots with intervals, and rings for those against the other cohorts."""
     years, ends = baseline["cohort"].to_numpy(dtype=float), baseline[["lower", "upper"]].to_numpy(dtype=float)
-    ax.vlines(years, ends[:, 0], ends[:, 1], color=MUTED, lw=2.4, zorder=3, gid="baseline")
-    ax.plot(years, baseline["shift"], "o", color=MUTED, mec="white", mew=0.7, ms=6, zorder=4, ls="none", gid="own")
+    ax.vlines(years, ends[:, 0], ends[:, 1], color=MUTED, lw=2.4, zorder=3, gid="baseline interval")
+    ax.plot(years, baseline["shift"], "o", color=MUTED, mec="white", mew=0.7, ms=6, zorder=4, ls="none", gid="baseline")
     if "leave_one_out" in baseline.columns:
         style = {"color": MUTED, "mfc": "none", "mew": 1.1, "ms": 7, "zorder": 4, "ls": "none"}
         ax.plot(years + 0.16, baseline["leave_one_out"], "o", gid="left out", **style)
