@@ -4,6 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed
 OUT ?= _build
+ROOM ?=
+COVER ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install book pdf test test-all lint perf clean
@@ -29,8 +31,8 @@ book: $(STAMP)  ## Render the book as HTML pages into _build
 pdf: $(STAMP)  ## Render the book as HTML pages and as PDF into _build (needs LaTeX)
 	$(RUN) valib book --pdf --out "$(OUT)"
 
-test: $(STAMP)  ## Run the tests
-	$(RUN) pytest -q -n 2 --dist loadfile
+test: $(STAMP)  ## Run the tests; ROOM=effects: those of one room; COVER=yes: say which branches they miss
+	$(RUN) pytest -q -n 2 --dist loadfile $(if $(ROOM),tests/$(ROOM)) $(if $(COVER),--cov --cov-report=term)
 
 test-all: test $(VENV)/.spark  ## Run the tests, then the long ones (faults, leaks, servers, Spark)
 	$(RUN) pytest -q -n 2 --dist loadfile -m long
@@ -48,5 +50,5 @@ perf: $(VENV)/.perf $(VENV)/.spark  ## Time valib beside other packages
 	$(VENV)/bin/python perf/run.py
 
 clean:  ## Remove what was made, but not .venv
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis .coverage
 	find valib tests chapters data perf -name __pycache__ -prune -exec rm -rf {} +

@@ -4,6 +4,12 @@
 
 The full run writes perf/results/performance.json, which the book's appendix on performance shows. --quick takes smaller
 records and writes nothing unless --out names a file. Data lie in a temporary folder and are made from fixed seeds.
+``cases.py`` says what is measured, ``worker.py`` holds the contenders in Python, ``*.R`` those in R, ``timing.py`` lets them
+take turns.
+
+Why there is no compiled kernel: for the sums of 600,000 x 7 numbers Numba took 27 ms where blocks through BLAS take 17 to
+20, for cross-products by cell 22 ms where NumPy takes 57; it brings 210 MB of packages and half a second of compilation in
+every process. Why school codes are not cached: numbering 600,000 text codes takes 12 ms.
 """
 
 from __future__ import annotations

@@ -15,15 +15,8 @@ from scipy import stats
 from valib.effects.baseline import fit_baseline
 from valib.effects.benchmark import fit_benchmark, population_mean_va
 from valib.effects.relative import fit_relative
-from valib.effects.shift import (
-    coefficient_loadings,
-    prior_sensitivity,
-    relative_to_school,
-    shift_at,
-    shift_over_prior,
-    shift_parts,
-    split_shift,
-)
+from valib.effects.shift import coefficient_loadings, relative_to_school, shift_parts
+from valib.effects.shift_profile import prior_sensitivity, shift_at, shift_over_prior, split_shift
 from valib.errors import BenchmarkError, ModelError
 
 EXACT = 1e-9  # double precision through the inverse of a matrix of some hundred rows

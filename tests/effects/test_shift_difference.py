@@ -15,15 +15,9 @@ from valib.effects.benchmark import fit_benchmark, population_mean_va
 from valib.effects.change import change_in_va
 from valib.effects.joint import fit_joint
 from valib.effects.relative import fit_relative
-from valib.effects.shift import (
-    change_on_benchmark,
-    mean_change,
-    prior_sensitivity,
-    shift_difference,
-    shift_parts,
-    split_shift,
-    system_change,
-)
+from valib.effects.shift import mean_change, shift_difference, shift_parts
+from valib.effects.shift_profile import prior_sensitivity, split_shift
+from valib.effects.system_change import change_on_benchmark, system_change
 from valib.errors import BenchmarkError, ModelError
 from valib.sums.equating import Link, ScaleBreak
 

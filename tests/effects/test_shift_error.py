@@ -19,15 +19,8 @@ from valib.effects.baseline import Benchmark, fit_baseline
 from valib.effects.benchmark import fit_benchmark, prior_part
 from valib.effects.bootstrap import refit_weighted
 from valib.effects.relative import fit_relative
-from valib.effects.shift import (
-    mean_change,
-    relative_to_school,
-    shift_at,
-    shift_difference,
-    shift_in_context,
-    shift_over_prior,
-    shift_parts,
-)
+from valib.effects.shift import mean_change, relative_to_school, shift_difference, shift_in_context, shift_parts
+from valib.effects.shift_profile import shift_at, shift_over_prior
 from valib.errors import BenchmarkError, ValibWarning
 from valib.sums.students import sum_students
 

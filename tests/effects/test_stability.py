@@ -34,7 +34,7 @@ from valib.effects.stability import (
     two_step_correlations,
 )
 from valib.errors import ModelError
-from valib.models.blup import correlation_interval, delta_error, predict
+from valib.models.blup import correlation_interval, delta_error, predict_blup
 from valib.models.joint_fit import fit_all, fit_joint_moments, stack_sums
 from valib.models.mixed import fit_moments
 from valib.simulation.draw import draw
@@ -423,7 +423,7 @@ def one_by_one(s, w, cohorts, r, method):
         return None, None
     n, effects, shrinkage = (np.full((SCHOOLS, len(parts)), v) for v in (0.0, np.nan, np.nan))
     for t, (m, f) in enumerate(zip(parts, fits, strict=True)):
-        blup = predict(m.n, m.means[:, -1] - m.means[:, :-1] @ f.coefficients, f.tau2, f.sigma2)
+        blup = predict_blup(m.n, m.means[:, -1] - m.means[:, :-1] @ f.coefficients, f.tau2, f.sigma2)
         n[m.schools, t], effects[m.schools, t], shrinkage[m.schools, t] = m.n, blup.effect, blup.shrinkage
     joint, eb = fit_joint_moments(parts, method=method), np.full(n.shape, np.nan)
     eb[joint.data.schools] = joint.effects

@@ -19,7 +19,7 @@ from valib.models.blup import (
     fisher_error,
     interval,
     overlap_multiplier,
-    predict,
+    predict_blup,
     shrinkage,
 )
 
@@ -75,14 +75,14 @@ class TestByHand:
     def test_the_seed_answer_s_formula(self):
         """n s_b^2 / (s^2 + n s_b^2) times the mean residual."""
         n, r, tau2, sigma2 = np.array([10, 1, 250]), np.array([43.6, -20.0, 3.0]), 1378.2, 960.5
-        b = predict(n, r, tau2, sigma2)
+        b = predict_blup(n, r, tau2, sigma2)
         np.testing.assert_allclose(b.effect, n * tau2 / (sigma2 + n * tau2) * r, rtol=1e-15)
         np.testing.assert_allclose(b.var_conditional, tau2 * sigma2 / (tau2 * n + sigma2), rtol=1e-12)
         np.testing.assert_array_equal(b.var_comparative, b.var_conditional)
         np.testing.assert_allclose(b.var_diagnostic, b.shrinkage * tau2, rtol=1e-14)
 
     def test_a_school_unseen_at_fitting_is_predicted_at_zero_with_the_whole_variance(self):
-        b = predict(
+        b = predict_blup(
             np.array([0, 5]), np.array([np.nan, 2.0]), 100.0, 400.0, np.array([[np.nan, np.nan], [1.0, 2.0]]), np.eye(2)
         )
         assert (b.effect[0], b.shrinkage[0], b.var_conditional[0], b.var_comparative[0], b.var_diagnostic[0]) == (
@@ -99,14 +99,14 @@ class TestByHand:
         np.testing.assert_array_equal(shrinkage(np.array([3, 4]), 0.0, 10.0), 0)
 
     def test_with_no_school_variance_nothing_is_predicted(self):
-        b = predict(np.array([3, 9]), np.array([5.0, -5.0]), 0.0, 10.0, np.ones((2, 1)), np.array([[2.0]]))
+        b = predict_blup(np.array([3, 9]), np.array([5.0, -5.0]), 0.0, 10.0, np.ones((2, 1)), np.array([[2.0]]))
         for field in ("effect", "var_conditional", "var_comparative", "var_diagnostic"):
             np.testing.assert_array_equal(getattr(b, field), 0)
 
     @pytest.mark.parametrize(("tau2", "sigma2"), [(-1.0, 1.0), (1.0, 0.0), (1.0, -2.0)])
     def test_impossible_variances_are_refused(self, tau2, sigma2):
         with pytest.raises(ModelError, match="sigma2 > 0"):
-            predict(np.array([3]), np.array([1.0]), tau2, sigma2)
+            predict_blup(np.array([3]), np.array([1.0]), tau2, sigma2)
 
     def test_factor_of_a_singular_covariance(self):
         V = np.array([[4.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
@@ -159,7 +159,7 @@ class TestCorrelations:
 
 
 class TestKnownVariances:
-    """Simulated with the variances given to `predict`, so that the stated errors must be exact."""
+    """Simulated with the variances given to `predict_blup`, so that the stated errors must be exact."""
 
     def test_errors_have_the_stated_variance_and_intervals_their_coverage(self):
         """b is estimated by GLS in each of 4,000 replicates; a variance then has a Monte Carlo error of
@@ -176,8 +176,8 @@ class TestKnownVariances:
         b = y @ (model.vcov @ X.T @ model.Vi).T
         residual = (y - b @ X.T) @ Z / n
         xbar = (Z.T @ X) / n[:, None]
-        error = np.stack([predict(n, r, tau2, sigma2, xbar, model.vcov).effect for r in residual]) - u
-        stated = predict(n, residual[0], tau2, sigma2, xbar, model.vcov).var_comparative
+        error = np.stack([predict_blup(n, r, tau2, sigma2, xbar, model.vcov).effect for r in residual]) - u
+        stated = predict_blup(n, residual[0], tau2, sigma2, xbar, model.vcov).var_comparative
         np.testing.assert_allclose(error.var(axis=0), stated, rtol=3.5 * np.sqrt(2 / R))
         inside = np.abs(error) <= stats.norm.ppf(0.975) * np.sqrt(stated)
         np.testing.assert_allclose(inside.mean(axis=0), 0.95, atol=3.5 * np.sqrt(0.95 * 0.05 / R))

@@ -114,7 +114,7 @@ def test_a_table_without_its_columns_is_refused(draw):
 
 
 def test_measured_and_simulated_take_the_values_of_a_run():
-    run = montecarlo.run(["plain", "drift"], ["seed", "default"], replicates=20, seed=1)
+    run = montecarlo.simulate(["plain", "drift"], ["seed", "default"], replicates=20, seed=1)
     table = plotting.measured(
         run, "bias", ["shift", "va"], {"drift": "Drift"}, {"default": "Estimated"}, {"shift": "System", "va": "Schools"}
     )

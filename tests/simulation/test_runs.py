@@ -29,11 +29,11 @@ Z = 4.0  # Monte Carlo standard errors; the seeds are fixed
 
 @pytest.fixture(scope="module")
 def alone():
-    return montecarlo.run(TINY, SOME, **SETTINGS)
+    return montecarlo.simulate(TINY, SOME, **SETTINGS)
 
 
 def test_the_number_of_workers_changes_nothing(alone):
-    both = montecarlo.run(TINY, SOME, jobs=2, **SETTINGS)
+    both = montecarlo.simulate(TINY, SOME, jobs=2, **SETTINGS)
     pd.testing.assert_frame_equal(both.draws, alone.draws, check_exact=True)
     pd.testing.assert_frame_equal(both.table, alone.table, check_exact=True)
 
@@ -46,7 +46,7 @@ from valib.simulation.worlds import scenario
 from valib.simulation.methods import Method
 some = ["seed", "default", Method("boot", intervals="bootstrap", draws=10, replicates=60),
         Method("eb", "correlation", way="eb", replicates=60)]
-montecarlo.run([scenario("drift", schools=20), scenario("heavy tails", schools=20)], some, replicates=110, seed=4,
+montecarlo.simulate([scenario("drift", schools=20), scenario("heavy tails", schools=20)], some, replicates=110, seed=4,
                cache={str(tmp_path / "cache")!r}, progress=lambda done, all: done == 2 and os._exit(9))
 """
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -56,7 +56,7 @@ montecarlo.run([scenario("drift", schools=20), scenario("heavy tails", schools=2
     computed = []
     compute = montecarlo._compute
     monkeypatch.setattr(montecarlo, "_compute", lambda *a: computed.append(a[2]) or compute(*a))
-    again = montecarlo.run(TINY, SOME, cache=tmp_path / "cache", **SETTINGS)
+    again = montecarlo.simulate(TINY, SOME, cache=tmp_path / "cache", **SETTINGS)
     assert len(computed) == 6 - len(kept)
     pd.testing.assert_frame_equal(again.draws, alone.draws, check_exact=True)
     pd.testing.assert_frame_equal(again.table, alone.table, check_exact=True)
@@ -64,10 +64,10 @@ montecarlo.run([scenario("drift", schools=20), scenario("heavy tails", schools=2
 
 def test_a_damaged_chunk_is_computed_again(tmp_path):
     settings = {"replicates": 4, "seed": 1, "cache": tmp_path}
-    first = montecarlo.run([SMALL], ["default"], **settings)
+    first = montecarlo.simulate([SMALL], ["default"], **settings)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    pd.testing.assert_frame_equal(montecarlo.run([SMALL], ["default"], **settings).draws, first.draws)
+    pd.testing.assert_frame_equal(montecarlo.simulate([SMALL], ["default"], **settings).draws, first.draws)
     assert [f.name for f in tmp_path.iterdir()] == [file.name]
 
 
@@ -82,14 +82,14 @@ def test_a_damaged_chunk_is_computed_again(tmp_path):
 )
 def test_the_cache_belongs_to_scenario_methods_seed_and_level(tmp_path, change):
     settings = {"scenarios": [SMALL], "methods": ["default"], "seed": 1, "level": 0.95}
-    one = montecarlo.run(**settings, replicates=3, cache=tmp_path)
-    other = montecarlo.run(**(settings | change), replicates=3, cache=tmp_path)
+    one = montecarlo.simulate(**settings, replicates=3, cache=tmp_path)
+    other = montecarlo.simulate(**(settings | change), replicates=3, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 2 and not one.draws.equals(other.draws)
 
 
 def test_a_longer_run_begins_with_the_shorter_one_and_scenarios_do_not_disturb_each_other():
-    long = montecarlo.run([scenario("plain", schools=20), SMALL], ["default"], replicates=60, seed=1).draws
-    short = montecarlo.run([SMALL], ["default"], replicates=50, seed=1).draws
+    long = montecarlo.simulate([scenario("plain", schools=20), SMALL], ["default"], replicates=60, seed=1).draws
+    short = montecarlo.simulate([SMALL], ["default"], replicates=50, seed=1).draws
     long = long[(long["scenario"] == "drift") & (long["replicate"] < 50)].reset_index(drop=True)
     pd.testing.assert_frame_equal(long, short, check_exact=True)
 
@@ -102,7 +102,7 @@ def test_slow_methods_may_be_given_fewer_replicates(alone):
 
 def test_progress_is_told(alone):
     told = []
-    montecarlo.run([SMALL], ["seed"], replicates=60, seed=1, progress=lambda *a: told.append(a))
+    montecarlo.simulate([SMALL], ["seed"], replicates=60, seed=1, progress=lambda *a: told.append(a))
     assert told == [(1, 2), (2, 2)]
 
 
@@ -121,7 +121,7 @@ def test_progress_is_told(alone):
 )
 def test_what_cannot_be_run_is_refused(arguments, part):
     with pytest.raises(ParamsError, match=part):
-        montecarlo.run(**({"scenarios": ["plain"], "methods": ["seed"], "replicates": 2, "seed": 1} | arguments))
+        montecarlo.simulate(**({"scenarios": ["plain"], "methods": ["seed"], "replicates": 2, "seed": 1} | arguments))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_methods_that_are_not_there_are_refused(arguments):
 @pytest.fixture(scope="module")
 def published():
     methods = ["seed", "answer", "default", "default (b known)", "relative", "mixed / estimated / baseline"]
-    return montecarlo.run(["plain", "drift", "sorting"], methods, replicates=300, seed=20150512)
+    return montecarlo.simulate(["plain", "drift", "sorting"], methods, replicates=300, seed=20150512)
 
 
 def check(run, scenario_name, method, estimand, measure, value, more=0.0):
@@ -193,14 +193,14 @@ def test_which_intervals_cover_in_the_plain_world(published):
 
 def test_schools_that_last_make_the_shift_s_error_small_and_both_errors_see_it():
     boot = Method("boot", intervals="bootstrap", draws=40)
-    run = montecarlo.run([scenario("serial", schools=60)], ["default", boot], replicates=60, seed=2)
+    run = montecarlo.simulate([scenario("serial", schools=60)], ["default", boot], replicates=60, seed=2)
     spread = run.get("serial", "default", "shift", "emp_se") * 2 * 2.0
     for method in ("default", "boot"):  # 60 replicates know a standard deviation to a tenth
         assert run.get("serial", method, "shift", "width") == pytest.approx(spread, rel=0.25)
 
 
 def test_the_reliability_correction_undoes_what_error_in_the_prior_does():
-    run = montecarlo.run(
+    run = montecarlo.simulate(
         ["measurement error"],
         ["default", "default (corrected)", "relative", "relative (corrected)"],
         replicates=200,
@@ -222,18 +222,18 @@ def test_the_reliability_correction_undoes_what_error_in_the_prior_does():
 
 
 def test_an_easier_prior_test_looks_like_a_loss_of_value_added():
-    run = montecarlo.run(["easier prior"], ["default"], replicates=100, seed=1)
+    run = montecarlo.simulate(["easier prior"], ["default"], replicates=100, seed=1)
     check(run, "easier prior", "default", "shift", "mean", -0.8 * 10)
 
 
 def test_the_equating_error_widens_the_intervals_that_know_of_it():
-    run = montecarlo.run(["equating error"], ["default", "default (equating)"], replicates=300, seed=1)
+    run = montecarlo.simulate(["equating error"], ["default", "default (equating)"], replicates=300, seed=1)
     check(run, "equating error", "default (equating)", "shift", "coverage", 0.95)
     assert run.get("equating error", "default", "shift", "coverage") < 0.75
 
 
 def test_correlations_by_way():
-    run = montecarlo.run(
+    run = montecarlo.simulate(
         [scenario("serial", sizes=(30, 30))], ["eb", "disattenuated", "joint_eb", "joint_model"], replicates=60, seed=5
     )
     lam = 30 * 225 / (30 * 225 + 45**2)

@@ -36,7 +36,9 @@ def test_the_files_are_the_library_s_results(here):
     result = run(*COMMAND, "--replicates", "60", "--seed", "3", "--level", "0.9", "--out", "out")
     assert result.exit_code == 0, result.output
     assert result.stdout == "out: 2 scenarios, 2 methods, 60 data sets each.\n"
-    expected = montecarlo.run(["few schools", "drift"], ["seed", "default (b known)"], replicates=60, seed=3, level=0.9)
+    expected = montecarlo.simulate(
+        ["few schools", "drift"], ["seed", "default (b known)"], replicates=60, seed=3, level=0.9
+    )
     table = pd.read_csv("out/performance.csv")
     pd.testing.assert_frame_equal(table, expected.table, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_parquet("out/replicates.parquet"), expected.draws, check_dtype=False)
@@ -87,7 +89,7 @@ def test_an_interrupted_run_keeps_earlier_results_and_takes_up_where_it_stopped(
     monkeypatch.setattr(montecarlo, "_compute", lambda *a: computed.append(a[2]) or compute(*a))
     assert run(*settings).exit_code == 0
     assert computed == [0, 50, 100, 0, 50, 100]  # six chunks, none of them twice
-    whole = montecarlo.run(["few schools", "drift"], ["seed", "default (b known)"], replicates=120, seed=20150512)
+    whole = montecarlo.simulate(["few schools", "drift"], ["seed", "default (b known)"], replicates=120, seed=20150512)
     pd.testing.assert_frame_equal(pd.read_csv("out/performance.csv"), whole.table, check_dtype=False)
     assert not Path("out/.simulation").exists()
 

@@ -17,7 +17,8 @@ from valib.effects.baseline import Benchmark, fit_baseline
 from valib.effects.benchmark import check_prior, fit_benchmark
 from valib.effects.joint import fit_joint
 from valib.effects.relative import fit_relative
-from valib.effects.shift import mean_change, prior_sensitivity
+from valib.effects.shift import mean_change
+from valib.effects.shift_profile import prior_sensitivity
 from valib.errors import BenchmarkError, ModelError, ParamsError
 from valib.records.reading import read_records
 from valib.study.params import Params

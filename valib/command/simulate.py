@@ -147,7 +147,7 @@ def simulate_study(
         if chunks.is_symlink():
             raise ParamsError(f"--out is {out}, but {chunks} is a link: remove it, or name another folder.")
         with progress_bar("Simulating", quiet) as progress:
-            run = runs.run(
+            run = runs.simulate(
                 worlds,
                 chosen,
                 replicates=replicates,

@@ -27,15 +27,18 @@ from ..models.estimators import (
 from ..models.likelihood import compress, optimise
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import check_estimable
+from ..names import listed_cohorts
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
+from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
 
 FORMAT = "valib-benchmark-1"
+COLUMNS = ("", "estimate", "std. error")  # of the table in print
 OWN_SHIFT = ("shift", "se", "leave_one_out", "leave_one_out_se")
 ESTIMATORS = ("mixed", "ols", "within")
 GROUPS = ("school_cohort", "school")
@@ -45,20 +48,55 @@ STANDARDISED = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Benchmark:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Benchmark(Shown):
     """A fitted benchmark: all that is needed to score a later cohort without the baseline students.
 
-    coefficients (p,) and vcov (p, p): b_B with its covariance clustered by school; vcov_model: the covariance the
-    estimator's own model gives. tau2, sigma2 (score points squared): of the baseline mixed model with the same groups.
-    sigma2 is of y - x'b as recorded: an error of measurement that was corrected for counts with b^2 s2m.
-    column_means (p,): baseline means of the design columns. summaries: n, mean, sd of the score by cohort and of every
-    numeric column of the formula. fingerprint: of the baseline rows used, the same for any order of them.
-    error_variance: variance of the error of measurement that was taken off, by column; empty: of none.
-    vcov_students (p, p): of b_B over students of these very schools. influence: what each school (index) adds to
-    b_B - its expectation, one column a coefficient; in memory from :func:`fit_baseline`, in a file only on request;
-    None where it is not known. own_shifts: by baseline cohort, its shift against this benchmark and against that of the
-    other cohorts (``shift``, ``se``, ``leave_one_out``, ``leave_one_out_se``; nan where it cannot be estimated).
+    Attributes
+    ----------
+    state : FormulaState
+        The formula with what was learned of it.
+    cohorts : tuple of int
+        The baseline.
+    estimator, groups, method : str
+        As they were given to :func:`valib.fit_baseline`.
+    coefficients, vcov : Series (p,), DataFrame (p, p)
+        b_B with its covariance clustered by school.
+    vcov_model : DataFrame (p, p)
+        The covariance the estimator's own model gives.
+    tau2, sigma2 : float
+        Score points squared, of the baseline mixed model with the same groups. sigma2 is of y - x'b as recorded: an error
+        of measurement that was corrected for counts with b^2 s2m.
+    n_students, n_schools : int
+        Of the baseline.
+    column_means : Series (p,)
+        Baseline means of the design columns.
+    summaries : mapping
+        n, mean, sd of the score by cohort and of every numeric column of the formula.
+    fingerprint : str
+        Of the baseline rows used, the same for any order of them.
+    error_variance : mapping of str to float
+        Variance of the error of measurement that was taken off, by column; empty: of none.
+    vcov_students : DataFrame (p, p) or None
+        Of b_B over students of these very schools.
+    influence : DataFrame or None
+        What each school (index) adds to b_B - its expectation, one column a coefficient; in memory from
+        :func:`valib.fit_baseline`, in a file only on request; None where it is not known.
+    own_shifts : mapping of int to mapping
+        By baseline cohort, its shift against this benchmark and against that of the other cohorts (``shift``, ``se``,
+        ``leave_one_out``, ``leave_one_out_se``; nan where it cannot be estimated).
+
+    Notes
+    -----
+    ``save`` writes it as JSON and ``load`` reads it. ``print(benchmark)`` shows a table of it. Source of the clustered
+    covariance: Liang and Zeger (1986).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> benchmark = va.fit_baseline(va.load_records("demo"), [2015, 2016, 2017])
+    >>> benchmark.se.round(3).to_dict()
+    {'Intercept': 2.398, 'prior_score': 0.005}
     """
 
     state: FormulaState
@@ -88,7 +126,7 @@ class Benchmark:
 
     @property
     def outcome(self) -> str:
-        """What is modelled, as the formula has it: ``score``, or arithmetic such as ``score - prior_score``."""
+        """What is modelled as the formula has it, ``score`` or arithmetic such as ``score - prior_score``."""
         return outcome_of(self.formula)
 
     @property
@@ -100,6 +138,27 @@ class Benchmark:
     def se(self) -> pd.Series:
         """Standard errors of the coefficients, clustered by school."""
         return pd.Series(np.sqrt(np.diag(self.vcov)), index=self.coefficients.index, name="se")
+
+    def _table(self) -> Table:
+        facts = [
+            ("Formula", one_line(self.formula)),
+            ("Method", self.method if self.estimator == "mixed" else f"{self.method} (variances)"),
+            ("Students", f"{self.n_students:,}"),
+            ("Schools", f"{self.n_schools:,}"),
+            ("Estimator", self.estimator),
+            ("Random intercepts", "school and cohort" if self.groups == "school_cohort" else "school"),
+        ]
+        rows = coefficient_rows(zip(self.coefficients.index, self.coefficients, self.se, strict=True))
+        rows.append(standard_deviation("SD of schools", self.tau2))
+        rows.append(standard_deviation("SD of residuals", self.sigma2))
+        notes = ["Standard errors are clustered by school."]
+        if self.error_variance:
+            notes.append(f"Errors of measurement taken off: {one_line(', '.join(self.error_variance))}.")
+        return Table(f"Benchmark, baseline {listed_cohorts(self.cohorts)}", facts, COLUMNS, rows, notes)
+
+    def _line(self) -> str:
+        counts = f"{self.n_students:,} students, {self.n_schools:,} schools"
+        return f"{listed_cohorts(self.cohorts)}, {one_line(self.formula)}, {self.estimator}, {counts}"
 
     def to_json(self, influences: bool = False) -> dict:
         """The artefact as plain JSON types, exact. A checksum tells a changed file.
@@ -232,14 +291,54 @@ def fit_baseline(
 ) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
 
-    estimator "mixed" (random intercepts), "ols" (pooled least squares) or "within" (school x cohort fixed effects;
-    the intercept is then the generalised least squares mean of what the slopes leave). groups: the random intercept
-    of the mixed model is per "school_cohort" cell or per "school" (constant over the baseline cohorts).
-    error_variance: variance of the error of measurement in a column, where known, for example
-    ``{"prior_score": (1 - reliability) * variance}``; the coefficients are then those of true scores
-    (:mod:`valib.models.measurement`).
-    Covariance: J/(J-1) (N-1)/(N-p) times the sum over schools of outer products of influences (CR1; Liang and Zeger
-    1986). Raises RecordsError, ModelError; BenchmarkError without an intercept or for standardised scores.
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohorts : iterable of int
+        The baseline cohorts.
+    formula : str
+        What is typical, with an intercept.
+    estimator : {"mixed", "ols", "within"}
+        Random intercepts; pooled least squares; school x cohort fixed effects (the intercept is then the generalised least
+        squares mean of what the slopes leave).
+    groups : {"school_cohort", "school"}
+        Whether the random intercept of the mixed model is per cell or per school (constant over the baseline cohorts).
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    error_variance : mapping of str to float, optional
+        Variance of the error of measurement in a column, where known, for example
+        ``{"prior_score": (1 - reliability) * variance}``; the coefficients are then those of true scores
+        (:mod:`valib.models.measurement`).
+
+    Returns
+    -------
+    Benchmark
+        To be saved, or given to :func:`valib.fit_benchmark`.
+
+    Raises
+    ------
+    RecordsError
+        For absent cohorts.
+    ModelError
+        For what cannot be fitted.
+    BenchmarkError
+        Without an intercept, for standardised scores, and for a choice that does not exist.
+
+    Notes
+    -----
+    With J schools, N students, p columns and psi_j what school j adds to b_B - E(b_B)::
+
+        Var(b_B) = J/(J-1) (N-1)/(N-p) sum_j psi_j psi_j'
+
+    (CR1; Liang and Zeger 1986).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> benchmark = va.fit_baseline(va.load_records("demo"), [2015, 2016, 2017])
+    >>> benchmark.coefficients.round(2).to_dict()
+    {'Intercept': 167.21, 'prior_score': 0.78}
     """
     check_choice(estimator, ESTIMATORS, "estimator")
     check_choice(groups, GROUPS, "groups")

@@ -50,19 +50,71 @@ def fit_benchmark(
 ) -> CohortFit:
     """Benchmark value added of one focal cohort.
 
-    shift: "estimated" (default) or "absorbed". variances: "focal" (ML/REML on r) or "baseline" (carried over).
-    equating_se: standard error of the link between the baseline's and the cohort's test scale, in score points; the
-    same error for every student of the cohort. None: not known, so that it is left out of the errors and said to be
-    (0 says that there is none). cohort_sd: standard deviation of ordinary years, score points, where it is known: what
-    is common to all schools of a cohort and comes and goes. It adds cohort_sd^2 (1 + 1/B) to the variance of the shift
-    and of every benchmark VA, B the number of baseline cohorts. scale_breaks: declared changes of a test's scale; one
-    between baseline and cohort is refused without a link, and a link's error enters the shift and every benchmark VA.
-    Raises RecordsError for an absent cohort, ModelError for columns or levels that do not fit the benchmark,
-    BenchmarkError for scores standardised within cohort and for a break without a link. Warns of what would mislead
-    (:mod:`valib.effects.findings`), and when the cohort is itself part of the baseline (the coefficient error is then not
-    independent of the cohort, and the intervals are too wide).
-    intervals: "integrated" over what is not known of the focal variances, or "plugin", which takes their estimates as
-    known, as it is where the variances are carried over from the baseline.
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohort : int
+        The focal cohort.
+    benchmark : Benchmark
+        What is typical.
+    shift : {"estimated", "absorbed"}
+        Whether the system shift is a parameter, or left in the school effects.
+    variances : {"focal", "baseline"}
+        By ML or REML on the residuals r, or carried over from the baseline.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    equating_se : float, optional
+        Standard error of the link between the baseline's and the cohort's test scale, in score points; the same error for
+        every student of the cohort. None: not known, so that it is left out of the errors and said to be (0 says that there
+        is none).
+    level : float
+        Coverage of the intervals.
+    scale_breaks : sequence of ScaleBreak
+        Declared changes of a test's scale; one between baseline and cohort is refused without a link, and a link's error
+        enters the shift and every benchmark VA.
+    intervals : {"integrated", "plugin"}
+        Integrated over what is not known of the focal variances, or taking their estimates as known, as it is where the
+        variances are carried over from the baseline.
+    cohort_sd : float, optional
+        Standard deviation of ordinary years, score points, where it is known: what is common to all schools of a cohort and
+        comes and goes. It adds cohort_sd^2 (1 + 1/B) to the variance of the shift and of every benchmark VA, B the number of
+        baseline cohorts.
+
+    Returns
+    -------
+    CohortFit
+        With ``shift``, its errors, and benchmark VA as ``effect``.
+
+    Raises
+    ------
+    RecordsError
+        For an absent cohort.
+    ModelError
+        For columns or levels that do not fit the benchmark.
+    BenchmarkError
+        For scores standardised within cohort, for a break without a link, and for a choice that does not exist.
+
+    Notes
+    -----
+    ::
+
+        r_ij = y_ij - x_ij' b_B
+        estimated shift:  r_ij = delta + u_j + e_ij,   benchmark VA_j = delta_hat + u_hat_j
+        absorbed shift:   r_ij = u_j + e_ij,           benchmark VA_j = u_hat_j
+
+    The errors of b_B and of equating are common to all schools of the cohort; they enter every interval. Warns of what would
+    mislead (:mod:`valib.effects.findings`), and when the cohort is itself part of the baseline (the coefficient error is then
+    not independent of the cohort, and the intervals are too wide).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> benchmark = va.fit_baseline(records, [2015, 2016, 2017])
+    >>> fit = va.fit_benchmark(records, 2024, benchmark)
+    >>> round(fit.shift, 1)
+    -14.3
     """
     check_intervals(intervals)
     check_choice(shift, SHIFTS, "shift")
@@ -208,10 +260,43 @@ def population_mean_va(
 ) -> pd.DataFrame:
     """Relative VA with the change of the population mean added: u_hat_j + x_ref' b_t - x_ref' b_B.
 
-    reference (p,): the profile x_ref as a row of the design matrix, by default the baseline means of its columns.
-    Error variance, with F the focal coefficients' Var(b_t):
-    tau2 (1 - lambda_j) + (x_ref - lambda_j xbar_j)' F (x_ref - lambda_j xbar_j) + x_ref' Var(b_B) x_ref + s2_equating.
-    Returns one row a school: effect, se, lower, upper (score points).
+    Parameters
+    ----------
+    relative : CohortFit
+        The focal cohort's own model, with the benchmark's formula.
+    benchmark : Benchmark
+        What is typical.
+    reference : Series (p,), optional
+        The profile x_ref as a row of the design matrix, by default the baseline means of its columns.
+    equating_se : float
+        Standard error of the equating of the two tests, in score points.
+
+    Returns
+    -------
+    DataFrame
+        One row a school: ``n``, ``effect``, ``se``, ``lower``, ``upper`` (score points).
+
+    Raises
+    ------
+    BenchmarkError
+        When the columns of the two do not mean the same, or the profile lacks one.
+
+    Notes
+    -----
+    Error variance, with F the focal coefficients' Var(b_t)::
+
+        tau2 (1 - lambda_j) + (x_ref - lambda_j xbar_j)' F (x_ref - lambda_j xbar_j) + x_ref' Var(b_B) x_ref + s2_equating
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> benchmark = va.fit_baseline(records, [2015, 2016, 2017])
+    >>> va.population_mean_va(va.fit_relative(records, 2024), benchmark)[["n", "effect"]].head(2).round(1)
+             n  effect
+    school
+    0029    11   -24.1
+    0109    50   -10.6
     """
     check_same_columns(relative, benchmark)
     x = (benchmark.column_means if reference is None else reference).reindex(benchmark.coefficients.index)
@@ -250,7 +335,43 @@ def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
 
 
 def check_prior(records: Records, cohort: int, benchmark: Benchmark, links: Sequence[ScaleBreak] = ()) -> PriorCheck:
-    """Compare the prior score of a focal cohort, carried back over ``links``, with the baseline's in the benchmark."""
+    """Compare the prior score of a focal cohort, carried back over links, with the baseline's in the benchmark.
+
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohort : int
+        The focal cohort.
+    benchmark : Benchmark
+        Which knows mean and SD of its baseline's prior score.
+    links : sequence of ScaleBreak
+        Linked breaks between baseline and cohort.
+
+    Returns
+    -------
+    PriorCheck
+        ``smd``, ``variance_ratio``, ``ok``, and the finding as a ``sentence``.
+
+    Raises
+    ------
+    BenchmarkError
+        When the benchmark's formula has no numeric prior score.
+    RecordsError
+        For an absent cohort.
+
+    Notes
+    -----
+    smd = (focal mean - baseline mean) / baseline SD, within 0.2; variance ratio within 0.8 and 1.25.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> check = va.check_prior(records, 2024, va.fit_baseline(records, [2015, 2016, 2017]))
+    >>> round(check.smd, 2), check.ok
+    (0.02, True)
+    """
     columns, there = benchmark.summaries["columns"], benchmark.explaining
     column = "prior_score" if "prior_score" in there else next(iter(there), None)
     if column is None:

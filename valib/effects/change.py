@@ -70,7 +70,36 @@ def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Ge
 
 
 def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
-    """(J,) which schools of the joint fit have students in all the given cohorts; ModelError for one not in it."""
+    """Which schools of a joint fit have students in all the given cohorts.
+
+    Parameters
+    ----------
+    joint : JointFit
+        A joint model.
+    cohorts : sequence of int
+        Some of its cohorts.
+
+    Returns
+    -------
+    ndarray (J,)
+        True or False, in the order of ``joint.arrays.data.schools``.
+
+    Raises
+    ------
+    ModelError
+        For a cohort that is not in the fit.
+
+    Notes
+    -----
+    Only of these schools is a change told.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> joint = va.fit_joint(va.load_records("demo"), [2023, 2024])
+    >>> int(va.present_schools(joint, [2023, 2024]).sum())
+    187
+    """
     absent = [c for c in cohorts if c not in joint.cohorts]
     if absent:
         raise ModelError(f"Cohort {absent[0]} is not in the joint fit; it has {list(joint.cohorts)}.")
@@ -81,14 +110,48 @@ def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
 def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "integrated") -> pd.DataFrame:
     """Change of every school's relative effect between two cohorts, for schools with students in both.
 
-    change = u_hat_j,second - u_hat_j,first. se: the standard deviation of what lower and upper are limits of.
-    se_independent: what the plug-in error would be if the two errors were independent, for comparison. p_up:
-    probability that the effect went up. One row a school (index): n_first, n_second, change, se, se_independent, lower,
-    upper, p_up. Score points. Raises ModelError for a cohort that is not in the fit.
-    intervals: "integrated" over what is not known of variances and correlations (:func:`posterior_of`), or "plugin",
-    which takes their estimates as known: se from the T x T error covariance, Var + Var - 2 Cov. Which of them the table
-    has is in its ``attrs["intervals"]``. On a boundary (singular; of independent effects, a cohort of zero variance) the
-    plug-in errors are not known: se, lower, upper and p_up are then missing.
+    Parameters
+    ----------
+    joint : JointFit
+        A joint model with both cohorts.
+    first, second : int
+        The earlier and the later cohort.
+    intervals : {"integrated", "plugin"}
+        Integrated over what is not known of variances and correlations
+        (:func:`valib.effects.change.posterior_of`), or taking their estimates as known: se from the T x T error covariance.
+
+    Returns
+    -------
+    DataFrame
+        One row a school (index): ``n_first``, ``n_second``, ``change``, ``se``, ``se_independent``, ``lower``, ``upper``,
+        ``p_up``, in score points. se: the standard deviation of what lower and upper are limits of. se_independent: what
+        the plug-in error would be if the two errors were independent, for comparison. p_up: probability that the effect
+        went up. ``attrs["intervals"]`` says which intervals the table has.
+
+    Raises
+    ------
+    ModelError
+        For a cohort that is not in the fit.
+
+    Notes
+    -----
+    With C_j the covariance of school j's prediction errors over cohorts::
+
+        change_j = u_hat_j,second - u_hat_j,first
+        Var      = C_j,11 + C_j,22 - 2 C_j,12
+
+    On a boundary (singular; of independent effects, a cohort of zero variance) the plug-in errors are not known: se, lower,
+    upper and p_up are then missing. Sources: Henderson (1975) for the prediction of contrasts; Leckie (2018).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> joint = va.fit_joint(va.load_records("demo"), [2021, 2024])
+    >>> va.change_in_va(joint, 2021, 2024)[["n_first", "n_second", "change"]].head(2).round(1)
+            n_first  n_second  change
+    school
+    0029         13        11     6.1
+    0109         60        50     5.9
     """
     check_intervals(intervals)
     p = Present.of(joint, (first, second))
@@ -177,10 +240,42 @@ def _on_boundary(joint: JointFit, first: int, second: int) -> bool:
 
 
 def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:
-    """Did ``school`` change more than ``other`` between two cohorts? Difference of changes, se, probability.
+    """Did one school change more than another between two cohorts? Difference of changes, its error and probability.
 
-    The errors the two schools share through the fixed effects are taken into account. Raises ModelError for a school
-    without students in both cohorts, for the same school twice, and for a cohort that is not in the fit.
+    Parameters
+    ----------
+    joint : JointFit
+        A joint model with both cohorts.
+    first, second : int
+        The earlier and the later cohort.
+    school, other : str
+        The two schools.
+
+    Returns
+    -------
+    dict of str to float
+        ``difference`` (score points), ``se``, ``probability`` that it is positive.
+
+    Raises
+    ------
+    ModelError
+        For a school without students in both cohorts, for the same school twice, and for a cohort that is not in the fit.
+
+    Notes
+    -----
+    With c = (-1, 1), C_j the error covariance of school j with known coefficients and S_j = d u_hat_j / d b::
+
+        Var = c'C_1 c + c'C_2 c + (S_1'c - S_2'c)' Var(b) (S_1'c - S_2'c)
+
+    so that the errors the two schools share through the fixed effects are taken into account. Source: Henderson (1975).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> joint = va.fit_joint(va.load_records("demo"), [2021, 2024])
+    >>> found = va.which_improved(joint, 2021, 2024, "0029", "0109")
+    >>> {name: round(value, 1) for name, value in found.items()}
+    {'difference': 0.2, 'se': 11.4, 'probability': 0.5}
     """
     if school == other:
         raise ModelError(f"Two schools are compared; both named are '{school}'.")
@@ -201,12 +296,43 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
 def quintile_transitions(
     joint: JointFit, first: int, second: int, seed: int | np.random.Generator, draws: int = 1000
 ) -> pd.DataFrame:
-    """How schools move between fifths: shares of the schools of each fifth in ``first`` by fifth in
-    ``second``.
+    """How schools move between fifths: shares of the schools of each fifth in one cohort by fifth in another.
 
+    Parameters
+    ----------
+    joint : JointFit
+        A joint model with both cohorts.
+    first, second : int
+        The earlier and the later cohort.
+    seed : int or numpy.random.Generator
+        Where the draws begin: the same seed gives the same result, byte for byte.
+    draws : int
+        Of the true effects, given the data.
+
+    Returns
+    -------
+    DataFrame
+        25 rows: ``from``, ``to`` (1 lowest), ``share`` (mean over draws), ``lower``, ``upper``, ``plugin`` (the table of the
+        EB predictions themselves, which understates movement).
+
+    Raises
+    ------
+    ModelError
+        For fewer than five schools in both cohorts, and for a cohort that is not in the fit.
+
+    Notes
+    -----
     Fifths are counted among schools with students in both cohorts, in draws of the true effects, so that the table is
-    about the effects and not about their noise. Columns: from, to (1 lowest), share (mean over draws), lower, upper,
-    plugin (the table of the EB predictions themselves, which understates movement).
+    about the effects and not about their noise. Draws are normal about the predictions with each school's full error
+    covariance; the error of the fixed effects is common to all schools of a draw.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> joint = va.fit_joint(va.load_records("demo"), [2021, 2024])
+    >>> moves = va.quintile_transitions(joint, 2021, 2024, seed=1, draws=200)
+    >>> moves.groupby("from")["share"].sum().round(2).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
     """
     drawn = draw_joint(joint, (first, second), seed, draws)
     J = drawn.shape[1]

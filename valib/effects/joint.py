@@ -13,9 +13,11 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
 from ..models.structures import STRUCTURES
+from ..names import listed_cohorts
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from ..sums.students import Records, in_several, sum_students
+from .display import Shown, Table, found, joint_rows, one_line
 from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 
 NESTED = {  # covariance structure: those it is a special case of
@@ -28,18 +30,60 @@ NESTED = {  # covariance structure: those it is a special case of
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class JointFit:
-    """A fitted joint model y_ijt = x_ijt' b_t + u_jt + e_ijt. Score points; variances are score points squared.
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class JointFit(Shown):
+    """A fitted joint model of several cohorts. Score points; variances are score points squared.
 
-    fixed_effects (index cohort, term), vcov. omega: covariance of a school's effects over cohorts; correlation.
-    omega_se, correlation_se, sigma2_se: delta method on the observed information, nan on a boundary. sigma2 by cohort.
-    school_effects (index school, cohort; every school in every cohort): n (0 where it has no students: the effect is
-    then predicted from its other cohorts), effect, reliability (1 - se_conditional^2 / omega_tt), se_conditional,
-    se_comparative, se_diagnostic, lower, upper; the interval uses se_comparative. singular: Omega is (nearly) not of
-    full rank. arrays: the fit as arrays, with the error covariances of all schools. student_sd: SD of the outcome by
-    cohort. left_out: rows dropped for a missing covariate, by cohort and column. state: that of another design, where
-    the formula was given as one; None where transforms and levels are each cohort's own. findings: what would mislead.
+    Attributes
+    ----------
+    cohorts : tuple of int
+        In calendar order, T of them.
+    formula, covariance, residual, method : str
+        As they were given.
+    fixed_effects, vcov : Series, DataFrame
+        By cohort and term (index), and their covariance.
+    omega, omega_se : DataFrame (T, T)
+        Covariance of a school's effects over cohorts; standard errors by the delta method on the observed information,
+        nan on a boundary.
+    correlation, correlation_se : DataFrame (T, T)
+        The same as correlations.
+    sigma2, sigma2_se : Series (T,)
+        Variance of students by cohort.
+    loglik, n_parameters
+        Of the likelihood, restricted for REML.
+    n_students, n_schools : int
+        What the model was fitted to.
+    singular, converged : bool
+        Whether Omega is (nearly) not of full rank; whether the search ended at a maximum.
+    student_sd : Series (T,)
+        Standard deviation of the outcome by cohort.
+    level : float
+        Coverage of the intervals.
+    school_effects : DataFrame
+        By school and cohort (index), every school in every cohort: ``n`` (0 where it has no students: the effect is
+        then predicted from its other cohorts), ``effect``, ``reliability`` (1 - se_conditional^2 / omega_tt),
+        ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``lower``, ``upper``; the interval uses se_comparative.
+    left_out : mapping
+        Rows dropped for a missing covariate, by cohort and column.
+    arrays : MultivariateFit
+        The fit as arrays, with the error covariances of all schools.
+    state : FormulaState or None
+        That of another design, where the formula was given as one; None where transforms and levels are each cohort's own.
+    findings : tuple of Finding
+        What would mislead in the fit.
+
+    Notes
+    -----
+    The model is y_ijt = x_ijt' b_t + u_jt + e_ijt with Cov(u_jt, u_js) = Omega_ts and Var(e_ijt) = sigma2_t.
+    Source: Leckie (2018).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> joint = va.fit_joint(va.load_records("demo"), [2023, 2024])
+    >>> joint.correlations()[["cohort", "other", "correlation", "schools"]].round(2)
+       cohort  other  correlation  schools
+    0    2023   2024         0.94      187
     """
 
     cohorts: tuple[int, ...]
@@ -151,6 +195,27 @@ class JointFit:
             plain[name] = {str(k): _finite(v) for k, v in getattr(self, name).items()}
         return plain
 
+    def _table(self) -> Table:
+        facts = [
+            ("Formula", one_line(self.formula)),
+            ("Method", self.method),
+            ("Students", f"{self.n_students:,}"),
+            ("Schools", f"{self.n_schools:,}"),
+            ("Covariance of schools", self.covariance),
+            ("Residual variance", self.residual),
+            ("Log-likelihood", f"{self.loglik:.1f}"),
+            ("Parameters", str(self.n_parameters)),
+        ]
+        errors = pd.Series(np.sqrt(np.diag(self.vcov)), index=self.fixed_effects.index)
+        heads, rows = joint_rows(self.cohorts, self.fixed_effects, errors, self.tau2, self.sigma2, self.correlation)
+        notes = [] if self.converged else ["The search for the maximum did not converge."]
+        title = f"Joint value added, {listed_cohorts(self.cohorts)}"
+        return Table(title, facts, heads, rows, [*notes, *found(self.findings)])
+
+    def _line(self) -> str:
+        counts = f"{self.n_students:,} students, {self.n_schools:,} schools"
+        return f"{listed_cohorts(self.cohorts)}, {one_line(self.formula)}, {self.covariance}, {counts}"
+
 
 def fit_joint(
     records: Records,
@@ -163,12 +228,48 @@ def fit_joint(
 ) -> JointFit:
     """Joint model of several cohorts: fixed effects of each cohort's own, school effects correlated over cohorts.
 
-    records: validated records; cohorts: two or more. The formula is applied within each cohort (transforms and levels
-    are the cohort's own; given the state of another design, such as ``benchmark.state``, they are that one's), so with
-    covariance="independent" and residual="by_cohort" this is :func:`valib.fit_relative` for every cohort. covariance:
-    one of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" student variance. method:
-    "ML" or "REML". Schools may miss cohorts.
-    Raises RecordsError for absent cohorts, ModelError for what cannot be fitted (the cohort named).
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohorts : iterable of int
+        Two or more. Schools may miss cohorts.
+    formula : str or FormulaState
+        Applied within each cohort (transforms and levels are the cohort's own); given the state of another design, such as
+        ``benchmark.state``, they are that one's.
+    covariance : str
+        One of :data:`valib.models.structures.STRUCTURES`: "unstructured", "compound_symmetry", "ar1", "antedependence",
+        "toeplitz", "independent".
+    residual : {"by_cohort", "common"}
+        A variance of students for every cohort, or one for all.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    JointFit
+        With every school in every cohort.
+
+    Raises
+    ------
+    RecordsError
+        For absent cohorts.
+    ModelError
+        For what cannot be fitted; the cohort is named.
+
+    Notes
+    -----
+    y_ijt = x_ijt' b_t + u_jt + e_ijt, Cov(u_jt, u_js) = Omega_ts. With covariance="independent" and
+    residual="by_cohort" this is :func:`valib.fit_relative` for every cohort. Source: Leckie (2018).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> joint = va.fit_joint(va.load_records("demo"), [2021, 2024])
+    >>> round(float(joint.correlation.loc[2021, 2024]), 1)
+    0.8
     """
     parts, left_out, extra = cohort_moments(records, cohorts, formula)
     fit = joint_from_moments(parts, formula, covariance, residual, method, level, left_out, extra)
@@ -189,7 +290,49 @@ def fit_structures(
     method: str = "ML",
     level: float = 0.95,
 ) -> dict[str, JointFit]:
-    """The same joint model under several covariance structures, from one pass over the students."""
+    """The same joint model under several covariance structures, from one pass over the students.
+
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohorts : iterable of int
+        Two or more.
+    formula : str or FormulaState
+        As for :func:`valib.fit_joint`.
+    covariances : iterable of str
+        The structures, by default all of :data:`valib.models.structures.STRUCTURES`.
+    residual : {"by_cohort", "common"}
+        As for :func:`valib.fit_joint`.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    dict of str to JointFit
+        By structure.
+
+    Raises
+    ------
+    RecordsError
+        For absent cohorts.
+    ModelError
+        For what cannot be fitted; the cohort is named.
+
+    Notes
+    -----
+    What :func:`valib.compare_joint` compares.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> structures = ["unstructured", "compound_symmetry"]
+    >>> fits = va.fit_structures(va.load_records("demo"), [2023, 2024], covariances=structures)
+    >>> {name: fit.n_parameters for name, fit in fits.items()}
+    {'unstructured': 9, 'compound_symmetry': 8}
+    """
     parts, left_out, extra = cohort_moments(records, cohorts, formula)
     return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out, extra) for c in covariances}
 
@@ -262,9 +405,38 @@ def joint_from_moments(
 def compare_joint(fits: Iterable[JointFit]) -> pd.DataFrame:
     """One row a fit: parameters, log-likelihood, AIC, BIC, and the LR test against the largest fit it is nested in.
 
-    The fits must be of one set of students, fixed effects and method, or their likelihoods cannot be compared
-    (ModelError). within: the larger model of the test; lr, df, p_value are missing where a fit is nested in none.
-    The chi-square p-value does not hold where the larger fit is singular.
+    Parameters
+    ----------
+    fits : iterable of JointFit
+        Of one set of students, fixed effects and method, or their likelihoods cannot be compared.
+
+    Returns
+    -------
+    DataFrame
+        By covariance and residual (index): ``n_parameters``, ``loglik``, ``aic``, ``bic``, ``singular``, ``within`` (the
+        larger model of the test), ``lr``, ``df``, ``p_value``, missing where a fit is nested in none.
+
+    Raises
+    ------
+    ModelError
+        If the fits are not of the same students, formula and method.
+
+    Notes
+    -----
+    AIC = -2 log L + 2 k, BIC = -2 log L + k log(students), LR = 2 (log L_larger - log L) against chi-square. The p-value
+    does not hold where the larger fit is singular.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> structures = ["unstructured", "compound_symmetry"]
+    >>> fits = va.fit_structures(va.load_records("demo"), [2023, 2024], covariances=structures)
+    >>> table = va.compare_joint(fits.values())
+    >>> table[["n_parameters", "df"]].droplevel("residual")
+                       n_parameters   df
+    covariance
+    unstructured                  9  NaN
+    compound_symmetry             8  1.0
     """
     fits = list(fits)
     kinds = {(f.cohorts, f.formula, f.method, f.n_students, f.n_schools) for f in fits}

@@ -1,10 +1,10 @@
-"""The relative value-added model of one cohort, and the result that every one-cohort model returns."""
+"""The relative value-added model of one cohort."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,165 +17,14 @@ from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
 from ..models.posterior import Posterior, integrate, posterior
-from ..records.disclosure import counted, shown
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
+from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
-from .ranking import rank_draws, rank_effects
 
 INTERVALS = ("integrated", "plugin")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CohortFit:
-    """One cohort's fitted value-added model. Score points throughout; variances are score points squared.
-
-    model: "relative" or "benchmark". fixed_effects, vcov: estimated on this cohort, or the benchmark's.
-    findings: what would mislead in it. school_effects: one row a school (index, sorted) with n (rows), students (only
-    where some stand in several rows), effect, shrinkage, se_conditional, se_comparative, se_diagnostic, se, lower, upper;
-    se is the standard deviation of what lower and upper are limits of. ``effect`` is the BLUP for a relative model and
-    the benchmark VA for a benchmark model. intervals: "integrated" where lower and upper come from the posterior, the
-    variances not known (:mod:`valib.models.posterior`), "plugin" where they are effect -+ z se_comparative, which takes
-    the estimated variances as known, and missing where the effects are 0 on the boundary; posterior: that posterior, or
-    None. tau2_se, sigma2_se: from the observed information (nan on the boundary or when the variances were carried over).
-    shift, shift_se: the system shift, None unless it was estimated. shift_error: which error shift_se is, "schools"
-    (the same schools take part in baseline and cohort, methods of :mod:`valib.effects.shift`) or "cautious" (the
-    benchmark does not carry what its schools add, so the two are taken as independent); shift_df: degrees of freedom of
-    its interval, schools less one. shift_se_students: the error for these very schools, students alone being drawn (nan
-    where the benchmark does not know it). All of them with equating, links and cohort_sd. shift_influence: what each
-    school adds to the error, or None.
-    equating_se: None where the error of equating is not known, which is not 0. cohort_sd: standard deviation of
-    ordinary years that was declared, or None.
-    student_sd: standard deviation of the outcome over the cohort's students, the divisor of effect sizes.
-    left_out: rows dropped for a missing covariate, by column. common: loadings of the errors that schools share.
-    state: the design's state, so that other students can be scored. influence: of a relative fit, what each school adds
-    to the coefficients; None unless it was asked for.
-    """
-
-    cohort: int | None
-    model: str
-    formula: str
-    method: str
-    fixed_effects: pd.Series
-    vcov: pd.DataFrame
-    tau2: float
-    sigma2: float
-    tau2_se: float
-    sigma2_se: float
-    loglik: float
-    singular: bool
-    n_students: int
-    n_schools: int
-    student_sd: float
-    level: float
-    school_effects: pd.DataFrame
-    common: np.ndarray = field(repr=False)
-    left_out: Mapping[str, int]
-    shift: float | None = None
-    shift_se: float | None = None
-    equating_se: float | None = 0.0
-    coefficient_source: str = "focal"
-    shift_mode: str | None = None
-    variances_from: str = "focal"
-    intervals: str = "plugin"
-    posterior: Posterior | None = field(default=None, repr=False)
-    moments: Moments | None = field(default=None, repr=False)
-    state: FormulaState | None = field(default=None, repr=False)
-    shift_error: str | None = None
-    shift_df: int | None = None
-    shift_se_students: float | None = None
-    shift_influence: pd.Series | None = field(default=None, repr=False)
-    cohort_sd: float | None = None
-    influence: pd.DataFrame | None = field(default=None, repr=False)
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def theta(self) -> float:
-        """tau2 / sigma2."""
-        return self.tau2 / self.sigma2
-
-    @property
-    def vpc(self) -> float:
-        """Variance partition coefficient tau2 / (tau2 + sigma2)."""
-        return self.tau2 / (self.tau2 + self.sigma2)
-
-    @property
-    def shift_interval(self) -> tuple[float, float] | None:
-        """Interval of the system shift at the fit's level; None unless the shift was estimated."""
-        if self.shift is None:
-            return None
-        lower, upper = _blup.interval(self.shift, self.shift_se, self.level, self.shift_df)
-        return float(lower), float(upper)
-
-    def ranks(self, seed: int | np.random.Generator, draws: int = 2000, min_students: int = 1) -> pd.DataFrame:
-        """Expected rank, its interval, and the probabilities of the lowest and highest fifth (rank 1 is highest).
-
-        They are places among the schools that may be shown with ``min_students`` (:mod:`valib.records.disclosure`),
-        by default all: places among all schools would tell of those held back. With integrated intervals every draw
-        begins with the variances.
-        """
-        mask = np.asarray(shown(counted(self.school_effects), min_students))
-        table = self.school_effects[mask]
-        if self.posterior is not None:
-            drawn = self.posterior.draw
-            r = rank_draws(lambda size, rng: drawn(size, rng)[:, mask], len(table), seed, draws, self.level)
-        else:
-            effect, own = table["effect"].to_numpy(), table["se_conditional"].to_numpy() ** 2
-            r = rank_effects(effect, own, self.common[mask], seed, draws, self.level)
-        return pd.DataFrame(
-            {
-                "n": table["n"],
-                "effect": table["effect"],
-                "expected_rank": r.expected,
-                "rank_lower": r.lower,
-                "rank_upper": r.upper,
-                "p_bottom_quintile": r.p_bottom,
-                "p_top_quintile": r.p_top,
-            },
-            index=table.index,
-        )
-
-    def summary(self) -> dict:
-        """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        plain = {
-            k: getattr(self, k)
-            for k in (
-                "cohort",
-                "model",
-                "formula",
-                "method",
-                "tau2",
-                "tau2_se",
-                "sigma2",
-                "sigma2_se",
-                "theta",
-                "vpc",
-                "loglik",
-                "singular",
-                "n_students",
-                "n_schools",
-                "student_sd",
-                "level",
-                "shift",
-                "shift_se",
-                "shift_error",
-                "shift_se_students",
-                "equating_se",
-                "cohort_sd",
-                "coefficient_source",
-                "shift_mode",
-                "variances_from",
-                "intervals",
-            )
-        }
-        plain["left_out"] = dict(self.left_out)
-        plain["findings"] = [item.summary() for item in self.findings]
-        plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
-        errors = np.sqrt(np.diag(self.vcov))
-        plain["fixed_effects_se"] = {k: float(v) for k, v in zip(self.fixed_effects.index, errors, strict=True)}
-        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in plain.items()}
 
 
 def fit_relative(
@@ -188,22 +37,63 @@ def fit_relative(
     intervals: str = "integrated",
     influences: bool = False,
 ) -> CohortFit:
-    """Relative value added of one cohort: y_ij = x_ij' b + u_j + e_ij, all of it estimated on that cohort.
+    """Relative value added of one cohort: all of the model is estimated on that cohort.
 
-    records: validated records (:func:`valib.read_records`); cohort: which one (may be left out when there is only
-    one); formula: text, or the state of another design such as ``benchmark.state``, so that transforms and levels are
-    the benchmark's and coefficients can be compared; method "ML" or "REML". Raises RecordsError for a cohort that is
-    not there, ModelError for what cannot be fitted. With an intercept the effects sum to zero over schools exactly
-    (the intercept's normal equation is sum_j a_j rbar_j = 0 and u_hat_j = theta a_j rbar_j): they rank schools, they
-    cannot show a change common to all.
-    error_variance: variance of the error of measurement in a column, where known, for example
-    ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
-    is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
-    intervals: "integrated" over what is not known of the variances, or "plugin", which takes their estimates as known.
-    Plug-in intervals stand, and the fit's ``intervals`` says so, where error_variance is given and, with a warning,
-    where there are too few schools: fewer than two more than coefficients of school-level columns.
-    influences: also find what each school adds to the coefficients, for the errors of :func:`valib.shift_at` and its
-    like; the sums are then kept by school in full.
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohort : int, optional
+        Which one; may be left out when there is only one.
+    formula : str or FormulaState
+        Text, or the state of another design such as ``benchmark.state``, so that transforms and levels are the
+        benchmark's and coefficients can be compared.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    level : float
+        Coverage of the intervals.
+    error_variance : mapping of str to float, optional
+        Variance of the error of measurement in a column, where known, for example
+        ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
+        is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
+    intervals : {"integrated", "plugin"}
+        Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand, and
+        the fit's ``intervals`` says so, where error_variance is given and, with a warning, where there are too few schools:
+        fewer than two more than coefficients of school-level columns.
+    influences : bool
+        Also find what each school adds to the coefficients, for the errors of :func:`valib.shift_at` and its like; the sums
+        are then kept by school in full.
+
+    Returns
+    -------
+    CohortFit
+        Coefficients, variances, school effects with all their errors.
+
+    Raises
+    ------
+    RecordsError
+        For a cohort that is not there.
+    ModelError
+        For what cannot be fitted, and for several cohorts of which none is named.
+
+    Notes
+    -----
+    With a_j = n_j / (1 + n_j theta), theta = tau2 / sigma2, and rbar_j the mean residual of school j::
+
+        y_ij = x_ij' b + u_j + e_ij        u_hat_j = theta a_j rbar_j
+
+    With an intercept the effects sum to zero over schools exactly (the intercept's normal equation is
+    sum_j a_j rbar_j = 0): they rank schools, they cannot show a change common to all. Source: Goldstein (1997).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fit = va.fit_relative(va.load_records("demo"), 2024)
+    >>> fit.school_effects[["n", "effect", "shrinkage"]].head(2).round(2)
+             n  effect  shrinkage
+    school
+    0029    11   -9.81       0.61
+    0109    50    3.69       0.88
     """
     check_intervals(intervals)
     if cohort is None:
@@ -232,9 +122,44 @@ def fit_mixed(
     level: float = 0.95,
     intervals: str = "integrated",
 ) -> CohortFit:
-    """The same model on any table, for example ``fit_mixed(sleepstudy, "Reaction ~ Days", "Subject")``.
+    """The random-intercept model on any table, with the groups of one column.
 
-    data: one row an observation; groups: the column of the random intercept.
+    Parameters
+    ----------
+    data : DataFrame
+        One row an observation.
+    formula : str
+        For example ``"Reaction ~ Days"``.
+    groups : str
+        The column of the random intercept.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    level : float
+        Coverage of the intervals.
+    intervals : {"integrated", "plugin"}
+        As for :func:`valib.fit_relative`.
+
+    Returns
+    -------
+    CohortFit
+        With ``cohort`` None.
+
+    Raises
+    ------
+    ModelError
+        For what cannot be fitted, or a column that is not there.
+
+    Notes
+    -----
+    The same model and predictor as :func:`valib.fit_relative`. Source: Bates et al. (2015), whose lme4 gives the numbers of
+    the example.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fit = va.fit_mixed(va.load("sleepstudy"), "Reaction ~ Days", "Subject", method="REML")
+    >>> round(fit.tau2 ** 0.5, 2), round(fit.sigma2 ** 0.5, 2)
+    (37.12, 30.99)
     """
     check_intervals(intervals)
     return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None, None, intervals)
@@ -395,7 +320,42 @@ def effects_table(
 def fit_formulas(
     records: Records, cohort: int, formulas: Iterable[str], method: str = "ML", level: float = 0.95
 ) -> tuple[dict[str, CohortFit], dict[str, str]]:
-    """One cohort under several formulas: the fits by formula, and for those that cannot be fitted the reason."""
+    """One cohort under several formulas.
+
+    Parameters
+    ----------
+    records : DataFrame or stream
+        Checked student records, from :func:`valib.read_records` or :func:`valib.stream_records`.
+    cohort : int
+        The cohort.
+    formulas : iterable of str
+        The models.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    tuple of dict, dict
+        The fits by formula, and for those that cannot be fitted the reason.
+
+    Raises
+    ------
+    RecordsError
+        For a cohort that is not there.
+
+    Notes
+    -----
+    Each is :func:`valib.fit_relative`.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fits, refused = va.fit_formulas(va.load_records("exam"), 0, ["score ~ prior_score", "score ~ nothing"])
+    >>> list(fits), list(refused)
+    (['score ~ prior_score'], ['score ~ nothing'])
+    """
     fits, refused = {}, {}
     for formula in formulas:
         try:
@@ -406,13 +366,39 @@ def fit_formulas(
 
 
 def school_residuals(fit: CohortFit) -> pd.DataFrame:
-    """What the schools of a relative fit look like before shrinkage, for checks: index school, columns n, residual
-    (rbar_j = ybar_j - xbar_j' b, score points) and standardised = rbar_j / sd(rbar_j), with
+    """What the schools of a relative fit look like before shrinkage, for checks.
+
+    Parameters
+    ----------
+    fit : CohortFit
+        A relative fit.
+
+    Returns
+    -------
+    DataFrame
+        Index school: ``n``, ``residual`` (score points), ``standardised``.
+
+    Raises
+    ------
+    ModelError
+        For a benchmark fit.
+
+    Notes
+    -----
+    residual is rbar_j = ybar_j - xbar_j' b; standardised is rbar_j / sd(rbar_j), with::
 
         Var(rbar_j) = tau2 + sigma2 / n_j - xbar_j' Var(b) xbar_j
 
     u_hat_j over its diagnostic standard error is the same number, but is 0 / 0 where the school variance is 0.
-    Raises ModelError for a benchmark fit.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.school_residuals(va.fit_relative(va.load_records("exam"))).head(2).round(2)
+             n  residual  standardised
+    school
+    1       73      0.41          1.29
+    10      50     -0.38         -1.19
     """
     _check_relative(fit)
     n, means, b = fit.moments.n, fit.moments.means, fit.fixed_effects.to_numpy()
@@ -426,10 +412,35 @@ def school_residuals(fit: CohortFit) -> pd.DataFrame:
 
 
 def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
-    """Student residuals y_ij - x_ij' b - u_hat_j of a relative fit, (N,) in score points, for checks.
+    """Student residuals of a relative fit, for checks.
 
-    records: those the model was fitted to; the order is theirs, less rows that lack a covariate. Raises ModelError
-    for a benchmark fit and for other records than the fit's.
+    Parameters
+    ----------
+    records : DataFrame
+        Those the model was fitted to.
+    fit : CohortFit
+        A relative fit.
+
+    Returns
+    -------
+    ndarray (N,)
+        Score points; the order is that of the records, less rows that lack a covariate.
+
+    Raises
+    ------
+    ModelError
+        For a benchmark fit and for other records than the fit's.
+
+    Notes
+    -----
+    y_ij - x_ij' b - u_hat_j.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> exam = va.load_records("exam")
+    >>> va.student_residuals(exam, va.fit_relative(exam)).shape
+    (4059,)
     """
     _check_relative(fit)
     design = build_design(select(records, [fit.cohort]), fit.state or fit.formula)

@@ -26,7 +26,44 @@ def fit_estimators(
     groups: str = "school_cohort",
     method: str = "ML",
 ) -> tuple[dict[str, Benchmark], dict[str, str]]:
-    """The benchmark by each estimator, and for those that cannot be had from this formula the reason."""
+    """The benchmark by each estimator.
+
+    Parameters
+    ----------
+    records : DataFrame
+        Checked student records.
+    cohorts : iterable of int
+        The baseline.
+    formula : str
+        What is typical.
+    groups : {"school_cohort", "school"}
+        As for :func:`valib.fit_baseline`.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+
+    Returns
+    -------
+    tuple of dict, dict
+        Benchmarks by estimator, and for those that cannot be had from this formula the reason.
+
+    Raises
+    ------
+    RecordsError
+        For absent cohorts.
+    BenchmarkError
+        As :func:`valib.fit_baseline`, where it concerns all of them.
+
+    Notes
+    -----
+    "mixed", "ols" and "within" of :func:`valib.fit_baseline`.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> benchmarks, refused = va.fit_estimators(va.load_records("demo"), [2015, 2016])
+    >>> {name: round(float(b.coefficients["prior_score"]), 2) for name, b in benchmarks.items()}
+    {'mixed': 0.77, 'ols': 0.8, 'within': 0.76}
+    """
     fits, refused = {}, {}
     for estimator in ESTIMATORS:
         try:
@@ -41,11 +78,39 @@ def school_to_follow(
 ) -> str:
     """The school followed through the recipes: the one named, else the one nearest a quantile of the last fit.
 
-    fits: relative fits in the order of their cohorts. The rule: among the schools that may be shown in every cohort
-    (in the last one, if none may in all; see :mod:`valib.records.disclosure`), the school whose effect in the last
-    cohort is
-    nearest to the ``share`` quantile of all schools' effects there; of equals the first by name. Raises RecordsError
-    for a named school that is absent from the last cohort or may not be shown there, and when none may.
+    Parameters
+    ----------
+    fits : sequence of CohortFit
+        Relative fits in the order of their cohorts.
+    min_students : int
+        Fewest students of a school that may be shown.
+    school : str, optional
+        The school wanted.
+    share : float
+        The quantile.
+
+    Returns
+    -------
+    str
+        The school.
+
+    Raises
+    ------
+    RecordsError
+        For a named school that is absent from the last cohort or may not be shown there, and when none may.
+
+    Notes
+    -----
+    The rule: among the schools that may be shown in every cohort (in the last one, if none may in all; see
+    :mod:`valib.records.disclosure`), the school whose effect in the last cohort is nearest to the ``share`` quantile of all
+    schools' effects there; of equals the first by name.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> va.school_to_follow([va.fit_relative(records, c) for c in (2023, 2024)])
+    '8083'
     """
     last = fits[-1].school_effects
     large = [set(only_shown(fit.school_effects, min_students).index) for fit in fits]
@@ -64,10 +129,34 @@ def school_to_follow(
 
 
 def follow_school(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:
-    """One school under several fits, one row each: recipe, residual, shrinkage, effect, se, lower, upper.
+    """One school under several fits, one row each.
 
-    residual: the mean residual rbar_j = ybar_j - xbar_j' b before shrinking (score points). A fit without the school is
-    left out.
+    Parameters
+    ----------
+    fits : mapping of str to CohortFit
+        Fits by the name of their recipe.
+    school : str
+        The school; a fit without it is left out.
+
+    Returns
+    -------
+    DataFrame
+        ``recipe``, ``residual``, ``shrinkage``, ``effect``, ``se``, ``lower``, ``upper``.
+
+    Notes
+    -----
+    residual: the mean residual rbar_j = ybar_j - xbar_j' b before shrinking (score points).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> benchmark = va.fit_baseline(records, [2015, 2016])
+    >>> fits = {"relative": va.fit_relative(records, 2024), "benchmark": va.fit_benchmark(records, 2024, benchmark)}
+    >>> va.follow_school(fits, "8083")[["recipe", "effect", "shrinkage"]].round(1)
+          recipe  effect  shrinkage
+    0   relative   -13.0        0.8
+    1  benchmark   -27.6        0.8
     """
     rows = []
     for name, fit in fits.items():
@@ -92,8 +181,28 @@ def follow_school(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:
 def spread_of_va(fits: Mapping[str, Sequence[CohortFit]]) -> pd.DataFrame:
     """What each recipe makes of the schools of a cohort, one row a cohort and recipe.
 
+    Parameters
+    ----------
+    fits : mapping of str to sequence of CohortFit
+        Fits of several cohorts by the name of their recipe.
+
+    Returns
+    -------
+    DataFrame
+        ``cohort``, ``recipe``, ``sd``, ``mean``, ``shrinkage``, ``shift`` (nan where absorbed).
+
+    Notes
+    -----
     sd: the between-school standard deviation tau that the recipe shrinks with; mean: the plain mean over schools of
-    its value added; shrinkage: the mean of lambda_j; shift: the estimated system shift (nan where absorbed).
+    their value added; shrinkage: the mean of lambda_j; shift: the estimated system shift.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fit = va.fit_relative(va.load_records("demo"), 2024)
+    >>> va.spread_of_va({"relative": [fit]})[["cohort", "recipe", "sd"]].round(1)
+       cohort    recipe    sd
+    0    2024  relative  16.5
     """
     return pd.DataFrame(
         [
@@ -112,10 +221,29 @@ def spread_of_va(fits: Mapping[str, Sequence[CohortFit]]) -> pd.DataFrame:
 
 
 def mean_va_error(fit: CohortFit) -> tuple[float, float]:
-    """Prediction error of the plain mean over the fit's J schools: (as if independent, as it is), score points.
+    """Prediction error of the plain mean over the schools of a fit, as if their errors were independent and as it is.
 
-    as if independent: root of sum_j Var_j / J^2; as it is: root of sum_j own_j / J^2 + |mean_j F_j|^2, where F_j are
-    the loadings on the errors that schools share.
+    Parameters
+    ----------
+    fit : CohortFit
+        Of J schools.
+
+    Returns
+    -------
+    tuple of float, float
+        As if independent, and as it is (score points).
+
+    Notes
+    -----
+    As if independent: root of sum_j Var_j / J^2; as it is: root of sum_j own_j / J^2 + sum over the shared errors of
+    (mean_j F_j)^2, where F_j are the loadings on the errors that schools share.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> apart, together = va.mean_va_error(va.fit_relative(va.load_records("exam")))
+    >>> apart > 0
+    True
     """
     var = fit.school_effects["se_comparative"].to_numpy() ** 2
     own = fit.school_effects["se_conditional"].to_numpy() ** 2
@@ -124,7 +252,36 @@ def mean_va_error(fit: CohortFit) -> tuple[float, float]:
 
 
 def agreement_by_cohort(relative: Sequence[CohortFit], benchmark: Sequence[CohortFit]) -> pd.DataFrame:
-    """Relative and benchmark value added of the same schools by cohort: correlation, mean and SD of the difference."""
+    """Relative and benchmark value added of the same schools by cohort: correlation, mean and SD of the difference.
+
+    Parameters
+    ----------
+    relative, benchmark : sequence of CohortFit
+        Fits of the same cohorts, in the same order.
+
+    Returns
+    -------
+    DataFrame
+        ``cohort``, ``schools``, ``correlation``, ``mean_difference``, ``sd_difference``.
+
+    Raises
+    ------
+    ValueError
+        For sequences of different length.
+
+    Notes
+    -----
+    The difference is benchmark less relative, in score points, over schools in both.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> benchmark = va.fit_baseline(records, [2015, 2016])
+    >>> va.agreement_by_cohort([va.fit_relative(records, 2024)], [va.fit_benchmark(records, 2024, benchmark)]).round(1)
+       cohort  schools  correlation  mean_difference  sd_difference
+    0    2024      188          1.0            -14.8            0.1
+    """
     rows = []
     for r, b in zip(relative, benchmark, strict=True):
         both = pd.concat([r.school_effects["effect"], b.school_effects["effect"]], axis=1, join="inner").to_numpy()
@@ -177,12 +334,47 @@ def shift_sensitivity(
     estimator: str = "mixed",
     **options,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The shift of one cohort when one choice at a time is changed; the first row is the first formula as it stands.
+    """The shift of one cohort when one choice at a time is changed.
 
-    formulas: the study's, then the further ones. Besides them each other estimator and, if there are several, each
-    baseline cohort alone. options: as for fit_benchmark (variances, method, equating_se, level). Returns one row a
-    variant (choice, value, shift, se, lower, upper) and, for variants that cannot be fitted, the reason. Warnings about
-    the prior are not repeated for the variants.
+    Parameters
+    ----------
+    records : DataFrame
+        Checked student records.
+    cohort : int
+        The focal cohort.
+    baseline : sequence of int
+        The baseline cohorts.
+    formulas : sequence of str
+        The study's, then the further ones.
+    estimator : {"mixed", "ols", "within"}
+        The study's.
+    **options
+        As for :func:`valib.fit_benchmark`: variances, method, equating_se, level.
+
+    Returns
+    -------
+    tuple of DataFrame, dict
+        One row a variant (``choice``, ``value``, ``shift``, ``se``, ``lower``, ``upper``), the first the first formula as it
+        stands; and, for variants that cannot be fitted, the reason.
+
+    Raises
+    ------
+    RecordsError
+        For absent cohorts.
+
+    Notes
+    -----
+    Besides the formulas each other estimator and, if there are several, each baseline cohort alone. Warnings about the prior
+    are not repeated for the variants.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> table, refused = va.shift_sensitivity(va.load_records("demo"), 2024, [2015, 2016], ["score ~ prior_score"])
+    >>> table[["choice", "shift"]].round(1).tail(2)
+                choice  shift
+    3  baseline cohort  -14.7
+    4  baseline cohort  -14.9
     """
     variants = [("as in this chapter", formulas[0], formulas[0], baseline, estimator)]
     variants += [("formula", f, f, baseline, estimator) for f in formulas[1:]]

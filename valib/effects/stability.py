@@ -53,7 +53,37 @@ class TwoStep:
 
 
 def two_step(fits: Sequence[CohortFit]) -> TwoStep:
-    """Collect separate relative fits; ModelError when one has no school variance (its predictions are all zero)."""
+    """Collect separate relative fits of several cohorts, school by school.
+
+    Parameters
+    ----------
+    fits : sequence of CohortFit
+        Relative fits, one a cohort.
+
+    Returns
+    -------
+    TwoStep
+        Arrays of J schools and T cohorts: ``effects``, ``unshrunken``, ``reflated``, ``shrinkage``, ``n``; nan where a
+        school misses a cohort.
+
+    Raises
+    ------
+    ModelError
+        When a fit is of a benchmark, or has no school variance (its predictions are all zero).
+
+    Notes
+    -----
+    unshrunken is effect / shrinkage, the mean residual; reflated are effects scaled, one factor a cohort, so that their
+    variance about the mean (divisor J - 1) is tau2. Source: Leckie (2018).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> data = va.two_step([va.fit_relative(records, c) for c in (2023, 2024)])
+    >>> data.effects.shape
+    (194, 2)
+    """
     fits = sorted(fits, key=lambda f: f.cohort)
     if any(f.model != "relative" for f in fits):
         raise ModelError("Two-step correlations are of relative fits: a benchmark's effects hold the shift.")
@@ -80,9 +110,29 @@ def two_step(fits: Sequence[CohortFit]) -> TwoStep:
 
 
 def pairwise_correlation(effects: np.ndarray) -> np.ndarray:
-    """(..., T, T) Pearson correlations over the schools present (not nan) in both cohorts; effects (..., J, T).
+    """Pearson correlations over the schools present in both cohorts.
 
-    nan where fewer than two schools are shared or the effects do not vary.
+    Parameters
+    ----------
+    effects : ndarray (..., J, T)
+        Effects of J schools in T cohorts, nan where a school misses one.
+
+    Returns
+    -------
+    ndarray (..., T, T)
+        nan where fewer than two schools are shared or the effects do not vary.
+
+    Notes
+    -----
+    sum (a - abar)(b - bbar) / sqrt(sum (a - abar)^2 sum (b - bbar)^2) with sums and means over the shared schools.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import valib as va
+    >>> va.pairwise_correlation(np.array([[1.0, 2.0], [2.0, 4.0], [3.0, np.nan], [4.0, 5.0]])).round(2)
+    array([[1.  , 0.93],
+           [0.93, 1.  ]])
     """
     T = effects.shape[-1]
     out = np.zeros((*effects.shape[:-2], T, T)) + np.eye(T)
@@ -106,16 +156,69 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def reflate_matrix(effects: np.ndarray, omega: np.ndarray) -> np.ndarray:
-    """U (L_Omega L_S^-1)': predictions (J, T) moved so that U'U / J is Omega exactly; S = U'U / J, L lower Cholesky.
+    """Predictions of several cohorts moved so that their covariance is that of a model exactly.
 
-    Its correlation is the model's own by construction and adds nothing to it. Schools must be present in all cohorts.
+    Parameters
+    ----------
+    effects : ndarray (J, T)
+        Predictions of schools that are present in all cohorts.
+    omega : ndarray (T, T)
+        The covariance wanted, positive definite.
+
+    Returns
+    -------
+    ndarray (J, T)
+        V with V'V / J = omega.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        When one of the two covariances is not positive definite.
+
+    Notes
+    -----
+    With S = U'U / J and L the lower Cholesky factors, V = U (L_omega L_S^-1)'. Its correlation is the model's own by
+    construction and adds nothing to it. Source: Carpenter, Goldstein and Rasbash (2003).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import valib as va
+    >>> moved = va.reflate_matrix(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]), np.eye(2))
+    >>> (moved.T @ moved / 3).round(6) + 0.0
+    array([[1., 0.],
+           [0., 1.]])
     """
     S = effects.T @ effects / len(effects)
     return effects @ (np.linalg.cholesky(omega) @ np.linalg.inv(np.linalg.cholesky(S))).T
 
 
 def mean_reliability(data: TwoStep) -> np.ndarray:
-    """(..., T, T) means of lambda_jt over the schools that cohorts t and s share; [t, s] is cohort t's."""
+    """Means of the shrinkage factor over the schools that two cohorts share.
+
+    Parameters
+    ----------
+    data : TwoStep
+        Of :func:`valib.two_step`.
+
+    Returns
+    -------
+    ndarray (..., T, T)
+        [t, s] is cohort t's over the schools that it shares with s.
+
+    Notes
+    -----
+    Their root divides the correlation of unshrunken effects where it is disattenuated (Spearman 1904).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> data = va.two_step([va.fit_relative(records, c) for c in (2023, 2024)])
+    >>> va.mean_reliability(data).round(2)
+    array([[0.75, 0.75],
+           [0.78, 0.78]])
+    """
     present = (data.n > 0).astype(np.float64)
     with np.errstate(invalid="ignore"):
         return (
@@ -153,9 +256,40 @@ def two_step_correlations(
 def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
     """Every pair of cohorts in all six ways: estimate, interval, and what the fitted joint model leads to expect.
 
-    Columns: cohort, other, way, correlation, lower, upper, expected, schools. Intervals: those of
-    :func:`two_step_correlations`; of the joint model by the delta method on Fisher's scale. Expected values:
-    :func:`expected_correlations`. Raises ModelError as :func:`two_step`, and for a joint fit of other cohorts.
+    Parameters
+    ----------
+    fits : sequence of CohortFit
+        Relative fits, one a cohort.
+    joint : JointFit
+        The joint model of the same cohorts.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``cohort``, ``other``, ``way``, ``correlation``, ``lower``, ``upper``, ``expected``, ``schools``.
+
+    Raises
+    ------
+    ModelError
+        As :func:`valib.two_step`, and for a joint fit of other cohorts.
+
+    Notes
+    -----
+    The six ways: "eb" (shrunken predictions), "unshrunken", "reflated", "disattenuated" (unshrunken over the root of the mean
+    reliabilities), "joint_eb" and "joint_model". Intervals are Fisher's, with the shared schools as the sample, as they would
+    be reported; of the joint model by the delta method on Fisher's scale. Expected values: see
+    :func:`valib.expected_correlations`. Source: Leckie (2018).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> fits = [va.fit_relative(records, c) for c in (2023, 2024)]
+    >>> table = va.correlations(fits, va.fit_joint(records, [2023, 2024]))
+    >>> table[["way", "correlation", "expected"]].round(1).tail(2)
+               way  correlation  expected
+    4     joint_eb          1.0       1.0
+    5  joint_model          0.9       0.9
     """
     data = two_step(fits)
     if data.cohorts.tolist() != list(joint.cohorts):
@@ -180,15 +314,43 @@ def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
 
 
 def expected_correlations(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) -> dict[str, np.ndarray]:
-    """What each way gives in the long run over such schools when Omega and sigma2 are true; (T, T) each.
+    """What each way of correlating gives in the long run over such schools when Omega and sigma2 are true.
 
-    n (J, T) students, 0 where absent; omega (T, T), sigma2 (T,). Over the schools shared by t and s, lambda at Omega:
-    eb, reflated   mean(lambda_t lambda_s) Omega_ts / sqrt(mean(lambda_t Omega_tt) mean(lambda_s Omega_ss))
-    unshrunken     Omega_ts / sqrt(mean(Omega_tt / lambda_t) mean(Omega_ss / lambda_s))
-    disattenuated  unshrunken / sqrt(mean lambda_t mean lambda_s)
-    joint_eb       from mean over schools of Cov(u_hat) = Omega H_j Omega, H_j = D^1/2 (I + D^1/2 Omega D^1/2)^-1 D^1/2,
-                   D = diag(n / sigma2); joint_model rho itself. The error of the fixed effects is left out.
-    nan for cohorts that share no school (all but joint_model) and where a variance of Omega is 0.
+    Parameters
+    ----------
+    n : ndarray (J, T)
+        Students, 0 where absent.
+    omega : ndarray (T, T)
+        Covariance of a school's effects over cohorts.
+    sigma2 : ndarray (T,)
+        Variance of students by cohort.
+
+    Returns
+    -------
+    dict of str to ndarray (T, T)
+        By way; nan for cohorts that share no school (all but joint_model) and where a variance of Omega is 0.
+
+    Notes
+    -----
+    Over the schools shared by t and s, lambda at Omega::
+
+        eb, reflated   mean(lambda_t lambda_s) Omega_ts / sqrt(mean(lambda_t Omega_tt) mean(lambda_s Omega_ss))
+        unshrunken     Omega_ts / sqrt(mean(Omega_tt / lambda_t) mean(Omega_ss / lambda_s))
+        disattenuated  unshrunken / sqrt(mean lambda_t mean lambda_s)
+        joint_eb       from mean over schools of Cov(u_hat) = Omega H_j Omega,
+                       H_j = D^1/2 (I + D^1/2 Omega D^1/2)^-1 D^1/2, D = diag(n / sigma2)
+        joint_model    rho itself
+
+    The error of the fixed effects is left out. Source: Leckie (2018).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import valib as va
+    >>> omega = np.array([[250.0, 200.0], [200.0, 250.0]])
+    >>> found = va.expected_correlations(np.array([[30, 30], [60, 60]]), omega, np.array([1900.0, 1900.0]))
+    >>> {way: round(float(r[0, 1]), 2) for way, r in found.items() if way in ("eb", "joint_model")}
+    {'eb': 0.68, 'joint_model': 0.8}
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return _expected(n, omega, sigma2)
@@ -228,9 +390,30 @@ def _expected(n: np.ndarray, omega: np.ndarray, sigma2: np.ndarray) -> dict[str,
 def attenuation_curves(rhos: Sequence[float], reliabilities: np.ndarray | None = None) -> pd.DataFrame:
     """Expected correlations of two cohorts in every way when all schools have one reliability lambda.
 
-    Columns: rho, reliability, way, expected. reliabilities: values in (0, 1), by default 0.02 to 0.98.
+    Parameters
+    ----------
+    rhos : sequence of float
+        True correlations.
+    reliabilities : ndarray, optional
+        Values in (0, 1), by default 0.02 to 0.98.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``rho``, ``reliability``, ``way``, ``expected``.
+
+    Notes
+    -----
     The closed forms are rho lambda for eb, unshrunken and reflated, rho for disattenuated and joint_model, and for
     joint_eb the correlation of Omega (Omega + (1 / lambda - 1) I)^-1 Omega, Omega = [[1, rho], [rho, 1]].
+    Source: Leckie (2018).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> table = va.attenuation_curves([0.8], reliabilities=[0.5])
+    >>> dict(zip(table["way"], table["expected"].round(2)))["unshrunken"]
+    0.4
     """
     grid = np.linspace(0.02, 0.98, 49) if reliabilities is None else np.asarray(reliabilities, dtype=np.float64)
     rows = []

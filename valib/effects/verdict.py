@@ -46,8 +46,35 @@ def verdict(intervals: Mapping[str, tuple[float, float]], reference: float = 0.0
 
 
 def shift_verdicts(context: pd.DataFrame) -> pd.DataFrame:
-    """The verdict on every focal shift of :func:`valib.shift_in_context`: index cohort, columns side, interval, lower,
-    upper. The intervals are that of the shift itself and that of a further ordinary year, where it is known.
+    """The verdict on every focal shift: above 0, below 0, or not told apart.
+
+    Parameters
+    ----------
+    context : DataFrame
+        Of :func:`valib.shift_in_context`.
+
+    Returns
+    -------
+    DataFrame
+        By cohort (index): ``side``, ``interval`` (which one decided), ``lower``, ``upper``.
+
+    Raises
+    ------
+    KeyError
+        For a table without the columns of :func:`valib.shift_in_context`.
+
+    Notes
+    -----
+    The intervals are that of the shift itself and that of a further ordinary year, where it is known. The widest decides.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> benchmark = va.fit_baseline(records, [2015, 2016, 2017])
+    >>> context = va.shift_in_context([va.fit_benchmark(records, 2024, benchmark)], benchmark)
+    >>> va.shift_verdicts(context).index.tolist()
+    [2024]
     """
     focal = context[context["role"] == "focal"]
     found = [

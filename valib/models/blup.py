@@ -45,7 +45,31 @@ class Blup:
 
 
 def shrinkage(n: np.ndarray, tau2: float | np.ndarray, sigma2: float | np.ndarray) -> np.ndarray:
-    """lambda_j = n_j tau2 / (n_j tau2 + sigma2), the reliability of a school's mean residual; shapes that broadcast."""
+    """The shrinkage factor lambda_j, the reliability of a school's mean residual.
+
+    Parameters
+    ----------
+    n : ndarray
+        Students.
+    tau2, sigma2 : float or ndarray
+        Variances; shapes that broadcast.
+
+    Returns
+    -------
+    ndarray
+        Between 0 and 1.
+
+    Notes
+    -----
+    lambda_j = n_j tau2 / (n_j tau2 + sigma2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import valib as va
+    >>> va.shrinkage(np.array([10, 100]), 225.0, 2025.0).round(2)
+    array([0.53, 0.92])
+    """
     n = np.asarray(n, dtype=np.float64)
     return n * tau2 / (n * tau2 + sigma2)
 
@@ -55,7 +79,7 @@ def precision(n: np.ndarray, theta: float | np.ndarray) -> np.ndarray:
     return n / (1 + n * theta)
 
 
-def predict(
+def predict_blup(
     n: np.ndarray,
     residual: np.ndarray,
     tau2: float | np.ndarray,
@@ -65,10 +89,42 @@ def predict(
 ) -> Blup:
     """BLUP of school effects from mean residuals, where b was estimated on the same students.
 
-    n (J,) students; residual (J,) mean residuals rbar_j; tau2 >= 0 and sigma2 > 0; xbar (J, p) school means of X and
-    vcov (p, p) = Var(b_hat), or neither (b known: the three errors need no correction). Of R data sets, all of them
-    with R in front, tau2 and sigma2 (R, 1).
-    A school without students (n = 0, unseen at fitting) gets effect 0 with variance tau2; its residual is ignored.
+    Parameters
+    ----------
+    n : ndarray (J,)
+        Students.
+    residual : ndarray (J,)
+        Mean residuals rbar_j.
+    tau2, sigma2 : float
+        Variances, tau2 >= 0 and sigma2 > 0.
+    xbar : ndarray (J, p), optional
+        School means of X.
+    vcov : ndarray (p, p), optional
+        Var(b_hat). It and xbar, or neither (b known: the three errors need no correction).
+
+    Returns
+    -------
+    Blup
+        ``effect``, ``shrinkage``, ``var_conditional``, ``var_comparative``, ``var_diagnostic``, all (J,).
+
+    Raises
+    ------
+    ModelError
+        For variances out of range.
+
+    Notes
+    -----
+    u_hat_j = lambda_j rbar_j. A school without students (n = 0, unseen at fitting) gets effect 0 with variance tau2; its
+    residual is ignored. Of R data sets, all arguments with R in front, tau2 and sigma2 (R, 1). Sources: Robinson (1991);
+    Goldstein (1997) for the three variances.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import valib as va
+    >>> found = va.predict_blup(np.array([10, 100]), np.array([5.0, 5.0]), tau2=225.0, sigma2=2025.0)
+    >>> found.effect.round(2)
+    array([2.63, 4.59])
     """
     if np.any(np.asarray(tau2) < 0) or np.any(np.asarray(sigma2) <= 0):
         raise ModelError(f"The variances must satisfy tau2 >= 0 and sigma2 > 0, not {tau2} and {sigma2}.")
@@ -131,11 +187,41 @@ def quantile(level: float, df: float | None = None) -> float:
 def overlap_multiplier(se: np.ndarray, level: float = 0.95, largest: int = 400) -> float:
     """z* such that intervals -+ z* se overlap with the average error of a pairwise comparison at its nominal level.
 
-    se (J,), J >= 2, all positive. Two schools are called different when their intervals do not overlap, that is when
-    the estimates differ by more than z* (se_i + se_j); z* solves
-    mean over pairs of 2 Phi(-z* (se_i + se_j) / sqrt(se_i^2 + se_j^2)) = 1 - level
-    (Goldstein and Healy 1995; 1.39 for equal se at 5%). Beyond ``largest`` schools the pairs are taken between that
-    many quantiles of se, which changes z* in the fourth digit at most. Errors are treated as independent.
+    Parameters
+    ----------
+    se : ndarray (J,)
+        Standard errors of at least two schools, all positive, taken as independent.
+    level : float
+        Coverage of the intervals.
+    largest : int
+        Beyond so many schools the pairs are taken between that many quantiles of se, which changes z* in the fourth digit
+        at most.
+
+    Returns
+    -------
+    float
+        z*; 1.39 for equal se at 5%.
+
+    Raises
+    ------
+    ModelError
+        For fewer than two schools, and for a se that is not positive.
+
+    Notes
+    -----
+    Two schools are called different when their intervals do not overlap, that is when the estimates differ by more than
+    z* (se_i + se_j); z* solves::
+
+        mean over pairs of 2 Phi(-z* (se_i + se_j) / sqrt(se_i^2 + se_j^2)) = 1 - level
+
+    Source: Goldstein and Healy (1995).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import valib as va
+    >>> round(va.overlap_multiplier(np.ones(10)), 2)
+    1.39
     """
     se = np.sort(np.asarray(se, dtype=np.float64))
     if len(se) < 2 or se[0] <= 0:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..sums.moments import Moments
-from .blup import Blup, factor, precision, predict, shrinkage
+from .blup import Blup, factor, precision, predict_blup, shrinkage
 from .likelihood import Compressed, Optimum, compress, optimise
 from .measurement import remove_error
 from .mixed import unshift
@@ -275,7 +275,7 @@ def relative_va(
         vcov, sigma2 = undo[:-1, :-1] @ fit.vcov @ undo[:-1, :-1].T, fit.sigma2
     means = data.means
     residual = (means @ _residual(b)[..., None])[..., 0]
-    blup = predict(data.n, residual, fit.tau2[:, None], sigma2[:, None], means[..., :-1], vcov)
+    blup = predict_blup(data.n, residual, fit.tau2[:, None], sigma2[:, None], means[..., :-1], vcov)
     return Predictions(blup, b, vcov, fit.tau2, sigma2, influence=None if base is None else base.influence)
 
 

@@ -46,9 +46,37 @@ class MixedFit:
 def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
     """Fit the random-intercept model to moments (cells are the groups).
 
-    method: "ML" or "REML". theta: hold the variance ratio instead of estimating it (sigma2 is still profiled).
-    Raises ModelError for fewer than two groups, groups of one student only, constant or collinear columns (named),
-    a response without variation, and a perfect fit.
+    Parameters
+    ----------
+    moments : Moments
+        Of :func:`valib.compute_moments`.
+    method : {"ML", "REML"}
+        Maximum likelihood, or restricted maximum likelihood.
+    theta : float, optional
+        Hold the variance ratio tau2 / sigma2 instead of estimating it (sigma2 is still profiled).
+
+    Returns
+    -------
+    MixedFit
+        ``coefficients``, ``vcov``, ``tau2``, ``sigma2`` and their errors, ``loglik``, ``singular``.
+
+    Raises
+    ------
+    ModelError
+        For fewer than two groups, groups of one student only, constant or collinear columns (named), a response without
+        variation, and a perfect fit.
+
+    Notes
+    -----
+    y_ij = x_ij' b + u_j + e_ij. The likelihood is profiled over b and sigma2 and maximised over theta alone; see
+    :mod:`valib.models.likelihood`. Source: Goldstein (1997).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> moments = va.compute_moments(va.build_design(va.load_records("exam"), "score ~ prior_score"))
+    >>> va.fit_moments(moments).coefficients.round(3).tolist()
+    [0.002, 0.563]
     """
     check_estimable(moments)
     return fit_compressed(compress(moments), moments, method, theta)

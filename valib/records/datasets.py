@@ -224,17 +224,69 @@ def bundle_path(name: str) -> Path:
 
 
 def load(name: str) -> pd.DataFrame:
-    """Return a bundled table as it was published, codes as text."""
+    """Return a bundled table as it was published, codes as text.
+
+    Parameters
+    ----------
+    name : str
+        "demo", "exam", "chem97", "sleepstudy" or "sleepstudy_lme4".
+
+    Returns
+    -------
+    DataFrame
+        The table; the appendix on data says what its columns mean.
+
+    Raises
+    ------
+    RecordsError
+        If there is no table of that name.
+
+    Notes
+    -----
+    Sources, licences and checksums stand in ``data/README.md``. The demo panel is simulated; the others are of the R
+    packages mlmRev and lme4.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.load("sleepstudy").head(2)
+       Reaction  Days Subject
+    0  249.5600     0     308
+    1  258.7047     1     308
+    """
     return pd.read_csv(bundle_path(name), dtype=dict.fromkeys(describe(name).codes, "str"))
 
 
 def load_records(name: str) -> pd.DataFrame:
-    """Return a bundled table as student records (see `valib.records.reading.read_records`); one without cohorts is cohort 0.
+    """Return a bundled table as student records, as :func:`valib.read_records` gives them.
+
+    Parameters
+    ----------
+    name : str
+        "demo", "exam" or "chem97".
+
+    Returns
+    -------
+    DataFrame
+        Student records; a table without cohorts is cohort 0.
 
     Raises
     ------
     RecordsError
         If there is no such table, or it holds no student records.
+
+    Notes
+    -----
+    The same as ``read_records(load(name), columns)`` with the columns of the registry of bundled tables.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> exam = va.load_records("exam")
+    >>> exam.shape
+    (4059, 11)
+    >>> list(exam.columns[:5])
+    ['student', 'school', 'cohort', 'score', 'prior_score']
     """
     dataset = describe(name)
     if not dataset.canonical:

@@ -76,7 +76,33 @@ def cells(sizes: pd.Series, min_students: int) -> pd.Series:
 
 
 def cell_sizes(records: pd.DataFrame) -> pd.Series:
-    """Return the different students of each school and cohort in records, index (cohort, school)."""
+    """The different students of each school and cohort in records.
+
+    Parameters
+    ----------
+    records : DataFrame
+        Checked student records.
+
+    Returns
+    -------
+    Series
+        Index (cohort, school).
+
+    Raises
+    ------
+    KeyError
+        For a table without the columns cohort and school.
+
+    Notes
+    -----
+    Rows are counted where there is no column of students.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.cell_sizes(va.load_records("demo")).loc[2024].head(2).to_dict()
+    {'0029': 11, '0109': 50}
+    """
     cells = records.groupby(["cohort", "school"], observed=True)
     return cells["student"].nunique() if "student" in records.columns else cells.size()
 
@@ -99,17 +125,75 @@ def whole(sizes: pd.Series, min_students: int) -> pd.Series:
 
 
 def shown_in_all(sizes: pd.Series, min_students: int, cohorts: Iterable[int]) -> pd.Series:
-    """Return which schools may be shown in what compares cohorts; index: the schools in all of these cohorts.
+    """Which schools may be shown in what compares cohorts.
 
-    sizes: as for :func:`whole`. A change between two cohorts, beside the effect in one, gives the effect in the other;
-    so it may be shown only where both may, and all that the model predicts them from.
+    Parameters
+    ----------
+    sizes : Series
+        Students by cohort and school (index), of every cohort of the model: :func:`valib.cell_sizes`.
+    min_students : int
+        Fewest students of a school that may be shown.
+    cohorts : iterable of int
+        Those that are compared.
+
+    Returns
+    -------
+    Series of bool
+        Index: the schools in all of these cohorts.
+
+    Raises
+    ------
+    KeyError
+        For a cohort without schools.
+
+    Notes
+    -----
+    A change between two cohorts, beside the effect in one, gives the effect in the other; so it may be shown only where both
+    may, and all that the model predicts them from.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo").query("cohort in (2023, 2024)")
+    >>> va.shown_in_all(va.cell_sizes(records), 5, [2023, 2024]).dtype
+    dtype('bool')
     """
     wide = whole(sizes[sizes > 0], min_students).unstack("cohort")[list(cohorts)]
     return wide[wide.notna().all(axis=1)].all(axis=1).astype(bool)
 
 
 def only_shown(table: pd.DataFrame, min_students: int) -> pd.DataFrame:
-    """Return the rows of a cohort's schools that may be shown; ``table``: index school, column n, all its schools."""
+    """The rows of a cohort's schools that may be shown.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Index school, column n (and students, where rows are not all students), all schools of the cohort.
+    min_students : int
+        Fewest students of a school that may be shown.
+
+    Returns
+    -------
+    DataFrame
+        Those rows.
+
+    Raises
+    ------
+    KeyError
+        For a table without n.
+
+    Notes
+    -----
+    Where a school is held back, three or more are, since totals, the zero sum of effects and the equation of the variance
+    give one or two away.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> fit = va.fit_relative(va.load_records("exam"))
+    >>> len(va.only_shown(fit.school_effects, 10)), fit.n_schools
+    (62, 65)
+    """
     return table[shown(counted(table), min_students)]
 
 

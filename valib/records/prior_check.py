@@ -80,8 +80,40 @@ def score_moments(records: pd.DataFrame, cohorts: Iterable[int]) -> dict[int, di
 def looks_standardised(scores: Mapping[int, Mapping[str, float]]) -> bool:
     """Were the scores standardised within each cohort, beyond doubt, so that no drift is left to find?
 
-    scores: n, mean and sd by cohort (:func:`score_moments`). See :func:`alike`: both chances below :data:`REFUSED`, or
-    below :data:`REFUSED_AS_Z` where the means are 0 and the SDs 1.
+    Parameters
+    ----------
+    scores : mapping of int to mapping
+        By cohort: ``n``, ``mean`` and ``sd`` of the score.
+
+    Returns
+    -------
+    bool
+        Whether the cohorts' means and SDs are closer to each other than sampling alone would bring them.
+
+    Raises
+    ------
+    KeyError
+        If n, mean or sd of a cohort is missing.
+
+    Notes
+    -----
+    For T cohorts of n_t students of one stable system with mean mu and standard deviation s::
+
+        sum_t n_t (m_t - mbar)^2 / s^2     and     sum_t 2 n_t (log s_t - mean log s)^2
+
+    are independent chi-square variables with T - 1 degrees of freedom, as the mean and the SD of a normal sample are. Both
+    lower tails must be below 0.001, or below 0.01 where the means are 0 and the SDs 1 besides. Of stable pairs of cohorts
+    that is one in a million, and one in ten thousand, by chance.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> made = {2015: {"n": 5000, "mean": 0.0, "sd": 1.0}, 2016: {"n": 5000, "mean": 0.0, "sd": 1.0}}
+    >>> va.looks_standardised(made)
+    True
+    >>> ordinary = {2015: {"n": 5000, "mean": 501.6, "sd": 75.5}, 2016: {"n": 5000, "mean": 503.1, "sd": 76.0}}
+    >>> va.looks_standardised(ordinary)
+    False
     """
     by_mean, by_sd = alike(scores)
     is_z = all(abs(s["mean"]) < Z_SCORE and abs(s["sd"] - 1) < Z_SCORE for s in scores.values())

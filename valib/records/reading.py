@@ -101,28 +101,49 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
 
     Parameters
     ----------
-    source : a path to a CSV, gzipped CSV, Parquet, Excel or .rda file or to a folder of Parquet files; a database's
-        URL; or a pandas DataFrame (which is not changed).
-    columns : this library's name -> the source's name, for those that differ: ``{"school": "SchoolCode"}``.
-        ``student_id``, ``school_id`` and ``year`` are recognised unasked. Covariates can be renamed too.
-    table : the sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
+    source : path, URL or DataFrame
+        A CSV, gzipped CSV, Parquet, Excel or .rda file; a folder of Parquet files; a database's URL; or a pandas
+        DataFrame (which is not changed).
+    columns : mapping of str to str, optional
+        This library's name -> the source's name, for those that differ: ``{"school": "SchoolCode"}``. ``student_id``,
+        ``school_id`` and ``year`` are recognised unasked. Covariates can be renamed too.
+    table : str, optional
+        The sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
 
     Returns
     -------
-    DataFrame with a RangeIndex and the columns ``student``, ``school`` (text), ``cohort`` (int64), ``score``,
-    ``prior_score`` (float64), then all other columns as the source has them. Codes keep their leading zeros; a code
-    ``NA`` is a code; whole numbers stored as floats become ``"1"``, not ``"1.0"``. Without a cohort column every
-    student is in cohort 0, and a warning says so.
-    ``attrs`` holds ``left_out`` (rows that lack a cohort, school, student, score or prior score, counted by cohort
-    and reason; see `left_out`), ``odd_values`` (what a formula that takes a column of text for numbers is told; see
-    :mod:`valib.records.sources.content`), ``score_by_cohort`` (n, mean, sd over all rows with a score), ``source`` (file name)
-    and ``rows_read``. Records that come from here pass through again unchanged.
+    DataFrame
+        A RangeIndex and the columns ``student``, ``school`` (text), ``cohort`` (int64), ``score``, ``prior_score``
+        (float64), then all other columns as the source has them.
 
     Raises
     ------
     RecordsError
         If the source is not a table, a column is missing, mapped wrongly or named twice, a score is text or
         infinite, a cohort is not a whole number, or no row is left. Names the file, the column and the rows.
+
+    Notes
+    -----
+    Codes keep their leading zeros; a code ``NA`` is a code; whole numbers stored as floats become ``"1"``, not ``"1.0"``.
+    Without a cohort column every student is in cohort 0, and a warning says so.
+
+    ``attrs`` holds ``left_out`` (rows that lack a cohort, school, student, score or prior score, counted by cohort
+    and reason; see :func:`valib.left_out`), ``odd_values`` (what a formula that takes a column of text for numbers is
+    told; see :mod:`valib.records.sources.content`), ``score_by_cohort`` (n, mean, sd over all rows with a score),
+    ``source`` (file name) and ``rows_read``. Records that come from here pass through again unchanged.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import valib as va
+    >>> table = pd.DataFrame({
+    ...     "student_id": ["a", "b"], "SchoolCode": ["007", "007"], "year": [2024, 2024],
+    ...     "score": [510.0, 498.5], "prior_score": [430.0, 421.0],
+    ... })
+    >>> va.read_records(table, columns={"school": "SchoolCode"})
+      student school  cohort  score  prior_score
+    0       a    007    2024  510.0        430.0
+    1       b    007    2024  498.5        421.0
     """
     opened = open_source(source, table)
     names = resolve_names(opened.name, opened.columns, dict(columns or {}))
@@ -202,7 +223,35 @@ def is_text(column: pd.Series) -> bool:
 
 
 def left_out(records: pd.DataFrame) -> pd.DataFrame:
-    """Rows that `read_records` could not use: columns ``cohort`` (Int64, missing if unknown), ``reason``, ``rows``."""
+    """Rows that :func:`valib.read_records` could not use.
+
+    Parameters
+    ----------
+    records : DataFrame
+        Records that were read by :func:`valib.read_records`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``cohort`` (Int64, missing if unknown), ``reason`` and ``rows``.
+
+    Raises
+    ------
+    RecordsError
+        If the records carry no such count, because they were not read by valib.
+
+    Notes
+    -----
+    A row that lacks several things is counted once, under the first of cohort, school, student, score, prior score.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.left_out(va.load_records("demo")).query("cohort == 2024")
+        cohort          reason  rows
+    14    2024  no prior score   197
+    15    2024        no score    69
+    """
     if "left_out" not in records.attrs:
         raise RecordsError("These records carry no count of left-out rows: read them with valib.read_records.")
     table = pd.DataFrame(records.attrs["left_out"], columns=["cohort", "reason", "rows"])
@@ -210,7 +259,39 @@ def left_out(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(records: pd.DataFrame) -> pd.DataFrame:
-    """Describe each cohort, in order: students, schools, school sizes, mean and SD of score and prior score."""
+    """Describe each cohort, in order: students, schools, school sizes, mean and SD of score and prior score.
+
+    Parameters
+    ----------
+    records : DataFrame
+        Checked student records.
+
+    Returns
+    -------
+    DataFrame
+        One row a cohort (index): ``students``, ``schools``, ``smallest_school``, ``median_school``, ``largest_school``
+        (students), ``score_mean``, ``score_sd``, ``prior_mean``, ``prior_sd`` (score points).
+
+    Raises
+    ------
+    KeyError
+        If a column of records is missing, because the table was not read by :func:`valib.read_records`.
+
+    Notes
+    -----
+    Standard deviations have the divisor n - 1. Only rows that can be used count; for the others see
+    :func:`valib.left_out`.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> table = va.summarise(va.load_records("demo"))
+    >>> table.loc[[2015, 2024], ["students", "schools", "score_mean", "score_sd"]].round(1)
+            students  schools  score_mean  score_sd
+    cohort
+    2015        6706      192       501.6      75.5
+    2024        6528      188       487.4      76.0
+    """
     by_cohort = records.groupby("cohort", sort=True)
     sizes = records.groupby(["cohort", "school"], sort=True).size().groupby("cohort")
     return pd.DataFrame(

@@ -35,20 +35,50 @@ def calibrate(
     reliability: float = 1.0,
     min_students: int = 1,
 ) -> Scenario:
-    """The world whose parameters are the estimates from these records; change any by ``dataclasses.replace``.
+    """The world whose parameters are the estimates from records; change any by ``dataclasses.replace``.
 
-    records: validated records; baseline, focal: the cohorts. Taken from them: cell sizes and absent schools as they
-    are; the slope within schools and its change; tau, sigma (baseline mixed model), sorting from the coefficient of
-    the school mean (freed of the chance in school means); the shift of the focal cohort (``score ~ prior_score``,
-    estimated); rho from the joint model with the structure ar1 (0 if it is estimated below 0); spread of the prior
-    between and within schools and its change of mean.
-    min_students: schools with fewer in a cohort, and those that hide them, get their mean size: a world is published with
-    its seed, and who repeats the draws could tell each size. Parameters are rounded to four significant digits for the
-    same reason.
-    reliability: of the recorded prior score over all students, as its publisher states it; the slope, the spreads and
-    the sorting are then those of true scores. The estimates' own errors are not in the world, an effect of the school
-    mean of its own counts as sorting, and the world is normal: add other mechanisms to see what else could be.
-    Raises ModelError or BenchmarkError for what cannot be fitted.
+    Parameters
+    ----------
+    records : DataFrame
+        Checked student records.
+    baseline : sequence of int
+        The baseline cohorts.
+    focal : int
+        The focal cohort.
+    name : str
+        Of the scenario.
+    reliability : float
+        Of the recorded prior score over all students, as its publisher states it; the slope, the spreads and the sorting are
+        then those of true scores.
+    min_students : int
+        Schools with fewer in a cohort, and those that hide them, get their mean size: a world is published with its seed, and
+        who repeats the draws could tell each size. Parameters are rounded to four significant digits for the same reason.
+
+    Returns
+    -------
+    Scenario
+        For :func:`valib.simulate`.
+
+    Raises
+    ------
+    ModelError, BenchmarkError
+        For what cannot be fitted.
+
+    Notes
+    -----
+    Taken from the records: cell sizes and absent schools as they are; the slope within schools and its change; tau, sigma
+    (baseline mixed model), sorting from the coefficient of the school mean (freed of the chance in school means); the shift of
+    the focal cohort (``score ~ prior_score``, estimated); rho from the joint model with the structure ar1 (0 if it is estimated
+    below 0); spread of the prior between and within schools and its change of mean. The estimates' own errors are not in the
+    world, an effect of the school mean of its own counts as sorting, and the world is normal: add other mechanisms to see what
+    else could be.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> world = va.calibrate(va.load_records("demo"), [2015, 2016], 2024)
+    >>> round(world.delta, 1)
+    -14.8
     """
     baseline = tuple(sorted(int(c) for c in baseline))
     with warnings.catch_warnings():

@@ -25,8 +25,32 @@ TRIES = 10  # draws for each replicate wanted; one fails when a cohort's between
 def usable_cohorts(fits: Sequence[CohortFit]) -> tuple[list[int], dict[int, str]]:
     """Cohorts whose school effects can be correlated with each other, and for the rest the reason why not.
 
-    fits: one relative fit a cohort. Left out are cohorts whose between-school variance is 0 and, the worst first, those
-    that share fewer than four schools with another. Raises ModelError where fewer than two remain.
+    Parameters
+    ----------
+    fits : sequence of CohortFit
+        One relative fit a cohort.
+
+    Returns
+    -------
+    tuple of list of int, dict of int to str
+        The cohorts, and the reasons by cohort left out.
+
+    Raises
+    ------
+    ModelError
+        Where fewer than two cohorts remain.
+
+    Notes
+    -----
+    Left out are cohorts whose between-school variance is 0 and, the worst first, those that share fewer than four schools
+    with another.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> va.usable_cohorts([va.fit_relative(records, c) for c in (2023, 2024)])
+    ([2023, 2024], {})
     """
     reasons = {f.cohort: "the estimated variance between schools is zero" for f in fits if f.singular}
     kept = {f.cohort: set(f.school_effects.index) for f in fits if not f.singular}
@@ -53,13 +77,48 @@ def simulate_ways(
 ) -> pd.DataFrame:
     """Draw cohorts from a known joint model, correlate them in all six ways, compare with what is expected.
 
-    omega (T, T), sigma2 (T,): the truth, score points squared; n (J, T): students, 0 where a school has none.
-    One row a pair of cohorts (first, second: positions 0..T-1) and way: rho (true), expected
-    (:func:`valib.effects.stability.expected_correlations`), mean over replicates, mc_se of the mean, sd over
-    replicates, coverage of rho by the way's interval (as :func:`valib.effects.stability.correlations` gives it) with
-    coverage_mc_se, and
-    replicates. Maximum likelihood. An interval that cannot be given (a correlation of 1) does not cover. Draws in which
-    a variance is estimated as 0 have no correlation and are drawn again; ModelError when nine in ten are so.
+    Parameters
+    ----------
+    omega : ndarray (T, T)
+        True covariance of a school's effects, score points squared.
+    sigma2 : ndarray (T,)
+        True variance of students.
+    n : ndarray (J, T)
+        Students, 0 where a school has none.
+    replicates : int
+        Draws.
+    seed : int or numpy.random.Generator
+        Where the draws begin: the same seed gives the same result, byte for byte.
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair of cohorts (``first``, ``second``: positions 0..T-1) and ``way``: ``rho`` (true), ``expected``,
+        ``mean`` over replicates, ``mc_se`` of the mean, ``sd`` over replicates, ``coverage`` of rho by the way's interval
+        with ``coverage_mc_se``, and ``replicates``.
+
+    Raises
+    ------
+    ModelError
+        When in nine of ten draws a variance is estimated as 0.
+
+    Notes
+    -----
+    Maximum likelihood. Expected values are those of :func:`valib.expected_correlations`, intervals those of
+    :func:`valib.correlations`. An interval that cannot be given (a correlation of 1) does not cover. Draws in which a
+    variance is estimated as 0 have no correlation and are drawn again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import valib as va
+    >>> omega = np.array([[225.0, 180.0], [180.0, 225.0]])
+    >>> table = va.simulate_ways(omega, np.array([2025.0, 2025.0]), np.full((60, 2), 30), replicates=50, seed=1)
+    >>> table.loc[table["way"] == "eb", ["rho", "expected"]].round(2)
+       rho  expected
+    0  0.8      0.62
     """
     omega, sigma2, n = (np.asarray(a, dtype=np.float64) for a in (omega, sigma2, n))
     rng = np.random.default_rng(seed)

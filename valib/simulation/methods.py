@@ -48,16 +48,36 @@ class Method:
 
     Attributes
     ----------
-    name : how tables call it.
-    model : "relative", "benchmark", or "correlation" (of the school effects of the last baseline and the focal cohort).
-    estimator, groups, shift, variances, likelihood : as in `fit_baseline` and `fit_benchmark`.
-    intervals : "full" (with the error of the coefficients), "known" (without) or "bootstrap" (of schools).
-    context : with the school mean of the prior in the formula.
-    corrected : with the prior's error of measurement taken off, its reliability being known.
-    equating : with the equating error in the intervals, its SD being known.
-    way : which correlation.
-    draws : bootstrap samples for each data set.
-    replicates : the most replicates it is applied to (None: all), for what takes long.
+    name : str
+        How tables call it.
+    model : str
+        "relative", "benchmark", or "correlation" (of the school effects of the last baseline and the focal cohort).
+    estimator, groups, shift, variances, likelihood : str
+        As in :func:`valib.fit_baseline` and :func:`valib.fit_benchmark`.
+    intervals : str
+        "full" (with the error of the coefficients), "known" (without) or "bootstrap" (of schools).
+    context : bool
+        With the school mean of the prior in the formula.
+    corrected : bool
+        With the prior's error of measurement taken off, its reliability being known.
+    equating : bool
+        With the equating error in the intervals, its SD being known.
+    way : str
+        Which correlation.
+    draws : int
+        Bootstrap samples for each data set.
+    replicates : int or None
+        The most replicates it is applied to (None: all), for what takes long.
+
+    Notes
+    -----
+    The methods of the library by name are :data:`valib.simulation.methods.METHODS`.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.Method("least squares", estimator="ols").shift
+    'estimated'
     """
 
     name: str

@@ -39,12 +39,30 @@ DEFAULT_METHODS = ("seed", "answer", "default", "default (b known)", "relative")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MonteCarlo:
-    """Results of a run.
+    """Results of a simulation.
 
-    table: one row a measure: scenario, method, estimand, measure, value, mcse, replicates
-    (:mod:`valib.simulation.measures`).
-    draws: one row a replicate: scenario, method, estimand, replicate and the columns
-    :data:`valib.simulation.measures.VALUES`. scenarios: one row a scenario with its parameters, which are the truth.
+    Attributes
+    ----------
+    table : DataFrame
+        One row a measure: scenario, method, estimand, measure, value, mcse, replicates (:mod:`valib.simulation.measures`).
+    draws : DataFrame
+        One row a replicate: scenario, method, estimand, replicate and the columns
+        :data:`valib.simulation.measures.VALUES`.
+    scenarios : DataFrame
+        One row a scenario with its parameters, which are the truth.
+    replicates, seed, level
+        As they were given.
+
+    Notes
+    -----
+    mcse is the Monte Carlo standard error. Source: Morris, White and Crowther (2019).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> found = va.simulate([va.scenario("drift", schools=30)], ["default"], replicates=4, seed=1)
+    >>> found.draws["replicate"].nunique()
+    4
     """
 
     table: pd.DataFrame
@@ -81,7 +99,7 @@ class MonteCarlo:
         return pd.DataFrame(out, index=index)
 
 
-def run(
+def simulate(
     scenarios: Iterable[Scenario | str] = tuple(SCENARIOS),
     methods: Iterable[Method | str] | Mapping[str, Iterable[Method | str]] = DEFAULT_METHODS,
     *,
@@ -94,10 +112,47 @@ def run(
 ) -> MonteCarlo:
     """Apply methods to replicates of scenarios and measure how they do.
 
-    scenarios, methods: of valib by name, or your own; methods may be a mapping from a scenario's name to its methods.
-    jobs: worker processes. cache: folder in which finished chunks are kept and looked for, keyed by scenario, methods,
-    seed, level and version; it may be deleted at any time. progress: called with (chunks done, chunks in all).
-    Raises ParamsError for unknown or duplicate names and fewer than two replicates.
+    Parameters
+    ----------
+    scenarios : iterable of Scenario or str
+        Worlds of valib by name, or your own.
+    methods : iterable of Method or str, or mapping
+        Methods of valib by name, or your own; or a mapping from a scenario's name to its methods.
+    replicates : int
+        At least two.
+    seed : int
+        The same seed gives the same result, byte for byte, whatever the number of jobs.
+    jobs : int
+        Worker processes.
+    level : float
+        Coverage of the intervals.
+    cache : path, optional
+        Folder in which finished chunks are kept and looked for, keyed by scenario, methods, seed, level and version; it may
+        be deleted at any time.
+    progress : callable, optional
+        Called with (chunks done, chunks in all).
+
+    Returns
+    -------
+    MonteCarlo
+        Measures with their Monte Carlo standard errors, and all draws.
+
+    Raises
+    ------
+    ParamsError
+        For unknown or duplicate names and fewer than two replicates.
+
+    Notes
+    -----
+    Every scenario has its own stream of random numbers, from the seed and its name. Source: Morris, White and Crowther
+    (2019).
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> found = va.simulate([va.scenario("drift", schools=30)], ["default"], replicates=4, seed=1)
+    >>> int(found.scenarios.loc["drift", "schools"])
+    30
     """
     worlds = [scenario(s) if isinstance(s, str) else s for s in scenarios]
     _check_names([s.name for s in worlds], "scenario")
@@ -236,6 +291,6 @@ __all__ = [
     "Method",
     "MonteCarlo",
     "Scenario",
-    "run",
     "scenario_table",
+    "simulate",
 ]

@@ -26,26 +26,55 @@ class Scenario:
 
     Attributes
     ----------
-    name : the scenario's name; together with the seed it sets the random numbers.
-    about : what it is for, in one line.
-    baseline, focal : calendar years of the baseline cohorts and of the cohort that is judged.
-    schools : number of schools.
-    sizes : (lowest, highest) students of a school, uniform over the whole numbers between, the same in every cohort.
-    cells : students of each school and cohort, rows of (baseline..., focal), 0 where absent; overrules the former two.
-    slope, slope_change : points of score per point of true prior score, and its change in the focal cohort.
-    tau, sigma : SD of school effects and of students.
-    delta : the system's shift in the focal cohort, for a student at the baseline mean of the prior.
-    rho : correlation of a school's effects one calendar year apart.
-    sorting : correlation of a school's intake with its effect.
-    prior_sd, intake_sd : SD of true prior scores over all students, and between schools.
-    intake_change : change of the mean true prior score in the focal cohort.
-    reliability, focal_reliability : share of the recorded prior's variance that is not error; None: as in the baseline.
-    prior_easier : points by which recorded prior scores of the focal cohort are higher for the same knowledge.
-    student_df, school_df : degrees of freedom of a t distribution of students, schools; None: normal. The SD stays.
-    hetero_prior, hetero_school : SD of the log of a student's SD, over the prior score and between schools.
-    missing, missing_slope, missing_baseline : share of students without a score, change of its log-odds per SD of the
-        student's residual (negative: the weaker are missing), and whether baseline cohorts suffer it as well.
-    equating_se : SD of the error that the focal cohort's test scale carries as a whole.
+    name : str
+        The scenario's name; together with the seed it sets the random numbers.
+    about : str
+        What it is for, in one line.
+    baseline, focal : tuple of int, int
+        Calendar years of the baseline cohorts and of the cohort that is judged.
+    schools : int
+        Number of schools.
+    sizes : tuple of int, int
+        Lowest and highest number of students of a school, uniform over the whole numbers between, the same in every cohort.
+    cells : tuple or None
+        Students of each school and cohort, rows of (baseline..., focal), 0 where absent; overrules the former two.
+    slope, slope_change : float
+        Points of score per point of true prior score, and its change in the focal cohort.
+    tau, sigma : float
+        SD of school effects and of students.
+    delta : float
+        The system's shift in the focal cohort, for a student at the baseline mean of the prior.
+    rho : float
+        Correlation of a school's effects one calendar year apart.
+    sorting : float
+        Correlation of a school's intake with its effect.
+    prior_sd, intake_sd : float
+        SD of true prior scores over all students, and between schools.
+    intake_change : float
+        Change of the mean true prior score in the focal cohort.
+    reliability, focal_reliability : float
+        Share of the recorded prior's variance that is not error; None: as in the baseline.
+    prior_easier : float
+        Points by which recorded prior scores of the focal cohort are higher for the same knowledge.
+    student_df, school_df : float or None
+        Degrees of freedom of a t distribution of students, schools; None: normal. The SD stays.
+    hetero_prior, hetero_school : float
+        SD of the log of a student's SD, over the prior score and between schools.
+    missing, missing_slope, missing_baseline : float, float, bool
+        Share of students without a score, change of its log-odds per SD of the student's residual (negative: the weaker are
+        missing), and whether baseline cohorts suffer it as well.
+    equating_se : float
+        SD of the error that the focal cohort's test scale carries as a whole.
+
+    Notes
+    -----
+    The model behind it stands in :mod:`valib.simulation.draw`.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.Scenario("mine", schools=40, delta=-10.0).tau
+    15.0
     """
 
     name: str
@@ -218,7 +247,35 @@ SCENARIOS = {
 
 
 def scenario(name: str, **changes) -> Scenario:
-    """A named scenario, with parameters changed: ``scenario("drift", schools=50)``; ParamsError for unknown names."""
+    """A named scenario, with parameters changed.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`valib.simulation.worlds.SCENARIOS`.
+    **changes
+        Parameters of :class:`valib.Scenario`.
+
+    Returns
+    -------
+    Scenario
+        The world.
+
+    Raises
+    ------
+    ParamsError
+        For unknown names.
+
+    Notes
+    -----
+    A scenario whose parameters are changed keeps its name, and so its random numbers.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.scenario("drift", schools=50).schools
+    50
+    """
     if name not in SCENARIOS:
         raise ParamsError(f"There is no scenario '{name}'; there are {', '.join(SCENARIOS)}.")
     unknown = sorted(set(changes) - {f.name for f in fields(Scenario)})
@@ -228,7 +285,37 @@ def scenario(name: str, **changes) -> Scenario:
 
 
 def combine(name: str, *names: str, **changes) -> Scenario:
-    """One scenario with what each of the named ones changes; a later one overrules an earlier one."""
+    """One scenario with what each of the named ones changes; a later one overrules an earlier one.
+
+    Parameters
+    ----------
+    name : str
+        Of the new scenario.
+    *names : str
+        Those to combine.
+    **changes
+        Parameters of :class:`valib.Scenario`.
+
+    Returns
+    -------
+    Scenario
+        The world.
+
+    Raises
+    ------
+    ParamsError
+        For unknown names.
+
+    Notes
+    -----
+    What a scenario changes is told from the scenario "plain".
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.combine("both", "drift", "few schools").about
+    'drift + few schools'
+    """
     merged = {}
     for part in names:
         one = scenario(part)

@@ -274,7 +274,9 @@ def understood(name: str, value: Any) -> Any:
     kind = get_origin(field.annotation) or field.annotation
     if isinstance(value, str):
         if type(None) in get_args(field.annotation):
-            return None if value.strip() in NULL[1:] else value
+            if value.strip() in NULL[1:]:
+                return None
+            return _spelt(value.strip(), float, ()) if float in get_args(field.annotation) else value
         value = _spelt(value.strip(), kind, get_args(field.annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]

@@ -20,12 +20,37 @@ LIMITS = ["lower", "upper"]
 
 
 def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
-    """Return one row a school and fit, and the number of rows held back.
+    """One row a school and fit, for a table that may be shown, and the number of rows held back.
 
-    Schools with fewer than ``min_students`` students in the cohort are held back, for a tiny cell can show a student,
-    and others with them so that theirs cannot be worked out (:mod:`valib.records.disclosure`).
+    Parameters
+    ----------
+    fits : list of CohortFit
+        Of any cohorts and models.
+    min_students : int
+        Schools with fewer students in the cohort are held back, for a tiny cell can show a student, and others with them so
+        that theirs cannot be worked out (:mod:`valib.records.disclosure`).
+
+    Returns
+    -------
+    tuple of DataFrame, int
+        ``model``, ``cohort``, ``school`` and the columns of ``school_effects`` with ``effect_size``; rows held back.
+
+    Raises
+    ------
+    ValueError
+        Without a fit.
+
+    Notes
+    -----
     ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores. Where the schools of a
     cohort cannot be told apart (a singular fit), no school has an error that takes this as known, nor limits made of one.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> table, held_back = va.school_effects([va.fit_relative(va.load_records("exam"))], min_students=10)
+    >>> len(table), held_back
+    (62, 3)
     """
     parts, rows = [], 0
     for fit in fits:

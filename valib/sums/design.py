@@ -157,12 +157,40 @@ def make_cells(school: pd.Series, cohort: pd.Series | None = None) -> Cells:
 def build_design(
     data: pd.DataFrame, formula: str | FormulaState, groups: str = "school", cohort: str | None = "cohort"
 ) -> Design:
-    """Build y and X from student rows.
+    """Build the response y and the matrix X of a formula from student rows.
 
-    data: one row a student, with the columns the formula names, ``groups`` and, if given, ``cohort``.
-    formula: text, or the state learned on other data, which is then reapplied.
-    Raises ModelError naming columns that are absent or not finite, and levels that the state does not know.
-    Warns (ValibWarning) with the count of rows left out because a covariate is missing.
+    Parameters
+    ----------
+    data : DataFrame
+        One row a student, with the columns the formula names, ``groups`` and, if given, ``cohort``.
+    formula : str or FormulaState
+        Text, or the state learned on other data, which is then reapplied.
+    groups : str
+        The column of schools.
+    cohort : str or None
+        The column of cohorts.
+
+    Returns
+    -------
+    Design
+        ``y`` (N,), ``X`` (N, p), ``names``, ``cells``, ``state``, ``left_out``.
+
+    Raises
+    ------
+    ModelError
+        Naming columns that are absent or not finite, and levels that the state does not know.
+
+    Notes
+    -----
+    Warns (:class:`valib.ValibWarning`) with the count of rows left out because a covariate is missing. Formulas are written
+    as in R.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> design = va.build_design(va.load_records("exam"), "score ~ prior_score")
+    >>> design.names, design.X.shape
+    (('Intercept', 'prior_score'), (4059, 2))
     """
     state = formula if isinstance(formula, FormulaState) else None
     text = state.formula if state else formula

@@ -23,7 +23,36 @@ STRICT = {"extra": "forbid", "strict": False}  # how pydantic reads these classe
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """old = intercept + slope new, in score points; standard errors of both and their covariance."""
+    """How scores of a new scale are carried to the old one: old = intercept + slope new, with the errors of both numbers.
+
+    Parameters
+    ----------
+    slope : float
+        Old points per new point; positive.
+    intercept : float
+        In points of the old scale.
+    slope_se, intercept_se : float
+        Standard errors of the two.
+    covariance : float
+        Covariance of their errors.
+
+    Raises
+    ------
+    BenchmarkError
+        For a slope that is not positive, a negative standard error, or a covariance that two such errors cannot have.
+
+    Notes
+    -----
+    The error is the same for every student of a cohort, so no number of students or schools averages it out. Source: Kolen
+    and Brennan (2014) on linking and its standard errors.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> link = va.Link(slope=0.98, intercept=12.0, slope_se=0.01, intercept_se=1.5)
+    >>> link.slope
+    0.98
+    """
 
     __pydantic_config__ = STRICT
 
@@ -50,10 +79,32 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class ScaleBreak:
-    """The scale of ``column`` changes with ``cohort``, the first cohort on the new scale; link: back to the old one.
+    """The scale of a test changes with a cohort, the first on the new scale; a link leads back to the old one.
 
+    Parameters
+    ----------
+    cohort : int
+        The first cohort whose score, or prior score, is on the new scale.
+    column : {"score", "prior_score"}
+        Whose scale it is.
+    link : Link, optional
+        The way back to the old scale. Without one nothing is compared across the break.
+
+    Raises
+    ------
+    BenchmarkError
+        For another column.
+
+    Notes
+    -----
     A prior score is sat years before the outcome: its break is declared for the first cohort whose prior score is on
-    the new scale.
+    the new scale. :func:`valib.fit_benchmark` refuses a break without a link between baseline and focal cohort.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> va.ScaleBreak(2021, "score", va.Link(intercept=10.0, intercept_se=2.0)).column
+    'score'
     """
 
     __pydantic_config__ = STRICT
@@ -102,7 +153,42 @@ def carry_back(
 ) -> pd.DataFrame:
     """The records of one cohort on the scale of the baseline: what :func:`valib.fit_benchmark` fits.
 
-    For models that are compared with a benchmark, such as a relative model across a break. Raises as :func:`crossed`.
+    Parameters
+    ----------
+    records : DataFrame
+        Checked student records.
+    breaks : sequence of ScaleBreak
+        Every declared change of a scale; those between baseline and cohort must have a link.
+    baseline : sequence of int
+        The baseline cohorts.
+    cohort : int
+        The cohort to carry back.
+
+    Returns
+    -------
+    DataFrame
+        The rows of that cohort, with score and prior score as they would be on the baseline's scale.
+
+    Raises
+    ------
+    BenchmarkError
+        For a break without a link, a break inside the baseline, and a linked break to an earlier cohort.
+    RecordsError
+        If the cohort is not in the records.
+
+    Notes
+    -----
+    Of several breaks the latest is undone first: ``old = intercept + slope new`` for each. For models that are compared
+    with a benchmark, such as a relative model across a break.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> records = va.load_records("demo")
+    >>> breaks = [va.ScaleBreak(2021, link=va.Link(intercept=10.0, intercept_se=2.0))]
+    >>> moved = va.carry_back(records, breaks, baseline=[2015, 2016], cohort=2024)
+    >>> round(float(moved["score"].mean() - records.query("cohort == 2024")["score"].mean()), 6)
+    10.0
     """
     return to_old_scale(select(records, [cohort]), crossed(breaks, baseline, cohort))
 

@@ -219,7 +219,38 @@ class Moments:
 
 
 def compute_moments(design: Design, by_cell: bool = False, shift: np.ndarray | None = None) -> Moments:
-    """Moments of a design; see :func:`moments_from_arrays`."""
+    """The sums of a design by school and cohort: all that a random-intercept model needs of the students.
+
+    Parameters
+    ----------
+    design : Design
+        Of :func:`valib.build_design`.
+    by_cell : bool
+        Also keep cross-products by cell, needed for reweighting schools and for clustered errors.
+    shift : ndarray (p + 1,), optional
+        Subtracted from every column before summing; by default numbers near the means, for accuracy.
+
+    Returns
+    -------
+    Moments
+        ``n`` (C,), ``sums`` (C, p + 1) and ``cross`` (T, p + 1, p + 1) of the columns [X, y].
+
+    Raises
+    ------
+    ModelError
+        For numbers so large that their squares cannot be held.
+
+    Notes
+    -----
+    By cell: n_j, sum_i [x_ij, y_ij]; by cohort: sum_ij [x_ij, y_ij][x_ij, y_ij]'. Moments of two sets of students add up.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> moments = va.compute_moments(va.build_design(va.load_records("exam"), "score ~ prior_score"))
+    >>> moments.names, len(moments.n)
+    (('Intercept', 'prior_score', 'score'), 65)
+    """
     response = outcome_of(design.state.formula)
     return moments_from_arrays(design.X, design.y, design.cells, design.names, response, by_cell, shift)
 

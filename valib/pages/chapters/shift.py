@@ -11,7 +11,7 @@ from scipy import stats
 from ...effects.baseline import Benchmark
 from ...effects.findings import REPEATED_SHARE
 from ...effects.relative import CohortFit
-from ...effects.shift import prior_sensitivity, shift_at
+from ...effects.shift_profile import prior_sensitivity, shift_at
 from ...models.blup import interval, quantile
 from ...records.prior_check import PriorCheck
 from .. import figures

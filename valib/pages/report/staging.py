@@ -112,8 +112,8 @@ def _config(sources: Path, title: str) -> dict[str, Any]:
     sphinx = config["sphinx"]
     sphinx["extra_extensions"] = ["valib.pages.report.sphinx_extension"]
     own = sphinx["config"]
-    for name in ("bibtex_reference_style", "bibtex_default_style", "mathjax_path", "mathjax3_config"):
-        own.pop(name, None)
+    for name in [n for n in own if n.startswith(("bibtex_", "mathjax", "autodoc_", "napoleon_"))]:
+        del own[name]
     options = {
         "logo": {"text": html.escape(title)},
         "search_bar_text": "Search the reports",

@@ -90,10 +90,49 @@ def stream_records(
 ) -> StreamedRecords:
     """Open records to be streamed: what the models take in place of a DataFrame of records.
 
-    source: a Parquet file, a folder of Parquet parts or a text file; for Spark a Spark DataFrame too. columns: as for
-    :func:`valib.read_records`. engine: "duckdb" or "spark". formula, by_cell: what will be asked (a benchmark's
-    baseline needs by_cell), so that one pass does. progress: told (done, in all) while DuckDB reads.
-    Raises RecordsError as read_records does, and for a source that an engine cannot read.
+    Parameters
+    ----------
+    source : path or Spark DataFrame
+        A Parquet file, a folder of Parquet parts or a text file; for Spark a Spark DataFrame too.
+    columns : mapping of str to str, optional
+        As for :func:`valib.read_records`.
+    engine : {"duckdb", "spark"}
+        What adds up the students.
+    formula : str or FormulaState
+        What will be asked, so that one pass does.
+    by_cell : bool
+        Whether cross-products by school and cohort will be asked, as a benchmark's baseline needs them.
+    progress : callable, optional
+        Told (done, in all) while DuckDB reads.
+
+    Returns
+    -------
+    StreamedRecords
+        To be given to the fits; its ``close`` lets go of the source.
+
+    Raises
+    ------
+    RecordsError
+        As :func:`valib.read_records`, and for a source that an engine cannot read.
+
+    Notes
+    -----
+    A model needs sums of the students only, so an engine that adds up columns by group is enough. The numbers equal those
+    from records in memory to some 1e-12 relative; the order in which threads add changes the last digits.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import valib as va
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "exam.parquet"
+    ...     va.load_records("exam").to_parquet(path)
+    ...     stream = va.stream_records(path)
+    ...     fit = va.fit_relative(stream, 0)
+    ...     stream.close()
+    >>> fit.n_students
+    4059
     """
     if engine == "spark" or _is_spark(source):
         from .spark import SparkEngine
@@ -118,10 +157,48 @@ def moments_from_source(
     engine: str = "auto",
     by_cell: bool = False,
 ) -> Summed:
-    """The sums of some cohorts' students (None: of all) from any source, in memory or streamed.
+    """The sums of some cohorts' students from any source, in memory or streamed.
 
-    Returns the moments with the formula's state and the rows left out: what ``relative_from_moments`` and its
-    like take. Raises RecordsError and ModelError.
+    Parameters
+    ----------
+    source : path, URL or DataFrame
+        As for :func:`valib.read_records` and :func:`valib.stream_records`.
+    formula : str or FormulaState
+        The model, or the state of another design.
+    cohorts : iterable of int, optional
+        By default all.
+    columns : mapping of str to str, optional
+        As for :func:`valib.read_records`.
+    engine : {"auto", "memory", "duckdb", "spark"}
+        "auto" streams what is large beside the free memory.
+    by_cell : bool
+        With cross-products by school and cohort.
+
+    Returns
+    -------
+    Summed
+        The moments with the formula's state and the rows left out: what ``relative_from_moments`` and its like take.
+
+    Raises
+    ------
+    RecordsError
+        As :func:`valib.read_records`.
+    ModelError
+        For a formula that cannot be read or has columns that are not there.
+
+    Notes
+    -----
+    With X the columns of the formula and y the response, by school and cohort: n, the sums of [X, y], and the
+    cross-products of [X, y]. A random-intercept model sees the students through them only.
+
+    Examples
+    --------
+    >>> import valib as va
+    >>> sums = va.moments_from_source(va.load_records("exam"))
+    >>> sums.moments.names
+    ('Intercept', 'prior_score', 'score')
+    >>> int(sums.moments.n.sum()), len(sums.moments.schools)
+    (4059, 65)
     """
     chosen = choose_engine(source, engine)
     if chosen == "memory":

@@ -1,0 +1,196 @@
+# The public names, by question: the only list of them. lazy_loader reads it when valib is imported, type checkers too.
+
+# records
+from .records.datasets import load as load
+from .records.datasets import load_records as load_records
+from .records.reading import left_out as left_out
+from .records.reading import read_records as read_records
+from .records.reading import summarise as summarise
+from .sums.streams import moments_from_source as moments_from_source
+from .sums.streams import stream_records as stream_records
+
+# sums
+from .models.blup import predict_blup as predict_blup
+from .models.blup import shrinkage as shrinkage
+from .models.mixed import fit_moments as fit_moments
+from .sums.design import build_design as build_design
+from .sums.moments import compute_moments as compute_moments
+
+# one cohort
+from .effects.cohort_fit import CohortFit as CohortFit
+from .effects.relative import fit_formulas as fit_formulas
+from .effects.relative import fit_mixed as fit_mixed
+from .effects.relative import fit_relative as fit_relative
+from .effects.relative import school_residuals as school_residuals
+from .effects.relative import student_residuals as student_residuals
+from .models.blup import overlap_multiplier as overlap_multiplier
+from .study.tables import school_effects as school_effects
+
+# benchmark
+from .effects.baseline import Benchmark as Benchmark
+from .effects.baseline import fit_baseline as fit_baseline
+from .effects.benchmark import check_prior as check_prior
+from .effects.benchmark import fit_benchmark as fit_benchmark
+from .effects.benchmark import population_mean_va as population_mean_va
+from .effects.bootstrap import bootstrap_benchmark as bootstrap_benchmark
+from .records.prior_check import looks_standardised as looks_standardised
+
+# recipes
+from .effects.side_by_side import agreement_by_cohort as agreement_by_cohort
+from .effects.side_by_side import fit_estimators as fit_estimators
+from .effects.side_by_side import follow_school as follow_school
+from .effects.side_by_side import mean_va_error as mean_va_error
+from .effects.side_by_side import school_to_follow as school_to_follow
+from .effects.side_by_side import shift_sensitivity as shift_sensitivity
+from .effects.side_by_side import spread_of_va as spread_of_va
+
+# test scales
+from .sums.equating import Link as Link
+from .sums.equating import ScaleBreak as ScaleBreak
+from .sums.equating import carry_back as carry_back
+
+# the system
+from .effects.shift import mean_change as mean_change
+from .effects.shift import relative_to_school as relative_to_school
+from .effects.shift import shift_difference as shift_difference
+from .effects.shift import shift_in_context as shift_in_context
+from .effects.shift import shift_parts as shift_parts
+from .effects.shift_profile import prior_sensitivity as prior_sensitivity
+from .effects.shift_profile import shift_at as shift_at
+from .effects.shift_profile import shift_over_prior as shift_over_prior
+from .effects.shift_profile import split_shift as split_shift
+from .effects.system_change import change_on_benchmark as change_on_benchmark
+from .effects.system_change import system_change as system_change
+from .effects.verdict import shift_verdicts as shift_verdicts
+
+# several cohorts
+from .effects.bootstrap import bootstrap_joint as bootstrap_joint
+from .effects.joint import JointFit as JointFit
+from .effects.joint import compare_joint as compare_joint
+from .effects.joint import fit_joint as fit_joint
+from .effects.joint import fit_structures as fit_structures
+
+# stability
+from .effects.change import change_in_va as change_in_va
+from .effects.change import present_schools as present_schools
+from .effects.change import quintile_transitions as quintile_transitions
+from .effects.change import which_improved as which_improved
+from .effects.stability import attenuation_curves as attenuation_curves
+from .effects.stability import correlations as correlations
+from .effects.stability import expected_correlations as expected_correlations
+from .effects.stability import mean_reliability as mean_reliability
+from .effects.stability import pairwise_correlation as pairwise_correlation
+from .effects.stability import reflate_matrix as reflate_matrix
+from .effects.stability import two_step as two_step
+from .simulation.correlations import usable_cohorts as usable_cohorts
+
+# simulation
+from .simulation.calibrate import calibrate as calibrate
+from .simulation.correlations import simulate_ways as simulate_ways
+from .simulation.methods import Method as Method
+from .simulation.runs import MonteCarlo as MonteCarlo
+from .simulation.runs import simulate as simulate
+from .simulation.worlds import Scenario as Scenario
+from .simulation.worlds import combine as combine
+from .simulation.worlds import scenario as scenario
+
+# what may be shown
+from .records.disclosure import cell_sizes as cell_sizes
+from .records.disclosure import only_shown as only_shown
+from .records.disclosure import shown_in_all as shown_in_all
+
+# errors
+from .errors import BenchmarkError as BenchmarkError
+from .errors import ModelError as ModelError
+from .errors import ParamsError as ParamsError
+from .errors import RecordsError as RecordsError
+from .errors import ValibError as ValibError
+from .errors import ValibWarning as ValibWarning
+
+__version__: str
+__all__ = [
+    "__version__",
+    "Benchmark",
+    "BenchmarkError",
+    "CohortFit",
+    "JointFit",
+    "Link",
+    "Method",
+    "ModelError",
+    "MonteCarlo",
+    "ParamsError",
+    "RecordsError",
+    "ScaleBreak",
+    "Scenario",
+    "ValibError",
+    "ValibWarning",
+    "agreement_by_cohort",
+    "attenuation_curves",
+    "bootstrap_benchmark",
+    "bootstrap_joint",
+    "build_design",
+    "calibrate",
+    "carry_back",
+    "cell_sizes",
+    "change_in_va",
+    "change_on_benchmark",
+    "check_prior",
+    "combine",
+    "compare_joint",
+    "compute_moments",
+    "correlations",
+    "expected_correlations",
+    "fit_baseline",
+    "fit_benchmark",
+    "fit_estimators",
+    "fit_formulas",
+    "fit_joint",
+    "fit_mixed",
+    "fit_moments",
+    "fit_relative",
+    "fit_structures",
+    "follow_school",
+    "left_out",
+    "load",
+    "load_records",
+    "looks_standardised",
+    "mean_change",
+    "mean_reliability",
+    "mean_va_error",
+    "moments_from_source",
+    "only_shown",
+    "overlap_multiplier",
+    "pairwise_correlation",
+    "population_mean_va",
+    "predict_blup",
+    "present_schools",
+    "prior_sensitivity",
+    "quintile_transitions",
+    "read_records",
+    "reflate_matrix",
+    "relative_to_school",
+    "scenario",
+    "school_effects",
+    "school_residuals",
+    "school_to_follow",
+    "shift_at",
+    "shift_difference",
+    "shift_in_context",
+    "shift_over_prior",
+    "shift_parts",
+    "shift_sensitivity",
+    "shift_verdicts",
+    "shown_in_all",
+    "shrinkage",
+    "simulate",
+    "simulate_ways",
+    "split_shift",
+    "spread_of_va",
+    "stream_records",
+    "student_residuals",
+    "summarise",
+    "system_change",
+    "two_step",
+    "usable_cohorts",
+    "which_improved",
+]
