@@ -22,6 +22,29 @@ from .. import figures
 from ..findings import Findings, check, formats
 from ..prose import code, escape, in_words
 
+HOLDS = {
+    "format": "version of the file format",
+    "design": "formula, and how its columns are built",
+    "cohorts": "baseline cohorts",
+    "estimator": "where the coefficients come from",
+    "groups": "what has a random intercept in the mixed model",
+    "method": "ML or REML",
+    "coefficients": r"$\mathbf b_B$",
+    "vcov": r"$\mathrm{Var}(\mathbf b_B)$, clustered by school",
+    "vcov_model": "the same as the estimator's own model gives it",
+    "tau2": r"$\tau^2$ of the baseline mixed model",
+    "sigma2": r"$\sigma^2$ of the baseline mixed model",
+    "n_students": "students",
+    "n_schools": "schools",
+    "column_means": "baseline means of the covariates",
+    "summaries": "means and SDs, for the checks above",
+    "fingerprint": "tells whether the same baseline rows were used",
+    "own_shifts": "the baseline cohorts' own shifts",
+    "error_variance": "variance of the error of measurement that was taken off",
+    "rounded": "that the figures are rounded for publication",
+    "checksum": "tells whether the file was changed",
+}
+
 
 def bootstrap(
     relative: Sequence[CohortFit],
@@ -240,32 +263,10 @@ def artefact(path: Path, carried: CohortFit, estimated: CohortFit) -> Findings:
     gap = float(max(abs(carried.shift - estimated.shift), gap))
     found.record("carried_gap", np.format_float_positional(gap, 1, fractional=False, trim="-"))
     found.record("carried_se", carried.shift_se, E)
-    holds = {
-        "format": "version of the file format",
-        "design": "formula, and how its columns are built",
-        "cohorts": "baseline cohorts",
-        "estimator": "where the coefficients come from",
-        "groups": "what has a random intercept in the mixed model",
-        "method": "ML or REML",
-        "coefficients": r"$\mathbf b_B$",
-        "vcov": r"$\mathrm{Var}(\mathbf b_B)$, clustered by school",
-        "vcov_model": "the same as the estimator's own model gives it",
-        "tau2": r"$\tau^2$ of the baseline mixed model",
-        "sigma2": r"$\sigma^2$ of the baseline mixed model",
-        "n_students": "students",
-        "n_schools": "schools",
-        "column_means": "baseline means of the covariates",
-        "summaries": "means and SDs, for the checks above",
-        "fingerprint": "tells whether the same baseline rows were used",
-        "own_shifts": "the baseline cohorts' own shifts",
-        "error_variance": "variance of the error of measurement that was taken off",
-        "rounded": "that the figures are rounded for publication",
-        "checksum": "tells whether the file was changed",
-    }
     entries = json.loads(path.read_text(encoding="utf-8"))
-    check(set(entries) <= set(holds), f"the table names every entry of the file ({set(entries) - set(holds)})")
+    check(set(entries) <= set(HOLDS), f"the table names every entry of the file ({set(entries) - set(HOLDS)})")
     found.table(
-        pd.DataFrame([(f"`{k}`", holds[k]) for k in entries], columns=["Entry", "Holds"]),
+        pd.DataFrame([(f"`{k}`", HOLDS[k]) for k in entries], columns=["Entry", "Holds"]),
         "What a saved benchmark (`baseline.json`) holds.",
         "tab-04-artefact",
         index=False,

@@ -179,12 +179,10 @@ def differences(fits: Sequence[CohortFit], differences: pd.DataFrame, context: p
 
     context: the table of :func:`valib.shift_in_context`; two ordinary years differ by t s_B sqrt 2.
     """
-    P, S, E, _ = formats(*(f.student_sd for f in fits))
+    _, S, E, _ = formats(*(f.student_sd for f in fits))
     found = Findings()
-    found.say(
-        "These records have one focal cohort, so there is no second shift to compare it with.", when=len(fits) == 1
-    )
     if len(fits) == 1:
+        found.say("These records have one focal cohort, so there is no second shift to compare it with.")
         return found
     steps = [(a.cohort, b.cohort) for a, b in zip(fits[:-1], fits[1:], strict=True)]
     shown = differences.set_index(["first", "second"]).loc[steps].reset_index()
@@ -210,7 +208,15 @@ def differences(fits: Sequence[CohortFit], differences: pd.DataFrame, context: p
         index=False,
         formats={c: E if c.startswith("SE") else S for c in shown.columns[1:]},
     )
-    step = shown.iloc[-1]
+    _last_difference(found, shown.iloc[-1], steps[-1], half, (S, E))
+    return found
+
+
+def _last_difference(
+    found: Findings, step: pd.Series, cohorts: tuple[int, int], half: float, formats: tuple[str, str]
+) -> None:
+    """The last difference in words; half: half the width of the interval of two ordinary years, nan if not known."""
+    S, E = formats
     limits = {SCHOOLS: (step["Lower"], step["Upper"]), YEAR: (step["Difference"] - half, step["Difference"] + half)}
     v = verdict(limits)
     found.record_all(
@@ -222,10 +228,9 @@ def differences(fits: Sequence[CohortFit], differences: pd.DataFrame, context: p
     )
     by = "schools" if v.interval == SCHOOLS else "two ordinary years"
     found.say(
-        f"From cohort {steps[-1][0]} to cohort {steps[-1][1]} the shift changed by "
+        f"From cohort {cohorts[0]} to cohort {cohorts[1]} the shift changed by "
         "{glue:text}`step` points, with a standard error of {glue:text}`step_se`; two shifts that shared nothing would "
         f"give {{glue:text}}`step_naive`. By the widest interval that is known, that of {by}, from "
         "{glue:text}`step_lower` to {glue:text}`step_upper`, the difference is "
         + (f"{v.side} from zero." if v.side == UNCLEAR else f"{v.side} zero.")
     )
-    return found
