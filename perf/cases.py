@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from data import formula, one_cohort, several_cohorts, write_for_r
 HERE = Path(__file__).resolve().parent
 PANEL = HERE.parent / "tests" / "reference" / "data" / "panel_sim.csv"
 COVARIATES = 5
+SAMPLED = ("quadrature", "emcee")
 TARGET_SIZE = 600_000  # students at which the targets hold
 JOINT = "score ~ 0 + cohort + cohort:prior_score, (0 + cohort | school)"
 
@@ -171,6 +173,33 @@ def joint(plan: Plan) -> Iterator[dict]:
     yield row("joint", what, "unstructured fit after the sums", timed["fit"], seconds_at_most=1.0)
 
 
+def posterior(plan: Plan) -> Iterator[dict]:
+    """Integrated intervals of 100 schools beside a sampler of the same model."""
+    plan.say("posterior of 100 schools")
+    with ExitStack() as stack:
+        there = {
+            name: (stack.enter_context(python("posterior", students=4_000, schools=100)), name) for name in SAMPLED
+        }
+        timed = in_turn(there, plan.rounds, plan.budget)
+    ours, other = (timed[name] for name in SAMPLED)
+    apart = max(abs(a - b) for a, b in zip(ours.found["limits"], other.found["limits"], strict=True))
+    wide = statistics.mean(ours.found["limits"][100:]) - statistics.mean(ours.found["limits"][:100])
+    note = (
+        f"{other.found['effective']:.0f} effective draws of the variances; limits differ by {apart / wide:.1%} of an "
+        "interval's width at most"
+    )
+    yield row(
+        "posterior",
+        "100 schools, 4,000 students",
+        "quadrature, after the sums",
+        ours,
+        "emcee, after the sums",
+        other,
+        seconds_at_most=0.05,
+        note=note,
+    )
+
+
 def bootstrap(plan: Plan) -> Iterator[dict]:
     """Replicates of the school bootstrap beside refits of resampled records."""
     plan.say(f"school bootstrap, {plan.replicates:,} replicates")
@@ -237,7 +266,7 @@ def streaming(plan: Plan) -> Iterator[dict]:
     yield from streaming_rows(plan.folder, plan.streamed, min(plan.rounds, 3), plan.budget, plan.say)
 
 
-CASES = {f.__name__: f for f in (relative, joint, bootstrap, reading, streaming)}
+CASES = {f.__name__: f for f in (relative, joint, posterior, bootstrap, reading, streaming)}
 GROWTH = {  # a quantity: the values it takes while the others stay at their usual ones
     "students": (20_000, 60_000, 200_000, 600_000, 2_000_000, 6_000_000),
     "schools": (30, 300, 3_000, 30_000, 100_000),

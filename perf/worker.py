@@ -174,6 +174,60 @@ def refit(
     return [va.fit_benchmark(sample, t, again).shift for t in focal]
 
 
+def posterior(students: int, schools: int) -> Runs:
+    """Limits of all effects of one cohort, the variances not known: by quadrature, and by emcee's ensemble sampler.
+
+    The sampler sees the same sums, in (b, log tau, log sigma) with the same flat priors; effects are then drawn from
+    their conditional normal. It starts at the estimates, so that its burn-in is as short as can be.
+    """
+    import emcee
+
+    from valib.models.likelihood import compress
+    from valib.models.posterior import integrate
+    from valib.models.posterior import posterior as of_schools
+    from valib.sums.moments import compute_moments
+
+    moments = compute_moments(build_design(va.read_records(one_cohort(students, schools, 1)), formula(1)))
+    n, means, cross, p = moments.n, moments.sums / moments.n[:, None], moments.cross.sum(axis=0), moments.n_fixed
+    fit = va.fit_relative(va.read_records(one_cohort(students, schools, 1)), formula=formula(1), intervals="plugin")
+    best = np.linalg.solve(cross[:p, :p], cross[:p, p])
+
+    def quadrature():
+        return of_schools(integrate(compress(moments)), n[None], means[None]).effects().interval(0.95)
+
+    def log_density(x: np.ndarray) -> np.ndarray:
+        a = np.concatenate([-x[:, :p], np.ones((len(x), 1))], axis=1)
+        tau2, sigma2 = (np.exp(2 * x[:, c, None]) for c in (p, p + 1))
+        spread = sigma2 + n * tau2
+        squares = np.einsum("wi,ij,wj->w", a, cross, a) - (tau2 / spread * (n * (a @ means.T)) ** 2).sum(axis=1)
+        within = (n.sum() - len(n)) * np.log(sigma2[:, 0])
+        return -0.5 * (within + np.log(spread).sum(axis=1) + squares / sigma2[:, 0]) + x[:, p]
+
+    def sample(steps: int = 5000, walkers: int = 40):
+        rng = np.random.default_rng(1)
+        centre = np.array([*best, np.log(fit.tau2) / 2, np.log(fit.sigma2) / 2])
+        sampler = emcee.EnsembleSampler(walkers, len(centre), log_density, vectorize=True)
+        sampler.run_mcmc(centre + 0.02 * rng.standard_normal((walkers, len(centre))), steps)
+        chain = sampler.get_chain(discard=steps // 5)
+        size = chain[..., 0].size / np.max(emcee.autocorr.integrated_time(chain, tol=10, quiet=True))
+        x = chain.reshape(-1, len(centre))[:: max(1, int(chain[..., 0].size / 20_000))]
+        tau2, sigma2 = np.exp(2 * x[:, p, None]), np.exp(2 * x[:, p + 1, None])
+        lam = n * tau2 / (sigma2 + n * tau2)
+        mean = lam * (means[:, p] - x[:, :p] @ means[:, :p].T)
+        draws = mean + np.sqrt(tau2 * (1 - lam)) * rng.standard_normal(mean.shape)
+        return np.quantile(draws, [0.025, 0.975], axis=0), float(size)
+
+    def by_quadrature():
+        seconds, limits = clock(quadrature)
+        return seconds, {"limits": np.concatenate([v[0] for v in limits]).tolist()}
+
+    def by_sampling():
+        seconds, (limits, size) = clock(sample)
+        return seconds, {"limits": limits.ravel().tolist(), "effective": size}
+
+    return {"quadrature": by_quadrature, "emcee": by_sampling}
+
+
 def reading(csv: str, file: str) -> Runs:
     """Reading and checking records, beside pandas reading the same file without a check."""
     frame = pd.read_parquet(file)
@@ -195,7 +249,8 @@ def growth(students: int, schools: int, covariates: int, cohorts: int) -> Runs:
 
 
 CONTENDERS = {
-    f.__name__: f for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, bootstrap, reading, growth)
+    f.__name__: f
+    for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, posterior, bootstrap, reading, growth)
 }
 
 

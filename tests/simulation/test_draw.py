@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from valib.errors import ParamsError
 from valib.simulation.draw import _draw_students, draw
@@ -124,6 +127,45 @@ def test_cells_give_sizes_and_absent_schools():
     assert (w.cross[:, 1, 0] == 0).all() and (w.cross[:, 3, 1] == 0).all()
 
 
+@pytest.mark.parametrize("by_student", [False, True], ids=["sums", "students"])
+def test_ordinary_years_and_slopes_of_schools_have_their_spread(by_student):
+    """v_t: the mean over schools varies by cohort_sd^2 beyond what schools and students make; s_j: Var(y) about the
+    means of cells holds slope_sd^2 Var(x) beside the common slope, and a school keeps its slope."""
+    s = scenario("plain", schools=40, sizes=(60, 60), tau=2.0, sigma=20.0, cohort_sd=3.0, slope_sd=0.2)
+    parts = [_draw_students(s, rng) for rng in rngs(200)] if by_student else None
+    w = (
+        type(draw(s, rngs(1)))(*(np.stack([p[i] for p in parts]) for i in range(6)))
+        if by_student
+        else draw(s, rngs(200))
+    )
+    vx = 75.0**2 - 25.0**2
+    level = (means(w, 2, slice(None)) - 0.8 * means(w, 1, slice(None))).mean(axis=2)
+    own = (2.0**2 + (20.0**2 + 0.2**2 * vx) / 60) / 40
+    near(level.ravel() ** 2, 3.0**2 + own)
+    near(within(w, 2, 2, 1), (0.8**2 + 0.2**2) * vx + 20.0**2)
+    n = w.n[..., None, None]
+    about = w.cross - w.sums[..., :, None] * w.sums[..., None, :] / n
+    slopes = about[..., 1, 2] / about[..., 1, 1] - 0.8
+    near((slopes[:, 0] * slopes[:, -1]).mean(axis=1), 0.2**2)
+    # the truth of a school holds its year and what its slope makes of who came
+    error = means(w, 2, -1) - 0.8 * means(w, 1, -1) - w.va
+    near((error**2).mean(axis=1), 20.0**2 / 60)
+
+
+@pytest.mark.parametrize("name", ["floor", "ceiling"])
+def test_scores_stop_at_the_limit_and_the_truth_does_not(name):
+    s = replace(scenario(name, schools=300), sizes=(1, 1))
+    free = replace(s, floor=None, ceiling=None, student_df=None)
+    w, without = draw(s, rngs(20)), [_draw_students(free, rng) for rng in rngs(20)]
+    y = w.sums[..., 2]
+    limit = s.ceiling if name == "ceiling" else s.floor
+    assert (y.max() if name == "ceiling" else y.min()) == limit
+    chance = stats.norm.cdf(-80.0, scale=np.sqrt(0.64 * 75.0**2 + 15.0**2 + 45.0**2))
+    near((y == limit).mean(axis=(1, 2)), chance)
+    assert np.array_equal(w.va, np.stack([one[4] for one in without]))
+    assert np.array_equal(y, np.clip(np.stack([one[1] for one in without])[..., 2], s.floor, s.ceiling))
+
+
 def test_one_student_has_no_spread():
     w = draw(Scenario("one", sizes=(1, 1)), rngs(1))
     x, y = w.sums[..., 1], w.sums[..., 2]
@@ -158,6 +200,9 @@ def test_every_named_scenario_differs_from_the_plain_one_and_can_be_drawn(name):
         ({"student_df": 2}, "freedom"),
         ({"cells": ((1, 2),)}, "cells"),
         ({"schools": 1}, "schools"),
+        ({"cohort_sd": -1.0}, "cohort_sd"),
+        ({"slope_sd": -0.1}, "slope_sd"),
+        ({"floor": 10.0, "ceiling": 10.0}, "floor"),
         ({"nonsense": 1}, "nonsense"),
     ],
 )

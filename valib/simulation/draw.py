@@ -3,12 +3,14 @@
 For student i of school j in cohort t, the prior score x and the score y in points about their baseline means:
 
     x_ijt  = c_t + m_jt + within_sd z_ijt          true prior score; within_sd^2 = prior_sd^2 - intake_sd^2
-    y_ijt  = delta_t + b_t x_ijt + u_jt + e_ijt + q_t
+    y_ijt  = delta_t + b_t x_ijt + s_j (x_ijt - c_t - m_jt) + u_jt + e_ijt + v_t + q_t
     u_jt   = tau a_jt,      a_jt stationary AR(1) over the calendar: Cov(a_jt, a_js) = rho^|t - s|
     m_jt   = intake_sd (k a_jt + sqrt(1 - k^2) z_j),    k = sorting
 
 delta_t, c_t (a changed intake) and b_t - slope are those of the scenario in the focal cohort and 0 in the baseline;
-q_t ~ N(0, equating_se^2) is one number for the whole focal cohort. What is recorded instead of x is
+q_t ~ N(0, equating_se^2) is one number for the whole focal cohort, v_t ~ N(0, cohort_sd^2) one for every cohort, which
+its value added holds and the system's shift does not; s_j ~ N(0, slope_sd^2). A score beyond the floor or the ceiling is
+recorded as the limit. What is recorded instead of x is
 x + h_t + N(0, (1 / r_t - 1) prior_sd^2), with reliability r_t and h_t the points by which the prior test became easier.
 
 The models see students only through sums, so that with normal students the sums themselves are drawn (normal means,
@@ -34,7 +36,7 @@ class Worlds:
 
     n (R, T, J): students with a score. sums (R, T, J, 3) and cross (R, T, J, 3, 3): of the recorded columns, in points
     about the baseline's expectation. effects (R, T, J): u. va (R, J): true benchmark VA in the focal cohort, the mean
-    over all of a school's students of what they gain on the baseline's line. intake (R, J): expected true prior score
+    over all of a school's students of what they gain on the line of typical years. intake (R, J): expected true prior score
     of the focal cohort.
     """
 
@@ -72,6 +74,13 @@ def _schools(s: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     return n, s.tau * a, intake
 
 
+def _years_and_slopes(s: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 1) v_t and (J,) s_j; without them no random number is taken."""
+    T, J = len(s.cohorts), s.n_schools
+    years = s.cohort_sd * rng.standard_normal((T, 1)) if s.cohort_sd else np.zeros((T, 1))
+    return years, s.slope_sd * rng.standard_normal(J) if s.slope_sd else np.zeros(J)
+
+
 def _by_cohort(s: Scenario, baseline: float, focal: float) -> np.ndarray:
     """(T, 1): one value for the baseline cohorts, another for the focal one."""
     return np.array([baseline] * len(s.baseline) + [focal])[:, None]
@@ -81,14 +90,17 @@ def _draw_sums(s: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """One world without students: cell means, and Wishart products about them by Bartlett's decomposition."""
     n, effects, intake = _schools(s, rng)
     vx, error = s.prior_sd**2 - s.intake_sd**2, _by_cohort(s, *s.error_variances)
+    years, apart = _years_and_slopes(s, rng)
     slope = _by_cohort(s, s.slope, s.slope + s.slope_change)
     root = np.sqrt(np.maximum(n, 1))
     z = rng.standard_normal((3, *n.shape)) / root
     true = intake + math.sqrt(vx) * z[0]
     x = true + np.sqrt(error) * z[1] + _by_cohort(s, 0.0, s.prior_easier)
-    y = slope * true + effects + _by_cohort(s, 0.0, s.delta + s.equating_se * rng.standard_normal()) + s.sigma * z[2]
-    l11 = np.sqrt(vx + error)
-    l21 = np.divide(slope * vx, l11, out=np.zeros_like(l11), where=l11 > 0)
+    system = years + _by_cohort(s, 0.0, s.delta + s.equating_se * rng.standard_normal())
+    own = apart * (true - intake)
+    y = slope * true + own + effects + system + s.sigma * z[2]
+    slope, l11 = slope + apart, np.sqrt(vx + error)
+    l21 = np.divide(slope * vx, l11, out=np.zeros(n.shape), where=l11 > 0)
     l22 = np.sqrt(np.maximum(slope**2 * vx + s.sigma**2 - l21**2, 0.0))
     c1 = np.sqrt(2 * rng.standard_gamma(np.maximum(n - 1, 0) / 2))
     c2 = np.sqrt(2 * rng.standard_gamma(np.maximum(n - 2, 0) / 2))
@@ -96,13 +108,14 @@ def _draw_sums(s: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     dx, dy1, dy2 = l11 * c1, l21 * c1 + l22 * g, l22 * c2
     sums = n[..., None] * np.stack([np.ones_like(x), x, y], axis=-1)
     cross = _products(n, x, y, n * x**2 + dx**2, n * x * y + dx * dy1, n * y**2 + dy1**2 + dy2**2)
-    return n, sums, cross, effects, _true_va(s, effects[-1], true[-1]), intake[-1]
+    return n, sums, cross, effects, _true_va(s, effects[-1], true[-1]) + own[-1] + years[-1], intake[-1]
 
 
 def _draw_students(s: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """One world from students, for what is not normal or not complete."""
     n, effects, intake = _schools(s, rng)
     T, J = n.shape
+    years, apart = _years_and_slopes(s, rng)
     cell = np.repeat(np.arange(T * J), n.ravel())
     focal, school = cell >= (T - 1) * J, cell % J
     within = math.sqrt(s.prior_sd**2 - s.intake_sd**2)
@@ -113,12 +126,16 @@ def _draw_students(s: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, .
     shape = _standard(s.student_df, rng, len(cell))
     e = s.sigma * np.exp(log_sd - s.hetero_prior**2 - s.hetero_school**2) * shape
     system = s.delta + s.equating_se * rng.standard_normal()
-    y = (s.slope + s.slope_change * focal) * true + effects.ravel()[cell] + system * focal + e
+    own = apart[school] * (true - intake.ravel()[cell])
+    common = system * focal + years.ravel()[cell // J]
+    y = (s.slope + s.slope_change * focal) * true + own + effects.ravel()[cell] + common + e
+    if s.floor is not None or s.ceiling is not None:
+        y = np.clip(y, s.floor, s.ceiling)
     error = np.sqrt(np.where(focal, s.error_variances[1], s.error_variances[0]))
     x = true + error * rng.standard_normal(len(cell)) + s.prior_easier * focal
     n_all, totals = n, np.bincount(cell, weights=true, minlength=T * J).reshape(T, J)[-1]
     means = np.divide(totals, n_all[-1], out=np.zeros(J), where=n_all[-1] > 0)
-    va = _true_va(s, effects[-1], means)
+    va = _true_va(s, effects[-1], means) + apart * (means - np.where(n[-1] > 0, intake[-1], 0.0)) + years[-1]
     if s.missing:
         gone = rng.random(len(cell)) < _missing_chance(s, e / s.sigma)
         kept = ~(gone & (focal | s.missing_baseline))

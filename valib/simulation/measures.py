@@ -9,6 +9,10 @@ For R replicates with estimates e_r of truths t_r (which may differ between repl
 
 Source: Morris, White and Crowther (2019, table 6). Where an estimand has one value a school, a replicate gives means
 over its schools; replicates are the independent units, and the standard error of every mean is that of R such values.
+
+A probability P_j that schools are given of an outcome I_j (0 or 1) is calibrated if I_j happens as often as P_j says:
+calibration = sum (P_j - m)(I_j - m) / sum (P_j - m)^2 over schools and replicates, m the mean of P in a replicate, is the
+slope of the outcome on the probability, 1 if so and below 1 if probabilities are too sure of themselves (Cox 1958).
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 VALUES = ("estimate", "truth", "error", "square", "covered", "width", "spearman", "misclassified")
-SCHOOL_ESTIMANDS = ("va", "effect")  # one value a school
+SCHOOL_ESTIMANDS = ("va", "effect", "rank", "change", "to_a_school")  # one value a school
+FORECASTS = ("top_fifth", "p_up")  # a probability a school, of what is true or not
 KEYS = ["scenario", "method", "estimand"]
 
 
@@ -40,8 +45,24 @@ def scalar_values(
     return out
 
 
-def school_values(estimate: np.ndarray, truth: np.ndarray, half_width: np.ndarray, here: np.ndarray) -> np.ndarray:
-    """(R, 8), the columns VALUES as means over schools: estimate, truth, half_width (R, J); here (R, J) who counts.
+def calibration_values(probability: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+    """(1, 8), the columns VALUES of one replicate: means over schools of P, of I, of (P - m)(I - P), of (P - m)^2."""
+    out = np.full((1, len(VALUES)), np.nan)
+    apart = probability - probability.mean()
+    error = (apart * (outcome - probability)).mean()
+    out[0, :4] = probability.mean(), np.mean(outcome), error, (apart**2).mean()
+    return out
+
+
+def school_values(
+    estimate: np.ndarray,
+    truth: np.ndarray,
+    half_width: np.ndarray | None,
+    here: np.ndarray,
+    limits: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """(R, 8), the columns VALUES as means over schools: estimate, truth (R, J), the interval -+ half_width or limits
+    (each (R, J)); here (R, J) who counts. A replicate whose limits are missing has no coverage.
 
     spearman: rank correlation of estimate and truth; 0 where the estimates do not vary. misclassified: share of schools
     whose estimate stands in another fifth than their truth.
@@ -52,6 +73,7 @@ def school_values(estimate: np.ndarray, truth: np.ndarray, half_width: np.ndarra
         return np.where(here, values, 0.0).sum(axis=1) / J
 
     error = estimate - truth
+    lower, upper = (estimate - half_width, estimate + half_width) if limits is None else limits
     ranks = [_ranks(np.where(here, v, np.inf)) for v in (estimate, truth)]
     gap = np.where(here, ranks[0] - ranks[1], 0)
     flat = np.where(here, estimate, np.inf).min(axis=1) == np.where(here, estimate, -np.inf).max(axis=1)
@@ -63,8 +85,8 @@ def school_values(estimate: np.ndarray, truth: np.ndarray, half_width: np.ndarra
             mean(truth),
             mean(error),
             mean(error**2),
-            mean(np.abs(error) <= half_width),
-            mean(2 * half_width),
+            mean(np.where(np.isnan(lower), np.nan, (lower <= truth) & (truth <= upper))),
+            mean(upper - lower),
             spearman,
             mean(fifths[0] != fifths[1]),
         ]
@@ -85,7 +107,8 @@ def summarise(draws: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for key, group in draws.groupby(KEYS, sort=False, observed=True):
-        rows = measures({name: group[name].to_numpy(dtype=np.float64) for name in VALUES}, key[2] in SCHOOL_ESTIMANDS)
+        values = {name: group[name].to_numpy(dtype=np.float64) for name in VALUES}
+        rows = calibration(values) if key[2] in FORECASTS else measures(values, key[2] in SCHOOL_ESTIMANDS)
         parts += [(*key, *row) for row in rows]
     return pd.DataFrame(parts, columns=[*KEYS, "measure", "value", "mcse", "replicates"])
 
@@ -112,6 +135,18 @@ def measures(values: dict[str, np.ndarray], by_school: bool) -> list[tuple[str, 
     out.append(("coverage", share, share_error, n))
     out += [(name, *mean_and_error(values[name])) for name in ("width", "spearman", "misclassified")]
     return [row for row in out if row[3]]
+
+
+def calibration(values: dict[str, np.ndarray]) -> list[tuple[str, float, float, int]]:
+    """The same of a probability: mean, truth (how often it was so), and the slope, its error by the delta method."""
+    out = [(name, *mean_and_error(values[column])) for name, column in (("mean", "estimate"), ("truth", "truth"))]
+    known = np.isfinite(values["error"])
+    error, square = values["error"][known], values["square"][known]
+    if not square.sum() > 0:
+        return out
+    lack = error.sum() / square.sum()
+    _, se, n = mean_and_error((error - lack * square) / square.mean())
+    return [*out, ("calibration", float(1 + lack), se, n)]
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float, int]:

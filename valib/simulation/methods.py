@@ -23,13 +23,15 @@ from ..models.estimators import (
 )
 from ..models.likelihood import compress, optimise
 from ..models.measurement import remove_error
+from ..models.posterior import Posterior
 from ..sums.moments import Moments, moments_of_sums
+from . import intervals
 from .draw import Worlds
 from .measures import scalar_values, school_values
 from .worlds import Scenario
 
-MODELS = ("relative", "benchmark", "correlation")
-INTERVALS = ("full", "known", "bootstrap")
+MODELS = ("relative", "benchmark", "correlation", "shift", "to_a_school", "ranks", "change")
+INTERVALS = ("full", "integrated", "known", "bootstrap")
 CHOICES = {
     "model": MODELS,
     "intervals": INTERVALS,
@@ -51,11 +53,14 @@ class Method:
     name : str
         How tables call it.
     model : str
-        "relative", "benchmark", or "correlation" (of the school effects of the last baseline and the focal cohort).
+        "relative", "benchmark", "correlation" (of the school effects of the last baseline and the focal cohort), or the
+        benchmark's "shift" in all its forms, VA relative "to_a_school", "ranks" and fifths by benchmark VA, "change" of
+        relative VA since the last baseline cohort (:mod:`valib.simulation.intervals`).
     estimator, groups, shift, variances, likelihood : str
         As in :func:`valib.fit_baseline` and :func:`valib.fit_benchmark`.
     intervals : str
-        "full" (with the error of the coefficients), "known" (without) or "bootstrap" (of schools).
+        "full" (with the error of the coefficients, the variances taken as known), "integrated" (over the variances too,
+        for schools), "known" (not even with the error of the coefficients) or "bootstrap" (of schools).
     context : bool
         With the school mean of the prior in the formula.
     corrected : bool
@@ -65,7 +70,7 @@ class Method:
     way : str
         Which correlation.
     draws : int
-        Bootstrap samples for each data set.
+        Bootstrap samples, or draws of ranks, for each data set.
     replicates : int or None
         The most replicates it is applied to (None: all), for what takes long.
 
@@ -110,12 +115,26 @@ class Method:
                 )
         if self.intervals == "bootstrap" and (self.model != "benchmark" or self.context):
             raise ParamsError(f"Method '{self.name}': here only a benchmark without a school mean can be bootstrapped.")
+        if self.model in ("shift", "to_a_school", "ranks", "change"):
+            self._check_published()
+        if self.intervals == "integrated" and (self.corrected or self.variances == "baseline"):
+            raise ParamsError(
+                f"Method '{self.name}': integrated intervals are of the focal cohort's own recorded scores."
+            )
         if self.context and self.estimator == "within":
             raise ParamsError(f"Method '{self.name}': a school mean does not vary within schools.")
         if self.context and self.corrected:
             raise ParamsError(f"Method '{self.name}': the error of a school mean is not corrected for.")
         if self.draws < 2:
             raise ParamsError(f"Method '{self.name}': a bootstrap needs two draws or more.")
+
+    def _check_published(self) -> None:
+        """Refuse options that the further intervals do not have here."""
+        allowed = ("full", "integrated") if self.model in ("ranks", "change") else ("full",)
+        if self.intervals not in allowed:
+            raise ParamsError(f"Method '{self.name}': {self.model} has the intervals {' or '.join(allowed)}.")
+        if self.shift != "estimated" or self.context or self.corrected:
+            raise ParamsError(f"Method '{self.name}': {self.model} is of the recorded prior and an estimated shift.")
 
 
 METHODS = {
@@ -124,6 +143,7 @@ METHODS = {
         Method("seed", estimator="ols", shift="absorbed", intervals="known"),
         Method("answer", shift="absorbed", variances="baseline", intervals="known"),
         Method("default"),
+        Method("default (integrated)", intervals="integrated", replicates=500),
         Method("default (b known)", intervals="known"),
         Method("default (bootstrap)", intervals="bootstrap", replicates=200),
         Method("default (corrected)", corrected=True),
@@ -132,6 +152,13 @@ METHODS = {
         Method("default (one effect a school)", groups="school"),
         Method("default (REML)", likelihood="REML"),
         Method("relative", "relative"),
+        Method("relative (integrated)", "relative", intervals="integrated", replicates=500),
+        Method("shift", "shift"),
+        Method("to a school", "to_a_school"),
+        Method("ranks", "ranks", intervals="integrated", draws=1000, replicates=200),
+        Method("ranks (plug-in)", "ranks", draws=1000, replicates=200),
+        Method("change", "change", intervals="integrated", replicates=100),
+        Method("change (plug-in)", "change", replicates=100),
         Method("relative (b known)", "relative", intervals="known"),
         Method("relative (corrected)", "relative", corrected=True),
         Method("relative (school mean)", "relative", context=True),
@@ -170,12 +197,57 @@ class Fits:
             return {"rho": self._once(self._correlations, method.likelihood, R)[method.way]}
         if method.intervals == "bootstrap":
             return self._bootstrap(method, R)
+        if method.model in ("shift", "to_a_school", "ranks", "change"):
+            return self._published(method, R)
         return {estimand: values[:R] for estimand, values in self._analytic(method).items()}
 
     def _analytic(self, method: Method) -> dict[str, np.ndarray]:
         """What needs no resampling, of all worlds."""
         found = self._once(self._predict, *self._key(method))
-        return self._values(found if method.intervals == "full" else known_errors(found), method)
+        if method.intervals == "known":
+            found = known_errors(found)
+        return self._values(found, method)
+
+    def _benchmark(self, method: Method) -> tuple[Baseline, Predictions]:
+        m = replace(method, model="benchmark")
+        base = self._once(self._baseline, m.estimator, m.groups, m.likelihood, m.context, m.corrected)
+        return base, self._once(self._predict, *self._key(m))
+
+    def _posterior(self, m: Method) -> Posterior | None:
+        """Of the effects of a relative or benchmark model; None where the variances are taken as known."""
+        if m.intervals != "integrated":
+            return None
+        _, focal = self._once(self._sums, m.context)
+        if m.model == "relative":
+            return intervals.relative_posterior(focal)
+        base, _ = self._benchmark(m)
+        equating_se = self.scenario.equating_se if m.equating else 0.0
+        return intervals.benchmark_posterior(focal, base, m.shift, equating_se)
+
+    def _published(self, m: Method, R: int) -> dict[str, np.ndarray]:
+        """The further intervals, of the first R worlds."""
+        w, s = self.worlds, self.scenario
+        if m.model == "change":
+            kind = "integrated" if m.intervals == "integrated" else "plugin"
+            years = s.baseline[-1], s.focal
+            pairs = [
+                tuple(one_cohort(w, r, t, year) for t, year in zip((-2, -1), years, strict=True)) for r in range(R)
+            ]
+            return intervals.changes(w, pairs, kind, self.level)
+        base, found = self._benchmark(m)
+        if m.model == "ranks":
+            here, seeds = w.n[:, -1] > 0, [_child(seed, 2) for seed in self.seeds[:R]]
+            return intervals.ranks(found, self._posterior(m), w.va, here, m.draws, seeds, self.level)
+        cohorts = [split_cohorts(w, slice(t, t + 1)) for t in range(w.n.shape[1])]
+        if m.model == "shift":
+            told = intervals.shifts(s, cohorts, base, found, self._schools, self.level)
+        else:
+            told = {
+                "to_a_school": intervals.to_a_school(
+                    w, cohorts[-2], cohorts[-1], base, found, self._schools, self.level
+                )
+            }
+        return {estimand: values[:R] for estimand, values in told.items()}
 
     def _once(self, make, *key):
         if (make.__name__, *key) not in self._kept:
@@ -225,11 +297,11 @@ class Fits:
         relative = method.model == "relative"
         truth = w.effects[:, -1] if relative else w.va
         slope = s.slope + s.slope_change if relative else s.slope
-        effect = found.blup.effect
+        effect, post = found.blup.effect, self._posterior(method)
+        half = self.z * np.sqrt(found.blup.var_comparative)
+        limits = None if post is None else post.effects().interval(self.level)
         out = {
-            "effect" if relative else "va": school_values(
-                effect, truth, self.z * np.sqrt(found.blup.var_comparative), here
-            ),
+            "effect" if relative else "va": school_values(effect, truth, half, here, limits),
             "tau": scalar_values(np.sqrt(found.tau2), s.tau),
             "slope": scalar_values(found.b[:, 1], slope, self.z * np.sqrt(found.vcov[:, 1, 1])),
             "gradient": scalar_values(_gradient(effect - truth, w.intake, here), 0.0),
@@ -284,9 +356,9 @@ class Fits:
         }
 
 
-def _child(seed: np.random.SeedSequence) -> np.random.SeedSequence:
-    """A stream of its own for the bootstrap, the same whenever it is asked for."""
-    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1))
+def _child(seed: np.random.SeedSequence, use: int = 1) -> np.random.SeedSequence:
+    """A stream of its own for the bootstrap (1) or for ranks (2), the same whenever it is asked for."""
+    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, use))
 
 
 def _mean(values: np.ndarray, here: np.ndarray) -> np.ndarray:
@@ -305,11 +377,22 @@ def split(worlds: Worlds, context: bool = False) -> tuple[Moments, Moments]:
     n, sums, cross = worlds.n, worlds.sums, worlds.cross
     if context:
         sums, cross = _with_context(n, sums, cross)
-    cohorts = np.arange(n.shape[1])
-    return tuple(
-        moments_of_sums(cohorts[at], n[:, at], sums[:, at], cell_cross=cross[:, at])
-        for at in (slice(None, -1), slice(-1, None))
+    whole = replace(worlds, sums=sums, cross=cross)
+    return tuple(split_cohorts(whole, at) for at in (slice(None, -1), slice(-1, None)))
+
+
+def split_cohorts(w: Worlds, at: slice) -> Moments:
+    """Moments of some cohorts, R in front."""
+    return moments_of_sums(np.arange(w.n.shape[1])[at], w.n[:, at], w.sums[:, at], cell_cross=w.cross[:, at])
+
+
+def one_cohort(w: Worlds, r: int, t: int, year: int) -> Moments:
+    """Moments of one cohort of one data set, of the schools that it has, called by their positions."""
+    here = np.flatnonzero(w.n[r, t])
+    one = moments_of_sums(
+        np.array([year]), w.n[r, t, here][None], w.sums[r, t, here][None], cell_cross=w.cross[r, t, here][None]
     )
+    return replace(one, schools=here)
 
 
 def _with_context(n, sums, cross):

@@ -29,10 +29,11 @@ from ..workers import end_with, undisturbed
 from .draw import draw
 from .measures import KEYS, VALUES, summarise
 from .methods import METHODS, Fits, Method, method
+from .verdicts import Verdict, judge
 from .worlds import SCENARIOS, Scenario, scenario
 
 CHUNK = 50  # replicates drawn and fitted at once; part of the key of a cached chunk
-ENGINE = 5  # to be raised whenever the numbers of a chunk may change
+ENGINE = 6  # to be raised whenever the numbers of a chunk may change
 FAST = 200  # replicates of a fast run
 DEFAULT_METHODS = ("seed", "answer", "default", "default (b known)", "relative")
 
@@ -86,6 +87,12 @@ class MonteCarlo:
         if len(found) != 1:
             raise ParamsError(f"The simulation holds no {key[3]} of {key[2]} by method '{key[1]}' in '{key[0]}'.")
         return found.iloc[0]
+
+    def judge(self, scenario: str, method: str, estimand: str, level: float | None = None) -> Verdict:
+        """The verdict on a coverage against the level (by default that of the run)."""
+        row = self._row(scenario, method, estimand, "coverage")
+        level = self.level if level is None else level
+        return judge(float(row["value"]), float(row["mcse"]), int(row["replicates"]), level)
 
     def wide(self, estimand: str, measures: Sequence[str]) -> pd.DataFrame:
         """One row a scenario and method, for each measure its value and, as measure_mcse, its standard error."""

@@ -10,7 +10,17 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from ..errors import ParamsError
 
-_POSITIVE = ("tau", "sigma", "prior_sd", "intake_sd", "equating_se", "hetero_prior", "hetero_school")
+_POSITIVE = (
+    "tau",
+    "sigma",
+    "prior_sd",
+    "intake_sd",
+    "equating_se",
+    "hetero_prior",
+    "hetero_school",
+    "cohort_sd",
+    "slope_sd",
+)
 _LIMITS = {
     "schools": (2, 100_000),
     "sorting": (-1, 1),
@@ -65,6 +75,13 @@ class Scenario:
         missing), and whether baseline cohorts suffer it as well.
     equating_se : float
         SD of the error that the focal cohort's test scale carries as a whole.
+    cohort_sd : float
+        SD of what an ordinary year does to all students of a cohort alike, in every cohort.
+    slope_sd : float
+        SD between schools of the slope within them, about the school's expected prior score; a school keeps it.
+    floor, ceiling : float or None
+        Lowest and highest score that the outcome test can give, points about the baseline's mean; None: no limit. The
+        truth is that of the scores without limits.
 
     Notes
     -----
@@ -105,6 +122,10 @@ class Scenario:
     missing_slope: float = 0.0
     missing_baseline: bool = False
     equating_se: float = 0.0
+    cohort_sd: float = 0.0
+    slope_sd: float = 0.0
+    floor: float | None = None
+    ceiling: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse parameters that describe no world.
@@ -129,6 +150,8 @@ class Scenario:
             check(value is None or 0 < value <= 1, "a reliability must lie above 0 and not above 1")
         for value in (self.student_df, self.school_df):
             check(value is None or value > 2, "degrees of freedom must exceed 2, or there is no variance")
+        ends = (-math.inf if self.floor is None else self.floor, math.inf if self.ceiling is None else self.ceiling)
+        check(ends[0] < ends[1], "floor must lie below ceiling")
         check(
             self.cells is None or {len(row) for row in self.cells} == {len(self.cohorts)},
             "cells needs one number for every cohort in every row",
@@ -158,7 +181,8 @@ class Scenario:
     @property
     def is_normal(self) -> bool:
         """Whether sums can be drawn without students."""
-        return self.student_df is None and not (self.hetero_prior or self.hetero_school or self.missing)
+        whole = self.floor is None and self.ceiling is None and not self.missing
+        return whole and self.student_df is None and not (self.hetero_prior or self.hetero_school)
 
     @property
     def effect_correlation(self) -> float:
@@ -208,6 +232,26 @@ SCENARIOS = {
         replace(PLAIN, name="small schools", about="3 to 15 students a school", sizes=(3, 15)),
         replace(PLAIN, name="unbalanced schools", about="2 to 150 students a school", sizes=(2, 150)),
         replace(PLAIN, name="few schools", about="15 schools", schools=15),
+        replace(PLAIN, name="ten schools", about="10 schools", schools=10),
+        replace(PLAIN, name="twenty schools", about="20 schools", schools=20),
+        replace(
+            PLAIN,
+            name="low reliability",
+            about="40 schools that differ little (SD 5), 10 to 30 students each",
+            schools=40,
+            sizes=(10, 30),
+            tau=5.0,
+        ),
+        replace(
+            PLAIN,
+            name="common shocks",
+            about="an ordinary year moves all schools alike, SD 3; five baseline cohorts",
+            baseline=(2013, 2014, 2015, 2016, 2017),
+            cohort_sd=3.0,
+        ),
+        replace(PLAIN, name="random slopes", about="slopes differ between schools (SD .1)", slope_sd=0.1),
+        replace(PLAIN, name="floor", about="scores below -80 points are recorded as -80", floor=-80.0),
+        replace(PLAIN, name="ceiling", about="scores above 80 points are recorded as 80", ceiling=80.0),
         replace(
             PLAIN,
             name="heavy tails",
@@ -230,6 +274,7 @@ SCENARIOS = {
             missing_slope=-1.0,
         ),
         replace(PLAIN, name="equating error", about="the focal scale carries an error with SD 3", equating_se=3.0),
+        replace(PLAIN, name="lasting", about="school effects last: correlation .7 a year", rho=0.7),
         replace(PLAIN, name="serial", about="school effects last: correlation .9 a year", rho=0.9),
         replace(
             PLAIN,

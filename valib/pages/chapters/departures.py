@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...simulation.runs import MonteCarlo
+from ...simulation.verdicts import nearer
 from ...simulation.worlds import scenario
 from .. import figures
 from ..figures.ways import WAYS
@@ -126,6 +127,7 @@ def sizes(run: MonteCarlo, sizes: Sequence[str], level: float) -> Findings:
     )
     told = {(s, e): told_coverage(run, s, "estimated", e, level) for s in sizes for e in ("va", "shift")}
     wrong = {s: f"{value(s, 'estimated', 'va', 'misclassified'):.0%}" for s in sizes}
+    both = ("REML", "estimated")
     found.say(
         f"Full ML intervals cover, for schools and for the shift, {told['small schools', 'va']} and "
         f"{told['small schools', 'shift']} with small schools, {told['unbalanced schools', 'va']} and "
@@ -137,7 +139,11 @@ def sizes(run: MonteCarlo, sizes: Sequence[str], level: float) -> Findings:
         "**Act on it:** do not publish fifths or ranks of small schools. With some fifteen schools "
         + (
             "use REML, whose SD between schools is nearer to the truth, and "
-            if abs(value("few schools", "REML", "tau", "bias")) < abs(value("few schools", "estimated", "tau", "bias"))
+            if nearer(
+                *((value("few schools", m, "tau", "bias"), run.mcse("few schools", m, "tau", "bias")) for m in both),
+                0.0,
+            )
+            == -1
             else ""
         )
         + "look at the coverage above before a shift is called significant."

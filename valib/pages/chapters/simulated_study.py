@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...simulation.runs import MonteCarlo
+from ...simulation.verdicts import nearer
 from ...simulation.worlds import Scenario
 from .. import figures
 from ..findings import Findings, formats
@@ -146,13 +147,21 @@ def and_others(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Find
         if abs(mine.get(x, "its shift", "shift", "bias"))
         > max(1.96 * mine.mcse(x, "its shift", "shift", "bias"), spread / 2)
     ]
-    _, analytic, bootstrap = (mine.get(own, m, e, "coverage") for m, e in OWN)
-    closer = abs(bootstrap - level) < abs(analytic - level)
+    told = [(mine.get(own, m, e, "coverage"), mine.mcse(own, m, e, "coverage")) for m, e in OWN[1:]]
+    word = {
+        -1: "the analytic interval comes",
+        0: "neither the analytic interval nor the bootstrap",
+        1: "the bootstrap comes",
+    }
+    close = nearer(*told, level)
     found.say(
-        "For the shift of these records the "
-        + ("bootstrap" if closer else "analytic interval")
-        + " comes nearer to the nominal "
-        "level" + (", and the analytic one errs on the safe side." if analytic > level and closer else ".")
+        f"For the shift of these records {word[close]} "
+        + (
+            "nearer to the nominal level."
+            if close
+            else "can be said to come nearer to the nominal level: their coverages "
+            "differ by no more than Monte Carlo error."
+        )
     )
     found.say(
         "Of the changed worlds, "
