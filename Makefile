@@ -5,7 +5,6 @@ RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed
 OUT ?= _build
 ROOM ?=
-COVER ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install book pdf test test-all lint perf clean
@@ -31,15 +30,24 @@ book: $(STAMP)  ## Render the book as HTML pages into _build
 pdf: $(STAMP)  ## Render the book as HTML pages and as PDF into _build (needs LaTeX)
 	$(RUN) valib book --pdf --out "$(OUT)"
 
-test: $(STAMP)  ## Run the tests; ROOM=effects: those of one room; COVER=yes: say which branches they miss
-	$(RUN) pytest -q -n 2 --dist loadfile $(if $(ROOM),tests/$(ROOM)) $(if $(COVER),--cov --cov-report=term)
+PYTEST := $(RUN) pytest -q -n 2 --dist loadfile
+COMPUTING := tests/records tests/sums tests/models tests/effects tests/simulation
+
+test: $(STAMP)  ## Run the tests; ROOM=effects: those of one room; COVER=yes: print the branches of what computes they miss
+ifdef COVER
+	$(PYTEST) $(COMPUTING) --cov --cov-report=term
+	$(PYTEST) tests $(COMPUTING:%=--ignore=%)
+else
+	$(PYTEST) $(if $(ROOM),tests/$(ROOM))
+endif
 
 test-all: test $(VENV)/.spark  ## Run the tests, then the long ones (faults, leaks, servers, Spark)
 	$(RUN) pytest -q -n 2 --dist loadfile -m long
 
-lint: $(STAMP)  ## Check the code's style and format
+lint: $(STAMP)  ## Check the code's style, format and types
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) mypy
 
 $(VENV)/.%: $(STAMP)
 	@echo "Installing what valib[$*] needs ..."

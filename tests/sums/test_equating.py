@@ -230,6 +230,24 @@ class TestLinkError:
         assert len(perturbed(breaks)) == 3
 
 
+@pytest.mark.parametrize("link", [None, Link(1.3, 20.0, 0.1, 9.0)])
+def test_what_is_left_does_not_know_of_breaks_before_the_baseline(small, link):
+    """The way back ends at the baseline's scale, so a break before it adds nothing, and need not have a link."""
+    later = ScaleBreak(2021, "score", LINK)
+    moved, left = on_one_scale(small, [ScaleBreak(2014, "score", link), later], BASELINE, [2021])
+    alone, own = on_one_scale(small, [later], BASELINE, [2021])
+    assert left == own
+    pd.testing.assert_frame_equal(moved, alone)
+
+
+def test_a_break_after_the_cohorts_is_left_as_it_stands(small):
+    """Cohorts from it on are not carried back, and one without a link may lie before it."""
+    breaks = [ScaleBreak(2022, "score"), ScaleBreak(2024, "score", LINK)]
+    moved, left = on_one_scale(small, breaks, BASELINE, [2021])
+    assert left == breaks[1:]
+    pd.testing.assert_frame_equal(moved, small)
+
+
 def test_records_on_one_scale_with_what_is_left_of_the_breaks_give_the_same_fits():
     records = read_records(Path(__file__).parents[1] / "reference" / "data" / "panel_sim.csv")
     breaks = [

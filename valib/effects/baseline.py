@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from ..models.estimators import (
 from ..models.likelihood import compress, optimise
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import check_estimable
+from ..models.options import Estimator, Groups, Method
 from ..names import listed_cohorts
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
@@ -40,8 +42,8 @@ from .findings import alike_scores, several_cohorts, tell
 FORMAT = "valib-benchmark-1"
 COLUMNS = ("", "estimate", "std. error")  # of the table in print
 OWN_SHIFT = ("shift", "se", "leave_one_out", "leave_one_out_se")
-ESTIMATORS = ("mixed", "ols", "within")
-GROUPS = ("school_cohort", "school")
+ESTIMATORS: tuple[Estimator, ...] = ("mixed", "ols", "within")
+GROUPS: tuple[Groups, ...] = ("school_cohort", "school")
 STANDARDISED = (
     "The scores look standardised within each cohort (every cohort has the same mean and the same standard "
     "deviation), so no change of the system is left in them: a benchmark needs scores on one scale."
@@ -101,9 +103,9 @@ class Benchmark(Shown):
 
     state: FormulaState
     cohorts: tuple[int, ...]
-    estimator: str
-    groups: str
-    method: str
+    estimator: Estimator
+    groups: Groups
+    method: Method
     coefficients: pd.Series
     vcov: pd.DataFrame
     vcov_model: pd.DataFrame
@@ -112,7 +114,7 @@ class Benchmark(Shown):
     n_students: int
     n_schools: int
     column_means: pd.Series
-    summaries: Mapping[str, dict]
+    summaries: Mapping[str, dict[str, Any]]
     fingerprint: str
     error_variance: Mapping[str, float] = field(default_factory=dict)
     vcov_students: pd.DataFrame | None = field(default=None, repr=False)
@@ -160,7 +162,7 @@ class Benchmark(Shown):
         counts = f"{self.n_students:,} students, {self.n_schools:,} schools"
         return f"{listed_cohorts(self.cohorts)}, {one_line(self.formula)}, {self.estimator}, {counts}"
 
-    def to_json(self, influences: bool = False) -> dict:
+    def to_json(self, influences: bool = False) -> dict[str, Any]:
         """The artefact as plain JSON types, exact. A checksum tells a changed file.
 
         influences: with those of the schools, by their codes (or pseudonyms, where the records have those).
@@ -193,14 +195,14 @@ class Benchmark(Shown):
             content["own_shifts"] = {
                 str(c): {k: v if np.isfinite(v) else None for k, v in row.items()} for c, row in self.own_shifts.items()
             }
-        if influences:
+        if influences and self.influence is not None:
             content["school_influences"] = {
                 "schools": self.influence.index.tolist(),
                 "values": self.influence.to_numpy().tolist(),
             }
         return content | {"checksum": _checksum(content)}
 
-    def save(self, path: str | os.PathLike, exact: bool = False, influences: bool = False) -> Path:
+    def save(self, path: str | os.PathLike[str], exact: bool = False, influences: bool = False) -> Path:
         """Write the artefact as JSON, aside first and then renamed, so that an earlier file survives a failure.
 
         Its figures are as they may be published (:func:`valib.records.precision.kept`): a later cohort's value added
@@ -224,7 +226,7 @@ class Benchmark(Shown):
         return path
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Benchmark:
+    def load(cls, path: str | os.PathLike[str]) -> Benchmark:
         """Read an artefact; BenchmarkError says what is wrong with a file that is not one."""
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -242,7 +244,7 @@ class Benchmark(Shown):
             raise BenchmarkError(f"The benchmark '{path}' is damaged ({type(error).__name__}: {error}).") from error
 
     @classmethod
-    def _from_json(cls, content: dict) -> Benchmark:
+    def _from_json(cls, content: dict[str, Any]) -> Benchmark:
         state = FormulaState.from_json(content["design"])
         names = list(state.names)
         V, W = (np.array(content[k], dtype=np.float64) for k in ("vcov", "vcov_model"))
@@ -284,9 +286,9 @@ def fit_baseline(
     records: Records,
     cohorts: Iterable[int],
     formula: str = "score ~ prior_score",
-    estimator: str = "mixed",
-    groups: str = "school_cohort",
-    method: str = "ML",
+    estimator: Estimator = "mixed",
+    groups: Groups = "school_cohort",
+    method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
 ) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
@@ -356,9 +358,9 @@ def baseline_from_moments(
     students: Summed,
     cohorts: tuple[int, ...],
     scores: Mapping[int, Mapping[str, float]],
-    estimator: str = "mixed",
-    groups: str = "school_cohort",
-    method: str = "ML",
+    estimator: Estimator = "mixed",
+    groups: Groups = "school_cohort",
+    method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
 ) -> Benchmark:
     """The benchmark from the sums of the baseline's students by cell, with their description; see :func:`fit_baseline`.
@@ -383,7 +385,10 @@ def baseline_from_moments(
     }
     columns = {**students.columns}
     columns.setdefault(cells.names[-1], outcome)
-    summaries = {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": columns}
+    summaries: dict[str, dict[str, Any]] = {
+        "score_by_cohort": {str(k): v for k, v in scores.items()},
+        "columns": columns,
+    }
     return Benchmark(
         state,
         cohorts,
@@ -408,7 +413,13 @@ def baseline_from_moments(
 
 
 def _own_shift(
-    cells: Moments, cohort: int, found: Baseline, estimator: str, groups: str, method: str, errors: np.ndarray
+    cells: Moments,
+    cohort: int,
+    found: Baseline,
+    estimator: Estimator,
+    groups: Groups,
+    method: Method,
+    errors: np.ndarray,
 ) -> dict[str, float]:
     """The shift of a baseline cohort against its own benchmark, and against that of the other cohorts.
 
@@ -432,6 +443,7 @@ def _own_shift(
             _, moved = benchmark_va(
                 focal.n, focal.means, typical.b[0], typical.vcov[0], fit.tau2[0], fit.sigma2[0], "estimated"
             )
+            assert moved is not None  # a shift was estimated
             added = contributions(moved, focal.schools[focal.cell_school], base.schools, typical.influence[0])
             delta, se = float(moved.delta), float(np.sqrt(contribution_variance(added)))
         told += [delta, se]
@@ -453,7 +465,7 @@ def contribution_variance(added: pd.Series) -> float:
     return float(school_variance(added.to_numpy()[:, None], len(added))[0, 0])
 
 
-def _check_content(content: dict) -> None:
+def _check_content(content: dict[str, Any]) -> None:
     """Raise ValueError for choices that are not valib's, for what is missing, and for a file that was changed."""
     known = content["estimator"] in ESTIMATORS and content["groups"] in GROUPS and content["method"] in ("ML", "REML")
     if not known or min(content["n_students"], content["n_schools"]) < 1:
@@ -464,7 +476,7 @@ def _check_content(content: dict) -> None:
         raise ValueError("it was changed after it was written")
 
 
-def _square(values: list | None, names: list[str]) -> pd.DataFrame | None:
+def _square(values: list[Any] | None, names: list[str]) -> pd.DataFrame | None:
     """A covariance matrix of the coefficients from an artefact."""
     if values is None:
         return None
@@ -474,7 +486,7 @@ def _square(values: list | None, names: list[str]) -> pd.DataFrame | None:
     return pd.DataFrame(V, index=names, columns=names)
 
 
-def _influence(content: Mapping | None, names: list[str]) -> pd.DataFrame | None:
+def _influence(content: Mapping[str, Any] | None, names: list[str]) -> pd.DataFrame | None:
     """The schools' influences from an artefact."""
     if content is None:
         return None
@@ -484,7 +496,7 @@ def _influence(content: Mapping | None, names: list[str]) -> pd.DataFrame | None
     return pd.DataFrame(values, index=pd.Index(schools, dtype="str"), columns=names)
 
 
-def _checksum(content: dict) -> str:
+def _checksum(content: dict[str, Any]) -> str:
     """SHA-256 of the artefact's content, the same however its JSON is laid out."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from ..errors import BenchmarkError, ValibWarning
 from ..models import blup as _blup
 from ..models.estimators import Shift, benchmark_va, residual_moments
 from ..models.mixed import MixedFit, fit_moments, loglik_at
+from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..sums.equating import ScaleBreak, crossed, perturbed
@@ -28,24 +30,25 @@ from ..sums.moments import Moments
 from ..sums.students import Records, Summed, describe_column, in_several, sum_students
 from . import findings
 from .baseline import STANDARDISED, Benchmark, check_choice, contribution_variance, contributions
-from .relative import CohortFit, assemble, check_intervals, integrated, with_findings
+from .cohort_fit import CohortFit
+from .relative import assemble, check_intervals, integrated, with_findings
 
 PRIOR = "prior_score"
-SHIFTS = ("estimated", "absorbed")
-VARIANCES = ("focal", "baseline")
+SHIFTS: tuple[ShiftMode, ...] = ("estimated", "absorbed")
+VARIANCES: tuple[Variances, ...] = ("focal", "baseline")
 
 
 def fit_benchmark(
     records: Records,
     cohort: int,
     benchmark: Benchmark,
-    shift: str = "estimated",
-    variances: str = "focal",
-    method: str = "ML",
+    shift: ShiftMode = "estimated",
+    variances: Variances = "focal",
+    method: Method = "ML",
     equating_se: float | None = None,
     level: float = 0.95,
     scale_breaks: Sequence[ScaleBreak] = (),
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
     cohort_sd: float | None = None,
 ) -> CohortFit:
     """Benchmark value added of one focal cohort.
@@ -137,13 +140,13 @@ def benchmark_from_moments(
     students: Summed,
     cohort: int,
     benchmark: Benchmark,
-    shift: str = "estimated",
-    variances: str = "focal",
-    method: str = "ML",
+    shift: ShiftMode = "estimated",
+    variances: Variances = "focal",
+    method: Method = "ML",
     equating_se: float | None = None,
     level: float = 0.95,
     link_loadings: np.ndarray | None = None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
     cohort_sd: float | None = None,
 ) -> CohortFit:
     """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
@@ -187,13 +190,13 @@ def benchmark_from_moments(
     )
 
 
-def _shift_errors(moved: Shift, moments: Moments, benchmark: Benchmark) -> dict:
+def _shift_errors(moved: Shift, moments: Moments, benchmark: Benchmark) -> dict[str, Any]:
     """The shift's fields of a :class:`CohortFit`: by school where the benchmark knows what its schools add to b_B, else
     the two-sample form."""
     added, var, schools = None, moved.var, len(moments.schools)
     if benchmark.influence is not None:
         labels = moments.schools[moments.cell_school]
-        added = contributions(moved, labels, benchmark.influence.index, benchmark.influence.to_numpy())
+        added = contributions(moved, labels, benchmark.influence.index.to_numpy(), benchmark.influence.to_numpy())
         var, schools = contribution_variance(added) + moved.var_scale, len(added)
     students = np.nan
     if benchmark.vcov_students is not None:
@@ -212,10 +215,10 @@ def _shift_errors(moved: Shift, moments: Moments, benchmark: Benchmark) -> dict:
 def benchmark_posterior(
     moments: Moments,
     benchmark: Benchmark,
-    shift: str,
+    shift: ShiftMode,
     equating_se: float,
     link_loadings: np.ndarray | None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
 ) -> Posterior | None:
     """Posterior of benchmark VA: that of r_ij, with the errors of b_B, equating and links normal at every node."""
     b, F = benchmark.coefficients.to_numpy(), _blup.factor(benchmark.vcov.to_numpy())
@@ -224,7 +227,9 @@ def benchmark_posterior(
     return integrated(residual_moments(moments, b, shift == "estimated"), intervals, "benchmark", loadings)
 
 
-def fit_residuals(moments: Moments, benchmark: Benchmark, shift: str, variances: str, method: str) -> MixedFit:
+def fit_residuals(
+    moments: Moments, benchmark: Benchmark, shift: ShiftMode, variances: Variances, method: Method
+) -> MixedFit:
     """The random-intercept model of r; its only coefficient, if any, is the system shift delta."""
     r = residual_moments(moments, benchmark.coefficients.to_numpy(), shift == "estimated")
     if variances == "focal":
@@ -268,8 +273,8 @@ def population_mean_va(
         What is typical.
     reference : Series (p,), optional
         The profile x_ref as a row of the design matrix, by default the baseline means of its columns.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
 
     Returns
     -------
@@ -299,13 +304,13 @@ def population_mean_va(
     0109    50   -10.6
     """
     check_same_columns(relative, benchmark)
-    x = (benchmark.column_means if reference is None else reference).reindex(benchmark.coefficients.index)
-    if x.isna().any():
-        raise BenchmarkError(f"The reference profile lacks {', '.join(map(repr, x.index[x.isna()]))}.")
-    x = x.to_numpy(dtype=np.float64)
+    profile = (benchmark.column_means if reference is None else reference).reindex(benchmark.coefficients.index)
+    if profile.isna().any():
+        raise BenchmarkError(f"The reference profile lacks {', '.join(map(repr, profile.index[profile.isna()]))}.")
+    x = profile.to_numpy(dtype=np.float64)
     table = relative.school_effects
     move = float(x @ relative.fixed_effects.to_numpy() - x @ benchmark.coefficients.to_numpy())
-    loading = x - table["shrinkage"].to_numpy()[:, None] * relative.moments.means[:, :-1]
+    loading = x - table["shrinkage"].to_numpy()[:, None] * relative.own_moments.means[:, :-1]
     common = (loading @ _blup.factor(relative.vcov.to_numpy())) ** 2
     var = (
         table["se_conditional"].to_numpy() ** 2
@@ -326,6 +331,7 @@ def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
             f"benchmark has {list(benchmark.coefficients.index)}: comparing coefficients needs the "
             "focal cohort's relative model with the benchmark's formula."
         )
+    assert relative.state is not None  # a fit to records has it
     ours, theirs = (s.to_json() for s in (relative.state, benchmark.state))
     if (ours["transform_state"], ours["levels"]) != (theirs["transform_state"], theirs["levels"]):
         raise BenchmarkError(
@@ -396,7 +402,7 @@ def prior_part(fit: CohortFit, benchmark: Benchmark) -> float:
     if fit.shift is None or not linear_prior(names):
         return float("nan")
     slope = float(benchmark.coefficients[PRIOR] + benchmark.coefficients.get(f"school_mean({PRIOR})", 0.0))
-    moments, at = fit.moments, names.index(PRIOR)
+    moments, at = fit.own_moments, names.index(PRIOR)
     focal = float(moments.n @ moments.means[:, at] / moments.n.sum())
     return -slope * (focal - float(benchmark.column_means[PRIOR]))
 
@@ -409,7 +415,9 @@ def linear_prior(names: Sequence[str]) -> bool:
 
 def prior_of_shift(fit: CohortFit, benchmark: Benchmark) -> tuple[float, float, float]:
     """:func:`prior_part`, with the shift and its standard error; nan where the shift was absorbed."""
-    return prior_part(fit, benchmark), *((np.nan, np.nan) if fit.shift is None else (fit.shift, fit.shift_se))
+    if fit.shift is None or fit.shift_se is None:
+        return prior_part(fit, benchmark), np.nan, np.nan
+    return prior_part(fit, benchmark), fit.shift, fit.shift_se
 
 
 def _findings(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from ..models.likelihood import compress
 from ..models.measurement import error_vector, remove_error
 from ..models.mixed import COLLINEAR, unshift
 from ..models.newton import minimise, minimise_all
+from ..models.options import Estimator, Groups, Method, ShiftMode, Variances
 from ..models.structures import correlation, make_structure
 from ..records.prior_check import looks_standardised, score_moments
 from ..sums.moments import Moments
@@ -88,7 +90,7 @@ class Spread:
     @property
     def variance(self) -> np.ndarray:
         """(J,) with divisor R - 1."""
-        return self.squares / (self.count - 1)
+        return np.asarray(self.squares / (self.count - 1))
 
 
 def bootstrap_benchmark(
@@ -98,9 +100,9 @@ def bootstrap_benchmark(
     *,
     seed: int | np.random.Generator,
     replicates: int = 200,
-    shift: str = "estimated",
-    variances: str = "focal",
-    method: str = "ML",
+    shift: ShiftMode = "estimated",
+    variances: Variances = "focal",
+    method: Method = "ML",
     level: float = 0.95,
 ) -> BenchmarkBootstrap:
     """Bootstrap a fitted benchmark and the focal cohorts that are read against it, by resampling whole schools.
@@ -184,9 +186,9 @@ def bootstrap_from_moments(
     *,
     seed: int | np.random.Generator,
     replicates: int = 200,
-    shift: str = "estimated",
-    variances: str = "focal",
-    method: str = "ML",
+    shift: ShiftMode = "estimated",
+    variances: Variances = "focal",
+    method: Method = "ML",
     level: float = 0.95,
 ) -> BenchmarkBootstrap:
     """The bootstrap from the sums by cell of baseline and focal cohorts under ``benchmark.state``.
@@ -196,34 +198,44 @@ def bootstrap_from_moments(
     """
     _check_options(shift, variances, replicates)
     rng, J = np.random.default_rng(seed), len(moments.schools)
-    rows = [[], [], [], []]
+    rows: list[list[np.ndarray]] = [[], [], [], []]
     spreads = [Spread() for _ in cohorts]
     block = max(2, min(BLOCK, ENTRIES // J))
     for start in range(0, replicates, block):
         weights = rng.multinomial(J, np.full(J, 1 / J), size=min(block, replicates - start))
         b, delta, tau2, va = refit_weighted(moments, benchmark, cohorts, weights, shift, variances, method)
-        for kept, part in zip(
+        for column, part in zip(
             rows, (b[0], *(np.column_stack(v) for v in (delta, tau2, [v.mean(axis=1) for v in va]))), strict=True
         ):
-            kept.append(part)
+            column.append(part)
         for spread, values in zip(spreads, va, strict=True):
             spread.add(values)
     index = pd.RangeIndex(replicates, name="replicate")
-    b, delta, tau2, mean = (np.concatenate(kept) for kept in rows)
-    frame = pd.DataFrame(b, index=index, columns=list(benchmark.coefficients.index))
-    by_cohort = (pd.DataFrame(values, index=index, columns=list(cohorts)) for values in (delta, mean, tau2))
+    coefficients, delta_all, tau2_all, mean = (np.concatenate(column) for column in rows)
+    frame = pd.DataFrame(coefficients, index=index, columns=list(benchmark.coefficients.index))
+    shifts, means, between = (
+        pd.DataFrame(values, index=index, columns=list(cohorts)) for values in (delta_all, mean, tau2_all)
+    )
     table = _school_table(moments, benchmark, cohorts, spreads, shift, variances, method, level)
-    return BenchmarkBootstrap(cohorts, frame, *by_cohort, table, replicates, level)
+    return BenchmarkBootstrap(cohorts, frame, shifts, means, between, table, replicates, level)
 
 
-def _check_options(shift: str, variances: str, replicates: int) -> None:
+def _check_options(shift: ShiftMode, variances: Variances, replicates: int) -> None:
     check_choice(shift, SHIFTS, "shift")
     check_choice(variances, VARIANCES, "variances")
     if replicates < 2:
         raise BenchmarkError(f"A bootstrap needs at least two replicates, not {replicates}.")
 
 
-def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shift, variances, method):
+def refit_weighted(
+    moments: Moments,
+    benchmark: Benchmark,
+    cohorts: Sequence[int],
+    weights: np.ndarray,
+    shift: ShiftMode,
+    variances: Variances,
+    method: Method,
+) -> list[list[np.ndarray]]:
     """One block of B replicates: lists over cohorts of b (B, p), delta (B,), tau2 (B,), VA (B, J_t).
 
     moments: of baseline and focal cohorts by cell; weights (B, J): school multiplicities. Of benchmark only cohorts,
@@ -232,20 +244,23 @@ def refit_weighted(moments: Moments, benchmark: Benchmark, cohorts, weights, shi
     base = moments.select(benchmark.cohorts)
     errors = error_vector(base, benchmark.error_variance)
     w = weights[None, :, np.searchsorted(moments.schools, base.schools)]
-    b, *kept = _refit_baseline(base, w, benchmark.estimator, benchmark.groups, benchmark.method == "REML", errors)
+    b, tau2, sigma2 = _refit_baseline(
+        base, w, benchmark.estimator, benchmark.groups, benchmark.method == "REML", errors
+    )
+    kept = (tau2, sigma2) if variances == "baseline" else None
     undo = unshift(moments)
-    out = [[b @ undo[:-1, :-1].T + undo[:-1, -1]], [], [], []]
+    out: list[list[np.ndarray]] = [[b @ undo[:-1, :-1].T + undo[:-1, -1]], [], [], []]
     for cohort in cohorts:
         focal = moments.select([cohort])
         w = weights[None, :, np.searchsorted(moments.schools, focal.schools)]
-        found = _refit_focal(focal, w, b, kept if variances == "baseline" else None, shift, method == "REML")
+        found = _refit_focal(focal, w, b, kept, shift, method == "REML")
         for place, value in zip(out[1:], found, strict=True):
             place.append(value[0])
     return out
 
 
 def _refit_baseline(
-    base: Moments, weights: np.ndarray, estimator: str, groups: str, reml: bool, errors: np.ndarray
+    base: Moments, weights: np.ndarray, estimator: Estimator, groups: Groups, reml: bool, errors: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """b (R B, p) in shifted columns, tau2 and sigma2 (R B,), in samples of R data sets; weights (R, B, J)."""
     data = compress(base.pool_cohorts() if groups == "school" else base, weights)
@@ -255,7 +270,12 @@ def _refit_baseline(
 
 
 def _refit_focal(
-    focal: Moments, weights: np.ndarray, b: np.ndarray, kept: tuple | None, shift: str, reml: bool
+    focal: Moments,
+    weights: np.ndarray,
+    b: np.ndarray,
+    kept: tuple[np.ndarray, np.ndarray] | None,
+    shift: ShiftMode,
+    reml: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shift (R, B), nan where absorbed, tau2 (R, B) and VA (R, B, J) of one cohort against the samples' b (R B, p)."""
     focal, (R, B) = focal.batch, weights.shape[:2]
@@ -281,7 +301,16 @@ def check_determined(cross: np.ndarray) -> None:
     )
 
 
-def _school_table(moments, benchmark, cohorts, spreads, shift, variances, method, level) -> pd.DataFrame:
+def _school_table(
+    moments: Moments,
+    benchmark: Benchmark,
+    cohorts: Sequence[int],
+    spreads: Sequence[Spread],
+    shift: ShiftMode,
+    variances: Variances,
+    method: Method,
+    level: float,
+) -> pd.DataFrame:
     """Estimates on the data themselves with bootstrap errors, one row a cohort and school."""
     rows = []
     for cohort, spread in zip(cohorts, spreads, strict=True):
@@ -325,10 +354,10 @@ def resample(
     focal: Moments,
     weights: np.ndarray,
     *,
-    estimator: str,
-    groups: str,
-    shift: str,
-    variances: str,
+    estimator: Estimator,
+    groups: Groups,
+    shift: ShiftMode,
+    variances: Variances,
     reml: bool,
     errors: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -343,9 +372,10 @@ def resample(
     step = max(1, SAMPLES // B)
     for first in range(0, R, step):
         at = slice(first, first + step)
-        b, *kept = _refit_baseline(base.take(at), weights[at], estimator, groups, reml, errors)
+        b, tau2, sigma2 = _refit_baseline(base.take(at), weights[at], estimator, groups, reml, errors)
+        kept = (tau2, sigma2) if variances == "baseline" else None
         part = focal.take(at)
-        delta[at], _, va = _refit_focal(part, weights[at], b, kept if variances == "baseline" else None, shift, reml)
+        delta[at], _, va = _refit_focal(part, weights[at], b, kept, shift, reml)
         spread[at] = np.where(part.n > 0, va.var(axis=1, ddof=1), 0.0)
     return delta, spread
 
@@ -475,7 +505,7 @@ def resample_joint(data: JointMoments, cells: np.ndarray, chosen: np.ndarray) ->
     """
     R, J = chosen.shape
     within = np.stack([np.tensordot(np.bincount(row, minlength=len(data.schools)), cells, axes=1) for row in chosen])
-    same = {
+    same: dict[str, Any] = {
         name: np.broadcast_to(value, (R, *np.shape(value)))
         for name in ("offset", "back", "log_scale")
         for value in (getattr(data, name),)

@@ -20,6 +20,7 @@ from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit
 from ..models.joint_posterior import JointNodes, change_apart, integrate_joint
 from ..models.mixture import Mixture
+from ..models.options import Intervals
 from .joint import JointFit
 from .relative import check_intervals
 
@@ -66,7 +67,7 @@ def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Ge
     p, rng = Present.of(joint, cohorts), np.random.default_rng(seed)
     own = np.einsum("jab,djb->dja", _blup.factor(p.conditional), rng.standard_normal((draws, *p.effects.shape)))
     shared = rng.standard_normal((draws, len(p.vcov))) @ _blup.factor(p.vcov).T
-    return p.effects + own + np.einsum("jap,dp->dja", p.sensitivity, shared)
+    return np.asarray(p.effects + own + np.einsum("jap,dp->dja", p.sensitivity, shared))
 
 
 def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
@@ -104,10 +105,10 @@ def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
     if absent:
         raise ModelError(f"Cohort {absent[0]} is not in the joint fit; it has {list(joint.cohorts)}.")
     at = [joint.cohorts.index(c) for c in cohorts]
-    return (joint.arrays.data.n[:, at] > 0).all(axis=1)
+    return np.asarray((joint.arrays.data.n[:, at] > 0).all(axis=1))
 
 
-def change_in_va(joint: JointFit, first: int, second: int, intervals: str = "integrated") -> pd.DataFrame:
+def change_in_va(joint: JointFit, first: int, second: int, intervals: Intervals = "integrated") -> pd.DataFrame:
     """Change of every school's relative effect between two cohorts, for schools with students in both.
 
     Parameters
@@ -355,4 +356,4 @@ def _cross_fifths(effects: np.ndarray) -> np.ndarray:
     fifth = np.argsort(np.argsort(effects, axis=0, kind="stable"), axis=0, kind="stable") * 5 // J
     counts = np.zeros((5, 5))
     np.add.at(counts, (fifth[:, 0], fifth[:, 1]), 1.0)
-    return counts / counts.sum(axis=1, keepdims=True)
+    return np.asarray(counts / counts.sum(axis=1, keepdims=True))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..errors import ModelError
 from ..models import blup as _blup
+from ..models.options import Intervals, Method
 from ..models.posterior import Posterior
 from ..records.disclosure import counted, shown
 from ..sums.design import FormulaState
@@ -103,7 +106,7 @@ class CohortFit(Shown):
     cohort: int | None
     model: str
     formula: str
-    method: str
+    method: Method
     fixed_effects: pd.Series
     vcov: pd.DataFrame
     tau2: float
@@ -125,7 +128,7 @@ class CohortFit(Shown):
     coefficient_source: str = "focal"
     shift_mode: str | None = None
     variances_from: str = "focal"
-    intervals: str = "plugin"
+    intervals: Intervals = "plugin"
     posterior: Posterior | None = field(default=None, repr=False)
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
@@ -146,6 +149,13 @@ class CohortFit(Shown):
     def vpc(self) -> float:
         """Variance partition coefficient tau2 / (tau2 + sigma2)."""
         return self.tau2 / (self.tau2 + self.sigma2)
+
+    @property
+    def own_moments(self) -> Moments:
+        """The moments that were fitted; ModelError where the fit does not carry them."""
+        if self.moments is None:
+            raise ModelError(f"The fit of cohort {self.cohort} does not carry the sums that it was made of.")
+        return self.moments
 
     @property
     def shift_interval(self) -> tuple[float, float] | None:
@@ -183,7 +193,7 @@ class CohortFit(Shown):
             index=table.index,
         )
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
         plain = {
             k: getattr(self, k)
@@ -241,7 +251,7 @@ class CohortFit(Shown):
         rows.append(standard_deviation(f"SD of {groups.lower()}", self.tau2, self.tau2_se))
         rows.append(standard_deviation("SD of residuals", self.sigma2, self.sigma2_se))
         moved = []
-        if self.shift is not None:
+        if self.shift is not None and self.shift_se is not None and self.shift_interval is not None:
             moved = [f"System shift: {interval_text(self.shift, self.shift_se, self.shift_interval, self.level)}"]
         heads = ("of the benchmark" if self.model == "benchmark" else "", "estimate", "std. error")
         return Table(title, facts, heads, rows, [*moved, *found(self.findings)])

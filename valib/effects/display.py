@@ -92,9 +92,10 @@ def one_line(text: str) -> str:
 
 def estimate(name: str, value: float, se: float | None = None) -> list[str]:
     """A row of name, estimate and standard error, both to three digits of the error; no error: a blank."""
-    known = se is not None and np.isfinite(se) and se > 0
-    places = int(np.clip(2 - np.floor(np.log10(se)), 0, 10)) if known else 4
-    return [one_line(name), f"{value:.{places}f}", f"{se:.{places}f}" if known else ""]
+    if se is None or not np.isfinite(se) or se <= 0:
+        return [one_line(name), f"{value:.4f}", ""]
+    places = int(np.clip(2 - np.floor(np.log10(se)), 0, 10))
+    return [one_line(name), f"{value:.{places}f}", f"{se:.{places}f}"]
 
 
 def standard_deviation(name: str, variance: float, variance_se: float | None = None) -> list[str]:
@@ -132,7 +133,7 @@ def joint_rows(
     shown, earlier = terms[:MOST_COLUMNS], list(cohorts[:-1]) if len(cohorts) <= MOST_COLUMNS else []
     more = [f"and {len(terms) - len(shown)} more"] if len(terms) > len(shown) else []
     heads = ["cohort", *map(one_line, shown), *more, "SD schools", "SD residuals", *(f"r {c}" for c in earlier)]
-    rows = []
+    rows: list[list[str]] = []
     for cohort in cohorts:
         own = [
             estimate("", coefficients[cohort, t], errors[cohort, t])[1:] if (cohort, t) in errors else None
@@ -145,7 +146,7 @@ def joint_rows(
                 *([""] if more else []),
                 f"{np.sqrt(tau2[cohort]):.2f}",
                 f"{np.sqrt(sigma2[cohort]):.2f}",
-                *(f"{correlation.loc[cohort, c]:.2f}" if c < cohort else "" for c in earlier),
+                *(f"{correlation[c][cohort]:.2f}" if c < cohort else "" for c in earlier),
             ]
         )
     return heads, rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ class Finding:
     cohorts: tuple[int, ...]
     text: str
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """The finding in plain values, for JSON."""
         return {"code": self.code, "cohorts": list(self.cohorts), "text": self.text}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from scipy import stats
 from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
+from ..models.options import Covariance, Method, Residual
 from ..models.structures import STRUCTURES
 from ..names import listed_cohorts
 from ..sums.design import FormulaState
@@ -88,9 +90,9 @@ class JointFit(Shown):
 
     cohorts: tuple[int, ...]
     formula: str
-    covariance: str
-    residual: str
-    method: str
+    covariance: Covariance
+    residual: Residual
+    method: Method
     fixed_effects: pd.Series
     vcov: pd.DataFrame
     omega: pd.DataFrame
@@ -163,7 +165,7 @@ class JointFit(Shown):
             }
         )
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
         plain = {
             k: getattr(self, k)
@@ -221,9 +223,9 @@ def fit_joint(
     records: Records,
     cohorts: Iterable[int],
     formula: str | FormulaState = "score ~ prior_score",
-    covariance: str = "unstructured",
-    residual: str = "by_cohort",
-    method: str = "ML",
+    covariance: Covariance = "unstructured",
+    residual: Residual = "by_cohort",
+    method: Method = "ML",
     level: float = 0.95,
 ) -> JointFit:
     """Joint model of several cohorts: fixed effects of each cohort's own, school effects correlated over cohorts.
@@ -275,7 +277,7 @@ def fit_joint(
     fit = joint_from_moments(parts, formula, covariance, residual, method, level, left_out, extra)
     found = [*of_correlation(records, fit.cohorts), several_cohorts(*in_several(records, fit.cohorts))]
     for cohort in fit.cohorts:
-        found.append(repeated_rows(fit.school_effects.xs(cohort, level="cohort"), cohort))
+        found.append(repeated_rows(pd.DataFrame(fit.school_effects.xs(cohort, level="cohort")), cohort))
     if fit.singular:
         found.append(singular_joint(fit.cohorts))
     return replace(fit, findings=tell(found))
@@ -285,9 +287,9 @@ def fit_structures(
     records: Records,
     cohorts: Iterable[int],
     formula: str | FormulaState = "score ~ prior_score",
-    covariances: Iterable[str] = tuple(STRUCTURES),
-    residual: str = "by_cohort",
-    method: str = "ML",
+    covariances: Iterable[Covariance] = tuple(STRUCTURES),
+    residual: Residual = "by_cohort",
+    method: Method = "ML",
     level: float = 0.95,
 ) -> dict[str, JointFit]:
     """The same joint model under several covariance structures, from one pass over the students.
@@ -339,7 +341,7 @@ def fit_structures(
 
 def cohort_moments(
     records: Records, cohorts: Iterable[int], formula: str | FormulaState, by_cell: bool = False
-) -> tuple[list[Moments], dict[int, dict[str, int]], dict[int, pd.Series]]:
+) -> tuple[list[Moments], dict[int, Mapping[str, int]], dict[int, pd.Series]]:
     """Moments of each cohort alone, in calendar order, the rows left out of each for a missing covariate, and in each
     the rows beyond the first of a student, by school."""
     wanted = sorted({int(c) for c in cohorts})
@@ -354,9 +356,9 @@ def cohort_moments(
 def joint_from_moments(
     parts: list[Moments],
     formula: str | FormulaState,
-    covariance: str = "unstructured",
-    residual: str = "by_cohort",
-    method: str = "ML",
+    covariance: Covariance = "unstructured",
+    residual: Residual = "by_cohort",
+    method: Method = "ML",
     level: float = 0.95,
     left_out: Mapping[int, Mapping[str, int]] | None = None,
     extra: Mapping[int, pd.Series] | None = None,
@@ -369,13 +371,13 @@ def joint_from_moments(
         names=["cohort", "term"],
     )
 
-    def square(values):
+    def square(values: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame(values, index=cohorts, columns=cohorts)
 
     state = formula if isinstance(formula, FormulaState) else None
     return JointFit(
         cohorts=tuple(cohorts.tolist()),
-        formula=state.formula if state else formula,
+        formula=formula.formula if isinstance(formula, FormulaState) else formula,
         covariance=covariance,
         residual=residual,
         method=method,
@@ -445,7 +447,7 @@ def compare_joint(fits: Iterable[JointFit]) -> pd.DataFrame:
     rows = []
     for f in fits:
         larger = max((g for g in fits if _is_nested(f, g)), key=lambda g: g.n_parameters, default=None)
-        row = {
+        row: dict[str, Any] = {
             "covariance": f.covariance,
             "residual": f.residual,
             "n_parameters": f.n_parameters,

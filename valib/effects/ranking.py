@@ -36,7 +36,8 @@ def draw_effects(
 ) -> np.ndarray:
     """(draws, J) draws of the true effects: effect (J,), own variances (J,), common loadings (J, m)."""
     z = rng.standard_normal((draws, len(effect)))
-    return effect + np.sqrt(own) * z + rng.standard_normal((draws, common.shape[1])) @ common.T
+    drawn: np.ndarray = effect + np.sqrt(own) * z + rng.standard_normal((draws, common.shape[1])) @ common.T
+    return drawn
 
 
 def rank_effects(

@@ -16,6 +16,7 @@ from ..models.estimators import relative_va
 from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
+from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
@@ -24,17 +25,17 @@ from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
 from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
 
-INTERVALS = ("integrated", "plugin")
+INTERVALS: tuple[Intervals, ...] = ("integrated", "plugin")
 
 
 def fit_relative(
     records: Records,
     cohort: int | None = None,
     formula: str | FormulaState = "score ~ prior_score",
-    method: str = "ML",
+    method: Method = "ML",
     level: float = 0.95,
     error_variance: Mapping[str, float] | None = None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
     influences: bool = False,
 ) -> CohortFit:
     """Relative value added of one cohort: all of the model is estimated on that cohort.
@@ -118,9 +119,9 @@ def fit_mixed(
     data: pd.DataFrame,
     formula: str,
     groups: str,
-    method: str = "ML",
+    method: Method = "ML",
     level: float = 0.95,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
 ) -> CohortFit:
     """The random-intercept model on any table, with the groups of one column.
 
@@ -167,11 +168,11 @@ def fit_mixed(
 
 def relative_from_design(
     design: Design,
-    method: str,
+    method: Method,
     level: float,
     cohort: int | None,
     error_variance: Mapping[str, float] | None = None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
 ) -> CohortFit:
     """Fit the relative model to a design of one cohort."""
     return relative_from_moments(
@@ -181,15 +182,15 @@ def relative_from_design(
 
 def relative_from_moments(
     students: Summed,
-    method: str = "ML",
+    method: Method = "ML",
     level: float = 0.95,
     cohort: int | None = None,
     error_variance: Mapping[str, float] | None = None,
-    intervals: str = "integrated",
+    intervals: Intervals = "integrated",
 ) -> CohortFit:
     """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
     moments, errors = students.moments, None
-    if _corrected(error_variance):
+    if error_variance is not None and _corrected(error_variance):
         errors = error_vector(moments, error_variance)
         fit = fit_corrected(moments, errors, method)
     else:
@@ -205,14 +206,14 @@ def relative_from_moments(
     return assemble(fit, found.blup.take(0), students, level, over, cohort=cohort, model="relative", influence=psi)
 
 
-def check_intervals(intervals: str) -> None:
+def check_intervals(intervals: Intervals) -> None:
     """Refuse another word than those of :data:`INTERVALS`."""
     if intervals not in INTERVALS:
         raise ModelError(f"The intervals must be one of {', '.join(INTERVALS)}, not {intervals!r}.")
 
 
 def integrated(
-    moments: Moments, intervals: str, target: str = "relative", loadings: np.ndarray | None = None
+    moments: Moments, intervals: Intervals, target: str = "relative", loadings: np.ndarray | None = None
 ) -> Posterior | None:
     """The posterior of one cohort's effects from its moments; None for plug-in intervals.
 
@@ -231,7 +232,7 @@ def integrated(
 
 
 def _corrected(error_variance: Mapping[str, float] | None) -> bool:
-    return bool(error_variance) and any(error_variance.values())
+    return error_variance is not None and any(error_variance.values())
 
 
 def assemble(
@@ -318,7 +319,7 @@ def effects_table(
 
 
 def fit_formulas(
-    records: Records, cohort: int, formulas: Iterable[str], method: str = "ML", level: float = 0.95
+    records: Records, cohort: int, formulas: Iterable[str], method: Method = "ML", level: float = 0.95
 ) -> tuple[dict[str, CohortFit], dict[str, str]]:
     """One cohort under several formulas.
 
@@ -401,7 +402,7 @@ def school_residuals(fit: CohortFit) -> pd.DataFrame:
     10      50     -0.38         -1.19
     """
     _check_relative(fit)
-    n, means, b = fit.moments.n, fit.moments.means, fit.fixed_effects.to_numpy()
+    n, means, b = fit.own_moments.n, fit.own_moments.means, fit.fixed_effects.to_numpy()
     residual = means[:, -1] - means[:, :-1] @ b
     common = ((means[:, :-1] @ _blup.factor(fit.vcov.to_numpy())) ** 2).sum(axis=1)
     var = fit.tau2 + fit.sigma2 / n - common
@@ -442,8 +443,8 @@ def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
     >>> va.student_residuals(exam, va.fit_relative(exam)).shape
     (4059,)
     """
-    _check_relative(fit)
-    design = build_design(select(records, [fit.cohort]), fit.state or fit.formula)
+    cohort = _check_relative(fit)
+    design = build_design(select(records, [cohort]), fit.state or fit.formula)
     effects = fit.school_effects["effect"]
     if (
         list(design.names) != list(fit.fixed_effects.index)
@@ -451,9 +452,10 @@ def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
         or len(design.y) != fit.n_students
     ):
         raise ModelError(f"These are not the records that the model of cohort {fit.cohort} was fitted to.")
-    return design.y - design.X @ fit.fixed_effects.to_numpy() - effects.to_numpy()[design.cells.code]
+    return np.asarray(design.y - design.X @ fit.fixed_effects.to_numpy() - effects.to_numpy()[design.cells.code])
 
 
-def _check_relative(fit: CohortFit) -> None:
+def _check_relative(fit: CohortFit) -> int:
     if fit.model != "relative" or fit.cohort is None:
         raise ModelError("Residuals are those of a relative model of one cohort of records.")
+    return fit.cohort

@@ -15,7 +15,7 @@ from ..sums.design import build_design
 from ..sums.moments import compute_moments
 from .baseline import Benchmark, contribution_variance
 from .benchmark import prior_part
-from .relative import CohortFit
+from .cohort_fit import CohortFit
 
 CONTEXT = [
     *("cohort", "role", "shift", "se", "lower", "upper", "own_shift", "leave_one_out", "wobble_sd"),
@@ -65,10 +65,10 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
     rows = []
     for fit in fits:
         check_belongs(fit, benchmark)
-        if fit.shift is None:
+        if fit.shift is None or fit.shift_interval is None:
             raise BenchmarkError(f"The shift of cohort {fit.cohort} was absorbed, not estimated: it has no parts.")
-        a = _blup.precision(fit.moments.n, fit.theta)
-        centre = a @ fit.moments.means[:, :-1] / a.sum()
+        a = _blup.precision(fit.own_moments.n, fit.theta)
+        centre = a @ fit.own_moments.means[:, :-1] / a.sum()
         coefficients = centre @ benchmark.vcov.to_numpy() @ centre
         scale = _scale_var(fit, benchmark)
         cautious = fit.sigma2 / a.sum() + coefficients + scale
@@ -95,7 +95,9 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
 
 def _links(fit: CohortFit) -> np.ndarray:
     """(m,) loadings of the shift on the errors of links, after those of delta_hat, b_B and equating."""
-    return fit.common.mean(axis=0)[len(fit.fixed_effects) + 2 :]  # sum a_j (L_j - L_w) = 0, so the mean is that at L_w
+    return np.asarray(
+        fit.common.mean(axis=0)[len(fit.fixed_effects) + 2 :]
+    )  # sum a_j (L_j - L_w) = 0, so the mean is that at L_w
 
 
 def _year_var(fit: CohortFit) -> float:
@@ -152,7 +154,7 @@ def shift_difference(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.Data
        first  second  difference
     0   2021    2024        -7.2
     """
-    fits = sorted(fits, key=lambda f: f.cohort)
+    fits = sorted(fits, key=lambda f: f.cohort or 0)
     parts = shift_parts(fits, benchmark)
     rows = []
     for s in range(len(fits)):
@@ -167,9 +169,9 @@ def shift_difference(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.Data
             else:
                 x = coefficient_loadings(after).mean(axis=0) - coefficient_loadings(before).mean(axis=0)
                 own = parts["se_schools"][s] ** 2 + parts["se_schools"][t] ** 2
-                error, df = "cautious", min(before.shift_df, after.shift_df)
+                error, df = "cautious", min(before.shift_df or 0, after.shift_df or 0)
                 var = var + own + x @ benchmark.vcov.to_numpy() @ x
-            difference, se = after.shift - before.shift, float(np.sqrt(var))
+            difference, se = parts["shift"][t] - parts["shift"][s], float(np.sqrt(var))
             lower, upper = _blup.interval(difference, se, before.level, df)
             rows.append(
                 {
@@ -178,7 +180,7 @@ def shift_difference(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.Data
                     "difference": difference,
                     "se": se,
                     "error": error,
-                    "se_independent": np.hypot(before.shift_se, after.shift_se),
+                    "se_independent": np.hypot(parts["se"][s], parts["se"][t]),
                     "lower": lower,
                     "upper": upper,
                 }
@@ -231,7 +233,8 @@ def mean_change(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
     shifts = shift_parts(fits, benchmark)[["shift", "se", "error", "lower", "upper"]].to_dict("records")
     rows = []
     for fit, told in zip(fits, shifts, strict=True):
-        means = fit.moments.n @ fit.moments.means / fit.moments.n.sum()
+        moments = fit.own_moments
+        means = moments.n @ moments.means / moments.n.sum()
         change = means[-1] - benchmark.summaries["columns"][benchmark.outcome]["mean"]
         intake = (means[:-1] - benchmark.column_means.to_numpy()) @ benchmark.coefficients.to_numpy()
         rows.append(
@@ -326,13 +329,12 @@ def _common_variance(fit: CohortFit, benchmark: Benchmark, loading: np.ndarray) 
         delta = fit.common[:, 0] ** 2 if fit.shift is not None else 0.0
         V = benchmark.vcov.to_numpy()
         return "cautious", fit.n_schools - 1, delta + np.einsum("ij,jk,ik->i", loading, V, loading)
-    a = _blup.precision(fit.moments.n, fit.theta)
-    residual = fit.moments.means @ np.append(-benchmark.coefficients.to_numpy(), 1.0)
+    a = _blup.precision(fit.own_moments.n, fit.theta)
+    residual = fit.own_moments.means @ np.append(-benchmark.coefficients.to_numpy(), 1.0)
     phi = pd.Series(a * (residual - (fit.shift or 0.0)) / a.sum(), index=fit.school_effects.index.astype("str"))
     schools = phi.index.union(benchmark.influence.index)
     psi = benchmark.influence.reindex(schools, fill_value=0.0).to_numpy()
-    phi = phi.reindex(schools, fill_value=0.0).to_numpy()
-    added = keep[:, None] * phi - loading @ psi.T
+    added = keep[:, None] * phi.reindex(schools, fill_value=0.0).to_numpy() - loading @ psi.T
     J = len(schools)
     return "schools", J - 1, J / (J - 1) * (added**2).sum(axis=1)
 
@@ -343,11 +345,11 @@ def coefficient_loadings(fit: CohortFit) -> np.ndarray:
     estimated: g_j = (1 - lambda_j) xbar_w + lambda_j xbar_j; absorbed: lambda_j xbar_j.
     """
     lam = fit.school_effects["shrinkage"].to_numpy()[:, None]
-    xbar = fit.moments.means[:, :-1]
+    xbar = fit.own_moments.means[:, :-1]
     if fit.shift_mode == "absorbed":
-        return lam * xbar
-    a = _blup.precision(fit.moments.n, fit.theta)
-    return (1 - lam) * (a @ xbar / a.sum()) + lam * xbar
+        return np.asarray(lam * xbar)
+    a = _blup.precision(fit.own_moments.n, fit.theta)
+    return np.asarray((1 - lam) * (a @ xbar / a.sum()) + lam * xbar)
 
 
 def check_belongs(fit: CohortFit, benchmark: Benchmark) -> None:
@@ -416,9 +418,9 @@ def shift_in_context(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.Data
     for fit, part in zip(fits, parts.to_dict("records"), strict=True):
         half = _blup.quantile(level, B - 1) * wobble * year if B > 1 else np.nan
         q = _blup.quantile(fit.level, fit.shift_df)
-        even = np.sqrt(max((fit.shift / q) ** 2 - fit.shift_se**2, 0.0)) / year
-        values = (fit.shift, fit.shift_se, part["lower"], part["upper"], np.nan, np.nan, wobble)
+        even = np.sqrt(max((part["shift"] / q) ** 2 - part["se"] ** 2, 0.0)) / year
+        values = (part["shift"], part["se"], part["lower"], part["upper"], np.nan, np.nan, wobble)
         equating = np.nan if fit.equating_se is None else fit.equating_se
-        year_limits = (fit.shift - half, fit.shift + half)
+        year_limits = (part["shift"] - half, part["shift"] + half)
         rows.append((fit.cohort, "focal", *values, *year_limits, even, prior_part(fit, benchmark), equating))
     return pd.DataFrame(rows, columns=CONTEXT).set_index("cohort")

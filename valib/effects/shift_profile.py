@@ -13,7 +13,7 @@ from ..models.estimators import school_variance
 from ..models.measurement import check_reliability
 from .baseline import Benchmark
 from .benchmark import PRIOR, check_same_columns, linear_prior
-from .relative import CohortFit
+from .cohort_fit import CohortFit
 from .shift import check_belongs
 
 
@@ -31,8 +31,8 @@ def shift_at(
         What is typical.
     profile : Series or ndarray, (p,) or (m, p)
         Design rows x.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
         Across a break of the scale it holds the link's error too (se_scale of :func:`valib.shift_parts`), and the relative
         model is that of the scores carried back (:func:`valib.carry_back`).
 
@@ -88,8 +88,8 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float | 
         The focal cohort's own model, same formula as the benchmark.
     benchmark : Benchmark
         What is typical.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def split_shift(relative: CohortFit, benchmark: Benchmark, equating_se: float | 
     {'level': -14.3, 'total': -14.3}
     """
     check_same_columns(relative, benchmark)
-    moments = relative.moments
+    moments = relative.own_moments
     focal = (moments.n @ moments.means / moments.n.sum())[:-1]
     baseline = benchmark.column_means.to_numpy()
     parts = pd.concat(
@@ -144,8 +144,8 @@ def shift_over_prior(
         What is typical.
     prior : ndarray (m,)
         Prior scores.
-    equating_se : float
-        Standard error of the equating of the two tests, in score points.
+    equating_se : float, optional
+        Standard error of the equating of the two tests, in score points; None: not known, left out.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def prior_sensitivity(
     check_belongs(fit, benchmark)
     _linear_prior(benchmark, "sensitivity to the prior")
     slope, sd = float(benchmark.coefficients[PRIOR]), float(benchmark.summaries["columns"][PRIOR]["sd"])
-    moments = fit.moments
+    moments = fit.own_moments
     focal = float(moments.n @ moments.means[:, moments.names.index(PRIOR)] / moments.n.sum())
     apart = focal - float(benchmark.column_means[PRIOR])
     whole = slope + float(benchmark.coefficients.get(f"school_mean({PRIOR})", 0.0))

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import ModelError, RecordsError, ValibError, ValibWarning
+from ..models.options import Estimator, Groups, Method
 from ..records.disclosure import only_shown
 from ..records.prior_check import PriorCheck
 from .baseline import ESTIMATORS, Benchmark, fit_baseline
 from .benchmark import fit_benchmark
-from .relative import CohortFit
+from .cohort_fit import CohortFit
 
 
 def fit_estimators(
     records: pd.DataFrame,
     cohorts: Iterable[int],
     formula: str = "score ~ prior_score",
-    groups: str = "school_cohort",
-    method: str = "ML",
+    groups: Groups = "school_cohort",
+    method: Method = "ML",
 ) -> tuple[dict[str, Benchmark], dict[str, str]]:
     """The benchmark by each estimator.
 
@@ -64,7 +66,8 @@ def fit_estimators(
     >>> {name: round(float(b.coefficients["prior_score"]), 2) for name, b in benchmarks.items()}
     {'mixed': 0.77, 'ols': 0.8, 'within': 0.76}
     """
-    fits, refused = {}, {}
+    fits: dict[str, Benchmark] = {}
+    refused: dict[str, str] = {}
     for estimator in ESTIMATORS:
         try:
             fits[estimator] = fit_baseline(records, cohorts, formula, estimator, groups, method)
@@ -163,7 +166,7 @@ def follow_school(fits: Mapping[str, CohortFit], school: str) -> pd.DataFrame:
         if school in fit.school_effects.index:
             row = fit.school_effects.loc[school]
             at = fit.school_effects.index.get_loc(school)
-            means = fit.moments.means[at]
+            means = fit.own_moments.means[at]
             rows.append(
                 {
                     "recipe": name,
@@ -331,8 +334,8 @@ def shift_sensitivity(
     cohort: int,
     baseline: Sequence[int],
     formulas: Sequence[str],
-    estimator: str = "mixed",
-    **options,
+    estimator: Estimator = "mixed",
+    **options: Any,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The shift of one cohort when one choice at a time is changed.
 
@@ -391,6 +394,7 @@ def shift_sensitivity(
         except ValibError as error:
             refused[value] = str(error)
             continue
+        assert fit.shift_interval is not None  # it was estimated
         lower, upper = fit.shift_interval
         rows.append(
             {"choice": choice, "value": value, "shift": fit.shift, "se": fit.shift_se, "lower": lower, "upper": upper}

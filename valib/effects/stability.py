@@ -17,9 +17,10 @@ from ..models import blup as _blup
 from ..models.joint_fit import fit_all, fit_joint_moments, stack_sums
 from ..models.likelihood import THETA_RANGE, compress, optimise
 from ..models.mixed import fit_moments
+from ..models.options import Method
 from ..sums.moments import Moments, moments_of_sums
+from .cohort_fit import CohortFit
 from .joint import JointFit
-from .relative import CohortFit
 
 SOUND = 1e-6  # share of a column's or the response's square that must be left for a data set to be fitted with others
 WAYS = ("eb", "unshrunken", "reflated", "disattenuated", "joint_eb", "joint_model")
@@ -44,12 +45,12 @@ class TwoStep:
     @property
     def unshrunken(self) -> np.ndarray:
         """(J, T) mean residuals: effect / shrinkage."""
-        return self.effects / self.shrinkage
+        return np.asarray(self.effects / self.shrinkage)
 
     @property
     def reflated(self) -> np.ndarray:
         """(J, T) effects scaled, one factor a cohort, so that their variance about the mean (J - 1) is tau2."""
-        return self.effects * np.sqrt(self.tau2 / np.nanvar(self.effects, axis=-2, ddof=1))[..., None, :]
+        return np.asarray(self.effects * np.sqrt(self.tau2 / np.nanvar(self.effects, axis=-2, ddof=1))[..., None, :])
 
 
 def two_step(fits: Sequence[CohortFit]) -> TwoStep:
@@ -84,7 +85,7 @@ def two_step(fits: Sequence[CohortFit]) -> TwoStep:
     >>> data.effects.shape
     (194, 2)
     """
-    fits = sorted(fits, key=lambda f: f.cohort)
+    fits = sorted(fits, key=lambda f: f.cohort or 0)
     if any(f.model != "relative" for f in fits):
         raise ModelError("Two-step correlations are of relative fits: a benchmark's effects hold the shift.")
     flat = [f.cohort for f in fits if f.singular]
@@ -95,7 +96,7 @@ def two_step(fits: Sequence[CohortFit]) -> TwoStep:
     schools = sorted(set().union(*(f.school_effects.index for f in fits)))
     tables = [f.school_effects.reindex(schools) for f in fits]
 
-    def column(name):
+    def column(name: str) -> np.ndarray:
         return np.column_stack([t[name].to_numpy(dtype=np.float64) for t in tables])
 
     return TwoStep(
@@ -152,7 +153,8 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         deviations.append(np.where(both, values - centre[..., None], 0.0))
     da, db = deviations
     size = np.sqrt((da**2).sum(axis=-1) * (db**2).sum(axis=-1))
-    return np.divide((da * db).sum(axis=-1), size, out=np.full(size.shape, np.nan), where=varies).clip(-1, 1)
+    r = np.divide((da * db).sum(axis=-1), size, out=np.full(size.shape, np.nan), where=varies)
+    return np.asarray(r.clip(-1, 1))
 
 
 def reflate_matrix(effects: np.ndarray, omega: np.ndarray) -> np.ndarray:
@@ -221,11 +223,8 @@ def mean_reliability(data: TwoStep) -> np.ndarray:
     """
     present = (data.n > 0).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return (
-            np.swapaxes(np.nan_to_num(data.shrinkage) * present, -1, -2)
-            @ present
-            / (np.swapaxes(present, -1, -2) @ present)
-        )
+        shrunken = np.swapaxes(np.nan_to_num(data.shrinkage) * present, -1, -2) @ present
+        return np.asarray(shrunken / (np.swapaxes(present, -1, -2) @ present))
 
 
 def two_step_correlations(
@@ -426,7 +425,7 @@ def attenuation_curves(rhos: Sequence[float], reliabilities: np.ndarray | None =
 
 
 def correlate_all(
-    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, level: float, method: str = "ML"
+    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, level: float, method: Method = "ML"
 ) -> np.ndarray:
     """(R, pairs, 6, 3): estimate and the limits of its interval, by pair of cohorts and way of :data:`WAYS`.
 
@@ -457,7 +456,7 @@ def correlate_all(
 
 
 def fit_cohorts(
-    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, method: str
+    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, method: Method
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """b (R, T, p), tau2 and sigma2 (R, T) of separate models; arguments and errors as of :func:`correlate_all`.
 
@@ -487,11 +486,16 @@ def _sound(n: np.ndarray, cross: np.ndarray) -> np.ndarray:
     enough &= (size > 0).all(axis=1)
     size[~enough] = 1.0
     scaled = np.where(enough[:, None, None], cross[:, :-1, :-1], 0.0) / (size[:, :, None] * size[:, None, :])
-    return enough & (np.linalg.eigvalsh(scaled)[:, 0] > SOUND)
+    return np.asarray(enough & (np.linalg.eigvalsh(scaled)[:, 0] > SOUND))
 
 
 def _joint(
-    cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, start: tuple, method: str
+    cohorts: np.ndarray,
+    n: np.ndarray,
+    sums: np.ndarray,
+    cross: np.ndarray,
+    start: tuple[np.ndarray, np.ndarray, np.ndarray],
+    method: Method,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Correlations and their errors (R, T, T), effects (R, J, T) of joint fits; start: the separate fits by ML."""
     b, tau2, sigma2 = start if method == "ML" else fit_cohorts(cohorts, n, sums, cross, method)

@@ -123,7 +123,8 @@ def change_on_benchmark(
 
 def _contrast(joint: JointFit, first: int, second: int, profile: pd.Series) -> np.ndarray:
     """(P,) loading of x'(b_second - b_first) on the joint model's coefficients."""
-    loading = pd.Series(0.0, index=joint.fixed_effects.index)
+    years = joint.fixed_effects.index.get_level_values("cohort")
+    loading = np.zeros(len(years))
     for cohort, sign in ((first, -1.0), (second, 1.0)):
         if cohort not in joint.cohorts:
             raise ModelError(f"Cohort {cohort} is not in the joint fit; it has {list(joint.cohorts)}.")
@@ -132,5 +133,5 @@ def _contrast(joint: JointFit, first: int, second: int, profile: pd.Series) -> n
                 f"The profile has the columns {list(profile.index)}, the joint model of cohort {cohort} "
                 f"has {list(joint.fixed_effects[cohort].index)}."
             )
-        loading[cohort] += sign * profile.to_numpy()
-    return loading.to_numpy()
+        loading[years == cohort] += sign * profile.to_numpy()
+    return loading

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ class Verdict:
     upper: float
 
 
-def sides(lower: np.ndarray, upper: np.ndarray, reference: float = 0.0) -> np.ndarray:
+def sides(lower: Any, upper: Any, reference: float = 0.0) -> np.ndarray:
     """The side of each interval (one a school, say) as text; "" where a limit is not known."""
     lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     known = np.isfinite(lower) & np.isfinite(upper)

@@ -13,11 +13,13 @@ Sources: Henderson (1975); Goldstein (2011, section 2.8) for comparative and dia
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,20 +33,20 @@ class Blup:
     front.
     """
 
-    effect: np.ndarray
-    shrinkage: np.ndarray
-    residual: np.ndarray
-    var_conditional: np.ndarray
-    var_comparative: np.ndarray
-    var_diagnostic: np.ndarray
-    common: np.ndarray
+    effect: FloatArray
+    shrinkage: FloatArray
+    residual: FloatArray
+    var_conditional: FloatArray
+    var_comparative: FloatArray
+    var_diagnostic: FloatArray
+    common: FloatArray
 
     def take(self, row: int) -> Blup:
         """That of one of R data sets."""
         return Blup(*(getattr(self, f.name)[row] for f in fields(self)))
 
 
-def shrinkage(n: np.ndarray, tau2: float | np.ndarray, sigma2: float | np.ndarray) -> np.ndarray:
+def shrinkage(n: FloatArray, tau2: float | FloatArray, sigma2: float | FloatArray) -> FloatArray:
     """The shrinkage factor lambda_j, the reliability of a school's mean residual.
 
     Parameters
@@ -74,18 +76,18 @@ def shrinkage(n: np.ndarray, tau2: float | np.ndarray, sigma2: float | np.ndarra
     return n * tau2 / (n * tau2 + sigma2)
 
 
-def precision(n: np.ndarray, theta: float | np.ndarray) -> np.ndarray:
+def precision(n: FloatArray, theta: float | FloatArray) -> FloatArray:
     """a_j = n_j / (1 + n_j theta), sigma2 over the variance of a school's mean residual; shapes that broadcast."""
     return n / (1 + n * theta)
 
 
 def predict_blup(
-    n: np.ndarray,
-    residual: np.ndarray,
-    tau2: float | np.ndarray,
-    sigma2: float | np.ndarray,
-    xbar: np.ndarray | None = None,
-    vcov: np.ndarray | None = None,
+    n: FloatArray,
+    residual: FloatArray,
+    tau2: float | FloatArray,
+    sigma2: float | FloatArray,
+    xbar: FloatArray | None = None,
+    vcov: FloatArray | None = None,
 ) -> Blup:
     """BLUP of school effects from mean residuals, where b was estimated on the same students.
 
@@ -140,15 +142,14 @@ def predict_blup(
     return Blup(lam * residual, lam, residual, own, own + shared, np.maximum(lam * tau2 - shared, 0.0), common)
 
 
-def factor(vcov: np.ndarray) -> np.ndarray:
+def factor(vcov: FloatArray) -> FloatArray:
     """Matrices F (..., p, p) with F F' = vcov (..., p, p), positive semi-definite, singular ones included."""
     values, vectors = np.linalg.eigh((vcov + np.swapaxes(vcov, -1, -2)) / 2)
-    return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+    root: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+    return root
 
 
-def interval(
-    effect: np.ndarray, se: np.ndarray, level: float = 0.95, df: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def interval(effect: Any, se: Any, level: float = 0.95, df: float | None = None) -> tuple[Any, Any]:
     """Interval effect -+ q se with coverage ``level``, q of the normal or of the t with df degrees of freedom.
 
     ModelError unless 0 < level < 1.
@@ -157,7 +158,7 @@ def interval(
     return effect - q * se, effect + q * se
 
 
-def correlation_interval(r: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+def correlation_interval(r: FloatArray, se: FloatArray, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
     """Interval tanh(atanh r -+ z se) of correlations r with coverage ``level``: it stays inside (-1, 1).
 
     r and se of any one shape. se: standard error of atanh r, from :func:`delta_error` or :func:`fisher_error`. nan
@@ -167,14 +168,16 @@ def correlation_interval(r: np.ndarray, se: np.ndarray, level: float = 0.95) -> 
     return np.tanh(centre - half), np.tanh(centre + half)
 
 
-def delta_error(r: np.ndarray, se: np.ndarray) -> np.ndarray:
+def delta_error(r: FloatArray, se: FloatArray) -> FloatArray:
     """Standard error se / (1 - r^2) of atanh r, from that of r (delta method); nan where r is not inside (-1, 1)."""
-    return se / (1 - np.where(np.abs(r) < 1, r, np.nan) ** 2)
+    transformed: FloatArray = se / (1 - np.where(np.abs(r) < 1, r, np.nan) ** 2)
+    return transformed
 
 
-def fisher_error(pairs: np.ndarray) -> np.ndarray:
+def fisher_error(pairs: np.ndarray) -> FloatArray:
     """Standard error 1 / sqrt(n - 3) of atanh r, r a Pearson correlation of n pairs; nan for fewer than four."""
-    return 1 / np.sqrt(np.where(np.asarray(pairs) > 3, pairs, np.nan) - 3)
+    se: FloatArray = 1 / np.sqrt(np.where(np.asarray(pairs) > 3, pairs, np.nan) - 3)
+    return se
 
 
 def quantile(level: float, df: float | None = None) -> float:
@@ -184,7 +187,7 @@ def quantile(level: float, df: float | None = None) -> float:
     return float(stats.norm.ppf(0.5 + level / 2) if df is None else stats.t.ppf(0.5 + level / 2, df))
 
 
-def overlap_multiplier(se: np.ndarray, level: float = 0.95, largest: int = 400) -> float:
+def overlap_multiplier(se: FloatArray, level: float = 0.95, largest: int = 400) -> float:
     """z* such that intervals -+ z* se overlap with the average error of a pairwise comparison at its nominal level.
 
     Parameters
@@ -232,6 +235,6 @@ def overlap_multiplier(se: np.ndarray, level: float = 0.95, largest: int = 400) 
     ratio = (se[i] + se[j]) / np.hypot(se[i], se[j])
 
     def excess(z: float) -> float:
-        return 2 * stats.norm.sf(z * ratio).mean() - (1 - level)
+        return float(2 * stats.norm.sf(z * ratio).mean() - (1 - level))
 
     return float(optimize.brentq(excess, 0.0, 10.0, xtol=1e-12))

@@ -20,11 +20,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
 from .blup import Blup, factor, precision, predict_blup, shrinkage
 from .likelihood import Compressed, Optimum, compress, optimise
 from .measurement import remove_error
 from .mixed import unshift
+from .options import Estimator, Groups, ShiftMode
 
 CONSTANT_WITHIN = 1e-10  # share of a column's variation that lies within cells, below which it is constant there
 
@@ -38,9 +40,9 @@ class Coefficients:
     random-intercept model of what its slopes leave, which gives the intercept.
     """
 
-    b: np.ndarray
-    A_inverse: np.ndarray
-    rss: np.ndarray
+    b: FloatArray
+    A_inverse: FloatArray
+    rss: FloatArray
     mixed: Optimum
     between: Optimum | None = None
 
@@ -54,13 +56,13 @@ class Baseline:
     of y - x'b as recorded, so that an error of measurement counts with b^2 times its variance.
     """
 
-    b: np.ndarray
-    influence: np.ndarray
-    vcov: np.ndarray
-    vcov_model: np.ndarray
-    vcov_students: np.ndarray
-    tau2: np.ndarray
-    sigma2: np.ndarray
+    b: FloatArray
+    influence: FloatArray
+    vcov: FloatArray
+    vcov_model: FloatArray
+    vcov_students: FloatArray
+    tau2: FloatArray
+    sigma2: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,15 +73,15 @@ class Shift:
     columns. influence (..., J): phi_j.
     """
 
-    delta: np.ndarray
-    var_delta: np.ndarray
-    var_students: np.ndarray
-    var_scale: np.ndarray
-    var: np.ndarray
-    centre: np.ndarray
-    influence: np.ndarray
+    delta: FloatArray
+    var_delta: FloatArray
+    var_students: FloatArray
+    var_scale: FloatArray
+    var: FloatArray
+    centre: FloatArray
+    influence: FloatArray
 
-    def by_school(self, influence_b: np.ndarray) -> np.ndarray:
+    def by_school(self, influence_b: FloatArray) -> FloatArray:
         """(..., J): phi_j - xbar_w' psi_j, what each school adds to the error of the shift; influence_b (..., J, p)."""
         return self.influence - (influence_b @ self.centre[..., None])[..., 0]
 
@@ -91,21 +93,21 @@ class Predictions:
     """
 
     blup: Blup
-    b: np.ndarray
-    vcov: np.ndarray
-    tau2: np.ndarray
-    sigma2: np.ndarray
+    b: FloatArray
+    vcov: FloatArray
+    tau2: FloatArray
+    sigma2: FloatArray
     shift: Shift | None = None
-    influence: np.ndarray | None = None
+    influence: FloatArray | None = None
 
 
 def coefficients(
     recorded: Compressed,
     intercept: int | None,
-    estimator: str,
+    estimator: Estimator,
     reml: bool,
-    errors: np.ndarray,
-    theta: np.ndarray | None = None,
+    errors: FloatArray,
+    theta: FloatArray | None = None,
 ) -> Coefficients:
     """b of R data sets. errors (p,): error variances of the columns, to be taken off. theta (R,): of the mixed model,
     where it is known already.
@@ -131,7 +133,7 @@ def coefficients(
     return Coefficients(b, inverse, rss, mixed, between)
 
 
-def residuals(data: Compressed, b: np.ndarray, intercept: int | None = None) -> Compressed:
+def residuals(data: Compressed, b: FloatArray, intercept: int | None = None) -> Compressed:
     """Compressed moments of r = y - X b, with b (R, p) of its own in every data set; ones before it if the position of
     the intercept is given.
     """
@@ -148,11 +150,11 @@ def residuals(data: Compressed, b: np.ndarray, intercept: int | None = None) -> 
 
 def fit_baselines(
     moments: Moments,
-    estimator: str = "mixed",
-    groups: str = "school_cohort",
+    estimator: Estimator = "mixed",
+    groups: Groups = "school_cohort",
     reml: bool = False,
-    errors: np.ndarray | None = None,
-    theta: np.ndarray | None = None,
+    errors: FloatArray | None = None,
+    theta: FloatArray | None = None,
 ) -> Baseline:
     """Benchmarks from moments by cell. groups: the mixed model's random intercept is one a "school_cohort" cell, or one
     a "school". errors (p,), theta (R,): as in :func:`coefficients`.
@@ -161,7 +163,7 @@ def fit_baselines(
     p, data, undo = cells.n_fixed, compress(cells), unshift(cells)
     errors = np.zeros(p) if errors is None else errors
     found = coefficients(data, cells.intercept, estimator, reml, errors, theta)
-    dof = {"ols": data.n - p, "mixed": found.rss / found.mixed.sigma2}.get(estimator)
+    dof = data.n - p if estimator == "ols" else found.rss / found.mixed.sigma2
     if estimator == "within":
         dof = data.n - data.counts.sum(axis=1) - (p - 1)
     model = (found.rss / dof)[:, None, None] * found.A_inverse
@@ -177,30 +179,33 @@ def fit_baselines(
     return Baseline(b, by_school, vcov, model, students, found.mixed.tau2, sigma2)
 
 
-def clustered(influence: np.ndarray, students: np.ndarray, schools: np.ndarray) -> np.ndarray:
+def clustered(influence: FloatArray, students: FloatArray, schools: np.ndarray) -> FloatArray:
     """(R, p, p): CR1 covariance of coefficients from the influences (R, J, p) of schools (Liang and Zeger 1986).
 
     students, schools (R,): how many there are.
     """
     scale = (students - 1) / (students - influence.shape[-1])
-    return scale[:, None, None] * school_variance(influence, schools[:, None, None])
+    vcov: FloatArray = scale[:, None, None] * school_variance(influence, schools[:, None, None])
+    return vcov
 
 
-def school_variance(influence: np.ndarray, schools: int | np.ndarray) -> np.ndarray:
+def school_variance(influence: FloatArray, schools: int | np.ndarray) -> FloatArray:
     """J/(J-1) sum_j d_j d_j': the variance of an estimate to which school j adds d_j; influence (..., J, m)."""
-    return schools / (schools - 1) * (np.swapaxes(influence, -1, -2) @ influence)
+    variance: FloatArray = schools / (schools - 1) * (np.swapaxes(influence, -1, -2) @ influence)
+    return variance
 
 
-def _kept_squares(data: Compressed, found: Coefficients, estimator: str) -> np.ndarray:
+def _kept_squares(data: Compressed, found: Coefficients, estimator: Estimator) -> FloatArray:
     """(R, p, p): sum over students of (x_i - w_c s_c)(x_i - w_c s_c)', so that A^-1 of it A^-1 sigma2 is the variance
     of b over students of these very schools.
     """
     theta, n = found.mixed.theta[:, None], data.sizes
     w = {"ols": 0.0 * theta * n, "mixed": theta / (1 + theta * n), "within": 1 / n + 0.0 * theta}[estimator]
-    return (data.cross - np.einsum("rd,rdij->rij", 2 * w - n * w**2, data.outer))[:, :-1, :-1]
+    squares: FloatArray = (data.cross - np.einsum("rd,rdij->rij", 2 * w - n * w**2, data.outer))[:, :-1, :-1]
+    return squares
 
 
-def _influences(cells: Moments, found: Coefficients, estimator: str, errors: np.ndarray) -> np.ndarray:
+def _influences(cells: Moments, found: Coefficients, estimator: Estimator, errors: FloatArray) -> FloatArray:
     """(R, C, p): what each cell adds to b_hat - b, in shifted columns."""
     n, a = cells.n, _residual(found.b)
     theta = found.mixed.theta[:, None]
@@ -208,6 +213,7 @@ def _influences(cells: Moments, found: Coefficients, estimator: str, errors: np.
     if w is None:
         w = np.divide(1.0, n, out=np.zeros(n.shape), where=n > 0)
     total = (cells.sums @ a[..., None])[..., 0]
+    assert cells.cell_cross is not None  # moments by cell
     score = (cells.cell_cross @ a[:, None, :, None])[..., 0] - (w * total)[..., None] * cells.sums
     score = score[..., :-1] - (n * (1 - w))[..., None] * (errors * a[:, None, :-1])
     return score @ found.A_inverse
@@ -216,24 +222,25 @@ def _influences(cells: Moments, found: Coefficients, estimator: str, errors: np.
 def _add_intercept(
     cells: Moments,
     found: Coefficients,
-    influence: np.ndarray,
-    model: np.ndarray,
-    students: np.ndarray,
-    sigma2: np.ndarray,
+    influence: FloatArray,
+    model: FloatArray,
+    students: FloatArray,
+    sigma2: FloatArray,
 ) -> None:
     """Within slopes: the intercept is the GLS mean of y - X b (slopes only) over cells; its entries of the influences
     and of the covariances are filled in place.
     """
-    i = cells.intercept
+    i, between = cells.intercept, found.between
+    assert between is not None  # of within slopes
     n = np.maximum(cells.n, 1)[..., None]
-    weight = precision(cells.n, found.between.theta[:, None])
+    weight = precision(cells.n, between.theta[:, None])
     weight = weight / weight.sum(axis=1, keepdims=True)
     rbar = (cells.sums / n @ _residual(found.b)[..., None])[..., 0]  # about the intercept
     centre = (weight[:, None] @ (cells.sums[..., :-1] / n))[:, 0]
     centre[:, i] = 0.0
     influence[..., i] = weight * rbar - (influence @ centre[..., None])[..., 0]
     means = sigma2 * (weight**2 / n[..., 0]).sum(axis=1)
-    for V, own in ((model, found.between.vcov[:, 0, 0]), (students, means)):
+    for V, own in ((model, between.vcov[:, 0, 0]), (students, means)):
         column = (V @ centre[..., None])[..., 0]
         V[:, i] = V[..., i] = -column
         V[:, i, i] = own + (centre * column).sum(axis=1)
@@ -255,7 +262,7 @@ def check_within(moments: Moments) -> None:
 
 
 def relative_va(
-    moments: Moments, fit: Optimum, reml: bool, errors: np.ndarray | None = None, influences: bool = False
+    moments: Moments, fit: Optimum, reml: bool, errors: FloatArray | None = None, influences: bool = False
 ) -> Predictions:
     """Relative value added from the fit of R cohorts, errors (p,) of measurement taken off (then by cell).
 
@@ -269,7 +276,7 @@ def relative_va(
     corrected, base = errors is not None and errors.any(), None
     if corrected or influences:
         base = fit_baselines(data, "mixed", reml=reml, errors=errors, theta=fit.theta)
-    if corrected:
+    if corrected and base is not None and errors is not None:
         vcov, sigma2 = base.vcov, fit.sigma2 + b**2 @ errors
     else:
         vcov, sigma2 = undo[:-1, :-1] @ fit.vcov @ undo[:-1, :-1].T, fit.sigma2
@@ -280,7 +287,7 @@ def relative_va(
 
 
 def optimise_residuals(
-    data: Compressed, b: np.ndarray, kept: tuple[np.ndarray, np.ndarray] | None, intercept: int | None, reml: bool
+    data: Compressed, b: FloatArray, kept: tuple[FloatArray, FloatArray] | None, intercept: int | None, reml: bool
 ) -> Optimum:
     """The random-intercept model of r = y - X b of R focal cohorts, b (R, p) in shifted columns.
 
@@ -292,15 +299,15 @@ def optimise_residuals(
 
 
 def benchmark_va(
-    n: np.ndarray,
-    means: np.ndarray,
-    b: np.ndarray,
-    vcov: np.ndarray,
-    tau2: np.ndarray | float,
-    sigma2: np.ndarray | float,
-    shift: str,
+    n: FloatArray,
+    means: FloatArray,
+    b: FloatArray,
+    vcov: FloatArray,
+    tau2: FloatArray | float,
+    sigma2: FloatArray | float,
+    shift: ShiftMode,
     equating_se: float = 0.0,
-    link_loadings: np.ndarray | None = None,
+    link_loadings: FloatArray | None = None,
 ) -> tuple[Blup, Shift | None]:
     """Benchmark VA and the system shift with their errors, from cells of one cohort in each data set.
 
@@ -349,9 +356,10 @@ def benchmark_va(
     return Blup(effect, lam, residual, own, var, diagnostic, common), moved
 
 
-def residual_moments(moments: Moments, b: np.ndarray, intercept: bool) -> Moments:
+def residual_moments(moments: Moments, b: FloatArray, intercept: bool) -> Moments:
     """Moments of r = y - X b about 0, with a column of ones before it if ``intercept``; of one data set."""
-    columns, names = np.append(-b, 1.0)[:, None], ("residual",)
+    columns = np.append(-b, 1.0)[:, None]
+    names: tuple[str, ...] = ("residual",)
     if intercept:
         columns = np.column_stack([np.eye(len(b) + 1)[moments.intercept], columns])
         names = ("Intercept", "residual")
@@ -368,6 +376,6 @@ def known_errors(found: Predictions) -> Predictions:
     return replace(found, blup=replace(found.blup, var_comparative=known), shift=shift)
 
 
-def _residual(b: np.ndarray) -> np.ndarray:
+def _residual(b: FloatArray) -> FloatArray:
     """(..., k): a = (-b, 1), so that [X, y] a is the residual."""
     return np.concatenate([-b, np.ones((*b.shape[:-1], 1))], axis=-1)

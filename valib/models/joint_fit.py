@@ -10,18 +10,21 @@ Sources: Harville (1977) for prediction; Leckie (2018) for the model and what it
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
 from .blup import shrinkage
 from .joint_likelihood import Evaluation, JointMoments, derivatives, evaluate, stack_moments
 from .mixed import MixedFit, fit_moments
 from .newton import FLAT, End, Quadratic, minimise, minimise_all
+from .options import Covariance, Method, Residual
 from .structures import Structure, correlation, make_structure, pivot
 
-RESIDUALS = ("by_cohort", "common")
+RESIDUALS: tuple[Residual, ...] = ("by_cohort", "common")
 MAX_PIVOTS = 5
 SINGULAR = 1e-6  # smallest eigenvalue of the correlation matrix, below which Omega counts as singular
 NEAR_SINGULAR = 1e-2  # the same, below which further starts are made
@@ -45,29 +48,29 @@ class MultivariateFit:
     """
 
     data: JointMoments
-    structure: str
-    residual: str
-    method: str
-    coefficients: np.ndarray
-    vcov: np.ndarray
-    omega: np.ndarray
-    omega_se: np.ndarray
-    correlation: np.ndarray
-    correlation_se: np.ndarray
-    sigma2: np.ndarray
-    sigma2_se: np.ndarray
-    variance_vcov: np.ndarray
+    structure: Covariance
+    residual: Residual
+    method: Method
+    coefficients: FloatArray
+    vcov: FloatArray
+    omega: FloatArray
+    omega_se: FloatArray
+    correlation: FloatArray
+    correlation_se: FloatArray
+    sigma2: FloatArray
+    sigma2_se: FloatArray
+    variance_vcov: FloatArray
     loglik: float
     n_parameters: int
     singular: bool
     converged: bool
     deviances: tuple[float, ...]
-    effects: np.ndarray
-    conditional: np.ndarray
-    sensitivity: np.ndarray
+    effects: FloatArray
+    conditional: FloatArray
+    sensitivity: FloatArray
 
     @property
-    def comparative(self) -> np.ndarray:
+    def comparative(self) -> FloatArray:
         """(J, T, T): prediction error covariance with b estimated, the one to report."""
         return self.conditional + self.sensitivity @ self.vcov @ np.swapaxes(self.sensitivity, 1, 2)
 
@@ -84,17 +87,17 @@ class JointProblem:
     common: bool
     reml: bool
 
-    def split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def split(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Omega (T, T) and sigma2 (T,) at x."""
         m = self.structure.size
         sigma2 = np.exp(np.broadcast_to(x[..., m:], (*x.shape[:-1], len(self.data.cohorts))))
         return self.structure.omega(x[..., :m]), sigma2
 
-    def value(self, x: np.ndarray) -> Evaluation:
+    def value(self, x: FloatArray) -> Evaluation:
         """The model at x."""
         return evaluate(self.data, *self.split(x), self.reml)
 
-    def jacobian(self, x: np.ndarray) -> np.ndarray:
+    def jacobian(self, x: FloatArray) -> FloatArray:
         """(T T + T, len(x)): derivative of (vec Omega, sigma2)."""
         m, T = self.structure.size, len(self.data.cohorts)
         sigma2 = self.split(x)[1]
@@ -103,7 +106,7 @@ class JointProblem:
         J[..., T * T :, m:] = sigma2[..., None] * (1.0 if self.common else np.eye(T))
         return J
 
-    def derivatives(self, x: np.ndarray, at: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    def derivatives(self, x: FloatArray, at: Evaluation) -> tuple[FloatArray, FloatArray]:
         """Gradient and Hessian in x."""
         m, T = self.structure.size, len(self.data.cohorts)
         sigma2 = self.split(x)[1]
@@ -116,7 +119,7 @@ class JointProblem:
         hessian[..., m:, m:] += bend.sum(axis=-2, keepdims=True) if self.common else bend * np.eye(T)
         return (Jt @ g[..., None])[..., 0], (hessian + np.swapaxes(hessian, -1, -2)) / 2
 
-    def take(self, rows: np.ndarray) -> JointProblem:
+    def take(self, rows: Any) -> JointProblem:
         """The problems of some of R data sets."""
         scale = self.structure.scale
         structure = self.structure if scale.ndim == 1 else replace(self.structure, scale=scale[rows])
@@ -124,7 +127,10 @@ class JointProblem:
 
 
 def fit_joint_moments(
-    parts: list[Moments], structure: str = "unstructured", residual: str = "by_cohort", method: str = "ML"
+    parts: list[Moments],
+    structure: Covariance = "unstructured",
+    residual: Residual = "by_cohort",
+    method: Method = "ML",
 ) -> MultivariateFit:
     """Fit the joint model to the moments of T single cohorts (in calendar order).
 
@@ -154,7 +160,9 @@ def fit_joint_moments(
     return _result(best, residual, method, tuple(end.at.deviance for end in ends))
 
 
-def _search(problem: JointProblem, scale: np.ndarray, sigma2: np.ndarray, log_sigma2: np.ndarray) -> list[End]:
+def _search(
+    problem: JointProblem, scale: FloatArray, sigma2: FloatArray, log_sigma2: FloatArray
+) -> list[End[JointProblem]]:
     """Ends of the searches: one start from the cell means, further ones where the first end is doubtful.
 
     scale, sigma2 (T,) as :func:`magnitudes` gives them; log_sigma2 (T,) or (1,): where the search begins.
@@ -175,7 +183,7 @@ def _search(problem: JointProblem, scale: np.ndarray, sigma2: np.ndarray, log_si
     return ends
 
 
-def _is_doubtful(end: End) -> bool:
+def _is_doubtful(end: End[JointProblem]) -> bool:
     """Whether another maximum may well be higher: Omega is near singular, or hardly known."""
     omega = end.problem.split(end.x)[0]
     if _is_singular(omega, NEAR_SINGULAR):
@@ -184,14 +192,14 @@ def _is_doubtful(end: End) -> bool:
     return not (se < IMPRECISE).all()
 
 
-def _fit_cohort(moments: Moments, method: str) -> MixedFit:
+def _fit_cohort(moments: Moments, method: Method) -> MixedFit:
     try:
         return fit_moments(moments, method)
     except ModelError as error:
         raise ModelError(f"Cohort {moments.cohorts[0]}: {error}") from error
 
 
-def _check_identified(data: JointMoments, structure: str) -> None:
+def _check_identified(data: JointMoments, structure: Covariance) -> None:
     if structure != "unstructured":
         return
     apart = np.argwhere(np.triu(data.shared == 0))
@@ -203,13 +211,14 @@ def _check_identified(data: JointMoments, structure: str) -> None:
         )
 
 
-def magnitudes(data: JointMoments, tau2: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
+def magnitudes(data: JointMoments, tau2: FloatArray, sigma2: FloatArray) -> FloatArray:
     """Standard deviations of school effects (..., T), never 0, from the variances of the cohorts' own fits."""
     typical = sigma2 * (data.n > 0).sum(axis=-2) / data.n.sum(axis=-2)
-    return np.sqrt(np.maximum(tau2, np.maximum(0.1 * tau2.mean(axis=-1, keepdims=True), 0.1 * typical)))
+    sds: FloatArray = np.sqrt(np.maximum(tau2, np.maximum(0.1 * tau2.mean(axis=-1, keepdims=True), 0.1 * typical)))
+    return sds
 
 
-def moment_correlation(data: JointMoments, scale: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
+def moment_correlation(data: JointMoments, scale: FloatArray, sigma2: FloatArray) -> FloatArray:
     """A positive definite correlation matrix (..., T, T) near that of the cohorts' own predictions, not shrunken."""
     scale, sigma2, T = scale[..., None, :], sigma2[..., None, :], scale.shape[-1]
     lam = shrinkage(data.n, scale**2, sigma2)
@@ -221,14 +230,16 @@ def moment_correlation(data: JointMoments, scale: np.ndarray, sigma2: np.ndarray
     return correlation(vectors * np.maximum(values, 0.1)[..., None, :] @ np.swapaxes(vectors, -1, -2))
 
 
-def _is_singular(omega: np.ndarray, tolerance: float) -> bool:
+def _is_singular(omega: FloatArray, tolerance: float) -> bool:
     """Whether a variance is 0 or the correlation matrix nearly loses rank."""
     if (np.diag(omega) <= 0).any():
         return True
     return bool(np.linalg.eigvalsh(correlation(omega))[0] < tolerance)
 
 
-def _result(end: End, residual: str, method: str, deviances: tuple[float, ...]) -> MultivariateFit:
+def _result(
+    end: End[JointProblem], residual: Residual, method: Method, deviances: tuple[float, ...]
+) -> MultivariateFit:
     """Estimates, errors and predictions at the optimum."""
     problem, x, data = end.problem, end.x, end.problem.data
     omega, sigma2 = problem.split(x)
@@ -272,7 +283,7 @@ def _result(end: End, residual: str, method: str, deviances: tuple[float, ...]) 
     )
 
 
-def _variance_vcov(end: End) -> np.ndarray:
+def _variance_vcov(end: End[JointProblem]) -> FloatArray:
     """Delta method: covariance of (vec Omega, sigma2) from the observed information of x; nan where it is singular."""
     J, newton = end.problem.jacobian(end.x), Quadratic.of(np.zeros(len(end.x)), end.hessian)
     if newton.size is not None and (newton.downhill is not None or newton.size.min() <= FLAT * newton.size.max()):
@@ -281,7 +292,7 @@ def _variance_vcov(end: End) -> np.ndarray:
     return 2 * scaled @ np.linalg.solve(newton.scaled, scaled.T)
 
 
-def correlation_se(omega: np.ndarray, R: np.ndarray, variance_vcov: np.ndarray) -> np.ndarray:
+def correlation_se(omega: FloatArray, R: FloatArray, variance_vcov: FloatArray) -> FloatArray:
     """(..., T, T), 0 at t = s: d r_ts = d w_ts / sd_t sd_s - r_ts / 2 (d w_tt / w_tt + d w_ss / w_ss), w = omega."""
     T = omega.shape[-1]
     t, s = np.divmod(np.arange(T * T), T)
@@ -303,14 +314,14 @@ class JointBatch:
     """
 
     found: np.ndarray
-    omega: np.ndarray
-    correlation: np.ndarray
-    correlation_se: np.ndarray
-    sigma2: np.ndarray
-    effects: np.ndarray
+    omega: FloatArray
+    correlation: FloatArray
+    correlation_se: FloatArray
+    sigma2: FloatArray
+    effects: FloatArray
 
 
-def stack_sums(cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.ndarray, b: np.ndarray) -> JointMoments:
+def stack_sums(cohorts: np.ndarray, n: FloatArray, sums: FloatArray, cross: FloatArray, b: FloatArray) -> JointMoments:
     """The moments of R data sets together, as :func:`valib.models.joint_likelihood.stack_moments` does for one.
 
     n (R, T, J), sums (R, T, J, k), cross (R, T, k, k) over the schools: of columns that are not shifted; b (R, T, p):
@@ -344,7 +355,7 @@ def stack_sums(cohorts: np.ndarray, n: np.ndarray, sums: np.ndarray, cross: np.n
     )
 
 
-def fit_all(data: JointMoments, tau2: np.ndarray, sigma2: np.ndarray, reml: bool = False) -> JointBatch:
+def fit_all(data: JointMoments, tau2: FloatArray, sigma2: FloatArray, reml: bool = False) -> JointBatch:
     """Fit R data sets; tau2, sigma2 (R, T): of the cohorts' own fits."""
     scale = magnitudes(data, tau2, sigma2)
     structure = make_structure("unstructured", data.cohorts, scale)
@@ -361,7 +372,7 @@ def fit_all(data: JointMoments, tau2: np.ndarray, sigma2: np.ndarray, reml: bool
     return out
 
 
-def _fill(out: JointBatch, problem: JointProblem, x: np.ndarray, rows: np.ndarray) -> None:
+def _fill(out: JointBatch, problem: JointProblem, x: FloatArray, rows: np.ndarray) -> None:
     """Put the results at the minima x of some rows in their places, but for doubtful ones."""
     T = len(problem.data.cohorts)
     at, (omega, sigma2) = problem.value(x), problem.split(x)

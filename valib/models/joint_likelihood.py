@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray, IntArray
 from ..sums.moments import Moments
 from .linalg import invert
 from .mixed import unshift
@@ -45,36 +47,36 @@ class JointMoments:
     schools: np.ndarray
     cohorts: np.ndarray
     names: tuple[tuple[str, ...], ...]
-    n: np.ndarray
+    n: FloatArray
     column: np.ndarray
-    z: np.ndarray
-    within: np.ndarray
-    offset: np.ndarray
-    back: np.ndarray
+    z: FloatArray
+    within: FloatArray
+    offset: FloatArray
+    back: FloatArray
     log_scale: float
 
     @property
     def n_fixed(self) -> int:
         """P, fixed effects of all cohorts."""
-        return self.offset.shape[-1]
+        return int(self.offset.shape[-1])
 
     @property
-    def n_students(self) -> float | np.ndarray:
+    def n_students(self) -> Any:
         """Students of all cohorts."""
         return self.n.sum(axis=(-2, -1))
 
     @property
-    def inverse_n(self) -> np.ndarray:
+    def inverse_n(self) -> FloatArray:
         """(J, T): 1/n, 0 where a school has no students."""
         return np.divide(1.0, self.n, out=np.zeros_like(self.n), where=self.n > 0)
 
     @property
-    def shared(self) -> np.ndarray:
+    def shared(self) -> IntArray:
         """(T, T): schools with students in both cohorts."""
         there = (self.n > 0).astype(np.int64)
         return np.swapaxes(there, -1, -2) @ there
 
-    def take(self, rows: np.ndarray) -> JointMoments:
+    def take(self, rows: Any) -> JointMoments:
         """Some of R data sets."""
         return replace(
             self, **{name: getattr(self, name)[rows] for name in ("n", "z", "within", "offset", "back", "log_scale")}
@@ -91,24 +93,24 @@ class Evaluation:
     """
 
     deviance: float
-    delta: np.ndarray
-    factor: np.ndarray
-    N: np.ndarray
-    root: np.ndarray
-    G: np.ndarray
-    w: np.ndarray
+    delta: FloatArray
+    factor: FloatArray
+    N: FloatArray
+    root: FloatArray
+    G: FloatArray
+    w: FloatArray
 
     @property
-    def H(self) -> np.ndarray:
+    def H(self) -> FloatArray:
         """(J, T, T): Z'V^-1 Z."""
         return self.root[..., :, None] * self.N * self.root[..., None, :]
 
-    def take(self, rows: np.ndarray) -> Evaluation:
+    def take(self, rows: Any) -> Evaluation:
         """Those of some of R data sets."""
         return Evaluation(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def stack_moments(parts: list[Moments], coefficients: list[np.ndarray]) -> JointMoments:
+def stack_moments(parts: list[Moments], coefficients: list[FloatArray]) -> JointMoments:
     """Bring the moments of T single cohorts together.
 
     coefficients: T vectors (p_t,) near b_t, those of the cohorts' own fits; their prediction is taken off the response
@@ -147,10 +149,11 @@ def stack_moments(parts: list[Moments], coefficients: list[np.ndarray]) -> Joint
     )
 
 
-def within_by_school(parts: list[Moments], coefficients: list[np.ndarray], data: JointMoments) -> np.ndarray:
+def within_by_school(parts: list[Moments], coefficients: list[FloatArray], data: JointMoments) -> FloatArray:
     """(J, Q, Q): ``data.within`` school by school, from moments with cross-products by cell."""
     cells = np.zeros((len(data.schools), len(data.column), len(data.column)))
     for t, m in enumerate(parts):
+        assert m.cell_cross is not None  # moments with cross-products by cell
         change, _ = _change(m, coefficients[t])
         at = np.flatnonzero(data.column == t)
         row = np.searchsorted(data.schools, m.schools)[m.cell_school]
@@ -160,7 +163,7 @@ def within_by_school(parts: list[Moments], coefficients: list[np.ndarray], data:
     return cells
 
 
-def _change(moments: Moments, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _change(moments: Moments, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(k, k): shifted columns to scaled columns and residuals about the coefficients (p,); and the scales (p,)."""
     undo = unshift(moments)
     scale = np.sqrt(np.diag(moments.pooled())[:-1] / moments.n_students)
@@ -169,7 +172,7 @@ def _change(moments: Moments, coefficients: np.ndarray) -> tuple[np.ndarray, np.
     return change, scale
 
 
-def evaluate(data: JointMoments, omega: np.ndarray, sigma2: np.ndarray, reml: bool = False) -> Evaluation:
+def evaluate(data: JointMoments, omega: FloatArray, sigma2: FloatArray, reml: bool = False) -> Evaluation:
     """Deviance, fixed effects and cell residuals at omega (T, T), positive semi-definite, and sigma2 (T,) > 0.
 
     Raises LinAlgError where the fixed effects are not determined; among R data sets such a one has the deviance nan.
@@ -203,15 +206,15 @@ def evaluate(data: JointMoments, omega: np.ndarray, sigma2: np.ndarray, reml: bo
     return Evaluation(deviance, delta, factor, N, root, root[..., None] * Nz[..., :P], root * w)
 
 
-def _times(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
+def _times(matrix: FloatArray, vector: FloatArray) -> FloatArray:
     """Product of matrices (..., a, b) and vectors (..., b)."""
     return (matrix @ vector[..., None])[..., 0]
 
 
-def _cholesky(matrices: np.ndarray) -> np.ndarray:
+def _cholesky(matrices: FloatArray) -> FloatArray:
     """Lower factors of (..., P, P); one alone raises LinAlgError, among others it gives nan."""
     try:
-        return np.linalg.cholesky(matrices)
+        return np.asarray(np.linalg.cholesky(matrices), dtype=np.float64)
     except np.linalg.LinAlgError:
         if matrices.ndim == 2:
             raise
@@ -223,8 +226,8 @@ def _cholesky(matrices: np.ndarray) -> np.ndarray:
 
 
 def derivatives(
-    data: JointMoments, at: Evaluation, sigma2: np.ndarray, reml: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+    data: JointMoments, at: Evaluation, sigma2: FloatArray, reml: bool = False
+) -> tuple[FloatArray, FloatArray]:
     """Gradient (T T + T,) and Hessian of the deviance in (vec Omega, sigma2), the fixed effects profiled out.
 
     With P = V^-1 - V^-1 X (X'V^-1 X)^-1 X'V^-1, and V_i the derivative of V,
@@ -275,8 +278,8 @@ def derivatives(
 
 
 def _information_lost(
-    data: JointMoments, Gf: np.ndarray, factor: np.ndarray, own: np.ndarray, sigma2: np.ndarray
-) -> np.ndarray:
+    data: JointMoments, Gf: FloatArray, factor: FloatArray, own: FloatArray, sigma2: FloatArray
+) -> FloatArray:
     """(T T + T, P P) from Gf = G F (J, T, P), factor F (P, P) and own (T, P), each cohort's columns: rows
     F' X'V^-1 V_i V^-1 X F with F F' = (X'V^-1 X)^-1, V_i as in :func:`derivatives`.
     """

@@ -23,7 +23,7 @@ Pareto's k (Vehtari, Simpson, Gelman, Yao and Gabry 2024: below 0.7 the weights 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +33,7 @@ from numpy.polynomial.legendre import leggauss
 from scipy import optimize, stats
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 from .joint_likelihood import JointMoments
 from .likelihood import Compressed, compress_cells
 from .linalg import invert
@@ -67,12 +68,12 @@ class JointNodes:
     """
 
     data: JointMoments
-    omega: np.ndarray
-    weight: np.ndarray
-    share: np.ndarray
-    sigma: np.ndarray
+    omega: FloatArray
+    weight: FloatArray
+    share: FloatArray
+    sigma: FloatArray
     order: float
-    angles: np.ndarray | None = None
+    angles: FloatArray | None = None
     angle_ends: tuple[float, float] | None = None
     effective: float = float("nan")
     pareto_k: float = float("nan")
@@ -82,7 +83,7 @@ class JointNodes:
         """Whether the nodes can be relied on: always for a grid; for draws if k and the effective size are good."""
         return self.angles is not None or (self.pareto_k < LARGEST_K and self.effective > FEWEST_DRAWS)
 
-    def contrast(self, c: np.ndarray, schools: np.ndarray | None = None) -> Mixture:
+    def contrast(self, c: FloatArray, schools: np.ndarray | None = None) -> Mixture:
         """c' (u_j1 .. u_jT) of schools (positions; by default all), (1, J)."""
         data = self.data if schools is None else _schools(self.data, schools)
         J, M = len(data.n), len(self.weight)
@@ -120,13 +121,16 @@ class JointNodes:
         mean = float(self.weight @ rho)
         sd = float(np.sqrt(self.weight @ (rho - mean) ** 2))
         if self.angles is not None:
-            return mean, sd, *(self._grid_quantile(p) for p in _tails(level))
+            lower, upper = (self._grid_quantile(p) for p in _tails(level))
+            return mean, sd, lower, upper
         rising = np.argsort(rho, kind="stable")
         F = np.cumsum(self.weight[rising]) - self.weight[rising] / 2
-        return mean, sd, *(float(np.interp(p, F, rho[rising])) for p in _tails(level))
+        lower, upper = (float(np.interp(p, F, rho[rising])) for p in _tails(level))
+        return mean, sd, lower, upper
 
     def _grid_quantile(self, p: float) -> float:
         """Quantile of rho, from the Legendre series of the density through the nodes of the rule."""
+        assert self.angles is not None and self.angle_ends is not None  # of a grid
         (angle, mass), (low, high) = self.angles, self.angle_ends
         gauss = leggauss(len(angle))[1] * (high - low) / 2
         density = Legendre.fit(angle, mass / gauss, len(angle) - 1, domain=[low, high])
@@ -135,7 +139,9 @@ class JointNodes:
         return float(np.sin(optimize.brentq(lambda a: distribution(a) / total - p, low, high, xtol=1e-12)))
 
 
-def _one_component(mean: np.ndarray, variance: np.ndarray, share: np.ndarray):
+def _one_component(
+    mean: FloatArray, variance: FloatArray, share: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Normals (M, K, J) over the K nodes of sigma as one t (M, J): mean, squared scale and degrees of freedom that
     match mean, variance and fourth moment; the error is of order 1 / nu^2."""
     if share.shape[1] == 1:
@@ -157,10 +163,10 @@ class _Unit:
     """At G nodes (phi, rho), every sigma 1: half log determinants (G,), S (G, T, T); u (G, J, T, T): BLUP in cohort t
     from the response of cohort s; error (G, J, T, T): its error covariance."""
 
-    penalty: np.ndarray
-    S: np.ndarray
-    u: np.ndarray
-    error: np.ndarray
+    penalty: FloatArray
+    S: FloatArray
+    u: FloatArray
+    error: FloatArray
 
 
 def integrate_joint(data: JointMoments, random: int | np.random.Generator = 0) -> JointNodes:
@@ -197,10 +203,10 @@ def change_apart(data: JointMoments, first: int, second: int, schools: np.ndarra
     weight = weight[weight > PRODUCT]
     spread, fourth = np.zeros((1, len(schools), len(one))), np.zeros((1, len(schools), len(one)))
     for mixture, at in ((a, one), (b, two)):
-        df = max(float(mixture.df.ravel()[0]), 5.0)
-        own = mixture.scale[:, :, at] ** 2 * df / (df - 2)
-        spread += own
-        fourth += 6 / (df - 4) * own**2
+        own_df = max(float(mixture.df.ravel()[0]), 5.0)
+        variance = mixture.scale[:, :, at] ** 2 * own_df / (own_df - 2)
+        spread += variance
+        fourth += 6 / (own_df - 4) * variance**2
     df = 4 + 6 * spread**2 / fourth
     order = np.minimum(a.order, b.order)
     return Mixture(
@@ -209,7 +215,7 @@ def change_apart(data: JointMoments, first: int, second: int, schools: np.ndarra
 
 
 def _integrate_two(
-    data: JointMoments, centre: np.ndarray, low: np.ndarray, high: np.ndarray, order: np.ndarray
+    data: JointMoments, centre: FloatArray, low: FloatArray, high: FloatArray, order: np.ndarray
 ) -> JointNodes:
     """The grid; centre, low, high (2,): where the posterior of log phi_t lies by each cohort alone."""
     ends = [2 * np.arcsinh((end - centre) / 2) for end in (low, high)]
@@ -232,9 +238,9 @@ def _integrate_two(
     return JointNodes(data, omega, weight / weight.sum(), share, sigma, order.min(), angles, tuple(edges[2]))
 
 
-def _grid(data: JointMoments, centre: np.ndarray, edges: np.ndarray, counts: list[int]):
+def _grid(data: JointMoments, centre: FloatArray, edges: FloatArray, counts: list[int]) -> tuple[FloatArray, ...]:
     """omega (a, b, c, 2, 2), quadrature weights and log density (a, b, c) of a product grid."""
-    ys = [np.linspace(*edge, count) for edge, count in zip(edges[:2], counts[:2], strict=True)]
+    ys = [np.linspace(edge[0], edge[1], count) for edge, count in zip(edges[:2], counts[:2], strict=True)]
     x, gauss = leggauss(counts[2])
     angle = edges[2].mean() + np.ptp(edges[2]) / 2 * x
     logs = [c + 2 * np.sinh(y / 2) for c, y in zip(centre, ys, strict=True)]
@@ -248,10 +254,10 @@ def _grid(data: JointMoments, centre: np.ndarray, edges: np.ndarray, counts: lis
     return omega, rule, density + log_phi.sum(axis=-1) + np.log(np.cos(angle))
 
 
-def _narrow(edges: np.ndarray, density: np.ndarray) -> np.ndarray:
+def _narrow(edges: FloatArray, density: FloatArray) -> FloatArray:
     """Ends of the grid about what lies within DROP of the maximum, a step beyond it on either side."""
     there, out = density > density.max() - DROP, edges.copy()
-    nodes = [np.linspace(*edge, COARSE) for edge in edges[:2]]
+    nodes = [np.linspace(edge[0], edge[1], COARSE) for edge in edges[:2]]
     nodes.append(edges[2].mean() + np.ptp(edges[2]) / 2 * leggauss(COARSE)[0])
     for d, at in enumerate(nodes):
         inside = np.flatnonzero(there.any(axis=tuple({0, 1, 2} - {d})))
@@ -262,7 +268,7 @@ def _narrow(edges: np.ndarray, density: np.ndarray) -> np.ndarray:
     return out
 
 
-def _log_density(data: JointMoments, omega: np.ndarray) -> np.ndarray:
+def _log_density(data: JointMoments, omega: FloatArray) -> FloatArray:
     """(G,) log p(phi, R | y) without constants, sigma integrated."""
     parts = [
         _marginal(_unit(data, omega[rows], effects=False), _degrees(data))[0] for rows in _blocks(len(omega), data)
@@ -270,7 +276,7 @@ def _log_density(data: JointMoments, omega: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _mode_of_sigma(S: np.ndarray, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mode_of_sigma(S: FloatArray, nu: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mode (G, T) of log g, and the lower Cholesky factor (G, T, T) of the inverse curvature there; S (G, T, T)."""
     T = len(nu)
     eta = 0.5 * np.log(nu / np.diagonal(S, axis1=1, axis2=2))
@@ -285,13 +291,14 @@ def _mode_of_sigma(S: np.ndarray, nu: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return eta, np.linalg.cholesky(np.linalg.inv(curve))
 
 
-def _at_sigma(log_g: np.ndarray, S: np.ndarray, nu: np.ndarray) -> np.ndarray:
+def _at_sigma(log_g: FloatArray, S: FloatArray, nu: FloatArray) -> FloatArray:
     """(G, K) log density of log g (G, K, T), without constants."""
     g = np.exp(log_g)
-    return log_g @ nu - 0.5 * np.einsum("gkt,gts,gks->gk", g, S, g)
+    density: FloatArray = log_g @ nu - 0.5 * np.einsum("gkt,gts,gks->gk", g, S, g)
+    return density
 
 
-def _marginal(unit: _Unit, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _marginal(unit: _Unit, nu: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Log density with log g integrated by Gauss-Hermite's rule about its mode; shares (G, K) and sigma (G, K, T) of
     its nodes: three a dimension, or the mode alone where the degrees of freedom are many or cohorts more than two."""
     T = len(nu)
@@ -308,12 +315,13 @@ def _marginal(unit: _Unit, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return top[:, 0] + np.log(total) + volume - unit.penalty, share / total[:, None], np.exp(-log_g)
 
 
-def _degrees(data: JointMoments) -> np.ndarray:
+def _degrees(data: JointMoments) -> FloatArray:
     """nu (T,)."""
-    return data.n.sum(axis=0) - np.bincount(data.column[: data.n_fixed], minlength=data.n.shape[1]) - 1
+    degrees: FloatArray = data.n.sum(axis=0) - np.bincount(data.column[: data.n_fixed], minlength=data.n.shape[1]) - 1
+    return degrees
 
 
-def _unit(data: JointMoments, omega: np.ndarray, whole: JointMoments | None = None, effects: bool = True) -> _Unit:
+def _unit(data: JointMoments, omega: FloatArray, whole: JointMoments | None = None, effects: bool = True) -> _Unit:
     """The model with every sigma 1; whole: the data that the fixed effects come from, where ``data`` are some schools."""
     P = data.n_fixed
     N, Nz, A_inverse, delta, penalty, S = _solve(data if whole is None else whole, omega)
@@ -330,7 +338,7 @@ def _unit(data: JointMoments, omega: np.ndarray, whole: JointMoments | None = No
     return _Unit(penalty, S, prior @ w, error)
 
 
-def _inner(data: JointMoments, omega: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _inner(data: JointMoments, omega: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """N = (I + D^1/2 Omega D^1/2)^-1 (G, J, T, T), log|N^-1| (G, J), and N times the scaled cell sums (G, J, T, Q)."""
     root, T = np.sqrt(data.n), data.n.shape[1]
     inner = np.moveaxis(omega, 0, -1)[..., None] * root.T[:, None, None] * root.T[None, :, None]
@@ -340,7 +348,7 @@ def _inner(data: JointMoments, omega: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return N, logdet, N[..., data.column] * data.z[:, None]
 
 
-def _solve(data: JointMoments, omega: np.ndarray):
+def _solve(data: JointMoments, omega: FloatArray) -> tuple[FloatArray, ...]:
     """N, Nz of :func:`_inner`; A^-1 (G, P, P), coefficients by response (G, P, T), half log determinants, S."""
     P, column = data.n_fixed, data.column
     N, logdet, Nz = _inner(data, omega)
@@ -374,7 +382,7 @@ def _blocks(M: int, data: JointMoments) -> Iterator[slice]:
     return (slice(first, min(first + size, M)) for first in range(0, M, size))
 
 
-def _correlations(y: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
+def _correlations(y: FloatArray, T: int) -> tuple[FloatArray, FloatArray]:
     """R (G, T, T) of tanh^-1 partial correlations y (G, T (T - 1) / 2), and the log density of LKJ(1) in y.
 
     The partial correlation of cohorts i and j < i given those before j is tanh y_ij; under LKJ(1) its density is
@@ -391,18 +399,18 @@ def _correlations(y: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
     return L @ np.swapaxes(L, 1, 2), density
 
 
-def _omega(x: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
+def _omega(x: FloatArray, T: int) -> tuple[FloatArray, FloatArray]:
     """Omega / sigma sigma' (G, T, T) at x (G, d): log phi, then y; and the log density of the prior in x."""
     R, density = _correlations(x[:, T:], T)
     log_phi = x[:, :T]
     return np.exp(log_phi[:, :, None] + log_phi[:, None, :]) * R, density + log_phi.sum(axis=1)
 
 
-def _draw(data: JointMoments, centre: np.ndarray, order: float, random: int | np.random.Generator) -> JointNodes:
+def _draw(data: JointMoments, centre: FloatArray, order: float, random: int | np.random.Generator) -> JointNodes:
     """Weighted draws for T > 2 cohorts; centre (T,): modes of log phi_t by each cohort alone."""
     rng, T, nu = np.random.default_rng(random), data.n.shape[1], _degrees(data)
 
-    def log_density(x: np.ndarray) -> np.ndarray:
+    def log_density(x: FloatArray) -> FloatArray:
         omega, prior = _omega(x, T)
         return _log_density(data, omega) + prior
 
@@ -434,7 +442,9 @@ def _draw(data: JointMoments, centre: np.ndarray, order: float, random: int | np
     )
 
 
-def _adapted(x: np.ndarray, log_weight: np.ndarray, location: np.ndarray, scale: np.ndarray):
+def _adapted(
+    x: FloatArray, log_weight: FloatArray, location: FloatArray, scale: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Location and scale of the next proposal, from weights cut at sqrt(size) times their mean (Ionides 2008)."""
     weight = np.exp(log_weight - log_weight.max())
     weight = np.minimum(weight, weight.mean() * np.sqrt(len(weight)))
@@ -446,7 +456,9 @@ def _adapted(x: np.ndarray, log_weight: np.ndarray, location: np.ndarray, scale:
     return centre, np.linalg.cholesky(spread * (TAILS - 2) / TAILS)
 
 
-def _propose(location: np.ndarray, scale: np.ndarray, size: int, rng: np.random.Generator):
+def _propose(
+    location: FloatArray, scale: FloatArray, size: int, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Draws (size, d) of a multivariate t, evenly spread (scrambled Sobol points), and their log density."""
     d = len(location)
     points = stats.qmc.Sobol(d + 1, rng=rng).random(size).clip(1e-12, 1 - 1e-12)
@@ -455,12 +467,12 @@ def _propose(location: np.ndarray, scale: np.ndarray, size: int, rng: np.random.
     return location + z @ scale.T, density
 
 
-def _mode(log_density, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mode(log_density: Callable[[FloatArray], FloatArray], start: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mode (d,) and a factor (d, d) of the inverse curvature there, by central differences taken all at once."""
     d, step = len(start), 1e-4
     moves = step * np.concatenate([np.eye(d), -np.eye(d)])
 
-    def value_and_slope(x: np.ndarray) -> tuple[float, np.ndarray]:
+    def value_and_slope(x: FloatArray) -> tuple[float, FloatArray]:
         values = -log_density(np.concatenate([x[None], x + moves]))
         return values[0], (values[1 : d + 1] - values[d + 1 :]) / (2 * step)
 
@@ -474,7 +486,7 @@ def _mode(log_density, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x, axes / np.sqrt(np.maximum(size, 0.05))
 
 
-def pareto_k(log_weight: np.ndarray) -> float:
+def pareto_k(log_weight: FloatArray) -> float:
     """Shape of a generalised Pareto distribution fitted to the largest weights (Zhang and Stephens 2009)."""
     w = np.sort(np.exp(log_weight - log_weight.max()))
     tail = int(min(0.2 * len(w), 3 * np.sqrt(len(w))))

@@ -13,10 +13,12 @@ Sources: Laird and Ware (1982); Longford (1987) and Bates et al. (2015) for the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from ..sums.moments import Moments
+from ..sums.arrays import FloatArray
+from ..sums.moments import Moments, weighted_count
 from .linalg import invert
 
 GRID = 36  # starting points for theta, evenly spaced in log theta
@@ -34,16 +36,16 @@ class Compressed:
     cross (R, k, k): pooled Z'Z. n (R,): students. p = k - 1 fixed effects.
     """
 
-    sizes: np.ndarray
-    counts: np.ndarray
-    outer: np.ndarray
-    cross: np.ndarray
-    n: np.ndarray
+    sizes: FloatArray
+    counts: FloatArray
+    outer: FloatArray
+    cross: FloatArray
+    n: FloatArray
 
     @property
     def p(self) -> int:
         """Number of fixed effects."""
-        return self.cross.shape[-1] - 1
+        return int(self.cross.shape[-1]) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,19 +56,19 @@ class Profile:
     derivatives; penalty, penalty1, penalty2: the rest of the deviance.
     """
 
-    deviance: np.ndarray
-    gradient: np.ndarray
-    hessian: np.ndarray
-    b: np.ndarray
-    A_inverse: np.ndarray
-    rss: np.ndarray
-    rss1: np.ndarray
-    rss2: np.ndarray
-    penalty1: np.ndarray
-    penalty2: np.ndarray
+    deviance: FloatArray
+    gradient: FloatArray
+    hessian: FloatArray
+    b: FloatArray
+    A_inverse: FloatArray
+    rss: FloatArray
+    rss1: FloatArray
+    rss2: FloatArray
+    penalty1: FloatArray
+    penalty2: FloatArray
 
 
-def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
+def compress(moments: Moments, weights: FloatArray | None = None) -> Compressed:
     """Add cells of equal size, in each of the R data sets of the moments (one, where they are those of one).
 
     weights (R, B, J), or (B, J) for one data set: multiplicities of schools in B bootstrap samples of each; then the
@@ -79,7 +81,7 @@ def compress(moments: Moments, weights: np.ndarray | None = None) -> Compressed:
     return compress_cells(moments.n, moments.sums, moments.pooled(), moments.weight)
 
 
-def compress_cells(n: np.ndarray, sums: np.ndarray, cross: np.ndarray, weight: np.ndarray | None = None) -> Compressed:
+def compress_cells(n: FloatArray, sums: FloatArray, cross: FloatArray, weight: FloatArray | None = None) -> Compressed:
     """The same from n (R, C), 0 where a data set lacks a cell, sums (R, C, k) and the cross-products of all cells,
     cross (R, k, k); weight (C,): how often each cell counts.
     """
@@ -93,18 +95,18 @@ def compress_cells(n: np.ndarray, sums: np.ndarray, cross: np.ndarray, weight: n
     count = np.where(n > 0, 1.0 if weight is None else weight, 0.0)
     weighted = sums * count[..., None]
 
-    def total(values):
-        return np.bincount(code, weights=values.ravel(), minlength=R * len(sizes)).reshape(R, -1)
+    def total(values: FloatArray) -> FloatArray:
+        return weighted_count(code, values.ravel(), R * len(sizes)).reshape(R, -1)
 
     outer = np.empty((R, len(sizes), k, k))
     for a in range(k):
         for b in range(a, k):
             outer[..., a, b] = outer[..., b, a] = total(weighted[..., a] * sums[..., b])
-    counts, sizes = total(count), sizes.astype(np.float64)
-    return Compressed(sizes, counts, outer, cross, counts @ sizes)
+    counts, numbers = total(count), sizes.astype(np.float64)
+    return Compressed(numbers, counts, outer, cross, counts @ numbers)
 
 
-def _compress_samples(data: Moments, weights: np.ndarray) -> Compressed:
+def _compress_samples(data: Moments, weights: FloatArray) -> Compressed:
     """The R B samples of R data sets; weights (R, B, J)."""
     (R, C, k), B = data.sums.shape, weights.shape[1]
     rows, columns = np.triu_indices(k)
@@ -123,13 +125,14 @@ def _compress_samples(data: Moments, weights: np.ndarray) -> Compressed:
         np.matmul(np.swapaxes(by_school[at, data.cell_school[cell]], 1, 2), added, out=sums[:, :, d])
     square = np.empty((k, k), dtype=np.intp)
     square[rows, columns] = square[columns, rows] = np.arange(len(rows))
+    assert data.cell_cross is not None  # moments by cell
     cross = weights @ data.by_school(data.cell_cross.reshape(R, C, k * k))
     counts = sums[..., -1].reshape(R * B, -1)
     outer = sums[..., square].reshape(R * B, len(sizes), k, k)
     return Compressed(sizes, counts, outer, cross.reshape(R * B, k, k), counts @ sizes)
 
 
-def profile(data: Compressed, theta: np.ndarray, reml: bool) -> Profile:
+def profile(data: Compressed, theta: FloatArray, reml: bool) -> Profile:
     """Profiled deviance and derivatives at theta (R,), one value for each data set (or a batch of theta for one)."""
     p, k = data.p, data.p + 1
     theta = np.asarray(theta, dtype=np.float64)
@@ -138,7 +141,7 @@ def profile(data: Compressed, theta: np.ndarray, reml: bool) -> Profile:
     outer = data.outer.reshape(*data.outer.shape[:2], k * k)
     weighted = (np.stack([theta[:, None] * v, v * v, 2 * nv * v * v], axis=1) @ outer).reshape(-1, 3, k, k)
     M, M1, M2 = data.cross - weighted[:, 0], -weighted[:, 1], weighted[:, 2]
-    A_inverse = np.linalg.inv(M[:, :p, :p]) if p else np.empty((len(M), 0, 0))
+    A_inverse = np.asarray(np.linalg.inv(M[:, :p, :p]) if p else np.empty((len(M), 0, 0)), dtype=np.float64)
     b = (A_inverse @ M[:, :p, p:])[..., 0]
     a = np.concatenate([-b, np.ones((len(M), 1))], axis=1)
     rss = np.einsum("ri,ri->r", M[:, p, :], a)
@@ -164,7 +167,7 @@ def profile(data: Compressed, theta: np.ndarray, reml: bool) -> Profile:
     )
 
 
-def maximise(data: Compressed, reml: bool = False) -> np.ndarray:
+def maximise(data: Compressed, reml: bool = False) -> FloatArray:
     """theta (R,) that maximises the profiled (restricted) likelihood; exactly 0 on the boundary.
 
     The likelihood can have two maxima (a boundary one and an inner one, for example one large school among tiny
@@ -197,29 +200,29 @@ def maximise(data: Compressed, reml: bool = False) -> np.ndarray:
 class Optimum:
     """The model at the maximum of its likelihood, or at a variance ratio that is held: theta, sigma2 (R,)."""
 
-    theta: np.ndarray
-    sigma2: np.ndarray
+    theta: FloatArray
+    sigma2: FloatArray
     at: Profile
 
     @property
-    def tau2(self) -> np.ndarray:
+    def tau2(self) -> FloatArray:
         """(R,) theta sigma2."""
         return self.theta * self.sigma2
 
     @property
-    def vcov(self) -> np.ndarray:
+    def vcov(self) -> FloatArray:
         """(R, p, p) sigma2 A^-1, of the shifted columns."""
         return self.sigma2[:, None, None] * self.at.A_inverse
 
 
-def optimise(data: Compressed, reml: bool = False, theta: np.ndarray | None = None) -> Optimum:
+def optimise(data: Compressed, reml: bool = False, theta: FloatArray | None = None) -> Optimum:
     """Fit R data sets; theta (R,): hold the variance ratios instead of estimating them (sigma2 is still profiled)."""
     chosen = maximise(data, reml) if theta is None else theta
     at = profile(data, chosen, reml)
     return Optimum(chosen, at.rss / (data.n - (data.p if reml else 0)), at)
 
 
-def _grid_slopes(data: Compressed, theta: np.ndarray, reml: bool) -> np.ndarray:
+def _grid_slopes(data: Compressed, theta: FloatArray, reml: bool) -> FloatArray:
     """(G, R): derivative of the profiled deviance in log theta at theta (G,), the same values for every data set."""
     R, k = len(data.n), data.p + 1
     block = max(1, BLOCK // (k * k * len(theta)))
@@ -227,7 +230,7 @@ def _grid_slopes(data: Compressed, theta: np.ndarray, reml: bool) -> np.ndarray:
     return np.concatenate(parts).T
 
 
-def _slopes(data: Compressed, theta: np.ndarray, reml: bool) -> np.ndarray:
+def _slopes(data: Compressed, theta: FloatArray, reml: bool) -> FloatArray:
     """(R, G): as :func:`_grid_slopes`. Arrays hold one entry of all matrices: (k, k, R, G)."""
     p, G = data.p, len(theta)
     rows, columns = np.triu_indices(p + 1)
@@ -245,15 +248,16 @@ def _slopes(data: Compressed, theta: np.ndarray, reml: bool) -> np.ndarray:
         slope = dof * rss1 / np.maximum(rss, np.finfo(float).tiny) + data.counts @ (data.sizes * v).T
     if reml:
         slope += (A_inverse * M1[:p, :p]).sum(axis=(0, 1))
-    return theta * slope
+    slopes: FloatArray = theta * slope
+    return slopes
 
 
-def _take(data: Compressed, rows) -> Compressed:
+def _take(data: Compressed, rows: Any) -> Compressed:
     """Some of the data sets."""
     return replace(data, counts=data.counts[rows], outer=data.outer[rows], cross=data.cross[rows], n=data.n[rows])
 
 
-def _descend(data: Compressed, eta: np.ndarray, lower: np.ndarray, upper: np.ndarray, reml: bool) -> np.ndarray:
+def _descend(data: Compressed, eta: FloatArray, lower: FloatArray, upper: FloatArray, reml: bool) -> FloatArray:
     """log theta (R,) where the deviance is least between lower and upper (R,), by Newton steps from eta or halving.
 
     Every data set stops by itself, so that its result does not depend on the others.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..sums.arrays import FloatArray
+
 LARGEST = 8  # rows of a matrix, beyond which LAPACK is the faster
 
 
-def invert(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def invert(matrices: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Inverses (p, p, ...) of matrices (p, p, ...), their entries first, and the logarithms of their determinants.
 
     The logarithm is nan for a matrix that is not positive definite, the inverse infinite or nan for a singular one.
@@ -20,7 +22,7 @@ def invert(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _eliminate(matrices) if len(matrices) <= LARGEST else _by_lapack(matrices)
 
 
-def _eliminate(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _eliminate(matrices: FloatArray) -> tuple[FloatArray, FloatArray]:
     out = np.array(matrices, dtype=np.float64, order="C")
     logdet = np.zeros(out.shape[2:])
     for c in range(len(out)):
@@ -34,7 +36,7 @@ def _eliminate(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return out, logdet
 
 
-def _by_lapack(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_lapack(matrices: FloatArray) -> tuple[FloatArray, FloatArray]:
     stacked = np.moveaxis(matrices, (0, 1), (-2, -1))
     sign, logdet = np.linalg.slogdet(stacked)
     inverse = np.full(stacked.shape, np.nan)

@@ -16,10 +16,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 from ..sums.design import INTERCEPT
 from ..sums.moments import Moments
 from .likelihood import Compressed, compress
 from .mixed import MixedFit, check_estimable, fit_compressed
+from .options import Method
 
 SMALLEST = 0.05  # share of a covariate's variance within schools that must be left after the correction
 
@@ -40,7 +42,7 @@ def check_reliability(*values: float) -> None:
             raise ModelError(f"A reliability lies above 0 and not above 1; given was {value}.")
 
 
-def error_vector(moments: Moments, variances: Mapping[str, float]) -> np.ndarray:
+def error_vector(moments: Moments, variances: Mapping[str, float]) -> FloatArray:
     """(p,): error variances by column of X, from those by name.
 
     Raises ModelError for a column that is not there, a negative variance, and a column with error that is also in a
@@ -66,7 +68,7 @@ def error_vector(moments: Moments, variances: Mapping[str, float]) -> np.ndarray
     return out
 
 
-def fit_corrected(moments: Moments, variances: np.ndarray, method: str = "ML") -> MixedFit:
+def fit_corrected(moments: Moments, variances: FloatArray, method: Method = "ML") -> MixedFit:
     """:func:`valib.models.mixed.fit_moments` with the errors' expected excess removed; variances (p,) by column of X.
 
     tau2 and sigma2 are those given the true covariates. vcov and the errors of the variances are the model's, which do
@@ -76,7 +78,7 @@ def fit_corrected(moments: Moments, variances: np.ndarray, method: str = "ML") -
     return fit_compressed(remove_error(compress(moments), variances), moments, method)
 
 
-def remove_error(data: Compressed, variances: np.ndarray) -> Compressed:
+def remove_error(data: Compressed, variances: FloatArray) -> Compressed:
     """Compressed sums without what errors of measurement add to them on average.
 
     variances: (p,), by column of X, or (R, p), of every data set by itself.

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
 from .likelihood import THETA_RANGE, Compressed, Optimum, Profile, compress, optimise, profile
+from .options import Method
 
 COLLINEAR = 1e-9  # smallest share of a column's variation that the other columns leave unexplained
 PERFECT = 1e-13  # residual variation as a share of the response's, below which the fit is perfect
@@ -28,22 +30,22 @@ class MixedFit:
     """
 
     names: tuple[str, ...]
-    coefficients: np.ndarray
-    vcov: np.ndarray
+    coefficients: FloatArray
+    vcov: FloatArray
     tau2: float
     sigma2: float
     tau2_se: float
     sigma2_se: float
     theta: float
     loglik: float
-    method: str
+    method: Method
     singular: bool
     n_students: int
     n_groups: int
     optimum: Optimum = field(repr=False)
 
 
-def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
+def fit_moments(moments: Moments, method: Method = "ML", theta: float | None = None) -> MixedFit:
     """Fit the random-intercept model to moments (cells are the groups).
 
     Parameters
@@ -82,7 +84,7 @@ def fit_moments(moments: Moments, method: str = "ML", theta: float | None = None
     return fit_compressed(compress(moments), moments, method, theta)
 
 
-def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta: float | None = None) -> MixedFit:
+def fit_compressed(data: Compressed, moments: Moments, method: Method = "ML", theta: float | None = None) -> MixedFit:
     """The fit of :func:`fit_moments` from compressed sums of these moments, whatever was taken off them."""
     reml = _is_reml(method)
     _check_fit(profile(data, np.zeros(1), reml).rss[0], moments, 0.0)
@@ -112,7 +114,7 @@ def fit_compressed(data: Compressed, moments: Moments, method: str = "ML", theta
     )
 
 
-def loglik_at(moments: Moments, tau2: float, sigma2: float, method: str = "ML") -> float:
+def loglik_at(moments: Moments, tau2: float, sigma2: float, method: Method = "ML") -> float:
     """Log-likelihood at given variances, the fixed effects (if any) at their generalised least squares values."""
     reml = _is_reml(method)
     data = compress(moments)
@@ -141,7 +143,7 @@ def variance_errors(at: Profile, theta: float, sigma2: float, dof: float) -> tup
     return float(np.sqrt(2 * ss / det)), float(np.sqrt(2 * tt / det))
 
 
-def unshift(moments: Moments) -> np.ndarray:
+def unshift(moments: Moments) -> FloatArray:
     """(k, k) affine map from coefficients of shifted columns to those of the columns themselves.
 
     In [b, 1] coordinates: slopes are unchanged, the intercept becomes b0 + shift_y - sum_k shift_k b_k.
@@ -168,7 +170,7 @@ def check_estimable(moments: Moments) -> None:
     check_columns(moments, spread, scale)
 
 
-def check_columns(moments: Moments, spread: np.ndarray, scale: np.ndarray) -> None:
+def check_columns(moments: Moments, spread: FloatArray, scale: FloatArray) -> None:
     """Name the columns of X that are constant or a linear combination of others."""
     columns = [c for c in range(moments.n_fixed) if c != moments.intercept]
     constant = [moments.names[c] for c in columns if spread[c, c] <= 1e-20 * scale[c]]
@@ -177,8 +179,10 @@ def check_columns(moments: Moments, spread: np.ndarray, scale: np.ndarray) -> No
             f"Column {', '.join(map(repr, constant))} is constant, so its coefficient cannot be estimated."
         )
     size = np.sqrt(np.diag(spread)[columns])
-    values, vectors = np.linalg.eigh(spread[np.ix_(columns, columns)] / np.outer(size, size)) if columns else ([], [])
-    if len(values) and values[0] < COLLINEAR:
+    if not columns:
+        return
+    values, vectors = np.linalg.eigh(spread[np.ix_(columns, columns)] / np.outer(size, size))
+    if values[0] < COLLINEAR:
         involved = [moments.names[c] for c, x in zip(columns, np.abs(vectors[:, 0]), strict=True) if x > 1e-4]
         raise ModelError(
             f"The columns {', '.join(map(repr, involved))} are collinear: each is a linear combination "
@@ -186,12 +190,13 @@ def check_columns(moments: Moments, spread: np.ndarray, scale: np.ndarray) -> No
         )
 
 
-def _about_mean(moments: Moments) -> np.ndarray:
+def _about_mean(moments: Moments) -> FloatArray:
     """Cross-product of the columns about their means (about 0 without an intercept)."""
     if moments.intercept is None:
         return moments.reshift(np.zeros_like(moments.shift)).pooled()
     total = moments.weight @ moments.sums
-    return moments.pooled() - np.outer(total, total) / moments.n_students
+    spread: FloatArray = moments.pooled() - np.outer(total, total) / moments.n_students
+    return spread
 
 
 def _check_fit(rss: float, moments: Moments, theta: float) -> None:
@@ -199,7 +204,7 @@ def _check_fit(rss: float, moments: Moments, theta: float) -> None:
         raise ModelError(f"The model fits {moments.names[-1]} perfectly: no variation is left within schools.")
 
 
-def _is_reml(method: str) -> bool:
+def _is_reml(method: Method) -> bool:
     if method not in ("ML", "REML"):
         raise ModelError(f"The method must be 'ML' or 'REML', not {method!r}.")
     return method == "REML"

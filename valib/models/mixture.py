@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 
 HILL = 30.0  # degrees of freedom from which Hill's expansion is used
 NORMAL = 1e12  # degrees of freedom that stand for the normal distribution
@@ -33,18 +34,18 @@ class Mixture:
     for normal components. order (R,): moments of this order and above do not exist (inf: all exist).
     """
 
-    weight: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
-    df: np.ndarray
+    weight: FloatArray
+    mean: FloatArray
+    scale: FloatArray
+    df: FloatArray
     order: np.ndarray
 
-    def expectation(self) -> np.ndarray:
+    def expectation(self) -> FloatArray:
         """(R, J) means; nan where the mean does not exist."""
         mean = (self.mean @ self.weight[..., None])[..., 0]
         return np.where(self.order[:, None] > 1, mean, np.nan)
 
-    def sd(self) -> np.ndarray:
+    def sd(self) -> FloatArray:
         """(R, J) standard deviations; inf where the variance does not exist."""
         with np.errstate(divide="ignore", invalid="ignore"):
             own = self.scale**2 * np.where(self.df > 2, self.df / (self.df - 2), np.inf)
@@ -53,17 +54,17 @@ class Mixture:
         variance = ((own + (self.mean - centre[..., None]) ** 2) @ self.weight[..., None])[..., 0]
         return np.where(self.order[:, None] > 2, np.sqrt(variance), np.inf)
 
-    def cdf(self, x: np.ndarray | float) -> np.ndarray:
+    def cdf(self, x: FloatArray | float) -> FloatArray:
         """(R, J) probability of a value of at most x, x broadcastable to (R, J)."""
         x = np.broadcast_to(np.asarray(x, dtype=np.float64), self.mean.shape[:2])
         F = _distribution((x[..., None] - self.mean) / self.scale, np.broadcast_to(self.df, self.mean.shape))[0]
         return (F @ self.weight[..., None])[..., 0]
 
-    def above(self, x: np.ndarray | float = 0.0) -> np.ndarray:
+    def above(self, x: FloatArray | float = 0.0) -> FloatArray:
         """(R, J) probability of a value above x."""
         return 1.0 - self.cdf(x)
 
-    def quantile(self, p: float) -> np.ndarray:
+    def quantile(self, p: float) -> FloatArray:
         """(R, J) quantiles at the probability 0 < p < 1, right to about 1e-12 in probability."""
         if not 0 < p < 1:
             raise ModelError(f"A probability must lie between 0 and 1, not {p}.")
@@ -74,17 +75,18 @@ class Mixture:
         out, step = np.empty(R * J), max(1, BLOCK // M)
         for first in range(0, R * J, step):
             rows = slice(first, first + step)
-            out[rows] = _solve(*(a if len(a) == 1 else a[rows] for a in (weight, mean, scale, df)), p)
+            w, m, s, d = (a if len(a) == 1 else a[rows] for a in (weight, mean, scale, df))
+            out[rows] = _solve(w, m, s, d, p)
         return out.reshape(R, J)
 
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """(R, J) limits of the central interval with probability ``level``."""
         if not 0 < level < 1:
             raise ModelError(f"The level of an interval must lie between 0 and 1, as 0.95 does, not {level}.")
         return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
 
 
-def _solve(weight: np.ndarray, mean: np.ndarray, scale: np.ndarray, df: np.ndarray, p: float) -> np.ndarray:
+def _solve(weight: FloatArray, mean: FloatArray, scale: FloatArray, df: FloatArray, p: float) -> FloatArray:
     """Quantiles (n,) of n mixtures; arrays (n, M) or, where the same for all, (1, M) and (1, 1)."""
     target = special.ndtri(p)
     x = (weight * (mean + target * scale)).sum(axis=1)
@@ -112,7 +114,7 @@ def _solve(weight: np.ndarray, mean: np.ndarray, scale: np.ndarray, df: np.ndarr
     return out
 
 
-def _distribution(z: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _distribution(z: FloatArray, df: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Distribution function and density (the latter to 1e-6) of t at z, df broadcastable to z."""
     if np.isinf(df).all():
         return special.ndtr(z), np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)

@@ -13,9 +13,11 @@ Sources: Nocedal and Wright (2006, chapters 3 and 4); Dauphin et al. (2014) for 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
+
+from ..sums.arrays import BoolArray, FloatArray
 
 MAX_STEPS = 30
 MAX_HALVINGS = 40
@@ -27,33 +29,50 @@ SADDLE = 1e-7  # curvature below minus this share of the largest is a saddle
 
 
 class Value(Protocol):
-    """What a problem gives at a point: at least the deviance."""
+    """What a problem gives at a point: at least the deviance, (R,) of R problems, some of which can be taken."""
 
-    deviance: float
+    @property
+    def deviance(self) -> Any: ...
+
+    def take(self, rows: Any) -> Self: ...
 
 
-class Problem(Protocol):
+At = TypeVar("At", bound=Value)
+
+
+class Problem(Protocol[At]):
     """A deviance to be minimised in x (k,)."""
 
-    def value(self, x: np.ndarray) -> Value:
+    def value(self, x: FloatArray) -> At:
         """The deviance at x and whatever its derivatives need; LinAlgError where it cannot be computed."""
 
-    def derivatives(self, x: np.ndarray, at: Value) -> tuple[np.ndarray, np.ndarray]:
+    def derivatives(self, x: FloatArray, at: At) -> tuple[FloatArray, FloatArray]:
         """Gradient (k,) and Hessian (k, k) at x."""
 
 
+class Problems(Problem[At], Protocol[At]):
+    """R problems: x (R, k), deviances (R,), nan where one cannot be computed, and so on."""
+
+    def take(self, rows: Any) -> Self:
+        """Some of them."""
+
+
+One = TypeVar("One", bound=Problem[Any])
+Many = TypeVar("Many", bound=Problems[Any])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class End:
+class End(Generic[One]):
     """Where a search ended: x, the model and the Hessian there, and whether it converged."""
 
-    problem: Problem
-    x: np.ndarray
+    problem: One
+    x: FloatArray
     at: Value
-    hessian: np.ndarray
+    hessian: FloatArray
     converged: bool
 
 
-def minimise(problem: Problem, x: np.ndarray) -> End:
+def minimise(problem: One, x: FloatArray) -> End[One]:
     """From x to a minimum of the deviance."""
     at, damping = problem.value(x), 0.0
     for _ in range(MAX_STEPS):
@@ -78,14 +97,7 @@ def minimise(problem: Problem, x: np.ndarray) -> End:
     return End(problem, x, at, hessian, bool(newton.decrement < np.sqrt(DECREMENT)))
 
 
-class Problems(Problem, Protocol):
-    """R problems: x (R, k), deviances (R,), nan where one cannot be computed, and so on."""
-
-    def take(self, rows: np.ndarray) -> Problems:
-        """Some of them."""
-
-
-def minimise_all(problems: Problems, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def minimise_all(problems: Many, x: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Minima (R, k) from the starts x (R, k), and which problems got there (R,) on the plain road."""
     end, there, rows = x.copy(), np.zeros(len(x), dtype=bool), np.arange(len(x))
     with np.errstate(all="ignore"):
@@ -113,7 +125,7 @@ def minimise_all(problems: Problems, x: np.ndarray) -> tuple[np.ndarray, np.ndar
     return end, there
 
 
-def _plain_steps(gradient: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _plain_steps(gradient: FloatArray, hessian: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Newton steps (R, k) and decrements (R,), nan where the Hessian is not safely positive definite."""
     curve = np.abs(np.diagonal(hessian, axis1=1, axis2=2))
     scale = 1 / np.sqrt(np.maximum(curve, FLAT * curve.max(axis=1, keepdims=True)))
@@ -134,16 +146,16 @@ class Quadratic:
     downhill: a direction of negative curvature, None if there is none.
     """
 
-    scale: np.ndarray
-    slope: np.ndarray
-    scaled: np.ndarray
-    size: np.ndarray | None
-    vectors: np.ndarray | None
+    scale: FloatArray
+    slope: FloatArray
+    scaled: FloatArray
+    size: FloatArray | None
+    vectors: FloatArray | None
     decrement: float
-    downhill: np.ndarray | None
+    downhill: FloatArray | None
 
     @classmethod
-    def of(cls, gradient: np.ndarray, hessian: np.ndarray) -> Quadratic:
+    def of(cls, gradient: FloatArray, hessian: FloatArray) -> Quadratic:
         """Read the gradient (k,) and the Hessian (k, k)."""
         curve = np.abs(np.diag(hessian))
         scale = 1 / np.sqrt(np.maximum(curve, FLAT * curve.max()))
@@ -159,14 +171,14 @@ class Quadratic:
         downhill = scale * vectors[:, 0] if values[0] < -SADDLE * values[-1] else None
         return cls(scale, slope, scaled, size, vectors, float(((vectors.T @ slope) ** 2 / size).sum()), downhill)
 
-    def step(self, damping: float) -> np.ndarray:
+    def step(self, damping: float) -> FloatArray:
         """(k,): to be taken off the parameters."""
-        if self.size is None:
+        if self.size is None or self.vectors is None:
             return self.scale * np.linalg.solve(self.scaled + damping * np.eye(len(self.scale)), self.slope)
         return self.scale * (self.vectors @ (self.vectors.T @ self.slope / (self.size + damping)))
 
 
-def _value(problem: Problem, x: np.ndarray) -> Value | None:
+def _value(problem: Problem[At], x: FloatArray) -> At | None:
     """The model at x; None where it cannot be computed."""
     with np.errstate(over="ignore", invalid="ignore"):
         try:
@@ -176,7 +188,7 @@ def _value(problem: Problem, x: np.ndarray) -> Value | None:
     return at if np.isfinite(at.deviance) else None
 
 
-def _polish(end: End, step: np.ndarray) -> End:
+def _polish(end: End[One], step: FloatArray) -> End[One]:
     """The last Newton step squares the error; it is too short to be judged by the deviance."""
     new = _value(end.problem, end.x - step)
     if new is None or new.deviance > end.at.deviance + ROUNDING * abs(end.at.deviance):
@@ -185,8 +197,8 @@ def _polish(end: End, step: np.ndarray) -> End:
 
 
 def _leave_saddle(
-    problem: Problem, x: np.ndarray, at: Value, direction: np.ndarray | None
-) -> tuple[np.ndarray, Value] | None:
+    problem: Problem[At], x: FloatArray, at: At, direction: FloatArray | None
+) -> tuple[FloatArray, At] | None:
     """A point with a lower deviance on either side along a direction of negative curvature, or None."""
     if direction is None:
         return None

@@ -27,6 +27,7 @@ import numpy as np
 from scipy import special
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
 from .likelihood import Compressed
 from .linalg import invert
 from .mixture import Mixture
@@ -50,26 +51,27 @@ class Nodes:
     of X are shifted as the moments were. order (R,): J - q - 1, moments of that order and above do not exist.
     """
 
-    phi: np.ndarray
-    weight: np.ndarray
-    s2: np.ndarray
-    df: np.ndarray
-    b: np.ndarray
-    A_inverse: np.ndarray
-    turn: np.ndarray
+    phi: FloatArray
+    weight: FloatArray
+    s2: FloatArray
+    df: FloatArray
+    b: FloatArray
+    A_inverse: FloatArray
+    turn: FloatArray
     order: np.ndarray
 
     @property
-    def theta(self) -> np.ndarray:
+    def theta(self) -> FloatArray:
         """(R, M)"""
         return self.phi**2
 
-    def variance_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    def variance_interval(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """(2, R) limits of tau and of sigma."""
         tails = (1 - level) / 2, (1 + level) / 2
-        return tuple(np.stack([self._sd_quantile(factor, p) for p in tails]) for factor in (self.phi, 1.0))
+        tau, sigma = (np.stack([self._sd_quantile(factor, p) for p in tails]) for factor in (self.phi, 1.0))
+        return tau, sigma
 
-    def _sd_quantile(self, factor, p: float) -> np.ndarray:
+    def _sd_quantile(self, factor: FloatArray | float, p: float) -> FloatArray:
         """(R,) quantile of factor sigma, by halving in the logarithm (P(sigma < x) = Q(nu/2, nu s2 / 2 x^2))."""
         size = np.log(np.maximum(np.sqrt(self.s2) * factor, 1e-300))
         low, high = size.min(axis=1) - 20.0, size.max(axis=1) + 20.0
@@ -79,20 +81,21 @@ class Nodes:
             F = special.gammaincc(half, half * np.exp(2 * (size - middle[:, None])))
             less = (self.weight * F).sum(axis=1) < p
             low, high = np.where(less, middle, low), np.where(less, high, middle)
-        return np.exp(middle)
+        quantile: FloatArray = np.exp(middle)
+        return quantile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sums:
     """What p(phi | y) needs: sizes (D,); counts (R, D); within (R, k, k); between (R, D, k k), sum of s s' / n."""
 
-    sizes: np.ndarray
-    counts: np.ndarray
-    within: np.ndarray
-    between: np.ndarray
-    df: np.ndarray
+    sizes: FloatArray
+    counts: FloatArray
+    within: FloatArray
+    between: FloatArray
+    df: FloatArray
     order: np.ndarray
-    turn: np.ndarray
+    turn: FloatArray
 
 
 def check_proper(data: Compressed) -> str | None:
@@ -121,7 +124,7 @@ def integrate(data: Compressed) -> Nodes:
     return Nodes(np.exp(log_phi), weight, rss / sums.df[:, None], sums.df, b, A_inverse, sums.turn, sums.order)
 
 
-def known_variances(data: Compressed, tau2: np.ndarray, sigma2: np.ndarray) -> Nodes:
+def known_variances(data: Compressed, tau2: FloatArray, sigma2: FloatArray) -> Nodes:
     """One node at given variances (R,): the plug-in distribution, normal; b has the covariance sigma2 A^-1."""
     p, R = data.p, len(data.n)
     theta = np.asarray(tau2, dtype=np.float64) / sigma2
@@ -142,7 +145,7 @@ def known_variances(data: Compressed, tau2: np.ndarray, sigma2: np.ndarray) -> N
     )
 
 
-def place(data: Compressed) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def place(data: Compressed) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Where the posterior of log phi lies: mode, lower and upper end (R,); and the order as in :class:`Nodes`."""
     sums = _sums(data)
     return *_place(sums), sums.order
@@ -168,7 +171,7 @@ def _sums(data: Compressed) -> _Sums:
     return _Sums(data.sizes, data.counts, within, between.reshape(R, -1, k * k), data.n - p - 1, J - q - 1, turn)
 
 
-def _check(J: np.ndarray, q: np.ndarray, spare: np.ndarray) -> None:
+def _check(J: FloatArray, q: FloatArray, spare: FloatArray) -> None:
     few = np.flatnonzero(J < q + 2)
     if len(few):
         j, s = round(J[few[0]]), int(q[few[0]])
@@ -183,7 +186,7 @@ def _check(J: np.ndarray, q: np.ndarray, spare: np.ndarray) -> None:
         )
 
 
-def _evaluate(sums: _Sums, log_phi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _evaluate(sums: _Sums, log_phi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Log density of log phi (R, G) without constants; rss (R, G), b (R, G, p), A_inverse (R, G, p, p)."""
     k = sums.within.shape[-1]
     p, (R, G) = k - 1, log_phi.shape
@@ -197,7 +200,7 @@ def _evaluate(sums: _Sums, log_phi: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return -0.5 * (penalty + logdet + sums.df[:, None] * np.log(rss)) + log_phi, rss, b, A_inverse
 
 
-def _place(sums: _Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _place(sums: _Sums) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Mode and ends (R,) of log phi; the upper end also holds what second moments (or first ones) need."""
     rows = np.arange(len(sums.df))
     middle = -0.5 * np.log(sums.counts @ sums.sizes / sums.counts.sum(axis=1))
@@ -225,15 +228,15 @@ class Posterior:
     """
 
     nodes: Nodes
-    n: np.ndarray
-    xbar: np.ndarray
-    ybar: np.ndarray
+    n: FloatArray
+    xbar: FloatArray
+    ybar: FloatArray
     keep: float
-    L: np.ndarray
-    L_b: np.ndarray
+    L: FloatArray
+    L_b: FloatArray
 
     @property
-    def shrinkage(self) -> np.ndarray:
+    def shrinkage(self) -> FloatArray:
         """lambda (R, J, M)."""
         size = self.n[:, :, None] * self.nodes.theta[:, None]
         return size / (1 + size)
@@ -247,7 +250,7 @@ class Posterior:
         own = N.theta[:, None] * (1 - lam)
         return self._mixture(mean, own + reach**2 * leverage, self._shared_variance(lam, reach))
 
-    def differences(self, first: np.ndarray, second: np.ndarray) -> Mixture:
+    def differences(self, first: FloatArray, second: FloatArray) -> Mixture:
         """target_first - target_second for pairs of positions (K,), (R, K): errors that both share cancel."""
         N, lam = self.nodes, self.shrinkage
         left, right = lam[:, first], lam[:, second]
@@ -268,7 +271,7 @@ class Posterior:
         )
         return self._mixture(mean, own + known, (common**2).sum(axis=-1))
 
-    def coefficient(self, weights: np.ndarray) -> Mixture:
+    def coefficient(self, weights: FloatArray) -> Mixture:
         """weights' b for weights (R, p) on the columns as given, (R, 1); with X = 1 and weight 1 the system shift."""
         N = self.nodes
         c = np.einsum("rpi,rp->ri", N.turn, weights)
@@ -276,7 +279,7 @@ class Posterior:
         shared = (np.einsum("ri,rmih->rmh", c, self.L_b) ** 2).sum(axis=-1)
         return self._mixture(mean[:, None], scale[:, None], shared[:, None])
 
-    def _shared_variance(self, lam: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    def _shared_variance(self, lam: FloatArray, reach: FloatArray) -> FloatArray:
         """(R, J, M) variance of lam L_j + reach xbar_j' L_b."""
         if not self.L.shape[-1]:
             return np.zeros(lam.shape)
@@ -286,9 +289,10 @@ class Posterior:
             self.xbar[..., i, None] * (self.L @ np.swapaxes(self.L_b[:, :, i], 1, 2))
             for i in range(self.xbar.shape[-1])
         )
-        return lam**2 * own + 2 * lam * reach * cross + reach**2 * _quadratic(self.xbar, outer)
+        variance: FloatArray = lam**2 * own + 2 * lam * reach * cross + reach**2 * _quadratic(self.xbar, outer)
+        return variance
 
-    def _mixture(self, mean: np.ndarray, relative: np.ndarray, shared: np.ndarray) -> Mixture:
+    def _mixture(self, mean: FloatArray, relative: FloatArray, shared: FloatArray) -> Mixture:
         """Components with scale2 s2 relative and a normal error of variance shared, all (R, K, M)."""
         N = self.nodes
         if not shared.any():
@@ -304,7 +308,7 @@ class Posterior:
             weight, np.repeat(mean, SPLIT, axis=-1), np.sqrt(variance).reshape(shape), np.array([[[np.inf]]]), N.order
         )
 
-    def draw(self, size: int, random: np.random.Generator, data_set: int = 0) -> np.ndarray:
+    def draw(self, size: int, random: np.random.Generator, data_set: int = 0) -> FloatArray:
         """(size, J) draws of the targets of one data set: phi first, then sigma2, b, the shared errors, u."""
         N, r = self.nodes, data_set
         at = random.choice(N.weight.shape[1], size=size, p=N.weight[r])
@@ -317,11 +321,12 @@ class Posterior:
         theta = N.theta[r, at, None]
         lam = self.n[r] * theta / (1 + self.n[r] * theta)
         own = sigma[:, None] * np.sqrt(theta * (1 - lam)) * random.standard_normal(lam.shape)
-        return lam * (self.ybar[r] + z @ self.L[r].T) + (self.keep - lam) * (b @ self.xbar[r].T) + own
+        drawn: FloatArray = lam * (self.ybar[r] + z @ self.L[r].T) + (self.keep - lam) * (b @ self.xbar[r].T) + own
+        return drawn
 
 
 def posterior(
-    nodes: Nodes, n: np.ndarray, means: np.ndarray, target: str = "relative", loadings: np.ndarray | None = None
+    nodes: Nodes, n: FloatArray, means: FloatArray, target: str = "relative", loadings: FloatArray | None = None
 ) -> Posterior:
     """The posterior of the schools of R data sets.
 
@@ -339,7 +344,7 @@ def posterior(
     return Posterior(nodes, n, xbar, ybar, float(target == "benchmark"), L, nodes.A_inverse @ pulled)
 
 
-def _quadratic(x: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+def _quadratic(x: FloatArray, matrices: FloatArray) -> FloatArray:
     """x_j' A_m x_j for x (R, J, p), A (R, M, p, p): (R, J, M)."""
     R, J, p = x.shape
     rows, columns = np.triu_indices(p)
@@ -347,7 +352,7 @@ def _quadratic(x: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     return (x[..., rows] * x[..., columns]) @ np.swapaxes(matrices[..., rows, columns] * twice, 1, 2)
 
 
-def _matched(N: Nodes, mean: np.ndarray, scale2: np.ndarray, shared: np.ndarray) -> Mixture:
+def _matched(N: Nodes, mean: FloatArray, scale2: FloatArray, shared: FloatArray) -> Mixture:
     """t plus normal as a t with the same variance and fourth moment; its error is of the order 1 / df^2."""
     df = np.minimum(N.df, 1e12)[:, None, None]
     own = scale2 * df / (df - 2)
@@ -356,7 +361,7 @@ def _matched(N: Nodes, mean: np.ndarray, scale2: np.ndarray, shared: np.ndarray)
     return Mixture(N.weight, mean, np.sqrt(variance * (matched - 2) / matched), matched, N.order)
 
 
-def _sigma_nodes(df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sigma_nodes(df: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Weights and nodes (R, SPLIT) of g = chi2_nu / nu: the trapezoidal rule in its logarithm."""
     half = df[:, None] / 2
     low, high = (np.log(inverse(half, TAIL) / half) for inverse in (special.gammaincinv, special.gammainccinv))

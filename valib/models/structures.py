@@ -19,12 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
 
 from ..errors import ModelError
+from ..sums.arrays import FloatArray
+from .options import Covariance
 
+Build = Callable[[Any, "Structure"], Any]  # real or, for the complex step, complex psi (..., m) to Omega (..., T, T)
+Begin = Callable[[FloatArray, "Structure"], FloatArray]
 STEP = 1e-100  # of the complex step: its derivative is exact to rounding
 DIFFERENCE = 1e-5  # of the central difference of those derivatives; its error is about 1e-10
 LARGEST_START = 0.95  # correlation of a start
@@ -38,48 +43,51 @@ class Structure:
     unstructured Omega takes the cohorts. size: the number m of parameters.
     """
 
-    name: str
-    scale: np.ndarray
+    name: Covariance
+    scale: FloatArray
     distance: np.ndarray
     order: np.ndarray
     size: int
-    build: Callable[[np.ndarray, Structure], np.ndarray]
-    begin: Callable[[np.ndarray, Structure], np.ndarray]
+    build: Build
+    begin: Begin
 
-    def omega(self, psi: np.ndarray) -> np.ndarray:
+    def omega(self, psi: FloatArray) -> FloatArray:
         """Omega (..., T, T) at psi (..., m)."""
-        return self.build(psi, self) * self.unit
+        omega: FloatArray = self.build(psi, self) * self.unit
+        return omega
 
-    def start(self, omega: np.ndarray) -> np.ndarray:
+    def start(self, omega: FloatArray) -> FloatArray:
         """psi (m,) whose Omega is near a positive definite omega (T, T); unstructured: (..., m), (..., T, T)."""
         return self.begin(omega / self.unit, self)
 
     @property
-    def unit(self) -> np.ndarray:
+    def unit(self) -> FloatArray:
         """(..., T, T): products of the scales."""
         return self.scale[..., :, None] * self.scale[..., None, :]
 
-    def jacobian(self, psi: np.ndarray) -> np.ndarray:
+    def jacobian(self, psi: FloatArray) -> FloatArray:
         """dOmega/dpsi_k, (..., m, T, T) at psi (..., m), by the complex step."""
         return self._slopes(psi) * self.unit[..., None, :, :]
 
-    def _slopes(self, psi: np.ndarray) -> np.ndarray:
-        return self.build(psi[..., None, :] + 1j * STEP * np.eye(self.size), self).imag / STEP
+    def _slopes(self, psi: FloatArray) -> FloatArray:
+        slopes: FloatArray = self.build(psi[..., None, :] + 1j * STEP * np.eye(self.size), self).imag / STEP
+        return slopes
 
-    def curvature(self, psi: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    def curvature(self, psi: FloatArray, weight: FloatArray) -> FloatArray:
         """sum_ts weight_ts d2 Omega_ts / dpsi dpsi', (..., m, m), for symmetric weight (..., T, T)."""
         weight = weight * self.unit
         if self.name == "unstructured":  # quadratic in L: entries of one column share a weight
             rows, columns = np.tril_indices(len(self.order))
             at = self.order[rows]
-            return 2 * weight[..., at[:, None], at] * (columns[:, None] == columns)
+            return np.asarray(2 * weight[..., at[:, None], at] * (columns[:, None] == columns), dtype=np.float64)
         moved = psi[..., None, None, :] + DIFFERENCE * np.stack([np.eye(self.size), -np.eye(self.size)])
         bend = np.einsum("...xkmts,...ts->...xkm", self._slopes(moved), weight)
         bend = (bend[..., 0, :, :] - bend[..., 1, :, :]) / (2 * DIFFERENCE)
-        return (bend + np.swapaxes(bend, -1, -2)) / 2
+        curvature: FloatArray = (bend + np.swapaxes(bend, -1, -2)) / 2
+        return curvature
 
 
-def make_structure(name: str, cohorts: np.ndarray, scale: np.ndarray) -> Structure:
+def make_structure(name: Covariance, cohorts: np.ndarray, scale: FloatArray) -> Structure:
     """The structure of a name for T cohorts (calendar years); scale (..., T) as in :class:`Structure`."""
     if name not in STRUCTURES:
         raise ModelError(f"The covariance must be one of {', '.join(STRUCTURES)}, not {name!r}.")
@@ -91,7 +99,7 @@ def make_structure(name: str, cohorts: np.ndarray, scale: np.ndarray) -> Structu
     return Structure(name, scale, np.abs(years[:, None] - years), np.arange(T), size(T), build, begin)
 
 
-def pivot(structure: Structure, omega: np.ndarray) -> tuple[Structure, np.ndarray]:
+def pivot(structure: Structure, omega: FloatArray) -> tuple[Structure, FloatArray]:
     """An unstructured Omega with its cohorts reordered so that small pivots come last, and psi of omega (T, T).
 
     A pivot that vanishes before the last one leaves the rest of its column undetermined, and an optimiser crawls.
@@ -102,7 +110,7 @@ def pivot(structure: Structure, omega: np.ndarray) -> tuple[Structure, np.ndarra
     return replace(structure, order=order[:T] - 1), factor[np.tril_indices(T)]
 
 
-def correlation(omega: np.ndarray) -> np.ndarray:
+def correlation(omega: FloatArray) -> FloatArray:
     """Correlation matrices of omega (..., T, T); nan beside a variance of 0."""
     sd = np.sqrt(np.diagonal(omega, axis1=-2, axis2=-1))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -110,40 +118,41 @@ def correlation(omega: np.ndarray) -> np.ndarray:
     return np.where(np.eye(sd.shape[-1], dtype=bool) & (sd > 0)[..., None, :], 1.0, r)
 
 
-def _lower(psi: np.ndarray, s: Structure) -> np.ndarray:
+def _lower(psi: Any, s: Structure) -> Any:
     L = np.zeros((*psi.shape[:-1], len(s.order), len(s.order)), dtype=psi.dtype)
     L[(..., *np.tril_indices(len(s.order)))] = psi
     back = np.argsort(s.order)
     return (L @ np.swapaxes(L, -1, -2))[..., back[:, None], back]
 
 
-def _start_lower(omega: np.ndarray, s: Structure) -> np.ndarray:
-    return np.linalg.cholesky(omega[..., s.order[:, None], s.order])[(..., *np.tril_indices(len(s.order)))]
+def _start_lower(omega: FloatArray, s: Structure) -> FloatArray:
+    root = np.linalg.cholesky(omega[..., s.order[:, None], s.order])
+    return np.asarray(root[(..., *np.tril_indices(len(s.order)))], dtype=np.float64)
 
 
-def _diagonal(psi: np.ndarray, s: Structure) -> np.ndarray:
+def _diagonal(psi: Any, s: Structure) -> Any:
     return psi[..., :, None] ** 2 * np.eye(len(s.order))
 
 
-def _start_diagonal(omega: np.ndarray, s: Structure) -> np.ndarray:
+def _start_diagonal(omega: FloatArray, s: Structure) -> FloatArray:
     return np.sqrt(np.diag(omega))
 
 
-def _compound(psi: np.ndarray, s: Structure) -> np.ndarray:
+def _compound(psi: Any, s: Structure) -> Any:
     T = len(s.order)
     even = np.full((T, T), 1 / T)
     a, b = psi[..., 0, None, None] ** 2, psi[..., 1, None, None] ** 2
     return a * (np.eye(T) - even) + b * even
 
 
-def _start_compound(omega: np.ndarray, s: Structure) -> np.ndarray:
+def _start_compound(omega: FloatArray, s: Structure) -> FloatArray:
     T = len(omega)
     r = correlation(omega)[np.triu_indices(T, 1)].mean().clip(-0.9 / (T - 1), LARGEST_START)
     w = np.diag(omega).mean()
     return np.sqrt([w * (1 - r), w * (1 + (T - 1) * r)])
 
 
-def _ar1(psi: np.ndarray, s: Structure) -> np.ndarray:
+def _ar1(psi: Any, s: Structure) -> Any:
     rho = np.sin(psi[..., 1])
     R = np.empty((*psi.shape[:-1], *s.distance.shape), dtype=psi.dtype)
     for d in np.unique(s.distance):
@@ -151,13 +160,13 @@ def _ar1(psi: np.ndarray, s: Structure) -> np.ndarray:
     return psi[..., 0, None, None] ** 2 * R
 
 
-def _start_ar1(omega: np.ndarray, s: Structure) -> np.ndarray:
+def _start_ar1(omega: FloatArray, s: Structure) -> FloatArray:
     r = np.diag(correlation(omega), 1)
     size = np.abs(r).clip(0.02, LARGEST_START) ** (1 / np.diag(s.distance, 1))
     return np.array([np.sqrt(np.diag(omega).mean()), np.arcsin(np.sign(r.mean()) * size.mean())])
 
 
-def _power(x: np.ndarray, d: int) -> np.ndarray:
+def _power(x: Any, d: int) -> Any:
     """x^d by squaring: unlike exp(d log x) it keeps the complex step for negative x."""
     out = np.ones_like(x)
     while d:
@@ -166,11 +175,12 @@ def _power(x: np.ndarray, d: int) -> np.ndarray:
     return out
 
 
-def _toeplitz(psi: np.ndarray, s: Structure) -> np.ndarray:
+def _toeplitz(psi: Any, s: Structure) -> Any:
     """Autocorrelations r_k from partial ones by the Durbin-Levinson recursion."""
     T = len(s.order)
     partial = np.sin(psi[..., 1:])
-    r, phi, left = [np.ones_like(psi[..., 0])], [], np.ones_like(psi[..., 0])
+    r, left = [np.ones_like(psi[..., 0])], np.ones_like(psi[..., 0])
+    phi: list[Any] = []
     for k in range(T - 1):
         last = partial[..., k]
         r.append(last * left + sum(p * r[k - i] for i, p in enumerate(phi)))
@@ -180,14 +190,14 @@ def _toeplitz(psi: np.ndarray, s: Structure) -> np.ndarray:
     return psi[..., 0, None, None] ** 2 * np.stack(r, axis=-1)[..., lag]
 
 
-def _start_toeplitz(omega: np.ndarray, s: Structure) -> np.ndarray:
+def _start_toeplitz(omega: FloatArray, s: Structure) -> FloatArray:
     psi = np.zeros(s.size)
     psi[0] = np.sqrt(np.diag(omega).mean())
     psi[1] = np.arcsin(np.diag(correlation(omega), 1).mean().clip(-LARGEST_START, LARGEST_START))
     return psi
 
 
-def _antedependence(psi: np.ndarray, s: Structure) -> np.ndarray:
+def _antedependence(psi: Any, s: Structure) -> Any:
     T = len(s.order)
     sd, rho = psi[..., :T], np.sin(psi[..., T:])
     R = np.ones((*psi.shape[:-1], T, T), dtype=psi.dtype)
@@ -197,12 +207,13 @@ def _antedependence(psi: np.ndarray, s: Structure) -> np.ndarray:
     return sd[..., :, None] * sd[..., None, :] * R
 
 
-def _start_antedependence(omega: np.ndarray, s: Structure) -> np.ndarray:
+def _start_antedependence(omega: FloatArray, s: Structure) -> FloatArray:
     r = np.diag(correlation(omega), 1).clip(-LARGEST_START, LARGEST_START)
     return np.concatenate([np.sqrt(np.diag(omega)), np.arcsin(r)])
 
 
-STRUCTURES = {  # name: (build, start, number of parameters, one variance for all cohorts)
+# name: (build, start, number of parameters, one variance for all cohorts)
+STRUCTURES: dict[Covariance, tuple[Build, Begin, Callable[[int], int], bool]] = {
     "unstructured": (_lower, _start_lower, lambda T: T * (T + 1) // 2, False),
     "compound_symmetry": (_compound, _start_compound, lambda T: 2, True),
     "ar1": (_ar1, _start_ar1, lambda T: 2, True),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.special import chdtr
 
 SMD_LIMIT = 0.2  # standardised mean difference of the prior, beyond which a benchmark warns
@@ -64,7 +64,7 @@ def prior_check(
     return PriorCheck(column, int(cohort), baseline_mean, baseline_sd, mean, sd, smd, ratio, ok)
 
 
-def score_moments(records: pd.DataFrame, cohorts: Iterable[int]) -> dict[int, dict[str, float]]:
+def score_moments(records: Any, cohorts: Iterable[int]) -> dict[int, dict[str, float]]:
     """n, mean and SD of the score by cohort: over all rows that had a score where the reader kept them, else these."""
     kept = records.attrs.get("score_by_cohort", {})
     out = {}

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Any
 
 from formulaic.parser.algos.tokenize import tokenize
 from formulaic.parser.types import ASTNode, Token
 
 SIGNS = "+-*/^"  # of arithmetic, left of ~
 ONE = frozenset([("1", False)])  # the intercept as a term of :func:`_terms`
-Terms = frozenset  # of terms, each the frozenset of its factors: (text, whether it is a column or code)
+Terms = frozenset[frozenset[tuple[str, bool]]]  # each the set of its factors: (text, whether it is a column or code)
 
 
 class Misread(ValueError):
@@ -29,7 +30,7 @@ def outcome_of(formula: str) -> str:
     tilde = _tilde(formula)
     left = list(tokenize(formula[:tilde]))
     if len(left) == 1 and left[0].kind is Token.Kind.NAME:
-        return left[0].token
+        return str(left[0].token)
     return " ".join(formula[:tilde].split())
 
 
@@ -120,7 +121,7 @@ def _terms(node: ASTNode | Token, spine: bool = False) -> Terms:
     return frozenset().union(*map(_terms, arguments))
 
 
-def _sum(arguments: list, spine: bool) -> Terms:
+def _sum(arguments: list[Any], spine: bool) -> Terms:
     """The terms of a sum; of numbers it may have 1."""
     for k, argument in enumerate(arguments):
         if _is_number(argument) and argument.token != "1":
@@ -132,7 +133,7 @@ def _sum(arguments: list, spine: bool) -> Terms:
     return frozenset().union(*(_terms(argument, spine and k == 0) for k, argument in enumerate(arguments)))
 
 
-def _difference(arguments: list, spine: bool) -> Terms:
+def _difference(arguments: list[Any], spine: bool) -> Terms:
     """The terms of a difference; refuses to remove what is not there. The intercept may be removed twice."""
     removed = arguments[-1]
     if len(arguments) == 1 and _is_number(removed):
@@ -150,7 +151,7 @@ def _difference(arguments: list, spine: bool) -> Terms:
     return there - gone
 
 
-def _power(node: ASTNode, arguments: list) -> Terms:
+def _power(node: ASTNode, arguments: list[Any]) -> Terms:
     """The terms of a power, which crosses several terms with each other; refuses one of a single term."""
     base = _terms(arguments[0])
     if len(base) < 2:
@@ -161,7 +162,7 @@ def _power(node: ASTNode, arguments: list) -> Terms:
     )  # higher powers have larger terms besides, which nothing removes
 
 
-def _product(node: ASTNode, symbol: str, arguments: list) -> Terms:
+def _product(node: ASTNode, symbol: str, arguments: list[Any]) -> Terms:
     """The terms of an interaction or a crossing; refuses a term crossed with itself."""
     a, b = map(_terms, arguments)
     _refuse_numbers(node, a | b)
@@ -212,7 +213,7 @@ def _form(node: ASTNode) -> str:
     return f"I({_text(node, arithmetic=True)})"
 
 
-def _joined(term: frozenset) -> str:
+def _joined(term: frozenset[tuple[str, bool]]) -> str:
     return ":".join(sorted(text for text, _ in term))
 
 

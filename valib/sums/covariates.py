@@ -7,6 +7,7 @@ neither is refused in one sentence, and so is a design wider than :data:`WIDEST`
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def as_covariates(data: pd.DataFrame, parsed: Formula) -> pd.DataFrame:
     )
 
 
-def as_known(covariates: pd.DataFrame, parsed: Formula, levels: dict[str, list]) -> pd.DataFrame:
+def as_known(covariates: pd.DataFrame, parsed: Formula, levels: dict[str, list[Any]]) -> pd.DataFrame:
     """Categories with the levels as they are known: 1, 1.0 and "1" are one level, "01" is another.
 
     levels: of categorical factors, by factor. Columns that are used as numbers too stay as they are.
@@ -68,7 +69,7 @@ def as_known(covariates: pd.DataFrame, parsed: Formula, levels: dict[str, list])
     return out
 
 
-def check_width(covariates: pd.DataFrame, side: SimpleFormula, levels: dict[str, list] | None = None) -> None:
+def check_width(covariates: pd.DataFrame, side: SimpleFormula, levels: dict[str, list[Any]] | None = None) -> None:
     """Raise ModelError if the fixed-effects matrix would have too many columns or entries.
 
     levels: the categories of categorical factors where they are known already, by factor.
@@ -93,7 +94,9 @@ def check_named(covariates: pd.DataFrame, side: SimpleFormula) -> None:
     """Raise ModelError for a level that ``C(column, levels=[...])`` leaves out: it would count as the first level."""
     for name, factor in factors(side).items():
         named = named_levels(name) if factor.eval_method is Factor.EvalMethod.PYTHON else None
-        for column, _ in used_columns(name) if named is not None else ():
+        if named is None:
+            continue
+        for column, _ in used_columns(name):
             held = covariates[column].dropna().unique().tolist()
             if lost := sorted({str(v) for v in held if v not in named}):
                 raise ModelError(
@@ -120,7 +123,9 @@ def is_number(column: pd.Series) -> bool:
 
 def uses(parsed: Formula) -> tuple[set[str], set[str], set[str]]:
     """Columns used as numbers, as categories (inside C), and as whatever they are."""
-    numbers, categories, plain = set(), set(), set()
+    numbers: set[str] = set()
+    categories: set[str] = set()
+    plain: set[str] = set()
     for factor in [*factors(parsed.lhs).values(), *factors(parsed.rhs).values()]:
         if factor.eval_method is not Factor.EvalMethod.PYTHON:
             plain.add(str(factor.expr))
@@ -144,7 +149,7 @@ def _as_covariate(column: pd.Series, as_number: bool, as_category: bool, told: s
             raise ModelError(
                 f"Column '{column.name}' holds text ({_first(column)}), where the formula needs numbers{_hint(column)}."
             )
-        return column if column.map(type).eq(str).all() and column.dtype == object else as_text(column)
+        return column if (column.map(type) == str).all() and column.dtype == object else as_text(column)
     return _as_number(column, kind, as_category)
 
 
@@ -154,10 +159,14 @@ def _refuse_odd(column: pd.Series, told: str | None) -> None:
         odd = odd_values(column, typed=column.dtype != object)
         if odd is not None:
             first = column.iloc[odd[0]] if len(odd) else column.iloc[0]
-            said = complaint(column.name, column.name, len(odd), len(column), _places(column.index[odd]), first)
+            said = complaint(
+                str(column.name), str(column.name), len(odd), len(column), _places(column.index[odd]), first
+            )
             told = said.replace("column", "Column", 1)
     if told:
-        raise ModelError(f"{told}: store them as numbers, or write C({_written(column.name)}) if they are categories.")
+        raise ModelError(
+            f"{told}: store them as numbers, or write C({_written(str(column.name))}) if they are categories."
+        )
 
 
 def _places(labels: pd.Index) -> str:
@@ -205,7 +214,7 @@ def _kind(column: pd.Series) -> str | None:
     return "text" if pd.api.types.is_string_dtype(dtype) else None
 
 
-def _width(factor: Factor, covariates: pd.DataFrame, levels: list | None) -> tuple[int, str]:
+def _width(factor: Factor, covariates: pd.DataFrame, levels: list[Any] | None) -> tuple[int, str]:
     """How many columns a factor gives at most, and the column whose levels they are ('' if of none)."""
     name, column = str(factor.expr), str(factor.expr)
     if factor.eval_method is Factor.EvalMethod.PYTHON:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,12 +39,14 @@ def plain_matrix(
     """
     sources = [_source(term, covariates) for term in (*parsed.lhs, *parsed.rhs)]
     names = tuple(intercept if str(term) == ONES else str(term) for term in parsed.rhs)
-    if None in sources or sources[0] == (ONES, False) or len(set(names)) < len(names):
+    there = [source for source in sources if source is not None]
+    if len(there) < len(sources) or there[0] == (ONES, False) or len(set(names)) < len(names):
         return None
-    columns = [covariates[name].to_numpy() if name != ONES else None for name, _ in sources]
+    columns = [covariates[name].to_numpy() if name != ONES else None for name, _ in there]
     X = np.empty((len(covariates), len(names)), order="F")
-    for k, (column, (_, is_mean)) in enumerate(zip(columns[1:], sources[1:], strict=True)):
+    for k, (column, (_, is_mean)) in enumerate(zip(columns[1:], there[1:], strict=True)):
         X[:, k] = 1.0 if column is None else school_mean(column) if is_mean else column
+    assert columns[0] is not None  # the response is none of ones
     return columns[0], X, names
 
 
@@ -57,7 +60,9 @@ def _source(term: Term, covariates: pd.DataFrame) -> tuple[str, bool] | None:
     text = str(factor.expr)
     mean = _SCHOOL_MEAN.fullmatch(text) if factor.eval_method is Factor.EvalMethod.PYTHON else None
     name = mean.group(1) if mean else text if factor.eval_method is Factor.EvalMethod.LOOKUP else None
-    return (name, mean is not None) if name in covariates and covariates[name].dtype == np.float64 else None
+    if name is None or name not in covariates or covariates[name].dtype != np.float64:
+        return None
+    return name, mean is not None
 
 
 __all__ = ["INTERCEPT", "Cells", "Design", "FormulaState", "build_design", "make_cells", "parse", "required_columns"]
@@ -92,10 +97,10 @@ class FormulaState:
 
     formula: str
     names: tuple[str, ...]
-    transform_state: dict
-    levels: dict[str, list]
+    transform_state: dict[Any, Any]
+    levels: dict[str, list[Any]]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The state as plain JSON types."""
         return {
             "formula": self.formula,
@@ -105,7 +110,7 @@ class FormulaState:
         }
 
     @classmethod
-    def from_json(cls, content: dict) -> FormulaState:
+    def from_json(cls, content: Mapping[str, Any]) -> FormulaState:
         """The inverse of :meth:`to_json`; ValueError for what no formula can have learned."""
         formula, names, levels = content["formula"], content["names"], dict(content["levels"])
         known = factors(parse(formula).rhs)
@@ -137,8 +142,8 @@ class Design:
 
 def make_cells(school: pd.Series, cohort: pd.Series | None = None) -> Cells:
     """Number the school-by-cohort cells, ordered by school label and then by cohort."""
-    s, schools = pd.factorize(school, sort=True)
-    schools = np.asarray(schools, dtype=object)
+    s, labels = pd.factorize(school, sort=True)
+    schools = np.asarray(labels, dtype=object)
     if cohort is None:
         t, cohorts = np.zeros(len(s), dtype=np.intp), np.zeros(1, dtype=np.int64)
     else:
@@ -193,7 +198,7 @@ def build_design(
     (('Intercept', 'prior_score'), (4059, 2))
     """
     state = formula if isinstance(formula, FormulaState) else None
-    text = state.formula if state else formula
+    text = formula.formula if isinstance(formula, FormulaState) else formula
     parsed = parse(text)
     data, left_out = _complete(data, parsed, groups, text)
     covariates = as_covariates(data, parsed)
@@ -202,12 +207,15 @@ def build_design(
         covariates = as_known(covariates, parsed, state.levels)
         _check_levels(covariates, parsed, state)
     cells = make_cells(data[groups], data[cohort] if cohort else None)
-    context = {"school_mean": lambda x: _cell_mean(x, cells), "np": np}
-    plain = plain_matrix(covariates, parsed, context["school_mean"], INTERCEPT)
+
+    def school_mean(x: Any) -> np.ndarray:
+        return _cell_mean(x, cells)
+
+    plain = plain_matrix(covariates, parsed, school_mean, INTERCEPT)
     if plain:
         y, X, learned = *plain[:2], FormulaState(text, plain[2], {}, {})
     else:
-        y, X, learned = materialise(covariates, parsed, state, context, text)
+        y, X, learned = materialise(covariates, parsed, state, {"school_mean": school_mean, "np": np}, text)
     fitted = state or learned
     if learned.names != fitted.names:
         raise ModelError(
@@ -238,9 +246,11 @@ UNFIT = (
 )
 
 
-def materialise(data, parsed, state, context, text):
+def materialise(
+    data: pd.DataFrame, parsed: Formula, state: FormulaState | None, context: Mapping[str, Any], text: str
+) -> tuple[np.ndarray, np.ndarray, FormulaState]:
     """Run formulaic; return y (N,), X (N, p) and what it learned for the right-hand side."""
-    learned = (
+    learned: dict[str, Any] = (
         {}
         if state is None
         else {
@@ -268,7 +278,7 @@ def materialise(data, parsed, state, context, text):
     return y[:, 0], X, FormulaState(text, tuple(spec.column_names), transforms, _levels(spec))
 
 
-def _levels(spec: ModelSpec) -> dict[str, list]:
+def _levels(spec: ModelSpec) -> dict[str, list[Any]]:
     """The categories that formulaic learned for each categorical factor, as plain Python values."""
     return {
         name: [v.item() if hasattr(v, "item") else v for v in state["categories"]]
@@ -300,11 +310,13 @@ def _check_levels(data: pd.DataFrame, parsed: Formula, state: FormulaState) -> N
     """Refuse categories the state has not seen; a coefficient for them does not exist."""
     for name, factor in factors(parsed.rhs).items():
         levels = state.levels.get(name)
-        for column in categories_of(factor) if levels is not None else ():
+        if levels is None:
+            continue
+        for column in categories_of(factor):
             check_known(column, set(pd.unique(data[column])), levels)
 
 
-def check_known(column: str, found: set, levels: list) -> None:
+def check_known(column: str, found: set[Any], levels: Sequence[Any]) -> None:
     """Refuse levels of a column that are not among those known."""
     if unseen := found - set(levels):
         raise ModelError(
@@ -328,19 +340,20 @@ def refuse_not_finite(finite: np.ndarray, response: bool, names: tuple[str, ...]
         raise ModelError(f"The formula {shown(text)} gives values that are not finite in {_quoted(bad)}.")
 
 
-def _cell_mean(x, cells: Cells) -> np.ndarray:
+def _cell_mean(x: Any, cells: Cells) -> np.ndarray:
     """Mean of x over the students of each row's school-by-cohort cell, repeated for every row."""
     x = np.asarray(x, dtype=np.float64)
-    return (np.bincount(cells.code, weights=x, minlength=len(cells.n)) / cells.n)[cells.code]
+    means = np.bincount(cells.code, weights=x, minlength=len(cells.n)) / cells.n
+    return np.asarray(means[cells.code])
 
 
-def _quoted(names) -> str:
+def _quoted(names: Sequence[str]) -> str:
     """Names in quotes, the first eight of them."""
     said = ", ".join(f"'{n}'" for n in names[:8])
     return said + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _pack(value):
+def _pack(value: Any) -> Any:
     """Nested transform state to JSON types; dictionaries keep the type of their keys, arrays are marked."""
     if isinstance(value, dict):
         return {"items": [[_pack(k), _pack(v)] for k, v in value.items()]}
@@ -355,7 +368,7 @@ def _pack(value):
     raise ModelError(f"A transform of the formula keeps a {type(value).__name__}, which cannot be saved as JSON.")
 
 
-def _unpack(value, depth: int = 6):
+def _unpack(value: Any, depth: int = 6) -> Any:
     """The inverse of :func:`_pack`; ValueError for more than transforms keep."""
     if not depth or len(value if isinstance(value, (list, dict)) else ()) > LONGEST_STATE:
         raise ValueError("the state of its formula is not valib's")
@@ -371,6 +384,6 @@ def _unpack(value, depth: int = 6):
     return [_unpack(v, depth - 1) for v in value] if isinstance(value, list) else value
 
 
-def _are_plain(values, most: int) -> bool:
+def _are_plain(values: Any, most: int) -> bool:
     """Whether values are a list of texts, numbers and truth values, not too long."""
     return isinstance(values, list) and len(values) <= most and all(isinstance(v, (str, int, float)) for v in values)

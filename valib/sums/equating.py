@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..errors import BenchmarkError
 from ..records.reading import select
+from .arrays import FloatArray
 
 COLUMNS = ("score", "prior_score")
 STRICT = {"extra": "forbid", "strict": False}  # how pydantic reads these classes from a params file
@@ -62,7 +63,7 @@ class Link:
     intercept_se: float = 0.0
     covariance: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         numbers = [self.slope, self.intercept, self.slope_se, self.intercept_se, self.covariance]
         if not np.isfinite(numbers).all() or self.slope <= 0 or min(self.slope_se, self.intercept_se) < 0:
             raise BenchmarkError("A link needs a positive slope and standard errors that are zero or positive.")
@@ -70,11 +71,12 @@ class Link:
             raise BenchmarkError("A link's covariance is larger than its two standard errors allow.")
 
     @property
-    def factor(self) -> np.ndarray:
+    def factor(self) -> FloatArray:
         """(2, 2) F with F F' the covariance of (intercept, slope)."""
         V = np.array([[self.intercept_se**2, self.covariance], [self.covariance, self.slope_se**2]])
         values, vectors = np.linalg.eigh(V)
-        return vectors * np.sqrt(np.maximum(values, 0.0))
+        factor: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))
+        return factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,16 @@ class ScaleBreak:
     column: str = "score"
     link: Link | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.column not in COLUMNS:
             raise BenchmarkError(f"A scale break concerns {' or '.join(COLUMNS)}, not {self.column!r}.")
+
+    @property
+    def linked(self) -> Link:
+        """The link of a break that has one, as all have that :func:`crossed` lets through."""
+        if self.link is None:
+            raise BenchmarkError(f"The scale of {self.column} changes with cohort {self.cohort}, and there is no link.")
+        return self.link
 
 
 def check_baseline(breaks: Sequence[ScaleBreak], baseline: Sequence[int]) -> None:
@@ -210,25 +219,28 @@ def on_one_scale(
     for cohort in cohorts:
         rows = (moved["cohort"] == cohort).to_numpy()
         for b in reversed(crossed(breaks, baseline, cohort)):
-            moved.loc[rows, b.column] = b.link.intercept + b.link.slope * moved.loc[rows, b.column]
+            moved.loc[rows, b.column] = b.linked.intercept + b.linked.slope * moved.loc[rows, b.column]
             if b.column == "score" and cohort in scores:
                 old = scores[cohort]
                 scores[cohort] = old | {
-                    "mean": b.link.intercept + b.link.slope * old["mean"],
-                    "sd": b.link.slope * old["sd"],
+                    "mean": b.linked.intercept + b.linked.slope * old["mean"],
+                    "sd": b.linked.slope * old["sd"],
                 }
     if scores:
         moved.attrs["score_by_cohort"] = scores
-    return moved, [_error_only(b, breaks) for b in breaks if b.link is not None and b.cohort > max(baseline)]
+    last, end = max(baseline), max(cohorts, default=max(baseline))
+    later = [b for b in breaks if b.link is not None and b.cohort > last]
+    return moved, [_error_only(b, breaks, last) if b.cohort <= end else b for b in later]
 
 
-def _error_only(b: ScaleBreak, breaks: Sequence[ScaleBreak]) -> ScaleBreak:
-    """The break with its link's errors as they stand for scores already carried back."""
-    S, A, s = 1.0, 0.0, b.link.slope
-    for e in sorted((e for e in breaks if e.column == b.column and e.cohort < b.cohort), key=lambda e: e.cohort):
-        A, S = A + S * e.link.intercept, S * e.link.slope
-    A = A + S * b.link.intercept
-    va, vs, c = b.link.intercept_se**2, b.link.slope_se**2, b.link.covariance
+def _error_only(b: ScaleBreak, breaks: Sequence[ScaleBreak], last: int) -> ScaleBreak:
+    """The break with its link's errors as they stand for scores already carried back to the scale of cohort ``last``."""
+    S, A, s = 1.0, 0.0, b.linked.slope
+    between = [e for e in breaks if e.column == b.column and last < e.cohort < b.cohort]
+    for e in sorted(between, key=lambda e: e.cohort):
+        A, S = A + S * e.linked.intercept, S * e.linked.slope
+    A = A + S * b.linked.intercept
+    va, vs, c = b.linked.intercept_se**2, b.linked.slope_se**2, b.linked.covariance
     var = max(S**2 * va + (A / s) ** 2 * vs - 2 * S * A / s * c, 0.0)
     return ScaleBreak(
         b.cohort, b.column, Link(1.0, 0.0, np.sqrt(vs) / s, float(np.sqrt(var)), float(S / s * c - A * vs / s**2))
@@ -241,7 +253,7 @@ def to_old_scale(data: pd.DataFrame, breaks: Sequence[ScaleBreak]) -> pd.DataFra
         return data
     moved = data.copy()
     for b in sorted(breaks, key=lambda b: b.cohort, reverse=True):
-        moved[b.column] = b.link.intercept + b.link.slope * moved[b.column]
+        moved[b.column] = b.linked.intercept + b.linked.slope * moved[b.column]
     return moved
 
 
@@ -252,10 +264,10 @@ def perturbed(breaks: Sequence[ScaleBreak]) -> list[tuple[list[ScaleBreak], floa
     """
     out = []
     for i, b in enumerate(breaks):
-        for intercept, slope in b.link.factor.T:
+        for intercept, slope in b.linked.factor.T:
             if intercept == 0 and slope == 0:
                 continue
-            moved = Link(b.link.slope + STEP * slope, b.link.intercept + STEP * intercept)
+            moved = Link(b.linked.slope + STEP * slope, b.linked.intercept + STEP * intercept)
             out.append(([*breaks[:i], ScaleBreak(b.cohort, b.column, moved), *breaks[i + 1 :]], STEP))
     return out
 

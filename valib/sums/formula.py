@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from formulaic import Formula, SimpleFormula
 from formulaic.errors import FormulaicError
@@ -82,9 +83,10 @@ def used_columns(code: str) -> Iterator[tuple[str, bool]]:
     category = isinstance(top, ast.Call) and _called(top) == "C"
     for node, called in _values(top):
         if called == "Q":
-            yield node.value, category
+            yield str(value_of(node)), category
         elif isinstance(node, ast.Name):
-            yield names.get(node.id, node.id), category and not isinstance(top.args[0], ast.Compare)
+            compared = isinstance(top, ast.Call) and isinstance(top.args[0], ast.Compare)
+            yield names.get(node.id, node.id), category and not compared
 
 
 def spread(code: str) -> int | None:
@@ -101,13 +103,20 @@ def spread(code: str) -> int | None:
     return max(widths)
 
 
-def named_levels(code: str) -> list | None:
+def named_levels(code: str) -> list[Any] | None:
     """The levels that ``C(column, levels=[...])`` names; None for any other factor."""
     call = tree_of(code)[0].body
     if not (isinstance(call, ast.Call) and _called(call) == "C"):
         return None
     given = [*call.args[2:3], *(k.value for k in call.keywords if k.arg == "levels")]
     return list(ast.literal_eval(given[0])) if given else None
+
+
+def value_of(node: ast.AST) -> Any:
+    """The value of a constant."""
+    if not isinstance(node, ast.Constant):
+        raise Refused(_what(node))
+    return node.value
 
 
 def shown(formula: str) -> str:
@@ -137,7 +146,7 @@ def check_factor(code: str) -> None:
     if isinstance(node, ast.Call) and _called(node) == "C":
         first = node.args[0] if node.args else None
         quoted = isinstance(first, ast.Call) and _called(first) == "Q"
-        if not (quoted or isinstance(first, (ast.Name, ast.Compare))):
+        if first is None or not (quoted or isinstance(first, (ast.Name, ast.Compare))):
             raise Refused("C() of something else than a column or a comparison")
         _check_arguments(node, FUNCTIONS["C"])
         node = first
@@ -171,7 +180,12 @@ def _check_call(node: ast.Call) -> None:
     """Refuse a call of a function that is not of the list, or with other arguments than it takes."""
     name = _called(node)
     if name == "Q":
-        if len(node.args) != 1 or node.keywords or not _is_text(node.args[0]) or set(node.args[0].value) & set("\"'"):
+        if (
+            len(node.args) != 1
+            or node.keywords
+            or not _is_text(node.args[0])
+            or set(str(value_of(node.args[0]))) & set("\"'")
+        ):
             raise Refused("Q() of something else than a column's name in quotes")
         return
     if name == "C":
@@ -186,8 +200,8 @@ def _check_call(node: ast.Call) -> None:
 
 def _check_arguments(node: ast.Call, takes: dict[str, str]) -> None:
     """Refuse arguments (after the first) that a function of the list does not take, or of another kind."""
-    given = list(zip(takes, node.args[1:], strict=False)) + [(k.arg, k.value) for k in node.keywords]
-    if len(node.args) - 1 > len(takes) or any(takes.get(k.arg, "value") == "value" for k in node.keywords):
+    given = list(zip(takes, node.args[1:], strict=False)) + [(str(k.arg), k.value) for k in node.keywords]
+    if len(node.args) - 1 > len(takes) or any(takes.get(str(k.arg), "value") == "value" for k in node.keywords):
         raise Refused(f"arguments that {_called(node)}() does not take")
     for name, value in given:
         if not KINDS[takes[name]](value):
@@ -196,7 +210,7 @@ def _check_arguments(node: ast.Call, takes: dict[str, str]) -> None:
 
 def _check_power(node: ast.BinOp) -> None:
     right = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
-    if not (_is_number(right) and abs(right.value) <= LARGEST_POWER):
+    if not (_is_number(right) and abs(value_of(right)) <= LARGEST_POWER):
         raise Refused(f"a power that is not a number up to {LARGEST_POWER}")
     if not any(isinstance(n, (ast.Name, ast.Call)) for n in ast.walk(node.left)):
         raise Refused("a power of a number")
@@ -206,7 +220,8 @@ def _is_number(node: ast.AST) -> bool:
     node = node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.UAdd, ast.USub)) else node
     return (
         isinstance(node, ast.Constant)
-        and type(node.value) in (int, float)
+        and isinstance(node.value, (int, float))
+        and not isinstance(node.value, bool)
         and math.isfinite(node.value)
         and abs(node.value) <= 1e15
     )
@@ -235,6 +250,12 @@ def _is_level(node: ast.AST) -> bool:
     return _is_text(node) or _is_number(node) or _is_flag(node)
 
 
+def _is_value(node: ast.AST) -> bool:
+    """True, or Refused is raised."""
+    _check_value(node)
+    return True
+
+
 def _is_contrast(node: ast.AST) -> bool:
     """contr.sum, contr.treatment('north'), Treatment('north'), Sum."""
     if isinstance(node, ast.Call):
@@ -261,8 +282,8 @@ KINDS: dict[str, Callable[[ast.AST], bool]] = {
     "numbers": lambda node: _is_list(node, _is_number, MOST_KNOTS),
     "levels": lambda node: _is_list(node, _is_level, LONGEST),
     "contrast": _is_contrast,
-    "word": lambda node: _is_text(node) and node.value in WORDS,
-    "value": lambda node: _check_value(node) is None,
+    "word": lambda node: _is_text(node) and value_of(node) in WORDS,
+    "value": _is_value,
 }
 
 
@@ -396,7 +417,7 @@ def _slope(node: ast.AST, names: dict[str, str]) -> int | None:
         return slope if slope is None or isinstance(node.op, ast.UAdd) else -slope
     if isinstance(node, ast.Call) and _called(node) == "I":
         return _slope(node.args[0], names)
-    used = [names.get(n.id, n.id) if isinstance(n, ast.Name) else n.value for n, _ in _values(node)]
+    used = [names.get(n.id, n.id) if isinstance(n, ast.Name) else value_of(n) for n, _ in _values(node)]
     if isinstance(node, ast.Name) or (isinstance(node, ast.Call) and _called(node) == "Q"):
         return int(used == ["score"])
     return None if "score" in used else 0
@@ -461,7 +482,7 @@ def _check_terms(node: ASTNode | Token | None, most_signs: int = 2 * MOST_TERMS)
         total = sum(counts)
     if total > MOST_TERMS:
         raise Refused(f"more than {MOST_TERMS} terms")
-    return total
+    return int(total)
 
 
 def _check_sides(parsed: Formula) -> None:

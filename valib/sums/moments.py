@@ -10,13 +10,16 @@ near 500 would lose the digits that the variances need; the shift is undone wher
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from ..errors import ModelError
 from .algebra import outcome_of
+from .arrays import BoolArray, FloatArray
 from .design import INTERCEPT, Cells, Design
 
 LEFT = 1e-10  # of a sum of squares about the shift: with less left about the mean, six digits of it are noise
@@ -38,16 +41,16 @@ class Moments:
     """
 
     names: tuple[str, ...]
-    shift: np.ndarray
+    shift: FloatArray
     schools: np.ndarray
     cohorts: np.ndarray
     cell_school: np.ndarray
     cell_cohort: np.ndarray
-    n: np.ndarray
-    sums: np.ndarray
-    cross: np.ndarray
-    cell_cross: np.ndarray | None
-    weight: np.ndarray
+    n: FloatArray
+    sums: FloatArray
+    cross: FloatArray
+    cell_cross: FloatArray | None
+    weight: FloatArray
 
     @property
     def n_fixed(self) -> int:
@@ -55,7 +58,7 @@ class Moments:
         return len(self.names) - 1
 
     @property
-    def n_students(self) -> float:
+    def n_students(self) -> Any:
         """Students, each counted as often as its cell; (R,) of R data sets."""
         return self.n @ self.weight
 
@@ -65,7 +68,7 @@ class Moments:
         return self.names.index(INTERCEPT) if INTERCEPT in self.names else None
 
     @property
-    def means(self) -> np.ndarray:
+    def means(self) -> FloatArray:
         """(C, k) cell means of the unshifted columns; the shift where there are no students."""
         return self.sums / np.maximum(self.n, 1)[..., None] + self.shift
 
@@ -83,7 +86,7 @@ class Moments:
         return replace(self, n=self.n[rows], sums=self.sums[rows], cross=self.cross[rows], cell_cross=cell)
 
     @property
-    def present(self) -> np.ndarray:
+    def present(self) -> Any:
         """Schools that have students; (R,) of R data sets."""
         return (self.by_school(self.n[..., None])[..., 0] > 0).sum(axis=-1)
 
@@ -93,11 +96,12 @@ class Moments:
         n, total = self.n_students, float(self.weight @ self.sums[:, -1])
         return float(np.sqrt((self.pooled()[-1, -1] - total**2 / n) / (n - 1)))
 
-    def pooled(self) -> np.ndarray:
+    def pooled(self) -> FloatArray:
         """(k, k) shifted cross-product over all cohorts."""
-        return self.cross.sum(axis=-3)
+        pooled: FloatArray = self.cross.sum(axis=-3)
+        return pooled
 
-    def by_school(self, values: np.ndarray) -> np.ndarray:
+    def by_school(self, values: FloatArray) -> FloatArray:
         """(..., J, m): sums over the cells of each school; values (..., C, m)."""
         out = np.zeros((*values.shape[:-2], len(self.schools), values.shape[-1]))
         for t in range(len(self.cohorts)):
@@ -123,7 +127,9 @@ class Moments:
         cross = np.zeros((len(cohorts), *self.cross.shape[1:]))
         for m in (self, other):
             cross[np.searchsorted(cohorts, m.cohorts)] += m.cross
-        both = self.cell_cross is not None and other.cell_cross is not None
+        cell_cross = None
+        if self.cell_cross is not None and other.cell_cross is not None:
+            cell_cross = _merge(code, self.cell_cross, other.cell_cross)
         return replace(
             self,
             schools=schools,
@@ -133,16 +139,16 @@ class Moments:
             n=_merge(code, self.n, other.n),
             sums=_merge(code, self.sums, other.sums),
             cross=cross,
-            cell_cross=_merge(code, self.cell_cross, other.cell_cross) if both else None,
+            cell_cross=cell_cross,
             weight=np.ones(len(used)),
         )
 
-    def reshift(self, shift: np.ndarray) -> Moments:
+    def reshift(self, shift: FloatArray) -> Moments:
         """The same moments about another shift."""
         d = self.shift - np.asarray(shift, dtype=np.float64)
         if not d.any():
             return self
-        n_cohort = np.bincount(self.cell_cohort, weights=self.weight * self.n, minlength=len(self.cohorts))
+        n_cohort = weighted_count(self.cell_cohort, self.weight * self.n, len(self.cohorts))
         s_cohort = np.zeros((len(self.cohorts), len(d)))
         np.add.at(s_cohort, self.cell_cohort, self.weight[:, None] * self.sums)
         cell = None if self.cell_cross is None else _recentre(self.cell_cross, self.sums, self.n, d)
@@ -154,7 +160,7 @@ class Moments:
             cell_cross=cell,
         )
 
-    def transform(self, matrix: np.ndarray, names: tuple[str, ...]) -> Moments:
+    def transform(self, matrix: FloatArray, names: tuple[str, ...]) -> Moments:
         """Moments of the columns Z @ matrix (k, m), for example residuals y - X b about a benchmark."""
         cell = None if self.cell_cross is None else matrix.T @ self.cell_cross @ matrix
         return replace(
@@ -166,7 +172,7 @@ class Moments:
             cell_cross=cell,
         )
 
-    def select(self, cohorts) -> Moments:
+    def select(self, cohorts: Iterable[int]) -> Moments:
         """The cells of some cohorts; schools without a cell in them are gone."""
         wanted = np.asarray(sorted(set(cohorts)))
         absent = [c for c in wanted.tolist() if c not in self.cohorts.tolist()]
@@ -209,7 +215,7 @@ class Moments:
             weight=weight,
         )
 
-    def reweight(self, weight: np.ndarray) -> Moments:
+    def reweight(self, weight: FloatArray) -> Moments:
         """Count every cell of school j weight[j] times, as if the school stood in the data that often; weight (J,)."""
         if self.cell_cross is None:
             raise ModelError("Reweighting needs the cross-products by cell: compute the moments with by_cell=True.")
@@ -218,7 +224,7 @@ class Moments:
         return replace(self, weight=w, cross=cross)
 
 
-def compute_moments(design: Design, by_cell: bool = False, shift: np.ndarray | None = None) -> Moments:
+def compute_moments(design: Design, by_cell: bool = False, shift: FloatArray | None = None) -> Moments:
     """The sums of a design by school and cohort: all that a random-intercept model needs of the students.
 
     Parameters
@@ -256,13 +262,13 @@ def compute_moments(design: Design, by_cell: bool = False, shift: np.ndarray | N
 
 
 def moments_from_arrays(
-    X: np.ndarray,
-    y: np.ndarray,
+    X: FloatArray,
+    y: FloatArray,
     cells: Cells,
     names: tuple[str, ...] | None = None,
     response: str = "y",
     by_cell: bool = False,
-    shift: np.ndarray | None = None,
+    shift: FloatArray | None = None,
 ) -> Moments:
     """Sum [X, y] over cells, in one pass over the rows.
 
@@ -298,7 +304,7 @@ def moments_from_arrays(
     )
 
 
-def has_cancelled(n: np.ndarray, sums: np.ndarray, squares: np.ndarray, shift: np.ndarray, least: float) -> np.ndarray:
+def has_cancelled(n: Any, sums: FloatArray, squares: FloatArray, shift: Any, least: float) -> BoolArray:
     """Whether less than a share ``least`` of the squares about a shift is left about the mean.
 
     n: students; sums, squares: of columns about shift, all of one shape or broadcast. A share r that is left has lost
@@ -306,7 +312,8 @@ def has_cancelled(n: np.ndarray, sums: np.ndarray, squares: np.ndarray, shift: n
     """
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         left = squares - sums**2 / n
-        return (left < least * squares) & (squares / n > (1e-13 * (np.abs(shift) + np.abs(sums / n))) ** 2)
+        lost: BoolArray = (left < least * squares) & (squares / n > (1e-13 * (np.abs(shift) + np.abs(sums / n))) ** 2)
+        return lost
 
 
 def check_cancelled(moments: Moments) -> None:
@@ -314,7 +321,7 @@ def check_cancelled(moments: Moments) -> None:
 
     Without an intercept the columns are not centred, and only the response is looked at.
     """
-    n = np.bincount(moments.cell_cohort, weights=moments.n, minlength=len(moments.cohorts))[:, None]
+    n = weighted_count(moments.cell_cohort, moments.n, len(moments.cohorts))[:, None]
     sums = sum_by(moments.cell_cohort, moments.sums, len(moments.cohorts))
     squares = np.diagonal(moments.cross, axis1=1, axis2=2)
     lost = has_cancelled(n.sum(), sums.sum(axis=0), squares.sum(axis=0), moments.shift, LEFT)
@@ -331,10 +338,10 @@ def check_cancelled(moments: Moments) -> None:
 
 def moments_of_sums(
     cohorts: np.ndarray,
-    n: np.ndarray,
-    sums: np.ndarray,
-    cross: np.ndarray | None = None,
-    cell_cross: np.ndarray | None = None,
+    n: FloatArray,
+    sums: FloatArray,
+    cross: FloatArray | None = None,
+    cell_cross: FloatArray | None = None,
 ) -> Moments:
     """Moments from sums of the columns 1, .., response that are not shifted, of R data sets or of one.
 
@@ -342,6 +349,9 @@ def moments_of_sums(
     cell_cross (..., T, J, k, k). Schools are called 0 .. J - 1.
     """
     (*lead, T, J), k = n.shape, sums.shape[-1]
+    if cross is None:
+        assert cell_cross is not None  # one of the two is given
+        cross = cell_cross.sum(axis=-3)
     return Moments(
         (INTERCEPT, *(f"x{c}" for c in range(1, k - 1)), "score"),
         np.zeros(k),
@@ -351,13 +361,13 @@ def moments_of_sums(
         np.repeat(np.arange(T), J),
         n.reshape(*lead, T * J).astype(np.float64),
         sums.reshape(*lead, T * J, k),
-        cell_cross.sum(axis=-3) if cross is None else cross,
+        cross,
         None if cell_cross is None else cell_cross.reshape(*lead, T * J, k, k),
         np.ones(T * J),
     )
 
 
-def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+def near_mean(X: FloatArray, y: FloatArray, names: tuple[str, ...]) -> FloatArray:
     """A shift (k,): medians of some thousand rows spread over the table, which no single number moves; 0 for the
     intercept."""
     if INTERCEPT not in names or not len(y):
@@ -368,7 +378,7 @@ def near_mean(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> np.ndarra
     return shift
 
 
-def _sums(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray, ones: int | None) -> np.ndarray:
+def _sums(X: FloatArray, y: FloatArray, cells: Cells, shift: FloatArray, ones: int | None) -> FloatArray:
     """Shifted sums (C, k) of the columns by cell; the sums of column ``ones`` are the counts."""
     C, N, p = len(cells.n), len(y), X.shape[1]
     step = max(4 * CHUNK, C)  # rows that lie together are read once; a bincount costs C numbers at least
@@ -385,11 +395,11 @@ def _sums(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray, ones: i
     return out
 
 
-def _by_cohort(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) -> np.ndarray:
+def _by_cohort(X: FloatArray, y: FloatArray, cells: Cells, shift: FloatArray) -> FloatArray:
     """Shifted cross-products (T, k, k) of [X, y] by cohort, block by block."""
     T, k = len(cells.cohorts), len(shift)
     out, block = np.zeros((T, k, k)), np.empty((k, CHUNK))
-    order, ends = None, [len(y)]
+    order, ends = None, np.array([len(y)])
     if T > 1:
         cohort = cells.cohort[cells.code]
         order, ends = _order(cohort, T), np.cumsum(np.bincount(cohort, minlength=T))
@@ -402,7 +412,7 @@ def _by_cohort(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) ->
     return out
 
 
-def _by_cell(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_cell(X: FloatArray, y: FloatArray, cells: Cells, shift: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Shifted sums (C, k) and cross-products (C, k, k) by cell, block by block of whole cells."""
     C, k = len(cells.n), len(shift)
     order = None if (cells.code[1:] >= cells.code[:-1]).all() else _order(cells.code, C)
@@ -425,8 +435,8 @@ def _by_cell(X: np.ndarray, y: np.ndarray, cells: Cells, shift: np.ndarray) -> t
 
 
 def _block(
-    block: np.ndarray, X: np.ndarray, y: np.ndarray, shift: np.ndarray, order: np.ndarray | None, first: int, stop: int
-) -> np.ndarray:
+    block: FloatArray, X: FloatArray, y: FloatArray, shift: FloatArray, order: np.ndarray | None, first: int, stop: int
+) -> FloatArray:
     """Shifted columns of the rows first .. stop - 1, in that order: (k, stop - first), a view of the block."""
     Z = block[:, : stop - first]
     if order is None:
@@ -443,21 +453,27 @@ def _block(
 def _order(code: np.ndarray, size: int) -> np.ndarray:
     """Rows in the order of their code 0..size-1, equal codes in the order they stand: SciPy's counting sort."""
     N = len(code)
-    return sparse.csc_array((np.ones(N, dtype=np.int8), code, np.arange(N + 1)), shape=(size, N)).tocsr().indices
+    ones = (np.ones(N, dtype=np.int8), code, np.arange(N + 1))
+    return np.asarray(sparse.csc_array(ones, shape=(size, N)).tocsr().indices)
 
 
-def sum_by(code: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+def weighted_count(code: np.ndarray, weights: FloatArray, size: int) -> FloatArray:
+    """(size,): sums of weights by code 0..size-1."""
+    return np.asarray(np.bincount(code, weights=weights, minlength=size), dtype=np.float64)
+
+
+def sum_by(code: np.ndarray, values: FloatArray, size: int) -> FloatArray:
     """Sum rows of values by code 0..size-1."""
     flat = values.reshape(len(values), -1)
-    out = np.stack([np.bincount(code, weights=flat[:, c], minlength=size) for c in range(flat.shape[1])], axis=1)
+    out = np.stack([weighted_count(code, flat[:, c], size) for c in range(flat.shape[1])], axis=1)
     return out.reshape(size, *values.shape[1:])
 
 
-def _merge(code: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _merge(code: np.ndarray, first: FloatArray, second: FloatArray) -> FloatArray:
     return sum_by(code, np.concatenate([first, second]), int(code.max()) + 1)
 
 
-def _recentre(cross: np.ndarray, sums: np.ndarray, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+def _recentre(cross: FloatArray, sums: FloatArray, n: FloatArray, d: FloatArray) -> FloatArray:
     """Cross-products after d (k,) is added to every column: Z'Z + s d' + d s' + n d d', in batches."""
     sd = sums[..., :, None] * d
     return cross + sd + np.swapaxes(sd, -1, -2) + n[..., None, None] * np.outer(d, d)

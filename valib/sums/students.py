@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ class Summed:
     moments: Moments
     state: FormulaState
     left_out: Mapping[str, int]
-    columns: Mapping[str, dict] = field(default_factory=dict)
+    columns: Mapping[str, dict[str, float]] = field(default_factory=dict)
     fingerprint: str = ""
     extra: pd.Series = field(default_factory=lambda: pd.Series(dtype=np.int64))
 
@@ -42,7 +42,7 @@ class Summed:
 class Stream(Protocol):
     """Records whose rows are not in memory; the methods are this module's functions of the same name."""
 
-    attrs: dict
+    attrs: dict[Any, Any]
     cohorts: list[int]
 
     def sum_students(

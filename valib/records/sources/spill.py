@@ -21,7 +21,7 @@ class SpillFolder:
     locks nobody can tell, so the folder has another name and no later run removes it.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         above = Path(tempfile.gettempdir())
         for left in above.glob(f"{PREFIX}*.lock"):
             _remove(left.with_suffix(""), _hold(left))

@@ -430,13 +430,19 @@ class TextSource(Source):
             stacklevel=2,
         )
 
+    def long_row(self) -> str:
+        """What to say of the first row with more fields than the header; "" if there is none."""
+        width = len(self.columns)
+        for line, fields in self._records():
+            if len(fields) > width:
+                return f"{self.name}: line {line} has {len(fields)} fields where the header has {width}."
+        return ""
+
     def ragged_row(self) -> str:
         """What to say of a file that cannot be cut into rows: the first with more fields than the header, if any."""
-        width = len(self.columns)
         try:
-            for line, fields in self._records():
-                if len(fields) > width:
-                    return f"{self.name}: line {line} has {len(fields)} fields where the header has {width}."
+            if told := self.long_row():
+                return told
         except csv.Error:
             pass  # then the general sentence is all that can be said
         return f"{self.name}: cannot be read as CSV; a quotation mark may not be closed."

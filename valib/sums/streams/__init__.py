@@ -204,11 +204,11 @@ def moments_from_source(
     if chosen == "memory":
         records = read_records(source, columns)
         return sum_students(records, cohorts_of(records) if cohorts is None else cohorts, formula, by_cell)
-    records = stream_records(source, columns, chosen, formula, by_cell)
+    stream = stream_records(source, columns, chosen, formula, by_cell)
     try:
-        return sum_students(records, cohorts_of(records) if cohorts is None else cohorts, formula, by_cell)
+        return sum_students(stream, cohorts_of(stream) if cohorts is None else cohorts, formula, by_cell)
     finally:
-        records.close()
+        stream.close()
 
 
 def _is_spark(source: Any) -> bool:
@@ -231,6 +231,6 @@ def _rows(path: Path) -> int:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_metadata(path).num_rows
+        return int(pq.read_metadata(path).num_rows)
     except (OSError, ValueError):
         return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ class Pass:
     needed: list[str]
     layout: Layout
     categories: Mapping[str, str]
-    levels: Mapping[str, list]
+    levels: Mapping[str, list[Any]]
     cohort: np.ndarray
     status: np.ndarray
     n: np.ndarray
@@ -91,7 +92,7 @@ class Pass:
 
     def _lacks(self, *names: str) -> np.ndarray:
         """(G,): whether the rows of a group lack any of some columns."""
-        return (self.status & self.layout.lacking(lambda test: test.name in names and not test.fault)) != 0
+        return np.asarray((self.status & self.layout.lacking(lambda test: test.name in names and not test.fault)) != 0)
 
     def usable(self) -> np.ndarray:
         """(G,): whether the rows lack nothing but covariates."""
@@ -101,20 +102,14 @@ class Pass:
         """The cohorts with usable rows, in order."""
         return sorted({int(t) for t in self.cohort[self.usable()]})
 
-    def account(self) -> dict:
+    def account(self) -> dict[str, Any]:
         """rows_read, left_out and score_by_cohort, as :func:`valib.read_records` keeps them."""
-        counted: dict[tuple, int] = {}
+        counted: dict[tuple[bool, int, str], int] = {}
+        lacks = {r: self.layout.lacking(partial(_lacks, r)) for r in REASONS}
         for t, status, n in zip(self.cohort, self.status, self.n, strict=True):
-            reason = next(
-                (
-                    r
-                    for r in REASONS
-                    if status & self.layout.lacking(lambda test, r=r: test.name == r and not test.fault)
-                ),
-                None,
-            )
+            reason = next((r for r, bits in lacks.items() if status & bits), None)
             if reason:
-                key = (np.isnan(t), 0 if np.isnan(t) else int(t), f"no {reason.replace('_', ' ')}")
+                key = (bool(np.isnan(t)), 0 if np.isnan(t) else int(t), f"no {reason.replace('_', ' ')}")
                 counted[key] = counted.get(key, 0) + int(n)
         scored = ~self._lacks("cohort", "score")
         years = np.unique(self.cohort[scored])
@@ -142,7 +137,7 @@ class Pass:
         found = self._summary(self.usable() & ~self._lacks(column) & (self.cohort == cohort), column)
         return found["mean"], found["sd"]
 
-    def describe(self, needed: Sequence[str], cohorts: Sequence[int]) -> dict[str, dict]:
+    def describe(self, needed: Sequence[str], cohorts: Sequence[int]) -> dict[str, dict[str, float]]:
         """n, mean and sd of the numeric columns over the rows that enter a model of some cohorts."""
         rows = (self.status == 0) & np.isin(self.cohort, cohorts)
         return {
@@ -155,7 +150,7 @@ class Pass:
         """The moments of some cohorts that have any."""
         return reduce(add, (self.moments[t] for t in cohorts if t in self.moments))
 
-    def _summary(self, groups: np.ndarray, column: str) -> dict:
+    def _summary(self, groups: np.ndarray, column: str) -> dict[str, float]:
         k = self.numbers[column]
         n, sums, shift = self.n[groups], self.sums[groups, k], self.shift[groups, k]
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -234,7 +229,7 @@ def run_pass(
     parsed: Formula,
     needed: list[str],
     categories: Mapping[str, str],
-    levels: Mapping[str, list],
+    levels: Mapping[str, list[Any]],
     by_cell: bool,
     sample: int,
 ) -> Pass:
@@ -255,14 +250,18 @@ def run_pass(
     pairs = list(itertools.combinations_with_replacement(range(width), 2))
     pairs += [(k, k) for k in range(width, len(columns))]
     queries = Sums(engine, columns, width, pairs, relation, plain)
-    found = Pass(parsed, needed, layout, categories, levels, *_nothing(len(columns)), numbers, wide, relation=relation)
+    found = Pass(parsed, needed, layout, categories, levels, *_nothing(len(columns)), numbers, wide, {}, relation)
     _fill(found, queries, shift, {}, by_cell)
     if own := _too_far(found, plain):
         _fill(found, queries, shift, own, by_cell)
     return found
 
 
-def _nothing(K: int) -> tuple[np.ndarray, ...]:
+def _lacks(reason: str, test: Test) -> bool:
+    return test.name == reason and not test.fault
+
+
+def _nothing(K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """cohort, status, n, sums, squares and shift of no groups."""
     return np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros((0, K)), np.zeros((0, K)), np.zeros((0, K))
 
@@ -310,7 +309,7 @@ def _fill(found: Pass, queries: Sums, shift: np.ndarray, own: Mapping[int, np.nd
 
 
 def _wide(
-    engine, layout: Layout, parsed: Formula, categories: Mapping[str, str], levels: Mapping[str, list]
+    engine: Engine, layout: Layout, parsed: Formula, categories: Mapping[str, str], levels: Mapping[str, list[Any]]
 ) -> Wide | None:
     """The wide columns, or None where SQL cannot make them or there would be too many."""
     try:
@@ -327,7 +326,7 @@ def _shift(engine: Engine, columns: Sequence[str], first: str) -> np.ndarray:
     return np.where(np.isfinite(found), found, 0.0)
 
 
-def _means(engine, layout: Layout, means: Sequence[str]) -> str:
+def _means(engine: Engine, layout: Layout, means: Sequence[str]) -> str:
     """A first grouped pass: the means of some expressions by school and cohort, as a table to be joined."""
     averages = ", ".join(f"avg({x})" for x in means)
     found = engine.query(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from formulaic import Formula
@@ -17,6 +18,7 @@ from ..formula import factors, named_levels, shown
 from ..moments import Moments, moments_from_arrays, near_mean
 from .aggregate import Pass, years
 from .columns import compared
+from .layout import Engine
 from .sql import Compiler, NotInSql
 
 LEARNING = ("center", "scale", "standardize", "poly", "bs", "cr", "cs", "cc")
@@ -34,7 +36,7 @@ class Chunks:
     it was learned before: ModelError names it.
     """
 
-    def __init__(self, engine, found: Pass, text: str, state: FormulaState | None):
+    def __init__(self, engine: Engine, found: Pass, text: str, state: FormulaState | None):
         self._engine, self._found, self._text, self._state = engine, found, text, state
         if state is None and (terms := learning_terms(found.parsed)):
             raise ModelError(
@@ -51,7 +53,8 @@ class Chunks:
         for text, found in levels.items():
             known = {level_text(level): level for level in state.levels[text]}
             check_known(self._found.categories[text], {known.get(level_text(v), v) for v in found}, state.levels[text])
-        total, shift = None, None
+        total: Moments | None = None
+        shift = None
         for rows in self._engine.batches(self._found.rows_query()):
             frame = self._found.frame(rows)
             frame = frame[frame["cohort"].isin(cohorts)].reset_index(drop=True)
@@ -69,6 +72,7 @@ class Chunks:
                 part if total is None else total + part,
                 FormulaState(self._text, learned.names, state.transform_state, state.levels),
             )
+        assert total is not None  # the cohorts have rows
         return total, state
 
     def _compared(self, text: str) -> str:
@@ -89,7 +93,7 @@ class Chunks:
                 f"The formula {shown(self._text)} gives other columns on these records than the benchmark has."
             )
 
-    def _levels(self, cohorts: Sequence[int]) -> dict[str, list]:
+    def _levels(self, cohorts: Sequence[int]) -> dict[str, list[Any]]:
         """The levels of every categorical factor among the complete rows of some cohorts, or those that it names."""
         found, out = self._found, {}
         for text, column in found.categories.items():

@@ -12,11 +12,12 @@ import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from formulaic import Formula, ModelSpec
-from formulaic.parser.types import Factor
+from formulaic.parser.types import Factor, Term
 
 from ..design import INTERCEPT, FormulaState
 from ..formula import categories_of, factors, tree_of
@@ -34,7 +35,7 @@ class Wide:
     """
 
     sqls: dict[Key, str]
-    levels: dict[str, list]
+    levels: dict[str, list[Any]]
     response: str
     means: list[str]
 
@@ -68,8 +69,9 @@ def coded_apart(parsed: Formula) -> list[str]:
 def compared(text: str) -> str:
     """The comparison that a factor takes as a category, as in C(ses > 0); "" for any other factor."""
     call = tree_of(text)[0].body if text.startswith("C(") else None
-    alone = isinstance(call, ast.Call) and len(call.args) == 1 and not call.keywords
-    return text[2:-1] if alone and isinstance(call.args[0], ast.Compare) else ""
+    if not isinstance(call, ast.Call) or len(call.args) != 1 or call.keywords:
+        return ""
+    return text[2:-1] if isinstance(call.args[0], ast.Compare) else ""
 
 
 def _written(column: str) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ def _written(column: str) -> tuple[str, ...]:
 def widen(
     parsed: Formula,
     categories: Mapping[str, str],
-    levels: Mapping[str, list],
+    levels: Mapping[str, list[Any]],
     sql: DuckSql,
     numbers: Mapping[str, str],
     texts: Mapping[str, str],
@@ -121,7 +123,7 @@ def _code(text: str, factor: Factor) -> str:
     return text if factor.eval_method is Factor.EvalMethod.PYTHON else f"`{text}`"
 
 
-def _factors(term) -> list[str]:
+def _factors(term: Term) -> list[str]:
     return [str(f.expr) for f in term.factors if f.eval_method is not Factor.EvalMethod.LITERAL]
 
 
@@ -177,7 +179,9 @@ def _columns(factor: Factor) -> set[str]:
 
 def pick(moments: Moments, positions: np.ndarray, scale: np.ndarray, names: tuple[str, ...], by_cell: bool) -> Moments:
     """The moments of some columns, each times a number; without an intercept they are shifted back to 0."""
-    cell = moments.cell_cross[:, positions[:, None], positions] * np.outer(scale, scale) if by_cell else None
+    cell = None
+    if by_cell and moments.cell_cross is not None:
+        cell = moments.cell_cross[:, positions[:, None], positions] * np.outer(scale, scale)
     picked = replace(
         moments,
         names=names,

@@ -48,7 +48,7 @@ class DuckEngine:
         self._path, self._progress = Path(path), progress
         self.name = self._path.name
         self.text: TextSource | None = None
-        self._orders: dict[str, list | None] = {}
+        self._orders: dict[str, list[Any] | None] = {}
         self._spill = SpillFolder()
         memory = min(MEMORY, psutil.virtual_memory().available // 2)
         self._connection = duckdb.connect(
@@ -107,7 +107,7 @@ class DuckEngine:
         self._connection.register(name, table)
         return name
 
-    def order(self, name: str) -> list | None:
+    def order(self, name: str) -> list[Any] | None:
         """The levels of a column that the source keeps as a category, in its order; None for another column."""
         if name not in self._orders:
             self._orders[name] = None if self.text is not None else kept_order(self._parts, name)
@@ -119,8 +119,9 @@ class DuckEngine:
         only_first: count and name the first alone.
         """
 
-        def fetched(sql: str) -> list[tuple]:
-            return self._heard(lambda: self._connection.sql(sql).fetchall())
+        def fetched(sql: str) -> list[tuple[Any, ...]]:
+            rows: list[tuple[Any, ...]] = self._heard(lambda: self._connection.sql(sql).fetchall())
+            return rows
 
         with self._plain_errors():
             if self.text is None:
@@ -137,10 +138,11 @@ class DuckEngine:
 
     def tell_short(self) -> None:
         """Warn of a text file's rows with fewer fields than the header; one with more is an error of every query."""
+        assert self.text is not None  # of a text file
         self.text.tell_short(*self.where(self.short, "c0")[:2])
 
-    def _places(self, first: list[tuple], total: int) -> str:
-        if not self._path.is_dir():
+    def _places(self, first: list[tuple[Any, ...]], total: int) -> str:
+        if not isinstance(self._opened, ParquetSource) or not self._path.is_dir():
             return self._opened.where(_Positions([row[1] for row in first], total))
         return self._opened.in_parts(
             [(self._path / Path(part).relative_to(self._path.resolve()), place) for part, place, _ in first], total
@@ -165,7 +167,7 @@ class DuckEngine:
             self._called = self._find_names()
         self._define()
         types = self._connection.sql(f"DESCRIBE {self.table}").fetchall()
-        decimal = self.text.dialect.decimal if self.text else "."
+        decimal = self.text.dialect.decimal if self.text and self.text.dialect else "."
         return [
             Column(name, row[0], _kind(row[1]), row[1] in (*_WHOLE, "BOOLEAN"), self.is_text, decimal, name)
             for name, row in zip(self.names, types, strict=True)
@@ -206,10 +208,11 @@ class DuckEngine:
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
         """Tell the progress of the query that runs inside, a few times a second."""
-        if self._progress is None:
+        progress = self._progress
+        if progress is None:
             yield
             return
-        with telling(lambda: self._progress(max(int(self._connection.query_progress()), 0), 100), SECONDS):
+        with telling(lambda: progress(max(int(self._connection.query_progress()), 0), 100), SECONDS):
             yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,20 +57,23 @@ def settle(engine: Engine, column: Column, needed: bool) -> Column:
     if not column.words:
         grouped = may_be_grouped(values) and all_grouped([t for t in texts if "." in t], ".")
         return replace(plain, doubtful=GROUPED if grouped else "")
+    text = engine.text
+    assert text is not None and text.dialect is not None  # only columns of text files have words
     mark = reading(texts, column.decimal)
     if mark == "":
         _, where, value = engine.where(has_mark, x, only_first=True)
-        engine.text.tell_grouped(column.original, value, where, needed)
+        text.tell_grouped(column.original, value, where, needed)
         return replace(plain, kind=None)
-    dialect = engine.text.dialect
+    dialect = text.dialect
     if (
         needed
+        and mark is not None
         and (dialect.delimiter, dialect.decimal, mark) == (";", ".", ".")
         and has_thousandths(values)
         and all_grouped(texts, mark)
     ):
         _, where, value = engine.where(has_mark, x, only_first=True)
-        engine.text.tell_thousandths(column.original, value, where)
+        text.tell_thousandths(column.original, value, where)
     return replace(plain, decimal=mark or column.decimal)
 
 
@@ -113,15 +117,16 @@ def with_stripped(engine: Engine, column: Column) -> Column:
 
 def check_line_breaks(engine: Engine, codes: Collection[str]) -> None:
     """Refuse or warn of fields that hold whole rows; codes: the columns of codes, as the source calls them."""
-    if not engine.has_line_breaks:
+    text = engine.text
+    if text is None or not engine.has_line_breaks:
         return
     several = [f"contains({column.sql}, chr(10))" for column in engine.columns]
     counts = engine.query(f"SELECT {', '.join(f'count_if({x})' for x in several)} FROM {engine.table}")
     for column, some, count in zip(engine.columns, several, counts.columns, strict=True):
         texts = _texts(engine, column.sql, some, MOST_TEXTS) if count[0].as_py() else ()
-        if held := tuple(filter(engine.text.holds_rows, texts)):
+        if held := tuple(filter(text.holds_rows, texts)):
             _, where, value = engine.where(engine.sql.listed(column.sql, held), column.sql)
-            engine.text.tell_swallowed(column.original, value, where, column.original in codes)
+            text.tell_swallowed(column.original, value, where, column.original in codes)
 
 
 def _texts(engine: Engine, x: str, condition: str, most: int, source: str = "") -> list[str]:
@@ -129,7 +134,7 @@ def _texts(engine: Engine, x: str, condition: str, most: int, source: str = "") 
     rows = engine.query(
         f"SELECT DISTINCT {x} AS x FROM {source or engine.table} WHERE {x} IS NOT NULL AND {condition} LIMIT {most}"
     )
-    return rows.column(0).to_pylist()
+    return list(rows.column(0).to_pylist())
 
 
 SAMPLE = 10_000  # rows that say what a covariate is, and about where its mean lies
@@ -178,7 +183,7 @@ class Judge:
             else:
                 self.words.add(name)
 
-    def _kind(self, column: Column, sampled: object) -> str:
+    def _kind(self, column: Column, sampled: Any) -> str:
         if column.name in NEEDED:
             return "number"
         if column.kind in ("number", "truth"):
@@ -243,7 +248,7 @@ class Judge:
             whole=True,
         )
 
-    def levels(self, column: Column, kind: str) -> list:
+    def levels(self, column: Column, kind: str) -> list[Any]:
         """Every level of a categorical column, as plain Python values in order."""
         name = column.name
         source = f"SELECT DISTINCT {column.sql} AS level FROM {self.engine.table} LIMIT {MOST_LEVELS + 2}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -117,8 +117,8 @@ class Layout:
 
     def _canonical(self, name: str) -> None:
         column = self.columns[name]
-        must = {"school": "codes (text or numbers)", "student": "codes (text or numbers)", "cohort": "whole numbers"}
-        must = f"must hold {must.get(name, 'numbers')}"
+        held = {"school": "codes (text or numbers)", "student": "codes (text or numbers)", "cohort": "whole numbers"}
+        must = f"must hold {held.get(name, 'numbers')}"
         if column.kind is None or column.kind == "truth":
             self._test(name, f"{column.sql} IS NULL", f"{column.sql} IS NULL")
             self.tests.append(Test(name, f"{column.sql} IS NOT NULL", must))
@@ -213,21 +213,26 @@ class Engine(Protocol):
     names: list[str]
     columns: list[Column]
     table: str
-    sql: DuckSql
-    is_text: bool
     text: TextSource | None
-    short: str
-    has_line_breaks: bool
 
+    @property
+    def sql(self) -> DuckSql: ...
+    @property
+    def is_text(self) -> bool: ...
+    @property
+    def short(self) -> str: ...
+    @property
+    def has_line_breaks(self) -> bool: ...
     def query(self, sql: str) -> pa.Table: ...
     def put(self, name: str, table: pa.Table) -> str: ...
     def where(self, condition: str, column: str, only_first: bool = False) -> tuple[int, str, str]: ...
     def tell_short(self) -> None: ...
-    def batches(self, sql: str) -> object: ...
-    def order(self, name: str) -> list | None: ...
+    def batches(self, sql: str) -> Iterator[pa.RecordBatch]: ...
+    def order(self, name: str) -> list[Any] | None: ...
+    def close(self) -> None: ...
 
 
-def kept_order(parts: Sequence[Path], name: str) -> list | None:
+def kept_order(parts: Sequence[Path], name: str) -> list[Any] | None:
     """The levels of a column that is stored as a category, in the order of the file; None for another column.
 
     Reads that column alone, batch by batch.
@@ -236,13 +241,13 @@ def kept_order(parts: Sequence[Path], name: str) -> list | None:
     at = schema.get_field_index(name)
     if at < 0 or not pa.types.is_dictionary(schema.field(at).type):
         return None
-    levels: dict = {}
+    levels: dict[Any, None] = {}
     for batch in dataset.dataset([str(p) for p in parts], schema=pa.schema([schema.field(at)])).to_batches():
         levels |= dict.fromkeys(level for level in batch.column(0).dictionary.to_pylist() if level is not None)
     return list(levels)
 
 
-def in_order(levels: Iterable, kept: Sequence) -> list:
+def in_order(levels: Iterable[Any], kept: Sequence[Any]) -> list[Any]:
     """Levels in the order that their source keeps, then in their own."""
     place = {level: k for k, level in enumerate(kept)}
     return sorted(levels, key=lambda v: (place.get(v, len(kept)), v))

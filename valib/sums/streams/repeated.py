@@ -94,6 +94,6 @@ class Repeated:
             f"SELECT l.s, l.t, l.p, {', '.join(f'l.x{k}' for k in range(len(columns)))} FROM {rows} AS l "
             f"JOIN ({again}) AS d ON l.s = d.s AND l.t = d.t AND l.p = d.p LIMIT {FEW}"
         )
-        table = found.to_pandas()
+        table: pd.DataFrame = found.to_pandas()
         table.columns = ["_s", "_t", "_p", *(column.name for column in columns)]
         return table

@@ -54,7 +54,7 @@ class SparkEngine:
         renamed = frame.toDF(*(f"c{i}" for i in range(len(self.names))), *([_ODD] if self.is_text else []))
         self.table = next(_names)
         renamed.createOrReplaceTempView(self.table)
-        decimal = self.text.dialect.decimal if self.text else "."
+        decimal = self.text.dialect.decimal if self.text and self.text.dialect else "."
         self.columns = [
             Column(name, f"c{i}", *_kind(renamed.dtypes[i][1]), self.is_text, decimal, name)
             for i, name in enumerate(self.names)
@@ -95,7 +95,7 @@ class SparkEngine:
         self._put.append(view)
         return view
 
-    def order(self, name: str) -> list | None:
+    def order(self, name: str) -> list[Any] | None:
         """The levels of a column that the source keeps as a category, in its order; None for another column."""
         return kept_order(parts_of(self._parquet), name) if self._parquet else None
 
@@ -109,29 +109,28 @@ class SparkEngine:
 
     def tell_short(self) -> None:
         """Warn of a text file's rows with fewer fields than the header; raise RecordsError for one with more."""
-        self.text.tell_uneven()
+        assert self.text is not None  # of a text file
+        if long := self.text.long_row():
+            raise RecordsError(long)
+        self.text.tell_short(*self.where(self.short, "c0")[:2])
 
     def _read(self, opened: Source) -> Any:
-        if isinstance(opened, ParquetSource):
-            self._parquet = opened.path
+        path = opened.path
+        if isinstance(opened, ParquetSource) and path is not None:
+            self._parquet = path
             keyed = (
-                any(
-                    "=" in part
-                    for file in opened.path.rglob("*.parquet")
-                    for part in file.relative_to(opened.path).parts[:-1]
-                )
-                if opened.path.is_dir()
+                any("=" in part for file in path.rglob("*.parquet") for part in file.relative_to(path).parts[:-1])
+                if path.is_dir()
                 else False
             )
             self._session.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
             try:
-                frame = self._session.read.option("recursiveFileLookup", str(not keyed).lower()).parquet(
-                    _as_url(opened.path)
-                )
+                frame = self._session.read.option("recursiveFileLookup", str(not keyed).lower()).parquet(_as_url(path))
             finally:
                 self._session.conf.unset("spark.sql.sources.partitionColumnTypeInference.enabled")
             return frame.select(*(f"`{name.replace('`', '``')}`" for name in self.names))
-        if not isinstance(opened, TextSource) or opened.skip != 1:
+        dialect = opened.dialect
+        if not isinstance(opened, TextSource) or opened.skip != 1 or path is None or dialect is None:
             raise RecordsError(
                 f"{opened.name}: the engine spark reads Parquet files, folders of Parquet parts, and "
                 "text files that begin with their header; take --engine duckdb or memory."
@@ -139,8 +138,8 @@ class SparkEngine:
         self.text, self.short = opened, f"({_ODD} IS NOT NULL)"
         schema = ", ".join(f"{name} STRING" for name in (*(f"c{i}" for i in range(len(self.names))), _ODD))
         read = self._session.read.schema(schema).options(
-            sep=opened.dialect.delimiter,
-            encoding=opened.dialect.encoding.removesuffix("-sig"),
+            sep=dialect.delimiter,
+            encoding=dialect.encoding.removesuffix("-sig"),
             quote='"',
             escape='"',
             multiLine=True,
@@ -150,7 +149,7 @@ class SparkEngine:
             columnNameOfCorruptRecord=_ODD,
             columnPruning=False,
         )
-        return read.csv(_as_url(opened.path)).filter(f"{_ODD} IS NULL OR {self.sql.trimmed(_ODD)} <> ''")
+        return read.csv(_as_url(path)).filter(f"{_ODD} IS NULL OR {self.sql.trimmed(_ODD)} <> ''")
 
     def _said(self, error: Exception) -> RecordsError:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ...records.sources import MISSING
 from ...records.sources.plain import SPACES
-from ..formula import tree_of
+from ..formula import tree_of, value_of
 
 LARGEST = 1.7976931348623157e308
 
@@ -131,7 +131,7 @@ class Compiler:
     def _value(self, node: ast.AST) -> str:
         if isinstance(node, ast.Name):
             return self._column(self._names.get(node.id, node.id))
-        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
             return self.sql.number(node.value)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.UAdd, ast.USub)):
             return f"({'-' if isinstance(node.op, ast.USub) else '+'}{self._value(node.operand)})"
@@ -148,7 +148,7 @@ class Compiler:
             raise NotInSql
         return self.numbers[name]
 
-    def _comparison(self, first: ast.AST, sign: ast.AST, second: ast.AST) -> str:
+    def _comparison(self, first: ast.AST, sign: ast.cmpop, second: ast.AST) -> str:
         left, right = self._value(first), self._value(second)
         undefined = self._undefined((first, left), (second, right))
         # SQL takes NaN for the largest number; here, as in NumPy, it compares false with everything
@@ -177,7 +177,7 @@ class Compiler:
     def _call(self, node: ast.Call) -> str:
         name = ast.unparse(node.func).removeprefix("np.")
         if name == "Q":
-            return self._column(node.args[0].value)
+            return self._column(str(value_of(node.args[0])))
         if node.keywords or len(node.args) != (2 if name in ("maximum", "minimum") else 1):
             raise NotInSql
         x = self._value(node.args[0])

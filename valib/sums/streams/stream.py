@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from formulaic import Formula
@@ -44,7 +45,7 @@ class StreamedRecords:
         self._engine, self._by_cell, self._checked = engine, by_cell, not engine.is_text
         self._judge = Judge(engine, self._canonical(dict(columns or {})))
         check_line_breaks(engine, [self._judge.columns[c].original for c in ("student", "school")])
-        self._passes: dict[tuple, Pass] = {}
+        self._passes: dict[tuple[Any, ...], Pass] = {}
         text = formula.formula if isinstance(formula, FormulaState) else formula
         try:
             self._base = self._pass(text, by_cell)
@@ -66,7 +67,7 @@ class StreamedRecords:
         """See :func:`valib.sums.students.sum_students`."""
         check_cohorts(cohorts, self.cohorts)
         state = formula if isinstance(formula, FormulaState) else None
-        text = state.formula if state else formula
+        text = formula.formula if isinstance(formula, FormulaState) else formula
         extra = self._repeated.of(cohorts)
         found = self._pass(text, by_cell or self._by_cell, links, cohorts)
         left_out = self._left_out(found, cohorts)
@@ -116,7 +117,7 @@ class StreamedRecords:
         return {name: columns[name] for name in (*CANONICAL, *(c for c in columns if c not in CANONICAL))}
 
     @staticmethod
-    def _key(links: Sequence[ScaleBreak], cohorts: Sequence[int]) -> tuple:
+    def _key(links: Sequence[ScaleBreak], cohorts: Sequence[int]) -> tuple[Any, ...]:
         """What a pass over carried-back scores is known by; () for a pass over the scores as they are."""
         return (tuple(links), tuple(cohorts)) if links else ()
 
@@ -127,7 +128,7 @@ class StreamedRecords:
             carried: dict[str, tuple[float, float]] = {}
             for b in sorted(links, key=lambda b: b.cohort, reverse=True):
                 a, s = carried.get(b.column, (0.0, 1.0))
-                carried[b.column] = (b.link.intercept + b.link.slope * a, b.link.slope * s)
+                carried[b.column] = (b.linked.intercept + b.linked.slope * a, b.linked.slope * s)
             only = int(cohorts[0]) if links else None
             self._passes[key] = self._make(text, by_cell, carried, only)
         return self._passes[key]
@@ -187,7 +188,8 @@ class StreamedRecords:
 
     def _refuse(self, found: Pass) -> None:
         """Raise RecordsError for what the canonical columns must not hold, or if no row is left."""
-        told, faults = [], {}
+        told = []
+        faults: dict[tuple[str, str], list[str]] = {}
         for test in sorted(found.faults, key=lambda test: CANONICAL.index(test.name)):
             faults.setdefault((test.name, test.fault), []).append(f"({test.sql})")
         for (name, must), conditions in faults.items():
@@ -213,6 +215,7 @@ class StreamedRecords:
     ) -> tuple[Moments, FormulaState]:
         """The moments of a design's columns, picked from the wide ones, and its state."""
         wide, sums = found.wide, found.select(cohorts)
+        assert wide is not None  # else the rows come in chunks
         position = found.positions
         total = sums.sums.sum(axis=0)
         held = {
@@ -254,13 +257,15 @@ class StreamedRecords:
         The sums bound the largest number of a column; where the bound is not enough, the rows are asked.
         at: where the columns of the moments but the response are among the wide ones.
         """
+        wide = found.wide
+        assert wide is not None
         n, mean = moments.n_students, moments.sums.sum(axis=0) / moments.n_students
         with np.errstate(invalid="ignore", over="ignore"):
             square = np.diag(moments.pooled()) / n + moments.shift * (2 * mean + moments.shift)
             size = np.sqrt(np.maximum(square, 0.0))
-        sqls = {found.positions[key]: sql for key, sql in found.wide.sqls.items()}
+        sqls = {found.positions[key]: sql for key, sql in wide.sqls.items()}
         for k, position in enumerate([*at, found.response]):
-            sql = found.wide.response if position == found.response else sqls.get(position)
+            sql = wide.response if position == found.response else sqls.get(position)
             if sql and not (LIMITS[0] <= size[k] and size[k] * np.sqrt(n) <= LIMITS[1]):
                 rows = self._engine.query(
                     f"SELECT l.t, max(abs({sql})) FROM {found.relation} WHERE status = 0 GROUP BY l.t"
