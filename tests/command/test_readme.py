@@ -135,4 +135,4 @@ def test_the_parameters_of_every_papermill_command_are_understood(page, command)
 
 
 def test_every_papermill_command_is_found():
-    assert {page for page, _ in shown_papermill()} >= {"CONTRIBUTING.md", "chapters/intro.md"}
+    assert {page for page, _ in shown_papermill()} >= {"chapters/intro.md"}

@@ -79,6 +79,22 @@ def shift_table() -> pd.DataFrame:
     return table.assign(lower=table["shift"] - 1.96 * table["se"], upper=table["shift"] + 1.96 * table["se"])
 
 
+def context_table() -> pd.DataFrame:
+    """Two baseline cohorts and a focal one, as valib.shift_in_context has them."""
+    return pd.DataFrame(
+        {
+            "cohort": [2016, 2017, 2021],
+            "role": ["baseline", "baseline", "focal"],
+            "shift": [-0.5, 0.5, -6.0],
+            "lower": [-1.5, -0.5, -8.0],
+            "upper": [0.5, 1.5, -4.0],
+            "leave_one_out": [-1.0, 1.0, np.nan],
+            "year_lower": [np.nan, np.nan, -11.0],
+            "year_upper": [np.nan, np.nan, -1.0],
+        }
+    )
+
+
 def summary() -> pd.DataFrame:
     years = [2015, 2016, 2017, 2018, 2019, 2021, 2023, 2024]
     scores, priors = np.linspace(480, 466, 8), np.linspace(430, 433, 8)
@@ -167,7 +183,7 @@ FIGURES = {
     "byhand_blup": lambda: plotting.byhand_blup(byhand(), highlight=308),
     "recipes": lambda: plotting.recipes(recipe_table()),
     "va_density": lambda: plotting.va_density(frames(), min_n=5),
-    "shifts": lambda: plotting.shifts(shift_table(), baseline=[2015, 2016, 2017]),
+    "shifts": lambda: plotting.shifts(context_table()),
     "shift_over_prior": lambda: plotting.shift_over_prior(X, X / 50 - 20, X / 50 - 22, X / 50 - 18, BELL, at=430.0),
     "relative_vs_benchmark": lambda: plotting.relative_vs_benchmark(frames(), min_n=5),
     "prior_shift": lambda: plotting.prior_shift(prior_table()),
@@ -530,34 +546,24 @@ def test_va_density_takes_model_names_in_any_case_and_any_order():
     assert png(plotting.va_density(other)) == png(plotting.va_density(table))
 
 
-def test_shifts_draws_intervals_inner_ticks_and_values():
+def test_shifts_draws_intervals_and_values():
     table = shift_table()
-    fig = plotting.shifts(table.iloc[::-1], baseline=[2015, 2016, 2017])
+    fig = plotting.shifts(table.iloc[::-1])
     np.testing.assert_allclose(segments(fig, "interval")[:, :, 1], table[["lower", "upper"]])
-    half = 1.96 * table["se_students"]
-    heights = segments(fig, "inner")[:, 0, 1]
-    np.testing.assert_allclose(heights, np.concatenate([table["shift"] - half, table["shift"] + half]))
     assert {"+2.0", "−6.0", "−9.0", "−14.0"} <= set(texts(fig))
-    assert len(segments(fig, "baseline")) == 3
+    assert not len(segments(fig, "year")) and not len(segments(fig, "baseline interval"))
+    assert "ordinary year" not in note(fig) and "Grey" not in note(fig)
 
 
 def test_shifts_draws_the_baseline_s_own_shifts_and_the_further_year_where_they_are_known():
-    context = pd.DataFrame(
-        {
-            "cohort": [2016, 2017, 2021],
-            "role": ["baseline", "baseline", "focal"],
-            "shift": [-0.5, 0.5, -6.0],
-            "lower": [-1.5, -0.5, -8.0],
-            "upper": [0.5, 1.5, -4.0],
-            "year_lower": [np.nan, np.nan, -11.0],
-            "year_upper": [np.nan, np.nan, -1.0],
-        }
-    )
+    context = context_table()
     fig = plotting.shifts(context)
     assert by_gid(fig, "baseline")[0].get_ydata().tolist() == [-0.5, 0.5]
     assert segments(fig, "baseline interval")[:, :, 1].tolist() == [[-1.5, 0.5], [-0.5, 1.5]]
     assert segments(fig, "year")[:, :, 1].tolist() == [[-11.0, -1.0]]
     assert segments(fig, "interval")[:, :, 1].tolist() == [[-8.0, -4.0]]
+    assert by_gid(fig, "left out")[0].get_ydata().tolist() == [-1.0, 1.0]
+    assert "thin line: of a further ordinary year" in note(fig) and "Grey: each baseline cohort" in note(fig)
 
 
 def test_shift_over_prior_draws_what_it_is_given():

@@ -217,6 +217,13 @@ def test_the_parameters_in_words():
     ]
 
 
+def test_errors_that_are_not_known_are_said_to_be():
+    with warnings.catch_warnings():
+        study = nb.setup("x", equating_se=None, cohort_sd=None)
+    (output,) = shown(nb.parameters, study, "equating_se", "cohort_sd")
+    assert [row[1] for row in markdown_cells(output.data["text/markdown"])[1:]] == ["not known", "not known"]
+
+
 def test_declared_breaks_in_words():
     with warnings.catch_warnings():
         study = nb.setup(
@@ -248,7 +255,7 @@ def test_results_are_written_where_the_engine_says_and_never_with_students(tmp_p
     nb.save(pd.DataFrame({"school": ["00417"], "effect": [0.1 + 0.2]}), "effects.csv")
     nb.save(va.fit_baseline(records, [2030, 2031]), "baseline.json")
     assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["baseline.json", "effects.csv"]
-    assert (tmp_path / "results" / "effects.csv").read_text() == "school,effect\n00417,0.30000000000000004\n"
+    assert (tmp_path / "results" / "effects.csv").read_text() == "school,effect\n00417,0.3\n"
     assert json.loads((tmp_path / "results" / "baseline.json").read_text())["cohorts"] == [2030, 2031]
     with pytest.raises(ValibError, match="students.csv has a column student"):
         nb.save(records[["student", "score"]], "students.csv")

@@ -111,6 +111,10 @@ def test_the_results_are_those_of_the_fits(study):
         above = [statistics.NormalDist(0, benchmark.tau2**0.5).cdf(v) for v in cells["benchmark_lower"]]
         np.testing.assert_allclose(cells["above_lower"], above, rtol=1e-8)  # of tails, by two libraries
         assert results.cohorts.at[cohort, "shift"] == against.shift
+        told = va.shift_verdicts(va.shift_in_context([against], benchmark)).loc[cohort]
+        assert results.cohorts.loc[cohort, ["shift_lower", "shift_upper", "shift_by"]].tolist() == [
+            *told[["lower", "upper", "interval"]]
+        ]
 
 
 def test_cells_that_may_not_be_shown_hold_nothing(study):
@@ -171,7 +175,8 @@ def test_the_page_says_on_which_scale_its_figures_are(study, tmp_path):
     cells = results.cells[(results.cells["cohort"] == 2024) & (results.cells["state"] == SHOWN)].set_index("school")
     np.testing.assert_allclose(cells["benchmark_se"], benchmark.school_effects.loc[cells.index, "se"], rtol=1e-8)
     plain = report.school_page(study[1], a_school(study[1])).settings()
-    assert "equating: 0, so the intervals take the tests of all years to be on one scale. Smallest" in plain
+    assert "equating: not known, so the intervals take the tests of all years to be on one scale. Smallest" in plain
+    assert plain.endswith("The intervals count that the variances are not known.")
 
 
 def test_one_focal_cohort_and_one_school_cohort(tmp_path):

@@ -128,6 +128,14 @@ def test_what_is_common_to_all_schools(name, part):
     assert part in words.system(2024, case(name), 0.95, 1)
 
 
+def test_what_is_common_names_its_interval_and_what_is_not_in_it():
+    plain = words.system(2024, case("well below"), 0.95, 1)
+    by = words.system(2024, case("well below"), 0.95, 1, "a further ordinary year", equated=False)
+    assert "that of a further ordinary year; how far the tests of the two times are on one scale is not known" in by
+    assert by.replace(words.BY["a further ordinary year"] + words.WITHOUT_EQUATING, "") == plain
+    assert ", over schools)" in words.system(2024, case("well below"), 0.95, 1, "schools")
+
+
 def test_an_absorbed_shift_is_not_mentioned():
     assert words.system(2024, case("nothing"), 0.95, 1) == ""
 

@@ -304,6 +304,7 @@ def parameters(study: Study, *names: str) -> None:
         "data": study.params.data_name,
         "table": study.params.table_name or "none named",
         "pseudonym_key": Path(key).name if key else "none, schools are named",
+        **{k: "not known" for k in ("equating_se", "cohort_sd") if getattr(study.params, k) is None},
     }
     rows = [
         (label, escape(readable(named[n], 200)) if n in named else text)

@@ -8,9 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, simulate
+from scipy import stats
 
 import valib as va
-from valib.pages.chapters import benchmark, records, relative, shift, shift_schools, stability
+from valib.pages.chapters import (
+    benchmark,
+    benchmark_choices,
+    records,
+    relative,
+    shift,
+    shift_context,
+    shift_schools,
+    stability,
+)
 from valib.pages.findings import Findings, check
 from valib.pages.notebook import keep, show
 from valib.pages.prose import as_text
@@ -79,20 +89,129 @@ def test_zero_variance_between_schools_is_said():
 
 
 def test_the_shift_and_its_parts(fits, typical):
-    parts = va.shift_parts(fits, typical)
-    table = shift.parts(fits, parts).tables["tab-05-parts"]
+    parts, context = va.shift_parts(fits, typical), va.shift_in_context(fits, typical)
+    table = shift_context.parts(fits, parts).tables["tab-05-parts"]
     np.testing.assert_allclose(table["Shift"], [f.shift for f in fits], rtol=1e-12)
     np.testing.assert_allclose(table["SE"], [f.shift_se for f in fits], rtol=1e-12)
-    values = shift.last_shift(fits, parts, BASELINE, 0.95).values
-    assert values["last_direction"] == "below" and values["last_verdict"] == "excludes"
+    np.testing.assert_allclose(table["SE, students only"], [f.shift_se_students for f in fits], rtol=1e-12)
+    assert table["of the scale"].isna().all(), "an equating error that is not known is no zero"
+    values = shift_context.last_shift(fits, parts, context).values
+    assert values["last_verdict"] == "below zero, by the interval over schools"
+    wrong = parts.assign(se_cautious=parts["se"])
+    with pytest.raises(AssertionError, match="squares of the parts"):
+        shift_context.parts(fits, wrong)
+
+
+def test_one_baseline_cohort_tells_nothing_of_ordinary_years(fits, typical):
+    context = va.shift_in_context(fits, typical)
+    found = shift_context.ordinary(fits, context)
+    assert found.tables == {} and "nothing on how ordinary years differ" in found.sentences[0]
+    assert set(shift_context.context(fits, context).tables["tab-05-context"]["Widest known interval"]) == {"schools"}
 
 
 def test_one_focal_cohort_has_no_difference(fits, typical):
-    found = shift.differences(fits[:1], va.shift_difference(fits, typical))
+    context = va.shift_in_context(fits, typical)
+    found = shift_context.differences(fits[:1], va.shift_difference(fits, typical), context)
     assert found.tables == {} and "one focal cohort" in found.sentences[0]
-    both = shift.differences(fits, va.shift_difference(fits, typical))
-    step = both.tables["tab-05-differences"]["Difference"].iloc[-1]
-    assert step == pytest.approx(fits[1].shift - fits[0].shift, rel=1e-9) and "fell" in both.sentences[0]
+    both = shift_context.differences(fits, va.shift_difference(fits, typical), context)
+    table = both.tables["tab-05-differences"]
+    step = table["Difference"].iloc[-1]
+    assert step == pytest.approx(fits[1].shift - fits[0].shift, rel=1e-9)
+    assert "that of schools" in both.sentences[0] and both.sentences[0].endswith("the difference is below zero.")
+    assert not any("ordinary" in column for column in table.columns)
+
+
+@pytest.fixture(scope="module")
+def wide() -> tuple:
+    """Three baseline cohorts that differ by whole points, a focal one near them, and one far off."""
+    moved = {2031: -6.0, 2033: 6.0, 2034: 9.0, 2035: -60.0}
+    raw = simulate(np.random.default_rng(6), schools=40, size=(20, 40), cohorts=range(2031, 2036), shift=moved, rho=0.9)
+    rows = va.read_records(raw)
+    typical = va.fit_baseline(rows, [2031, 2032, 2033])
+    fits = [va.fit_benchmark(rows, t, typical) for t in (2034, 2035)]
+    return rows, typical, fits, va.shift_in_context(fits, typical)
+
+
+def test_a_verdict_is_by_the_widest_known_interval(wide):
+    _, typical, fits, context = wide
+    assert fits[0].shift_interval[0] > 0, "clear by the interval over schools alone"
+    table = shift_context.context(fits, context).tables["tab-05-context"]
+    assert table["Verdict"].tolist() == ["not told apart", "below"]
+    assert set(table["Widest known interval"]) == {"a further ordinary year"}
+    own = [typical.own_shifts[c]["shift"] for c in typical.cohorts]
+    half = stats.t.ppf(0.975, 2) * np.std(own, ddof=1) * (4 / 3) ** 0.5
+    np.testing.assert_allclose(table["Lower"], [f.shift - half for f in fits])
+    values = shift_context.last_shift(fits[:1], va.shift_parts(fits[:1], typical), context.drop(index=2035)).values
+    assert values["last_verdict"] == "not told apart from zero, by the interval of a further ordinary year"
+    assert values["last_lower"] == as_text(fits[0].shift_interval[0], "+.1f")
+    found = shift_context.ordinary(fits, context)
+    np.testing.assert_allclose(found.tables["tab-05-ordinary"]["Own shift"], own)
+    assert found.values["wobble"] == as_text(np.std(own, ddof=1), ".2f")
+
+
+def test_a_difference_of_shifts_is_held_against_two_ordinary_years(wide):
+    _, typical, fits, context = wide
+    found = shift_context.differences(fits, va.shift_difference(fits, typical), context)
+    (row,) = found.tables["tab-05-differences"].to_dict("records")
+    half = stats.t.ppf(0.975, 2) * float(context["wobble_sd"].iloc[0]) * 2**0.5
+    assert row["to"] - row["Difference"] == pytest.approx(half)
+    assert "that of two ordinary years" in found.sentences[0]
+
+
+def test_the_front_page_tells_every_shift_and_what_is_not_known(wide):
+    rows, typical, fits, context = wide
+    sd = fits[-1].student_sd
+    what_if = {s: va.fit_benchmark(rows, 2035, typical, equating_se=s * sd) for s in (0.0, 0.02, 0.05)}
+    values = benchmark.front_page(fits, context, what_if).values
+    shifts = [as_text(f.shift, "+.1f") for f in fits]
+    assert values["front_shift"] == f"2034: {shifts[0]}; 2035: {shifts[1]}"
+    assert values["front_verdict"] == "2034: not told apart; 2035: below"
+    assert values["front_without"] == "without equating error, which is not known"
+    low, high = (as_text(v, "+.1f") for v in what_if[0.05].shift_interval)
+    assert values["front_equating"].endswith(f"5% of the students' SD: {low} to {high}")
+    assert values["front_equating"].startswith("2% of") and values["front_own"].count("(") == 3
+    known = [va.fit_benchmark(rows, t, typical, equating_se=0.0) for t in (2034, 2035)]
+    counted = benchmark.front_page(known, va.shift_in_context(known, typical), what_if).values
+    assert counted["front_without"] == "equating error counted"
+
+
+def test_equating_that_is_not_known_is_no_zero():
+    unknown, none, some = (shift_context.scale(e).sentences for e in (None, 0.0, 1.5))
+    assert len(unknown) == len(none) == len(some) == 1
+    assert "without equating error" in unknown[0] and "assumption" in none[0] and "is the equating error" in some[0]
+
+
+def test_a_benchmark_from_its_file_gives_the_cautious_error(wide, tmp_path):
+    rows, typical, fits, _ = wide
+    path = typical.save(tmp_path / "baseline.json")
+    carried = va.fit_benchmark(rows, 2035, va.Benchmark.load(path))
+    found = benchmark_choices.artefact(path, carried, fits[1])
+    assert found.values["carried_se"] == as_text(carried.shift_se, ".2f") and carried.shift_error == "cautious"
+    assert set(found.tables["tab-04-artefact"]["Entry"]) == {f"`{k}`" for k in json.loads(path.read_text())}
+    with pytest.raises(AssertionError, match="a tenth of their error"):
+        benchmark_choices.artefact(path, carried, fits[0])
+
+
+def test_the_bootstrap_is_a_check_of_the_error(wide):
+    _, typical, fits, _ = wide
+    parts = va.shift_parts(fits, typical)
+
+    class Drawn:
+        replicates = 200
+
+    same = benchmark_choices.bootstrap_in_words(parts, Drawn, pd.DataFrame({"se": parts["se"] * 1.1})).sentences[0]
+    other = benchmark_choices.bootstrap_in_words(parts, Drawn, pd.DataFrame({"se": parts["se"] * 1.2})).sentences[0]
+    assert "the check finds nothing" in same and "In cohorts 2034 and 2035 it differs" in other
+
+
+def test_plug_in_limits_are_shown_beside_the_integrated_ones():
+    exam = va.load_records("exam")
+    few = exam[exam["school"].isin(sorted(exam["school"].unique())[:10])]
+    fits = {("ten", k): va.fit_relative(few, intervals=k) for k in ("plugin", "integrated")}
+    (row,) = relative.two_intervals(fits).tables["tab-02-intervals"].to_dict("records")
+    effects = fits["ten", "plugin"].school_effects
+    assert row["Plug-in"] == pytest.approx(float(np.median(2 * stats.norm.ppf(0.975) * effects["se_comparative"])))
+    assert row["Integrated"] > 1.1 * row["Plug-in"]
 
 
 def test_without_a_prior_or_schools_nothing_is_claimed(fits, typical):

@@ -11,6 +11,7 @@ from scipy import stats
 from ...effects.baseline import Benchmark
 from ...effects.benchmark import fit_benchmark
 from ...effects.relative import CohortFit
+from ...effects.verdict import ABOVE, BELOW, UNCLEAR, YEAR, shift_verdicts
 from ...records.disclosure import only_shown
 from ...study.params import Params
 from .. import figures, prose
@@ -58,7 +59,7 @@ def study_names(relative: Sequence[CohortFit], baseline: Sequence[int], level: f
 
 
 def question_recipe(
-    records: pd.DataFrame, ols: Benchmark, question: Sequence[CohortFit], method: str, equating_se: float, level: float
+    records: pd.DataFrame, ols: Benchmark, question: Sequence[CohortFit], method: str, level: float
 ) -> Findings:
     """The question's recipe: ML and REML agree, and the slope has a larger error when clustered."""
     found = Findings()
@@ -69,8 +70,8 @@ def question_recipe(
         shift="absorbed",
         variances="focal",
         method="REML" if method == "ML" else "ML",
-        equating_se=equating_se,
         level=level,
+        intervals="plugin",
     )
     check(
         abs(other.tau2 - question[-1].tau2) <= 1e-8 * other.sigma2 and abs(other.loglik - question[-1].loglik) < 1e-6,
@@ -340,57 +341,108 @@ def shifts(
     relative: Sequence[CohortFit],
     every: pd.DataFrame,
     errors: pd.DataFrame,
-    baseline: Sequence[int],
+    context: pd.DataFrame,
     level: float,
     min_students: int,
 ) -> Findings:
-    """The densities, the shifts, and the last shift in numbers; errors is the table of :func:`valib.shift_parts`."""
+    """The densities, the shifts, and the last shift in numbers.
+
+    errors, context: the tables of :func:`valib.shift_parts` and :func:`valib.shift_in_context`.
+    """
     P, S, E, _ = formats(*(f.student_sd for f in relative))
-    found = Findings()
+    found, verdicts = Findings(), shift_verdicts(context)
     found.figure("density", figures.va_density(every, min_n=min_students))
-    found.figure("shifts", figures.shifts(errors, level=level, baseline=baseline))
-    end = errors.iloc[-1]
+    found.figure("shifts", figures.shifts(context.reset_index(), level=level))
+    end, last = errors.iloc[-1], verdicts.iloc[-1]
     found.record_all(
         ("last_shift", end["shift"], S),
         ("last_shift_se", end["se"], E),
-        ("last_shift_lower", end["lower"], S),
-        ("last_shift_upper", end["upper"], S),
-        ("last_shift_sampling_se", end["se_schools"], E),
+        ("last_shift_lower", last["lower"], S),
+        ("last_shift_upper", last["upper"], S),
         ("coef_error_se", end["se_coefficients"], E),
         ("last_shift_size", end["effect_size"], "+.2f"),
         ("coef_error_share", end["share_coefficients"], ".0%"),
         ("last_shift_abs", abs(end["shift"]), P),
     )
     found.record("last_shift_direction", direction(end["shift"], "above", "below", "level with"))
-    clear = errors.loc[(errors["lower"] > 0) | (errors["upper"] < 0)]
-    found.record("clear_above", clear.loc[clear["shift"] > 0, "cohort"].astype(int).tolist() or "none")
-    found.record("clear_below", clear.loc[clear["shift"] < 0, "cohort"].astype(int).tolist() or "none")
+    found.record("last_shift_interval", f"of {YEAR}" if last["interval"] == YEAR else "over schools")
+    found.record("last_shift_told", f"{last['side']} from zero" if last["side"] == UNCLEAR else f"{last['side']} zero")
+    for key, side in (("clear_above", ABOVE), ("clear_below", BELOW), ("clear_neither", UNCLEAR)):
+        found.record(key, [int(c) for c in verdicts.index[verdicts["side"] == side]] or "none")
     return found
 
 
-def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame) -> Findings:
-    """The shift of each focal cohort, with its errors."""
-    P, S, E, _ = formats(*(f.student_sd for f in relative))
+def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Mapping[float, CohortFit]) -> Findings:
+    """The shifts in context as the front page shows them, a text a row: of each focal cohort, in order.
+
+    what_if: fits of the last cohort by an assumed equating error, as a share of the students' standard deviation.
+    """
+    P, S, E, D = formats(*(f.student_sd for f in relative))
+    focal, verdicts = context[context["role"] == "focal"], shift_verdicts(context)
     found = Findings()
+
+    def row(key: str, values: Sequence[float], spec: str) -> None:
+        found.record(
+            key, "; ".join(f"{c}: {as_text(float(v), spec)}" for c, v in zip(focal.index, values, strict=True))
+        )
+
+    def limits(key: str, lower: pd.Series, upper: pd.Series) -> None:
+        ends = zip(focal.index, lower, upper, strict=True)
+        told = [f"{c}: {as_text(float(a), S)} to {as_text(float(b), S)}" for c, a, b in ends if np.isfinite(a)]
+        found.record(key, "; ".join(told) or "not known from one baseline cohort")
+
+    row("front_shift", focal["shift"], S)
+    limits("front_schools", focal["lower"], focal["upper"])
+    limits("front_year", focal["year_lower"], focal["year_upper"])
+    row("front_even", focal["break_even"], P)
+    row("front_prior", focal["prior_part"], D)
+    own = context[context["role"] == "baseline"].reset_index()[["cohort", "own_shift", "leave_one_out"]]
+    told = [
+        f"{int(c)}: {as_text(float(a), S)}" + (f" ({as_text(float(b), S)})" if np.isfinite(b) else "")
+        for c, a, b in own.to_numpy()
+    ]
+    found.record("front_own", "; ".join(told) if len(told) > 1 else "not known from one baseline cohort")
+    known = focal["equating_se"].notna().all()
+    found.record("front_without", "equating error counted" if known else "without equating error, which is not known")
+    found.record("front_verdict", "; ".join(f"{c}: {side}" for c, side in verdicts["side"].items()))
+    equating = [
+        f"{share:.0%} of the students' SD: {as_text(f.shift_interval[0], S)} to {as_text(f.shift_interval[1], S)}"
+        for share, f in what_if.items()
+        if share
+    ]
+    found.record("front_equating", "; ".join(equating))
+    return found
+
+
+def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame, context: pd.DataFrame) -> Findings:
+    """The shift of each focal cohort with its interval over schools, that of an ordinary year, and the verdict."""
+    P, S, E, _ = formats(*(f.student_sd for f in relative))
+    focal = context[context["role"] == "focal"]
     shown = pd.DataFrame(
         {
-            "Cohort": errors["cohort"],
-            "Shift": errors["shift"],
-            "Effect size": errors["effect_size"],
-            "Lower": errors["lower"],
-            "Upper": errors["upper"],
-            "SE": errors["se"],
-            "SE, these schools": errors["se_students"],
+            "Cohort": errors["cohort"].array,
+            "Shift": errors["shift"].array,
+            "Effect size": errors["effect_size"].array,
+            "SE": errors["se"].array,
+            "Lower": errors["lower"].array,
+            "Upper": errors["upper"].array,
+            "Ordinary year: from": focal["year_lower"].array,
+            "to": focal["year_upper"].array,
+            "Verdict": shift_verdicts(context)["side"].array,
         }
     )
+    shown = shown.dropna(axis=1, how="all")
+    found = Findings()
     found.table(
         shown,
-        "System shift of each focal cohort against the baseline, in score points, with {glue:text}`level` limits; "
-        "effect size: divided by the standard deviation of the cohort's scores. The last column is the error for "
-        "these very schools, students alone being drawn.",
+        "System shift of each focal cohort against the baseline, in score points, with {glue:text}`level` limits over "
+        "schools and for a further ordinary year; effect size: divided by the standard deviation of the cohort's "
+        "scores. The verdict is by the widest interval that is known."
+        + (" Without equating error, which is not known." if focal["equating_se"].isna().any() else ""),
         "tab-04-shifts",
         index=False,
-        formats={"Shift": S, "Effect size": "+.2f", "Lower": S, "Upper": S, "SE": E, "SE, these schools": E},
+        formats={"Effect size": "+.2f", "SE": E}
+        | dict.fromkeys(["Shift", "Lower", "Upper", "Ordinary year: from", "to"], S),
     )
     return found
 

@@ -318,6 +318,28 @@ def pairs_apart(last: CohortFit) -> Findings:
     return found
 
 
+def two_intervals(compared: Mapping[tuple[str, str], CohortFit]) -> Findings:
+    """Plug-in and integrated limits of the same schools, by sample and kind."""
+    found, rows = Findings(), []
+    for sample in dict.fromkeys(sample for sample, _ in compared):
+        fits = {kind: compared[sample, kind] for kind in ("plugin", "integrated")}
+        check(
+            fits["plugin"].school_effects["effect"].equals(fits["integrated"].school_effects["effect"]),
+            "the prediction is the same with either interval",
+        )
+        widths = {k: (f.school_effects["upper"] - f.school_effects["lower"]).median() for k, f in fits.items()}
+        rows.append((sample, fits["plugin"].tau2 ** 0.5, *widths.values()))
+    found.table(
+        pd.DataFrame(rows, columns=["Sample", r"$\hat\tau$", "Plug-in", "Integrated"]),
+        "Median width of the {glue:text}`level` intervals of relative value added on the Exam data (standard "
+        "deviations of the score), by what is done with the variances.",
+        "tab-02-intervals",
+        formats=".3f",
+        index=False,
+    )
+    return found
+
+
 def three_errors(last: CohortFit, min_students: int) -> Findings:
     """Conditional, comparative and diagnostic error of the smallest, the middle and the largest school shown."""
     effects = last.school_effects

@@ -11,7 +11,8 @@ from scipy import stats
 from ...effects.baseline import Benchmark
 from ...effects.findings import REPEATED_SHARE
 from ...effects.relative import CohortFit
-from ...effects.shift_profile import prior_sensitivity
+from ...effects.shift_profile import prior_sensitivity, shift_at
+from ...models.blup import interval, quantile
 from ...records.prior_check import PriorCheck
 from .. import figures
 from ..figures.style import percent
@@ -19,11 +20,9 @@ from ..findings import Findings, check, formats
 from ..prose import as_text, direction
 
 
-def _turned(relative: CohortFit, benchmark: Benchmark) -> tuple[float, float]:
-    """The slope of the prior score less the benchmark's, and the standard error of that."""
-    turned = relative.fixed_effects["prior_score"] - benchmark.coefficients["prior_score"]
-    own = relative.vcov.loc["prior_score", "prior_score"] ** 0.5
-    return float(turned), float(np.hypot(own, benchmark.se["prior_score"]))
+def _turned(relative: CohortFit, benchmark: Benchmark) -> pd.Series:
+    """The slope of the prior score less the benchmark's, as the shift of a row with the prior alone: shift, se, limits."""
+    return shift_at(relative, benchmark, (benchmark.coefficients.index == "prior_score").astype(float)).iloc[0]
 
 
 def repeated(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
@@ -49,7 +48,7 @@ def study_names(
     found.record("before_cohort", baseline[-1], "d")
     found.record("level", percent(level))
     found.record("min_students", min_students)
-    found.record("equating_se", float(equating_se or 0.0), "g")
+    found.record("equating_se", "not known" if equating_se is None else float(equating_se), "g")
     return found
 
 
@@ -75,123 +74,6 @@ def positive(relative: Sequence[CohortFit], positive: pd.DataFrame) -> Findings:
         ("share_clear_below", 5),
     ]:
         found.record(key, float(positive.iloc[-1, column]), ".0%")
-    return found
-
-
-def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
-    """The shift of each cohort with the parts of its error."""
-    P, S, E, D = formats(*(f.student_sd for f in fits))
-    found = Findings()
-    columns_shown = {
-        "cohort": "Cohort",
-        "shift": "Shift",
-        "se": "SE",
-        "se_students": "students alone",
-        "se_cautious": "two samples",
-        "se_schools": "of schools",
-        "se_coefficients": "of coefficients",
-        "se_scale": "of the scale",
-        "effect_size": "Effect size",
-    }
-    found.table(
-        parts[list(columns_shown)].rename(columns=columns_shown),
-        "System shift of each focal cohort with its standard error; that for these very schools, students alone being "
-        "drawn; and that of two samples, as if baseline and cohort had different schools, with its parts (score points; "
-        "the squares of the parts add up to the square of this one). Effect size: shift over the standard deviation of "
-        "the cohort's scores.",
-        "tab-05-parts",
-        index=False,
-        formats={"Shift": S, "Effect size": "+.2f"}
-        | dict.fromkeys(["SE", "students alone", "two samples", "of schools", "of coefficients", "of the scale"], E),
-    )
-    found.save(parts, "shift_parts.csv")
-    return found
-
-
-def last_shift(fits: Sequence[CohortFit], parts: pd.DataFrame, baseline: Sequence[int], level: float) -> Findings:
-    """The figure of the shifts, and the last of them in numbers."""
-    P, S, E, D = formats(*(f.student_sd for f in fits))
-    found = Findings()
-    check(
-        np.allclose((parts[["se_schools", "se_coefficients", "se_scale"]] ** 2).sum(axis=1), parts["se_cautious"] ** 2),
-        "the squares of the parts add up",
-    )
-    found.figure("shifts", figures.shifts(parts, level=level, baseline=baseline))
-    row = parts.iloc[-1]
-    found.record_all(
-        ("last_shift", row["shift"], S),
-        ("last_se", row["se"], E),
-        ("last_lower", row["lower"], S),
-        ("last_upper", row["upper"], S),
-        ("last_share", row["share_coefficients"], ".0%"),
-        ("last_abs", abs(row["shift"]), P),
-        ("last_size", row["effect_size"], "+.2f"),
-    )
-    found.record("last_direction", direction(row["shift"], "above", "below", "level with"))
-    clear = (row["lower"] > 0) or (row["upper"] < 0)
-    found.record("last_verdict", "excludes" if clear else "includes")
-    return found
-
-
-def scale(equating_se: float | None) -> Findings:
-    """What the part of the scale is in this copy."""
-    found = Findings()
-    found.say(
-        "The part of the scale is not known here, because the parameters of this copy give no equating error: no interval "
-        "of this chapter holds it, and no student record holds evidence of it.",
-        when=equating_se is None,
-    )
-    found.say(
-        "The part of the scale is zero here because the parameters of this copy say that there is no equating error. That "
-        "is an assumption, not a finding: no student record holds evidence of it.",
-        when=equating_se == 0,
-    )
-    found.say(
-        "The part of the scale is the equating error of {glue:text}`equating_se` points in the parameters of this "
-        "copy.",
-        when=bool(equating_se),
-    )
-    return found
-
-
-def differences(fits: Sequence[CohortFit], differences: pd.DataFrame) -> Findings:
-    """Differences between the shifts of successive focal cohorts, and the last of them in words."""
-    P, S, E, _ = formats(*(f.student_sd for f in fits))
-    found = Findings()
-    found.say(
-        "These records have one focal cohort, so there is no second shift to compare it with.", when=len(fits) == 1
-    )
-    if len(fits) == 1:
-        return found
-    steps = [(a.cohort, b.cohort) for a, b in zip(fits[:-1], fits[1:], strict=True)]
-    shown = differences.set_index(["first", "second"]).loc[steps].reset_index()
-    shown.insert(0, "Cohorts", [f"{a} to {b}" for a, b in steps])
-    shown = shown.drop(columns=["first", "second"])[["Cohorts", "difference", "se", "lower", "upper", "se_independent"]]
-    shown.columns = ["Cohorts", "Difference", "SE", "Lower", "Upper", "SE if nothing were shared"]
-    found.table(
-        shown,
-        "Differences between the shifts of successive focal cohorts, with {glue:text}`level` limits (score points).",
-        "tab-05-differences",
-        index=False,
-        formats={"Difference": S, "SE": E, "Lower": S, "Upper": S, "SE if nothing were shared": E},
-    )
-    step = shown.iloc[-1]
-    found.record_all(
-        ("step", abs(step["Difference"]), P),
-        ("step_se", step["SE"], E),
-        ("step_lower", step["Lower"], S),
-        ("step_upper", step["Upper"], S),
-        ("step_naive", step.iloc[-1], E),
-    )
-    found.say(
-        f"From cohort {steps[-1][0]} to cohort {steps[-1][1]} the shift "
-        + direction(step["Difference"], "rose", "fell")
-        + " by {glue:text}`step` points. The standard error of that is "
-        "{glue:text}`step_se`; two shifts that shared nothing would give {glue:text}`step_naive`. The interval, from "
-        "{glue:text}`step_lower` to {glue:text}`step_upper`, "
-        + ("excludes" if step["Lower"] * step["Upper"] > 0 else "includes")
-        + " zero."
-    )
     return found
 
 
@@ -254,11 +136,10 @@ def curve(
             at=at if at == benchmark.column_means["prior_score"] else None,
         ),
     )
-    turned = relative[-1].fixed_effects["prior_score"] - benchmark.coefficients["prior_score"]
-    turned_se = float(np.hypot(relative[-1].vcov.loc["prior_score", "prior_score"] ** 0.5, benchmark.se["prior_score"]))
+    turned = _turned(relative[-1], benchmark)
     found.record_all(
-        ("turned", turned, "+.3f"),
-        ("turned_se", turned_se, ".3f"),
+        ("turned", turned["shift"], "+.3f"),
+        ("turned_se", turned["se"], ".3f"),
         ("low_prior", low, P),
         ("high_prior", high, P),
         ("shift_low", curve["shift"].iloc[0], S),
@@ -280,8 +161,9 @@ def curve_in_words(
         "{glue:text}`last_cohort` for students with each prior score, over the range that holds all but the outer\n2% "
         "at either end; other covariates at their baseline means. Below: the density of the prior scores.\n```"
     )
-    turned, turned_se = _turned(relative[-1], benchmark)
-    clear = abs(turned) > stats.norm.ppf(0.5 + level / 2) * turned_se
+    turned = _turned(relative[-1], benchmark)
+    lower, upper = interval(turned["shift"], turned["se"], level, relative[-1].n_schools - 1)
+    clear = lower > 0 or upper < 0
     word = "That is more than chance explains" if clear else "That is within what chance allows"
     found.say(
         "In {numref}`fig-05-prior` the shift runs from {glue:text}`shift_low` at a prior score of "
@@ -302,11 +184,10 @@ def intake(fits: Sequence[CohortFit], change: pd.DataFrame) -> Findings:
     """The change of the mean score, and what it is made of."""
     S = formats(*(f.student_sd for f in fits)).signed
     found = Findings()
+    change = change[["cohort", "change", "intake", "shift", "weighting"]]
     check(np.allclose(change[["intake", "shift", "weighting"]].sum(axis=1), change["change"]), "the parts add up")
     found.table(
-        change[["cohort", "change", "intake", "shift", "weighting"]].set_axis(
-            ["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1
-        ),
+        change.set_axis(["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1),
         "Change of the mean score since the baseline, and what it is made of (score points).",
         "tab-05-intake",
         formats=dict.fromkeys(["Change of the mean score", "Intake", "Shift", "Weighting"], S),
@@ -480,7 +361,7 @@ def links(fits: Sequence[CohortFit], linked: Sequence[CohortFit], errors: Sequen
 
 def link_needed(fits: Sequence[CohortFit], level: float) -> Findings:
     """How large an error of the link would have to be for the shift's interval to reach zero."""
-    E, z = formats(*(f.student_sd for f in fits)).fine, stats.t.ppf(0.5 + level / 2, fits[-1].shift_df)
+    E, z = formats(*(f.student_sd for f in fits)).fine, quantile(level, fits[-1].shift_df)
     found = Findings()
     room = (fits[-1].shift / z) ** 2 - fits[-1].shift_se ** 2
     found.record("link_needed", float(max(room, 0) ** 0.5), E)

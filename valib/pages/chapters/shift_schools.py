@@ -10,6 +10,7 @@ import pandas as pd
 from ...effects.baseline import Benchmark
 from ...effects.joint import JointFit
 from ...effects.relative import CohortFit
+from ...effects.verdict import ABOVE, BELOW, UNCLEAR, sides
 from ...records import disclosure
 from .. import figures, prose
 from ..findings import Findings, check, formats
@@ -226,9 +227,9 @@ def change_directive(
 
 def cross_verdicts(frame: pd.DataFrame, fixed: pd.DataFrame) -> pd.DataFrame:
     """Schools by where their interval lies, -1 below zero, 0 across it, 1 above: rows of frame, columns of fixed."""
-    sides = [np.sign(t["lower"].clip(lower=0) + t["upper"].clip(upper=0)) for t in (frame, fixed)]
-    sides = [pd.Series(side, index=t.index) for side, t in zip(sides, (frame, fixed), strict=True)]
-    return pd.crosstab(*sides).reindex(index=[-1, 0, 1], columns=[-1, 0, 1], fill_value=0)
+    code = {BELOW: -1, UNCLEAR: 0, ABOVE: 1, "": 0}
+    told = [pd.Series([code[s] for s in sides(t["lower"], t["upper"])], index=t.index) for t in (frame, fixed)]
+    return pd.crosstab(*told).reindex(index=[-1, 0, 1], columns=[-1, 0, 1], fill_value=0)
 
 
 def verdicts(frame: pd.DataFrame, fixed: pd.DataFrame | None) -> Findings:

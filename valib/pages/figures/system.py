@@ -34,42 +34,50 @@ from valib.pages.figures.style import (
 
 
 @styled
-def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None, unit: str = "score points") -> Figure:
-    """System shift by focal cohort with its interval; inner ticks: for these very schools, students alone being drawn.
+def shifts(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score points") -> Figure:
+    """System shift by focal cohort with its interval, beside the shifts of the baseline cohorts themselves.
 
-    table: columns cohort, shift, lower, upper. With se and se_students (standard errors) the inner interval has
-    half-width (upper - lower)/2 se_students/se. baseline: cohorts of the benchmark, a bar at 0; better, a table such as
-    that of :func:`valib.shift_in_context`, whose baseline rows are drawn as they came out, and in which the interval of
-    a further ordinary year lies behind that of each shift.
+    table: columns cohort, shift, lower, upper, as of :func:`valib.shift_in_context` (index reset). role: "baseline"
+    cohorts are grey; without it all are focal. year_lower, year_upper: limits of a further ordinary year, a thin line.
+    leave_one_out: of a baseline cohort, its shift against the others, a ring.
     """
     require(table, ["cohort", "shift", "lower", "upper"], "shifts")
     table = table.sort_values("cohort")
-    own = table[table["role"] == "baseline"] if "role" in table.columns else table.iloc[:0]
-    table = table[table["role"] == "focal"] if "role" in table.columns else table
-    baseline = own["cohort"] if len(own) else baseline
-    cohort, shift, lower, upper = (table[c].to_numpy(dtype=float) for c in ("cohort", "shift", "lower", "upper"))
-    years = np.asarray([] if baseline is None else list(baseline), dtype=float)
+    grey = table["role"].eq("baseline") if "role" in table.columns else pd.Series(False, table.index)
     fig, ax = canvas(3.5)
-    cohort_axis(ax, np.concatenate([cohort, years]), grey=False)
+    cohort_axis(ax, table["cohort"], grey=False)
     ax.set_xlim(right=ax.get_xlim()[1] + 0.03 * np.ptp(ax.get_xlim()))
     ax.axhline(0, color=INK, lw=0.8, zorder=1)
-    if len(own):
-        _own_shifts(ax, own)
-    for k, year in enumerate([] if len(own) else years):
-        ax.hlines(0, year - 0.5, year + 0.5, color=MUTED, lw=5, alpha=0.6, zorder=2, gid="baseline")
-        if k == 0:
-            ax.annotate("baseline", (year - 0.5, 0), (0, 6), textcoords="offset points", color=MUTED, fontsize=SMALL)
-    ax.vlines(cohort, lower, upper, color=BLUE, lw=1.3, zorder=3, gid="interval")
-    if {"year_lower", "year_upper"} <= set(table.columns):
-        ax.vlines(cohort, table["year_lower"], table["year_upper"], color=BLUE, lw=6, alpha=0.2, zorder=2, gid="year")
-    if {"se", "se_students"} <= set(table.columns):
-        half = (upper - lower) / 2 * (table["se_students"] / table["se"]).to_numpy(dtype=float)
-        ends, left, right = np.concatenate([shift - half, shift + half]), cohort - 0.11, cohort + 0.11
-        ax.hlines(ends, np.tile(left, 2), np.tile(right, 2), color=BLUE, lw=1.6, zorder=3, gid="inner")
-        note(ax, f"Line: {percent(level)} interval; ticks: for these very schools, students alone.")
+    focal = table[~grey]
+    _ordinary(ax, table[grey])
+    cohort, shift = (focal[c].to_numpy(dtype=float) for c in ("cohort", "shift"))
+    year = "year_lower" in focal.columns and focal["year_lower"].notna().any()
+    if year:
+        ax.vlines(cohort, focal["year_lower"], focal["year_upper"], color=BLUE, lw=0.9, zorder=2, gid="year")
+    ax.vlines(cohort, focal["lower"], focal["upper"], color=BLUE, lw=3.2, zorder=3, gid="interval")
     ax.plot(cohort, shift, "o", color=BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none")
+    _values(ax, cohort, shift)
+    thick = f"{percent(level)} interval over schools" + ("; thin line: of a further ordinary year" if year else "")
+    dots = "Grey: each baseline cohort against the whole baseline (dot) and against the others (ring)."
+    note(ax, f"Thick line: {thick}.", dots if grey.any() else "")
+    ax.set(xlabel="Cohort (year of the test)", ylabel=f"System shift ({unit})")
+    return fig
+
+
+def _ordinary(ax: Axes, baseline: pd.DataFrame) -> None:
+    """The baseline cohorts' own shifts: dots with intervals, and rings for those against the other cohorts."""
+    years, ends = baseline["cohort"].to_numpy(dtype=float), baseline[["lower", "upper"]].to_numpy(dtype=float)
+    ax.vlines(years, ends[:, 0], ends[:, 1], color=MUTED, lw=2.4, zorder=3, gid="baseline interval")
+    ax.plot(years, baseline["shift"], "o", color=MUTED, mec="white", mew=0.7, ms=6, zorder=4, ls="none", gid="baseline")
+    if "leave_one_out" in baseline.columns:
+        style = {"color": MUTED, "mfc": "none", "mew": 1.1, "ms": 7, "zorder": 4, "ls": "none"}
+        ax.plot(years + 0.16, baseline["leave_one_out"], "o", gid="left out", **style)
+
+
+def _values(ax: Axes, cohort: np.ndarray, shift: np.ndarray) -> None:
+    """The shifts in figures beside their points, away from the nearer neighbour."""
     before, after = np.diff(cohort, prepend=-np.inf), np.diff(cohort, append=np.inf)
-    for where, value, left in zip(cohort, shift, before > after, strict=True):  # away from the nearer neighbour
+    for where, value, left in zip(cohort, shift, before > after, strict=True):
         ax.annotate(
             number(value, digits_for(shift), True),
             (where, value),
@@ -80,24 +88,6 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, baseline: Any = None, un
             fontweight="bold",
             zorder=3,
         )
-    ax.set(xlabel="Cohort (year of the test)", ylabel=f"System shift ({unit})")
-    return fig
-
-
-def _own_shifts(ax: Axes, own: pd.DataFrame) -> None:
-    """The baseline cohorts' own shifts: what ordinary years look like."""
-    ax.vlines(own["cohort"], own["lower"], own["upper"], color=MUTED, lw=1.0, zorder=2, gid="baseline interval")
-    ax.plot(own["cohort"], own["shift"], "o", color=MUTED, mfc="white", ms=5, zorder=3, ls="none", gid="baseline")
-    first = own.iloc[0]
-    ax.annotate(
-        "baseline",
-        (first["cohort"], first["upper"]),
-        (0, 5),
-        textcoords="offset points",
-        ha="center",
-        color=MUTED,
-        fontsize=SMALL,
-    )
 
 
 @styled

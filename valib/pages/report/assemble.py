@@ -134,7 +134,17 @@ def table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
     cells = results.cells[results.cells["school"].isin(set(files))].reset_index(drop=True)
     cells.insert(1, "file", cells["school"].map(files))
     roles = results.cohorts[
-        ["role", "schools", "ranked", "singular", "benchmark_singular", "shift", "shift_lower", "shift_upper"]
+        [
+            "role",
+            "schools",
+            "ranked",
+            "singular",
+            "benchmark_singular",
+            "shift",
+            "shift_lower",
+            "shift_upper",
+            "shift_by",
+        ]
     ]
     cells = cells.join(roles, on="cohort")
     cells.insert(3, "role", cells.pop("role"))

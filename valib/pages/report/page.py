@@ -115,7 +115,9 @@ class SchoolPage:
             self.digits,
             row["benchmark_singular"],
         )
-        common = words.system(cohort, self.estimate(cohort, "shift"), self.level, self.digits)
+        equated = self.study["settings"]["equating_se"] is not None
+        shift = self.estimate(cohort, "shift")
+        common = words.system(cohort, shift, self.level, self.digits, row["shift_by"], equated)
         parts = [text, "" if row["benchmark_singular"] else common, words.PRIOR_MOVED if row["prior_moved"] else ""]
         return " ".join(part for part in parts if part)
 
@@ -265,8 +267,7 @@ class SchoolPage:
             f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
             f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
             f"cohorts. Standard error of equating: {equating}{scale}. Smallest school shown: "
-            f"{s['min_students']} students. Seed of the ranks: {s['seed']}. The intervals take the variances as "
-            "known once estimated: with few schools they are too narrow."
+            f"{s['min_students']} students. Seed of the ranks: {s['seed']}. {words.VARIANCES[s['intervals']]}"
         )
 
     def warnings(self) -> str:

@@ -20,6 +20,8 @@ from scipy.stats import norm
 from ...effects.baseline import Benchmark, fit_baseline
 from ...effects.benchmark import check_prior, fit_benchmark
 from ...effects.relative import CohortFit, fit_relative
+from ...effects.shift import shift_in_context
+from ...effects.verdict import shift_verdicts
 from ...errors import ValibWarning
 from ...records.disclosure import cells as cells_shown
 from ...records.disclosure import counted, public
@@ -99,8 +101,8 @@ class StudyResults:
     changes: of the relative value added, as :func:`valib.pages.report.changes.changes` gives them.
     cohorts: one row a cohort, index cohort: role, students, schools, ranked (the schools shown), prior_mean, prior_sd
     (of all students), quantiles of the mean and SD of the schools shown (mean_q05 ... sd_q95), tau, sigma, vpc,
-    student_sd, singular, benchmark_singular, shift, shift_se, shift_lower, shift_upper, prior_moved (the prior's
-    distribution has left the baseline's).
+    student_sd, singular, benchmark_singular, shift, shift_se, shift_lower, shift_upper (limits of the widest
+    interval that is known), shift_by (its name), prior_moved (the prior's distribution has left the baseline's).
     study: title, source, day, settings, baseline, focal, why_not_joint (None where changes are from the joint model),
     warnings, linked (the scores carried back over a declared break), covariates.
     """
@@ -131,7 +133,7 @@ class StudyResults:
         """Read what :meth:`save` has written."""
         study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
         cohorts = pd.DataFrame(study.pop("cohorts")).set_index("cohort")
-        number = [name for name in cohorts.columns if name not in ("role", *FLAGS)]
+        number = [name for name in cohorts.columns if name not in ("role", "shift_by", *FLAGS)]
         return cls(
             pd.read_parquet(folder / "cells.parquet"),
             pd.read_parquet(folder / "changes.parquet"),
@@ -177,7 +179,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         "linked": [f"{b.column} from {b.cohort} on" for b in breaks if baseline],
         "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"}),
     }
-    table = _cohorts(records, cells, relative, against, baseline)
+    table = _cohorts(records, cells, relative, against, baseline, _verdicts(reference, against))
     table["prior_moved"] = table.index.isin(moved)
     shown, held_back = (cells[cells["state"] == state] for state in (SHOWN, HELD_BACK))
     flat = {c for c in cohorts if relative[c].singular}
@@ -193,6 +195,12 @@ def _benchmarks(
     reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
     settings = {name: getattr(params, name) for name in FITTED}
     return reference, {c: fit_benchmark(records, c, reference, scale_breaks=breaks, **settings) for c in focal}
+
+
+def _verdicts(reference: Benchmark | None, against: dict[int, CohortFit]) -> pd.DataFrame:
+    """The verdict on every shift by the widest interval that is known; without rows where none was estimated."""
+    fits = [fit for fit in against.values() if fit.shift is not None]
+    return shift_verdicts(shift_in_context(fits, reference)) if fits else pd.DataFrame()
 
 
 def _said(told: list, min_students: int) -> list[str]:
@@ -264,6 +272,7 @@ def _cohorts(
     relative: dict[int, CohortFit],
     against: dict[int, CohortFit],
     baseline: list[int],
+    verdicts: pd.DataFrame,
 ) -> pd.DataFrame:
     """One row a cohort: its size, its intake and its fits."""
     rows = {}
@@ -289,13 +298,14 @@ def _cohorts(
         }
         other = against.get(cohort)
         known = other is not None and other.shift is not None
-        lower, upper = other.shift_interval if known else (np.nan, np.nan)
+        told = verdicts.loc[cohort] if known else {"interval": "", "lower": np.nan, "upper": np.nan}
         row |= {
             "benchmark_singular": other.singular if other else False,
             "shift": other.shift if known else np.nan,
             "shift_se": other.shift_se if known else np.nan,
-            "shift_lower": lower,
-            "shift_upper": upper,
+            "shift_lower": told["lower"],
+            "shift_upper": told["upper"],
+            "shift_by": told["interval"],
         }
         rows[cohort] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cohort")

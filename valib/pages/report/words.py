@@ -11,9 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...effects.verdict import UNCLEAR, sides
+from ...effects.verdict import SCHOOLS, UNCLEAR, YEAR, sides
 from ..prose import as_text, in_words
 
+BY = {SCHOOLS: ", over schools", YEAR: ", that of a further ordinary year"}
+VARIANCES = {
+    "integrated": "The intervals count that the variances are not known.",
+    "plugin": "The intervals take the variances as known once estimated: with few schools they are too narrow.",
+}
+WITHOUT_EQUATING = "; how far the tests of the two times are on one scale is not known and not in it"
 FINEST = 6  # decimals at most, for bounds next to zero
 
 SINGULAR = (
@@ -138,11 +144,14 @@ def benchmark(
     return f"{opening} is **{estimate.side} {typical}**: {_figures(estimate, level, digits)}."
 
 
-def system(cohort: int, shift: Estimate, level: float, digits: int) -> str:
-    """What of a benchmark figure is common to all schools; empty if the shift was not estimated."""
+def system(cohort: int, shift: Estimate, level: float, digits: int, by: str = "", equated: bool = True) -> str:
+    """What of a benchmark figure is common to all schools; empty if the shift was not estimated.
+
+    by: the name of the interval, as :mod:`valib.effects.verdict` has it. equated: whether an equating error is in it.
+    """
     if shift.side == "missing":
         return ""
-    figures = _figures(shift, level, digits)
+    figures = _figures(shift, level, digits) + BY.get(by, "") + ("" if equated else WITHOUT_EQUATING)
     if shift.side == "unclear":
         return (
             "The figure holds what is common to all schools, which cannot be told from nothing: for the average "
