@@ -43,7 +43,7 @@ def parsed(text: str) -> Any:
             raise ValueError(f"{number[:20]} is no finite number")
         return value
 
-    def once(pairs: list[tuple[str, Any]]) -> dict:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
             raise ValueError("an entry stands twice")
         return dict(pairs)
@@ -51,12 +51,12 @@ def parsed(text: str) -> Any:
     return json.loads(text, parse_float=finite, parse_constant=finite, object_pairs_hook=once)
 
 
-def checksum(content: dict) -> str:
+def checksum(content: dict[str, Any]) -> str:
     """SHA-256 of the artefact's content, the same however its JSON is laid out."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def check_content(content: dict, state: FormulaState) -> None:
+def check_content(content: dict[str, Any], state: FormulaState) -> None:
     """Raise ValueError, saying what is wrong, for content that no fit of this formula can have written."""
     _same_keys(content, NEEDED, "the file", EXTRA)
     if content["checksum"] != checksum({k: v for k, v in content.items() if k != "checksum"}):
@@ -79,7 +79,7 @@ def check_content(content: dict, state: FormulaState) -> None:
     _check_extras(content, cohorts, schools, state)
 
 
-def _check_coefficients(content: dict, state: FormulaState) -> None:
+def _check_coefficients(content: dict[str, Any], state: FormulaState) -> None:
     """Coefficients, covariances and variances, and that they fit the outcome's mean and spread."""
     p = len(state.names)
     b, means = (numbers(content[k], (p,), k.replace("_", " ")) for k in ("coefficients", "column_means"))
@@ -113,7 +113,7 @@ def _check_summaries(summaries: Any, cohorts: np.ndarray, students: int, state: 
         raise ValueError("the counts of students do not agree")
 
 
-def _check_names(state: FormulaState, columns: Mapping[str, dict]) -> None:
+def _check_names(state: FormulaState, columns: Mapping[str, dict[str, Any]]) -> None:
     """That the formula gives these columns: it is applied to rows at the means, one for each level."""
     names = state.names
     if len(set(names)) < len(names) or INTERCEPT not in names:
@@ -126,7 +126,7 @@ def _check_names(state: FormulaState, columns: Mapping[str, dict]) -> None:
     if not all(found and len(set(map(str, found))) == len(found) for found in levels.values()):
         raise ValueError("the levels of a column are none, or not unique")
     rows = max(map(len, levels.values()), default=1)
-    data = {}
+    data: dict[str, Any] = {}
     for column in required_columns(state.formula):
         if column in levels:
             data[column] = [levels[column][k % len(levels[column])] for k in range(rows)]
@@ -139,7 +139,7 @@ def _check_names(state: FormulaState, columns: Mapping[str, dict]) -> None:
         raise ValueError("the names of its columns are not those that its formula gives")
 
 
-def _check_extras(content: dict, cohorts: np.ndarray, schools: int, state: FormulaState) -> None:
+def _check_extras(content: dict[str, Any], cohorts: np.ndarray, schools: int, state: FormulaState) -> None:
     """What only some benchmarks hold."""
     if "own_shifts" in content:
         _same_keys(content["own_shifts"], map(str, cohorts), "the shifts of its own cohorts")

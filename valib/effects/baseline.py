@@ -244,7 +244,6 @@ class Benchmark(Shown):
         state = FormulaState.from_json(content["design"])
         check_content(content, state)
         names = list(state.names)
-        square = {k: _square(content.get(k), names) for k in ("vcov", "vcov_model", "vcov_students")}
         return cls(
             state,
             tuple(int(c) for c in content["cohorts"]),
@@ -252,8 +251,8 @@ class Benchmark(Shown):
             content["groups"],
             content["method"],
             pd.Series(content["coefficients"], index=names, name="coefficient", dtype=float),
-            square["vcov"],
-            square["vcov_model"],
+            _square(content["vcov"], names),
+            _square(content["vcov_model"], names),
             float(content["tau2"]),
             float(content["sigma2"]),
             int(content["n_students"]),
@@ -262,7 +261,7 @@ class Benchmark(Shown):
             content["summaries"],
             content["fingerprint"],
             {str(k): float(v) for k, v in content.get("error_variance", {}).items()},
-            square["vcov_students"],
+            _square(content["vcov_students"], names) if "vcov_students" in content else None,
             _influence(content.get("school_influences"), names),
             {
                 int(c): {k: np.nan if row[k] is None else float(row[k]) for k in OWN_SHIFT}
@@ -454,9 +453,9 @@ def contribution_variance(added: pd.Series) -> float:
     return float(school_variance(added.to_numpy()[:, None], len(added))[0, 0])
 
 
-def _square(values: list[Any] | None, names: list[str]) -> pd.DataFrame | None:
+def _square(values: list[Any], names: list[str]) -> pd.DataFrame:
     """A covariance matrix of the coefficients from an artefact."""
-    return None if values is None else pd.DataFrame(values, index=names, columns=names, dtype=np.float64)
+    return pd.DataFrame(values, index=names, columns=names, dtype=np.float64)
 
 
 def _influence(content: Mapping[str, Any] | None, names: list[str]) -> pd.DataFrame | None:
