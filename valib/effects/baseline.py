@@ -365,18 +365,10 @@ def baseline_from_moments(
         check_within(grouped)
     found = fit_baselines(grouped, estimator, reml=method == "REML", errors=errors, theta=mixed.optimum.theta)
     names = list(state.names)
-    means = pd.Series((cells.weight @ cells.sums / cells.n_students + cells.shift)[:-1], index=names)
-    outcome = {
-        "n": round(cells.n_students),
-        "mean": float((cells.weight @ cells.sums / cells.n_students + cells.shift)[-1]),
-        "sd": float(cells.response_sd),
-    }
-    columns = {**students.columns}
+    means = cells.weight @ cells.sums / cells.n_students + cells.shift
+    outcome = {"n": round(cells.n_students), "mean": float(means[-1]), "sd": float(cells.response_sd)}
+    columns: dict[str, Any] = {**students.columns}
     columns.setdefault(cells.names[-1], outcome)
-    summaries: dict[str, dict[str, Any]] = {
-        "score_by_cohort": {str(k): v for k, v in scores.items()},
-        "columns": columns,
-    }
     return Benchmark(
         state,
         cohorts,
@@ -390,8 +382,8 @@ def baseline_from_moments(
         float(found.sigma2[0]),
         round(cells.n_students),
         len(cells.schools),
-        means,
-        summaries,
+        pd.Series(means[:-1], index=names),
+        {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": columns},
         students.fingerprint,
         {k: float(v) for k, v in (error_variance or {}).items() if v},
         pd.DataFrame(found.vcov_students[0], index=names, columns=names),
