@@ -121,7 +121,7 @@ class ScaleBreak:
 
     @property
     def linked(self) -> Link:
-        """The link of a break that has one, as all have that :func:`crossed` lets through."""
+        """The link of a break that has one, as all have that ``crossed`` lets through."""
         if self.link is None:
             raise BenchmarkError(f"The scale of {self.column} changes with cohort {self.cohort}, and there is no link.")
         return self.link
@@ -210,7 +210,7 @@ def on_one_scale(
     What is left are links that change nothing and keep the errors: a link old = a + s new of errors (da, ds) moves a
     score y that was already carried back by S da - ds A / s + (ds / s) y, where y = A + S s new is the whole way back
     from the link's own scale. Benchmark fits of these records with these breaks equal those of the records as they
-    were. Raises as :func:`crossed`.
+    were. Raises as ``crossed``.
     """
     if not breaks or not baseline:
         return records, list(breaks)
