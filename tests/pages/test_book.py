@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from valib.errors import ParamsError, RecordsError, ValibError
 from valib.pages import build as book
-from valib.pages.build import assemble as engine
 from valib.pages.build.latex import PACKAGES, make_pdf, need_latex
 from valib.pages.build.sphinx_extension import MATHJAX
 from valib.pages.build.staging import as_source, put_parameters, toc_files, with_values
 from valib.pages.build.titlepage import tex, titlepage
 from valib.records.datasets import bundle_root
+from valib.study.folder import MARK as MADE
+from valib.study.folder import OUTPUTS, digest
 from valib.study.params import Params
 
 TITLE = 'Growth in "A & B" <schools>_50% #1'
@@ -115,10 +116,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def earlier(out: Path) -> dict[str, bytes]:
     """Put into ``out`` what an earlier run has left."""
-    for name in ("html/index.html", f"html/{engine.MARK}", "results/a.csv", f"results/{engine.MARK}", "baseline.json"):
+    for name in ("html/index.html", "results/a.csv", "baseline.json"):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("earlier")
+    listed(out)
     return contents(out)
+
+
+def listed(out: Path) -> None:
+    """Write the list by which a run knows what an earlier one has made."""
+    made = {name: digest(out / name) for name in OUTPUTS["book"] if (out / name).exists()}
+    (out / MADE).write_text(json.dumps({"book": made}), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +140,7 @@ def built(tmp_path_factory):
     out = root / "with blanks" / "out"
     earlier(out)
     (out / "valib.pdf").write_text("earlier")
+    listed(out)
     (out / ".valib-left by a killed run" / "book").mkdir(parents=True)
     params = study(root / "home of jdoe", np.random.default_rng(1))
     result = book.build(params, out, progress=False, sources=sources)

@@ -22,7 +22,7 @@ from valib.pages import report
 from valib.pages.build import BookError
 from valib.pages.build.children import Children
 from valib.pages.build.execute import hidden_texts, kernel_environment
-from valib.pages.report.assemble import MARK, choose
+from valib.pages.report.assemble import choose
 from valib.pages.report.execute import run_schools
 from valib.pages.report.render import make_pages
 from valib.pages.report.results import SHOWN, compute
@@ -285,7 +285,7 @@ def test_a_run_that_fails_leaves_the_earlier_reports(built, tmp_path):
     with pytest.raises(BookError, match=f"School '{re.escape(school)}': Jupyter Book refused"):
         report.build(params, out, schools=[school], progress=False, sources=sources)
     assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
-    assert (out / "html" / MARK).is_file()
+    assert (out / ".made-by-valib").is_file()
 
 
 @pytest.mark.long
