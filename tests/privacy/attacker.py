@@ -381,7 +381,8 @@ def _equations(
     else:
         weighted = np.array([1.0, a @ means[:, 0] / a.sum() + centre[0]])
         own = fit["sigma2"] / a.sum()
-        out.append((own + weighted @ vcov @ weighted) / fit["shift_se"] ** 2 - 1)
+        if fit["shift_error"] != "schools":  # by school it is a sum over schools that the attacker cannot split
+            out.append((own + weighted @ vcov @ weighted) / fit["shift_se"] ** 2 - 1)
     return np.array(out)
 
 

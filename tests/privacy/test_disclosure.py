@@ -274,8 +274,8 @@ def test_the_pages_of_a_study_hold_no_count_of_few_rows(tmp_path, monkeypatch):
         chapter = nb.setup("x", **params.model_dump(include={"data", "baseline_cohorts", "focal_cohorts", "formula"}))
         fit_relative(chapter.records, 2018, params.formula)
         nb.show_warnings()
-    (page,) = said
-    for text in (*study["warnings"], page):
+    (page,) = (text for text in said if "without" in text)
+    for text in (*study["warnings"], *said):
         assert "3 without" not in text and "3 of" not in text
     assert any("fewer than 5 without 'ses'" in text for text in study["warnings"])
     assert "fewer than 5 without 'ses'" in page.replace("\\", "")
