@@ -329,7 +329,8 @@ def from_files(folder: Path, cohort: int, min_students: int = 5, starts: int = 3
     residual sum of squares, the score equation of its variances, and its errors: for nine unknowns.
     """
     own, against = (_read(folder / model, cohort) for model in ("relative", "benchmark"))
-    vcov = Benchmark.load(folder / "baseline.json").vcov.to_numpy()
+    students = Benchmark.load(folder / "baseline.json").vcov_students  # None in a file that is published
+    vcov = None if students is None else students.to_numpy()
     visible = _means_shown(own, against)
     best = None
     rng = np.random.default_rng(seed)
@@ -355,7 +356,7 @@ def from_files(folder: Path, cohort: int, min_students: int = 5, starts: int = 3
 
 
 def _equations(
-    model: dict, n: np.ndarray, means: np.ndarray, within: np.ndarray, centre: np.ndarray, vcov: np.ndarray
+    model: dict, n: np.ndarray, means: np.ndarray, within: np.ndarray, centre: np.ndarray, vcov: np.ndarray | None
 ) -> np.ndarray:
     """The equations of one fit, 0 at the truth; means (J, 2) about centre, within (3,): xx, xy, yy a student."""
     fit, theta, N = model["fit"], model["fit"]["tau2"] / model["fit"]["sigma2"], n.sum()
@@ -380,9 +381,9 @@ def _equations(
         out += [np.sqrt(V0) / model["se"][0] - 1, np.sqrt(V[1, 1]) / model["se"][1] - 1]
     else:
         weighted = np.array([1.0, a @ means[:, 0] / a.sum() + centre[0]])
-        own = fit["sigma2"] / a.sum()
-        if fit["shift_error"] != "schools":  # by school it is a sum over schools that the attacker cannot split
-            out.append((own + weighted @ vcov @ weighted) / fit["shift_se"] ** 2 - 1)
+        own = fit["sigma2"] * (a**2 / n).sum() / a.sum() ** 2
+        if vcov is not None:  # the error for these very schools; that by school is a sum that nobody can split
+            out.append((own + weighted @ vcov @ weighted) / fit["shift_se_students"] ** 2 - 1)
     return np.array(out)
 
 
