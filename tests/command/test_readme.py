@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -136,3 +137,35 @@ def test_the_parameters_of_every_papermill_command_are_understood(page, command)
 
 def test_every_papermill_command_is_found():
     assert {page for page, _ in shown_papermill()} >= {"chapters/intro.md"}
+
+
+def shown_commands() -> list[tuple[str, list[str]]]:
+    """The commands of valib that pages other than README show, with the page; README's are run above."""
+    found = []
+    for page in PAGES[1:]:
+        text = (ROOT / page).read_text(encoding="utf-8").replace('\\"', '"').replace("\\n", "\n")
+        shown = re.findall(r"`(valib [a-z][^`\n]*)`|^\W*(valib [a-z].*?)\W*$", text, re.MULTILINE)
+        found += [(page, shlex.split(a or b, comments=True)) for a, b in shown if shlex_able(a or b)]
+    return found
+
+
+def shlex_able(text: str) -> bool:
+    """Whether a text is a command: its first word names one, or it has an option."""
+    words = text.split()
+    return words[1] in COMMANDS or any(w.startswith("-") for w in words[1:])
+
+
+COMMANDS = {known.callback.__name__ for known in cli.app.registered_commands}
+
+
+@pytest.mark.parametrize(("page", "command"), shown_commands())
+def test_every_command_that_a_page_shows_is_one_with_these_options(page, command):
+    known = typer.main.get_command(cli.app)
+    assert command[1] in COMMANDS or command[1] == "--version", page
+    part = known.commands.get(command[1], known)
+    options = {name for p in part.params for name in (*p.opts, *p.secondary_opts)} | {"--help", "--version"}
+    assert {w.partition("=")[0] for w in command[1:] if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", w)} <= options, page
+
+
+def test_commands_of_other_pages_are_found():
+    assert {page for page, _ in shown_commands()} >= {"SECURITY.md"} and len(shown_commands()) >= 3

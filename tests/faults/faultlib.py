@@ -146,8 +146,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def result(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but what is not finished."""
-    return {name: content for name, content in contents(folder).items() if not name.startswith(".")}
+    """Every file below a folder, the list of what was made among them, but what is not finished."""
+    return {n: content for n, content in contents(folder).items() if not n.startswith((".valib-", ".simulation/"))}
 
 
 def one_sentence(said: str) -> bool:

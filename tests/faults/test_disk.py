@@ -28,7 +28,7 @@ COMMANDS = {
     "book": ["book", "--quiet"],
     "simulate": ["simulate", "--scenarios", "few-schools", "--methods", "seed", "--replicates", "100", "--jobs", "1"],
 }
-ROOM = {"fit": 1_000, "baseline": 1_000, "simulate": 4_000, "book": 600_000}  # bytes: less than the results need
+ROOM = {"fit": 200, "baseline": 1_000, "simulate": 4_000, "book": 600_000}  # bytes: less than the results need
 
 
 def order(command: str, out: Path, study: Path) -> list[str]:

@@ -37,6 +37,7 @@ CORPUS: dict[str, tuple[bytes, int | str]] = {
         changed(5, "P5,001,2019,\u0663,500").encode(),
         "'score' must hold numbers",
     ),
+    "a year cut off, a cohort of one student": (changed(5, "P5,001,201,432.6,468.1").encode(), 40),
     "a sign too many": (changed(5, "P5,001,2019,+-5,500").encode(), "'score' must hold numbers"),
     "a number that is not one in another spelling": (changed(5, "P5,001,2019,-nan,500").encode(), "must hold numbers"),
     "a hard space beside a number": (changed(5, "P5,001,2019,500.5\xa0,500").encode(), 40),
