@@ -52,7 +52,7 @@ def book(drawing, out: Path, environment: dict[str, str]) -> str:
     assert code == 0, said
     pages = {name: text for name, text in contents(out / "html").items() if name.endswith((".html", ".ipynb"))}
     assert len(pages) > 5 and not any(b"Matplotlib" in text for text in pages.values())
-    assert sorted(p.name for p in out.iterdir()) == ["baseline.json", "html", "results"]
+    assert sorted(p.name for p in out.iterdir()) == [".made-by-valib", "baseline.json", "html", "results"]
     return said
 
 
