@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .figures.style import digits_for
 from .prose import as_text
 
 
@@ -86,6 +85,8 @@ class Formats(NamedTuple):
 
 def formats(*sds: float) -> Formats:
     """Formats with as many digits as scores of these standard deviations (score points) bear."""
+    from .figures.style import digits_for  # it loads matplotlib, which a book's own process does without
+
     digits = digits_for(sds)
     return Formats(f".{digits}f", f"+.{digits}f", f".{digits + 1}f", f"+.{digits + 1}f")
 
