@@ -28,6 +28,7 @@ mean and shows that their tables are the same to the last letter.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -346,13 +347,19 @@ def from_files(folder: Path, cohort: int, min_students: int = 5, starts: int = 3
                 within = z[-3:] * spread[[0, 0, 1]] ** 2
                 return np.concatenate([_equations(f, n, means - centre, within, centre, vcov) for f in (own, against)])
 
-            found = least_squares(misfit, start, x_scale="jac", xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=300)
+            slopes = functools.partial(_complex_step, misfit)
+            found = least_squares(misfit, start, slopes, method="lm", x_scale="jac", xtol=1e-15, ftol=1e-15, gtol=1e-15)
             if best is None or found.cost < best[0].cost:
                 best = found, sizes, centre + spread * found.x[:-3].reshape(-1, 2)
             if best[0].cost < SOLVED:
                 break
     table = pd.DataFrame({"n": best[1], "x": best[2][:, 0], "y": best[2][:, 1]})
     return Guess(table.sort_values("n", ignore_index=True), float(np.abs(best[0].fun).max()))
+
+
+def _complex_step(function: Callable[[np.ndarray], np.ndarray], z: np.ndarray) -> np.ndarray:
+    """The Jacobian to the last digit: differences lose half of them, and the valley of the equations is too narrow then."""
+    return np.column_stack([function(z + 1e-30j * e).imag / 1e-30 for e in np.eye(len(z))])
 
 
 def _equations(
@@ -364,7 +371,7 @@ def _equations(
     relative = fit["shift"] is None
     level = b[0] + b[1] * centre[0] - centre[1] + (0.0 if relative else fit["shift"])
     Z = np.column_stack([np.ones(len(n)), means])
-    W = np.zeros((3, 3))
+    W = np.zeros((3, 3), dtype=np.result_type(means, within))
     W[1:, 1:] = np.array(within)[[0, 1, 1, 2]].reshape(2, 2)
     a = n / (1 + n * theta)
     M = N * W + (Z.T * a) @ Z  # Z'Z less what the school effects take up
