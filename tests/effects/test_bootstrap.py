@@ -22,6 +22,7 @@ from valib.effects.bootstrap import (
     refit_weighted,
     resample,
 )
+from valib.effects.shift import shift_parts
 from valib.errors import BenchmarkError
 from valib.simulation.draw import draw
 from valib.simulation.methods import split
@@ -99,7 +100,7 @@ def test_a_replicate_is_the_fit_to_schools_repeated(world, estimator, groups, sh
 
 
 def errors_of_the_shift(rho: float, flip: bool = False, worlds: int = 6):
-    """Mean bootstrap and analytic standard errors of the shift, and its spread over 60 worlds."""
+    """Mean standard errors of the shift, by bootstrap and as of two samples, and its spread over 60 worlds."""
     rng = np.random.default_rng(31)
     shifts, analytic, bootstrap = [], [], []
     for k in range(60):
@@ -109,7 +110,7 @@ def errors_of_the_shift(rho: float, flip: bool = False, worlds: int = 6):
         benchmark = fit_baseline(frame, BASELINE)
         fit = fit_benchmark(frame, FOCAL, benchmark)
         shifts.append(fit.shift)
-        analytic.append(fit.shift_se)
+        analytic.append(shift_parts([fit], benchmark)["se_cautious"][0])
         if k < worlds:
             bootstrap.append(
                 bootstrap_benchmark(frame, benchmark, [FOCAL], seed=k, replicates=300).shift_table().loc[FOCAL, "se"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from valib.command import cli
 from valib.records.datasets import load_records
 from valib.simulation import runs as montecarlo
 from valib.simulation.calibrate import calibrate
+from valib.study.folder import digest
 
 COMMAND = ["simulate", "--scenarios", "few-schools,drift", "--methods", "seed,default b known", "--jobs", "1"]
 
@@ -44,7 +46,8 @@ def test_the_files_are_the_library_s_results(here):
     pd.testing.assert_frame_equal(pd.read_parquet("out/replicates.parquet"), expected.draws, check_dtype=False)
     truth = pd.read_csv("out/scenarios.csv").set_index("scenario")
     assert truth.loc["drift", "delta"] == -14 and truth.loc["few schools", "schools"] == 15
-    assert sorted(p.name for p in Path("out").iterdir()) == ["performance.csv", "replicates.parquet", "scenarios.csv"]
+    made = [".made-by-valib", "performance.csv", "replicates.parquet", "scenarios.csv"]
+    assert sorted(p.name for p in Path("out").iterdir()) == made
 
 
 def test_the_study_in_hand(here):
@@ -73,7 +76,9 @@ def test_the_study_in_hand(here):
 
 def test_an_interrupted_run_keeps_earlier_results_and_takes_up_where_it_stopped(here, monkeypatch):
     Path("out").mkdir()
-    Path("out/performance.csv").write_text("earlier\n")
+    earlier = Path("out/performance.csv")
+    earlier.write_text("earlier\n")
+    Path("out/.made-by-valib").write_text(json.dumps({"simulate": {earlier.name: digest(earlier)}}))
     settings = [*COMMAND, "--replicates", "120", "--out", "out"]
     compute, computed = montecarlo._compute, []
 

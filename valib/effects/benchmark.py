@@ -399,7 +399,7 @@ def prior_part(fit: CohortFit, benchmark: Benchmark) -> float:
     nan where the prior score is not one linear column of the formula, and where the shift was absorbed.
     """
     names = list(benchmark.coefficients.index)
-    if fit.shift is None or not linear_prior(names):
+    if fit.shift is None or not linear_prior(benchmark):
         return float("nan")
     slope = float(benchmark.coefficients[PRIOR] + benchmark.coefficients.get(f"school_mean({PRIOR})", 0.0))
     moments, at = fit.own_moments, names.index(PRIOR)
@@ -407,10 +407,16 @@ def prior_part(fit: CohortFit, benchmark: Benchmark) -> float:
     return -slope * (focal - float(benchmark.column_means[PRIOR]))
 
 
-def linear_prior(names: Sequence[str]) -> bool:
-    """Whether the prior is one linear column, its school mean apart."""
+def prior_elsewhere(benchmark: Benchmark) -> list[str]:
+    """Where the prior enters besides its linear column and its school mean: other columns of the formula, the outcome."""
     inside = re.compile(rf"\b{PRIOR}\b")
-    return PRIOR in names and all(n in (PRIOR, f"school_mean({PRIOR})") for n in names if inside.search(n))
+    names = [n for n in benchmark.coefficients.index if n not in (PRIOR, f"school_mean({PRIOR})")]
+    return [n for n in (*names, benchmark.outcome) if inside.search(n)]
+
+
+def linear_prior(benchmark: Benchmark) -> bool:
+    """Whether the prior is one linear column, its school mean apart, and no part of the outcome."""
+    return PRIOR in benchmark.coefficients.index and not prior_elsewhere(benchmark)
 
 
 def prior_of_shift(fit: CohortFit, benchmark: Benchmark) -> tuple[float, float, float]:

@@ -12,7 +12,7 @@ from ..models import blup as _blup
 from ..models.estimators import school_variance
 from ..models.measurement import check_reliability
 from .baseline import Benchmark
-from .benchmark import PRIOR, check_same_columns, linear_prior
+from .benchmark import PRIOR, check_same_columns, linear_prior, prior_elsewhere
 from .cohort_fit import CohortFit
 from .shift import check_belongs
 
@@ -269,8 +269,8 @@ def prior_sensitivity(
 def _linear_prior(benchmark: Benchmark, what: str) -> list[str]:
     """The benchmark's columns, the prior among them as one linear column (and its school mean), or ModelError."""
     names = list(benchmark.coefficients.index)
-    if not linear_prior(names):
-        others = [n for n in names if PRIOR in n and n not in (PRIOR, f"school_mean({PRIOR})")]
+    if not linear_prior(benchmark):
+        others = prior_elsewhere(benchmark)
         raise ModelError(
             f"The {what} needs {PRIOR} as one linear column of the formula"
             + (f", but it also enters through {', '.join(map(repr, others))}." if others else ".")

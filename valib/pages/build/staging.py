@@ -20,7 +20,7 @@ import yaml
 
 from ...errors import BookError
 from ...names import readable
-from ...records.reading import CANONICAL
+from ...records.reading import CANONICAL, ODD
 from ...sums.design import required_columns
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = N
     code, found = pd.factorize(kept["student"])
     numbers = np.random.default_rng(params.seed).permutation(len(found)) + 1
     kept["student"] = pd.Series(numbers[code], kept.index).astype("str")
-    kept.attrs = dict(records.attrs)
+    odd = {name: said for name, said in records.attrs.get(ODD, {}).items() if name in kept}
+    kept.attrs = {**records.attrs, ODD: odd}  # of other columns not even the name
     path = work / "records.parquet"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         kept.to_parquet(file, index=False)
