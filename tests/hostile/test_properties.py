@@ -209,11 +209,27 @@ def check_read(frame):
 
 
 def finite(fit) -> None:
-    numbers = [fit.fixed_effects, fit.vcov, fit.school_effects.drop(columns="n"), fit.student_sd]
+    limits = [c for c in ("se", "lower", "upper") if hasattr(fit, "intervals")]
+    numbers = [fit.fixed_effects, fit.vcov, fit.school_effects.drop(columns=["n", *limits]), fit.student_sd]
     numbers += [fit.tau2, fit.loglik] if hasattr(fit, "tau2") else [fit.omega, fit.sigma2, fit.loglik]
     assert all(np.isfinite(np.asarray(x, dtype=float)).all() for x in numbers)
     assert np.all(np.asarray(fit.sigma2) > 0) and (fit.school_effects["se_comparative"] >= 0).all()
     assert not any(isinstance(v, float) and not math.isfinite(v) for v in fit.summary().values())
+    if limits:
+        limits_are_known_where_they_can_be(fit)
+
+
+def limits_are_known_where_they_can_be(fit) -> None:
+    """Limits are missing only on the boundary of a fit that takes the variances as known; an error has no bound only where
+    a posterior of so few schools has no second moment."""
+    table = fit.school_effects
+    if fit.posterior is None and not (table["shrinkage"].any() or table["effect"].any()):
+        assert fit.singular and table[["lower", "upper"]].isna().all(axis=None)
+    else:
+        assert np.isfinite(table[["lower", "upper"]]).all(axis=None)
+        assert ((table["lower"] <= table["effect"]) & (table["effect"] <= table["upper"])).all()
+    few = fit.posterior is not None and fit.n_schools < len(fit.fixed_effects) + 4
+    assert table["se"].notna().all() and (few or np.isfinite(table["se"]).all())
 
 
 def dense(y, Z, X, tau2, sigma2, reml=False):
