@@ -149,7 +149,9 @@ class SparkEngine:
             columnNameOfCorruptRecord=_ODD,
             columnPruning=False,
         )
-        return read.csv(_as_url(path)).filter(f"{_ODD} IS NULL OR {self.sql.trimmed(_ODD)} <> ''")
+        # c0 adds nothing to what is blank; but Spark refuses a query that takes no other column than the odd row
+        blank = " OR ".join(f"{self.sql.trimmed(column)} <> ''" for column in (_ODD, "c0"))
+        return read.csv(_as_url(path)).filter(f"{_ODD} IS NULL OR {blank}")
 
     def _said(self, error: Exception) -> RecordsError:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
