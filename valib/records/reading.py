@@ -10,7 +10,7 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,25 +19,6 @@ from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
-
-PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", **PYSPARK)
-    import pandera.pandas as pa
-
-
-def failures(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every value that the schema refuses, one a row: column, check (in words), failure_case, index; none if all fit.
-
-    index is missing where a check could not be made of a column as a whole.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", **PYSPARK)
-            SCHEMA.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        return errors.failure_cases
-    return pd.DataFrame(columns=["column", "check", "failure_case", "index"])
 
 
 def _are_codes(column: pd.Series) -> pd.Series:
@@ -67,25 +48,22 @@ def _are_years(column: pd.Series) -> pd.Series:
     return pd.Series(whole & ~bad, index=column.index)
 
 
-_CODES = pa.Column(nullable=True, checks=pa.Check(_are_codes, error="must hold codes (text or numbers)"))
-_SCORES = pa.Column(
-    nullable=True,
-    checks=[
-        pa.Check(_are_numbers, error="must hold numbers"),
-        pa.Check(_are_without_groups, error="must hold numbers without points between thousands"),
-        pa.Check(_are_finite, error="must hold finite numbers"),
-    ],
-)
-# What the canonical columns may hold in a source, before conversion; other columns are not looked at.
-SCHEMA = pa.DataFrameSchema(
-    {
-        "student": _CODES,
-        "school": _CODES,
-        "cohort": pa.Column(nullable=True, checks=pa.Check(_are_years, error="must hold whole numbers")),
-        "score": _SCORES,
-        "prior_score": _SCORES,
-    }
-)
+Judge = Callable[[pd.Series], pd.Series]  # which values of a column pass, by its index
+_CODES: dict[str, Judge] = {"must hold codes (text or numbers)": _are_codes}
+_SCORES: dict[str, Judge] = {
+    "must hold numbers": _are_numbers,
+    "must hold numbers without points between thousands": _are_without_groups,
+    "must hold finite numbers": _are_finite,
+}
+# What the canonical columns may hold in a source, before conversion, in the order in which faults are told; other columns
+# are not looked at.
+CHECKS = {
+    "student": _CODES,
+    "school": _CODES,
+    "cohort": {"must hold whole numbers": _are_years},
+    "score": _SCORES,
+    "prior_score": _SCORES,
+}
 
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
@@ -365,21 +343,24 @@ def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict
 
 
 def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> None:
-    """Validate all columns at once (lazily) and tell every fault in one sentence."""
-    cases = failures(frame)
-    if cases.empty:
-        return
+    """Check all columns and tell every fault in one sentence; a missing value passes."""
     faults = []
-    for (column, check), case in cases.groupby(["column", "check"], sort=False):
-        name = original.get(column, column)
-        if case["index"].isna().any():  # the check itself came to grief, as over half a surrogate pair
-            kind = str(case["failure_case"].iloc[0]).partition("(")[0]
-            faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
-            continue
-        positions = np.sort(case["index"].to_numpy(dtype=np.int64))
-        first = frame[column].iloc[positions[0]]
-        faults.append(fault(name, column, str(check), len(positions), len(frame), source.where(positions), first))
-    raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
+    for column, checks in CHECKS.items():
+        name, there = original.get(column, column), frame[column].notna().to_numpy(dtype=bool)
+        values = frame[column][there]
+        for check, judge in checks.items():
+            try:
+                passed = judge(values).to_numpy(dtype=bool)
+            except Exception as error:  # the check itself comes to grief, as over half a surrogate pair
+                kind = type(error).__name__
+                faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
+                continue
+            bad = np.flatnonzero(there)[~passed]
+            if len(bad):
+                first = frame[column].iloc[bad[0]]
+                faults.append(fault(name, column, check, len(bad), len(frame), source.where(bad), first))
+    if faults:
+        raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
 
 
 def no_column(source: str, missing: Iterable, there: Iterable) -> RecordsError:
