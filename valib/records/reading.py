@@ -346,18 +346,19 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
     """Check all columns and tell every fault in one sentence; a missing value passes."""
     faults = []
     for column, checks in CHECKS.items():
-        name, there = original.get(column, column), frame[column].notna().to_numpy(dtype=bool)
-        values = frame[column][there]
+        name, values = original.get(column, column), frame[column]
         for check, judge in checks.items():
             try:
-                passed = judge(values).to_numpy(dtype=bool)
-            except Exception as error:  # the check itself comes to grief, as over half a surrogate pair
+                there = values.notna().to_numpy(dtype=bool)
+                bad = np.flatnonzero(there)[~judge(values[there]).to_numpy(dtype=bool)]
+            except (
+                Exception
+            ) as error:  # the check itself comes to grief, as over half a surrogate pair or a Decimal sNaN
                 kind = type(error).__name__
                 faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
                 continue
-            bad = np.flatnonzero(there)[~passed]
             if len(bad):
-                first = frame[column].iloc[bad[0]]
+                first = values.iloc[bad[0]]
                 faults.append(fault(name, column, check, len(bad), len(frame), source.where(bad), first))
     if faults:
         raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
