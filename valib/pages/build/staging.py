@@ -158,6 +158,10 @@ def put_parameters(path: Path, params: Params) -> None:
     notebook = nbformat.read(path, as_version=4)
     values = params.model_dump()
     values |= {"data": params.data_name, "table": params.table_name}
+    values |= {
+        "where": None,
+        "prior": None,
+    }  # the prepared records have what they give; an expression may name a student
     values["pseudonym_key"] = params.pseudonym_key and Path(params.pseudonym_key).name
     for cell in notebook.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
