@@ -110,6 +110,8 @@ def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = N
     kept["student"] = pd.Series(numbers[code], kept.index).astype("str")
     odd = {name: said for name, said in records.attrs.get(ODD, {}).items() if name in kept}
     kept.attrs = {**records.attrs, ODD: odd}  # of other columns not even the name
+    for name in ("where", "prior"):  # an expression may name a student, and the linkage tells of small schools
+        kept.attrs.pop(name, None)
     path = work / "records.parquet"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         kept.to_parquet(file, index=False)

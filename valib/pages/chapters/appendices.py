@@ -54,21 +54,6 @@ def records(records: pd.DataFrame, summary: pd.DataFrame, lost: pd.DataFrame) ->
     found.record("rows_lost", int(lost["rows"].sum()))
     found.record("schools", records["school"].nunique())
     found.record("cohorts", len(summary))
-    where, prior = records.attrs.get("where"), records.attrs.get("prior")
-    if where:
-        found.record("rows_by_where", where["left_out"])
-        found.record("rows_of_source", where["rows"])
-        found.say(
-            "Of the {glue:text}`rows_of_source` rows of the source, {glue:text}`rows_by_where` are left out by the study's "
-            "`where`; the counts here are of the others."
-        )
-    if prior:
-        for name in ("linked", "unlinked", "ambiguous"):
-            found.record(f"rows_{name}", prior[name])
-        found.say(
-            "Prior scores are joined by student: {glue:text}`rows_linked` rows are linked, {glue:text}`rows_unlinked` have no "
-            "earlier score, and {glue:text}`rows_ambiguous` have several earlier rows and so no prior score."
-        )
     return found
 
 
