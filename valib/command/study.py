@@ -59,6 +59,10 @@ def open_records(study: Params, engine: str | None, formula: str | None = None, 
             raise ParamsError(f"--engine {engine} reads sums by school and gives no pseudonyms: leave --engine out.")
         return study.read_records()
     bundled, formula = study.data in datasets.names(), formula or study.formula
+    if study.reshape is not None:
+        if engine not in (None, "auto", "memory"):
+            raise ParamsError(f"--engine {engine} takes rows as they lie and reshapes none: leave --engine out.")
+        return study.read_records()
     chosen = "memory" if (bundled or study.table) and engine in (None, "auto") else choose_engine(study.data, engine)
     if chosen == "memory" or (engine in (None, "auto") and not can_stream(formula)):
         return study.read_records()

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
+from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
 
@@ -96,7 +97,12 @@ WHOLE = r"-?\d+\.0"  # a code of a text file that was an integer once
 _REASONS = ("cohort", "school", "student", "score", "prior_score")
 
 
-def read_records(source, columns: Mapping[str, str] | None = None, table: str | None = None) -> pd.DataFrame:
+def read_records(
+    source,
+    columns: Mapping[str, str] | None = None,
+    table: str | None = None,
+    reshape: Mapping | None = None,
+) -> pd.DataFrame:
     """Read student records and check them.
 
     Parameters
@@ -109,6 +115,11 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
         ``school_id`` and ``year`` are recognised unasked. Covariates can be renamed too.
     table : str, optional
         The sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
+    reshape : mapping, optional
+        For records with one row a student and a column for each year: the cohorts, and the columns that they have,
+        ``{"cohort": [2021, 2023], "columns": {"score": "read_{cohort}", "prior_score": "read_{cohort-2}"}}``. In place of
+        a pattern a column can be named for each cohort, ``{2021: "read_21", 2023: "R23"}``. A student of whom all columns
+        of a cohort are empty has no row in it. ``columns`` maps what stands in the reshaped rows.
 
     Returns
     -------
@@ -124,6 +135,9 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
 
     Notes
     -----
+    ``columns={"student": "row_number"}`` numbers the students where the source has no code for them and every row is
+    another student. A column ``school_name`` is shown beside the school's code; the latest cohort's name is taken.
+
     Codes keep their leading zeros; a code ``NA`` is a code; whole numbers stored as floats become ``"1"``, not ``"1.0"``.
     Without a cohort column every student is in cohort 0, and a warning says so.
 
@@ -145,8 +159,9 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
     0       a    007    2024  510.0        430.0
     1       b    007    2024  498.5        421.0
     """
-    opened = open_source(source, table)
-    names = resolve_names(opened.name, opened.columns, dict(columns or {}))
+    columns = dict(columns or {})
+    opened = reshaped(numbered(open_source(source, table), columns), reshape)
+    names = resolve_names(opened.name, opened.columns, columns)
     there = {names.get(name, name) for name in opened.columns}
     is_empty = opened.frame is not None and opened.frame.empty
     if not is_empty and (missing := [name for name in CANONICAL if name not in there and name != "cohort"]):

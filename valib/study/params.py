@@ -18,6 +18,7 @@ from ..errors import ModelError, ParamsError, ValibError
 from ..names import listed_cohorts
 from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
+from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import Link, ScaleBreak
 
@@ -256,6 +257,13 @@ def _one_by_one(breaks: list[ScaleBreak]) -> list[ScaleBreak]:
     return breaks
 
 
+def _reshape(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Check the form of a reshape."""
+    if given is not None:
+        columns_by_cohort(given)
+    return given
+
+
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 NULL = ("", "~", "null", "Null", "NULL", "None")
@@ -271,13 +279,14 @@ def understood(name: str, value: Any) -> Any:
     field = Params.model_fields.get(name)
     if field is None:
         return value
-    kind = get_origin(field.annotation) or field.annotation
+    some = [part for part in get_args(field.annotation) if part is not type(None)]
+    optional = type(None) in get_args(field.annotation)
+    annotation = some[0] if optional else field.annotation
+    kind = get_origin(annotation) or annotation
     if isinstance(value, str):
-        if type(None) in get_args(field.annotation):
-            if value.strip() in NULL[1:]:
-                return None
-            return _spelt(value.strip(), float, ()) if float in get_args(field.annotation) else value
-        value = _spelt(value.strip(), kind, get_args(field.annotation)) if kind in (int, float, list, dict) else value
+        if optional and value.strip() in NULL[1:]:
+            return None
+        value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
     if kind is list and isinstance(value, (tuple, range, list)) and int in get_args(field.annotation):
@@ -330,6 +339,9 @@ class Params(BaseModel):
     data: str = Field("demo", min_length=1, description="Student records")
     table: str | None = Field(None, min_length=1, description="Table of the source")
     columns: dict[str, str] = Field({}, description="Columns of the source")
+    reshape: Annotated[dict[str, Any] | None, AfterValidator(_reshape)] = Field(
+        None, description="Cohorts and columns of records with a column for each year"
+    )
     baseline_cohorts: Cohorts = Field([2015, 2016, 2017], description="Baseline cohorts")
     focal_cohorts: Cohorts = Field([2019, 2021, 2023, 2024], description="Focal cohorts")
     formula: FormulaText = Field("score ~ prior_score", description="Formula of the value-added model")
@@ -449,7 +461,7 @@ class Params(BaseModel):
             if self.table is not None:
                 raise ParamsError(f"The data set {self.data} is one table: leave table out.")
             return datasets.load_records(self.data)
-        return records.read_records(self.data, columns=self.columns or None, table=self.table)
+        return records.read_records(self.data, columns=self.columns or None, table=self.table, reshape=self.reshape)
 
 
 def locate(path: str | Path | None = None) -> Path:
