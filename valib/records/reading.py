@@ -98,10 +98,7 @@ _REASONS = ("cohort", "school", "student", "score", "prior_score")
 
 
 def read_records(
-    source,
-    columns: Mapping[str, str] | None = None,
-    table: str | None = None,
-    reshape: Mapping | None = None,
+    source, columns: Mapping[str, str] | None = None, table: str | None = None, reshape: Mapping | None = None
 ) -> pd.DataFrame:
     """Read student records and check them.
 

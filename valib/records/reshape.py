@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ def _columns(name: str, given: object, cohorts: Sequence[int]) -> dict[int, str]
         return dict(given)
     if not isinstance(given, str) or not _YEAR.search(given):
         raise ValueError(f"under columns.{name} a name with {{cohort}} in it, such as read_{{cohort}}")
-    return {cohort: _YEAR.sub(lambda found: _year(found, cohort), given) for cohort in cohorts}
+    return {cohort: _YEAR.sub(functools.partial(_year, cohort=cohort), given) for cohort in cohorts}
 
 
 def _year(found: re.Match, cohort: int) -> str:
@@ -115,10 +116,17 @@ def reshaped(source: Source, reshape: Mapping | None) -> Source:
         raise RecordsError(f"{source.name}: reshape names {names}, not among the columns {there}.")
     shared = [name for name in source.columns if name not in used]
     if clash := [name for name in (*parts, "cohort") if name in shared]:
-        raise RecordsError(f"{source.name}: reshape makes a column '{clash[0]}', but there is one of that name already.")
+        raise RecordsError(
+            f"{source.name}: reshape makes a column '{clash[0]}', but there is one of that name already."
+        )
     frame = pd.DataFrame() if source.frame is not None and source.frame.empty else None
     return Reshaped(
-        source.name, (*shared, *parts, "cohort"), frame=frame, path=source.path, dialect=source.dialect, inner=source,
+        source.name,
+        (*shared, *parts, "cohort"),
+        frame=frame,
+        path=source.path,
+        dialect=source.dialect,
+        inner=source,
         parts=parts,
     )
 
@@ -144,6 +152,10 @@ def numbered(source: Source, columns: Mapping[str, str]) -> Source:
     if columns.get("student") != ROW_NUMBER or ROW_NUMBER in source.columns:
         return source
     return Numbered(
-        source.name, (*source.columns, ROW_NUMBER), frame=source.frame, path=source.path, dialect=source.dialect,
+        source.name,
+        (*source.columns, ROW_NUMBER),
+        frame=source.frame,
+        path=source.path,
+        dialect=source.dialect,
         inner=source,
     )

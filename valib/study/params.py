@@ -501,6 +501,7 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     for some, folder in ((given, Path.cwd()), (values, file.parent)):
         if isinstance(some.get("pseudonym_key"), str) and some["pseudonym_key"]:
             some["pseudonym_key"] = str((folder / os.path.expanduser(some["pseudonym_key"])).resolve())
+    _refuse_questions({**values, **given}, file)
     for key in given:
         lines.pop(key, None)
     try:
@@ -508,6 +509,25 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     except ValidationError as error:
         told = error.errors(include_url=False)
         raise ParamsError(sentence(told, file, lines, Params.model_fields)) from None
+
+
+QUESTION = "?"
+_ASKED = re.compile(r"^\s*['\"]?([^:#]+?)['\"]?\s*:\s*['\"]\?['\"]\s*#\s*(.+?)\s*$")
+
+
+def _refuse_questions(values: dict[str, Any], file: Path) -> None:
+    """Raise ParamsError, in its own words, for every value that is still a question mark."""
+    columns = values.get("columns")
+    inner = columns.items() if isinstance(columns, dict) else ()
+    open_ones = [name for name, value in (*values.items(), *inner) if value == QUESTION]
+    if not open_ones:
+        return
+    told = []
+    for number, line in enumerate(_text(file).splitlines(), start=1):
+        if (found := _ASKED.match(line)) and found[1] in open_ones:
+            told.append(f"line {number}: {found[1]} is not answered: {found[2].removesuffix('.')}")
+    told = told or [f"{name} is not answered" for name in open_ones]
+    raise ParamsError(f"{file}, {'; '.join(told)}. Write the answer in place of the question mark.")
 
 
 def parse_cohorts(text: str | None, option: str) -> list[int] | None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ...errors import ValibError
 from ...names import about
 from ...records.datasets import bundle_root
-from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from ...records.school_names import with_names
+from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from ...study.writing import as_csv
 from ..build.children import TIME_LIMIT, Children
 from ..progress import progress_bar

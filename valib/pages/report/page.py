@@ -78,7 +78,8 @@ class SchoolPage:
         baseline, focal = (in_words([str(c) for c in self.study[role]]) for role in ("baseline", "focal"))
         years = f"{baseline} (baseline), {focal}" if self.study["baseline"] else focal
         return (
-            f"**School:** {escape(shown_name(self.school, self.study.get("names")))}. **Study:** {escape(self.study['title'])}. "
+            f"**School:** {escape(shown_name(self.school, self.study.get('names')))}. "
+            f"**Study:** {escape(self.study['title'])}. "
             f"**Years:** {years}. **Made on** {self.study['day']}."
         )
 

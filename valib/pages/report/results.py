@@ -27,8 +27,8 @@ from ...records.disclosure import cells as cells_shown
 from ...records.disclosure import counted, public
 from ...records.disclosure import shown as may_be_shown
 from ...records.reading import select
-from ...records.school_names import school_names
 from ...records.repeats import extra_rows
+from ...records.school_names import school_names
 from ...study.writing import plain
 from ...sums.design import required_columns
 from ...sums.equating import ScaleBreak, check_baseline, on_one_scale
