@@ -65,7 +65,7 @@ def init(
         if len(proposals) > 1 and not printed and os.path.lexists(folder):
             raise ParamsError(f"{folder}: is there already; remove it, or name another with --out.")
         for path, proposal in files.items():
-            text = params_text(proposal, _as_written(data, folder.resolve()), table)
+            text = params_text(proposal, _as_written(data, file.resolve().parent, folder.resolve()), table)
             _write(path, text) if not printed else typer.echo(text, nl=False)
         _tell(files, None if printed else folder if len(proposals) > 1 else file)
 
@@ -95,11 +95,12 @@ def _write(file: Path, text: str) -> None:
         write_file(file, text)
 
 
-def _as_written(data: str, folder: Path) -> str:
-    """The records' place for a params file in ``folder``: relative where they lie below it; a URL without its password."""
+def _as_written(data: str, beside: Path, folder: Path) -> str:
+    """The records' place for a params file in ``folder``: relative where they lie below the folder ``beside`` that holds
+    it or is it; a URL without its password."""
     from ..records.sources import anchor_url, is_url, relative_url, without_password
 
     if is_url(data):
         return relative_url(without_password(anchor_url(data, Path.cwd())), folder)
     path = Path(data).expanduser().resolve()
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    return Path(os.path.relpath(path, folder)).as_posix() if path.is_relative_to(beside) else str(path)

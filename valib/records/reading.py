@@ -98,7 +98,11 @@ _REASONS = ("cohort", "school", "student", "score", "prior_score")
 
 
 def read_records(
-    source, columns: Mapping[str, str] | None = None, table: str | None = None, reshape: Mapping | None = None
+    source,
+    columns: Mapping[str, str] | None = None,
+    table: str | None = None,
+    reshape: Mapping | None = None,
+    year_zero: float | None = None,
 ) -> pd.DataFrame:
     """Read student records and check them.
 
@@ -117,6 +121,8 @@ def read_records(
         ``{"cohort": [2021, 2023], "columns": {"score": "read_{cohort}", "prior_score": "read_{cohort-2}"}}``. In place of
         a pattern a column can be named for each cohort, ``{2021: "read_21", 2023: "R23"}``. A student of whom all columns
         of a cohort are empty has no row in it. ``columns`` maps what stands in the reshaped rows.
+    year_zero : float, optional
+        The calendar year that is 0 in a column of cohorts that counts from elsewhere: 2002.5 for -2.5, -1.5, ...
 
     Returns
     -------
@@ -170,6 +176,9 @@ def read_records(
     frame = frame.rename(columns=names)
     if frame.empty:
         raise RecordsError(f"{opened.name}: holds no rows.")
+    if year_zero is not None and "cohort" in frame.columns:
+        years, bad = as_numbers(frame["cohort"])
+        frame["cohort"] = frame["cohort"] if bad.any() else years + year_zero
     without_cohort = "cohort" not in frame.columns
     if without_cohort:
         frame["cohort"] = 0

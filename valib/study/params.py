@@ -342,6 +342,7 @@ class Params(BaseModel):
     reshape: Annotated[dict[str, Any] | None, AfterValidator(_reshape)] = Field(
         None, description="Cohorts and columns of records with a column for each year"
     )
+    year_zero: float | None = Field(None, description="Calendar year that is 0 in the cohort's column")
     baseline_cohorts: Cohorts = Field([2015, 2016, 2017], description="Baseline cohorts")
     focal_cohorts: Cohorts = Field([2019, 2021, 2023, 2024], description="Focal cohorts")
     formula: FormulaText = Field("score ~ prior_score", description="Formula of the value-added model")
@@ -461,7 +462,9 @@ class Params(BaseModel):
             if self.table is not None:
                 raise ParamsError(f"The data set {self.data} is one table: leave table out.")
             return datasets.load_records(self.data)
-        return records.read_records(self.data, columns=self.columns or None, table=self.table, reshape=self.reshape)
+        return records.read_records(
+            self.data, columns=self.columns or None, table=self.table, reshape=self.reshape, year_zero=self.year_zero
+        )
 
 
 def locate(path: str | Path | None = None) -> Path:

@@ -113,6 +113,9 @@ def _proposal(table: Table, columns: Sequence[Column], source: Sequence[Column])
     _student_by_row(roles, columns, questions)
     _name_of_school(roles, columns, params, reasons)
     _cohorts(roles, params, reasons)
+    if "year_zero" in questions:  # until it is answered the cohorts have no names
+        for key in ("baseline_cohorts", "focal_cohorts"):
+            params.pop(key, None)
     params["formula"] = "score ~ prior_score"
     reasons["formula"] = "the prior score alone; school_mean(x) is the mean of x over a school's students in a cohort"
     _covariates(roles, [c for c in columns if str(c.name) not in table.aside], params, reasons)
@@ -253,11 +256,7 @@ def _covariates(roles: Roles, columns: Sequence[Column], params: dict[str, Any],
         cells = [school.keys, cohorts]
         design.append(pd.Series(prior).groupby(cells).transform("mean").to_numpy())
     tests = (roles.found["score"], roles.found["prior_score"])
-    for column in (
-        c
-        for c in roles.left(columns)
-        if _can_be_covariate(c, school) and not _is_test(c, tests) and c not in roles.candidates.get("cohort", [])
-    ):
+    for column in _offered(roles, columns, school, tests):
         more = _design(column)
         if len(names) < MOST_COVARIATES and _full_rank([*design, *more], cohorts):
             name = str(column.name) if str(column.name).isidentifier() else "_".join(words(str(column.name)))
@@ -280,10 +279,24 @@ def _covariates(roles: Roles, columns: Sequence[Column], params: dict[str, Any],
     params["further_formulas"] = formulas
 
 
+def _offered(roles: Roles, columns: Sequence[Column], school: Column | None, tests: Sequence[Column]) -> list[Column]:
+    """The columns that may be covariates by what they hold."""
+    return [
+        c
+        for c in roles.left(columns)
+        if _can_be_covariate(c, school)
+        and not _is_test(c, tests)
+        and c not in roles.candidates.get("cohort", [])
+        and not (c.code and c in roles.candidates.get("school", []) and "school" in roles.questions)
+    ]
+
+
 def _can_be_covariate(column: Column, school: Column | None) -> bool:
     """A number, or text of a few levels; nothing about a person's identity, and no code of a group of schools."""
     if column.distinct < 2 or column.missing > MOST_MISSING or column.has(*PRIVATE):
         return False
+    if column.code and column.distinct > max(MOST_LEVELS, 0.9 * len(column.keys)):
+        return False  # a code of the rows
     if column.distinct <= MOST_LEVELS:
         return True
     return column.numbers is not None and not (

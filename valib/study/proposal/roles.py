@@ -18,6 +18,9 @@ STUDENT = (
     "learner",
     "candidate",
     "upn",
+    "stuid",
+    "studid",
+    "stud",
     "schueler",
     "schuler",
     "eleve",
@@ -181,6 +184,7 @@ def is_test(column: Column) -> bool:
         and column.distinct >= FEWEST_VALUES
         and not words & {*TESTED, "id", "code", "age", "number", "nr"}
         and (named or not words & {*GRADE, *COHORT})
+        and not words & set(STAGES)
         and not column.has(*SCHOOL, *STUDENT)
     )
 
@@ -325,9 +329,9 @@ def _find_student(roles: Roles, columns: Sequence[Column]) -> None:
             roles.take("student", codes[0], "nearly every value is distinct within a cohort", "only its values say so")
     if (column := roles.found.get("student")) is not None:
         share = distinct_within(column, cohorts)
-        if share > 0.95:
+        if share > 0.95 and "nearly" not in roles.reasons["student"]:
             roles.reasons["student"] += "; nearly every value is distinct within a cohort"
-        else:
+        elif share <= 0.95:
             roles.unsure.append(
                 f"student = {quoted(column.name)}: only {share:.0%} of its values are distinct within a"
                 " cohort; perhaps codes are given within schools"

@@ -214,19 +214,24 @@ class _Part:
     asked: Mapping[str, str]
 
 
-def _linked(rows: pd.DataFrame, years: np.ndarray, part: _Part) -> Iterator[Table]:
-    """A study of each grade of a subject, its students linked to their rows of some years before."""
+def _earlier(years: np.ndarray, part: _Part) -> tuple[float, int, np.ndarray]:
+    """The fewest years back by which students are linked: the share that is, the years, the earlier scores."""
     keys = pd.DataFrame({"student": part.student.keys, "year": years, "score": part.score.numbers})
     own = keys[part.mask & keys["score"].notna() & (keys["student"] >= 0)]
     earlier = own.drop_duplicates(["student", "year"]).set_index(["student", "year"])["score"]
-    best: tuple[float, int, np.ndarray] | None = None
+    best = (0.0, 1, np.full(len(years), np.nan))
     for gap in range(1, FARTHEST + 1):
         prior = earlier.reindex(pd.MultiIndex.from_arrays([keys["student"], keys["year"] - gap])).to_numpy()
         within = part.mask & keys["year"].sub(gap).isin(own["year"]).to_numpy()
         share = float(np.isfinite(prior[within]).mean()) if within.any() else 0.0
-        if best is None or share > 2 * best[0]:
+        if share > 2 * best[0]:
             best = (share, gap, prior)
-    share, gap, prior = best
+    return best
+
+
+def _linked(rows: pd.DataFrame, years: np.ndarray, part: _Part) -> Iterator[Table]:
+    """A study of each grade of a subject, its students linked to their rows of some years before."""
+    share, gap, prior = _earlier(years, part)
     prior = np.where(part.mask, prior, np.nan)
     if share < 0.05:
         return

@@ -36,7 +36,9 @@ def params_text(proposal: Proposal, data: str, table: str | None = None) -> str:
             lines.append(f"{name}: {scalar(value)}")
     for name in proposal.questions.keys() - {*CANONICAL}:
         lines += ["", _question(name, proposal.questions[name])]
-    if "baseline_cohorts" not in proposal.params:
+    if "focal_cohorts" not in proposal.params:
+        lines += ["", "# baseline_cohorts: those that define what is typical; all others are focal_cohorts"]
+    elif "baseline_cohorts" not in proposal.params:
         lines += ["", "# baseline_cohorts: []    # there is one cohort: nothing can be a benchmark"]
     return "\n".join(lines) + "\n"
 
