@@ -210,6 +210,15 @@ SAME = {
     "simulation_replicates": (30, ["30"]),
     "school": (None, ["null", "None", "~"]),
     "table": (None, ["null", "None"]),
+    "where": (None, ["null", "None"]),
+    "prior": (
+        {"years_before": 1, "match": ["subject"]},
+        [
+            "years_before=1,match=subject",
+            "{years_before: 1, match: [subject]}",
+            "{'years_before': 1, 'match': ['subject']}",
+        ],
+    ),
     "pseudonym_key": (None, ["null", "None"]),
     "title": ("2024", ["2024"]),
     "data": ("demo", ["demo"]),

@@ -308,3 +308,46 @@ def test_names_of_schools_held_back_are_in_no_results_of_the_pages():
     assert set(results.study["names"]) == set(results.schools_shown())
     assert shown_name("3", results.study["names"]) == "3, The <i>3</i>"
     assert "The <i>3" not in school_page(results, "3").opening() and "The " in school_page(results, "3").opening()
+
+
+def test_a_wide_file_with_grades_is_fitted_as_by_hand(tmp_path):
+    files, table = proposed(tmp_path, "state_wide")
+    parts = [
+        table[["ID", "SCHOOL_NUMBER", f"SS_{t}", f"SS_{t - 1}"]][table[f"GRADE_{t}"] == 5]
+        .set_axis(["student", "school", "score", "prior_score"], axis=1)
+        .assign(cohort=t)
+        for t in (2023, 2024, 2025)
+    ]
+    same_fits(files["grade_5"], pd.concat(parts), tmp_path)
+
+
+def test_lags_by_grade_are_fitted_as_by_hand(tmp_path):
+    files, table = proposed(tmp_path, "lagged")
+    by_hand = table[table["grade"] == 4][["stuid", "schoolid", "year", "math", "math_lag1"]]
+    by_hand = by_hand.set_axis(["student", "school", "cohort", "score", "prior_score"], axis=1)
+    same_fits(files["math_grade_4"], by_hand, tmp_path)
+
+
+def test_a_panel_from_year_zero_is_fitted_as_by_hand(tmp_path):
+    files, table = proposed(tmp_path, "panel_at_zero")
+    answer(files["math_grade_3"], year_zero=2000.5)
+    before = table[["childid", "year", "math"]].assign(year=table["year"] + 1).rename(columns={"math": "prior_score"})
+    by_hand = table.merge(before, on=["childid", "year"])
+    by_hand = by_hand[by_hand["grade"] == 3].assign(cohort=lambda f: f["year"] + 2000.5)
+    by_hand = by_hand.rename(columns={"childid": "student", "schoolid": "school", "math": "score"})
+    same_fits(files["math_grade_3"], by_hand[["student", "school", "cohort", "score", "prior_score"]], tmp_path)
+
+
+def test_a_long_file_is_fitted_as_by_hand(tmp_path):
+    table = SHAPES["state_long"]()
+    table["YEAR"] = table["YEAR"].str[-4:].astype(int)  # the year in which the school year ends
+    table.to_csv(tmp_path / "records.csv", index=False)
+    assert run("init", tmp_path / "records.csv", "--out", tmp_path / "study.yml").exit_code == 0
+    own = table[table["CONTENT_AREA"] == "READING"][["ID", "SCHOOL_NUMBER", "YEAR", "SCALE_SCORE", "GRADE"]]
+    before = (
+        own[["ID", "YEAR", "SCALE_SCORE"]].assign(YEAR=own["YEAR"] + 1).rename(columns={"SCALE_SCORE": "prior_score"})
+    )
+    by_hand = own.merge(before, on=["ID", "YEAR"]).query("GRADE == 5").drop(columns="GRADE")
+    names = {"ID": "student", "SCHOOL_NUMBER": "school", "YEAR": "cohort", "SCALE_SCORE": "score"}
+    effects = same_fits(tmp_path / "study" / "reading_grade_5.yml", by_hand.rename(columns=names), tmp_path)
+    assert effects["school_name"].str.startswith("School ").all()

@@ -118,6 +118,9 @@ def replace_schools(records: pd.DataFrame, file: str | Path) -> pd.DataFrame:
     records = records.drop(columns=SCHOOL_NAME, errors="ignore")
     changed = records.assign(school=records["school"].map(table).astype(records["school"].dtype))
     changed.attrs = dict(records.attrs)
+    if prior := changed.attrs.get("prior"):  # a school none of whose rows can be used has no pseudonym
+        named = [row | {"school": table[row["school"]]} for row in prior["by_school"] if row["school"] in table]
+        changed.attrs["prior"] = prior | {"by_school": named}
     return changed
 
 

@@ -11,15 +11,18 @@ import numbers
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
+from .prior import Prior, link_prior, need, prior_of
 from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
+from .where import select_rows
 
 PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
 with warnings.catch_warnings():
@@ -101,6 +104,8 @@ def read_records(
     source,
     columns: Mapping[str, str] | None = None,
     table: str | None = None,
+    where: str | None = None,
+    prior: Mapping[str, Any] | None = None,
     reshape: Mapping | None = None,
     year_zero: float | None = None,
 ) -> pd.DataFrame:
@@ -116,6 +121,14 @@ def read_records(
         ``school_id`` and ``year`` are recognised unasked. Covariates can be renamed too.
     table : str, optional
         The sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
+    where : str, optional
+        Which rows are read, such as ``"subject == 'reading' and grade == 5"``: columns (by this library's names),
+        numbers, texts in quotes, comparisons, ``in``, ``and``, ``or``, ``not``, ``is missing`` and ``+ - * /``. A
+        comparison with a missing value is false.
+    prior : mapping, optional
+        Where prior scores are, if no column of the row has them: ``{"years_before": 1, "column": "score", "match":
+        ["subject"]}`` takes them from the student's row of an earlier cohort, before ``where`` leaves rows out;
+        ``{"file": "last_year.csv", "columns": {"student": "ID", "score": "SCORE"}}`` from another file.
     reshape : mapping, optional
         For records with one row a student and a column for each year: the cohorts, and the columns that they have,
         ``{"cohort": [2021, 2023], "columns": {"score": "read_{cohort}", "prior_score": "read_{cohort-2}"}}``. In place of
@@ -147,7 +160,10 @@ def read_records(
     ``attrs`` holds ``left_out`` (rows that lack a cohort, school, student, score or prior score, counted by cohort
     and reason; see :func:`valib.left_out`), ``odd_values`` (what a formula that takes a column of text for numbers is
     told; see :mod:`valib.records.sources.content`), ``score_by_cohort`` (n, mean, sd over all rows with a score),
-    ``source`` (file name) and ``rows_read``. Records that come from here pass through again unchanged.
+    ``source`` (file name) and ``rows_read``. With ``where`` it also holds ``where`` (the ``expression``, the ``rows`` of
+    the source and how many were ``left_out``, which ``rows_read`` does not count); with ``prior`` also ``prior`` (rows
+    ``linked``, ``unlinked`` and ``ambiguous``, by cohort and by school). A row with two earlier rows is ambiguous, and
+    has no prior score. Records that come from here pass through again unchanged.
 
     Examples
     --------
@@ -162,10 +178,14 @@ def read_records(
     0       a    007    2024  510.0        430.0
     1       b    007    2024  498.5        421.0
     """
-    columns = dict(columns or {})
+    wanted, columns = None if prior is None else prior_of(prior), dict(columns or {})
     opened = reshaped(numbered(open_source(source, table), columns), reshape)
     names = resolve_names(opened.name, opened.columns, columns)
-    there = {names.get(name, name) for name in opened.columns}
+    there = {names.get(name, name) for name in opened.columns} | ({"prior_score"} if wanted else set())
+    if wanted and "prior_score" in {names.get(name, name) for name in opened.columns}:
+        raise RecordsError(
+            f"{opened.name}: has a column for prior_score, and prior asks for another: take one of them."
+        )
     is_empty = opened.frame is not None and opened.frame.empty
     if not is_empty and (missing := [name for name in CANONICAL if name not in there and name != "cohort"]):
         raise no_column(opened.name, missing, opened.columns)
@@ -182,18 +202,54 @@ def read_records(
     without_cohort = "cohort" not in frame.columns
     if without_cohort:
         frame["cohort"] = 0
-    _check(frame, opened, {canonical: name for name, canonical in names.items()})
+    if wanted:
+        frame["prior_score"] = np.nan
+    original = {canonical: name for name, canonical in names.items()}
+    _check(frame, opened, original)
     if without_cohort:
         warnings.warn(
             f"{opened.name}: no column for cohort, so all students are taken as one cohort, 0.",
             ValibWarning,
             stacklevel=2,
         )
-    records = _convert(frame, from_text=opened.dialect is not None)
-    odd = _odd_values(frame, opened, {canonical: name for name, canonical in names.items()}, earlier.get(ODD, {}))
-    complete = _complete(records, opened, earlier)
-    complete.attrs[ODD] = odd
+    odd = _odd_values(frame, opened, original, earlier.get(ODD, {}))
+    frame, told = _chosen(frame, opened, where, wanted)
+    complete = _complete(_convert(frame, from_text=opened.dialect is not None), opened, earlier)
+    complete.attrs |= {ODD: odd, **told}
     return complete
+
+
+def _chosen(
+    frame: pd.DataFrame, source: Source, where: str | None, prior: Prior | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows that ``where`` keeps, with their prior scores out of all rows, and what is told of both."""
+    told: dict[str, Any] = {}
+    linked = None
+    if prior:
+        codes = code_labels(frame["student"], source.dialect is not None)
+        linked = link_prior(frame, prior, codes, source.name, _other_file(prior))
+        frame["prior_score"] = linked.scores
+    kept = np.ones(len(frame), dtype=bool) if where is None else select_rows(frame, where, source.name)
+    if prior and linked:
+        told["prior"] = linked.counts(frame, kept, prior)
+    if where is not None:
+        told["where"] = {"expression": where, "rows": len(frame), "left_out": int((~kept).sum())}
+    return (frame if kept.all() else frame[kept].reset_index(drop=True)), told
+
+
+def _other_file(prior: Prior) -> tuple[pd.DataFrame, pd.Series, str] | None:
+    """The rows of the file that a prior names, by this library's names, its codes of students and its name."""
+    if prior.file is None:
+        return None
+    opened = open_source(prior.file)
+    names = resolve_names(opened.name, opened.columns, dict(prior.columns or {}))
+    codes = [name for name in opened.columns if names.get(name, name) == "student"]
+    scores = [name for name in opened.columns if names.get(name, name) == "score"]
+    frame = opened.read(text_columns=codes, number_columns=scores).rename(columns=names)
+    need(frame, ["student", "score", *prior.match], opened.name)
+    if not can_be_codes(frame["student"]).all():
+        raise RecordsError(f"{opened.name}: column 'student' must hold codes (text or numbers).")
+    return frame, code_labels(frame["student"], opened.dialect is not None), opened.name
 
 
 def _odd_values(

@@ -111,6 +111,8 @@ def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = N
     kept["student"] = pd.Series(numbers[code], kept.index).astype("str")
     odd = {name: said for name, said in records.attrs.get(ODD, {}).items() if name in kept}
     kept.attrs = {**records.attrs, ODD: odd}  # of other columns not even the name
+    for name in ("where", "prior"):  # an expression may name a student, and the linkage tells of small schools
+        kept.attrs.pop(name, None)
     path = work / "records.parquet"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         kept.to_parquet(file, index=False)
@@ -159,6 +161,10 @@ def put_parameters(path: Path, params: Params) -> None:
     notebook = nbformat.read(path, as_version=4)
     values = params.model_dump()
     values |= {"data": params.data_name, "table": params.table_name}
+    values |= {
+        "where": None,
+        "prior": None,
+    }  # the prepared records have what they give; an expression may name a student
     values["pseudonym_key"] = params.pseudonym_key and Path(params.pseudonym_key).name
     for cell in notebook.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
