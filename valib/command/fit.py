@@ -164,6 +164,7 @@ def _fit_into(
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
     from ..effects.shift import shift_in_context
+    from ..records.school_names import school_names, with_names
     from ..study import tables as results
     from ..study import writing as output
 
@@ -189,6 +190,7 @@ def _fit_into(
             files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
             said = results.shift_lines(context, fits)
     check_unchanged(study, records, before)
+    effects = with_names(effects, school_names(records))
     if exact:
         files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
     output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
