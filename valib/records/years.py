@@ -42,12 +42,6 @@ def split_columns(columns: Mapping[str, Any] | None) -> tuple[dict[str, str], st
     return plain, year
 
 
-def check_columns(columns: dict[str, Any]) -> dict[str, Any]:
-    """The mapping as it is, if :func:`split_columns` takes it."""
-    split_columns(columns)
-    return columns
-
-
 def starts_of(column: pd.Series, asked: bool = False) -> np.ndarray | None:
     """The years in which school years begin; NaN where there is none, -1 where a value is no school year.
 

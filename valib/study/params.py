@@ -12,16 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ModelError, ParamsError, RecordsError, ValibError
 from ..names import listed_cohorts
@@ -29,8 +20,8 @@ from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
-from ..records.years import check_columns
 from ..sums.equating import Link, ScaleBreak
+from .mapping import Columns
 from .questions import refuse_questions
 
 LARGEST = 1_000_000  # bytes; a params file has a page or two
@@ -376,11 +367,7 @@ WhereText = Annotated[str, AfterValidator(_where)]
 PriorMapping = Annotated[dict[str, Any], AfterValidator(_prior)]
 FormulaText = Annotated[str, AfterValidator(_formula)]
 Cohorts = Annotated[list[int], AfterValidator(_distinct)]
-ColumnName = Annotated[
-    str,
-    WrapValidator(lambda given, name: given if isinstance(given, dict) else name(given)),
-    PlainSerializer(lambda given: given),
-]
+DEMO = "demo"
 
 
 class Params(BaseModel):
@@ -396,9 +383,7 @@ class Params(BaseModel):
     title: str = Field("School value added against a benchmark", min_length=1, description="Title of the book")
     data: str = Field("demo", min_length=1, description="Student records")
     table: str | None = Field(None, min_length=1, description="Table of the source")
-    columns: Annotated[dict[str, ColumnName], AfterValidator(check_columns)] = Field(
-        {}, description="Columns of the source"
-    )
+    columns: Columns = Field({}, description="Columns of the source")
     reshape: Annotated[dict[str, Any] | None, AfterValidator(_reshape)] = Field(
         None, description="Cohorts and columns of records with a column for each year"
     )
