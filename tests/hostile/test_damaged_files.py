@@ -18,7 +18,7 @@ import pytest
 
 from valib.errors import ModelError, RecordsError
 from valib.records.reading import read_records
-from valib.records.sources import workbook
+from valib.records.sources import limited, workbook
 from valib.sums.streams import moments_from_source, stream_records
 from valib.sums.students import sum_students
 
@@ -70,8 +70,8 @@ def refusal(source, engine: str = "memory") -> str:
 
 
 def test_an_ods_that_declares_billions_of_cells_ends_in_bounded_time_and_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(workbook, "SECONDS", 2)
-    monkeypatch.setattr(workbook, "SHARE", 0.05)
+    monkeypatch.setattr(limited, "SECONDS", 2)
+    monkeypatch.setattr(limited, "SHARE", 0.05)
     path = ods(tmp_path / "bomb.ods", rows=400, repeated=1_000_000, cells=50)
     assert path.stat().st_size < 3000
     assert re.search(r"asks for more than the [\d,]+ MB of memory|not read after 2 seconds", refusal(path))
@@ -84,7 +84,7 @@ def test_an_ods_of_ordinary_size_is_read(tmp_path):
 
 def test_an_xls_with_a_cell_far_away_does_not_take_the_memory(tmp_path, monkeypatch):
     """One cell of the stored workbook is moved to row and column 65,536: its reader would make 4 billion cells."""
-    monkeypatch.setattr(workbook, "SHARE", 0.1)
+    monkeypatch.setattr(limited, "SHARE", 0.1)
     raw = bytearray((DATA / "schools.xls").read_bytes())
     record = re.search(rb"\x7e\x02\x0a\x00|\x03\x02\x0e\x00", raw).start()
     raw[record + 4 : record + 8] = b"\xff\xff\xff\xff"

@@ -160,7 +160,7 @@ def test_all_faults_are_told_together(frame):
         ("score", pd.to_datetime(["2024-05-01"] * 4)),
         ("prior_score", ["1,5"] * 4),
         ("prior_score", [1j] * 4),
-        ("cohort", ["2015/16"] * 4),
+        ("cohort", ["2015/17"] * 4),
         ("cohort", pd.to_datetime(["2024-05-01"] * 4)),
         ("cohort", [1e300] * 4),
         ("school", [True] * 4),

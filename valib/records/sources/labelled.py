@@ -18,6 +18,7 @@ from .limited import Unread, read_limited
 from .source import EXACT, CellSource
 
 _SAS = bytes(12) + bytes.fromhex("c2ea8160b31411cfbd92080009c7318c181f1011")
+RECORD = 80  # bytes of a record of SAS transport files, which do not say how many they hold
 _KINDS = {  # how the files begin, what they are, and pyreadstat's reader
     re.compile(rb"<stata_dta>|[\x68-\x73][\x01\x02]\x01"): ("Stata", "read_dta"),
     re.compile(rb"\$FL[23]"): ("SPSS", "read_sav"),
@@ -47,6 +48,8 @@ def open_labelled(path: Path, kind: tuple[str, str]) -> LabelledSource:
     """
     name, reader = kind
     try:
+        if reader == "read_xport" and path.stat().st_size % RECORD:
+            raise Unread("its last record is cut off")
         answer = read_limited(path, reader)
     except Unread as error:
         raise RecordsError(

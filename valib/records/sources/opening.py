@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...errors import RecordsError
 from .address import is_url
+from .feather import ARROW, open_feather
 from .parquet import PYARROW, open_parquet
 from .plain import first_line
 from .source import Source
@@ -24,7 +25,8 @@ def open_source(source: object, table: str | None = None) -> Source:
 
     Parameters
     ----------
-    source : a DataFrame; a text, Parquet, workbook, R, Stata, SPSS or SAS file; a folder of Parquet files; or a database's URL.
+    source : a DataFrame; a text, Parquet, Arrow, workbook, R, Stata, SPSS or SAS file; a folder of Parquet files;
+        or a database's URL.
     table : the sheet of a workbook, the data frame of an R file, the table of a database or a SELECT; None: the first
         sheet, the only data frame, the only table.
 
@@ -61,10 +63,10 @@ def _open_file(path: Path, table: str | None) -> Source:
         _has_one_table(path.name, table)
         return open_parquet(path)
     with open(path, "rb") as stream:
-        start = stream.read(4)
+        start = stream.read(8)
     if not start:
         raise RecordsError(f"{path.name}: the file is empty.")
-    if start in _WORKBOOK:
+    if start.startswith(_WORKBOOK):
         from .workbook import open_workbook
 
         return open_workbook(path, table)
@@ -73,7 +75,9 @@ def _open_file(path: Path, table: str | None) -> Source:
     _has_one_table(path.name, table)
     if kind := labelled_kind(path):
         return open_labelled(path, kind)
-    return open_parquet(path) if start == b"PAR1" else open_text(path)
+    if start == ARROW:
+        return open_feather(path)
+    return open_parquet(path) if start.startswith(b"PAR1") else open_text(path)
 
 
 def _has_one_table(name: str, table: str | None) -> None:

@@ -34,7 +34,7 @@ class ParquetSource(Source):
         try:
             table = _table(self.path, list(self.columns))
             table.validate(full=True)  # text that is not UTF-8 would come to grief later
-            return _frame(table, text_columns)
+            return as_frame(table, text_columns)
         except PYARROW as error:
             raise RecordsError(f"{self.name}: cannot be read ({first_line(error)}).") from error
 
@@ -96,7 +96,7 @@ def _table(path: Path, columns: list[str]) -> Table:
         return file.read().select(columns)
 
 
-def _frame(table: Table, text_columns: Collection[str]) -> pd.DataFrame:
+def as_frame(table: Table, text_columns: Collection[str]) -> pd.DataFrame:
     """A DataFrame; decimals as numbers, but in columns of codes whole numbers and decimals to their last digit."""
     from pyarrow import float64, string, types
 

@@ -206,8 +206,9 @@ def is_blank(fields: list[str]) -> bool:
 
 
 NOT_A_TABLE = (
-    "is neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet, nor a workbook (.xlsx, .xls, .ods), nor a file of R (.rda,"
-    " .rds), Stata (.dta), SPSS (.sav, .zsav, .por) or SAS (.sas7bdat, .xpt); save the table as one of these."
+    "is neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet, nor an Arrow file (.feather), a workbook (.xlsx, .xls,"
+    " .ods) or a file of R (.rda, .rds), Stata (.dta), SPSS (.sav, .zsav, .por) or SAS (.sas7bdat, .xpt); save the table as one"
+    " of these."
 )
 
 
