@@ -264,7 +264,7 @@ def which_improved(
     >>> joint = va.fit_joint(va.load_records("demo"), [2021, 2024])
     >>> found = va.which_improved(joint, 2021, 2024, "0029", "0109")
     >>> {name: round(value, 1) for name, value in found.items()}
-    {'difference': 0.2, 'se': 11.4, 'probability': 0.5}
+    {'difference': 0.2, 'se': 11.7, 'probability': 0.5}
     """
     if school == other:
         raise ModelError(f"Two schools are compared; both named are '{school}'.")
