@@ -130,6 +130,15 @@ Residual = Annotated[
         help="Joint model: a student variance for each cohort (the default), or one for all.",
     ),
 ]
+Average = Annotated[
+    str | None,
+    typer.Option(
+        "--average",
+        metavar="2021,2023,...",
+        show_default=False,
+        help="Joint model: write averages.csv, every school's average over these cohorts.",
+    ),
+]
 MinStudents = Annotated[
     int | None, typer.Option("--min-students", help="Schools with fewer students in a cohort are not shown.")
 ]

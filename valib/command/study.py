@@ -65,6 +65,11 @@ def open_records(study: Params, engine: str | None, formula: str | None = None, 
             raise ParamsError(f"--engine {engine} does not take where or prior: leave --engine out.")
         return study.read_records()
     bundled, formula = study.data in datasets.names(), formula or study.formula
+    given = next((name for name in ("reshape", "year_zero") if getattr(study, name) is not None), None)
+    if given:
+        if engine not in (None, "auto", "memory"):
+            raise ParamsError(f"--engine {engine} takes rows as they lie, without {given}: leave --engine out.")
+        return study.read_records()
     chosen = "memory" if (bundled or study.table) and engine in (None, "auto") else choose_engine(study.data, engine)
     if chosen == "memory" or (engine in (None, "auto") and not can_stream(formula)):
         return study.read_records()

@@ -19,6 +19,7 @@ import pandas as pd
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
 from .prior import Prior, link_prior, need, prior_of
+from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
 from .where import select_rows
@@ -83,6 +84,8 @@ def read_records(
     table: str | None = None,
     where: str | None = None,
     prior: Mapping[str, Any] | None = None,
+    reshape: Mapping | None = None,
+    year_zero: float | None = None,
 ) -> pd.DataFrame:
     """Read student records and check them.
 
@@ -104,6 +107,13 @@ def read_records(
         Where prior scores are, if no column of the row has them: ``{"years_before": 1, "column": "score", "match":
         ["subject"]}`` takes them from the student's row of an earlier cohort, before ``where`` leaves rows out;
         ``{"file": "last_year.csv", "columns": {"student": "ID", "score": "SCORE"}}`` from another file.
+    reshape : mapping, optional
+        For records with one row a student and a column for each year: the cohorts, and the columns that they have,
+        ``{"cohort": [2021, 2023], "columns": {"score": "read_{cohort}", "prior_score": "read_{cohort-2}"}}``. In place of
+        a pattern a column can be named for each cohort, ``{2021: "read_21", 2023: "R23"}``. A student of whom all columns
+        of a cohort are empty has no row in it. ``columns`` maps what stands in the reshaped rows.
+    year_zero : float, optional
+        The calendar year that is 0 in a column of cohorts that counts from elsewhere: 2002.5 for -2.5, -1.5, ...
 
     Returns
     -------
@@ -119,6 +129,9 @@ def read_records(
 
     Notes
     -----
+    ``columns={"student": "row_number"}`` numbers the students where the source has no code for them and every row is
+    another student. A column ``school_name`` is shown beside the school's code; the latest cohort's name is taken.
+
     Codes keep their leading zeros; a code ``NA`` is a code; whole numbers stored as floats become ``"1"``, not ``"1.0"``.
     Without a cohort column every student is in cohort 0, and a warning says so.
 
@@ -143,9 +156,9 @@ def read_records(
     0       a    007    2024  510.0        430.0
     1       b    007    2024  498.5        421.0
     """
-    wanted = None if prior is None else prior_of(prior)
-    opened = open_source(source, table)
-    names = resolve_names(opened.name, opened.columns, dict(columns or {}))
+    wanted, columns = None if prior is None else prior_of(prior), dict(columns or {})
+    opened = reshaped(numbered(open_source(source, table), columns), reshape)
+    names = resolve_names(opened.name, opened.columns, columns)
     there = {names.get(name, name) for name in opened.columns} | ({"prior_score"} if wanted else set())
     if wanted and "prior_score" in {names.get(name, name) for name in opened.columns}:
         raise RecordsError(
@@ -161,6 +174,9 @@ def read_records(
     frame = frame.rename(columns=names)
     if frame.empty:
         raise RecordsError(f"{opened.name}: holds no rows.")
+    if year_zero is not None and "cohort" in frame.columns:
+        years, bad = as_numbers(frame["cohort"])
+        frame["cohort"] = frame["cohort"] if bad.any() else years + year_zero
     without_cohort = "cohort" not in frame.columns
     if without_cohort:
         frame["cohort"] = 0

@@ -18,8 +18,10 @@ from ..errors import ModelError, ParamsError, RecordsError, ValibError
 from ..names import listed_cohorts
 from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
+from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import Link, ScaleBreak
+from .questions import refuse_questions
 
 LARGEST = 1_000_000  # bytes; a params file has a page or two
 MOST = 5  # faults that are told
@@ -256,6 +258,13 @@ def _one_by_one(breaks: list[ScaleBreak]) -> list[ScaleBreak]:
     return breaks
 
 
+def _reshape(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Check the form of a reshape."""
+    if given is not None:
+        columns_by_cohort(given)
+    return given
+
+
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 NULL = ("", "~", "null", "Null", "NULL", "None")
@@ -271,16 +280,17 @@ def understood(name: str, value: Any) -> Any:
     field = Params.model_fields.get(name)
     if field is None:
         return value
-    kind = get_origin(field.annotation) or field.annotation
+    some = [part for part in get_args(field.annotation) if part is not type(None)]
+    optional = type(None) in get_args(field.annotation)
+    annotation = some[0] if optional else field.annotation
+    kind = get_origin(annotation) or annotation
     if isinstance(value, str):
-        if type(None) in get_args(field.annotation):
-            if value.strip() in NULL[1:]:
-                return None
-            if name == "prior":
-                spelt = _spelt(value.strip(), dict, ())
-                return _pairs(spelt) if isinstance(spelt, str) else spelt
-            return _spelt(value.strip(), float, ()) if float in get_args(field.annotation) else value
-        value = _spelt(value.strip(), kind, get_args(field.annotation)) if kind in (int, float, list, dict) else value
+        if optional and value.strip() in NULL[1:]:
+            return None
+        if name == "prior":
+            spelt = _spelt(value.strip(), dict, ())
+            return _pairs(spelt) if isinstance(spelt, str) else spelt
+        value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
     if kind is list and isinstance(value, (tuple, range, list)) and int in get_args(field.annotation):
@@ -373,6 +383,10 @@ class Params(BaseModel):
     data: str = Field("demo", min_length=1, description="Student records")
     table: str | None = Field(None, min_length=1, description="Table of the source")
     columns: dict[str, str] = Field({}, description="Columns of the source")
+    reshape: Annotated[dict[str, Any] | None, AfterValidator(_reshape)] = Field(
+        None, description="Cohorts and columns of records with a column for each year"
+    )
+    year_zero: float | None = Field(None, description="Calendar year that is 0 in the cohort's column")
     where: WhereText | None = Field(None, min_length=1, description="Rows of the source that are read")
     prior: PriorMapping | None = Field(None, description="Where prior scores are, if in other rows or another file")
     baseline_cohorts: Cohorts = Field([2015, 2016, 2017], description="Baseline cohorts")
@@ -497,7 +511,13 @@ class Params(BaseModel):
                 raise ParamsError(f"The data set {self.data} is bundled as records: leave where and prior out.")
             return datasets.load_records(self.data)
         return records.read_records(
-            self.data, columns=self.columns or None, table=self.table, where=self.where, prior=self.prior
+            self.data,
+            columns=self.columns or None,
+            table=self.table,
+            where=self.where,
+            prior=self.prior,
+            reshape=self.reshape,
+            year_zero=self.year_zero,
         )
 
 
@@ -541,6 +561,7 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
             some["pseudonym_key"] = str((folder / os.path.expanduser(some["pseudonym_key"])).resolve())
         if isinstance(some.get("prior"), dict) and "file" in some["prior"]:
             some["prior"] = {**some["prior"], "file": _anchor(some["prior"]["file"], folder)}
+    refuse_questions({**values, **given}, file, _text(file))
     for key in given:
         lines.pop(key, None)
     try:

@@ -21,6 +21,7 @@ import yaml
 from ...errors import BookError
 from ...names import readable
 from ...records.reading import CANONICAL, ODD
+from ...records.school_names import SCHOOL_NAME
 from ...sums.design import required_columns
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = N
     """
     records = params.read_records() if records is None else records
     named = {name for formula in (params.formula, *params.further_formulas) for name in required_columns(formula)}
-    kept = records[[name for name in records.columns if name in CANONICAL or name in named]].copy()
+    kept = records[[name for name in records.columns if name in (*CANONICAL, SCHOOL_NAME) or name in named]].copy()
     code, found = pd.factorize(kept["student"])
     numbers = np.random.default_rng(params.seed).permutation(len(found)) + 1
     kept["student"] = pd.Series(numbers[code], kept.index).astype("str")

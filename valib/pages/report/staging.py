@@ -87,17 +87,17 @@ def stage(results: StudyResults, files: Mapping[str, str], sources: Path, folder
     _write_yaml(folder / "_toc.yml", {"format": "jb-book", "root": "index", "chapters": chapters})
     template = nbformat.read(report / "school.ipynb", as_version=4)
     for school, name in files.items():
-        nbformat.write(school_notebook(template, school), folder / PAGES / f"{name}.ipynb")
+        nbformat.write(school_notebook(template, school, results.study.get("names")), folder / PAGES / f"{name}.ipynb")
     (folder / "index.md").write_text(_index(results, files, pdf), encoding="utf-8")
 
 
-def school_notebook(template: Any, school: str) -> Any:
+def school_notebook(template: Any, school: str, names: Mapping[str, str] | None = None) -> Any:
     """The notebook of one school: its name in the title and in the cell of parameters."""
     notebook = nbformat.from_dict(template)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         if "title" in tags:
-            cell.source = f"# Value added: {escape(shown_name(school))}"
+            cell.source = f"# Value added: {escape(shown_name(school, names))}"
         if "parameters" in tags:
             cell.source = with_values(cell.source, {"school": school})
     return notebook
@@ -147,7 +147,7 @@ def _index(results: StudyResults, files: Mapping[str, str], pdf: bool) -> str:
     years = cells.groupby("school")["cohort"].agg(lambda c: ", ".join(str(v) for v in c))
     rows = []
     for school, name in sorted(files.items(), key=lambda item: (plain_name(item[0]), item[0])):
-        text = html.escape(shown_name(school))
+        text = html.escape(shown_name(school, results.study.get("names")))
         links = f'<td><a href="../pdf/{name}.pdf">PDF</a></td>' if pdf else ""
         rows.append(f'<tr><td><bdi><a href="{PAGES}/{name}.html">{text}</a></bdi></td><td>{years[school]}</td>{links}')
     head = "<th>School</th><th>Years with a figure</th>" + ("<th>To print</th>" if pdf else "")
