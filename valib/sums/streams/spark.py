@@ -117,23 +117,7 @@ class SparkEngine:
     def _read(self, opened: Source) -> Any:
         path = opened.path
         if isinstance(opened, ParquetSource) and path is not None:
-            self._parquet = path
-            if lost := [name for k, name in enumerate(self.names) if name.lower() in map(str.lower, self.names[:k])]:
-                raise RecordsError(
-                    f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
-                    "which the engine spark cannot tell apart: rename it."
-                )
-            keyed = (
-                any("=" in part for file in path.rglob("*.parquet") for part in file.relative_to(path).parts[:-1])
-                if path.is_dir()
-                else False
-            )
-            self._session.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
-            try:
-                frame = self._session.read.option("recursiveFileLookup", str(not keyed).lower()).parquet(_as_url(path))
-            finally:
-                self._session.conf.unset("spark.sql.sources.partitionColumnTypeInference.enabled")
-            return frame.select(*(f"`{name.replace('`', '``')}`" for name in self.names))
+            return self._read_parquet(path)
         dialect = opened.dialect
         if not isinstance(opened, TextSource) or opened.skip != 1 or path is None or dialect is None:
             raise RecordsError(
@@ -157,6 +141,25 @@ class SparkEngine:
         # c0 adds nothing to what is blank; but Spark refuses a query that takes no other column than the odd row
         blank = " OR ".join(f"{self.sql.trimmed(column)} <> ''" for column in (_ODD, "c0"))
         return read.csv(_as_url(path)).filter(f"{_ODD} IS NULL OR {blank}")
+
+    def _read_parquet(self, path: Path) -> Any:
+        self._parquet = path
+        if lost := [name for k, name in enumerate(self.names) if name.lower() in map(str.lower, self.names[:k])]:
+            raise RecordsError(
+                f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
+                "which the engine spark cannot tell apart: rename it."
+            )
+        keyed = (
+            any("=" in part for file in path.rglob("*.parquet") for part in file.relative_to(path).parts[:-1])
+            if path.is_dir()
+            else False
+        )
+        self._session.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
+        try:
+            frame = self._session.read.option("recursiveFileLookup", str(not keyed).lower()).parquet(_as_url(path))
+        finally:
+            self._session.conf.unset("spark.sql.sources.partitionColumnTypeInference.enabled")
+        return frame.select(*(f"`{name.replace('`', '``')}`" for name in self.names))
 
     def _said(self, error: Exception) -> RecordsError:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
