@@ -144,11 +144,7 @@ class SparkEngine:
 
     def _read_parquet(self, path: Path) -> Any:
         self._parquet = path
-        if lost := [name for k, name in enumerate(self.names) if name.lower() in map(str.lower, self.names[:k])]:
-            raise RecordsError(
-                f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
-                "which the engine spark cannot tell apart: rename it."
-            )
+        _refuse_capitals(self.name, self.names)
         keyed = (
             any("=" in part for file in path.rglob("*.parquet") for part in file.relative_to(path).parts[:-1])
             if path.is_dir()
@@ -164,6 +160,17 @@ class SparkEngine:
     def _said(self, error: Exception) -> RecordsError:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         return RecordsError(f"{self.name}: cannot be read by Spark ({first[:200]}).")
+
+
+def _refuse_capitals(source: str, names: list[str]) -> None:
+    """Raise RecordsError for a column whose name differs from an earlier one in capital letters only."""
+    lower = [name.lower() for name in names]
+    for k, name in enumerate(lower):
+        if name in lower[:k]:
+            raise RecordsError(
+                f"{source}: column '{names[k]}' differs from another in capital letters only, which the engine spark "
+                "cannot tell apart: rename it."
+            )
 
 
 def _begin(builder: Any) -> Any:
