@@ -64,7 +64,7 @@ def draw_joint(
 ) -> np.ndarray:
     """(draws, J, m) draws of the true effects of schools present in all the given cohorts, given the data.
 
-    Score points. From the posterior (:func:`posterior_of`; of independent cohorts from their own); plug-in, or where
+    Score points. From the posterior (:func:`posterior_of`); plug-in, or where
     there is none, normal about the joint EB predictions with each school's full error covariance. The error of the fixed
     effects is drawn once a draw, common to all schools. Raises ModelError for a cohort that is not in the fit.
     """
