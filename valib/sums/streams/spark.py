@@ -162,6 +162,17 @@ class SparkEngine:
         return RecordsError(f"{self.name}: cannot be read by Spark ({first[:200]}).")
 
 
+def _refuse_capitals(source: str, names: list[str]) -> None:
+    """Raise RecordsError for a column whose name differs from an earlier one in capital letters only."""
+    lower = [name.lower() for name in names]
+    for k, name in enumerate(lower):
+        if name in lower[:k]:
+            raise RecordsError(
+                f"{source}: column '{names[k]}' differs from another in capital letters only, which the engine spark "
+                "cannot tell apart: rename it."
+            )
+
+
 def _begin(builder: Any) -> Any:
     """A session on this machine, reachable from it alone."""
     settings = {
