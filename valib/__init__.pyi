@@ -64,6 +64,8 @@ from .effects.system_change import system_change as system_change
 from .effects.verdict import shift_verdicts as shift_verdicts
 
 # several cohorts
+from .effects.average import average_va as average_va
+from .effects.average import lasting_va as lasting_va
 from .effects.bootstrap import bootstrap_joint as bootstrap_joint
 from .effects.joint import JointFit as JointFit
 from .effects.joint import compare_joint as compare_joint
@@ -126,6 +128,7 @@ __all__ = [
     "ValibWarning",
     "agreement_by_cohort",
     "attenuation_curves",
+    "average_va",
     "bootstrap_benchmark",
     "bootstrap_joint",
     "build_design",
@@ -150,6 +153,7 @@ __all__ = [
     "fit_relative",
     "fit_structures",
     "follow_school",
+    "lasting_va",
     "left_out",
     "load",
     "load_records",

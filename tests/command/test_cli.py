@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import valib
 import valib as va
 from valib.command import cli
+from valib.effects.average import average_va
 from valib.effects.baseline import Benchmark, fit_baseline
 from valib.effects.benchmark import fit_benchmark
 from valib.effects.joint import fit_joint
@@ -197,6 +198,23 @@ def test_fit_joint_writes_what_the_library_finds(here, good):
     assert summary[0]["model"] == "joint" and summary[0]["loglik"] == fit.loglik
     assert run("fit", "--model", "relative", "--out", "results").exit_code == 0
     assert not Path("results/omega.csv").exists() and not Path("results/correlations.csv").exists()
+
+
+def test_fit_joint_writes_averages_on_request_and_the_lasting_part_of_a_model_that_has_one(here, good):
+    options = ["--cohorts", "2016,2019,2021", "--average", "2021,2016", "--exact", "--out", "results"]
+    assert run("fit", "--model", "joint", *options).exit_code == 0
+    told = pd.read_csv("results/averages.csv", dtype={"school": "str"})
+    fit = fit_joint(read_records(good), [2016, 2019, 2021])
+    ours = average_va(fit, [2016, 2021])
+    assert 0 < len(told) < len(ours) and (told["averaged"] == "2016, 2021").all()
+    pd.testing.assert_frame_equal(
+        told.set_index("school")[ours.columns], ours.loc[told["school"]], check_dtype=False, rtol=1e-12
+    )
+    shown = pd.read_csv("results/school_effects.csv", dtype={"school": "str"})["school"]
+    assert set(told["school"]) == set(shown) and not Path("results/lasting.csv").exists()
+    assert run("fit", "--model", "joint", "--covariance", "compound_symmetry", "--out", "results").exit_code == 0
+    lasting = pd.read_csv("results/lasting.csv", dtype={"school": "str"})
+    assert "lasting" in lasting and "average" not in lasting and not Path("results/averages.csv").exists()
 
 
 def test_a_joint_fit_on_the_boundary_is_written_and_said(here, good):
@@ -416,6 +434,12 @@ WRONG = {
     "residual, relative": (["--model", "relative", "--residual", "common"], "--residual is for --model joint"),
     "covariance": (["--model", "joint", "--covariance", "banana"], "must be one of unstructured, compound_symmetry"),
     "residual": (["--model", "joint", "--residual", "none"], "must be one of by_cohort, common, not 'none'"),
+    "average, relative": (["--model", "relative", "--average", "2019,2021"], "--average is for --model joint"),
+    "average of one": (
+        ["--model", "joint", "--average", "2019"],
+        "--average is 2019, expected two or more of the cohorts",
+    ),
+    "average of others": (["--model", "joint", "--average", "2019,2031"], "--average is 2019, 2031, expected two"),
     "one cohort, joint": (["--model", "joint", "--cohorts", "2019"], "my.csv, cohort 2019: A joint model needs"),
     "no such option": (["--models", "relative"], "No such option"),
     "a model that is not offered": (["--model", "quantile"], "--model"),

@@ -30,7 +30,7 @@ def here(tmp_path, monkeypatch):
     """A working directory with the README's study.yml and records that fit it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    columns = yaml.safe_load(blocks("yaml")[0])["columns"]
+    columns = next(yaml.safe_load(block)["columns"] for block in blocks("yaml") if block.startswith("data:"))
     demo = valib.load_records("demo")
     demo.to_parquet("large.parquet")
     Path("parts").mkdir()
@@ -69,8 +69,15 @@ def test_the_commands(here, monkeypatch):
 
 
 def test_the_params_files(here):
-    study, breaks = blocks("yaml")
+    wide, study, rows, breaks = blocks("yaml")
     Path("shown.yml").write_text(study + breaks, encoding="utf-8")
+    Path("wide.yml").write_text(wide, encoding="utf-8")
+    Path("rows.yml").write_text(rows, encoding="utf-8")
+    assert (
+        load("wide.yml").reshape["columns"]["prior_score"] == "read_{cohort-2}" and load("wide.yml").year_zero == 2002.5
+    )
+    assert load("rows.yml").prior == {"years_before": 1, "column": "score", "match": ["subject"]}
+    assert load("rows.yml").where == "subject == 'reading' and grade == 5"
     params = load("shown.yml")
     assert params.focal_cohorts == [2019, 2021] and params.columns["school"] == "SchoolCode"
     assert params.scale_breaks[0].link.slope == 1.02

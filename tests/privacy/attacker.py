@@ -39,6 +39,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares, linprog
 
+from valib.effects.average import average_va, lasting_va
 from valib.effects.baseline import Benchmark
 from valib.effects.benchmark import benchmark_from_moments
 from valib.effects.joint import joint_from_moments
@@ -76,14 +77,23 @@ def one_cohort_files(fits: list) -> Contents:
 
 
 def joint(cohorts: Sequence[int], hidden: Iterable[str], covariance: str = "unstructured") -> Model:
-    """What `valib fit --model joint` writes; hidden: the schools that it holds back in all cohorts."""
+    """What `valib fit --model joint` writes, tables of several years included.
+
+    hidden: the schools that it holds back in all cohorts.
+    """
     apart = set(hidden)
 
     def run(sums: dict[int, Summed]) -> Contents:
         fit = joint_from_moments([sums[c].moments for c in cohorts], FORMULA, covariance)
         fixed = fit.fixed_effects.rename("estimate").reset_index().assign(se=np.sqrt(np.diag(fit.vcov)))
         effects = tables.joint_effects(fit)[0]
-        return [effects[~effects["school"].isin(apart)], fixed, fit.correlations(), *tables.summaries([fit])]
+        several = [average_va(fit, intervals="plugin")]
+        if covariance == "compound_symmetry":
+            several.append(lasting_va(fit))
+        several = [table[~table.index.isin(apart)].reset_index() for table in several]
+        return [
+            effects[~effects["school"].isin(apart)], *several, fixed, fit.correlations(), *tables.summaries([fit])
+        ]  # fmt: skip
 
     return run
 
@@ -193,7 +203,7 @@ class World:
 
     def _rows(self, content: object) -> object:
         """A table of schools without those held back."""
-        if not isinstance(content, pd.DataFrame) or "school" not in content:
+        if not isinstance(content, pd.DataFrame) or not {"school", "cohort"} <= set(content):
             return content
         keys = zip(content["cohort"], content["school"], strict=True)
         return content[[key in self.shown for key in keys]]

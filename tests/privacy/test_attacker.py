@@ -133,6 +133,14 @@ def test_of_a_small_school_in_a_small_system_nothing_is_learned_from_all_three_m
     assert nothing_learned(together).min() > 1
 
 
+def test_of_a_small_school_nothing_is_learned_from_averages_and_lasting_parts():
+    records, every = system("one student, 8 schools"), [2015, 2016, 2018]
+    hidden = held_back(records, [2018], MINIMUM)[2018]
+    known = {c: cohort_of(records, c, hidden if c == 2018 else []) for c in every}
+    models = [relative(every), joint(every, hidden), joint(every, hidden, "compound_symmetry")]
+    assert nothing_learned(World(known, models)).min() > 1
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_of_a_small_school_in_the_baseline_nothing_is_learned_from_the_kept_benchmark(name):
     records = system(name, cohorts=(2015,), small_in=2015)

@@ -25,6 +25,10 @@ COMMANDS = {
     "relative": ["fit", "--model", "relative", "--formula", "score ~ prior_score + ses", "--out", "relative"],
     "benchmark": ["fit", "--model", "benchmark", "--out", "benchmark"],
     "joint": ["fit", "--model", "joint", "--cohorts", "2031,2033", "--out", "joint"],
+    "several": [
+        *["fit", "--model", "joint", "--cohorts", "2031,2033", "--average", "2031,2033"],
+        *["--covariance", "compound_symmetry", "--out", "several"],
+    ],
     "baseline": ["baseline", "--out", "baseline.json"],
     "simulate": [
         "simulate",
@@ -97,6 +101,15 @@ def test_no_small_cell_and_none_that_gives_it_away_is_written(said, records):
             if cohort in set(written["cohort"]) and part.min() < 5:
                 assert len(held) >= 3 and part[held].sum() >= 5
                 assert abs(written.loc[written["cohort"] == cohort, "effect"].sum()) > 1e-6
+
+
+def test_a_school_held_back_in_one_cohort_is_in_no_table_of_several_years(said, records):
+    sizes = records.dropna(subset=["prior_score"]).groupby(["cohort", "school"]).size()
+    small = {school for cohort, school in sizes[sizes < 5].index if cohort in (2031, 2033)}
+    shown = set(pd.read_csv(said / "several" / "school_effects.csv", dtype={"school": "str"})["school"])
+    for name in ("averages.csv", "lasting.csv"):
+        told = pd.read_csv(said / "several" / name, dtype={"school": "str"})["school"]
+        assert small and not small & set(told) and set(told) == shown and len(told) == len(shown)
 
 
 def test_an_error_about_the_records_shows_no_student(records, tmp_path):

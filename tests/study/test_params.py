@@ -187,6 +187,13 @@ SAME = {
     "focal_cohorts": ([2024], [2024, "2024", "[2024]", " [ '2024' ]", ["2024"], (2024,)]),
     "baseline_cohorts": ([2015, 2016], ["2015,2016", "[2015, 2016]", (2015, 2016), range(2015, 2017)]),
     "columns": ({"school": "Code"}, ["{school: Code}", '{"school": "Code"}', "{'school': 'Code'}"]),
+    "reshape": (
+        {"cohort": [2021], "columns": {"score": "read_{cohort}"}},
+        [
+            "{cohort: [2021], columns: {score: 'read_{cohort}'}}",
+            '{"cohort": [2021], "columns": {"score": "read_{cohort}"}}',
+        ],
+    ),
     "further_formulas": (["score ~ 1"], ["score ~ 1", "['score ~ 1']", ("score ~ 1",)]),
     "scale_breaks": (
         [ScaleBreak(2023)],
@@ -194,6 +201,7 @@ SAME = {
     ),
     "level": (0.9, [0.9, "0.9", " .9 ", "9e-1"]),
     "equating_se": (2.0, [2, "2", "2.0"]),
+    "year_zero": (2000.5, [2000.5, "2000.5"]),
     "cohort_sd": (2.0, [2, "2", "2.0"]),
     "intervals": ("plugin", ["plugin"]),
     "min_students": (7, [7, "7"]),
@@ -202,6 +210,15 @@ SAME = {
     "simulation_replicates": (30, ["30"]),
     "school": (None, ["null", "None", "~"]),
     "table": (None, ["null", "None"]),
+    "where": (None, ["null", "None"]),
+    "prior": (
+        {"years_before": 1, "match": ["subject"]},
+        [
+            "years_before=1,match=subject",
+            "{years_before: 1, match: [subject]}",
+            "{'years_before': 1, 'match': ['subject']}",
+        ],
+    ),
     "pseudonym_key": (None, ["null", "None"]),
     "title": ("2024", ["2024"]),
     "data": ("demo", ["demo"]),

@@ -173,20 +173,25 @@ def test_what_is_not_found_is_a_line_to_fill_in_with_candidates(tmp_path, panel)
     file = tmp_path / "study.yml"
     done = run("init", tmp_path / "a.csv", "--out", file)
     text = file.read_text()
-    assert load(file).columns == {"student": "a", "school": "b"}  # by their values alone
     assert "student = a: only its values say so" in text and "school = b: only its values say so" in text
-    assert "  # score: ...    # not found; perhaps c, d, ses\n" in text
-    assert "  # prior_score: ...    # not found; perhaps c, d, ses\n" in text
+    assert '  score: "?"    # which column holds the score? Perhaps c, d, ses\n' in text
+    assert '  prior_score: "?"    # which column holds the prior score? Perhaps c, d, ses\n' in text
     assert "Unsure: score: not found; fill it in." in done.stderr and "further_formulas" not in text
-    assert run("check", "--params", file).exit_code == 2
-    file.write_text(text.replace("  # score: ...", "  score: c").replace("  # prior_score: ...", "  prior_score: d"))
+    for command in (["check"], ["fit", "--model", "relative", "--out", tmp_path / "out"]):
+        told = run(*command, "--params", file)
+        assert (
+            told.exit_code == 2
+            and "prior_score is not answered: which column holds the prior score? Per" in told.stderr
+        )
+    file.write_text(text.replace('  score: "?"', "  score: c").replace('  prior_score: "?"', "  prior_score: d"))
+    assert load(file).columns == {"student": "a", "school": "b", "score": "c", "prior_score": "d"}
     assert run("check", "--params", file).exit_code == 0
 
 
 DOUBTS = {  # what is done to the panel -> what is said
     "no year": (lambda f: f.drop(columns="cohort"), "cohort: no column holds years"),
     "years as text": (
-        lambda f: f.assign(cohort=[f"{y}/{y - 1999}" for y in f["cohort"]]),
+        lambda f: f.assign(cohort=[f"{y} or so" for y in f["cohort"]]),
         "cohort would have to hold whole numbers such as 2024",
     ),
     "two years": (
@@ -214,7 +219,7 @@ DOUBTS = {  # what is done to the panel -> what is said
         lambda f: f.rename(columns={"school": "school_now"}).assign(school_then=f["school"].str.lower()),
         "school_then would do as well",
     ),
-    "no student": (lambda f: f.drop(columns="student"), "student: not found"),
+    "no student": (lambda f: f.drop(columns="student"), "no column is a student's code"),
     "unknown years": (
         lambda f: f.assign(cohort=f["cohort"].mask(f["student"].str.endswith("7"), 9999)),
         "cohorts 9999 are left aside: no calendar years; if they stand for unknown",
@@ -240,7 +245,7 @@ def test_there_are_17_doubts():
 @pytest.mark.parametrize("name", DOUBTS)
 def test_doubts_are_said(panel, name):
     change, words_said = DOUBTS[name]
-    assert re.search(words_said, "\n".join(propose(change(panel)).unsure))
+    assert re.search(words_said, "\n".join([*(made := propose(change(panel))).unsure, *made.questions.values()]))
 
 
 def test_another_test_is_no_covariate(panel):
@@ -318,6 +323,7 @@ def test_a_hostile_name_is_only_a_name(panel, name):
     text = params_text(proposal, data=f"folder/{name}.csv", table=name)
     read = yaml.safe_load(text)
     assert set(read) == {
+        "title",
         "data",
         "table",
         "columns",
@@ -416,7 +422,7 @@ def test_unknown_years_are_no_cohorts_and_years_as_text_no_covariate(panel):
     some = panel.assign(cohort=panel["cohort"].mask(panel["student"].str.endswith("7"), 9999))
     params = propose(some).params
     assert params["baseline_cohorts"] + params["focal_cohorts"] == sorted(panel["cohort"].unique())
-    text = propose(panel.assign(cohort=[f"{y}/{y - 1999}" for y in panel["cohort"]])).params
+    text = propose(panel.assign(cohort=[f"{y} or so" for y in panel["cohort"]])).params
     assert text["focal_cohorts"] == [0] and "cohort" not in " ".join(text["further_formulas"])
     small = propose(panel.head(20)).params
     assert small["baseline_cohorts"] + small["focal_cohorts"] == sorted(panel.head(20)["cohort"].unique())

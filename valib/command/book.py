@@ -15,6 +15,8 @@ from .study import load_study, read_from
 def book(
     data: opt.Data = None,
     table: opt.Table = None,
+    where: opt.Where = None,
+    prior: opt.PriorScores = None,
     params: opt.ParamsFile = None,
     column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None,
@@ -63,6 +65,8 @@ def book(
             baseline_cohorts,
             focal_cohorts,
             table=table,
+            where=where,
+            prior=prior,
             title=title,
             school=school,
             formula=formula,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 def check(
     data: opt.Data = None,
     table: opt.Table = None,
+    where: opt.Where = None,
+    prior: opt.PriorScores = None,
     params: opt.ParamsFile = None,
     column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None,
@@ -58,6 +60,8 @@ def check(
             baseline_cohorts,
             focal_cohorts,
             table=table,
+            where=where,
+            prior=prior,
             formula=formula,
             min_students=min_students,
         )

@@ -26,6 +26,8 @@ def fit(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
     data: opt.Data = None,
     table: opt.Table = None,
+    where: opt.Where = None,
+    prior: opt.PriorScores = None,
     params: opt.ParamsFile = None,
     column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None,
@@ -49,6 +51,7 @@ def fit(
     cohort_sd: opt.CohortSd = None,
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
+    average: opt.Average = None,
     min_students: opt.MinStudents = None,
     pseudonyms: opt.Pseudonyms = None,
     engine: opt.Engine = None,
@@ -59,8 +62,9 @@ def fit(
 
     DIR gets school_effects.csv, fixed_effects.csv and fits.json; shifts.csv and, beside the baseline cohorts' own
     shifts and what is not known, shift_in_context.csv if a shift is estimated; and of a joint model correlations.csv
-    and omega.csv (how school effects covary over cohorts). Figures are rounded to what may be published: errors to two
-    digits, estimates to the last place of their errors.
+    and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
+    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Figures are rounded
+    to what may be published: errors to two digits, estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -71,13 +75,17 @@ def fit(
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
+      valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
     """
     with plain_errors(debug):
+        from ..study.params import parse_cohorts
+
         if benchmark and (baseline_cohorts or formula or estimator):
             raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
         if benchmark and model is not opt.Model.benchmark:
             raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
-        structure = {k: v for k, v in {"covariance": covariance, "residual": residual}.items() if v is not None}
+        several = {"covariance": covariance, "residual": residual, "average": parse_cohorts(average, "--average")}
+        structure = {k: v for k, v in several.items() if v is not None}
         if structure and model is not opt.Model.joint:
             raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
         study = load_study(
@@ -87,6 +95,8 @@ def fit(
             baseline_cohorts,
             focal_cohorts,
             table=table,
+            where=where,
+            prior=prior,
             formula=formula,
             estimator=estimator,
             shift=shift,
@@ -112,7 +122,7 @@ def _fit(
     out: Path,
     cohorts_text: str | None,
     benchmark_file: str | None,
-    structure: dict[str, str],
+    structure: dict[str, Any],
     engine: str | None,
     exact: bool,
 ) -> None:
@@ -124,17 +134,19 @@ def _fit(
     check_outside(study.pseudonym_key, out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
-        output.refuse_foreign(out, "fit", _names(study, model, exact))
+        output.refuse_foreign(out, "fit", _names(study, model, structure, exact))
         _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
 
 
-def _names(study: Params, model: opt.Model, exact: bool) -> list[str]:
+def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool) -> list[str]:
     """The files that a fit of this model makes."""
     more = {
         opt.Model.relative: [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
+    more[opt.Model.joint] += ["averages.csv"] if "average" in structure else []
+    more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
     mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
     return ["school_effects.csv", "fixed_effects.csv", "fits.json", *more[model], *mark]
 
@@ -145,13 +157,14 @@ def _fit_into(
     out: Path,
     cohorts: list[int] | None,
     benchmark_file: str | None,
-    structure: dict[str, str],
+    structure: dict[str, Any],
     engine: str | None,
     exact: bool,
 ) -> None:
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
     from ..effects.shift import shift_in_context
+    from ..records.school_names import school_names, with_names
     from ..study import tables as results
     from ..study import writing as output
 
@@ -177,6 +190,7 @@ def _fit_into(
             files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
             said = results.shift_lines(context, fits)
     check_unchanged(study, records, before)
+    effects = with_names(effects, school_names(records))
     if exact:
         files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
     output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
@@ -203,15 +217,24 @@ def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | Non
 
 
 def _joint_results(
-    study: Params, records: Any, cohorts: list[int], structure: dict[str, str], exact: bool
+    study: Params, records: Any, cohorts: list[int], structure: dict[str, Any], exact: bool
 ) -> tuple[dict[str, str], Any, int]:
     """Fit one model to all cohorts; return its files, the table of school effects, and the rows held back."""
     from ..effects.joint import fit_joint
     from ..study import tables as results
 
+    average = structure.get("average")
+    if average is not None and (len(average) < 2 or not set(average) <= set(cohorts)):
+        raise ParamsError(
+            f"--average is {listed(average)}, expected two or more of the cohorts fitted, {listed(cohorts)}: name them all "
+            "with --cohorts."
+        )
+    chosen = {k: v for k, v in structure.items() if k != "average"}
     with about(records, cohorts):
-        fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **structure)
-    return results.joint_files(fit, study.min_students, exact), *results.joint_effects(fit, study.min_students)
+        fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
+    files = results.joint_files(fit, study.min_students, exact)
+    files |= results.several_years(fit, average, study.min_students, study.intervals, exact)
+    return files, *results.joint_effects(fit, study.min_students)
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:

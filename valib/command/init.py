@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ParamsError
 from . import options as opt
 from .console import plain_errors
+
+if TYPE_CHECKING:
+    from ..study.proposal import Proposal
 
 
 def init(
@@ -31,7 +34,9 @@ def init(
     """Look at student records and propose a params.yml for them, with a reason for every value.
 
     Columns are told by their names and by what they hold. What valib is unsure of is said on the terminal and at the
-    top of the file; what it cannot find is left as a line to fill in. No student, school or score is shown. A
+    top of the file; what it cannot tell is left in it as a question, a line whose value is "?", which the other
+    commands refuse until it is answered. Of several subjects, grades or stages each is a study: a folder with a file
+    for each. No student, school or score is shown. A
     database's password is not written: PostgreSQL takes it from PGPASSWORD or ~/.pgpass.
 
     \b
@@ -44,7 +49,7 @@ def init(
         from ..records import datasets
         from ..records.reading import resolve_names
         from ..records.sources import open_source
-        from ..study.proposal import params_text, propose
+        from ..study.proposal import params_text, propose_all
 
         printed = show or out == "-"
         file = Path("params.yml" if printed else out)
@@ -54,13 +59,28 @@ def init(
             raise ParamsError(f"{file}: is there already; remove it, or name another with --out.")
         source = open_source(data, table)
         resolve_names(source.name, source.columns, {})  # refuses two columns of one name
-        proposal = propose(source.read(), source.name)
-        text = params_text(proposal, _as_written(data, file.resolve().parent), table)
-        _write(file, text) if not printed else typer.echo(text, nl=False)
-        for sentence in proposal.unsure:
-            typer.echo(f"Unsure: {sentence}.", err=True)
-        if not printed:
-            typer.echo(f"{file}: written. Look at it, then: valib check --params {file}")
+        proposals = propose_all(source.read(), source.name)
+        folder = file.with_suffix("") if len(proposals) > 1 else file.parent
+        files = {folder / f"{name}.yml" if name else file: proposal for name, proposal in proposals.items()}
+        if len(proposals) > 1 and not printed and os.path.lexists(folder):
+            raise ParamsError(f"{folder}: is there already; remove it, or name another with --out.")
+        for path, proposal in files.items():
+            text = params_text(proposal, _as_written(data, file.resolve().parent, folder.resolve()), table)
+            _write(path, text) if not printed else typer.echo(text, nl=False)
+        _tell(files, None if printed else folder if len(proposals) > 1 else file)
+
+
+def _tell(files: dict[Path, Proposal], out: Path | None) -> None:
+    """Say what valib is unsure of, each once, and where the studies are; out: None if they were printed."""
+    for sentence in dict.fromkeys(s for proposal in files.values() for s in proposal.unsure):
+        typer.echo(f"Unsure: {sentence}.", err=True)
+    for name, words in {k: v for proposal in files.values() for k, v in proposal.questions.items()}.items():
+        typer.echo(f"To answer: {name}: {words}.", err=True)
+    if out is not None and len(files) > 1:
+        typer.echo(f"{out}: {len(files)} studies written, one a file: {', '.join(path.name for path in files)}.")
+        typer.echo(f"Look at them, then each: valib check --params {next(iter(files))}")
+    elif out is not None:
+        typer.echo(f"{out}: written. Look at it, then: valib check --params {out}")
 
 
 def _write(file: Path, text: str) -> None:
@@ -75,11 +95,12 @@ def _write(file: Path, text: str) -> None:
         write_file(file, text)
 
 
-def _as_written(data: str, folder: Path) -> str:
-    """The records' place for a params file in ``folder``: relative where they lie below it; a URL without its password."""
+def _as_written(data: str, beside: Path, folder: Path) -> str:
+    """The records' place for a params file in ``folder``: relative where they lie below the folder ``beside`` that holds
+    it or is it; a URL without its password."""
     from ..records.sources import anchor_url, is_url, relative_url, without_password
 
     if is_url(data):
         return relative_url(without_password(anchor_url(data, Path.cwd())), folder)
     path = Path(data).expanduser().resolve()
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    return Path(os.path.relpath(path, folder)).as_posix() if path.is_relative_to(beside) else str(path)

@@ -28,6 +28,8 @@ def key(
         typer.Option("--out", metavar="CSV", help="Where the list goes: two columns, school and pseudonym."),
     ] = None,
     table: opt.Table = None,
+    where: opt.Where = None,
+    prior: opt.PriorScores = None,
     params: opt.ParamsFile = None,
     column: opt.Column = None,
     debug: opt.Debug = False,
@@ -54,7 +56,7 @@ def key(
         else:
             from ..study.writing import check_apart, check_file
 
-            study = load_study(params, lookup, column, None, None, table=table)
+            study = load_study(params, lookup, column, None, None, table=table, where=where, prior=prior)
             study = study.model_copy(update={"pseudonym_key": None})
             check_file(out)
             check_apart(out, [out], read_from(study, params, file))

@@ -33,6 +33,25 @@ Table = Annotated[
         help="A workbook's sheet, an .rda's data frame, a database's table or a SELECT. Default: the only one.",
     ),
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="TEXT",
+        show_default=False,
+        help="The rows that are read, such as \"subject == 'reading' and grade == 5\". Default: all.",
+    ),
+]
+PriorScores = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        metavar="TEXT",
+        show_default=False,
+        help="Prior scores in other rows, as in years_before=1,match=subject, or in another file, as in "
+        "file=last_year.csv,columns.score=SCORE.",
+    ),
+]
 ParamsFile = Annotated[
     str | None,
     typer.Option(
@@ -109,6 +128,15 @@ Residual = Annotated[
         metavar="by_cohort|common",
         show_default=False,
         help="Joint model: a student variance for each cohort (the default), or one for all.",
+    ),
+]
+Average = Annotated[
+    str | None,
+    typer.Option(
+        "--average",
+        metavar="2021,2023,...",
+        show_default=False,
+        help="Joint model: write averages.csv, every school's average over these cohorts.",
     ),
 ]
 MinStudents = Annotated[

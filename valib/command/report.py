@@ -17,6 +17,8 @@ def report(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the reports.")],
     data: opt.Data = None,
     table: opt.Table = None,
+    where: opt.Where = None,
+    prior: opt.PriorScores = None,
     school: Annotated[
         list[str] | None,
         typer.Option("--school", metavar="ID", help="The school's code in the records; once for each school."),
@@ -65,7 +67,7 @@ def report(
             column,
             baseline_cohorts,
             focal_cohorts,
-            table=table,
+            **{"table": table, "where": where, "prior": prior},
             title=title,
             formula=formula,
             estimator=estimator,

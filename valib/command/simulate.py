@@ -28,6 +28,8 @@ def simulate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
     data: opt.Data = None,
     table: opt.Table = None,
+    where: opt.Where = None,
+    prior: opt.PriorScores = None,
     params: opt.ParamsFile = None,
     column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None,
@@ -74,7 +76,8 @@ def simulate(
     with plain_errors(debug):
         if fast and replicates is not None:
             raise ParamsError("--fast stands for --replicates 200: give one of the two.")
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, table=table, level=level, seed=seed)
+        choice = {"table": table, "where": where, "prior": prior}
+        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, **choice, level=level, seed=seed)
         from ..study import writing as output
 
         output.check_folder(out)

@@ -45,7 +45,9 @@ def read_from(study: Params, params: str | None, *more: str | Path | None) -> li
     from ..study.params import locate
 
     data = database_file(study.data) if is_url(study.data) else None if study.data in datasets.names() else study.data
-    return [Path(path) for path in (data, locate(params), study.pseudonym_key, *more) if path is not None]
+    earlier = (study.prior or {}).get("file")
+    earlier = database_file(earlier) if earlier and is_url(earlier) else earlier
+    return [Path(path) for path in (data, earlier, locate(params), study.pseudonym_key, *more) if path is not None]
 
 
 def open_records(study: Params, engine: str | None, formula: str | None = None, by_cell: bool = False) -> Any:
@@ -58,7 +60,16 @@ def open_records(study: Params, engine: str | None, formula: str | None = None, 
         if engine not in (None, "auto", "memory"):
             raise ParamsError(f"--engine {engine} reads sums by school and gives no pseudonyms: leave --engine out.")
         return study.read_records()
+    if study.where is not None or study.prior is not None:
+        if engine not in (None, "auto", "memory"):
+            raise ParamsError(f"--engine {engine} does not take where or prior: leave --engine out.")
+        return study.read_records()
     bundled, formula = study.data in datasets.names(), formula or study.formula
+    given = next((name for name in ("reshape", "year_zero") if getattr(study, name) is not None), None)
+    if given:
+        if engine not in (None, "auto", "memory"):
+            raise ParamsError(f"--engine {engine} takes rows as they lie, without {given}: leave --engine out.")
+        return study.read_records()
     chosen = "memory" if (bundled or study.table) and engine in (None, "auto") else choose_engine(study.data, engine)
     if chosen == "memory" or (engine in (None, "auto") and not can_stream(formula)):
         return study.read_records()

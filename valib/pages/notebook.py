@@ -68,6 +68,7 @@ NO_BASELINE = (
 RESULTS_FOLDER = "VALIB_RESULTS"  # where save() writes; ./results without it
 
 _collected: list[str] = []  # what valib has warned of since setup(), as it may be shown
+_names: dict[str, str] = {}  # school -> name, where the study has names
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +136,7 @@ def setup(chapter: str, **values: Any) -> Study:
     Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
     """
     from ..records.reading import read_records, select
+    from ..records.school_names import school_names
     from ..sums.equating import check_baseline, on_one_scale
     from . import figures as plotting
 
@@ -145,6 +147,7 @@ def setup(chapter: str, **values: Any) -> Study:
     params = _validated(given)
     params.require_points()
     _collected.clear()
+    _names.clear()
     warnings.showwarning = functools.partial(_collect, params.min_students)
     warnings.simplefilter("always", ValibWarning)
     prepared = None if os.environ.get(STAND_IN) else os.environ.get(RECORDS_FILE)
@@ -152,6 +155,7 @@ def setup(chapter: str, **values: Any) -> Study:
     params = params.settled(records["cohort"].unique())
     say(STANDS_IN, when=bool(os.environ.get(STAND_IN)))
     say(NO_BASELINE, when=not params.baseline_cohorts)
+    _names.update({} if os.environ.get(STAND_IN) else school_names(records))
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
     check_baseline(params.scale_breaks, params.baseline_cohorts)
     records, breaks = on_one_scale(records, params.scale_breaks, params.baseline_cohorts, params.focal_cohorts)
@@ -272,7 +276,7 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
 
     from ..records.disclosure import only_shown
 
-    heads = ["School", "Cohort", "Students", "Relative VA", "Benchmark VA", "from", "to"]
+    heads = ["School", *["Name"] * bool(_names), "Cohort", "Students", "Relative VA", "Benchmark VA", "from", "to"]
     rows = []
     for own, against in zip(relative, benchmark, strict=True):
         effects = against.school_effects[["effect", "lower", "upper"]].rename(columns={"effect": "benchmark"})
@@ -280,7 +284,8 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
         for school, n, *values in both.itertuples():
             numbers = [as_text(own.cohort, "d"), as_text(int(n)), *(as_text(float(v)) for v in values)]
             rows.append(
-                f"<tr><td>{html(readable(school, LONGEST))}</td>"
+                "<tr>"
+                + "".join(f"<td>{html(readable(text, LONGEST))}</td>" for text in _code_and_name(school))
                 + "".join(f'<td class="number">{v}</td>' for v in numbers)
             )
     head = "".join(f"<th{' class=number' if k else ''}>{text}</th>" for k, text in enumerate(heads))
@@ -291,6 +296,11 @@ def schools(relative: Sequence[Any], benchmark: Sequence[Any], min_students: int
     )
     note = f"The table has {as_text(len(rows))} rows, one a school and cohort. It is part of the HTML pages."
     display({"text/html": page, "text/markdown": note}, raw=True)
+
+
+def _code_and_name(school: str) -> list[str]:
+    """A school's code, and its name where the study has names."""
+    return [school, _names.get(school, "")] if _names else [school]
 
 
 def parameters(study: Study, *names: str) -> None:
@@ -333,6 +343,7 @@ def save(content: Any, name: str) -> Path:
 
     Raises ValibError for a table with a row a student.
     """
+    from ..records.school_names import with_names
     from ..study.writing import as_csv
 
     if isinstance(content, pd.DataFrame) and "student" in (*content.columns, *content.index.names):
@@ -342,7 +353,7 @@ def save(content: Any, name: str) -> Path:
     target = folder / name
     if hasattr(content, "to_json") and not isinstance(content, pd.DataFrame):
         return content.save(target)
-    write_file(target, as_csv(content))
+    write_file(target, as_csv(with_names(content, _names)))
     return target
 
 

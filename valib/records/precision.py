@@ -49,7 +49,7 @@ LIKELIHOODS = ("loglik", "aic", "bic")
 DECLARED = ("level", "equating_se", "cohort_sd")
 MAIN = (  # beside a plain "se"
     *("estimate", "effect", "shift", "covariance", "correlation", "change", "lower", "upper"),
-    *("own_shift", "leave_one_out", "year_lower", "year_upper", "prior_part"),
+    *("average", "lasting", "own_shift", "leave_one_out", "year_lower", "year_upper", "prior_part"),
 )
 SPREADS = ("wobble_sd", "break_even")  # standard deviations of a few cohorts: two digits, as errors
 ERRORS = ("se", "se_comparative", "shift_se")  # of these, the first that a table has

@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ParamsError, ValibWarning
+from .school_names import SCHOOL_NAME
 
 LETTERS = "BCDFGHJKMNPQRSTVWXZ"  # no vowels: no words; no L, O, I, U, Y: nothing that looks like another or a digit
 SYMBOLS = LETTERS + "23456789"
@@ -112,10 +113,14 @@ def codes(names: Iterable[str], key: bytes) -> dict[str, str]:
 
 
 def replace_schools(records: pd.DataFrame, file: str | Path) -> pd.DataFrame:
-    """Return the records with schools by their pseudonyms under the key in a file; ``attrs`` come with them."""
+    """Return the records with schools by their pseudonyms under the key in a file, without names; ``attrs`` come with them."""
     table = codes(records["school"].unique(), read_key(file))
+    records = records.drop(columns=SCHOOL_NAME, errors="ignore")
     changed = records.assign(school=records["school"].map(table).astype(records["school"].dtype))
     changed.attrs = dict(records.attrs)
+    if prior := changed.attrs.get("prior"):  # a school none of whose rows can be used has no pseudonym
+        named = [row | {"school": table[row["school"]]} for row in prior["by_school"] if row["school"] in table]
+        changed.attrs["prior"] = prior | {"by_school": named}
     return changed
 
 

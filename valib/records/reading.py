@@ -10,34 +10,19 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
+from .prior import Prior, link_prior, need, prior_of
+from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
-
-PYSPARK = {"category": FutureWarning, "message": "PySpark"}  # pandera imports it where it is installed, and it warns
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", **PYSPARK)
-    import pandera.pandas as pa
-
-
-def failures(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every value that the schema refuses, one a row: column, check (in words), failure_case, index; none if all fit.
-
-    index is missing where a check could not be made of a column as a whole.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", **PYSPARK)
-            SCHEMA.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        return errors.failure_cases
-    return pd.DataFrame(columns=["column", "check", "failure_case", "index"])
+from .where import select_rows
 
 
 def _are_codes(column: pd.Series) -> pd.Series:
@@ -67,25 +52,22 @@ def _are_years(column: pd.Series) -> pd.Series:
     return pd.Series(whole & ~bad, index=column.index)
 
 
-_CODES = pa.Column(nullable=True, checks=pa.Check(_are_codes, error="must hold codes (text or numbers)"))
-_SCORES = pa.Column(
-    nullable=True,
-    checks=[
-        pa.Check(_are_numbers, error="must hold numbers"),
-        pa.Check(_are_without_groups, error="must hold numbers without points between thousands"),
-        pa.Check(_are_finite, error="must hold finite numbers"),
-    ],
-)
-# What the canonical columns may hold in a source, before conversion; other columns are not looked at.
-SCHEMA = pa.DataFrameSchema(
-    {
-        "student": _CODES,
-        "school": _CODES,
-        "cohort": pa.Column(nullable=True, checks=pa.Check(_are_years, error="must hold whole numbers")),
-        "score": _SCORES,
-        "prior_score": _SCORES,
-    }
-)
+Judge = Callable[[pd.Series], pd.Series]  # which values of a column pass, by its index
+_CODES: dict[str, Judge] = {"must hold codes (text or numbers)": _are_codes}
+_SCORES: dict[str, Judge] = {
+    "must hold numbers": _are_numbers,
+    "must hold numbers without points between thousands": _are_without_groups,
+    "must hold finite numbers": _are_finite,
+}
+# What the canonical columns may hold in a source, before conversion, in the order in which faults are told; other columns
+# are not looked at.
+CHECKS = {
+    "student": _CODES,
+    "school": _CODES,
+    "cohort": {"must hold whole numbers": _are_years},
+    "score": _SCORES,
+    "prior_score": _SCORES,
+}
 
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
@@ -96,7 +78,15 @@ WHOLE = r"-?\d+\.0"  # a code of a text file that was an integer once
 _REASONS = ("cohort", "school", "student", "score", "prior_score")
 
 
-def read_records(source, columns: Mapping[str, str] | None = None, table: str | None = None) -> pd.DataFrame:
+def read_records(
+    source,
+    columns: Mapping[str, str] | None = None,
+    table: str | None = None,
+    where: str | None = None,
+    prior: Mapping[str, Any] | None = None,
+    reshape: Mapping | None = None,
+    year_zero: float | None = None,
+) -> pd.DataFrame:
     """Read student records and check them.
 
     Parameters
@@ -109,6 +99,21 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
         ``school_id`` and ``year`` are recognised unasked. Covariates can be renamed too.
     table : str, optional
         The sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
+    where : str, optional
+        Which rows are read, such as ``"subject == 'reading' and grade == 5"``: columns (by this library's names),
+        numbers, texts in quotes, comparisons, ``in``, ``and``, ``or``, ``not``, ``is missing`` and ``+ - * /``. A
+        comparison with a missing value is false.
+    prior : mapping, optional
+        Where prior scores are, if no column of the row has them: ``{"years_before": 1, "column": "score", "match":
+        ["subject"]}`` takes them from the student's row of an earlier cohort, before ``where`` leaves rows out;
+        ``{"file": "last_year.csv", "columns": {"student": "ID", "score": "SCORE"}}`` from another file.
+    reshape : mapping, optional
+        For records with one row a student and a column for each year: the cohorts, and the columns that they have,
+        ``{"cohort": [2021, 2023], "columns": {"score": "read_{cohort}", "prior_score": "read_{cohort-2}"}}``. In place of
+        a pattern a column can be named for each cohort, ``{2021: "read_21", 2023: "R23"}``. A student of whom all columns
+        of a cohort are empty has no row in it. ``columns`` maps what stands in the reshaped rows.
+    year_zero : float, optional
+        The calendar year that is 0 in a column of cohorts that counts from elsewhere: 2002.5 for -2.5, -1.5, ...
 
     Returns
     -------
@@ -124,13 +129,19 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
 
     Notes
     -----
+    ``columns={"student": "row_number"}`` numbers the students where the source has no code for them and every row is
+    another student. A column ``school_name`` is shown beside the school's code; the latest cohort's name is taken.
+
     Codes keep their leading zeros; a code ``NA`` is a code; whole numbers stored as floats become ``"1"``, not ``"1.0"``.
     Without a cohort column every student is in cohort 0, and a warning says so.
 
     ``attrs`` holds ``left_out`` (rows that lack a cohort, school, student, score or prior score, counted by cohort
     and reason; see :func:`valib.left_out`), ``odd_values`` (what a formula that takes a column of text for numbers is
     told; see :mod:`valib.records.sources.content`), ``score_by_cohort`` (n, mean, sd over all rows with a score),
-    ``source`` (file name) and ``rows_read``. Records that come from here pass through again unchanged.
+    ``source`` (file name) and ``rows_read``. With ``where`` it also holds ``where`` (the ``expression``, the ``rows`` of
+    the source and how many were ``left_out``, which ``rows_read`` does not count); with ``prior`` also ``prior`` (rows
+    ``linked``, ``unlinked`` and ``ambiguous``, by cohort and by school). A row with two earlier rows is ambiguous, and
+    has no prior score. Records that come from here pass through again unchanged.
 
     Examples
     --------
@@ -145,9 +156,14 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
     0       a    007    2024  510.0        430.0
     1       b    007    2024  498.5        421.0
     """
-    opened = open_source(source, table)
-    names = resolve_names(opened.name, opened.columns, dict(columns or {}))
-    there = {names.get(name, name) for name in opened.columns}
+    wanted, columns = None if prior is None else prior_of(prior), dict(columns or {})
+    opened = reshaped(numbered(open_source(source, table), columns), reshape)
+    names = resolve_names(opened.name, opened.columns, columns)
+    there = {names.get(name, name) for name in opened.columns} | ({"prior_score"} if wanted else set())
+    if wanted and "prior_score" in {names.get(name, name) for name in opened.columns}:
+        raise RecordsError(
+            f"{opened.name}: has a column for prior_score, and prior asks for another: take one of them."
+        )
     is_empty = opened.frame is not None and opened.frame.empty
     if not is_empty and (missing := [name for name in CANONICAL if name not in there and name != "cohort"]):
         raise no_column(opened.name, missing, opened.columns)
@@ -158,21 +174,60 @@ def read_records(source, columns: Mapping[str, str] | None = None, table: str | 
     frame = frame.rename(columns=names)
     if frame.empty:
         raise RecordsError(f"{opened.name}: holds no rows.")
+    if year_zero is not None and "cohort" in frame.columns:
+        years, bad = as_numbers(frame["cohort"])
+        frame["cohort"] = frame["cohort"] if bad.any() else years + year_zero
     without_cohort = "cohort" not in frame.columns
     if without_cohort:
         frame["cohort"] = 0
-    _check(frame, opened, {canonical: name for name, canonical in names.items()})
+    if wanted:
+        frame["prior_score"] = np.nan
+    original = {canonical: name for name, canonical in names.items()}
+    _check(frame, opened, original)
     if without_cohort:
         warnings.warn(
             f"{opened.name}: no column for cohort, so all students are taken as one cohort, 0.",
             ValibWarning,
             stacklevel=2,
         )
-    records = _convert(frame, from_text=opened.dialect is not None)
-    odd = _odd_values(frame, opened, {canonical: name for name, canonical in names.items()}, earlier.get(ODD, {}))
-    complete = _complete(records, opened, earlier)
-    complete.attrs[ODD] = odd
+    odd = _odd_values(frame, opened, original, earlier.get(ODD, {}))
+    frame, told = _chosen(frame, opened, where, wanted)
+    complete = _complete(_convert(frame, from_text=opened.dialect is not None), opened, earlier)
+    complete.attrs |= {ODD: odd, **told}
     return complete
+
+
+def _chosen(
+    frame: pd.DataFrame, source: Source, where: str | None, prior: Prior | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows that ``where`` keeps, with their prior scores out of all rows, and what is told of both."""
+    told: dict[str, Any] = {}
+    linked = None
+    if prior:
+        codes = code_labels(frame["student"], source.dialect is not None)
+        linked = link_prior(frame, prior, codes, source.name, _other_file(prior))
+        frame["prior_score"] = linked.scores
+    kept = np.ones(len(frame), dtype=bool) if where is None else select_rows(frame, where, source.name)
+    if prior and linked:
+        told["prior"] = linked.counts(frame, kept, prior)
+    if where is not None:
+        told["where"] = {"expression": where, "rows": len(frame), "left_out": int((~kept).sum())}
+    return (frame if kept.all() else frame[kept].reset_index(drop=True)), told
+
+
+def _other_file(prior: Prior) -> tuple[pd.DataFrame, pd.Series, str] | None:
+    """The rows of the file that a prior names, by this library's names, its codes of students and its name."""
+    if prior.file is None:
+        return None
+    opened = open_source(prior.file)
+    names = resolve_names(opened.name, opened.columns, dict(prior.columns or {}))
+    codes = [name for name in opened.columns if names.get(name, name) == "student"]
+    scores = [name for name in opened.columns if names.get(name, name) == "score"]
+    frame = opened.read(text_columns=codes, number_columns=scores).rename(columns=names)
+    need(frame, ["student", "score", *prior.match], opened.name)
+    if not can_be_codes(frame["student"]).all():
+        raise RecordsError(f"{opened.name}: column 'student' must hold codes (text or numbers).")
+    return frame, code_labels(frame["student"], opened.dialect is not None), opened.name
 
 
 def _odd_values(
@@ -365,21 +420,25 @@ def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict
 
 
 def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> None:
-    """Validate all columns at once (lazily) and tell every fault in one sentence."""
-    cases = failures(frame)
-    if cases.empty:
-        return
+    """Check all columns and tell every fault in one sentence; a missing value passes."""
     faults = []
-    for (column, check), case in cases.groupby(["column", "check"], sort=False):
-        name = original.get(column, column)
-        if case["index"].isna().any():  # the check itself came to grief, as over half a surrogate pair
-            kind = str(case["failure_case"].iloc[0]).partition("(")[0]
-            faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
-            continue
-        positions = np.sort(case["index"].to_numpy(dtype=np.int64))
-        first = frame[column].iloc[positions[0]]
-        faults.append(fault(name, column, str(check), len(positions), len(frame), source.where(positions), first))
-    raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
+    for column, checks in CHECKS.items():
+        name, values = original.get(column, column), frame[column]
+        for check, judge in checks.items():
+            try:
+                there = values.notna().to_numpy(dtype=bool)
+                bad = np.flatnonzero(there)[~judge(values[there]).to_numpy(dtype=bool)]
+            except (
+                Exception
+            ) as error:  # the check itself comes to grief, as over half a surrogate pair or a Decimal sNaN
+                kind = type(error).__name__
+                faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
+                continue
+            if len(bad):
+                first = values.iloc[bad[0]]
+                faults.append(fault(name, column, check, len(bad), len(frame), source.where(bad), first))
+    if faults:
+        raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
 
 
 def no_column(source: str, missing: Iterable, there: Iterable) -> RecordsError:

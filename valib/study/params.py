@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import ModelError, ParamsError, ValibError
+from ..errors import ModelError, ParamsError, RecordsError, ValibError
 from ..names import listed_cohorts
 from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
+from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import Link, ScaleBreak
+from .questions import refuse_questions
 
 LARGEST = 1_000_000  # bytes; a params file has a page or two
 MOST = 5  # faults that are told
@@ -256,6 +258,13 @@ def _one_by_one(breaks: list[ScaleBreak]) -> list[ScaleBreak]:
     return breaks
 
 
+def _reshape(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Check the form of a reshape."""
+    if given is not None:
+        columns_by_cohort(given)
+    return given
+
+
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 NULL = ("", "~", "null", "Null", "NULL", "None")
@@ -271,13 +280,17 @@ def understood(name: str, value: Any) -> Any:
     field = Params.model_fields.get(name)
     if field is None:
         return value
-    kind = get_origin(field.annotation) or field.annotation
+    some = [part for part in get_args(field.annotation) if part is not type(None)]
+    optional = type(None) in get_args(field.annotation)
+    annotation = some[0] if optional else field.annotation
+    kind = get_origin(annotation) or annotation
     if isinstance(value, str):
-        if type(None) in get_args(field.annotation):
-            if value.strip() in NULL[1:]:
-                return None
-            return _spelt(value.strip(), float, ()) if float in get_args(field.annotation) else value
-        value = _spelt(value.strip(), kind, get_args(field.annotation)) if kind in (int, float, list, dict) else value
+        if optional and value.strip() in NULL[1:]:
+            return None
+        if name == "prior":
+            spelt = _spelt(value.strip(), dict, ())
+            return _pairs(spelt) if isinstance(spelt, str) else spelt
+        value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
     if kind is list and isinstance(value, (tuple, range, list)) and int in get_args(field.annotation):
@@ -311,6 +324,46 @@ def _yaml_value(text: str) -> Any:
     return yaml.load(text, Loader=yaml.SafeLoader)
 
 
+def _where(text: str) -> str:
+    """Check the form of an expression for rows."""
+    from ..records.where import parse_where
+
+    try:
+        parse_where(text)
+    except RecordsError as error:
+        raise ValueError(f"an expression such as subject == 'reading' ({str(error).removesuffix('.')})") from None
+    return text
+
+
+def _prior(given: dict[str, Any]) -> dict[str, Any]:
+    """Check the form of a prior."""
+    from ..records.prior import prior_of
+
+    try:
+        prior_of(given)
+    except RecordsError as error:
+        raise ValueError(f"a mapping ({str(error).removesuffix('.')})") from None
+    return given
+
+
+def _pairs(text: str) -> Any:
+    """years_before=1,match=subject+grade as a mapping; the text itself if it is none."""
+    pairs = [part.strip().partition("=") for part in text.split(",")]
+    if not all(key and mark and value for key, mark, value in pairs) or len({p[0] for p in pairs}) < len(pairs):
+        return text
+    found: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
+    columns = {key.removeprefix("columns."): found.pop(key) for key in list(found) if key.startswith("columns.")}
+    if columns:
+        found["columns"] = columns
+    if WHOLE.fullmatch(found.get("years_before", "")):
+        found["years_before"] = int(found["years_before"])
+    if "match" in found:
+        found["match"] = found["match"].split("+")
+    return found
+
+
+WhereText = Annotated[str, AfterValidator(_where)]
+PriorMapping = Annotated[dict[str, Any], AfterValidator(_prior)]
 FormulaText = Annotated[str, AfterValidator(_formula)]
 Cohorts = Annotated[list[int], AfterValidator(_distinct)]
 DEMO = "demo"
@@ -330,6 +383,12 @@ class Params(BaseModel):
     data: str = Field("demo", min_length=1, description="Student records")
     table: str | None = Field(None, min_length=1, description="Table of the source")
     columns: dict[str, str] = Field({}, description="Columns of the source")
+    reshape: Annotated[dict[str, Any] | None, AfterValidator(_reshape)] = Field(
+        None, description="Cohorts and columns of records with a column for each year"
+    )
+    year_zero: float | None = Field(None, description="Calendar year that is 0 in the cohort's column")
+    where: WhereText | None = Field(None, min_length=1, description="Rows of the source that are read")
+    prior: PriorMapping | None = Field(None, description="Where prior scores are, if in other rows or another file")
     baseline_cohorts: Cohorts = Field([2015, 2016, 2017], description="Baseline cohorts")
     focal_cohorts: Cohorts = Field([2019, 2021, 2023, 2024], description="Focal cohorts")
     formula: FormulaText = Field("score ~ prior_score", description="Formula of the value-added model")
@@ -448,8 +507,18 @@ class Params(BaseModel):
         if self.data in datasets.names():
             if self.table is not None:
                 raise ParamsError(f"The data set {self.data} is one table: leave table out.")
+            if self.where is not None or self.prior is not None:
+                raise ParamsError(f"The data set {self.data} is bundled as records: leave where and prior out.")
             return datasets.load_records(self.data)
-        return records.read_records(self.data, columns=self.columns or None, table=self.table)
+        return records.read_records(
+            self.data,
+            columns=self.columns or None,
+            table=self.table,
+            where=self.where,
+            prior=self.prior,
+            reshape=self.reshape,
+            year_zero=self.year_zero,
+        )
 
 
 def locate(path: str | Path | None = None) -> Path:
@@ -481,7 +550,8 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     given = {key: understood(key, value) for key, value in overrides.items() if value is not None}
     if "data" in given:
         given["data"] = _anchor(given["data"], Path.cwd())
-        values.pop("table", None)
+        for key in ("table", "where", "prior"):  # they belong to the file's data
+            values.pop(key, None)
         if values.get("data", None) == DEMO and given["data"] != DEMO:  # its cohorts are those of its data
             values = {k: v for k, v in values.items() if k not in ("baseline_cohorts", "focal_cohorts")}
     if "data" in values:
@@ -489,6 +559,9 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     for some, folder in ((given, Path.cwd()), (values, file.parent)):
         if isinstance(some.get("pseudonym_key"), str) and some["pseudonym_key"]:
             some["pseudonym_key"] = str((folder / os.path.expanduser(some["pseudonym_key"])).resolve())
+        if isinstance(some.get("prior"), dict) and "file" in some["prior"]:
+            some["prior"] = {**some["prior"], "file": _anchor(some["prior"]["file"], folder)}
+    refuse_questions({**values, **given}, file, _text(file))
     for key in given:
         lines.pop(key, None)
     try:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ..effects.average import average_va, lasting_va
 from ..effects.verdict import SCHOOLS, shift_verdicts
 from ..records.disclosure import counted, few, only_shown, whole
 from .writing import as_csv, as_json
 
 if TYPE_CHECKING:
     from ..effects.joint import JointFit
+    from ..models.options import Intervals
     from ..simulation.runs import MonteCarlo
 
 PLUGIN = ["se_conditional", "se_comparative", "se_diagnostic"]  # errors that take the estimated variances as known
@@ -149,6 +152,33 @@ def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, i
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
     mask = whole(counted(table.set_index(["cohort", "school"])), min_students).to_numpy()
     return table[mask].reset_index(drop=True), int((~mask).sum())
+
+
+def several_years(
+    fit: JointFit,
+    average: Sequence[int] | None,
+    min_students: int = 1,
+    intervals: Intervals = "integrated",
+    exact: bool = False,
+) -> dict[str, str]:
+    """Return averages.csv (of the cohorts named) and lasting.csv (of a fit with such a part), as text.
+
+    A school that is held back in one cohort of the fit is in neither: both are predicted from its students in all.
+    """
+    found = {}
+    if average:
+        found["averages.csv"] = average_va(fit, average, intervals=intervals)
+        found["averages.csv"].insert(0, "averaged", ", ".join(str(c) for c in sorted(average)))
+    if fit.covariance == "compound_symmetry":
+        found["lasting.csv"] = lasting_va(fit)
+    mask = whole(counted(fit.school_effects[fit.school_effects["n"] > 0]), min_students)
+    shown = mask.index[mask].get_level_values("school")
+    files = {}
+    for name, table in found.items():
+        table = table[table.index.isin(shown)].reset_index()
+        table.insert(0, "model", "joint")
+        files[name] = as_csv(table, exact)
+    return files
 
 
 def summaries(fits: list, min_students: int = 1) -> list[dict]:

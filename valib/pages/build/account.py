@@ -18,7 +18,6 @@ PACKAGES = (
     "pandas",
     "statsmodels",
     "formulaic",
-    "pandera",
     "pydantic",
     "pyarrow",
     "matplotlib",

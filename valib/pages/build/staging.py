@@ -21,6 +21,7 @@ import yaml
 from ...errors import BookError
 from ...names import readable
 from ...records.reading import CANONICAL, ODD
+from ...records.school_names import SCHOOL_NAME
 from ...sums.design import required_columns
 
 if TYPE_CHECKING:
@@ -104,12 +105,14 @@ def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = N
     """
     records = params.read_records() if records is None else records
     named = {name for formula in (params.formula, *params.further_formulas) for name in required_columns(formula)}
-    kept = records[[name for name in records.columns if name in CANONICAL or name in named]].copy()
+    kept = records[[name for name in records.columns if name in (*CANONICAL, SCHOOL_NAME) or name in named]].copy()
     code, found = pd.factorize(kept["student"])
     numbers = np.random.default_rng(params.seed).permutation(len(found)) + 1
     kept["student"] = pd.Series(numbers[code], kept.index).astype("str")
     odd = {name: said for name, said in records.attrs.get(ODD, {}).items() if name in kept}
     kept.attrs = {**records.attrs, ODD: odd}  # of other columns not even the name
+    for name in ("where", "prior"):  # an expression may name a student, and the linkage tells of small schools
+        kept.attrs.pop(name, None)
     path = work / "records.parquet"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         kept.to_parquet(file, index=False)
@@ -158,6 +161,10 @@ def put_parameters(path: Path, params: Params) -> None:
     notebook = nbformat.read(path, as_version=4)
     values = params.model_dump()
     values |= {"data": params.data_name, "table": params.table_name}
+    values |= {
+        "where": None,
+        "prior": None,
+    }  # the prepared records have what they give; an expression may name a student
     values["pseudonym_key"] = params.pseudonym_key and Path(params.pseudonym_key).name
     for cell in notebook.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ...errors import BookError, ValibError
 from ...names import about
 from ...records.datasets import bundle_root
+from ...records.school_names import with_names
 from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from ...study.writing import as_csv
 from ..progress import progress_bar
@@ -98,6 +99,7 @@ def build(
             if failed:
                 raise BookError(_failure(failed, work, out))
             for name, rows in (("report.csv", table(results, files)), ("changes.csv", changes_table(results, files))):
+                rows = with_names(rows, results.study.get("names", {}))
                 (work / name).write_text(as_csv(rows), encoding="utf-8")
             move_into_place("report", ["html", "report.csv", "changes.csv", *["pdf"] * pdf], out, work)
     not_shown = len(results.schools()) - len(results.schools_shown())

@@ -89,7 +89,10 @@ def content(page: SchoolPage) -> dict[str, Any]:
         *([_text("Warnings when the models were fitted:"), _list(page.warnings())] if page.warnings() else []),
         _table("analyst", page.analyst_table()),
     ]
-    return {"title": f"Value added: {shown_name(page.school)}", "parts": [part for part in parts if part]}
+    return {
+        "title": f"Value added: {shown_name(page.school, page.study.get('names'))}",
+        "parts": [part for part in parts if part],
+    }
 
 
 def spans(text: str) -> list[tuple[str, str]]:

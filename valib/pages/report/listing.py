@@ -52,7 +52,7 @@ def row(page: SchoolPage, file: str) -> dict[str, Any]:
     there = told.side != "missing"
     return {
         "file": file,
-        "name": shown_name(page.school),
+        "name": shown_name(page.school, page.study.get("names")),
         "last": page.last,
         "n": students,
         "students": as_text(students),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +71,8 @@ class SchoolPage:
         baseline, focal = (in_words([str(c) for c in self.study[role]]) for role in ("baseline", "focal"))
         years = f"{baseline} (baseline), {focal}" if self.study["baseline"] else focal
         return (
-            f"**School:** {escape(shown_name(self.school))}. **Study:** {escape(self.study['title'])}. "
+            f"**School:** {escape(shown_name(self.school, self.study.get('names')))}. "
+            f"**Study:** {escape(self.study['title'])}. "
             f"**Years:** {years}. **Made on** {self.study['day']}."
         )
 
@@ -291,10 +293,12 @@ def _place_of(row: pd.Series, expected: str, lower: str, upper: str) -> list[str
     return [as_text(float(row[expected]), ".0f"), f"{row[lower]:.0f} to {row[upper]:.0f}"]
 
 
-def shown_name(school: str) -> str:
-    """A school's name for a title: one that has no place to break is shortened to a line."""
+def shown_name(school: str, names: Mapping[str, str] | None = None) -> str:
+    """A school's code for a title, with its name behind it if it has one; without a place to break, cut to a line."""
     text = readable(school, LONGEST_NAME)
-    return text if max(map(len, text.split())) <= LONGEST_WORD else readable(school, LONGEST_WORD)
+    code = text if max(map(len, text.split())) <= LONGEST_WORD else readable(school, LONGEST_WORD)
+    name = (names or {}).get(school)
+    return f"{code}, {shown_name(name)}" if name else code
 
 
 def school_page(results: StudyResults, school: str) -> SchoolPage:

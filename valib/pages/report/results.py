@@ -26,6 +26,7 @@ from ...records.disclosure import counted, public
 from ...records.disclosure import shown as may_be_shown
 from ...records.reading import select
 from ...records.repeats import extra_rows
+from ...records.school_names import school_names
 from ...sums.design import required_columns
 from ...sums.equating import ScaleBreak, check_baseline, on_one_scale
 from .changes import changes, fit_years
@@ -143,8 +144,11 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     said = _said(told, params.min_students)
     tau = float(np.sqrt(reference.tau2)) if reference else 0.0
     cells = _cells(params, select(records, cohorts), relative, against, tau)
+    shown, held_back = (cells[cells["state"] == state] for state in (SHOWN, HELD_BACK))
+    named = set(shown["school"])
     study = {
         "title": params.title,
+        "names": {school: name for school, name in school_names(records).items() if school in named},
         "source": source,
         "day": _day(),
         "baseline": baseline,
@@ -157,7 +161,6 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     }
     table = _cohorts(records, cells, relative, against, baseline, _verdicts(reference, against))
     table["prior_moved"] = table.index.isin(moved)
-    shown, held_back = (cells[cells["state"] == state] for state in (SHOWN, HELD_BACK))
     flat = {c for c in cohorts if relative[c].singular}
     return StudyResults(cells, changes(years, shown, held_back, flat, params.intervals), table, study)
 

@@ -64,6 +64,8 @@ def check_records(
         left_out=lost,
         findings=(*_rows_findings(records, table, lost, len(present), ask), *found),
         problems=tuple(problems),
+        where=records.attrs.get("where"),
+        prior_linkage=records.attrs.get("prior"),
         **parts,
     )
 

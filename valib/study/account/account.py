@@ -22,6 +22,11 @@ KEYS = {
     "rows_read": "rows of the source",
     "rows_used": "rows with cohort, school, student, score and prior score",
     "rows_left_out": "rows_read less rows_used",
+    "where": "which rows were read: expression, rows (of the source), left_out (by the expression; rows_read is without "
+    "them); null: all",
+    "prior_linkage": "prior scores found in other rows or another file: linked, unlinked, ambiguous (rows with two earlier "
+    "rows, which have no prior score), from, by_cohort[], by_school[] (of at least min_students rows), grade_steps[] "
+    "(grades moved up: step, rows); null: a column of the records has them",
     "students": "different student codes in the rows used",
     "students_in_several_cohorts": "student codes that stand in two or more cohorts",
     "schools": "different school codes in the rows used",
@@ -64,6 +69,7 @@ class Account:
     ----------
     source : the file's name. ask : what the study asks of the records.
     rows_read, rows_used : counts of rows. students, schools, cohorts_in_data : counts of distinct codes.
+    where, prior_linkage : which rows were read, and how prior scores were linked; None: all, and not linked.
     several : student codes in two or more cohorts.
     left_out : rows that cannot be used; columns cohort, reason, rows.
     cohorts, linkage, codes, school_changes, prior : index cohort; scores, covariates : index (column, cohort).
@@ -94,6 +100,8 @@ class Account:
     influence: pd.DataFrame
     findings: tuple[Finding, ...]
     problems: tuple[str, ...]
+    where: dict[str, Any] | None = None
+    prior_linkage: dict[str, Any] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -122,6 +130,8 @@ class Account:
             "rows_read": self.rows_read,
             "rows_used": self.rows_used,
             "rows_left_out": self.rows_read - self.rows_used,
+            "where": self.where,
+            "prior_linkage": _of_schools(self.prior_linkage, floor),
             "students": self.students,
             "students_in_several_cohorts": self.several,
             "schools": self.schools,
@@ -134,13 +144,19 @@ class Account:
                 for name, count in self.presence.items()
             },
             "school_list": {"total": self.school_list_total, "shown": _rows(self.school_list.assign(**around))},
-            **{
-                name: _rows(getattr(self, name).reset_index())
-                for name in ("scores", "prior", "covariates", "influence")
-            },
+            **{n: _rows(getattr(self, n).reset_index()) for n in ("scores", "prior", "covariates", "influence")},
             "warnings": [asdict(item) for item in self.findings],
             "problems": list(self.problems),
         }
+
+
+def _of_schools(linkage: dict[str, Any] | None, floor: int) -> dict[str, Any] | None:
+    """The linkage of prior scores without the schools of fewer rows than the floor."""
+    if linkage is None:
+        return None
+    counts = ("linked", "unlinked", "ambiguous")
+    schools = [row for row in linkage["by_school"] if sum(row[name] for name in counts) >= floor]
+    return linkage | {"by_school": schools}
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -62,10 +62,39 @@ def _head(content: dict[str, Any], study: str) -> str:
     out, read = content["rows_left_out"], content["rows_read"]
     return (
         f"Records: {content['source']}. Study: {printable(study)}.\n"
+        f"{_chosen(content)}"
         f"{read:,} rows read, {content['rows_used']:,} used, {out:,} ({percent(out / read)}) left out.\n"
         f"{_count(content['students'], 'student code')}, {_count(content['schools'], 'school')}, "
         f"{_count(content['cohorts_in_data'], 'cohort')}."
     )
+
+
+def _chosen(content: dict[str, Any]) -> str:
+    """Which rows were read and how their prior scores were found, a line each."""
+    lines, where, prior = [], content["where"], content["prior_linkage"]
+    if where:
+        lines.append(
+            f"Of {where['rows']:,} rows, {where['left_out']:,} are left out by where: "
+            f"{printable(where['expression'], 200)}."
+        )
+    if prior:
+        lines.append(
+            f"Prior scores from {printable(prior['from'], 60)}: {prior['linked']:,} rows linked, {prior['unlinked']:,} "
+            f"unlinked, {prior['ambiguous']:,} with more than one earlier row."
+        )
+        lowest = sorted(
+            prior["by_school"], key=lambda row: row["linked"] / (row["linked"] + row["unlinked"] + row["ambiguous"])
+        )
+        told = [
+            f"{printable(row['school'], 30)} ({percent(row['linked'] / (row['linked'] + row['unlinked'] + row['ambiguous']))})"
+            for row in lowest[:3]
+        ]
+        if told:
+            lines.append(f"Schools with the lowest share linked: {', '.join(told)}.")
+        steps = [f"{row['step']:g} ({row['rows']:,} rows)" for row in prior["grade_steps"]]
+        if steps:
+            lines.append(f"Grades moved up since the earlier row: {', '.join(steps[:8])}.")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _verdict(content: dict[str, Any], problems: bool) -> str:

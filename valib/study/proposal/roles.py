@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .columns import Column, correlation, distinct_within, same_but_for_a_number, scalar, varies_within
+from .columns import CALENDAR, Column, correlation, distinct_within, same_but_for_a_number, scalar, varies_within
 
 # Words of names in English, German, French, Spanish, Italian, Portuguese, Dutch and the languages of the North.
 STUDENT = (
@@ -18,6 +18,9 @@ STUDENT = (
     "learner",
     "candidate",
     "upn",
+    "stuid",
+    "studid",
+    "stud",
     "schueler",
     "schuler",
     "eleve",
@@ -86,6 +89,7 @@ SCORE = (
     "points",
     "attainment",
     "achievement",
+    "attain",
     "ergebnis",
     "punkte",
     "note",
@@ -97,8 +101,34 @@ SCORE = (
     "uitslag",
     "poang",
 )
+SUBJECT = (
+    "math", "maths", "mathematics", "mathe", "mat", "algebra", "arit", "arithmetic", "numeracy", "rekenen", "reken", "calcul",
+    "read", "reading", "lezen", "lesen", "lecture", "lectura", "lang", "language", "taal", "ela", "english", "literacy",
+    "writing", "spelling", "science", "deutsch", "francais", "lengua", "vocab", "verbal",
+)  # fmt: skip
+GRADE = (
+    "grade",
+    "grades",
+    "klasse",
+    "klassenstufe",
+    "jahrgang",
+    "jahrgangsstufe",
+    "groep",
+    "grado",
+    "niveau",
+    "yeargroup",
+)
+STAGES = ("primary", "secondary", "second", "elementary", "middle", "high", "kindergarten")  # kinds of schools
+POST = ("post", "posttest", "postt")
+BEFORE = (*("pret", "pretests", "lastyear", "prev"), *PRIOR)
+# What is written beside a test's score and is none: its error of measurement, its level, a difference of two.
+TESTED = (
+    *("csem", "sem", "se", "stderr", "error", "sd", "variance", "level", "percentile", "pctl", "sgp"),
+    *("diff", "difference", "growth", "gain"),
+)
 # What makes a name mean something about a school, a year or a person rather than the thing itself.
 NOT_SCHOOL = (
+    "district",
     "type",
     "mean",
     "avg",
@@ -121,8 +151,42 @@ NOT_COHORT = ("birth", "born", "dob", "level", "grade", "group", "entry", "score
 NOT_STUDENT = ("age", "gender", "sex", "count", "name", "ratio")
 LABELS = ("name", "label", "title")
 FEWEST_VALUES = 5  # of a score
+SAME = 0.98  # two columns that correlate by this are two ways of writing one test
 MOST_COHORTS = 60
-CALENDAR = (1900, 2100)
+
+
+class Tests:
+    """When a test was sat, by its name."""
+
+    @staticmethod
+    def of(column: Column) -> tuple[tuple[str, ...], int]:
+        """The words without those that say when, and when: below 0 before (two lags -2), 1 where it says after, else 0."""
+        stem: list[str] = []
+        when = 0
+        for word in column.words:
+            tag = next((t for t in (*BEFORE, *POST) if word == t or (len(t) >= 4 and word.endswith(t))), None)
+            if tag is not None:
+                when = 1 if tag in POST else -1
+                stem += [word.removesuffix(tag)] * (word != tag)
+            elif word.isdecimal() and when < 0:
+                when = -int(word)
+            else:
+                stem.append(word)
+        return tuple(stem), when
+
+
+def is_test(column: Column) -> bool:
+    """Whether a column may hold a test's score: numbers that are no grades, codes or errors of measurement."""
+    words = set(column.words)
+    named = words & {*SUBJECT, *SCORE}
+    return (
+        column.numbers is not None
+        and column.distinct >= FEWEST_VALUES
+        and not words & {*TESTED, "id", "code", "age", "number", "nr"}
+        and (named or not words & {*GRADE, *COHORT})
+        and not words & set(STAGES)
+        and not column.has(*SCHOOL, *STUDENT)
+    )
 
 
 @dataclass(slots=True)
@@ -133,6 +197,12 @@ class Roles:
     reasons: dict[str, str] = field(default_factory=dict)
     candidates: dict[str, list[Column]] = field(default_factory=dict)
     unsure: list[str] = field(default_factory=list)
+    questions: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, role: str, question: str, choices: Sequence[Column]) -> None:
+        """Leave a role to be told by who knows the records."""
+        self.candidates[role] = list(choices)
+        self.questions[role] = f"{question} One of: {', '.join(quoted(c.name) for c in choices)}"
 
     def take(self, role: str, column: Column, reason: str, doubt: str | None = None) -> None:
         """Give a column a role; a doubt is a sentence that begins after the column's name."""
@@ -151,12 +221,19 @@ def quoted(name: object) -> str:
     return scalar(str(name))
 
 
-def assign(columns: Sequence[Column]) -> Roles:
-    """Find cohort, school, student, score and prior score among the columns."""
+def assign(
+    columns: Sequence[Column], sure: Mapping[str, str] | None = None, why: Mapping[str, str] | None = None
+) -> Roles:
+    """Find cohort, school, student, score and prior score among the columns.
+
+    sure : this library's name -> column, for those that the shape of the table has told, and why.
+    """
     roles = Roles()
+    for role, name in (sure or {}).items():
+        roles.take(role, next(c for c in columns if str(c.name) == name), (why or {}).get(role, "the name says so"))
     for role in ("student", "school", "cohort", "score", "prior_score"):
         exact = [c for c in columns if "_".join(c.words) in (role, *_ALIASES.get(role, ()))]
-        if len(exact) == 1 and _FITS[role](exact[0]):
+        if role not in roles.found and len(exact) == 1 and _FITS[role](exact[0]):
             roles.take(role, exact[0], "the name says so")
     _find_cohort(roles, columns)
     _find_school(roles, columns)
@@ -213,10 +290,18 @@ def _find_school(roles: Roles, columns: Sequence[Column]) -> None:
     named = [c for c in fit if c.has(*SCHOOL) and not c.has(*NOT_SCHOOL, *STUDENT)]
     named.sort(key=lambda c: (c.has(*LABELS), -c.distinct))  # a code before a name
     roles.candidates["school"] = named or fit
+    if len([c for c in named if set(c.words) & set(STAGES)]) > 1:
+        roles.ask("school", "which column holds the school in which the outcome test was sat?", named)
+        return
     if named:
         others = [c for c in named[1:] if not c.has(*LABELS)]
         doubt = f"{', '.join(quoted(c.name) for c in others)} would do as well" if others else None
         roles.take("school", named[0], "by its name; many students each", doubt)
+        return
+    stages = [c for c in fit if set(c.words) & set(STAGES) and c.distinct >= 10]
+    if stages:
+        question = "which column holds the school in which the outcome test was sat?"
+        roles.ask("school", question, stages)
         return
     groups = [
         c
@@ -244,9 +329,9 @@ def _find_student(roles: Roles, columns: Sequence[Column]) -> None:
             roles.take("student", codes[0], "nearly every value is distinct within a cohort", "only its values say so")
     if (column := roles.found.get("student")) is not None:
         share = distinct_within(column, cohorts)
-        if share > 0.95:
+        if share > 0.95 and "nearly" not in roles.reasons["student"]:
             roles.reasons["student"] += "; nearly every value is distinct within a cohort"
-        else:
+        elif share <= 0.95:
             roles.unsure.append(
                 f"student = {quoted(column.name)}: only {share:.0%} of its values are distinct within a"
                 " cohort; perhaps codes are given within schools"
@@ -258,8 +343,7 @@ def _find_scores(roles: Roles, columns: Sequence[Column]) -> None:
     pool = [
         c
         for c in roles.left(columns)
-        if c.numbers is not None
-        and c.distinct >= FEWEST_VALUES
+        if is_test(c)
         and c.missing < 0.9
         and (school is None or varies_within(c, school) > 0.5)
         and not c.has("id", "code", *STUDENT)
@@ -323,13 +407,18 @@ def _others(pool: Sequence[Column], *taken: Column) -> str:
 
 def _find_other(roles: Roles, role: str, known: Column, pool: Sequence[Column]) -> None:
     """The column that correlates most with the score that is known."""
-    pool = [c for c in pool if c is not known]
-    best = max(pool, key=lambda c: correlation(known, c), default=None)
-    if best is None or correlation(known, best) < 0.3:
+    strength = {id(c): correlation(known, c) for c in pool if c is not known}
+    pool = [c for c in pool if 0.3 <= strength.get(id(c), 0.0) and (c.has(*PRIOR) or strength[id(c)] < SAME)]
+    best = max(pool, key=lambda c: strength[id(c)], default=None)
+    if best is None:
         return
     hints = PRIOR if role == "prior_score" else SCORE
     pair = same_but_for_a_number(best, known)
     sure = best.has(*hints) or (pair is not None and (pair[0] < pair[1]) == (role == "prior_score"))
+    if not sure and len(pool) > 1:
+        when = "the test before" if role == "prior_score" else "the outcome test"
+        roles.ask(role, f"which column holds the score of {when}?", sorted(pool, key=lambda c: -strength[id(c)]))
+        return
     roles.take(
         role,
         best,

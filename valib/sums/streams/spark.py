@@ -118,6 +118,11 @@ class SparkEngine:
         path = opened.path
         if isinstance(opened, ParquetSource) and path is not None:
             self._parquet = path
+            if lost := [name for k, name in enumerate(self.names) if name.lower() in map(str.lower, self.names[:k])]:
+                raise RecordsError(
+                    f"{self.name}: column '{lost[0]}' differs from another in capital letters only, "
+                    "which the engine spark cannot tell apart: rename it."
+                )
             keyed = (
                 any("=" in part for file in path.rglob("*.parquet") for part in file.relative_to(path).parts[:-1])
                 if path.is_dir()
