@@ -44,9 +44,9 @@ def exam_models(null: CohortFit, type_a: CohortFit, level: float) -> Findings:
             [
                 {
                     "Model": name,
-                    "Slope of the prior score (SE)": estimate(*b, ".3f") if b else "",
-                    r"$\hat\tau^2$ (SE)": estimate(fit.tau2, fit.tau2_se, ".3f"),
-                    r"$\hat\sigma^2$ (SE)": estimate(fit.sigma2, fit.sigma2_se, ".3f"),
+                    "Slope of the prior score (SE)": estimate(*b, ".3f~") if b else "",
+                    r"$\hat\tau^2$ (SE)": estimate(fit.tau2, fit.tau2_se, ".3f~"),
+                    r"$\hat\sigma^2$ (SE)": estimate(fit.sigma2, fit.sigma2_se, ".3f~"),
                     "VPC": as_text(fit.vpc, ".1%"),
                     "Log-likelihood": as_text(fit.loglik, ".1f"),
                 }
@@ -131,9 +131,9 @@ def likelihoods(both: Mapping[str, CohortFit]) -> Findings:
             [
                 {
                     "Method": m,
-                    "Slope (SE)": estimate(f.fixed_effects["prior_score"], f.vcov.iloc[1, 1] ** 0.5, ".4f"),
-                    r"$\hat\tau^2$ (SE)": estimate(f.tau2, f.tau2_se, ".4f"),
-                    r"$\hat\sigma^2$ (SE)": estimate(f.sigma2, f.sigma2_se, ".4f"),
+                    "Slope (SE)": estimate(f.fixed_effects["prior_score"], f.vcov.iloc[1, 1] ** 0.5, ".4f~"),
+                    r"$\hat\tau^2$ (SE)": estimate(f.tau2, f.tau2_se, ".4f~"),
+                    r"$\hat\sigma^2$ (SE)": estimate(f.sigma2, f.sigma2_se, ".4f~"),
                     "VPC": as_text(f.vpc, ".2%"),
                 }
                 for m, f in both.items()
