@@ -21,8 +21,8 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         show_default=False,
-        help="Student records: a CSV, CSV.gz, Parquet, Excel or .rda file, a folder of Parquet files, a database's URL, "
-        "or a bundled name such as demo. Default: the study's data.",
+        help="Student records: a CSV, CSV.gz, Parquet, Excel, R, Stata, SPSS or SAS file, a folder of Parquet "
+        "files, a database's URL, or a bundled name such as demo. Default: the study's data.",
     ),
 ]
 Table = Annotated[

@@ -23,6 +23,7 @@ from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
 from .where import select_rows
+from .years import MUST, say_years, split_columns, starts_of
 
 
 def _are_codes(column: pd.Series) -> pd.Series:
@@ -80,7 +81,7 @@ _REASONS = ("cohort", "school", "student", "score", "prior_score")
 
 def read_records(
     source,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
     table: str | None = None,
     where: str | None = None,
     prior: Mapping[str, Any] | None = None,
@@ -92,11 +93,13 @@ def read_records(
     Parameters
     ----------
     source : path, URL or DataFrame
-        A CSV, gzipped CSV, Parquet, Excel or .rda file; a folder of Parquet files; a database's URL; or a pandas
-        DataFrame (which is not changed).
+        A CSV, gzipped CSV, Parquet, Excel, .rda, Stata, SPSS or SAS file; a folder of Parquet files; a database's URL; or
+        a pandas DataFrame (which is not changed).
     columns : mapping of str to str, optional
         This library's name -> the source's name, for those that differ: ``{"school": "SchoolCode"}``. ``student_id``,
         ``school_id`` and ``year`` are recognised unasked. Covariates can be renamed too.
+        The cohort of a school year such as 2018/19 is the year in which it ends, and a warning says so;
+        ``{"cohort": {"column": "year", "year": "start"}}`` takes the year in which it begins.
     table : str, optional
         The sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
     where : str, optional
@@ -156,7 +159,7 @@ def read_records(
     0       a    007    2024  510.0        430.0
     1       b    007    2024  498.5        421.0
     """
-    wanted, columns = None if prior is None else prior_of(prior), dict(columns or {})
+    wanted, (columns, year) = None if prior is None else prior_of(prior), split_columns(columns)
     opened = reshaped(numbered(open_source(source, table), columns), reshape)
     names = resolve_names(opened.name, opened.columns, columns)
     there = {names.get(name, name) for name in opened.columns} | ({"prior_score"} if wanted else set())
@@ -183,18 +186,29 @@ def read_records(
     if wanted:
         frame["prior_score"] = np.nan
     original = {canonical: name for name, canonical in names.items()}
-    _check(frame, opened, original)
-    if without_cohort:
-        warnings.warn(
-            f"{opened.name}: no column for cohort, so all students are taken as one cohort, 0.",
-            ValibWarning,
-            stacklevel=2,
-        )
+    starts = starts_of(frame["cohort"], asked=year is not None)
+    _check(frame, opened, original, starts)
+    _settle_cohorts(frame, opened.name, original.get("cohort", "cohort"), starts, year, without_cohort)
     odd = _odd_values(frame, opened, original, earlier.get(ODD, {}))
     frame, told = _chosen(frame, opened, where, wanted)
     complete = _complete(_convert(frame, from_text=opened.dialect is not None), opened, earlier)
     complete.attrs |= {ODD: odd, **told}
     return complete
+
+
+def _settle_cohorts(
+    frame: pd.DataFrame, source: str, column: str, starts: np.ndarray | None, year: str | None, without: bool
+) -> None:
+    """Turn school years into cohorts, and say so; or say that there is no column of cohorts.
+
+    starts: the years in which they begin, if they are school years; year: which of its years is the cohort, if that is said.
+    """
+    if starts is not None:
+        frame["cohort"] = starts + say_years(source, column, year)
+    if without:
+        warnings.warn(
+            f"{source}: no column for cohort, so all students are taken as one cohort, 0.", ValibWarning, stacklevel=3
+        )
 
 
 def _chosen(
@@ -419,10 +433,14 @@ def resolve_names(source: str, there: Sequence, columns: dict[str, str]) -> dict
     return names
 
 
-def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> None:
-    """Check all columns and tell every fault in one sentence; a missing value passes."""
+def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts: np.ndarray | None) -> None:
+    """Check all columns and tell every fault in one sentence; a missing value passes.
+
+    starts: the years in which the cohorts begin if they are school years.
+    """
     faults = []
-    for column, checks in CHECKS.items():
+    years: dict[str, Judge] = {MUST: lambda there: pd.Series(starts[there.index] >= 0, index=there.index)}
+    for column, checks in (CHECKS if starts is None else CHECKS | {"cohort": years}).items():
         name, values = original.get(column, column), frame[column]
         for check, judge in checks.items():
             try:
@@ -438,7 +456,7 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str]) -> Non
                 first = values.iloc[bad[0]]
                 faults.append(fault(name, column, check, len(bad), len(frame), source.where(bad), first))
     if faults:
-        raise RecordsError(f"{source.name}: {'; '.join(faults)}.{_advice(frame['cohort'])}")
+        raise RecordsError(f"{source.name}: {'; '.join(faults)}.")
 
 
 def no_column(source: str, missing: Iterable, there: Iterable) -> RecordsError:
@@ -463,13 +481,6 @@ def no_row_left(source: str, left_out: list[dict]) -> RecordsError:
     reasons = pd.DataFrame(left_out).groupby("reason", sort=False)["rows"].sum()
     told = "; ".join(f"{rows} with {reason}" for reason, rows in reasons.items())
     return RecordsError(f"{source}: no row can be used ({told}).")
-
-
-def _advice(cohort: pd.Series) -> str:
-    """What to do about cohorts that are school years."""
-    if pd.api.types.is_string_dtype(cohort) and cohort.str.fullmatch(r"\s*(19|20)\d\d ?[/-] ?(\d\d|\d{4})\s*").any():
-        return " A cohort is the calendar year of the test: write 2032 for 2031/32 if it was sat in 2032."
-    return ""
 
 
 def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:

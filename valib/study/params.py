@@ -21,6 +21,7 @@ from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import Link, ScaleBreak
+from .mapping import Columns
 from .questions import refuse_questions
 
 LARGEST = 1_000_000  # bytes; a params file has a page or two
@@ -382,7 +383,7 @@ class Params(BaseModel):
     title: str = Field("School value added against a benchmark", min_length=1, description="Title of the book")
     data: str = Field("demo", min_length=1, description="Student records")
     table: str | None = Field(None, min_length=1, description="Table of the source")
-    columns: dict[str, str] = Field({}, description="Columns of the source")
+    columns: Columns = Field({}, description="Columns of the source")
     reshape: Annotated[dict[str, Any] | None, AfterValidator(_reshape)] = Field(
         None, description="Cohorts and columns of records with a column for each year"
     )

@@ -24,7 +24,7 @@ def open_source(source: object, table: str | None = None) -> Source:
 
     Parameters
     ----------
-    source : a DataFrame; a text, Parquet, workbook or R file; a folder of Parquet files; or a database's URL.
+    source : a DataFrame; a text, Parquet, workbook, R, Stata, SPSS or SAS file; a folder of Parquet files; or a database's URL.
     table : the sheet of a workbook, the data frame of an R file, the table of a database or a SELECT; None: the first
         sheet, the only data frame, the only table.
 
@@ -54,6 +54,7 @@ def open_source(source: object, table: str | None = None) -> Source:
 
 
 def _open_file(path: Path, table: str | None) -> Source:
+    from .labelled import labelled_kind, open_labelled
     from .rdata import is_rdata, open_rdata
 
     if path.is_dir():
@@ -70,6 +71,8 @@ def _open_file(path: Path, table: str | None) -> Source:
     if is_rdata(path):
         return open_rdata(path, table)
     _has_one_table(path.name, table)
+    if kind := labelled_kind(path):
+        return open_labelled(path, kind)
     return open_parquet(path) if start == b"PAR1" else open_text(path)
 
 

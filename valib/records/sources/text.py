@@ -205,7 +205,10 @@ def is_blank(fields: list[str]) -> bool:
     return not fields or (len(fields) == 1 and not fields[0].strip())
 
 
-NOT_A_TABLE = "is neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet; save the table as one of these."
+NOT_A_TABLE = (
+    "is neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet, nor a workbook (.xlsx, .xls, .ods), nor a file of R (.rda,"
+    " .rds), Stata (.dta), SPSS (.sav, .zsav, .por) or SAS (.sas7bdat, .xpt); save the table as one of these."
+)
 
 
 @dataclass(frozen=True, slots=True)

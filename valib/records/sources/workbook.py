@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import pickle
-import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from ...errors import RecordsError, ValibWarning
+from .limited import Unread, read_limited
 from .source import CellSource
 from .text import ROWS, header_at
-
-SECONDS, SECONDS_A_MEGABYTE = 20, 20  # of the processor, for reading a workbook: some twenty times what one needs
-SHARE = 0.5  # of the free memory
-TOO_LONG = -getattr(signal, "SIGXCPU", signal.SIGTERM)  # how a process ends that has used its seconds
 
 
 def open_workbook(path: Path, table: str | None = None) -> CellSource:
@@ -56,23 +48,12 @@ def open_workbook(path: Path, table: str | None = None) -> CellSource:
 
 def _cells(path: Path, table: str | None) -> tuple[pd.DataFrame, str]:
     """All cells of the sheet asked for, else of the first, and its name; read in a process with limits."""
-    megabytes = path.stat().st_size / 1e6
-    seconds = int(SECONDS + SECONDS_A_MEGABYTE * megabytes)
-    memory = int(SHARE * psutil.virtual_memory().available)
-    arguments = [str(path), table or "", str(int(table is not None)), str(seconds), str(memory)]
-    reader = [sys.executable, "-P", str(Path(__file__).with_name("cells.py"))]
     try:
-        ended = subprocess.run([*reader, *arguments], capture_output=True, timeout=3 * seconds, check=False)
-        said, code = ended.stdout, ended.returncode
-    except subprocess.TimeoutExpired:
-        said, code = b"", TOO_LONG
-    if code in (TOO_LONG, -getattr(signal, "SIGKILL", 9)):
-        raise _refused(path, f"not read after {seconds} seconds, far longer than a file of its size needs")
-    if code:
-        raise _refused(path, f"it asks for more than the {memory >> 20:,} MB of memory that may be used")
-    answer = pickle.loads(said)
-    if "problem" in answer:
-        raise _refused(path, next(iter(answer["problem"].splitlines()), "damaged"))
+        answer = read_limited(path, "sheet", table or "", str(int(table is not None)))
+    except Unread as error:
+        raise RecordsError(
+            f"{path.name}: is a workbook or an archive that cannot be read ({error}); save the table as CSV or Parquet."
+        ) from error
     sheet = _sheet(path.name, answer["names"], table)
     return pd.DataFrame([[_plain(value) for value in row] for row in answer["rows"]], dtype=object), sheet
 
@@ -83,12 +64,6 @@ def _plain(value: object) -> object:
         return int(value) if value.is_integer() else value
     is_day = isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
     return datetime.datetime(value.year, value.month, value.day) if is_day else value
-
-
-def _refused(path: Path, problem: str) -> RecordsError:
-    return RecordsError(
-        f"{path.name}: is a workbook or an archive that cannot be read ({problem}); save the table as CSV or Parquet."
-    )
 
 
 def _sheet(name: str, sheets: list[str], table: str | None) -> str:

@@ -18,6 +18,7 @@ import psutil
 from ...errors import RecordsError
 from ...records.reading import read_records
 from ...records.sources import data_name, is_url
+from ...records.sources.labelled import labelled_kind
 from ...records.sources.rdata import is_rdata
 from ...records.sources.text import open_text
 from ..design import FormulaState
@@ -49,7 +50,7 @@ def choose_engine(source: Any, engine: str | None = "auto") -> str:
 
     "auto" is "duckdb" for a folder, for a file larger than a sixteenth of the free memory (a gzipped or Parquet file
     counted five times) and for a Parquet file of more than 5 million rows; "spark" for a Spark DataFrame; else, and for
-    what DuckDB does not read (workbooks, R files), "memory".
+    what DuckDB does not read (workbooks, files of R, Stata, SPSS and SAS), "memory".
     Raises RecordsError for an unknown engine, or one that does not read a database.
     """
     engine = engine or "auto"
@@ -82,7 +83,7 @@ def choose_engine(source: Any, engine: str | None = "auto") -> str:
 
 def stream_records(
     source: Any,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
     engine: str = "duckdb",
     formula: str | FormulaState = "score ~ prior_score",
     by_cell: bool = False,
@@ -153,7 +154,7 @@ def moments_from_source(
     source: Any,
     formula: str | FormulaState = "score ~ prior_score",
     cohorts: Iterable[int] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
     engine: str = "auto",
     by_cell: bool = False,
 ) -> Summed:
@@ -216,8 +217,8 @@ def _is_spark(source: Any) -> bool:
 
 
 def _is_plain_text(path: Path) -> bool:
-    """Whether a file is text that DuckDB reads, and not, say, an R file."""
-    if is_rdata(path):
+    """Whether a file is text that DuckDB reads, and not, say, a file of R or SPSS."""
+    if is_rdata(path) or labelled_kind(path):
         return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said again when the file is read

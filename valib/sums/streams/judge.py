@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from formulaic import Formula
 
-from ...errors import ModelError
-from ...records.reading import ODD, WHOLE, complaint, is_text
+from ...errors import ModelError, RecordsError
+from ...records.reading import ODD, WHOLE, complaint, fault, is_text
 from ...records.sources import MISSING, all_grouped, as_numbers, may_be_grouped
 from ...records.sources.content import NUMBER, PADDED, classify, has_padded, numbers_meant
 from ...records.sources.source import EXACT
 from ...records.sources.text import FALSE, TRUE, has_thousandths, reading, settles
+from ...records.years import MARKS, MUST, SHAPE, say_years
 from ..covariates import as_covariates, uses
 from .aggregate import Pass
 from .layout import MARKED, NUMBERS, Column, Engine, in_order
@@ -113,6 +114,32 @@ def with_stripped(engine: Engine, column: Column) -> Column:
     other = f"{x} <> '' AND NOT {engine.sql.matches(x, WHOLE)}"
     first = f"(SELECT * FROM {engine.table} LIMIT {FIRST}) AS first"
     return replace(column, stripped=not (_texts(engine, x, other, 1, first) or _texts(engine, x, other, 1)))
+
+
+def with_years(engine: Engine, column: Column, year: str | None) -> Column:
+    """A column of cohorts, its school years as numbers; see :func:`valib.records.years.starts_of`.
+
+    year: which year of a school year is the cohort, if that is said. Raises RecordsError if only some are school years.
+    """
+    if year is None and column.kind != "text":
+        return column
+    sql, own = engine.sql, engine.sql.trimmed(f"CAST({column.sql} AS STRING)")
+    there, looks = f"({own} IS NOT NULL AND NOT {sql.listed(own)})", sql.matches(own, SHAPE)
+    counted = ", ".join(f"sum(CASE WHEN {x} THEN 1 ELSE 0 END)" for x in (there, looks))
+    values, school = (c[0].as_py() or 0 for c in engine.query(f"SELECT {counted} FROM {engine.table}").columns)
+    if year is None and (not school or 2 * school < values):
+        return column
+    digits = f"translate({own}, {sql.text(f' {MARKS}')}, '')"
+    first, second = f"TRY_CAST(substr({digits}, 1, 4) AS INT)", f"TRY_CAST(substr({digits}, 5) AS INT)"
+    follows = f"{second} = CASE WHEN length({digits}) = 8 THEN {first} + 1 ELSE ({first} + 1) % 100 END"
+    odd = f"{there} AND NOT coalesce({looks} AND {follows}, false)"
+    if engine.query(f"SELECT count(*) FROM {engine.table} WHERE {odd}").column(0)[0].as_py():
+        total = engine.query(f"SELECT count(*) FROM {engine.table}").column(0)[0].as_py()
+        count, where, value = engine.where(odd, column.sql)
+        told = fault(column.original, "cohort", MUST, count, total, where, value)
+        raise RecordsError(f"{engine.name}: {told}.")
+    cohort = f"(CASE WHEN {there} THEN {first} + {say_years(engine.name, column.original, year)} END)"
+    return replace(column, sql=cohort, kind="number", whole=True, words=False)
 
 
 def check_line_breaks(engine: Engine, codes: Collection[str]) -> None:

@@ -13,6 +13,7 @@ from formulaic import Formula
 from ...errors import ModelError, RecordsError, ValibWarning
 from ...records.reading import CANONICAL, check_cohorts, fault, no_column, no_row_left, resolve_names
 from ...records.sources.content import level_text
+from ...records.years import split_columns
 from ..algebra import outcome_of
 from ..covariates import LIMITS, check_size
 from ..design import FormulaState, check_known, refuse_not_finite, say_left_out
@@ -23,7 +24,7 @@ from ..students import Summed, hash_rows
 from .aggregate import Pass, run_pass, years
 from .chunks import Chunks
 from .columns import category_columns, pick, structure
-from .judge import SAMPLE, Judge, check_line_breaks, with_stripped
+from .judge import SAMPLE, Judge, check_line_breaks, with_stripped, with_years
 from .layout import Column, Engine, Layout
 from .repeated import Repeated
 
@@ -38,7 +39,7 @@ class StreamedRecords:
     def __init__(
         self,
         engine: Engine,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, Any] | None = None,
         formula: str | FormulaState = "score ~ prior_score",
         by_cell: bool = False,
     ):
@@ -99,9 +100,10 @@ class StreamedRecords:
         """Let go of the source."""
         self._engine.close()
 
-    def _canonical(self, mapping: dict[str, str]) -> dict[str, Column]:
+    def _canonical(self, mapping: dict[str, Any]) -> dict[str, Column]:
         """The columns by their canonical names; refuses what read_records refuses."""
         engine = self._engine
+        mapping, year = split_columns(mapping)
         renamed = resolve_names(engine.name, engine.names, mapping)
         columns = {renamed.get(c.name, c.name): replace(c, name=renamed.get(c.name, c.name)) for c in engine.columns}
         if "cohort" not in columns:
@@ -114,6 +116,7 @@ class StreamedRecords:
         if missing := [c for c in CANONICAL if c not in columns]:
             raise no_column(engine.name, missing, engine.names)
         columns["school"] = with_stripped(engine, columns["school"])
+        columns["cohort"] = with_years(engine, columns["cohort"], year)
         return {name: columns[name] for name in (*CANONICAL, *(c for c in columns if c not in CANONICAL))}
 
     @staticmethod
