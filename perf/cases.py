@@ -174,7 +174,7 @@ def joint(plan: Plan) -> Iterator[dict]:
 
 
 def posterior(plan: Plan) -> Iterator[dict]:
-    """Integrated intervals of 100 schools beside a sampler of the same model."""
+    """Integrated intervals of 100 schools beside a sampler of the same model, and of the largest fit beside plug-in ones."""
     plan.say("posterior of 100 schools")
     with ExitStack() as stack:
         there = {
@@ -197,6 +197,22 @@ def posterior(plan: Plan) -> Iterator[dict]:
         other,
         seconds_at_most=0.05,
         note=note,
+    )
+    students, model = min(max(plan.students), TARGET_SIZE), formula(COVARIATES)
+    plan.say(f"integrated and plug-in fit, {students:,} students")
+    file = plan.folder / f"intervals-{students}.parquet"
+    one_cohort(students, plan.schools_of(students), COVARIATES).to_parquet(file)
+    with python("relative", file=file, model=model) as one:
+        timed = in_turn({name: (one, name) for name in ("fit", "plugin")}, 3 * plan.rounds, plan.budget)
+    yield row(
+        "posterior",
+        f"{students:,} students, {COVARIATES} covariates",
+        "integrated intervals, from a DataFrame",
+        timed["fit"],
+        "plug-in intervals",
+        timed["plugin"],
+        ratio_of=PASSES,
+        at_most=1.5 if students == TARGET_SIZE else None,
     )
 
 

@@ -23,11 +23,11 @@ Runs = dict[str, Callable[[], tuple[float, dict]]]
 
 
 def relative(file: str, model: str) -> Runs:
-    """valib from a validated DataFrame."""
+    """valib from a validated DataFrame, with integrated intervals (the default) and with plug-in ones."""
     records = va.read_records(pd.read_parquet(file))
 
-    def fit():
-        seconds, f = clock(lambda: va.fit_relative(records, formula=model))
+    def fit(intervals: str = "integrated"):
+        seconds, f = clock(lambda: va.fit_relative(records, formula=model, intervals=intervals))
         return seconds, {
             "loglik": f.loglik,
             "tau2": f.tau2,
@@ -36,7 +36,7 @@ def relative(file: str, model: str) -> Runs:
             "errors": [f.tau2_se, f.sigma2_se, *np.sqrt(np.diag(f.vcov)).tolist()],
         }
 
-    return {"fit": fit}
+    return {"fit": fit, "plugin": lambda: fit("plugin")}
 
 
 def arrays(file: str, model: str) -> Runs:

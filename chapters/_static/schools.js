@@ -1,5 +1,5 @@
 /* A field above a table of schools that searches the first column, whatever its case and accents, and a choice of the
-   column that data-choice names by its number, if it does. Without JavaScript the whole table stands. */
+   column that data-choice names by its number, if it does. With data-sort the heads of columns sort. Without JavaScript the whole table stands. */
 document.addEventListener("DOMContentLoaded", function () {
   function plain(text) {
     return text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().replaceAll("\u00df", "ss").trim();
@@ -40,6 +40,30 @@ document.addEventListener("DOMContentLoaded", function () {
       });
       count.textContent = seen.toLocaleString("en") + " of " + rows.length.toLocaleString("en") + " "
         + box.dataset.rows;
+    }
+    function sort(head, at) {
+      var down = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+      table.querySelectorAll("th[aria-sort]").forEach(function (other) { other.removeAttribute("aria-sort"); });
+      head.setAttribute("aria-sort", down > 0 ? "ascending" : "descending");
+      function key(item) {
+        var cell = item.row.cells[at];
+        return "value" in cell.dataset ? cell.dataset.value : plain(cell.textContent);
+      }
+      rows.sort(function (a, b) {
+        var one = key(a), two = key(b);
+        if (one === "" || two === "") return (one === "") - (two === "");
+        return down * (isNaN(one) || isNaN(two) ? one.localeCompare(two, "en", {numeric: true}) : one - two);
+      });
+      rows.forEach(function (item) { table.tBodies[0].append(item.row); });
+    }
+    if (box.dataset.sort) {
+      Array.from(table.tHead.rows[0].cells).forEach(function (head, at) {
+        var button = document.createElement("button");
+        button.type = "button";
+        button.append(...head.childNodes);
+        head.append(button);
+        button.addEventListener("click", function () { sort(head, at); });
+      });
     }
     bar.addEventListener("input", show);
     box.before(bar);

@@ -30,7 +30,7 @@ def here(tmp_path, monkeypatch):
     """A working directory with the README's study.yml and records that fit it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    columns = yaml.safe_load(blocks("yaml")[0])["columns"]
+    columns = next(yaml.safe_load(block)["columns"] for block in blocks("yaml") if block.startswith("data:"))
     demo = valib.load_records("demo")
     demo.to_parquet("large.parquet")
     Path("parts").mkdir()

@@ -64,7 +64,8 @@ def replicate(world: World, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def replicate_change(world: World, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The same for the change of the focal cohorts' relative value added."""
+    """The same for the change of the focal cohorts' relative value added; a plug-in interval that is missing, as on a
+    boundary, holds nothing."""
     panel = draw(world, rng)
     first, second = world.focal_cohorts
     joint = va.fit_joint(panel.records, [first, second])

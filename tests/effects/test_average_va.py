@@ -9,8 +9,7 @@ from conftest import reference, simulate
 
 from valib import load_records
 from valib.effects.average import average_va, lasting_va
-from valib.effects.change import posterior_of
-from valib.effects.joint import fit_joint
+from valib.effects.joint import fit_joint, posterior_of
 from valib.errors import ModelError
 from valib.models.average import predict_lasting
 

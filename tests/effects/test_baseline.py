@@ -376,6 +376,7 @@ DAMAGES = {  # what is done to the content of a kept benchmark whose checksum is
     "a summary without its mean": lambda c: c["summaries"]["columns"]["score"].pop("mean"),
     "a blank for a mean": lambda c: c["summaries"]["columns"]["prior_score"].update(mean=None),
     "a negative spread": lambda c: c["summaries"]["score_by_cohort"]["2015"].update(sd=-1.0),
+    "a spread beyond all squares": lambda c: c["summaries"]["score_by_cohort"]["2015"].update(sd=1e300),
     "a column that no formula has": lambda c: c["summaries"]["columns"].update(x={"n": 1, "mean": 0.0, "sd": 1.0}),
     "a shift without its error": lambda c: c["own_shifts"]["2015"].pop("se"),
     "an entry of no version": lambda c: c.update(effects=[]),

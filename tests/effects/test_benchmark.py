@@ -220,7 +220,7 @@ class TestAgainstDenseAlgebra:
         """u_hat + x'(b_t - b_B) and its error as one linear map of the focal students, and the
         benchmark's error."""
         benchmark, relative = fit_baseline(small, [2015, 2016]), fit_relative(small, 2021)
-        table = population_mean_va(relative, benchmark, equating_se=1.5)
+        table = population_mean_va(relative, benchmark, equating_se=1.5, intervals="plugin")
         model, labels = focal_matrices(small, 2021, relative)
         x = np.array([1.0, small[small.cohort < 2021].prior_score.mean()])
         B = model.vcov @ model.X.T @ model.Vi

@@ -40,6 +40,11 @@ CORPUS: dict[str, tuple[bytes, int | str]] = {
     "a year cut off, a cohort of one student": (changed(5, "P5,001,201,432.6,468.1").encode(), 40),
     "a sign too many": (changed(5, "P5,001,2019,+-5,500").encode(), "'score' must hold numbers"),
     "a number that is not one in another spelling": (changed(5, "P5,001,2019,-nan,500").encode(), "must hold numbers"),
+    "a score in base sixteen": (
+        text(rows=[f"P{k:03d},{k % 4:03d},2019,{480 + k},470" for k in range(40)]).replace("485", "0x1E5").encode(),
+        "'score' must hold numbers",
+    ),
+    "a year in base sixteen": (changed(5, "P5,001,0x7E3,500,470").encode(), "'cohort' must hold whole numbers"),
     "a hard space beside a number": (changed(5, "P5,001,2019,500.5\xa0,500").encode(), 40),
     "quotation marks inside a field": (with_column(['5" pipe'] * 40).encode(), 40),
     "a zero byte": (changed(30, "P5,001,2019,5\x0000,500").encode(), "neither text"),

@@ -9,7 +9,7 @@ from conftest import simulate
 from scipy import stats
 
 import valib as va
-from valib.effects import change as change_module
+from valib.effects import joint as joint_module
 from valib.errors import ModelError, ValibWarning
 from valib.models import joint_posterior as module
 from valib.models.joint_likelihood import stack_moments
@@ -230,7 +230,7 @@ class TestChangeInValueAdded:
     def test_the_same_fit_gives_the_same_limits(self):
         joint = va.fit_joint(panel(21, cohorts=(2019, 2020, 2021), tau=15.0), [2019, 2020, 2021])
         first = va.change_in_va(joint, 2019, 2021)
-        change_module._posterior.cache_clear()
+        joint_module._posterior.cache_clear()
         assert first.equals(va.change_in_va(joint, 2019, 2021))
 
     def test_independent_cohorts_have_the_change_of_their_own_posteriors(self):
@@ -266,10 +266,10 @@ class TestChangeInValueAdded:
     def test_draws_that_cannot_be_trusted_warn(self, monkeypatch):
         joint = va.fit_joint(panel(24, cohorts=(2019, 2020, 2021), tau=15.0), [2019, 2020, 2021])
         monkeypatch.setattr(module, "FEWEST_DRAWS", 1e9)
-        change_module._posterior.cache_clear()
+        joint_module._posterior.cache_clear()
         with pytest.warns(ValibWarning, match="independent ones"):
             va.change_in_va(joint, 2019, 2021)
-        change_module._posterior.cache_clear()
+        joint_module._posterior.cache_clear()
 
     def test_a_cohort_against_itself_has_not_changed(self):
         joint = va.fit_joint(panel(27, tau=15.0), [2019, 2021])

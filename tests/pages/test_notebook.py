@@ -23,6 +23,7 @@ import valib as va
 from valib.errors import ParamsError, RecordsError, ValibError, ValibWarning
 from valib.names import readable
 from valib.pages import notebook as nb
+from valib.pages.findings import Findings
 
 NASTY = [
     "St. Mary's & Co_50%",
@@ -97,6 +98,25 @@ def test_numbers_in_prose(value, spec, text):
 def test_an_estimate_with_its_standard_error():
     assert nb.estimate(-13.96, np.float64(2.04), ".1f") == "−14.0 (2.0)"
     assert nb.estimate(0.0, float("nan"), ".2f") == "0.00 (not available)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.09, "1.1"), (0.714, "0.71"), (34.8, "35"), (116.2, "120"), (0.0961, "0.10"), (0.0, "0.00"), (9.96, "10"),
+     (0.004, "0.00"), (float("nan"), "not available")],
+)  # fmt: skip
+def test_an_error_has_the_digits_that_tables_publish(value, text):
+    assert nb.as_text(value, ".2f~") == text
+    found = Findings()
+    found.record("shift_se", value, ".2f")
+    assert found.values["shift_se"] == text
+    found.table(pd.DataFrame({"Cohort": [2033], "SE": [value]}), "", "tab", formats=".2f")
+    assert found.shown[0].formats["SE"] == ".2f~" and "Cohort" not in found.shown[0].formats
+
+
+def test_an_estimate_ends_where_its_error_does():
+    assert nb.estimate(1931.32, 33.6, ".1f~") == "1931 (34)" and nb.estimate(1931.32, 116.0, ".1f~") == "1930 (120)"
+    assert nb.estimate(169.056, 3.416, ".3f~") == "169.1 (3.4)" and nb.estimate(0.0, 0.0, ".1f~") == "0.0 (0.0)"
 
 
 @pytest.mark.parametrize("value", [-13.94, "St. Mary's & Co_50%", "00417", "'quoted' \"twice\"", [2015, 2016]])

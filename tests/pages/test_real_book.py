@@ -22,6 +22,7 @@ from valib.study.params import Params
 NAMES = ["00417", "St. Mary's & Co_50%", "<b>Bold</b> $x$", "a|b", "\\alpha{x} #1 ~ ^", "[link](x.html)", "École «Ü»"]
 FOLLOWED = NAMES[1]
 TINY = "Zqvorl Hamlet"  # a school of one cohort with two students
+BUNDLED = re.compile("^Slope")  # tables of bundled data, which are public
 DEMO = r"(?<![\d.,])(?:2015|2016|2017|2018|2019|2021|2022|2023|2024)(?![\d]|[.,]\d)"
 
 
@@ -137,6 +138,33 @@ def test_no_student_is_anywhere_in_a_whole_build(rendered, record_property):
         assert search(out, words)[1] == [f"html/chapters/schools.html (bytes): {MARK}"]
     finally:
         page.write_bytes(before)
+
+
+def columns_of(html: str) -> list[list[str]]:
+    """The columns of all tables of a page as text, the head first."""
+    out = []
+    for table in re.findall(r"<table.*?</table>", html, flags=re.DOTALL):
+        rows = [re.findall(r"<t[hd]\b.*?</t[hd]>", row, flags=re.DOTALL) for row in re.split(r"<tr\b", table)[1:]]
+        out += [
+            [unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in column] for column in zip(*rows, strict=True)
+        ]
+    return out
+
+
+@pytest.mark.slow
+def test_no_page_tells_more_digits_of_an_error_than_the_tables(rendered):
+    """An error's digits give sizes and shrinkage of the schools held back (SECURITY.md): two of them stand anywhere."""
+    seen = 0
+    for page in (rendered.html.parent / "chapters").glob("0*.html"):
+        for head, *cells in columns_of(page.read_text(encoding="utf-8")):
+            bracketed = "(SE)" in head
+            for cell in cells if re.search(r"\bSE\b|[Ss]tandard error", head) else []:
+                number = re.search(r"\(([\d.,]+)\)" if bracketed else r"^([\d.,]+)$", cell)
+                if number and not (bracketed and BUNDLED.search(head)):
+                    digits = number[1].replace(",", "").replace(".", "").lstrip("0")
+                    assert len(digits) <= 2 or not digits[2:].strip("0"), (page.stem, head, cell)
+                    seen += 1
+    assert seen > 60
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 
@@ -16,8 +15,10 @@ from test_report import params_for
 import valib as va
 from valib.pages import notebook as nb
 from valib.pages.report.assemble import choose
+from valib.pages.report.listing import in_order, row
+from valib.pages.report.page import school_page
+from valib.pages.report.render import write_index
 from valib.pages.report.results import compute
-from valib.pages.report.staging import _index
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COHORTS = [2030, 2031, 2033]
@@ -48,14 +49,21 @@ window.addEventListener("load", function () {
   document.querySelectorAll(".schools-filter").forEach(function (bar) {
     var search = bar.querySelector("input"), choice = bar.querySelector("select"), box = bar.nextElementSibling;
     TYPED.forEach(function (typed) {
-      if (typed[1] && !choice) return;
+      if (typed[1] && box.dataset.rows !== "rows") return;
       search.value = typed[0];
       search.dispatchEvent(new Event("input", {bubbles: true}));
-      if (choice) { choice.value = typed[1]; choice.dispatchEvent(new Event("input", {bubbles: true})); }
+      if (box.dataset.rows === "rows") { choice.value = typed[1]; choice.dispatchEvent(new Event("input", {bubbles: true})); }
       var rows = Array.from(box.querySelectorAll("tbody tr")).filter(function (row) { return row.offsetHeight > 0; });
       said.push({table: box.dataset.rows, typed: typed, count: bar.querySelector("span").textContent,
                  cells: rows.map(function (row) { return [row.cells[0].textContent, row.cells[1].textContent]; })});
     });
+  });
+  var head = document.querySelector('[data-sort] th:nth-child(4)');
+  ["", "", ""].forEach(function () {
+    said.push({table: "sorted", order: head.getAttribute("aria-sort"),
+               values: Array.from(document.querySelectorAll("[data-sort] tbody tr")).map(function (row) {
+                 return row.cells[3].dataset.value; })});
+    head.querySelector("button").click();
   });
   var told = document.body.appendChild(document.createElement("pre"));
   told.id = "told";
@@ -72,7 +80,12 @@ def told(tmp_path_factory):
     records["school"] = records["school"].map(dict(zip(sorted(records["school"].unique()), NAMES, strict=True)))
     params = params_for(tmp_path, records, baseline_cohorts=COHORTS[:1], focal_cohorts=COHORTS[1:])
     results = compute(params, params.read_records())
-    listed = re.search(r"```{raw} html\n(.*?)\n```", _index(results, choose(results, None, 5), False), re.DOTALL)[1]
+    files = choose(results, None, 5)
+    rows = in_order([row(school_page(results, s), f) for s, f in files.items()], {f: s for s, f in files.items()})
+    write_index(results, rows, tmp_path, False, ROOT / "chapters" / "_static" / "schools.js")
+    listed = str(
+        BeautifulSoup((tmp_path / "index.html").read_text("utf-8"), "html.parser").select_one(".schools-table")
+    )
     reference = va.fit_baseline(records, COHORTS[:1])
     shown = []
     with pytest.MonkeyPatch.context() as patch:
@@ -112,7 +125,7 @@ def told(tmp_path_factory):
 @pytest.mark.skipif(not BROWSER, reason="Chromium is not installed")
 def test_the_field_shows_the_schools_that_fit_and_no_other(told):
     tables = {"schools": 0, "rows": 0}
-    for case in told:
+    for case in (case for case in told if case["table"] != "sorted"):
         tables[case["table"]] += 1
         words, cohort, fit = case["typed"]
         schools = [name for name, _ in case["cells"]]
@@ -121,6 +134,13 @@ def test_the_field_shows_the_schools_that_fit_and_no_other(told):
         assert not cohort or {year for _, year in case["cells"]} <= {cohort}
         assert case["count"] == f"{len(schools)} of {5 if case['table'] == 'schools' else 10} {case['table']}"
     assert tables == {"schools": 9, "rows": 11}
+
+
+@pytest.mark.skipif(not BROWSER, reason="Chromium is not installed")
+def test_the_head_of_a_column_sorts_up_and_then_down(told):
+    first, up, down = ([float(v) for v in case["values"]] for case in told if case["table"] == "sorted")
+    assert up == sorted(first) and down == sorted(first, reverse=True) and len(up) == 5
+    assert [case["order"] for case in told if case["table"] == "sorted"] == [None, "ascending", "descending"]
 
 
 def test_the_pages_of_book_and_report_take_one_script():

@@ -15,6 +15,7 @@ import pytest
 from valib.errors import RecordsError, ValibWarning
 from valib.records.reading import left_out, read_records
 from valib.records.sources import open_source
+from valib.sums.streams import moments_from_source
 
 DATA = Path(__file__).parents[1] / "data"  # written by R and xlwt: see the README there
 HEADER = ("student", "school", "cohort", "score", "prior_score")
@@ -297,6 +298,16 @@ def test_parts_of_different_types_are_one_table_and_keys_keep_leading_zeros(tmp_
         )
     records = read_records(tmp_path)
     assert records["school"].tolist() == ["00417", "00417", "1"] and records["score"].tolist() == [1, 2, 1.5]
+
+
+@pytest.mark.parametrize("column", ["score", "cohort"])
+def test_parts_that_write_a_column_in_other_capitals_are_refused_by_every_reader(tmp_path, column):
+    """Half of the scores counted as missing in memory, DuckDB refused, Spark took them all."""
+    frame().to_parquet(tmp_path / "1.parquet")
+    frame().rename(columns={column: column.title()}).to_parquet(tmp_path / "2.parquet")
+    for engine in ("memory", "duckdb"):
+        with pytest.raises(RecordsError, match=f"the column '{column}' is '{column.title()}' in another part"):
+            moments_from_source(tmp_path, engine=engine)
 
 
 def test_folders_that_are_no_table_are_refused(tmp_path):

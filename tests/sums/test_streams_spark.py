@@ -116,6 +116,12 @@ def test_what_is_refused(session, frame):
         stream_records(frame.limit(0))
 
 
+def test_columns_that_differ_in_capitals_only_are_refused(session, tmp_path):
+    records().assign(Score=1.0).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(RecordsError, match="column 'Score' differs from another in capital letters only"):
+        stream_records(tmp_path / "x.parquet", engine="spark")
+
+
 def test_levels_are_never_sql(session):
     hostile = ["${spark.app.name}", "\\", "'; DROP VIEW x; --", "\u00e9\U0001f600", "a`b"]
     rng = np.random.default_rng(1)

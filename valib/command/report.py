@@ -24,7 +24,7 @@ def report(
         typer.Option("--school", metavar="ID", help="The school's code in the records; once for each school."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every school that may be shown.")] = False,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Also a PDF for each school; needs LaTeX.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also a PDF for each school.")] = False,
     params: opt.ParamsFile = None,
     column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None,
@@ -43,15 +43,6 @@ def report(
     seed: opt.Seed = None,
     pseudonyms: opt.Pseudonyms = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Schools worked on at a time.")] = 2,
-    time_limit: Annotated[
-        float,
-        typer.Option(
-            "--time-limit",
-            metavar="MINUTES",
-            min=0.001,
-            help="What a hundred schools, all pages or one PDF may take before they are stopped.",
-        ),
-    ] = 30.0,
     quiet: opt.Quiet = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -96,9 +87,7 @@ def report(
 
         check_folder(out)
         check_apart(out, [out / name for name in OUTPUTS["report"]], read_from(study, params))
-        result = engine.build(
-            study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet, minutes=time_limit
-        )
+        result = engine.build(study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet)
         typer.echo(f"{result.index}: {len(result.files):,} school{'s' * (len(result.files) > 1)}")
         if every and result.not_shown:
             typer.echo(

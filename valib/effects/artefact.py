@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..models.options import Estimator, Groups
 from ..sums.algebra import outcome_of
+from ..sums.covariates import LIMITS
 from ..sums.design import INTERCEPT, FormulaState, materialise
 from ..sums.formula import categories_of, factors, parse, required_columns
 
@@ -107,8 +108,11 @@ def _check_summaries(summaries: Any, cohorts: np.ndarray, students: int, state: 
     for told in (*by_cohort.values(), *columns.values()):
         _same_keys(told, ("n", "mean", "sd"), "a summary")
         _whole([told["n"]], "a count", least=1)
-        if numbers([told["mean"], told["sd"]], (2,), "a summary")[1] < 0:
+        mean, sd = numbers([told["mean"], told["sd"]], (2,), "a summary")
+        if sd < 0:
             raise ValueError("a standard deviation is negative")
+        if max(abs(mean), sd) > LIMITS[1]:
+            raise ValueError("a mean or standard deviation is beyond what a model takes")
     if columns[outcome]["n"] != students or sum(told["n"] for told in by_cohort.values()) < students:
         raise ValueError("the counts of students do not agree")
 

@@ -15,8 +15,7 @@ from ..models import blup as _blup
 from ..models.average import SchoolPrediction, predict_average, predict_lasting
 from ..models.mixture import Mixture
 from ..models.options import Intervals
-from .change import posterior_of
-from .joint import JointFit
+from .joint import JointFit, posterior_of
 from .relative import check_intervals
 
 

@@ -261,7 +261,11 @@ def _link_loadings(
 
 
 def population_mean_va(
-    relative: CohortFit, benchmark: Benchmark, reference: pd.Series | None = None, equating_se: float | None = None
+    relative: CohortFit,
+    benchmark: Benchmark,
+    reference: pd.Series | None = None,
+    equating_se: float | None = None,
+    intervals: Intervals = "integrated",
 ) -> pd.DataFrame:
     """Relative VA with the change of the population mean added: u_hat_j + x_ref' b_t - x_ref' b_B.
 
@@ -275,11 +279,14 @@ def population_mean_va(
         The profile x_ref as a row of the design matrix, by default the baseline means of its columns.
     equating_se : float, optional
         Standard error of the equating of the two tests, in score points; None: not known, left out.
+    intervals : {"integrated", "plugin"}
+        Integrated over what is not known of the focal variances, where the relative fit is; or taking them as known.
 
     Returns
     -------
     DataFrame
-        One row a school: ``n``, ``effect``, ``se``, ``lower``, ``upper`` (score points).
+        One row a school: ``n``, ``effect``, ``se``, ``lower``, ``upper`` (score points). Plug-in errors of a fit without
+        variance between schools are missing.
 
     Raises
     ------
@@ -288,7 +295,7 @@ def population_mean_va(
 
     Notes
     -----
-    Error variance, with F the focal coefficients' Var(b_t)::
+    Error variance at given variances, with F the focal coefficients' Var(b_t)::
 
         tau2 (1 - lambda_j) + (x_ref - lambda_j xbar_j)' F (x_ref - lambda_j xbar_j) + x_ref' Var(b_B) x_ref + s2_equating
 
@@ -319,8 +326,15 @@ def population_mean_va(
         + (equating_se or 0.0) ** 2
     )
     effect = table["effect"] + move
-    lower, upper = _blup.interval(effect, np.sqrt(var), relative.level)
-    return pd.DataFrame({"n": table["n"], "effect": effect, "se": np.sqrt(var), "lower": lower, "upper": upper})
+    se = np.sqrt(var if relative.tau2 > 0 else np.full(len(var), np.nan))
+    lower, upper = _blup.interval(effect, se, relative.level)
+    check_intervals(intervals)
+    if intervals == "integrated" and relative.posterior is not None:
+        shift, common = relative.own_moments.shift, x @ benchmark.vcov.to_numpy() @ x + (equating_se or 0.0) ** 2
+        over = relative.posterior.at_profile((x - shift[:-1])[None], common)
+        away = shift[-1] - float(x @ benchmark.coefficients.to_numpy())
+        se, (lower, upper) = over.sd()[0], (limit[0] + away for limit in over.interval(relative.level))
+    return pd.DataFrame({"n": table["n"], "effect": effect, "se": se, "lower": lower, "upper": upper})
 
 
 def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -17,14 +16,12 @@ from scipy import stats
 
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
-from ..models.joint_fit import MultivariateFit
-from ..models.joint_posterior import JointNodes, change_apart, integrate_joint
+from ..models.joint_posterior import change_apart
 from ..models.mixture import Mixture
 from ..models.options import Intervals
-from .joint import JointFit
+from .joint import JointFit, posterior_of
 from .relative import check_intervals
 
-KNOWN_FROM = 300  # schools beyond which a fit that is not singular has plug-in intervals of changes
 CONTRAST = np.array([-1.0, 1.0])  # the second cohort less the first
 
 
@@ -58,13 +55,25 @@ class Present:
         )
 
 
-def draw_joint(joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Generator, draws: int) -> np.ndarray:
+def draw_joint(
+    joint: JointFit,
+    cohorts: Sequence[int],
+    seed: int | np.random.Generator,
+    draws: int,
+    intervals: Intervals = "integrated",
+) -> np.ndarray:
     """(draws, J, m) draws of the true effects of schools present in all the given cohorts, given the data.
 
-    Score points. Normal about the joint EB predictions with each school's full error covariance; the error of the fixed
+    Score points. From the posterior (:func:`posterior_of`); plug-in, or where
+    there is none, normal about the joint EB predictions with each school's full error covariance. The error of the fixed
     effects is drawn once a draw, common to all schools. Raises ModelError for a cohort that is not in the fit.
     """
+    check_intervals(intervals)
     p, rng = Present.of(joint, cohorts), np.random.default_rng(seed)
+    nodes = posterior_of(joint) if intervals == "integrated" and len(p.schools) else None
+    if nodes is not None:
+        here = np.flatnonzero(present_schools(joint, cohorts))
+        return nodes.draw(draws, rng, here)[:, :, [joint.cohorts.index(c) for c in cohorts]]
     own = np.einsum("jab,djb->dja", _blup.factor(p.conditional), rng.standard_normal((draws, *p.effects.shape)))
     shared = rng.standard_normal((draws, len(p.vcov))) @ _blup.factor(p.vcov).T
     return np.asarray(p.effects + own + np.einsum("jap,dp->dja", p.sensitivity, shared))
@@ -119,7 +128,7 @@ def change_in_va(joint: JointFit, first: int, second: int, intervals: Intervals 
         The earlier and the later cohort.
     intervals : {"integrated", "plugin"}
         Integrated over what is not known of variances and correlations
-        (:func:`valib.effects.change.posterior_of`), or taking their estimates as known: se from the T x T error covariance.
+        (:func:`valib.effects.joint.posterior_of`), or taking their estimates as known: se from the T x T error covariance.
 
     Returns
     -------
@@ -160,7 +169,7 @@ def change_in_va(joint: JointFit, first: int, second: int, intervals: Intervals 
     separate = error[:, 0, 0] + error[:, 1, 1]
     se = np.sqrt(np.maximum(separate - 2 * error[:, 0, 1], 0.0))
     change = p.effects @ CONTRAST
-    if _on_boundary(joint, first, second):
+    if on_boundary(joint, first, second):
         se = np.full(len(se), np.nan)
     lower, upper = _blup.interval(change, se, joint.level)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -201,46 +210,21 @@ def _change_posterior(joint: JointFit, first: int, second: int) -> Mixture | Non
     return None if nodes is None else nodes.change(*at, here)
 
 
-def posterior_of(joint: JointFit) -> JointNodes | None:
-    """The posterior of a joint fit; None where intervals take its variances as known.
-
-    These are fits of another structure than an unstructured Omega with a residual variance for every cohort (independent
-    cohorts need no joint posterior), for whose parameters there is no prior that all agree on, and fits of more than
-    :data:`KNOWN_FROM` schools that are not singular: there both kinds agree. None with a warning where the posterior is
-    improper; a warning, too, where the weights of its draws cannot be trusted.
-    """
-    if joint.covariance != "unstructured" or joint.residual != "by_cohort":
-        return None
-    if joint.n_schools > KNOWN_FROM and not joint.singular:
-        return None
-    return _posterior(joint.arrays)
+def over_cohorts(joint: JointFit, first: int, second: int) -> np.ndarray:
+    """(T,) the second cohort less the first."""
+    return np.array([float(c == second) - float(c == first) for c in joint.cohorts])
 
 
-@lru_cache(maxsize=8)
-def _posterior(arrays: MultivariateFit) -> JointNodes | None:
-    try:
-        nodes = integrate_joint(arrays.data)
-    except ModelError as error:
-        warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
-        return None
-    if not nodes.trusted:
-        warnings.warn(
-            f"The draws from the posterior of the joint model stand for {nodes.effective:.0f} independent ones (Pareto "
-            f"k {nodes.pareto_k:.2f}): limits of changes are rough. Fewer cohorts at a time give better ones.",
-            ValibWarning,
-            stacklevel=4,
-        )
-    return nodes
-
-
-def _on_boundary(joint: JointFit, first: int, second: int) -> bool:
-    """Whether the errors of changes between two cohorts are not known: Omega is singular, and that concerns them."""
+def on_boundary(joint: JointFit, first: int, second: int) -> bool:
+    """Whether plug-in errors of changes between two cohorts are not known: Omega is singular, and that concerns them."""
     if not joint.singular:
         return False
     return joint.covariance != "independent" or bool((joint.tau2[[first, second]] <= 0).any())
 
 
-def which_improved(joint: JointFit, first: int, second: int, school: str, other: str) -> dict[str, float]:
+def which_improved(
+    joint: JointFit, first: int, second: int, school: str, other: str, intervals: Intervals = "integrated"
+) -> dict[str, float]:
     """Did one school change more than another between two cohorts? Difference of changes, its error and probability.
 
     Parameters
@@ -251,11 +235,14 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
         The earlier and the later cohort.
     school, other : str
         The two schools.
+    intervals : {"integrated", "plugin"}
+        As for :func:`valib.change_in_va`.
 
     Returns
     -------
     dict of str to float
-        ``difference`` (score points), ``se``, ``probability`` that it is positive.
+        ``difference`` (score points), ``se``, ``probability`` that it is positive; both missing where the intervals are
+        plug-in and the fit on a boundary.
 
     Raises
     ------
@@ -264,7 +251,8 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
 
     Notes
     -----
-    With c = (-1, 1), C_j the error covariance of school j with known coefficients and S_j = d u_hat_j / d b::
+    With c = (-1, 1), C_j the error covariance of school j with known coefficients and S_j = d u_hat_j / d b, at given
+    variances (those of the fit, or of every node of the posterior)::
 
         Var = c'C_1 c + c'C_2 c + (S_1'c - S_2'c)' Var(b) (S_1'c - S_2'c)
 
@@ -276,10 +264,11 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
     >>> joint = va.fit_joint(va.load_records("demo"), [2021, 2024])
     >>> found = va.which_improved(joint, 2021, 2024, "0029", "0109")
     >>> {name: round(value, 1) for name, value in found.items()}
-    {'difference': 0.2, 'se': 11.4, 'probability': 0.5}
+    {'difference': 0.2, 'se': 11.7, 'probability': 0.5}
     """
     if school == other:
         raise ModelError(f"Two schools are compared; both named are '{school}'.")
+    check_intervals(intervals)
     p = Present.of(joint, (first, second))
     rows = []
     for name in (school, other):
@@ -288,6 +277,13 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
             raise ModelError(f"School '{name}' has no students in both of cohorts {first} and {second}.")
         rows.append(row[0])
     difference = float(np.subtract(*(p.effects[rows] @ CONTRAST)))
+    nodes = posterior_of(joint) if intervals == "integrated" and first != second else None
+    if nodes is not None:
+        at = np.flatnonzero(present_schools(joint, (first, second)))[rows]
+        over = nodes.combination(over_cohorts(joint, first, second), at[:1], at[1:])
+        return {"difference": difference, "se": float(over.sd()[0, 0]), "probability": float(over.above()[0, 0])}
+    if on_boundary(joint, first, second):
+        return {"difference": difference, "se": float("nan"), "probability": float("nan")}
     own = float((CONTRAST @ p.conditional[rows] @ CONTRAST).sum())
     shared = np.subtract(*(CONTRAST @ p.sensitivity[rows]))
     se = float(np.sqrt(own + shared @ p.vcov @ shared))
@@ -295,7 +291,12 @@ def which_improved(joint: JointFit, first: int, second: int, school: str, other:
 
 
 def quintile_transitions(
-    joint: JointFit, first: int, second: int, seed: int | np.random.Generator, draws: int = 1000
+    joint: JointFit,
+    first: int,
+    second: int,
+    seed: int | np.random.Generator,
+    draws: int = 1000,
+    intervals: Intervals = "integrated",
 ) -> pd.DataFrame:
     """How schools move between fifths: shares of the schools of each fifth in one cohort by fifth in another.
 
@@ -309,12 +310,15 @@ def quintile_transitions(
         Where the draws begin: the same seed gives the same result, byte for byte.
     draws : int
         Of the true effects, given the data.
+    intervals : {"integrated", "plugin"}
+        As for :func:`valib.change_in_va`.
 
     Returns
     -------
     DataFrame
         25 rows: ``from``, ``to`` (1 lowest), ``share`` (mean over draws), ``lower``, ``upper``, ``plugin`` (the table of the
-        EB predictions themselves, which understates movement).
+        EB predictions themselves, which understates movement). Where the draws take the variances as known and the fit is
+        on a boundary, ``share``, ``lower`` and ``upper`` are missing.
 
     Raises
     ------
@@ -324,8 +328,9 @@ def quintile_transitions(
     Notes
     -----
     Fifths are counted among schools with students in both cohorts, in draws of the true effects, so that the table is
-    about the effects and not about their noise. Draws are normal about the predictions with each school's full error
-    covariance; the error of the fixed effects is common to all schools of a draw.
+    about the effects and not about their noise. Draws are from the posterior of the joint model, or plug-in: normal about
+    the predictions with each school's full error covariance. The error of the fixed effects is common to all schools of
+    a draw.
 
     Examples
     --------
@@ -335,7 +340,7 @@ def quintile_transitions(
     >>> moves.groupby("from")["share"].sum().round(2).tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    drawn = draw_joint(joint, (first, second), seed, draws)
+    drawn = draw_joint(joint, (first, second), seed, draws, intervals)
     J = drawn.shape[1]
     if J < 5:
         raise ModelError(f"A table of fifths needs five schools in both cohorts; there are {J}.")
@@ -347,6 +352,8 @@ def quintile_transitions(
     frame = pd.DataFrame(index, columns=["from", "to"])
     for name, table in (("share", tables.mean(axis=0)), ("lower", lower), ("upper", upper), ("plugin", plugin)):
         frame[name] = table.ravel()
+    if on_boundary(joint, first, second) and (intervals == "plugin" or posterior_of(joint) is None):
+        frame[["share", "lower", "upper"]] = np.nan
     return frame
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..errors import ModelError
+from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
-from ..models.options import Covariance, Method, Residual
+from ..models.joint_posterior import JointNodes, integrate_joint
+from ..models.options import Covariance, Intervals, Method, Residual
 from ..models.structures import STRUCTURES
 from ..names import listed_cohorts
 from ..sums.design import FormulaState
@@ -22,6 +25,7 @@ from ..sums.students import Records, in_several, sum_students
 from .display import Shown, Table, found, joint_rows, one_line
 from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 
+KNOWN_FROM = 300  # schools beyond which a fit that is not singular has plug-in intervals
 NESTED = {  # covariance structure: those it is a special case of
     "independent": {"antedependence", "unstructured"},
     "compound_symmetry": {"toeplitz", "unstructured"},
@@ -64,7 +68,8 @@ class JointFit(Shown):
     school_effects : DataFrame
         By school and cohort (index), every school in every cohort: ``n`` (0 where it has no students: the effect is
         then predicted from its other cohorts), ``effect``, ``reliability`` (1 - se_conditional^2 / omega_tt),
-        ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``lower``, ``upper``; the interval uses se_comparative.
+        ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``lower``, ``upper``; the interval uses se_comparative and
+        takes the variances as known; on a boundary (singular) it is missing. :meth:`limits` integrates over them.
     left_out : mapping
         Rows dropped for a missing covariate, by cohort and column.
     arrays : MultivariateFit
@@ -143,6 +148,24 @@ class JointFit(Shown):
         S = self.arrays.sensitivity[at[0]]
         index = pd.Index(self.cohorts, name="cohort")
         return pd.DataFrame(self.arrays.conditional[at[0]] + S @ self.arrays.vcov @ S.T, index=index, columns=index)
+
+    def limits(self, intervals: Intervals = "integrated") -> pd.DataFrame:
+        """Interval of every school's effect in every cohort, by school and cohort: ``se``, ``lower``, ``upper``.
+
+        Integrated over what is not known of variances and correlations, or plug-in as in ``school_effects``: also where
+        :func:`valib.effects.joint.posterior_of` says that there is no posterior. se: the standard deviation of what lower
+        and upper are limits of.
+        """
+        if intervals not in ("integrated", "plugin"):
+            raise ModelError(f"The intervals must be one of integrated, plugin, not {intervals!r}.")
+        plugin = self.school_effects[["se_comparative", "lower", "upper"]].rename(columns={"se_comparative": "se"})
+        nodes = posterior_of(self) if intervals == "integrated" else None
+        if nodes is None:
+            return plugin.assign(se=plugin["se"].where(plugin["lower"].notna()))
+        mixtures = [nodes.contrast(c) for c in np.eye(len(self.cohorts))]
+        limits = [(m.sd()[0], *(x[0] for x in m.interval(self.level))) for m in mixtures]
+        table = np.stack([np.column_stack(one) for one in limits], axis=1).reshape(len(plugin), 3)
+        return pd.DataFrame(table, index=plugin.index, columns=plugin.columns)
 
     def correlations(self) -> pd.DataFrame:
         """One row a pair of cohorts: correlation, se, lower, upper (Fisher's z, at the fit's level), shared schools.
@@ -490,7 +513,7 @@ def _effects_table(fit: MultivariateFit, level: float, extra: Mapping[int, pd.Se
     tau2 = np.broadcast_to(np.diag(fit.omega), fit.effects.shape).ravel()
     se, effect = np.sqrt(np.maximum(var, 0.0)), fit.effects.ravel()
     reliability = np.divide(tau2 - own, tau2, out=np.zeros_like(own), where=tau2 > 0)
-    lower, upper = _blup.interval(effect, se, level)
+    lower, upper = _blup.interval(effect, np.where(fit.singular, np.nan, se), level)
     index = pd.MultiIndex.from_product(
         [pd.Index(fit.data.schools, dtype="str"), pd.Index(fit.data.cohorts.astype(np.int64))],
         names=["school", "cohort"],
@@ -516,3 +539,35 @@ def _effects_table(fit: MultivariateFit, level: float, extra: Mapping[int, pd.Se
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def posterior_of(joint: JointFit) -> JointNodes | None:
+    """The posterior of a joint fit; None where intervals take its variances as known.
+
+    These are fits of another structure than an unstructured Omega with a residual variance for every cohort (independent
+    cohorts need no joint posterior), for whose parameters there is no prior that all agree on, and fits of more than
+    :data:`KNOWN_FROM` schools that are not singular: there both kinds agree. None with a warning where the posterior is
+    improper; a warning, too, where the weights of its draws cannot be trusted.
+    """
+    if joint.covariance != "unstructured" or joint.residual != "by_cohort":
+        return None
+    if joint.n_schools > KNOWN_FROM and not joint.singular:
+        return None
+    return _posterior(joint.arrays)
+
+
+@lru_cache(maxsize=8)
+def _posterior(arrays: MultivariateFit) -> JointNodes | None:
+    try:
+        nodes = integrate_joint(arrays.data)
+    except ModelError as error:
+        warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+        return None
+    if not nodes.trusted:
+        warnings.warn(
+            f"The draws from the posterior of the joint model stand for {nodes.effective:.0f} independent ones (Pareto "
+            f"k {nodes.pareto_k:.2f}): limits of changes are rough. Fewer cohorts at a time give better ones.",
+            ValibWarning,
+            stacklevel=4,
+        )
+    return nodes

@@ -7,12 +7,20 @@ import pandas as pd
 
 from ..errors import ModelError
 from ..models import blup as _blup
-from .change import CONTRAST, Present, change_in_va
-from .joint import JointFit
+from ..models.joint_posterior import JointNodes
+from ..models.options import Intervals
+from .change import CONTRAST, Present, change_in_va, on_boundary, over_cohorts, present_schools
+from .joint import JointFit, posterior_of
+from .relative import check_intervals
 
 
 def system_change(
-    joint: JointFit, first: int, second: int, profile: pd.Series, scale_se: float = 0.0
+    joint: JointFit,
+    first: int,
+    second: int,
+    profile: pd.Series,
+    scale_se: float = 0.0,
+    intervals: Intervals = "integrated",
 ) -> dict[str, float]:
     """Change of the system between two cohorts for a student of the given profile: x'(b_t - b_s), no benchmark in it.
 
@@ -27,6 +35,8 @@ def system_change(
         formula has transforms that learn from the data).
     scale_se : float
         Standard error of the link between the two cohorts' scales.
+    intervals : {"integrated", "plugin"}
+        As for :func:`valib.change_in_va`.
 
     Returns
     -------
@@ -40,8 +50,10 @@ def system_change(
 
     Notes
     -----
-    Var = k' Var(b) k + scale_se^2, k the loading of x'(b_t - b_s) on all coefficients; limits with t, J - 1 df.
-    se_independent ignores that the joint model's b_t and b_s are correlated through schools that last.
+    At given variances Var = k' Var(b) k + scale_se^2, k the loading of x'(b_t - b_s) on all coefficients. Integrated: the
+    mixture of that over the posterior of the variances. Plug-in: limits with t, J - 1 df, missing where the fit is on a
+    boundary, as Var(b) then takes schools as alike. se_independent: plug-in, and ignores that the joint model's b_t and
+    b_s are correlated through schools that last.
 
     Examples
     --------
@@ -59,6 +71,12 @@ def system_change(
     separate = apart @ V @ apart + (loading - apart) @ V @ (loading - apart)
     change = float(loading @ joint.fixed_effects.to_numpy())
     lower, upper = _blup.interval(change, se, joint.level, joint.n_schools - 1)
+    nodes = _posterior(joint, first, second, intervals)
+    if nodes is not None:
+        over = nodes.combination(np.zeros(len(joint.cohorts)), np.array([0]), k=loading).widened(scale_se)
+        se, (lower, upper) = over.sd()[0, 0], (x[0, 0] for x in over.interval(joint.level))
+    elif on_boundary(joint, first, second):
+        se = lower = upper = np.nan
     return {
         "change": change,
         "se": float(se),
@@ -69,7 +87,12 @@ def system_change(
 
 
 def change_on_benchmark(
-    joint: JointFit, first: int, second: int, profile: pd.Series, scale_se: float = 0.0
+    joint: JointFit,
+    first: int,
+    second: int,
+    profile: pd.Series,
+    scale_se: float = 0.0,
+    intervals: Intervals = "integrated",
 ) -> pd.DataFrame:
     """Change of every school's value added on a fixed scale: (u_jt - u_js) + x'(b_t - b_s), schools in both cohorts.
 
@@ -83,6 +106,8 @@ def change_on_benchmark(
         As for :func:`valib.system_change`.
     scale_se : float
         Standard error of the link between the two cohorts' scales.
+    intervals : {"integrated", "plugin"}
+        As for :func:`valib.change_in_va`.
 
     Returns
     -------
@@ -101,6 +126,8 @@ def change_on_benchmark(
 
         Var = c'C_j c + (S_j'c + k)' Var(b) (S_j'c + k) + scale_se^2
 
+    at given variances; integrated and plug-in as for :func:`valib.system_change`.
+
     Examples
     --------
     >>> import valib as va
@@ -118,7 +145,19 @@ def change_on_benchmark(
     se = np.sqrt(known + np.einsum("jp,pq,jq->j", loading, p.vcov, loading) + scale_se**2)
     change = relative["change"] + k @ joint.fixed_effects.to_numpy()
     lower, upper = _blup.interval(change, se, joint.level, joint.n_schools - 1)
+    nodes = _posterior(joint, first, second, intervals) if len(p.schools) else None
+    if nodes is not None:
+        here = np.flatnonzero(present_schools(joint, (first, second)))
+        over = nodes.combination(over_cohorts(joint, first, second), here, k=k).widened(scale_se)
+        se, (lower, upper) = over.sd()[0], (x[0] for x in over.interval(joint.level))
+    elif on_boundary(joint, first, second):
+        se = lower = upper = np.full(len(p.schools), np.nan)
     return relative[["n_first", "n_second"]].assign(change=change, se=se, lower=lower, upper=upper)
+
+
+def _posterior(joint: JointFit, first: int, second: int, intervals: Intervals) -> JointNodes | None:
+    check_intervals(intervals)
+    return posterior_of(joint) if intervals == "integrated" and first != second else None
 
 
 def _contrast(joint: JointFit, first: int, second: int, profile: pd.Series) -> np.ndarray:

@@ -34,6 +34,7 @@ from scipy import optimize, stats
 
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
+from .blup import factor
 from .joint_likelihood import JointMoments
 from .likelihood import Compressed, compress_cells
 from .linalg import invert
@@ -111,6 +112,51 @@ class JointNodes:
         c[first] -= 1.0
         return self.contrast(c, schools)
 
+    def combination(
+        self, c: FloatArray, first: np.ndarray, second: np.ndarray | None = None, k: FloatArray | None = None
+    ) -> Mixture:
+        """c' (u_first - u_second) + k'b for K schools ``first`` (positions), (1, K).
+
+        second: as many other schools, by default none. k (P,): on the fixed effects of all cohorts, by default none.
+        The errors that schools share with each other and with k'b through the fixed effects are taken into account.
+        """
+        data, P = _schools(self.data, first), self.data.n_fixed
+        k = np.zeros(P) if k is None else k
+        shape = (1, len(first), len(self.weight))
+        mean, variance, df = (np.empty(shape) for _ in range(3))
+        for rows in _blocks(len(self.weight), self.data):
+            unit, sigma = _unit(data, self.omega[rows], self.data), self.sigma[rows]
+            u, own, reach = unit.u, unit.conditional, -unit.sensitivity
+            if second is not None:
+                other = _unit(_schools(self.data, second), self.omega[rows], self.data)
+                u, own, reach = u - other.u, own + other.conditional, reach + other.sensitivity
+            kappa, on_b = c * sigma, (k @ self.data.back) * sigma[..., self.data.column[:P]]
+            response = np.einsum("gkt,gjts->gkjs", kappa, u) + np.einsum("gkp,gps->gks", on_b, unit.delta)[:, :, None]
+            means = (response / sigma[:, :, None]).sum(axis=-1) + k @ self.data.offset
+            load = np.einsum("gkt,gjtp->gkjp", kappa, reach) + on_b[:, :, None]
+            variances = np.einsum("gkt,gjts,gks->gkj", kappa, own, kappa, optimize=True)
+            variances += ((load @ unit.A_inverse[:, None]) * load).sum(axis=-1)
+            one = _one_component(means, np.maximum(variances, np.finfo(float).tiny), self.share[rows, :, None])
+            for whole, part in zip((mean, variance, df), one, strict=True):
+                whole[0, :, rows] = part.T
+        return Mixture(self.weight[None], mean, np.sqrt(variance), df, np.array([self.order]))
+
+    def draw(self, size: int, random: np.random.Generator, schools: np.ndarray) -> FloatArray:
+        """(size, J, T) draws of the effects of schools (positions): node first, then sigma, b, u."""
+        data, P, T = _schools(self.data, schools), self.data.n_fixed, self.omega.shape[1]
+        at = np.sort(random.choice(len(self.weight), size=size, p=self.weight))
+        which = (random.random(size)[:, None] > np.cumsum(self.share[at], axis=1)[:, :-1]).sum(axis=1)
+        sigma = self.sigma[at, which]
+        drawn = np.empty((size, len(schools), T))
+        for rows in _blocks(size, self.data):
+            unit, s = _unit(data, self.omega[at[rows]], self.data), sigma[rows, None]
+            z, z_b = random.standard_normal(drawn[rows].shape), random.standard_normal((len(s), P, 1))
+            own = (factor(unit.conditional) @ z[..., None])[..., 0]
+            b = factor(unit.A_inverse) @ z_b
+            shared = (unit.sensitivity @ b[:, None])[..., 0]
+            drawn[rows] = s * ((unit.u @ (1 / s)[..., None])[..., 0] + own - shared)
+        return drawn
+
     def correlation(self, first: int, second: int, level: float = 0.95) -> tuple[float, float, float, float]:
         """Posterior mean, standard deviation and limits of a correlation of two cohorts.
 
@@ -161,12 +207,23 @@ def _tails(level: float) -> tuple[float, float]:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Unit:
     """At G nodes (phi, rho), every sigma 1: half log determinants (G,), S (G, T, T); u (G, J, T, T): BLUP in cohort t
-    from the response of cohort s; error (G, J, T, T): its error covariance."""
+    from the response of cohort s; conditional (G, J, T, T): its error covariance with known fixed effects; sensitivity
+    (G, J, T, P): -du / d delta; A_inverse (G, P, P): covariance of delta (G, P, T), by response."""
 
     penalty: FloatArray
     S: FloatArray
     u: FloatArray
-    error: FloatArray
+    conditional: FloatArray
+    sensitivity: FloatArray
+    A_inverse: FloatArray
+    delta: FloatArray
+
+    @property
+    def error(self) -> FloatArray:
+        """(G, J, T, T): the error covariance of u."""
+        S = self.sensitivity
+        whole: FloatArray = self.conditional + S @ self.A_inverse[:, None] @ np.swapaxes(S, -1, -2)
+        return whole
 
 
 def integrate_joint(data: JointMoments, random: int | np.random.Generator = 0) -> JointNodes:
@@ -326,7 +383,7 @@ def _unit(data: JointMoments, omega: FloatArray, whole: JointMoments | None = No
     P = data.n_fixed
     N, Nz, A_inverse, delta, penalty, S = _solve(data if whole is None else whole, omega)
     if not effects:
-        return _Unit(penalty, S, np.empty(0), np.empty(0))
+        return _Unit(penalty, S, *[np.empty(0)] * 5)
     if whole is not None:
         N, Nz = _inner(data, omega)[::2]
     root = np.sqrt(data.n)[..., None]
@@ -334,8 +391,7 @@ def _unit(data: JointMoments, omega: FloatArray, whole: JointMoments | None = No
     HX, H = root * Nz[..., :P], root * N * np.swapaxes(root, -1, -2)
     prior = omega[:, None]
     sensitivity = prior @ HX
-    error = prior - prior @ H @ prior + sensitivity @ A_inverse[:, None] @ np.swapaxes(sensitivity, -1, -2)
-    return _Unit(penalty, S, prior @ w, error)
+    return _Unit(penalty, S, prior @ w, prior - prior @ H @ prior, sensitivity, A_inverse, delta)
 
 
 def _inner(data: JointMoments, omega: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

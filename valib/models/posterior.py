@@ -250,6 +250,16 @@ class Posterior:
         own = N.theta[:, None] * (1 - lam)
         return self._mixture(mean, own + reach**2 * leverage, self._shared_variance(lam, reach))
 
+    def at_profile(self, profile: FloatArray, variance: float = 0.0) -> Mixture:
+        """profile'b + u_j, (R, J), for a row of the (shifted) design matrix (R, p), where the target is relative;
+        variance: of a normal error that all share."""
+        N, lam = self.nodes, self.shrinkage
+        x = np.einsum("rpi,rp->ri", N.turn, profile)
+        load = x[:, None, None] - lam[..., None] * self.xbar[:, :, None]
+        mean = lam * self.ybar[..., None] + np.einsum("rjmi,rmi->rjm", load, N.b)
+        known = np.einsum("rjmi,rmil,rjml->rjm", load, N.A_inverse, load, optimize=True)
+        return self._mixture(mean, N.theta[:, None] * (1 - lam) + known, np.full(mean.shape, variance))
+
     def differences(self, first: FloatArray, second: FloatArray) -> Mixture:
         """target_first - target_second for pairs of positions (K,), (R, K): errors that both share cancel."""
         N, lam = self.nodes, self.shrinkage

@@ -6,13 +6,17 @@ one; :func:`valib.pages.notebook.show` and :func:`~valib.pages.notebook.keep` br
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .prose import as_text
+from ..records.precision import is_error
+from .prose import AS_ERROR, as_text
+
+ERROR_COLUMN = re.compile(r"\bSE\b|[Ss]tandard error\b")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +51,8 @@ class Findings:
         return [part for part in self.shown if isinstance(part, str)]
 
     def record(self, key: str, value: Any, spec: str | None = None) -> None:
-        """Keep a value for the prose as :func:`valib.pages.prose.as_text` writes it."""
-        self.values[key] = as_text(value, spec)
+        """Keep a value for the prose as :func:`valib.pages.prose.as_text` writes it, an error as one is published."""
+        self.values[key] = as_text(value, as_error(spec) if is_error(key) else spec)
 
     def record_all(self, *items: tuple[str, Any, str | None]) -> None:
         """Keep several values: (key, value, format) each."""
@@ -56,8 +60,13 @@ class Findings:
             self.record(key, value, spec)
 
     def table(self, frame: pd.DataFrame, caption: str, name: str, **options: Any) -> None:
-        """Add a table; options as those of :func:`valib.pages.notebook.table`."""
-        self.shown.append(Table(frame, caption, name, **options))
+        """Add a table, its errors as they are published; options as those of :func:`valib.pages.notebook.table`."""
+        given = options.pop("formats", None)
+        errors = [c for c in frame.columns if ERROR_COLUMN.search(str(c))]
+        if errors and given is not None:
+            by_column = dict.fromkeys(frame.select_dtypes("float"), given) if isinstance(given, str) else given
+            given = {**by_column, **{c: as_error(by_column[c]) for c in errors if c in by_column}}
+        self.shown.append(Table(frame, caption, name, given, **options))
 
     def say(self, text: str, when: Any = True) -> None:
         """Add a sentence (MyST), if its condition holds."""
@@ -75,7 +84,8 @@ class Findings:
 
 
 class Formats(NamedTuple):
-    """Formats of score points: plain, with sign, and both with a digit more, for errors and small differences."""
+    """Formats of score points: plain, with sign, and with a digit more, for errors (no more digits of these than are
+    published) and for small differences, with sign."""
 
     plain: str
     signed: str
@@ -88,7 +98,12 @@ def formats(*sds: float) -> Formats:
     from .figures.style import digits_for  # it loads matplotlib, which a book's own process does without
 
     digits = digits_for(sds)
-    return Formats(f".{digits}f", f"+.{digits}f", f".{digits + 1}f", f"+.{digits + 1}f")
+    return Formats(f".{digits}f", f"+.{digits}f", f".{digits + 1}f{AS_ERROR}", f"+.{digits + 1}f")
+
+
+def as_error(spec: str | None) -> str | None:
+    """The format with no more digits than an error is published to; one that is not of decimals as it is."""
+    return spec + AS_ERROR if spec and spec.endswith("f") else spec
 
 
 def check(condition: Any, message: str) -> None:

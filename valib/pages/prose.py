@@ -10,14 +10,20 @@ from typing import Any
 import pandas as pd
 
 from ..names import LONGEST, readable
+from ..records.precision import ERROR_DIGITS, last_place
 from ..sums.equating import ScaleBreak
 
 MINUS = "\N{MINUS SIGN}"
+AS_ERROR = "~"  # at the end of a format: no more digits than an error is published to
 PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
 
 
 def as_text(value: Any, spec: str | None = None) -> str:
-    """A value as it stands in prose: typographic minus, thousands separators, lists in words."""
+    """A value as it stands in prose: typographic minus, thousands separators, lists in words.
+
+    spec: a format of Python, or one that ends in :data:`AS_ERROR`, as ".2f~": at most two decimals, and of these no more
+    than a standard error is published to (:mod:`valib.records.precision`).
+    """
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, str):
         return value
@@ -27,10 +33,18 @@ def as_text(value: Any, spec: str | None = None) -> str:
         return "not available"
     if spec is None:
         spec = ",d" if isinstance(value, int) else ".1f"
+    if spec.endswith(AS_ERROR):
+        places = min(_decimals_of(spec), int(last_place(value, ERROR_DIGITS))) if value else _decimals_of(spec)
+        value, spec = round(value, places), f".{max(places, 0)}f"
     text = format(value, spec)
     if float(re.sub(r"[,%]", "", text) or 0) == 0:
         text = text.lstrip("-")
     return text.replace("-", MINUS)
+
+
+def _decimals_of(spec: str) -> int:
+    """The decimals of a format such as "+.2f~"."""
+    return int(spec.partition(".")[2].rstrip("f" + AS_ERROR))
 
 
 def in_words(items: Sequence[str]) -> str:
@@ -41,7 +55,16 @@ def in_words(items: Sequence[str]) -> str:
 
 def estimate(value: float, se: float, spec: str | None = None) -> str:
     """An estimate with its standard error in brackets: "0.563 (0.012)"."""
-    return f"{as_text(float(value), spec)} ({as_text(float(se), spec)})"
+    return f"{to_error(value, se, spec)} ({as_text(float(se), spec)})"
+
+
+def to_error(value: float, se: float, spec: str | None) -> str:
+    """An estimate; where the format ends in :data:`AS_ERROR` it ends in the last place of its error."""
+    value = float(value)
+    if spec and spec.endswith(AS_ERROR):
+        places = min(_decimals_of(spec), int(last_place(se, ERROR_DIGITS))) if se > 0 else _decimals_of(spec)
+        value, spec = round(value, places), f".{max(places, 0)}f"
+    return as_text(value, spec)
 
 
 def simulated(

@@ -22,6 +22,7 @@ CASES = {
     "relative": "Relative fit",
     "sums": "Sums of students",
     "joint": "Joint fit",
+    "posterior": "Posterior of schools",
     "bootstrap": "School bootstrap",
     "reading": "Reading records",
     "streaming": "Streaming",

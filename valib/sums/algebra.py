@@ -135,6 +135,8 @@ def _sum(arguments: list[Any], spine: bool) -> Terms:
 
 def _difference(arguments: list[Any], spine: bool) -> Terms:
     """The terms of a difference; refuses to remove what is not there. The intercept may be removed twice."""
+    if len(arguments) > 1 and all(map(_is_number, arguments)) and arguments[0].token not in ("0", "1"):
+        raise Misread(f"has {arguments[0].token} for a term right of ~, where a number is none: name a column")
     removed = arguments[-1]
     if len(arguments) == 1 and _is_number(removed):
         raise Misread("has 0 or - 1 inside brackets, where it removes nothing: write it outside of them")

@@ -146,7 +146,7 @@ def test_a_verdict_is_by_the_widest_known_interval(wide):
     assert values["last_lower"] == as_text(fits[0].shift_interval[0], "+.1f")
     found = shift_context.ordinary(fits, context)
     np.testing.assert_allclose(found.tables["tab-05-ordinary"]["Own shift"], own)
-    assert found.values["wobble"] == as_text(np.std(own, ddof=1), ".2f")
+    assert found.values["wobble"] == as_text(np.std(own, ddof=1), ".2f~")
 
 
 def test_a_difference_of_shifts_is_held_against_two_ordinary_years(wide):
@@ -186,7 +186,7 @@ def test_a_benchmark_from_its_file_gives_the_cautious_error(wide, tmp_path):
     path = typical.save(tmp_path / "baseline.json")
     carried = va.fit_benchmark(rows, 2035, va.Benchmark.load(path))
     found = benchmark_choices.artefact(path, carried, fits[1])
-    assert found.values["carried_se"] == as_text(carried.shift_se, ".2f") and carried.shift_error == "cautious"
+    assert found.values["carried_se"] == as_text(carried.shift_se, ".2f~") and carried.shift_error == "cautious"
     assert set(found.tables["tab-04-artefact"]["Entry"]) == {f"`{k}`" for k in json.loads(path.read_text())}
     with pytest.raises(AssertionError, match="a tenth of their error"):
         benchmark_choices.artefact(path, carried, fits[0])

@@ -18,7 +18,7 @@ from ..prose import escape
 TIMED = {
     "relative": ("Relative fit beside other packages: seconds, median and range.", ["relative"]),
     "sums": ("Sums of the students beside one product: seconds, median and range.", ["sums"]),
-    "joint": ("Joint fit: seconds, median and range.", ["joint"]),
+    "joint": ("Joint fit, and integrated intervals: seconds, median and range.", ["joint", "posterior"]),
     "rest": (
         "School bootstrap, reading and large files: seconds, median and range.",
         ["bootstrap", "reading", "streaming", "spark"],

@@ -179,7 +179,7 @@ def recipes_table(relative: Sequence[CohortFit], recipes: pd.DataFrame) -> Findi
         "tab-04-recipes",
         formats={
             words[c]: s
-            for c, s in [("residual", S), ("shrinkage", ".3f"), ("effect", S), ("se", P), ("lower", S), ("upper", S)]
+            for c, s in [("residual", S), ("shrinkage", ".2f"), ("effect", S), ("se", P), ("lower", S), ("upper", S)]
         },
         index=False,
     )

@@ -15,7 +15,7 @@ from ...records.disclosure import only_shown
 from ...sums.design import Design
 from .. import figures, prose
 from ..findings import Findings, check
-from ..prose import as_text, direction
+from ..prose import AS_ERROR, as_text, direction, to_error
 
 
 def _digits(fit: CohortFit) -> str:
@@ -243,12 +243,16 @@ def steps(
             as_text(float(x_j @ fit.fixed_effects), digits),
         ),
         ("mean residual", r"$\bar r_j$", as_text(float(rbar[school]), digits)),
-        ("variance between schools", r"$\tau^2$", as_text(fit.tau2, digits)),
-        ("variance within schools", r"$\sigma^2$", as_text(fit.sigma2, digits)),
-        ("shrinkage factor", r"$\lambda_j$", as_text(float(lam[school]), ".3f")),
+        ("variance between schools", r"$\tau^2$", to_error(fit.tau2, fit.tau2_se, digits + AS_ERROR)),
+        ("variance within schools", r"$\sigma^2$", to_error(fit.sigma2, fit.sigma2_se, digits + AS_ERROR)),
+        ("shrinkage factor", r"$\lambda_j$", as_text(float(lam[school]), ".2f")),
         ("effect", r"$\hat u_j$", as_text(float(by_hand[school]), digits)),
-        ("conditional standard error", "{eq}`eq-03-condvar`", as_text(float(own["se_conditional"]), digits)),
-        ("comparative standard error", "{eq}`eq-03-comparative`", as_text(float(own["se_comparative"]), digits)),
+        ("conditional standard error", "{eq}`eq-03-condvar`", as_text(float(own["se_conditional"]), digits + AS_ERROR)),
+        (
+            "comparative standard error",
+            "{eq}`eq-03-comparative`",
+            as_text(float(own["se_comparative"]), digits + AS_ERROR),
+        ),
         ("lower limit", r"$\hat u_j - z\,\mathrm{SE}$", as_text(float(own["lower"]), digits)),
         ("upper limit", r"$\hat u_j + z\,\mathrm{SE}$", as_text(float(own["upper"]), digits)),
     ]
@@ -304,7 +308,7 @@ def unseen(fit: CohortFit, tau2: float, two: Blup, n_j: int, effect: float, z: f
         "known, with {glue:text}`level` limits from the conditional variance {eq}`eq-03-condvar`, in score points.",
         "tab-03-unseen",
         formats={
-            "Shrinkage factor": ".3f",
+            "Shrinkage factor": ".2f",
             **dict.fromkeys(["Effect", "Standard error", "Lower limit", "Upper limit"], _digits(fit)),
         },
         index=False,

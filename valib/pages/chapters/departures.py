@@ -252,16 +252,10 @@ def shapes_table(run: MonteCarlo) -> Findings:
 
 def shapes(run: MonteCarlo, level: float) -> Findings:
     """The same in words, with the largest distance from the nominal level."""
-    value, error = run.get, run.mcse
     found = Findings()
-    c = {
-        (s, e): (value(s, "estimated", e, "coverage"), error(s, "estimated", e, "coverage"))
-        for s in SHAPES
-        for e in ("va", "shift")
-    }
-    told = {(s, e): told_coverage(run, s, "estimated", e, level) for s, e in c}
-    far = max(abs(x - level) for x, _ in c.values())
-    clear = max(abs(x - level) - 1.96 * se for x, se in c.values())
+    told = {(s, e): run.judge(s, "estimated", e, level) for s in SHAPES for e in ("va", "shift")}
+    far = max(abs(verdict.coverage - level) for verdict in told.values())
+    clear = max(verdict.by for verdict in told.values())
     found.say(
         f"Full intervals cover, for schools and for the shift, {told['heavy tails', 'va']} and "
         f"{told['heavy tails', 'shift']} with heavy tails, {told['heteroscedastic', 'va']} and "

@@ -14,7 +14,7 @@ from ...effects.baseline import Benchmark
 from ...records import disclosure
 from .. import figures
 from ..findings import Findings, check
-from ..prose import as_text, direction
+from ..prose import AS_ERROR, as_text, direction, to_error
 
 
 def _digits(records: pd.DataFrame) -> str:
@@ -270,9 +270,9 @@ def standard_errors(
             [
                 {
                     "Coefficient": c,
-                    "Estimate": as_text(e, f),
-                    "Classical SE": as_text(s, f),
-                    "Clustered SE": as_text(k, f),
+                    "Estimate": to_error(e, k, f + AS_ERROR),
+                    "Classical SE": as_text(s, f + AS_ERROR),
+                    "Clustered SE": as_text(k, f + AS_ERROR),
                     "Design effect": as_text((k / s) ** 2, ".1f"),
                     "By {eq}`eq-01-moulton`": "–" if m is None else as_text(float(m), ".1f"),
                 }

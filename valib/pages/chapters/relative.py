@@ -15,7 +15,7 @@ from ...study import tables
 from ...sums.design import INTERCEPT
 from .. import figures
 from ..findings import Findings, check, formats
-from ..prose import as_text, code, escape, estimate
+from ..prose import AS_ERROR, as_text, code, escape, estimate, to_error
 
 
 def _with_intercept(fit: CohortFit) -> bool:
@@ -44,9 +44,9 @@ def exam_models(null: CohortFit, type_a: CohortFit, level: float) -> Findings:
             [
                 {
                     "Model": name,
-                    "Slope of the prior score (SE)": estimate(*b, ".3f") if b else "",
-                    r"$\hat\tau^2$ (SE)": estimate(fit.tau2, fit.tau2_se, ".3f"),
-                    r"$\hat\sigma^2$ (SE)": estimate(fit.sigma2, fit.sigma2_se, ".3f"),
+                    "Slope of the prior score (SE)": estimate(*b, ".3f~") if b else "",
+                    r"$\hat\tau^2$ (SE)": estimate(fit.tau2, fit.tau2_se, ".3f~"),
+                    r"$\hat\sigma^2$ (SE)": estimate(fit.sigma2, fit.sigma2_se, ".3f~"),
                     "VPC": as_text(fit.vpc, ".1%"),
                     "Log-likelihood": as_text(fit.loglik, ".1f"),
                 }
@@ -131,9 +131,9 @@ def likelihoods(both: Mapping[str, CohortFit]) -> Findings:
             [
                 {
                     "Method": m,
-                    "Slope (SE)": estimate(f.fixed_effects["prior_score"], f.vcov.iloc[1, 1] ** 0.5, ".4f"),
-                    r"$\hat\tau^2$ (SE)": estimate(f.tau2, f.tau2_se, ".4f"),
-                    r"$\hat\sigma^2$ (SE)": estimate(f.sigma2, f.sigma2_se, ".4f"),
+                    "Slope (SE)": estimate(f.fixed_effects["prior_score"], f.vcov.iloc[1, 1] ** 0.5, ".4f~"),
+                    r"$\hat\tau^2$ (SE)": estimate(f.tau2, f.tau2_se, ".4f~"),
+                    r"$\hat\sigma^2$ (SE)": estimate(f.sigma2, f.sigma2_se, ".4f~"),
                     "VPC": as_text(f.vpc, ".2%"),
                 }
                 for m, f in both.items()
@@ -221,6 +221,7 @@ def cohort_fits(fits: Sequence[CohortFit]) -> Findings:
     found.record("focal", focal)
     found.record("first_cohort", focal[0], "d")
     found.record("last_cohort", focal[-1], "d")
+    rows["estimate"] = [to_error(b, se, ".3f" + AS_ERROR) for b, se in zip(rows["estimate"], rows["se"], strict=True)]
     found.table(
         rows[rows["cohort"].isin(kept)].set_axis(["Cohort", "Coefficient", "Estimate", "SE"], axis=1),
         "Fixed effects of the relative model, each cohort fitted by itself"
@@ -235,7 +236,7 @@ def cohort_fits(fits: Sequence[CohortFit]) -> Findings:
 def variances(fits: Sequence[CohortFit]) -> Findings:
     """Variances of each focal cohort, and a word on cohorts without differences between schools."""
     last, found = fits[-1], Findings()
-    points, squared = formats(last.student_sd).plain, ".1f" if last.student_sd >= 10 else ".3f"
+    points, squared = formats(last.student_sd).plain, (".1f" if last.student_sd >= 10 else ".3f") + AS_ERROR
     found.table(
         pd.DataFrame(
             [

@@ -90,7 +90,7 @@ def table(mine: MonteCarlo, ours: Sequence[Scenario]) -> Findings:
     """This analysis in worlds made like its records."""
     world, names = ours[0], [x.name for x in ours]
     found = Findings()
-    D = formats(world.sigma).fine
+    D = formats(world.sigma).fine_signed.lstrip("+")
     rows = {x: (x, "this analysis") for x in names} | {
         f"{m}, *{world.name}*": (world.name, m) for m in ("question", "answer")
     }
@@ -123,7 +123,7 @@ def told(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Findings:
     """What the intervals of this analysis hold in its own world."""
     found = Findings()
     world = ours[0]
-    own, D = world.name, formats(world.sigma).fine
+    own, D = world.name, formats(world.sigma).fine_signed.lstrip("+")
     told = [told_coverage(mine, own, m, e, level) for m, e in OWN]
     wrong = f"{mine.get(own, 'this analysis', 'va', 'misclassified'):.0%}"
     spread = mine.get(own, "its shift", "shift", "emp_se")

@@ -1,33 +1,97 @@
-"""Figures of a school's own page: its value added, its place and its intake over the years."""
+"""Figures of a school's own page, as SVG: its value added, its place and its intake over the years.
+
+A page has three, and a report thousands of pages: written directly, a figure takes a millisecond where matplotlib takes a
+third of a second. Coordinates have one decimal, so no figure holds more of a value than a grid of 2,000 steps does
+(:mod:`valib.records.precision`).
+"""
 
 from __future__ import annotations
 
+import html
+from dataclasses import dataclass, field
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from valib.pages.figures.style import (
-    BLUE,
-    FAINT,
-    INK,
-    MUTED,
-    PALE,
-    SMALL,
-    VERMILLION,
-    canvas,
-    note,
-    require,
-    styled,
-    write,
-)
+from valib.pages.figures.style import BLUE, FAINT, INK, MUTED, PALE, VERMILLION, number, require
 
-SIDES = ((0, MUTED, "o"), (-1, VERMILLION, "v"), (1, BLUE, "^"))  # across zero, below, above: as in a caterpillar
-BAND = "#D3DEEA"
+WIDTH, TOP, BOTTOM = 640.0, 22.0, 22.0  # of a figure, and the rims above and below its panels
+BAND, LOW = "#D3DEEA", "#F3DFD2"
+COLOURS = {"above": BLUE, "below": VERMILLION, "unclear": MUTED}
+MARKS = {
+    "above": "M{x:.1f} {a:.1f}l4.5 8h-9z",
+    "below": "M{x:.1f} {b:.1f}l4.5 -8h-9z",
+    "unclear": "M{l:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
+}
 
 
-@styled
-def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
+@dataclass(slots=True)
+class Panel:
+    """One panel: cohorts side by side from left to right, values from low (at the bottom) to high."""
+
+    left: float
+    right: float
+    height: float
+    low: float
+    high: float
+    cohorts: list[int]
+    parts: list[str] = field(default_factory=list)
+
+    def x(self, k: float) -> float:
+        """Where cohort number k (0, 1, ...) stands."""
+        return self.left + (k + 0.6) * (self.right - self.left) / (len(self.cohorts) + 0.2)
+
+    def y(self, value: float) -> float:
+        """Where a value stands."""
+        return self.height - BOTTOM - (value - self.low) / (self.high - self.low) * (self.height - TOP - BOTTOM)
+
+    def line(self, x: float, y: float, x2: float, y2: float, colour: str, width: float, name: str = "") -> None:
+        """Draw a straight line."""
+        told = f' class="{name}"' if name else ""
+        self.parts.append(
+            f'<path{told} d="M{x:.1f} {y:.1f}L{x2:.1f} {y2:.1f}" stroke="{colour}" stroke-width="{width}"/>'
+        )
+
+    def bar(self, k: float, low: float, high: float, width: float, colour: str) -> None:
+        """Draw a bar of a cohort; width as a share of its room."""
+        half, top = (self.x(1) - self.x(0)) * width / 2, self.y(high)
+        self.parts.append(
+            f'<rect x="{self.x(k) - half:.1f}" y="{top:.1f}" width="{2 * half:.1f}" height="{self.y(low) - top:.1f}" '
+            f'fill="{colour}"/>'
+        )
+
+    def mark(self, x: float, y: float, side: str, colour: str | None = None) -> None:
+        """Draw a point: a triangle up or down, or a circle, by the side."""
+        path = MARKS[side].format(x=x, y=y, a=y - 5, b=y + 5, l=x - 4)
+        self.parts.append(f'<path class="{side}" d="{path}" fill="{colour or COLOURS[side]}"/>')
+
+    def text(self, x: float, y: float, text: str, anchor: str = "middle", colour: str = INK, turn: int = 0) -> None:
+        """Write a text."""
+        turned = f' transform="rotate({turn} {x:.1f} {y:.1f})"' if turn else ""
+        self.parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}"{turned}>{html.escape(text)}</text>'
+        )
+
+    def axes(self, title: str, ticks: list[float], digits: int = 0, most: int = 9) -> None:
+        """Write the title, the cohorts below and values at the left."""
+        if title:
+            self.text(self.left, 12, title, "start", MUTED)
+        for value in ticks:
+            self.line(self.left - 4, self.y(value), self.left, self.y(value), MUTED, 0.8)
+            self.text(self.left - 7, self.y(value) + 3.5, number(value, digits), "end")
+        self.line(self.left, TOP, self.left, self.height - BOTTOM, MUTED, 0.8)
+        step = -(-len(self.cohorts) // most)
+        for k in range(len(self.cohorts) - 1, -1, -step):
+            self.text(self.x(k), self.height - 7, str(self.cohorts[k]))
+
+    def blank(self, values: pd.Series) -> None:
+        """Say where a cohort has no figure."""
+        for k in np.flatnonzero(values.isna()):
+            self.text(self.x(k), (TOP + self.height - BOTTOM) / 2, "no figure", colour=MUTED, turn=-90)
+
+
+def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> str:
     """Value added of one school by cohort, each with its interval: against its own year, and against the baseline.
 
     frame: one row a cohort (column or index cohort), columns role ("baseline" or "focal"), relative and benchmark with
@@ -36,36 +100,33 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
     """
     frame = _by_cohort(frame, "school_va", ["role", *_with_interval("relative"), *_with_interval("benchmark"), "shift"])
     focal = frame[frame["role"] == "focal"]
-    fig, (left, right) = canvas(2.6, columns=2, sharey=True, width_ratios=[len(frame) + 1, len(focal) + 1])
-    for ax, part, model in ((left, frame, "relative"), (right, focal, "benchmark")):
-        _axis(ax, part)
-        ax.axhline(0, color=INK, lw=0.9, zorder=1)
-        _values(ax, part, model)
     beside = focal["shift"].where(focal["benchmark"].notna())
-    right.plot(_positions(focal), beside, "_", color=MUTED, ms=15, mew=2, zorder=2, ls="none", gid="shift")
+    drawn = frame[[*_with_interval("relative"), *_with_interval("benchmark")]].to_numpy(dtype=float)
+    low, high, ticks, digits = _scale(np.append(drawn, [*beside, 0.0]))
+    share = (len(frame) + 1) / (len(frame) + len(focal) + 2)
+    middle = 60 + (WIDTH - 60 - 24) * share
+    panels = []
+    for left, right, part, model, title in (
+        (60.0, middle, frame, "relative", "Against the average school of its year"),
+        (middle + 24, WIDTH, focal, "benchmark", "Against the baseline"),
+    ):
+        panel = Panel(left, right, 260, low, high, part.index.tolist())
+        for k in np.flatnonzero(part["role"] == "baseline"):
+            panel.bar(float(k), low, high, 1, "#F3F3F3")
+        panel.axes(title, ticks if model == "relative" else [], digits)
+        panel.line(left, panel.y(0), right, panel.y(0), INK, 0.9)
+        for k, value in enumerate(beside if model == "benchmark" else ()):
+            if np.isfinite(value):
+                panel.line(panel.x(k) - 9, panel.y(value), panel.x(k) + 9, panel.y(value), MUTED, 2, "shift")
+        _values(panel, part, model)
+        panels.append(panel)
     base = np.flatnonzero(frame["role"] == "baseline")
-    for k in base:
-        left.axvspan(k - 0.5, k + 0.5, color="#F3F3F3", lw=0, zorder=0, gid="baseline")
     if len(base):
-        write(
-            left,
-            "baseline",
-            (base.mean(), 0),
-            (0, 5),
-            xycoords=("data", "axes fraction"),
-            va="bottom",
-            ha="center",
-            fontsize=SMALL,
-            color=MUTED,
-        )
-    left.set_ylabel(f"Value added ({unit})")
-    note(left, "Against the average school of its year")
-    note(right, "Against the baseline")
-    return fig
+        panels[0].text(panels[0].x(base.mean()), 260 - BOTTOM - 5, "baseline", colour=MUTED)
+    return _svg(260, f"Value added ({unit})", *panels)
 
 
-@styled
-def school_place(frame: pd.DataFrame) -> Figure:
+def school_place(frame: pd.DataFrame) -> str:
     """The place of one school among the schools of each cohort, with its interval; 1 is the highest value added.
 
     frame: one row a cohort, columns expected_rank, rank_lower, rank_upper, ranked (the schools that have a
@@ -73,33 +134,25 @@ def school_place(frame: pd.DataFrame) -> Figure:
     fifth are set off.
     """
     frame = _by_cohort(frame, "school_place", ["expected_rank", "rank_lower", "rank_upper", "ranked"])
-    fig, ax = canvas(1.7)
-    _axis(ax, frame)
-    total = frame["ranked"].to_numpy(dtype=float)
-    x, fifth = _positions(frame), np.maximum(total // 5, 1)
-    for lower, upper, colour in (
-        (np.full(len(x), 0.5), 0.5 + fifth, BAND),
-        (0.5 + fifth, 0.5 + total - fifth, FAINT),
-        (0.5 + total - fifth, 0.5 + total, "#F3DFD2"),
-    ):
-        ax.bar(x, upper - lower, 0.8, bottom=lower, color=colour, lw=0, zorder=0)
-    there = frame["expected_rank"].notna().to_numpy()
-    rows = frame[there]
-    ax.vlines(x[there], rows["rank_lower"] - 0.5, rows["rank_upper"] + 0.5, color=INK, lw=1.6, zorder=3, gid="interval")
-    ax.plot(x[there], rows["expected_rank"], "o", color=INK, ms=5.5, zorder=4, ls="none")
-    for where, row in zip(x[there], rows.itertuples(), strict=True):
-        write(ax, f"{row.expected_rank:.0f}", (where, row.expected_rank), (7, 0), fontsize=SMALL)
-    _blank(ax, frame["expected_rank"])
-    ax.set_ylim(total.max() + 0.5, 0.5)
-    ticks = [1, *(t for t in ax.get_yticks() if 1 + 0.09 * total.max() < t < 0.97 * total.max())]
-    ax.set_yticks(ticks, [f"{t:,.0f}" for t in ticks])
-    ax.set_ylim(total.max() + 0.5, 0.5)
-    ax.set_ylabel("Place (1 = highest)")
-    return fig
+    most = float(frame["ranked"].max())
+    panel = Panel(60, WIDTH, 190, most + 0.5, 0.5, frame.index.tolist())
+    for k, of in enumerate(frame["ranked"].astype(float)):
+        fifth = max(of // 5, 1)
+        for first, last, colour in ((0, fifth, BAND), (fifth, of - fifth, FAINT), (of - fifth, of, LOW)):
+            panel.bar(k, last + 0.5, first + 0.5, 0.8, colour)
+    ticks = [1.0, *(t for t in MaxNLocator(5, integer=True).tick_values(1, most) if 1 + 0.09 * most < t <= most)]
+    panel.axes("", ticks)
+    for k, row in enumerate(frame.itertuples()):
+        if np.isfinite(row.expected_rank):
+            x = panel.x(k)
+            panel.line(x, panel.y(row.rank_lower - 0.5), x, panel.y(row.rank_upper + 0.5), INK, 1.6, "interval")
+            panel.mark(x, panel.y(row.expected_rank), "unclear", INK)
+            panel.text(x + 8, panel.y(row.expected_rank) + 3.5, f"{row.expected_rank:.0f}", "start")
+    panel.blank(frame["expected_rank"])
+    return _svg(190, "Place (1 = highest)", panel)
 
 
-@styled
-def school_intake(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
+def school_intake(frame: pd.DataFrame, *, unit: str = "score points") -> str:
     """Mean and spread of the prior scores of one school beside those of all schools, by cohort.
 
     frame: one row a cohort, columns prior_mean, prior_sd (missing where the school is not shown), and quantiles of the
@@ -107,24 +160,27 @@ def school_intake(frame: pd.DataFrame, *, unit: str = "score points") -> Figure:
     """
     needed = [f"{what}_q{q}" for what in ("mean", "sd") for q in ("05", "25", "50", "75", "95")]
     frame = _by_cohort(frame, "school_intake", ["prior_mean", "prior_sd", *needed])
-    fig, axes = canvas(1.7, columns=2)
-    for ax, what, label in ((axes[0], "mean", f"Mean ({unit})"), (axes[1], "sd", f"SD ({unit})")):
-        _axis(ax, frame, most=5)
-        x, value = _positions(frame), frame[f"prior_{what}"]
-        for low, high, colour in (("05", "95", FAINT), ("25", "75", BAND)):
-            ax.bar(
-                x,
-                frame[f"{what}_q{high}"] - frame[f"{what}_q{low}"],
-                0.7,
-                bottom=frame[f"{what}_q{low}"],
-                color=colour,
-                lw=0,
-                zorder=1,
-            )
-        ax.hlines(frame[f"{what}_q50"], x - 0.35, x + 0.35, color=PALE, lw=1.2, zorder=2, gid="median")
-        ax.plot(x, value, "o", color=INK, ms=5.5, zorder=3, ls="none", gid="school")
-        ax.set_ylabel(label)
-    return fig
+    panels = []
+    for left, right, what, title in (
+        (60.0, 330.0, "mean", f"Mean ({unit})"),
+        (386.0, WIDTH, "sd", f"Spread: SD ({unit})"),
+    ):
+        columns = [f"prior_{what}", *(name for name in needed if name.startswith(what))]
+        low, high, ticks, digits = _scale(frame[columns].to_numpy(dtype=float))
+        panel = Panel(left, right, 190, low, high, frame.index.tolist())
+        panel.axes(title, ticks, digits, most=5)
+        for k, (_, row) in enumerate(frame.iterrows()):
+            for first, last, colour in (("05", "95", FAINT), ("25", "75", BAND)):
+                if np.isfinite(row[f"{what}_q{first}"]):
+                    panel.bar(k, row[f"{what}_q{first}"], row[f"{what}_q{last}"], 0.7, colour)
+            half, middle = 0.35 * (panel.x(1) - panel.x(0)), row[f"{what}_q50"]
+            if np.isfinite(middle):
+                y = panel.y(middle)
+                panel.line(panel.x(k) - half, y, panel.x(k) + half, y, PALE, 1.2, "median")
+            if np.isfinite(row[f"prior_{what}"]):
+                panel.mark(panel.x(k), panel.y(row[f"prior_{what}"]), "unclear", INK)
+        panels.append(panel)
+    return _svg(190, "", *panels)
 
 
 def _with_interval(name: str) -> list[str]:
@@ -138,40 +194,32 @@ def _by_cohort(frame: pd.DataFrame, figure: str, columns: list[str]) -> pd.DataF
     return frame.sort_index()
 
 
-def _positions(frame: pd.DataFrame) -> np.ndarray:
-    """Cohorts stand side by side: a school's page has no room for the years between."""
-    return np.arange(len(frame), dtype=float)
+def _scale(values: np.ndarray) -> tuple[float, float, list[float], int]:
+    """Low and high end of an axis for these values, its ticks, and their decimals."""
+    values = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
+    room = 0.06 * (np.ptp(values) or abs(values[0]) or 1.0)
+    low, high = values.min() - room, values.max() + room
+    ticks = [float(t) for t in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+    return low, high, ticks, max(0, -int(np.floor(np.log10(step) + 1e-9)))
 
 
-def _axis(ax: Axes, frame: pd.DataFrame, most: int = 9) -> None:
-    step = int(np.ceil(len(frame) / most))
-    x = _positions(frame)
-    ax.set_xlim(-0.6, len(frame) - 0.4)
-    ax.set_xticks(x[::-step][::-1], [str(c) for c in frame.index[::-step][::-1]])
-    ax.tick_params(axis="x", length=0)
-
-
-def _values(ax: Axes, frame: pd.DataFrame, model: str) -> None:
+def _values(panel: Panel, frame: pd.DataFrame, model: str) -> None:
     """Points with intervals, marked and coloured by the side of zero on which the interval lies."""
-    x, (value, lower, upper) = _positions(frame), (frame[c].to_numpy(dtype=float) for c in _with_interval(model))
-    sides = np.where(upper < 0, -1, np.where(lower > 0, 1, 0))
-    for side, colour, marker in SIDES:
-        here = (sides == side) & np.isfinite(value)
-        ax.vlines(x[here], lower[here], upper[here], color=colour, lw=1.5, zorder=3, gid="interval")
-        ax.plot(x[here], value[here], marker, color=colour, ms=6.5, mec="white", mew=0.6, zorder=4, ls="none")
-    _blank(ax, frame[model])
+    for k, (value, lower, upper) in enumerate(frame[_with_interval(model)].to_numpy(dtype=float)):
+        if np.isfinite(value):
+            side, x = "below" if upper < 0 else "above" if lower > 0 else "unclear", panel.x(k)
+            panel.line(x, panel.y(lower), x, panel.y(upper), COLOURS[side], 1.5, "interval")
+            panel.mark(x, panel.y(value), side)
+    panel.blank(frame[model])
 
 
-def _blank(ax: Axes, values: pd.Series) -> None:
-    """Say where a cohort has no figure."""
-    for k in np.flatnonzero(values.isna()):
-        write(
-            ax,
-            "no figure",
-            (k, 0.5),
-            xycoords=("data", "axes fraction"),
-            rotation=90,
-            ha="center",
-            fontsize=SMALL,
-            color=PALE,
-        )
+def _svg(height: float, label: str, *panels: Panel) -> str:
+    """The figure of these panels, with a label at the left."""
+    parts = [part for panel in panels for part in panel.parts]
+    y = height / 2
+    parts += [f'<text x="12" y="{y}" text-anchor="middle" fill="{INK}" transform="rotate(-90 12 {y})">{label}</text>']
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {height:.0f}" font-size="11" '
+        f'font-family="DejaVu Sans, Verdana, sans-serif" fill="none">{"".join(parts if label else parts[:-1])}</svg>'
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-import os
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +27,6 @@ from valib.records import disclosure
 STYLE = Path(__file__).with_name("valib.mplstyle")
 WIDTH = 6.4  # inches: the text width of the PDF
 SMALL = 8.5  # points: the smallest print
-PIXELS_ONLY = "VALIB_PIXELS_ONLY"  # where it is set, figures show themselves as pixels alone: no PDF is wanted
 UNDATED = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}}
 RASTER_ABOVE = 400  # more marks than this are drawn as pixels in PDF and SVG
 
@@ -77,8 +75,8 @@ class BookFigure(Figure):
     def _repr_png_(self) -> bytes:
         return self._bytes("png")
 
-    def _repr_pdf_(self) -> bytes | None:
-        return None if os.environ.get(PIXELS_ONLY) else self._bytes("pdf")
+    def _repr_pdf_(self) -> bytes:
+        return self._bytes("pdf")
 
     def _bytes(self, ending: str) -> bytes:
         stream = io.BytesIO()

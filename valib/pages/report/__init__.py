@@ -1,11 +1,10 @@
 """Reports about single schools: one page a school, from results of the study that are computed once.
 
-records -> results by school -> a notebook a school, executed -> pages, and a PDF a school -> moved into place
+records -> results by school -> the content of a page -> HTML and, by typst, PDF -> moved into place
 """
 
 from .assemble import ReportResult, build
-from .page import SchoolPage, read_page, school_page
+from .page import SchoolPage, school_page
 from .results import StudyResults, compute
-from .words import percent
 
-__all__ = ["ReportResult", "SchoolPage", "StudyResults", "build", "compute", "percent", "read_page", "school_page"]
+__all__ = ["ReportResult", "SchoolPage", "StudyResults", "build", "compute", "school_page"]

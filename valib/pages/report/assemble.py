@@ -1,8 +1,10 @@
-"""Make the reports: compute the study once, a notebook a school, then pages and PDFs; into place when all is done."""
+"""Make the reports: compute the study once, then a page and a PDF a school; into place when all is done."""
 
 from __future__ import annotations
 
 import difflib
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import ValibError
+from ...errors import BookError, ValibError
 from ...names import about
 from ...records.datasets import bundle_root
 from ...records.school_names import with_names
 from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from ...study.writing import as_csv
-from ..build.children import TIME_LIMIT, Children
 from ..progress import progress_bar
+from .listing import in_order, slugs
+from .render import make, write_index
 from .results import StudyResults, compute
-from .staging import slugs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +55,6 @@ def build(
     pdf: bool = False,
     jobs: int = 2,
     progress: bool = True,
-    sources: Path | None = None,
-    minutes: float = TIME_LIMIT,
 ) -> ReportResult:
     """Make the page of each school in the folder ``out``.
 
@@ -66,26 +66,20 @@ def build(
     schools : their codes; None for all that may be shown.
     jobs : schools worked on at a time.
     progress : show on stderr what is being done.
-    sources : the folder with _config.yml and chapters/; by default that of valib.
-    minutes : how long a worker of up to a hundred schools, all pages or one PDF may take; what takes longer is stopped.
 
     Raises
     ------
     ValibError
         If the records cannot bear the study, a school is not in them or may not be shown, the folder holds what valib
-        has not made or another run works there, or LaTeX is asked for and missing.
+        has not made or another run works there.
     BookError
-        If a page or PDF fails for another reason; the sentence names the school.
+        If the page or PDF of a school fails; the sentence names the school, and where the others' are kept.
     """
     from ...records.pseudonyms import check_outside, resolve
 
     out = Path(out).absolute()
     params.require_points()
     check_outside(params.pseudonym_key, out)
-    if pdf:
-        from ..build.latex import need_latex
-
-        need_latex()
     with claim(out):
         refuse_foreign(out, "report", OUTPUTS["report"])
         steps = _Steps(progress)
@@ -96,8 +90,14 @@ def build(
                 results = compute(params, records)
         schools = schools and [resolve(school, records, params.pseudonym_key) for school in schools]
         files = choose(results, schools, params.min_students)
-        with work_folder(out) as work, Children(minutes) as children:
-            _make(params, results, files, sources or bundle_root(), work, pdf, jobs, steps, children)
+        with work_folder(out) as work:
+            with steps("schools", len(files)) as done:
+                rows, failed = make(results, files, work, pdf, jobs, done)
+            rows = in_order(rows, {name: school for school, name in files.items()})
+            script = bundle_root() / "chapters" / "_static" / "schools.js"
+            write_index(results, rows, work / "html", pdf, script)
+            if failed:
+                raise BookError(_failure(failed, work, out))
             for name, rows in (("report.csv", table(results, files)), ("changes.csv", changes_table(results, files))):
                 rows = with_names(rows, results.study.get("names", {}))
                 (work / name).write_text(as_csv(rows), encoding="utf-8")
@@ -162,38 +162,15 @@ def changes_table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
     return rows
 
 
-def _make(
-    params: Params,
-    results: StudyResults,
-    files: dict[str, str],
-    sources: Path,
-    work: Path,
-    pdf: bool,
-    jobs: int,
-    steps: _Steps,
-    children: Children,
-) -> None:
-    """Stage, execute and render in the working folder."""
-    from ..build.execute import hidden_texts, kernel_environment
-    from ..figures.style import PIXELS_ONLY
-    from .execute import run_schools
-    from .render import make_pages, make_pdfs
-    from .staging import PAGES, stage
-
-    book = work / "book"
-    stage(results, files, sources, book, pdf)
-    results.save(book / PAGES / "study")
-    environment = kernel_environment(work) | {PIXELS_ONLY: "" if pdf else "1"}
-    with steps("schools", len(files)) as done:
-        notebooks = {school: f"{name}.ipynb" for school, name in files.items()}
-        run_schools(
-            notebooks, book / PAGES, work, environment, hidden_texts(params, work), jobs, children, done, steps.note
-        )
-    with steps("pages"):
-        make_pages(book, work, files, children)
-    if pdf:
-        with steps("pdf", len(files)) as done:
-            make_pdfs(book, work, files, jobs, children, done)
+def _failure(failed: dict[str, str], work: Path, out: Path) -> str:
+    """Keep the pages that could be made aside, and say whose could not, and why."""
+    kept = Path(tempfile.mkdtemp(prefix="left-by-valib-", dir=out))
+    for name in ("html", "pdf"):
+        if (work / name).exists():
+            os.rename(work / name, kept / name)
+    school, why = next(iter(failed.items()))
+    more = f", and {len(failed) - 1:,} more failed" if len(failed) > 1 else ""
+    return f"School '{school}': {why}{more}. Nothing in {out} was replaced; the other pages are in {kept}."
 
 
 class _Steps:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,11 +41,6 @@ class SchoolPage:
     def level(self) -> float:
         """Level of the intervals."""
         return self.study["settings"]["level"]
-
-    @property
-    def label(self) -> str:
-        """Part of the labels of its tables, which no two schools of a run share."""
-        return hashlib.sha256(self.school.encode()).hexdigest()[:16]
 
     def by_chance(self) -> str:
         """How often an exactly average school is called above or below in the years of the page that have a figure."""
@@ -272,9 +265,9 @@ class SchoolPage:
             f"{s['min_students']} students. Seed of the ranks: {s['seed']}. {words.VARIANCES[s['intervals']]}"
         )
 
-    def warnings(self) -> str:
-        """What valib warned of when it fitted the study's models, as a list; empty if of nothing."""
-        return "\n".join(f"- {escape(text)}" for text in self.study["warnings"])
+    def warnings(self) -> list[str]:
+        """What valib warned of when it fitted the study's models."""
+        return [escape(text) for text in self.study["warnings"]]
 
     def _place(self, cohort: int) -> str:
         row = self.cells.loc[cohort]
@@ -308,16 +301,11 @@ def shown_name(school: str, names: Mapping[str, str] | None = None) -> str:
     return f"{code}, {shown_name(name)}" if name else code
 
 
-def read_page(results: str | Path, school: str) -> SchoolPage:
-    """Read one school's page from the folder of a study's results.
+def school_page(results: StudyResults, school: str) -> SchoolPage:
+    """One school's page from the results of a study.
 
     Raises ValibError for a school that is not among the results or may not be shown in any cohort.
     """
-    return school_page(StudyResults.load(Path(results)), school)
-
-
-def school_page(results: StudyResults, school: str) -> SchoolPage:
-    """One school's page from the results of a study; raises as :func:`read_page`."""
     cells = results.cells[results.cells["school"] == school].drop(columns="school").set_index("cohort")
     if not (cells["state"] == SHOWN).any():
         raise ValibError(f"School '{school}' may not be shown in any cohort of the study, or is not in its records.")

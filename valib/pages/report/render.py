@@ -1,74 +1,129 @@
-"""The executed notebooks as pages, and as a PDF a school; every warning of Sphinx is an error."""
+"""Pages and PDFs of schools from their content and a template each, several schools at a time."""
 
 from __future__ import annotations
 
 import functools
+import json
 import os
-import re
-import shutil
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from ...errors import BookError
-from ..build.children import Children, surroundings
-from ..build.latex import make_pdf
-from ..build.render import run_jupyter_book
-from .staging import PAGES
+from ...workers import end_with, undisturbed
+from .content import content
+from .listing import row
+from .page import school_page
+from .results import StudyResults
+
+TEMPLATES = Path(__file__).with_name("templates")
+PAGES = "schools"  # the folder of the schools' pages
+CHUNK = 20  # schools that a worker is given at once
 
 
-def make_pages(book: Path, work: Path, files: Mapping[str, str], children: Children) -> Path:
-    """Render all pages to ``work/html``; return that folder.
+def make(
+    results: StudyResults, files: Mapping[str, str], work: Path, pdf: bool, jobs: int, done: Callable[[int, int], None]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Make ``work/html/schools`` and, if ``pdf``, ``work/pdf``, with a file of every school.
 
-    files: the file name of every school. Raises BookError, with the school's name, if Jupyter Book warns of anything.
+    files: the file name of every school. done: told (schools done, in all). Returns what the list says of each school
+    (:func:`valib.pages.report.listing.row`), and why the page of a school could not be made, by its code.
     """
-    rendered = work / "render-html"
-    _render(book, rendered, "html", work, files, children)
-    pages = (rendered / "_build" / "html").rename(work / "html")
-    shutil.rmtree(rendered)  # it holds a copy of every figure
-    return pages
+    from joblib import Parallel, delayed, parallel_config
+
+    (work / "html" / PAGES).mkdir(parents=True)
+    if pdf:
+        (work / "pdf").mkdir()
+    schools = list(files.items())
+    chunks = [schools[k : k + CHUNK] for k in range(0, len(schools), CHUNK)]
+    rows, failed, count = [], {}, 0
+    jobs = min(jobs, len(chunks))
+    with parallel_config(
+        "loky",
+        n_jobs=jobs,
+        inner_max_num_threads=1 if jobs > 1 else None,
+        initializer=end_with,
+        initargs=(os.getpid(),),
+    ):
+        with undisturbed():
+            tasks = (delayed(_chunk)(_part(results, chunk), chunk, work, pdf) for chunk in chunks)
+            finished = Parallel(return_as="generator")(tasks)
+        for made, failures in finished:
+            rows += made
+            failed |= failures
+            count += len(made) + len(failures)
+            done(count, len(schools))
+    return rows, failed
 
 
-def make_pdfs(
-    book: Path, work: Path, files: Mapping[str, str], jobs: int, children: Children, done: Callable[[int, int], None]
-) -> Path:
-    """Make the PDF of every school in ``work/pdf``; return that folder.
+def write_index(results: StudyResults, rows: list[Any], folder: Path, pdf: bool, script: Path) -> None:
+    """Write the first page and what all pages use: one style, one script."""
+    from .words import percent
 
-    files: the file name of every school. done: told (PDFs done, in all). Raises BookError naming the school if one
-    fails.
-    """
-    environment = _environment(work)
-    _render(book, work / "render-pdf", "latex", work, files, children)
-    latex, target = work / "render-pdf" / "_build" / "latex", work / "pdf"
-    target.mkdir()
-    count, lock = 0, threading.Lock()
+    level = percent(results.study["settings"]["level"])
+    text = _templates().get_template("index.html").render(study=results.study, rows=rows, pdf=pdf, level=level)
+    (folder / "index.html").write_text(text + "\n", encoding="utf-8")
+    for source in (TEMPLATES / "report.css", script):
+        (folder / source.name).write_bytes(source.read_bytes())
 
-    def one(school: str, name: str) -> None:
-        nonlocal count
+
+def as_html(parts: Mapping[str, Any]) -> str:
+    """A school's page from its content."""
+    return _templates().get_template("school.html").render(parts) + "\n"
+
+
+def as_pdf(parts: Mapping[str, Any]) -> bytes:
+    """A school's page to print, tagged (PDF/UA-1), from its content; without a date, so that it is always the same."""
+    made: bytes = _compiler().compile(
+        format="pdf", sys_inputs={"page": json.dumps(parts, ensure_ascii=False)}, pdf_standards="ua-1", timestamp=0
+    )
+    return made
+
+
+def _part(results: StudyResults, chunk: list[tuple[str, str]]) -> StudyResults:
+    """The results of these schools alone: what a worker is sent stays small, however many schools there are."""
+    names = {school for school, _ in chunk}
+    cells, changes = (table[table["school"].isin(names)] for table in (results.cells, results.changes))
+    return StudyResults(cells, changes, results.cohorts, results.study)
+
+
+def _chunk(
+    results: StudyResults, schools: list[tuple[str, str]], work: Path, pdf: bool
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Make the pages of several schools; one that fails leaves no file and does not stop the others."""
+    rows, failed = [], {}
+    for school, name in schools:
         try:
-            made = make_pdf(latex, children, environment, name)
-        except BookError as error:
-            raise BookError(f"School '{school}': {error}") from error
-        made.rename(target / f"{name}.pdf")
-        with lock:
-            count += 1
-            done(count, len(files))
-
-    children.all({school: functools.partial(one, school, name) for school, name in files.items()}, jobs)
-    return target
-
-
-def _render(book: Path, target: Path, builder: str, work: Path, files: Mapping[str, str], children: Children) -> None:
-    """Run Jupyter Book; its complaint about a page comes with the school's name."""
-    try:
-        run_jupyter_book(book, target, builder, _environment(work), children)
-    except BookError as error:
-        page = re.search(rf"\b{PAGES}/([a-z0-9-]+)\.ipynb", str(error))
-        school = next((school for school, name in files.items() if page and name == page[1]), None)
-        if school is None:
-            raise
-        raise BookError(f"School '{school}': {error}") from error
+            page = school_page(results, school)
+            parts = content(page)
+            printed = as_pdf(parts) if pdf else b""
+            (work / "html" / PAGES / f"{name}.html").write_text(as_html(parts), encoding="utf-8")
+            if pdf:
+                (work / "pdf" / f"{name}.pdf").write_bytes(printed)
+            rows.append(row(page, name))
+        except Exception as error:  # whatever it is, it is told with the school's name
+            failed[school] = (str(error).splitlines() or [type(error).__name__])[0]
+    return rows, failed
 
 
-def _environment(work: Path) -> dict[str, str]:
-    return {**os.environ, **surroundings(work), "PYTHONUTF8": "1"}
+@functools.cache
+def _templates() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@functools.cache
+def _compiler() -> Any:
+    """Typst with its own fonts and those of matplotlib, whatever fonts the system has."""
+    import matplotlib
+    import typst
+
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    kept = typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=[str(fonts)])
+    return typst.Compiler(str(TEMPLATES / "school.typ"), font_paths=kept)

@@ -1,16 +1,14 @@
 """What the pages of all schools need of the study, computed once: fits, ranks, changes and intakes by school.
 
 The results hold no student, and of a school and cohort that may not be shown (:mod:`valib.records.disclosure`)
-nothing but that it may not. They are saved as three files, which a school's notebook reads.
+nothing but that it may not.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +27,6 @@ from ...records.disclosure import shown as may_be_shown
 from ...records.reading import select
 from ...records.repeats import extra_rows
 from ...records.school_names import school_names
-from ...study.writing import plain
 from ...sums.design import required_columns
 from ...sums.equating import ScaleBreak, check_baseline, on_one_scale
 from .changes import changes, fit_years
@@ -120,27 +117,6 @@ class StudyResults:
     def schools_shown(self) -> list[str]:
         """The schools that may be shown in at least one cohort."""
         return self.cells.loc[self.cells["state"] == SHOWN, "school"].drop_duplicates().tolist()
-
-    def save(self, folder: Path) -> None:
-        """Write cells.parquet, changes.parquet and study.json into a folder of their own."""
-        folder.mkdir()
-        self.cells.to_parquet(folder / "cells.parquet", index=False)
-        self.changes.to_parquet(folder / "changes.parquet", index=False)
-        content = self.study | {"cohorts": self.cohorts.reset_index().to_dict("records")}
-        (folder / "study.json").write_text(json.dumps(plain(content), ensure_ascii=False), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> StudyResults:
-        """Read what :meth:`save` has written."""
-        study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-        cohorts = pd.DataFrame(study.pop("cohorts")).set_index("cohort")
-        number = [name for name in cohorts.columns if name not in ("role", "shift_by", *FLAGS)]
-        return cls(
-            pd.read_parquet(folder / "cells.parquet"),
-            pd.read_parquet(folder / "changes.parquet"),
-            cohorts.astype(dict.fromkeys(number, "float64")),
-            study,
-        )
 
 
 def compute(params: Params, records: pd.DataFrame) -> StudyResults:

@@ -124,8 +124,19 @@ def _parts(folder: Path) -> Dataset:
     settings = {"format": "parquet", "partitioning": keys, "partition_base_dir": str(folder)}
     whole = dataset.dataset([str(file) for file in files], **settings)
     schemas = [part.physical_schema.remove_metadata() for part in whole.get_fragments()]
+    _check_capitals(folder, [one.names for one in schemas])
     schema = pyarrow.unify_schemas([whole.schema.remove_metadata(), *schemas], promote_options="permissive")
     return dataset.dataset([str(file) for file in files], schema=schema, **settings)
+
+
+def _check_capitals(folder: Path, names: Sequence[Collection[str]]) -> None:
+    """Refuse parts that write a column in other capitals: half its values would count as missing."""
+    told: dict[str, str] = {}
+    for part in names:
+        for name in part:
+            other = told.setdefault(name.casefold(), name)
+            if other != name and other not in part:
+                raise RecordsError(f"{folder.name}: the column '{other}' is '{name}' in another part: rename it.")
 
 
 def _keys(folders: Iterable[tuple[str, ...]]) -> Schema:

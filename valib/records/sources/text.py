@@ -460,7 +460,9 @@ def _whole(rows: pa.ChunkedArray, odd: bool = False) -> np.ndarray | None:
     if odd:
         rows = pc.replace_substring_regex(pc.utf8_trim(rows, SPACES), r"^\+", "")
     try:
-        return None if rows.null_count else rows.cast("int64").to_numpy()
+        if rows.null_count or pc.any(pc.match_substring_regex(rows, "[xX]")).as_py():  # Arrow takes 0x1F for 31
+            return None
+        return rows.cast("int64").to_numpy()
     except pa.ArrowInvalid:
         return None
 

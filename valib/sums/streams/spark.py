@@ -117,18 +117,7 @@ class SparkEngine:
     def _read(self, opened: Source) -> Any:
         path = opened.path
         if isinstance(opened, ParquetSource) and path is not None:
-            self._parquet = path
-            keyed = (
-                any("=" in part for file in path.rglob("*.parquet") for part in file.relative_to(path).parts[:-1])
-                if path.is_dir()
-                else False
-            )
-            self._session.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
-            try:
-                frame = self._session.read.option("recursiveFileLookup", str(not keyed).lower()).parquet(_as_url(path))
-            finally:
-                self._session.conf.unset("spark.sql.sources.partitionColumnTypeInference.enabled")
-            return frame.select(*(f"`{name.replace('`', '``')}`" for name in self.names))
+            return self._read_parquet(path)
         dialect = opened.dialect
         if not isinstance(opened, TextSource) or opened.skip != 1 or path is None or dialect is None:
             raise RecordsError(
@@ -153,9 +142,35 @@ class SparkEngine:
         blank = " OR ".join(f"{self.sql.trimmed(column)} <> ''" for column in (_ODD, "c0"))
         return read.csv(_as_url(path)).filter(f"{_ODD} IS NULL OR {blank}")
 
+    def _read_parquet(self, path: Path) -> Any:
+        self._parquet = path
+        _refuse_capitals(self.name, self.names)
+        keyed = (
+            any("=" in part for file in path.rglob("*.parquet") for part in file.relative_to(path).parts[:-1])
+            if path.is_dir()
+            else False
+        )
+        self._session.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
+        try:
+            frame = self._session.read.option("recursiveFileLookup", str(not keyed).lower()).parquet(_as_url(path))
+        finally:
+            self._session.conf.unset("spark.sql.sources.partitionColumnTypeInference.enabled")
+        return frame.select(*(f"`{name.replace('`', '``')}`" for name in self.names))
+
     def _said(self, error: Exception) -> RecordsError:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         return RecordsError(f"{self.name}: cannot be read by Spark ({first[:200]}).")
+
+
+def _refuse_capitals(source: str, names: list[str]) -> None:
+    """Raise RecordsError for a column whose name differs from an earlier one in capital letters only."""
+    lower = [name.lower() for name in names]
+    for k, name in enumerate(lower):
+        if name in lower[:k]:
+            raise RecordsError(
+                f"{source}: column '{names[k]}' differs from another in capital letters only, which the engine spark "
+                "cannot tell apart: rename it."
+            )
 
 
 def _begin(builder: Any) -> Any:

@@ -1,0 +1,38 @@
+"""The relative model of chapter 2 by another package, its numbers beside the library's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...effects.relative import CohortFit
+from ...sums.design import INTERCEPT
+from ..findings import Findings, check
+from ..prose import as_text
+
+
+def beside_statsmodels(fit: CohortFit, other: Any) -> Findings:
+    """The library's estimates beside those of statsmodels' MixedLM of the same students, and that they are the same."""
+    found = Findings()
+    effects = pd.Series({school: float(u.iloc[0]) for school, u in other.random_effects.items()})
+    apart = effects.reindex(fit.school_effects.index) - fit.school_effects["effect"]
+    rows = {
+        "intercept": (fit.fixed_effects[INTERCEPT], other.fe_params["Intercept"]),
+        "prior score": (fit.fixed_effects["prior_score"], other.fe_params["prior_score"]),
+        "$\\hat\\tau^2$": (fit.tau2, float(other.cov_re.iloc[0, 0])),
+        "$\\hat\\sigma^2$": (fit.sigma2, other.scale),
+        "log-likelihood": (fit.loglik, other.llf),
+    }
+    for name, (ours, theirs) in rows.items():
+        check(np.isclose(ours, theirs, rtol=1e-4, atol=1e-5), f"fit_relative = MixedLM: {name}")
+    check(apart.abs().max() < 1e-3 * fit.tau2**0.5, "fit_relative = MixedLM: school effects")
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["valib", "statsmodels"])
+    found.table(
+        table.map(lambda x: as_text(x, ".5f")).rename_axis("estimate"),
+        "The model with the prior score by this library and by statsmodels' `MixedLM`.",
+        "tab-02-statsmodels",
+        raw=True,
+    )
+    return found
