@@ -14,6 +14,7 @@ import psutil
 SECONDS, SECONDS_A_MEGABYTE = 20, 20  # of the processor, for reading a file: some twenty times what one needs
 SHARE = 0.5  # of the free memory
 TOO_LONG = -getattr(signal, "SIGXCPU", signal.SIGTERM)  # how a process ends that has used its seconds
+NO_MEMORY = -signal.SIGABRT  # how a reader in Rust ends that gets no memory
 KILLED = -getattr(signal, "SIGKILL", 9)
 
 
@@ -33,7 +34,7 @@ def read_limited(path: Path, *what: str) -> dict[str, Any]:
         said, code = b"", TOO_LONG
     if code in (TOO_LONG, KILLED):
         raise Unread(f"not read after {seconds} seconds, far longer than a file of its size needs")
-    if code < 0:
+    if code < 0 and code != NO_MEMORY:
         raise Unread("its reader broke down")
     if code:
         raise Unread(f"it asks for more than the {memory >> 20:,} MB of memory that may be used")
