@@ -203,9 +203,17 @@ def _enter(folder: Path) -> tuple[FileLock | None, list[Path]]:
             folder.mkdir(parents=True, exist_ok=True)
             return _lock(folder / LOCK, folder), missing
         except (FileNotFoundError, FileExistsError):
-            if attempt == 99 or (folder.exists() and not folder.is_dir()):
+            if attempt == 99 or _is_no_folder(folder):
                 raise
     raise AssertionError  # not reached
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Whether something else than a folder lies there, asked once: another run may take the folder away meanwhile."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _lock(path: Path, named: Path) -> FileLock | None:
