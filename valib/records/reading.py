@@ -162,11 +162,12 @@ def read_records(
     wanted, (columns, year) = None if prior is None else prior_of(prior), split_columns(columns)
     opened = reshaped(numbered(open_source(source, table), columns), reshape)
     names = resolve_names(opened.name, opened.columns, columns)
-    there = {names.get(name, name) for name in opened.columns} | ({"prior_score"} if wanted else set())
-    if wanted and "prior_score" in {names.get(name, name) for name in opened.columns}:
+    there = {names.get(name, name) for name in opened.columns}
+    if wanted and "prior_score" in there:
         raise RecordsError(
             f"{opened.name}: has a column for prior_score, and prior asks for another: take one of them."
         )
+    there |= {"prior_score"} if wanted else set()
     is_empty = opened.frame is not None and opened.frame.empty
     if not is_empty and (missing := [name for name in CANONICAL if name not in there and name != "cohort"]):
         raise no_column(opened.name, missing, opened.columns)

@@ -11,9 +11,9 @@ import pandas as pd
 import yaml
 
 from ...records.sources import as_numbers, can_be_codes
+from ...records.years import starts_of
 
 CALENDAR = (1900, 2100)
-_SCHOOL_YEAR = re.compile(r"\s*((?:19|20)\d\d)\s*[/_\-\u2013]\s*(\d\d|(?:19|20)\d\d)\s*")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
@@ -54,8 +54,9 @@ class Column:
 def describe(name: object, column: pd.Series) -> Column:
     """Look at one column."""
     numbers, bad = as_numbers(column)
-    if bad.all() and (years := school_years(column)) is not None:
-        numbers, bad = years, np.zeros(len(years), dtype=bool)
+    starts = starts_of(column) if bad.all() else None
+    if starts is not None and not (starts < 0).any():  # school years, by the year in which they end
+        numbers, bad = starts + 1, np.zeros(len(starts), dtype=bool)
     try:
         keys, levels = pd.factorize(column)
     except TypeError:  # lists and the like, which cannot be told apart by a hash
@@ -74,16 +75,6 @@ def describe(name: object, column: pd.Series) -> Column:
         whole=bool(numeric and np.isfinite(told).all() and (told == np.floor(told)).all()),
         code=bool(can_be_codes(column).all()) and not (numeric and (told != np.floor(told)).any()),
     )
-
-
-def school_years(column: pd.Series) -> np.ndarray | None:
-    """The years in which school years such as 2022_2023 or 2022/23 end; None if a value is another."""
-    levels, keys = pd.factorize(column.astype("str"))[::-1]
-    found = [_SCHOOL_YEAR.fullmatch(str(level)) for level in levels]
-    ends = [int(m[1]) + 1 if m and (int(m[1]) + 1) % 100 == int(m[2]) % 100 else 0 for m in found]
-    if not ends or not all(ends):
-        return None
-    return np.where(keys >= 0, np.array(ends, dtype=float)[keys], np.nan)
 
 
 def words(name: str) -> tuple[str, ...]:
