@@ -340,8 +340,8 @@ def test_a_panel_from_year_zero_is_fitted_as_by_hand(tmp_path):
 
 def test_a_long_file_is_fitted_as_by_hand(tmp_path):
     table = SHAPES["state_long"]()
-    table["YEAR"] = table["YEAR"].str[-4:].astype(int)  # the year in which the school year ends
     table.to_csv(tmp_path / "records.csv", index=False)
+    table["YEAR"] = table["YEAR"].str[-4:].astype(int)  # the year in which the school year ends
     assert run("init", tmp_path / "records.csv", "--out", tmp_path / "study.yml").exit_code == 0
     own = table[table["CONTENT_AREA"] == "READING"][["ID", "SCHOOL_NUMBER", "YEAR", "SCALE_SCORE", "GRADE"]]
     before = (
