@@ -1,13 +1,13 @@
-"""Coverage of the intervals of quantile value added, by a simulator of its own: `python tests/coverage/quantiles.py`.
+"""Coverage of the intervals of quantile value added, by a simulator of its own.
 
 Truth: in school j the p-quantile of y given x is x'b + u_j + Q_p(e); the marginal one is x'b + Q_p(u + e), found from
-400,000 draws where it has no closed form. Writes quantiles.json beside itself.
+400,000 draws where it has no closed form. ``python tests/coverage/quantiles.py`` measures
+what quantiles.json does not hold (all of it, where the file is away, in some half hour).
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,9 @@ import valib as va
 TAU, SIGMA, REPLICATES = 15.0, 45.0, 200
 WORLDS = [  # errors, schools, students
     ("normal", 40, (10, 40)),
-    ("normal", 20, (10, 40)),
-    ("normal", 20, (3, 12)),
-    ("t4", 40, (10, 40)),
     ("skew", 40, (10, 40)),
     ("laplace", 40, (10, 40)),
+    ("normal", 20, (3, 12)),
 ]
 
 
@@ -31,8 +29,6 @@ def errors(kind: str, p: float, n: int, rng: np.random.Generator) -> np.ndarray:
     """n errors whose p-quantile is 0."""
     if kind == "normal":
         return SIGMA * (rng.standard_normal(n) - stats.norm.ppf(p))
-    if kind == "t4":
-        return SIGMA / np.sqrt(2) * (rng.standard_t(4, n) - stats.t.ppf(p, 4))
     if kind == "skew":
         return SIGMA / np.sqrt(2) * (rng.gamma(2, 1, n) - stats.gamma.ppf(p, 2))
     low = rng.random(n) < p
@@ -61,10 +57,12 @@ def covered(kind: str, schools: int, size: tuple[int, int], p: float) -> dict[st
 
 
 if __name__ == "__main__":
-    rows = []
+    stored = Path(__file__).with_suffix(".json")
+    rows = json.loads(stored.read_text())["worlds"] if stored.exists() else []
+    there = {(row["errors"], row["schools"], tuple(row["students"]), row["quantile"]) for row in rows}
     for world in WORLDS:
         for p in (0.25, 0.5, 0.75):
-            rows.append(covered(*world, p))
-            print(rows[-1], file=sys.stderr, flush=True)
-    text = ",\n    ".join(json.dumps(row) for row in rows)
-    Path(__file__).with_suffix(".json").write_text('{\n  "worlds": [\n    ' + text + "\n  ]\n}\n")
+            if (*world, p) not in there:
+                rows.append(covered(*world, p))
+                text = ",\n    ".join(json.dumps(row) for row in rows)
+                stored.write_text('{\n  "worlds": [\n    ' + text + "\n  ]\n}\n")

@@ -22,7 +22,7 @@ from .display import Shown, Table, coefficient_rows, estimate, interval_text, on
 Errors = Literal["calibrated", "laplace"]
 
 ERRORS: tuple[Errors, ...] = ("calibrated", "laplace")
-PILOT = 300  # draws and warm-up a chain from which the scale is found
+PILOT = 150  # draws and warm-up of each of two chains from which the scale is found
 IMPUTATIONS = 24  # draws of a benchmark's coefficients that a fit goes through, a chain each
 LOWEST_ESS = 100.0  # a chain, of what is published; below it a fit says that it needs more draws
 HIGHEST_RHAT = 1.05
@@ -317,7 +317,7 @@ def _sampled(
     if errors == "laplace":
         found = _model.sample(y, X, code, p, draws, warmup, rng, progress=progress)
         return found, _model.marginal_offset(found.school_sd, found.scale, p)
-    few = y[:: max(1, len(y) // 4)]
+    few = y[:: max(1, len(y) // 2)][:2]
     pilot = _model.sample(few, X, code, p, PILOT, PILOT, rng)
     residuals = (few - pilot.coefficients.mean(axis=1) @ X.T - pilot.effects.mean(axis=1)[:, code]).mean(axis=0)
     scale = _model.calibrated_scale(residuals, p)
