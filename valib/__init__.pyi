@@ -63,6 +63,14 @@ from .effects.system_change import change_on_benchmark as change_on_benchmark
 from .effects.system_change import system_change as system_change
 from .effects.verdict import shift_verdicts as shift_verdicts
 
+# persistence
+from .effects.persistence import adjusted_associations as adjusted_associations
+from .effects.persistence import forecast_calibration as forecast_calibration
+from .effects.persistence import forecast_va as forecast_va
+from .effects.persistence import persistence as persistence
+from .effects.persistence import temporal_models as temporal_models
+from .effects.persistence import with_previous_mean as with_previous_mean
+
 # quantiles
 from .effects.quantiles import QuantileFit as QuantileFit
 from .effects.quantiles import fit_quantile as fit_quantile
@@ -132,6 +140,7 @@ __all__ = [
     "Scenario",
     "ValibError",
     "ValibWarning",
+    "adjusted_associations",
     "agreement_by_cohort",
     "attenuation_curves",
     "average_va",
@@ -160,6 +169,8 @@ __all__ = [
     "fit_relative",
     "fit_structures",
     "follow_school",
+    "forecast_calibration",
+    "forecast_va",
     "lasting_va",
     "left_out",
     "load",
@@ -172,6 +183,7 @@ __all__ = [
     "only_shown",
     "overlap_multiplier",
     "pairwise_correlation",
+    "persistence",
     "population_mean_va",
     "predict_blup",
     "present_schools",
@@ -202,7 +214,9 @@ __all__ = [
     "student_residuals",
     "summarise",
     "system_change",
+    "temporal_models",
     "two_step",
     "usable_cohorts",
     "which_improved",
+    "with_previous_mean",
 ]
