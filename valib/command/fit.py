@@ -234,7 +234,7 @@ def _joint_results(
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
     files = results.joint_files(fit, study.min_students, exact)
     files |= results.several_years(fit, average, study.min_students, study.intervals, exact)
-    return files, *results.joint_effects(fit, study.min_students)
+    return files, *results.joint_effects(fit, study.min_students, study.intervals)
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:

@@ -15,7 +15,8 @@ from scipy import stats
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
-from ..models.joint_posterior import JointNodes, integrate_joint
+from ..models.joint_posterior import JointNodes, integrate_joint, posterior_apart
+from ..models.mixture import Mixture
 from ..models.options import Covariance, Intervals, Method, Residual
 from ..models.structures import STRUCTURES
 from ..names import listed_cohorts
@@ -159,10 +160,9 @@ class JointFit(Shown):
         if intervals not in ("integrated", "plugin"):
             raise ModelError(f"The intervals must be one of integrated, plugin, not {intervals!r}.")
         plugin = self.school_effects[["se_comparative", "lower", "upper"]].rename(columns={"se_comparative": "se"})
-        nodes = posterior_of(self) if intervals == "integrated" else None
-        if nodes is None:
+        mixtures = _levels(self) if intervals == "integrated" else None
+        if mixtures is None:
             return plugin.assign(se=plugin["se"].where(plugin["lower"].notna()))
-        mixtures = [nodes.contrast(c) for c in np.eye(len(self.cohorts))]
         limits = [(m.sd()[0], *(x[0] for x in m.interval(self.level))) for m in mixtures]
         table = np.stack([np.column_stack(one) for one in limits], axis=1).reshape(len(plugin), 3)
         return pd.DataFrame(table, index=plugin.index, columns=plugin.columns)
@@ -556,12 +556,37 @@ def posterior_of(joint: JointFit) -> JointNodes | None:
     return _posterior(joint.arrays)
 
 
+def are_apart(joint: JointFit) -> bool:
+    """Whether the cohorts of a fit are independent of each other, each with a posterior of its own."""
+    return joint.covariance == "independent" and joint.residual == "by_cohort"
+
+
+def say_plugin(error: ModelError, stacklevel: int) -> None:
+    """Warn that there is no posterior."""
+    warnings.warn(
+        f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=stacklevel + 1
+    )
+
+
+def _levels(joint: JointFit) -> list[Mixture] | None:
+    """The posterior of the schools' effects in every cohort; None where the variances are taken as known."""
+    T = len(joint.cohorts)
+    if are_apart(joint):
+        try:
+            return [posterior_apart(joint.arrays.data, t).effects() for t in range(T)]
+        except ModelError as error:
+            say_plugin(error, stacklevel=3)
+            return None
+    nodes = posterior_of(joint)
+    return None if nodes is None else [nodes.contrast(c) for c in np.eye(T)]
+
+
 @lru_cache(maxsize=8)
 def _posterior(arrays: MultivariateFit) -> JointNodes | None:
     try:
         nodes = integrate_joint(arrays.data)
     except ModelError as error:
-        warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+        say_plugin(error, stacklevel=4)
         return None
     if not nodes.trusted:
         warnings.warn(
