@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
@@ -25,6 +24,7 @@ from ..sums.moments import Moments
 from ..sums.students import Records, in_several, sum_students
 from .display import Shown, Table, found, joint_rows, one_line
 from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
+from .relative import check_intervals
 
 KNOWN_FROM = 300  # schools beyond which a fit that is not singular has plug-in intervals
 

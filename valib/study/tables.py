@@ -205,7 +205,9 @@ def _few(counts: dict, min_students: int) -> dict:
     }
 
 
-def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> dict[str, str]:
+def joint_files(
+    fit: JointFit, min_students: int = 1, exact: bool = False, intervals: Intervals = "integrated"
+) -> dict[str, str]:
     """Return the text of a joint fit's files but school_effects.csv.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
@@ -224,7 +226,7 @@ def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> di
     )
     return {
         "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov))), exact),
-        "correlations.csv": as_csv(fit.correlations(), exact),
+        "correlations.csv": as_csv(fit.correlations(intervals), exact),
         "omega.csv": as_csv(omega, exact),
         "fits.json": as_json(summaries([fit], min_students), exact),
     }
