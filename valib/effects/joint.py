@@ -172,7 +172,7 @@ class JointFit(Shown):
         lower, upper = _blup.correlation_interval(r[t, s], _blup.delta_error(r[t, s], se), self.level)
         nodes = posterior_of(self) if intervals == "integrated" else None
         if nodes is not None:
-            told = [nodes.correlation(a, b, self.level)[1:] for a, b in zip(t, s, strict=True)]
+            told = [nodes.correlation(int(a), int(b), self.level)[1:] for a, b in zip(t, s, strict=True)]
             se, lower, upper = (np.array(part) for part in zip(*told, strict=True))
         years = np.asarray(self.cohorts)
         return pd.DataFrame(
