@@ -232,9 +232,9 @@ def _joint_results(
     chosen = {k: v for k, v in structure.items() if k != "average"}
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
-    files = results.joint_files(fit, study.min_students, exact)
+    files = results.joint_files(fit, study.min_students, exact, study.intervals)
     files |= results.several_years(fit, average, study.min_students, study.intervals, exact)
-    return files, *results.joint_effects(fit, study.min_students)
+    return files, *results.joint_effects(fit, study.min_students, study.intervals)
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:
