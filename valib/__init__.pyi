@@ -17,6 +17,8 @@ from .sums.design import build_design as build_design
 from .sums.moments import compute_moments as compute_moments
 
 # one cohort
+from .effects.cap import Capped as Capped
+from .effects.cap import capped_va as capped_va
 from .effects.cohort_fit import CohortFit as CohortFit
 from .effects.relative import fit_formulas as fit_formulas
 from .effects.relative import fit_mixed as fit_mixed
@@ -43,6 +45,11 @@ from .effects.side_by_side import mean_va_error as mean_va_error
 from .effects.side_by_side import school_to_follow as school_to_follow
 from .effects.side_by_side import shift_sensitivity as shift_sensitivity
 from .effects.side_by_side import spread_of_va as spread_of_va
+
+# groups of schools
+from .effects.groups import group_va as group_va
+from .effects.groups import similar_schools as similar_schools
+from .records.groups import school_groups as school_groups
 
 # test scales
 from .sums.equating import Link as Link
@@ -114,6 +121,7 @@ __all__ = [
     "__version__",
     "Benchmark",
     "BenchmarkError",
+    "Capped",
     "CohortFit",
     "JointFit",
     "Link",
@@ -133,6 +141,7 @@ __all__ = [
     "bootstrap_joint",
     "build_design",
     "calibrate",
+    "capped_va",
     "carry_back",
     "cell_sizes",
     "change_in_va",
@@ -153,6 +162,7 @@ __all__ = [
     "fit_relative",
     "fit_structures",
     "follow_school",
+    "group_va",
     "lasting_va",
     "left_out",
     "load",
@@ -175,6 +185,7 @@ __all__ = [
     "relative_to_school",
     "scenario",
     "school_effects",
+    "school_groups",
     "school_residuals",
     "school_to_follow",
     "shift_at",
@@ -186,6 +197,7 @@ __all__ = [
     "shift_verdicts",
     "shown_in_all",
     "shrinkage",
+    "similar_schools",
     "simulate",
     "simulate_ways",
     "split_shift",

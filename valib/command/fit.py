@@ -53,6 +53,12 @@ def fit(
     residual: opt.Residual = None,
     average: opt.Average = None,
     min_students: opt.MinStudents = None,
+    groups: opt.Groups = None,
+    group_weights: opt.GroupWeights = None,
+    min_schools: opt.MinSchools = None,
+    similar: opt.Similar = None,
+    neighbours: opt.Neighbours = None,
+    cap: opt.Cap = None,
     pseudonyms: opt.Pseudonyms = None,
     engine: opt.Engine = None,
     exact: opt.Exact = False,
@@ -63,7 +69,8 @@ def fit(
     DIR gets school_effects.csv, fixed_effects.csv and fits.json; shifts.csv and, beside the baseline cohorts' own
     shifts and what is not known, shift_in_context.csv if a shift is estimated; and of a joint model correlations.csv
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
-    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Figures are rounded
+    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
+    benchmark model also groups.csv with --groups, similar.csv with --similar, capped.csv with --cap. Figures are rounded
     to what may be published: errors to two digits, estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
@@ -73,6 +80,8 @@ def fit(
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
+      valib fit my.csv --model relative --cohorts 2024 --groups district --out results
+      valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
@@ -107,6 +116,12 @@ def fit(
             equating_se=equating_se,
             cohort_sd=cohort_sd,
             min_students=min_students,
+            groups=groups,
+            group_weights=group_weights,
+            min_schools=min_schools,
+            similar=None if similar is None else [part.strip() for part in similar.split(",")],
+            neighbours=neighbours,
+            cap=cap,
             pseudonym_key=pseudonyms,
         )
         from ..study import writing as output
@@ -140,11 +155,15 @@ def _fit(
 
 def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool) -> list[str]:
     """The files that a fit of this model makes."""
+    from ..study.beside import FILES
+
     more = {
         opt.Model.relative: [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
+    for name in (opt.Model.relative, opt.Model.benchmark):
+        more[name] += [file for parameter, file in FILES.items() if getattr(study, parameter)]
     more[opt.Model.joint] += ["averages.csv"] if "average" in structure else []
     more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
     mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
@@ -167,12 +186,14 @@ def _fit_into(
     from ..records.school_names import school_names, with_names
     from ..study import tables as results
     from ..study import writing as output
+    from ..study.beside import beside
 
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
     )
+    names = school_names(records)
     cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
         files, effects, held_back = _joint_results(study, records, cohorts, structure, exact)
@@ -189,8 +210,11 @@ def _fit_into(
             files["shifts.csv"] = output.as_csv(results.shifts(fits), exact)
             files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
             said = results.shift_lines(context, fits)
+        found, more = beside(study, records, fits, reference)
+        files |= {name: output.as_csv(with_names(table, names), exact) for name, table in found.items()}
+        said += more
     check_unchanged(study, records, before)
-    effects = with_names(effects, school_names(records))
+    effects = with_names(effects, names)
     if exact:
         files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
     output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})

@@ -181,6 +181,7 @@ def benchmark_from_moments(
         vcov=benchmark.vcov.to_numpy(),
         cohort=cohort,
         model="benchmark",
+        scale_loadings=_scale_loadings(moments, scale_se, link_loadings),
         equating_se=None if equating_se is None else float(equating_se),
         cohort_sd=None if cohort_sd is None else float(cohort_sd),
         **({} if moved is None else _shift_errors(moved, moments, benchmark)),
@@ -222,9 +223,14 @@ def benchmark_posterior(
 ) -> Posterior | None:
     """Posterior of benchmark VA: that of r_ij, with the errors of b_B, equating and links normal at every node."""
     b, F = benchmark.coefficients.to_numpy(), _blup.factor(benchmark.vcov.to_numpy())
-    parts = [moments.means[:, :-1] @ F, np.full((len(moments.n), 1), equating_se)]
-    loadings = np.hstack(parts if link_loadings is None else [*parts, link_loadings])
+    loadings = np.hstack([moments.means[:, :-1] @ F, _scale_loadings(moments, equating_se, link_loadings)])
     return integrated(residual_moments(moments, b, shift == "estimated"), intervals, "benchmark", loadings)
+
+
+def _scale_loadings(moments: Moments, scale_se: float, link_loadings: np.ndarray | None) -> np.ndarray:
+    """(J, m): what standard normal errors of equating, and of links, do to the schools' mean residuals."""
+    own = np.full((len(moments.n), 1), scale_se)
+    return own if link_loadings is None else np.hstack([own, link_loadings])
 
 
 def fit_residuals(

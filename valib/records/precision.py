@@ -50,6 +50,7 @@ DECLARED = ("level", "equating_se", "cohort_sd")
 MAIN = (  # beside a plain "se"
     *("estimate", "effect", "shift", "covariance", "correlation", "change", "lower", "upper"),
     *("average", "lasting", "own_shift", "leave_one_out", "year_lower", "year_upper", "prior_part"),
+    *("similar", "difference", "move"),
 )
 SPREADS = ("wobble_sd", "break_even")  # standard deviations of a few cohorts: two digits, as errors
 ERRORS = ("se", "se_comparative", "shift_se")  # of these, the first that a table has
