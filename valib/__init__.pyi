@@ -20,6 +20,7 @@ from .sums.moments import compute_moments as compute_moments
 from .effects.cap import Capped as Capped
 from .effects.cap import capped_va as capped_va
 from .effects.cohort_fit import CohortFit as CohortFit
+from .effects.late import score_like as score_like
 from .effects.relative import fit_formulas as fit_formulas
 from .effects.relative import fit_mixed as fit_mixed
 from .effects.relative import fit_relative as fit_relative
@@ -188,6 +189,7 @@ __all__ = [
     "school_groups",
     "school_residuals",
     "school_to_follow",
+    "score_like",
     "shift_at",
     "shift_difference",
     "shift_in_context",

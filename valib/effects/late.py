@@ -411,11 +411,14 @@ def _read_nodes(content: Mapping[str, Any]) -> tuple[dict[str, FloatArray], floa
 
 
 def save_fits(fits: Sequence[CohortFit], exact: bool = False) -> str | None:
-    """The text of :data:`FILE` for fits of one cohort each; None where one of them cannot be kept.
+    """The text of :data:`FILE` for fits of one cohort each; None where one of them cannot be kept: across a linked scale
+    break, and, unless exact, without an intercept (the posterior's nodes then differ too much in their coefficients).
 
     As it may be published (:func:`valib.records.precision.kept_fit`): posteriors on :data:`NODES` nodes, no school named.
     exact: in full, with the schools' codes, for the analyst.
     """
+    if not exact and any(fit.model == "relative" and fit.own_moments.intercept is None for fit in fits):
+        return None
     try:
         saved = [SavedFit.of(fit, schools=exact) for fit in fits]
     except ModelError:

@@ -28,7 +28,7 @@ NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
 FITS = (
     *("school_effects.csv", "fixed_effects.csv", "shifts.csv", "shift_in_context.csv", "correlations.csv", "omega.csv"),
     *("averages.csv", "lasting.csv", "groups.csv", "similar.csv", "capped.csv"),
-    "fits.json",
+    *("fits.json", "scoring.json"),
 )
 OUTPUTS = {  # all that a command may make in its output folder
     "fit": (*FITS, NOT_FOR_PUBLICATION),
