@@ -43,6 +43,7 @@ from scipy.optimize import least_squares, linprog
 from valib.effects.average import average_va, lasting_va
 from valib.effects.baseline import Benchmark
 from valib.effects.benchmark import benchmark_from_moments
+from valib.effects.cap import capped_va
 from valib.effects.groups import group_va
 from valib.effects.joint import joint_from_moments
 from valib.effects.late import NODES, SavedFit
@@ -144,6 +145,24 @@ def grouped(model: Callable[[Summed, int], Any], cohort: int, groups: pd.Series,
         fit = model(sums[cohort], cohort)
         both = [group_va(fit, groups, weights) for weights in ("equal", "students")]
         return [table.loc[list(visible)].reset_index() for table in both]
+
+    return run
+
+
+def capped(model: Callable[[Summed, int], Any], cohort: int, records: pd.DataFrame, distance: float) -> Model:
+    """What capped.csv adds: the fit of a cohort's sums with scores capped. What the cap took off is known to the attacker,
+    so that the second fit has no unknowns of its own: no student of the schools held back is capped in these worlds."""
+    full = sum_students(records, [cohort], FORMULA)
+    against = model.keywords["against"] if isinstance(model, functools.partial) else None
+    less = capped_va(records, model(full, cohort), distance, against).fit.own_moments.reshift(full.moments.shift)
+    sums, cross = less.sums - full.moments.sums, less.cross - full.moments.cross
+    names = {"effect": "capped", **{name: f"capped_{name}" for name in ("se", "lower", "upper")}}
+
+    def run(known: dict[int, Summed]) -> Contents:
+        m = known[cohort].moments
+        fit = model(replace(known[cohort], moments=replace(m, sums=m.sums + sums, cross=m.cross + cross)), cohort)
+        table = fit.school_effects[list(names)].rename(columns=names).rename_axis("school").reset_index()
+        return [table.assign(cohort=cohort)]
 
     return run
 
