@@ -17,7 +17,10 @@ from .sums.design import build_design as build_design
 from .sums.moments import compute_moments as compute_moments
 
 # one cohort
+from .effects.cap import Capped as Capped
+from .effects.cap import capped_va as capped_va
 from .effects.cohort_fit import CohortFit as CohortFit
+from .effects.late import score_like as score_like
 from .effects.relative import fit_formulas as fit_formulas
 from .effects.relative import fit_mixed as fit_mixed
 from .effects.relative import fit_relative as fit_relative
@@ -43,6 +46,11 @@ from .effects.side_by_side import mean_va_error as mean_va_error
 from .effects.side_by_side import school_to_follow as school_to_follow
 from .effects.side_by_side import shift_sensitivity as shift_sensitivity
 from .effects.side_by_side import spread_of_va as spread_of_va
+
+# groups of schools
+from .effects.groups import group_va as group_va
+from .effects.groups import similar_schools as similar_schools
+from .records.groups import school_groups as school_groups
 
 # test scales
 from .sums.equating import Link as Link
@@ -127,6 +135,7 @@ __all__ = [
     "__version__",
     "Benchmark",
     "BenchmarkError",
+    "Capped",
     "CohortFit",
     "JointFit",
     "Link",
@@ -148,6 +157,7 @@ __all__ = [
     "bootstrap_joint",
     "build_design",
     "calibrate",
+    "capped_va",
     "carry_back",
     "cell_sizes",
     "change_in_va",
@@ -169,6 +179,7 @@ __all__ = [
     "fit_relative",
     "fit_structures",
     "follow_school",
+    "group_va",
     "forecast_calibration",
     "forecast_va",
     "lasting_va",
@@ -194,8 +205,10 @@ __all__ = [
     "relative_to_school",
     "scenario",
     "school_effects",
+    "school_groups",
     "school_residuals",
     "school_to_follow",
+    "score_like",
     "share_below",
     "shift_at",
     "shift_difference",
@@ -206,6 +219,7 @@ __all__ = [
     "shift_verdicts",
     "shown_in_all",
     "shrinkage",
+    "similar_schools",
     "simulate",
     "simulate_ways",
     "split_shift",

@@ -179,6 +179,7 @@ WhereText = Annotated[str, AfterValidator(_where)]
 PriorMapping = Annotated[dict[str, Any], AfterValidator(_prior)]
 FormulaText = Annotated[str, AfterValidator(_formula)]
 Cohorts = Annotated[list[int], AfterValidator(_distinct)]
+Covariate = Annotated[str, Field(min_length=1)]
 Quantiles = Annotated[list[float], Field(min_length=1), AfterValidator(_distinct), AfterValidator(_shares)]
 DEMO = "demo"
 
@@ -229,6 +230,14 @@ class Params(BaseModel):
         [], description="Declared breaks of a test's scale, with their links"
     )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
+    groups: str | None = Field(None, min_length=1, description="Column of the groups of schools, such as a district")
+    group_weights: Literal["equal", "students"] = Field("equal", description="Weights of schools in a group's mean")
+    min_schools: int = Field(3, ge=1, description="Smallest group shown (schools in a cohort)")
+    similar: Annotated[list[Covariate], AfterValidator(_distinct)] = Field(
+        [], description="Covariates by which schools are similar"
+    )
+    neighbours: int = Field(10, ge=1, description="Similar schools beside each school")
+    cap: float | None = Field(None, gt=0, description="Distance of capped scores (residual SDs); empty: no cap")
     school: str | None = Field(None, description="School followed through the recipes")
     pseudonym_key: str | None = Field(None, min_length=1, description="Key file of the schools' pseudonyms")
     quantiles: Quantiles = Field([0.25, 0.5, 0.75], description="Quantiles at which value added is taken")
