@@ -29,7 +29,7 @@ TIMED = {
 def parameters() -> Findings:
     """Every parameter of a study and what it means."""
     found = Findings()
-    rows = [(f"`{name}`", field.description) for name, field in Params.model_fields.items()]
+    rows = [(f"`{name}`", Params.model_fields[name].description) for name in Params.names()]
     frame = pd.DataFrame(rows, columns=["Parameter", "Meaning"])
     found.table(frame, "Parameters of a study", "tab-data-parameters", index=False, raw=True)
     return found
