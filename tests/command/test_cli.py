@@ -101,7 +101,9 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     rounded = pd.read_csv("new/folder/school_effects.csv", dtype={"school": "str"}).set_index("school")
     pd.testing.assert_frame_equal(rounded, published(tables.school_effects([fit], 5)[0]).set_index("school"))
     left = [name for name in written if "2016" not in name and "NOT_FOR" not in name]
-    assert list(contents(here / "new" / "folder")) == left, "the mark goes with the exact figures, 2016 with its picture"
+    assert list(contents(here / "new" / "folder")) == left, (
+        "the mark goes with the exact figures, 2016 with its picture"
+    )
 
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):

@@ -129,7 +129,9 @@ def results(study: str, params: Path, folder: Path) -> dict:
     told = {}
     for model in FITS:
         out = folder / study / model
-        done = valib("fit", "--params", str(params), "--model", model, "--exact", "--no-figures", "--out", str(out), cwd=folder)
+        done = valib(
+            "fit", "--params", str(params), "--model", model, "--exact", "--no-figures", "--out", str(out), cwd=folder
+        )
         told[f"fit {model}"] = digest(out) if done.returncode == 0 else f"exit {done.returncode}"
     out = folder / study / "baseline.json"
     done = valib("baseline", "--params", str(params), "--exact", "--out", str(out), cwd=folder)

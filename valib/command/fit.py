@@ -173,9 +173,6 @@ def _fit_into(
 ) -> None:
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
-    from ..effects.shift import shift_in_context
-    from ..records.school_names import school_names, with_names
-    from ..study import tables as results
     from ..study import writing as output
 
     said: list[str] = []
@@ -183,22 +180,16 @@ def _fit_into(
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
     )
-    cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
+        cohorts = cohorts or _focal(study, records, model, saved)
         fits, found, held_back = _joint_results(study, records, cohorts, structure)
+        told = dict(structure)
     else:
-        find = _relative_fits if model is opt.Model.relative else _benchmark_fits
-        fits, reference = find(study, records, cohorts, saved)
-        effects, held_back = results.school_effects(fits, study.min_students)
-        found = {"school_effects.csv": effects, "fixed_effects.csv": results.fixed_effects(fits)}
-        if model is opt.Model.benchmark and study.shift == "estimated":
-            context = shift_in_context(fits, reference)
-            found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
-            said = results.shift_lines(context, fits)
+        cohorts, fits, found, told, said = one_cohort_results(study, records, cohorts, model, saved)
+        held_back = sum(fit.n_schools for fit in fits) - len(found["school_effects.csv"])
     check_unchanged(study, records, before)
     effects = found["school_effects.csv"]
-    found["school_effects.csv"] = with_names(effects, school_names(records))
-    told = {"model": model.value, "cohorts": cohorts, **structure, **_of_benchmark(saved)}
+    told = {"model": model.value, "cohorts": cohorts, **told}
     output.write_folder(out, "fit", _files(out, study, found, fits, exact, told))
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(
@@ -210,11 +201,30 @@ def _fit_into(
         typer.echo(line)
 
 
-def _of_benchmark(saved: Benchmark | None) -> dict[str, Any]:
-    """What a kept benchmark brings in place of the study's settings."""
-    if saved is None:
-        return {}
-    return {"formula": saved.formula, "estimator": saved.estimator, "baseline": list(saved.cohorts)}
+def one_cohort_results(
+    study: Params, records: Any, cohorts: list[int] | None, model: opt.Model, saved: Benchmark | None
+) -> tuple[list[int], list, dict[str, Any], dict[str, Any], list[str]]:
+    """Fit every cohort asked for, or else the focal ones, by itself.
+
+    Returns the cohorts, the fits, their tables by file name, what about.csv says besides, and a line on each shift.
+    """
+    from ..effects.shift import shift_in_context
+    from ..records.school_names import school_names, with_names
+    from ..study import tables as results
+
+    cohorts = cohorts or _focal(study, records, model, saved)
+    find = _relative_fits if model is opt.Model.relative else _benchmark_fits
+    fits, reference = find(study, records, cohorts, saved)
+    effects = with_names(results.school_effects(fits, study.min_students)[0], school_names(records))
+    found, told, said = {"school_effects.csv": effects, "fixed_effects.csv": results.fixed_effects(fits)}, {}, []
+    if reference is not None:
+        told = {"baseline": list(reference.cohorts)}
+        told |= {"formula": saved.formula, "estimator": saved.estimator} if saved else {}
+    if reference is not None and study.shift == "estimated":
+        context = shift_in_context(fits, reference)
+        found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
+        said = results.shift_lines(context, fits)
+    return cohorts, fits, found, told, said
 
 
 def _files(
@@ -226,8 +236,6 @@ def _files(
     from ..study import writing as output
     from ..study.publishing import as_files, publish
 
-    if told["model"] == "benchmark" and "baseline" not in told:
-        told = {**told, "baseline": study.baseline_cohorts}
     files = as_files(publish(found, study, exact, **told), study, "results.xlsx" if study.excel else "")
     files["fits.json"] = output.as_json(results.summaries(fits, study.min_students), exact)
     if study.figures:
@@ -259,6 +267,7 @@ def _joint_results(
 ) -> tuple[list, dict[str, Any], int]:
     """Fit one model to all cohorts; return it in a list, its tables by file name, and the rows held back."""
     from ..effects.joint import fit_joint
+    from ..records.school_names import school_names, with_names
     from ..study import tables as results
 
     average = structure.get("average")
@@ -271,6 +280,7 @@ def _joint_results(
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
     effects, held_back = results.joint_effects(fit, study.min_students)
+    effects = with_names(effects, school_names(records))
     several = results.several_years(fit, average, study.min_students, study.intervals)
     return [fit], {"school_effects.csv": effects, **results.joint_tables(fit), **several}, held_back
 

@@ -6,9 +6,11 @@ Units: "points" is the unit of the outcome, score points as a rule.
 
 from __future__ import annotations
 
+import csv
 import inspect
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -226,6 +228,15 @@ def with_columns(tables: Mapping[str, pd.DataFrame], unit: str = "score points")
     """The tables by file name and, last, columns.csv, which explains every column, its own too."""
     columns = {name: list(table.columns) for name, table in tables.items()} | {"columns.csv": HEADS}
     return {**tables, "columns.csv": explained(columns, unit)}
+
+
+def explain_folder(folder: Path) -> None:
+    """Write columns.csv beside the CSV files of a folder."""
+    columns = {}
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            columns[path.name] = next(csv.reader(stream), [])
+    explained({**columns, "columns.csv": HEADS}).to_csv(folder / "columns.csv", index=False, lineterminator="\n")
 
 
 def _scenario() -> dict[str, tuple[str, str]]:

@@ -38,7 +38,7 @@ def safe_text(text: str) -> str:
 
 
 def read_back(text: str) -> str:
-    """The text that :func:`safe_text` made this of, as far as it put apostrophes before formulas."""
+    """The text of one line, such as a code, that :func:`safe_text` made this of by an apostrophe before a formula."""
     return text if _NUMBER.fullmatch(text) else _KEPT_OFF.sub("", text)
 
 
