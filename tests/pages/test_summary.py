@@ -119,11 +119,9 @@ def test_three_thousand_schools_with_long_names_fit_on_a_side(folder):
     parts = content(Results({"school_effects.csv": effects, "about.csv": about, "shift_in_context.csv": context}, fits))
     pdf = as_pdf(parts)
     assert pdf == as_pdf(parts) and b"/StructTreeRoot" in pdf
-    assert (
-        PDFINFO is None
-        or b"Pages:           1\n" in subprocess.run([PDFINFO, "-"], input=pdf, capture_output=True).stdout
-    )
-    assert not isinstance(compiler("summary.typ"), list)
+    if PDFINFO:
+        told = subprocess.run([PDFINFO, "-"], input=pdf, capture_output=True, check=True).stdout.decode()
+        assert re.search(r"^Pages: +1$", told, re.MULTILINE)
 
 
 def test_a_study_is_fitted_and_summed_up_as_its_results_are(folder, tmp_path):
