@@ -63,6 +63,19 @@ from .effects.system_change import change_on_benchmark as change_on_benchmark
 from .effects.system_change import system_change as system_change
 from .effects.verdict import shift_verdicts as shift_verdicts
 
+# persistence
+from .effects.persistence import adjusted_associations as adjusted_associations
+from .effects.persistence import forecast_calibration as forecast_calibration
+from .effects.persistence import forecast_va as forecast_va
+from .effects.persistence import persistence as persistence
+from .effects.persistence import temporal_models as temporal_models
+from .effects.persistence import with_previous_mean as with_previous_mean
+
+# quantiles
+from .effects.quantiles import QuantileFit as QuantileFit
+from .effects.quantiles import fit_quantile as fit_quantile
+from .effects.quantiles import share_below as share_below
+
 # several cohorts
 from .effects.average import average_va as average_va
 from .effects.average import lasting_va as lasting_va
@@ -121,11 +134,13 @@ __all__ = [
     "ModelError",
     "MonteCarlo",
     "ParamsError",
+    "QuantileFit",
     "RecordsError",
     "ScaleBreak",
     "Scenario",
     "ValibError",
     "ValibWarning",
+    "adjusted_associations",
     "agreement_by_cohort",
     "attenuation_curves",
     "average_va",
@@ -150,9 +165,12 @@ __all__ = [
     "fit_joint",
     "fit_mixed",
     "fit_moments",
+    "fit_quantile",
     "fit_relative",
     "fit_structures",
     "follow_school",
+    "forecast_calibration",
+    "forecast_va",
     "lasting_va",
     "left_out",
     "load",
@@ -165,6 +183,7 @@ __all__ = [
     "only_shown",
     "overlap_multiplier",
     "pairwise_correlation",
+    "persistence",
     "population_mean_va",
     "predict_blup",
     "present_schools",
@@ -177,6 +196,7 @@ __all__ = [
     "school_effects",
     "school_residuals",
     "school_to_follow",
+    "share_below",
     "shift_at",
     "shift_difference",
     "shift_in_context",
@@ -194,7 +214,9 @@ __all__ = [
     "student_residuals",
     "summarise",
     "system_change",
+    "temporal_models",
     "two_step",
     "usable_cohorts",
     "which_improved",
+    "with_previous_mean",
 ]
