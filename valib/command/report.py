@@ -97,8 +97,7 @@ def report(
             "byte_order_mark": byte_order_mark,
         }
         where_from = {"data": data, "table": table, "where": where, "prior": prior, "column": column, "params": params}
-        cohorts = (baseline_cohorts, focal_cohorts)
-        found = _studies(studies, where_from, cohorts, given)
+        found = _studies(studies, where_from, (baseline_cohorts, focal_cohorts), given)
         from ..pages import report as engine
         from ..study.writing import OUTPUTS, check_apart, check_folder
 

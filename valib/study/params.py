@@ -19,9 +19,9 @@ from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import ScaleBreak
+from .form import Publishing
 from .mapping import Columns
 from .params_file import EXPECTED, plain_yaml, read_params, sentence, text_of
-from .publishing import Publishing
 from .questions import refuse_questions
 
 if TYPE_CHECKING:

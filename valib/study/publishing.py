@@ -6,44 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, Field
 
 from .. import __version__
 from ..records.precision import published
 from ..sums.formula import is_in_points
 from .dictionary import with_columns
-from .writing import CsvForm, as_csv
-
-if TYPE_CHECKING:
-    from .params import Params
+from .params import Params
+from .writing import as_csv
 
 AGAINST = ("estimator", "shift", "variances", "equating_se", "cohort_sd")  # settings of a benchmark alone
 EVERY = ("method", "level", "intervals", "min_students")
 UNKNOWN = {"equating_se": "not known", "cohort_sd": "not declared"}
 EXACT = "exact, not for publication"
-
-
-class Publishing(BaseModel):
-    """The parameters of a study that say in which form results are written, and change none of them."""
-
-    excel: bool = Field(False, description="Also one workbook for Excel and LibreOffice")
-    figures: bool = Field(True, description="Pictures beside the results of a fit (PNG and SVG)")
-    decimal: Literal[".", ","] = Field(".", description="Decimal sign of CSV files; with a comma, fields end in ;")
-    byte_order_mark: bool = Field(False, description="Byte-order mark before CSV files, for Excel")
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """All parameters, those of this class last."""
-        last = list(Publishing.model_fields)
-        return [name for name in cls.model_fields if name not in last] + last
-
-    @property
-    def csv_form(self) -> CsvForm:
-        """How the study's CSV files are written."""
-        return CsvForm(self.decimal, self.byte_order_mark)
 
 
 def about(study: Params, exact: bool = False, **facts: Any) -> pd.DataFrame:
