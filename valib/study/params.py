@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-import reprlib
 from collections.abc import Iterable
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -22,11 +20,10 @@ from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import Link, ScaleBreak
 from .mapping import Columns
+from .plain_yaml import file_text, quoted, read_params, shown, yaml_value
 from .questions import refuse_questions
 
-LARGEST = 1_000_000  # bytes; a params file has a page or two
 MOST = 5  # faults that are told
-DEEPEST = 20  # lists and mappings inside each other
 YES_NO = " (YAML reads yes, no, on and off as true or false: put text in quotes)"
 EXPECTED = {
     "int_type": "a whole number",
@@ -42,39 +39,6 @@ EXPECTED = {
     "too_short": "one cohort or more",
     "string_too_short": "some text",
 }
-_brief = reprlib.Repr()
-_brief.maxstring = _brief.maxlong = _brief.maxother = 80
-_brief.maxlist = _brief.maxdict = 8
-_brief.maxlevel = 3
-
-
-def read_params(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return the values of a params file and the line on which each key stands.
-
-    Only plain YAML is read: no tags, which could name Python objects, and no aliases, with which a few lines can stand
-    for billions. Raises ParamsError that names the file and the line.
-    """
-    text = _text(file)
-    try:
-        _plain_yaml(text, file)
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ParamsError(
-            f"{file}, line {line}: this is not YAML: it holds the control character U+{error.character:04X}."
-        ) from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{_place(file, error)}: this is not YAML: {getattr(error, 'problem', error)}.") from None
-    if tree is None or (isinstance(tree, yaml.ScalarNode) and tree.tag == "tag:yaml.org,2002:null"):
-        return {}, {}
-    if not isinstance(tree, yaml.MappingNode):
-        found = "list" if isinstance(tree, yaml.SequenceNode) else "text"
-        raise ParamsError(
-            f"{file}, line {tree.start_mark.line + 1}: expected one 'name: value' a line, found a {found}."
-        )
-    _no_key_twice(tree, file)
-    values = {key.value: _value(key, node, file) for key, node in tree.value}
-    return values, {key.value: key.start_mark.line + 1 for key, _ in tree.value}
 
 
 def sentence(errors: Iterable[dict[str, Any]], file: Path, lines: dict[str, int], known: Iterable[str]) -> str:
@@ -92,86 +56,13 @@ def sentence(errors: Iterable[dict[str, Any]], file: Path, lines: dict[str, int]
     return "; ".join([text for _, text in ours] + ([f"{file}, {'; '.join(told)}"] if told else [])) + "."
 
 
-def _text(file: Path) -> str:
-    """Read the file, unless it is too large or not text."""
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(LARGEST + 1)
-        if len(raw) > LARGEST:
-            raise ParamsError(f"The params file {file} is larger than {LARGEST:,} bytes: perhaps it is the data.")
-        return raw.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ParamsError(f"There is no params file {file}.") from None
-    except OSError as error:
-        raise ParamsError(f"The params file {file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ParamsError(f"The params file {file} cannot be read: it is not UTF-8 text (line {line}).") from None
-
-
-def _plain_yaml(text: str, file: Path) -> None:
-    """Refuse aliases, tags and deep nesting before anything is built of them."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent):
-            raise ParamsError(
-                f"{file}, line {line}: *{_brief.repr(event.anchor)[1:-1]} stands for a value elsewhere: "
-                "write the value itself."
-            )
-        if getattr(event, "tag", None) is not None:
-            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            raise ParamsError(
-                f"{file}, line {line}: the tag {_brief.repr(tag)} is not read here: write the value alone."
-            )
-        if isinstance(event, yaml.ScalarEvent) and "\0" in event.value:
-            raise ParamsError(f"{file}, line {line}: a value holds the character NUL.")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ParamsError(f"{file}, line {line}: more than {DEEPEST} brackets or levels inside each other.")
-
-
-def _no_key_twice(node: yaml.Node, file: Path) -> None:
-    """Refuse a name that stands twice in one mapping: YAML would keep the last in silence."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise ParamsError(f"{file}, line {line}: expected 'name: value', found a name that is no text.")
-            if key.value in seen:
-                raise ParamsError(f"{file}, line {line}: {_name(key.value)} is given a second time.")
-            seen.add(key.value)
-            _no_key_twice(value, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _no_key_twice(value, file)
-
-
-def _value(key: yaml.Node, node: yaml.Node, file: Path) -> Any:
-    """Return the value of a node; ParamsError for what looks like a number or a date and cannot be one."""
-    try:
-        return yaml.SafeLoader("").construct_document(node)
-    except (ValueError, OverflowError, TypeError, yaml.YAMLError):
-        raise ParamsError(
-            f"{file}, line {node.start_mark.line + 1}: {_name(key.value)} holds what looks like a number "
-            "or a date and cannot be one: put text in quotes."
-        ) from None
-
-
-def _place(file: Path, error: yaml.YAMLError) -> str:
-    """The file, and the line of a YAML error."""
-    mark = getattr(error, "problem_mark", None)
-    return f"{file}, line {mark.line + 1}" if mark else str(file)
-
-
 def _complaint(item: dict[str, Any], known: Iterable[str]) -> str:
     """Say what is wrong with one parameter."""
     kind, value, loc = item["type"], item["input"], item["loc"]
     if not loc:
         return str(item["ctx"]["error"])
     if kind == "extra_forbidden":
-        return f"there is no parameter {_name(str(loc[0]))} (the parameters are {', '.join(known)})"
+        return f"there is no parameter {quoted(str(loc[0]))} (the parameters are {', '.join(known)})"
     if loc[0] == "scale_breaks" and (told := _break_complaint(item)):
         return told
     if kind == "value_error":
@@ -192,7 +83,7 @@ def _break_complaint(item: dict[str, Any]) -> str | None:
         return f"{_parameter(loc)} is {shown(item['input'])}: {told[0].lower()}{told[1:]}"
     if kind == "unexpected_keyword_argument":
         names = ScaleBreak.__dataclass_fields__ if len(loc) == 3 else Link.__dataclass_fields__
-        return f"{_parameter(loc[:-1])} has no {_name(str(loc[-1]))} (it has {', '.join(names)})"
+        return f"{_parameter(loc[:-1])} has no {quoted(str(loc[-1]))} (it has {', '.join(names)})"
     if kind == "missing":
         return f"{_parameter(loc[:-1])} lacks its {loc[-1]}"
     if kind == "dataclass_type":
@@ -201,27 +92,10 @@ def _break_complaint(item: dict[str, Any]) -> str | None:
     return None
 
 
-def shown(value: Any) -> str:
-    """A value in a few words, on one line."""
-    if value is None:
-        return "empty"
-    if isinstance(value, date):
-        return f"the date {value}"
-    try:
-        return _brief.repr(value)
-    except ValueError:  # a whole number of more digits than Python writes out
-        return "a number of thousands of digits"
-
-
-def _name(text: str) -> str:
-    """A name as it stands, or in quotes and shortened if it is none."""
-    return text if text.isidentifier() and len(text) <= 60 else _brief.repr(text)
-
-
 def _parameter(loc: tuple[str | int, ...]) -> str:
     """A parameter, or a part of it: scale_breaks[0].link."""
     first, *rest = loc
-    return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{_name(str(part))}" for part in rest)
+    return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{quoted(str(part))}" for part in rest)
 
 
 if TYPE_CHECKING:
@@ -309,7 +183,7 @@ def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
         return [int(e) for e in entries] if all(WHOLE.fullmatch(e) for e in entries) else text
     if not text.startswith("{" if kind is dict else ("[", "{")):
         return text
-    for read in (ast.literal_eval, _yaml_value):
+    for read in (ast.literal_eval, yaml_value):
         try:
             found = read(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError, ParamsError, yaml.YAMLError):
@@ -317,12 +191,6 @@ def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
         if isinstance(found, (list, dict)):
             return found
     return text
-
-
-def _yaml_value(text: str) -> Any:
-    """A value in plain YAML."""
-    _plain_yaml(text, Path("the value"))
-    return yaml.load(text, Loader=yaml.SafeLoader)
 
 
 def _where(text: str) -> str:
@@ -550,23 +418,35 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     values = {key: understood(key, value) for key, value in values.items()}
     given = {key: understood(key, value) for key, value in overrides.items() if value is not None}
     if "data" in given:
-        given["data"] = _anchor(given["data"], Path.cwd())
         for key in ("table", "where", "prior"):  # they belong to the file's data
             values.pop(key, None)
-        if values.get("data", None) == DEMO and given["data"] != DEMO:  # its cohorts are those of its data
+        if values.get("data") == DEMO and str(given["data"]) != DEMO:  # its cohorts are those of its data
             values = {k: v for k, v in values.items() if k not in ("baseline_cohorts", "focal_cohorts")}
-    if "data" in values:
-        values["data"] = _anchor(values["data"], file.parent)
-    for some, folder in ((given, Path.cwd()), (values, file.parent)):
-        if isinstance(some.get("pseudonym_key"), str) and some["pseudonym_key"]:
-            some["pseudonym_key"] = str((folder / os.path.expanduser(some["pseudonym_key"])).resolve())
-        if isinstance(some.get("prior"), dict) and "file" in some["prior"]:
-            some["prior"] = {**some["prior"], "file": _anchor(some["prior"]["file"], folder)}
-    refuse_questions({**values, **given}, file, _text(file))
-    for key in given:
-        lines.pop(key, None)
+    values = {**_placed(values, file.parent), **_placed(given, Path.cwd())}
+    refuse_questions(values, file, file_text(file))
+    return _built(values, file, {key: line for key, line in lines.items() if key not in given})
+
+
+def study_of(values: dict[str, Any]) -> Params:
+    """The study of these values by name, without a file; None is none. Paths count from the working directory."""
+    return _built(_placed({key: understood(key, value) for key, value in values.items()}, Path.cwd()), Path(), {})
+
+
+def _placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values with absolute paths, relative ones being relative to the folder."""
+    placed = dict(values)
+    if "data" in placed:
+        placed["data"] = _anchor(placed["data"], folder)
+    if isinstance(placed.get("pseudonym_key"), str) and placed["pseudonym_key"]:
+        placed["pseudonym_key"] = str((folder / os.path.expanduser(placed["pseudonym_key"])).resolve())
+    if isinstance(placed.get("prior"), dict) and "file" in placed["prior"]:
+        placed["prior"] = {**placed["prior"], "file": _anchor(placed["prior"]["file"], folder)}
+    return placed
+
+
+def _built(values: dict[str, Any], file: Path, lines: dict[str, int]) -> Params:
     try:
-        return Params(**{**values, **given})
+        return Params(**values)
     except ValidationError as error:
         told = error.errors(include_url=False)
         raise ParamsError(sentence(told, file, lines, Params.model_fields)) from None
