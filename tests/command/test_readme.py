@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -186,7 +187,7 @@ def valib_commands() -> list[Any]:
     of_blocks = {" ".join(line.partition("#")[0].split()) for block in blocks("sh") for line in block.splitlines()}
     found = [(page, c) for page in PAGES for c in dict.fromkeys(shown(page)) if c.startswith("valib ")]
     found = [(page, c) for page, c in found if page != "README.md" or c not in of_blocks] + examples()
-    long = re.compile(r"valib simulate (--fast --out|--scenarios|my.csv)")
+    long = re.compile(r"valib simulate (--fast --out|--scenarios|--params)")
     once = {command: page for page, command in reversed(found)}  # run for the first page that shows it
     return [pytest.param(page, c, marks=[pytest.mark.long] * bool(long.match(c))) for c, page in once.items()]
 
@@ -236,6 +237,7 @@ def test_every_command_of_valib_that_a_page_shows_runs(elsewhere, monkeypatch, p
     )
     monkeypatch.setattr("valib.pages.build.build", lambda *_, **__: done_by)
     monkeypatch.setattr("valib.pages.report.build", lambda *_, **__: done_by)
+    shutil.rmtree("results", ignore_errors=True)  # another command's
     records_for(command).to_csv("my.csv", index=False)
     words = [*shlex.split(command.replace("~/", f"{elsewhere}/"))[1:], *LACKING.get(command, [])]
     put = {"MINUTES": "5", "500": "20", "postgresql+psycopg://user@host/name": "sqlite:///my.sqlite"}
