@@ -117,7 +117,10 @@ def _sqlite(rng: np.random.Generator, folder: Path, _: str) -> Path:
 
 def _stored(rng: np.random.Generator, folder: Path, kind: str) -> Path:
     """One of the small files of the tests, damaged."""
-    names = {"workbook": ["schools.xls"], "rdata": ["schools.rda", "schools.rds", "kinds.rda"]}[kind]
+    names = {
+        "workbook": ["schools.xls"],
+        "rdata": ["schools.rda", "schools.rds", "kinds.rda", "forms_plain.rds", "grouped.rda"],
+    }[kind]
     stored = DATA / str(rng.choice(names))
     path = folder / f"mangled{stored.suffix}"
     content = stored.read_bytes()
