@@ -21,6 +21,7 @@ import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
 from .content import has_padded
+from .foreign import READABLE, foreign_text
 from .plain import BOM, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
 from .quick import broken_numbers, quick_table, whole_numbers
 from .source import MISSING, Dialect, Source, check_width
@@ -46,7 +47,7 @@ def detect(path: Path) -> tuple[Dialect, bool]:
     UnicodeDecodeError
         If it is text in none of the encodings.
     RecordsError
-        If it is JSON.
+        If it is JSON, HTML or XML.
     """
     compressed = is_gzip(path)
     with (gzip.open if compressed else open)(path, "rb") as stream:
@@ -55,8 +56,8 @@ def detect(path: Path) -> tuple[Dialect, bool]:
     text = codecs.getincrementaldecoder(encoding)().decode(head)
     if "\0" in text:
         raise UnicodeDecodeError(encoding, head, 0, 1, "text holds no zero bytes")
-    if re.match(r'\ufeff?\s*[\[{]\s*["\[{]', text):
-        raise RecordsError(f"{path.name}: is JSON, not a table; save the table as CSV or Parquet.")
+    if kind := foreign_text(text):
+        raise RecordsError(f"{path.name}: is {kind}; {READABLE}.")
     if len(head) == SAMPLE:  # the last line may be cut
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
     first = re.match(r'"?sep=([,;\t|])"?[\r\n]', text, flags=re.IGNORECASE)
@@ -210,11 +211,7 @@ def is_blank(fields: list[str]) -> bool:
     return not fields or (len(fields) == 1 and not fields[0].strip())
 
 
-NOT_A_TABLE = (
-    "is neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet, nor an Arrow file (.feather), a workbook (.xlsx, .xls,"
-    " .ods) or a file of R (.rda, .rds), Stata (.dta), SPSS (.sav, .zsav, .por) or SAS (.sas7bdat, .xpt); save the table as one"
-    " of these."
-)
+NOT_A_TABLE = f"is neither text in UTF-8, UTF-16 or Windows-1252 nor of another known format; {READABLE}."
 
 
 @dataclass(frozen=True, slots=True)
