@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +27,12 @@ _READ_ONLY = {
 }
 
 
-def open_database(address: str, table: str | None = None) -> Source:
+def open_database(address: str, table: str | None, open_file: Callable[[Path], Source]) -> Source:
     """Open a table, a view, or what a SELECT returns.
 
     The session is read-only where the backend can have it so (PostgreSQL, SQLite, MySQL, MariaDB, Oracle), only one
-    SELECT or WITH is run, and nothing is committed. No message shows the URL or its password.
+    SELECT or WITH is run, and nothing is committed. No message shows the URL or its password. open_file: opens the files
+    that a SELECT of DuckDB names.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def open_database(address: str, table: str | None = None) -> Source:
     """
     name, url = data_name(address), parse_url(address)
     if url.get_backend_name() == "duckdb":
-        return open_duckdb(address, table)
+        return open_duckdb(address, table, open_file)
     if table is not None and is_query(table) and ";" in table.strip().rstrip(";"):
         raise RecordsError(f"{name}: the query must be a single statement without a semicolon inside.")
     with _connected(name, url) as connection:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,11 +45,11 @@ class ArrowSource(Source):
         return as_frame(self.rows, text_columns)
 
 
-def open_duckdb(address: str, table: str | None = None) -> ArrowSource:
+def open_duckdb(address: str, table: str | None, open_file: Callable[[Path], Source]) -> ArrowSource:
     """Open a table or view of a file of DuckDB, or what a SELECT returns.
 
     ``duckdb:///file.db`` is such a file; ``duckdb://`` is none, and its SELECT names files: ``SELECT * FROM 'a.csv' JOIN
-    'b.parquet' USING (ID)``, which lie in the current folder or beside the params file.
+    'b.parquet' USING (ID)``, which lie in the current folder or beside the params file. open_file: opens one of them.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def open_duckdb(address: str, table: str | None = None) -> ArrowSource:
                 raise RecordsError(f"{name}: say by table which SELECT to read, such as SELECT * FROM 'my.csv'.")
             for file in sorted(set(_tables(_tree(name, connection, table)))):
                 if (place / file).is_file():
-                    connection.register(file, _rows_of(place / file))
+                    connection.register(file, _rows_of(open_file(place / file)))
             return _selected(name, connection, table)
     if not place.is_file():
         raise RecordsError(f"{name}: there is no such file.")
@@ -109,13 +109,10 @@ def _tables(tree: Any) -> Iterator[str]:
             yield from _tables(part)
 
 
-def _rows_of(path: Path) -> pa.Table:
+def _rows_of(source: Source) -> pa.Table:
     """A file as valib reads it."""
     import pyarrow as pa
 
-    from .opening import open_source
-
-    source = open_source(path)
     return pa.Table.from_pandas(source.read(), preserve_index=False).replace_schema_metadata()
 
 

@@ -44,7 +44,7 @@ def open_source(source: object, table: str | None = None) -> Source:
     if is_url(source):
         from .database import open_database
 
-        return open_database(source, table)
+        return open_database(source, table, open_source)
     path = Path(source)
     try:
         return _open_file(path, table)
