@@ -18,7 +18,7 @@ from ...records.datasets import bundle_root
 from ...records.school_names import with_names
 from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from ...study.writing import as_csv
-from ..progress import progress_bar
+from ..progress import progress_bar, reading
 from .listing import in_order, slugs
 from .render import make, write_index
 from .results import StudyResults, compute
@@ -84,7 +84,8 @@ def build(
         refuse_foreign(out, "report", OUTPUTS["report"])
         steps = _Steps(progress)
         with steps("models"):
-            records = params.read_records()
+            with reading(params.data_name, progress):
+                records = params.read_records()
             params = params.settled(records["cohort"].unique())
             with about(records, sorted(params.baseline_cohorts + params.focal_cohorts)):
                 results = compute(params, records)
