@@ -63,6 +63,11 @@ from .effects.system_change import change_on_benchmark as change_on_benchmark
 from .effects.system_change import system_change as system_change
 from .effects.verdict import shift_verdicts as shift_verdicts
 
+# quantiles
+from .effects.quantiles import QuantileFit as QuantileFit
+from .effects.quantiles import fit_quantile as fit_quantile
+from .effects.quantiles import share_below as share_below
+
 # several cohorts
 from .effects.average import average_va as average_va
 from .effects.average import lasting_va as lasting_va
@@ -121,6 +126,7 @@ __all__ = [
     "ModelError",
     "MonteCarlo",
     "ParamsError",
+    "QuantileFit",
     "RecordsError",
     "ScaleBreak",
     "Scenario",
@@ -150,6 +156,7 @@ __all__ = [
     "fit_joint",
     "fit_mixed",
     "fit_moments",
+    "fit_quantile",
     "fit_relative",
     "fit_structures",
     "follow_school",
@@ -177,6 +184,7 @@ __all__ = [
     "school_effects",
     "school_residuals",
     "school_to_follow",
+    "share_below",
     "shift_at",
     "shift_difference",
     "shift_in_context",

@@ -208,6 +208,8 @@ SAME = {
     "seed": (8, ["8", "08"]),
     "bootstrap_replicates": (30, ["30"]),
     "simulation_replicates": (30, ["30"]),
+    "quantiles": ([0.5], [[0.5], "[0.5]", "0.5", 0.5]),
+    "quantile_draws": (60, ["60"]),
     "school": (None, ["null", "None", "~"]),
     "table": (None, ["null", "None"]),
     "where": (None, ["null", "None"]),
