@@ -68,6 +68,12 @@ from .effects.quantiles import QuantileFit as QuantileFit
 from .effects.quantiles import fit_quantile as fit_quantile
 from .effects.quantiles import share_below as share_below
 
+# weak and strong students
+from .effects.differential import fifths_at as fifths_at
+from .effects.differential import slope_test as slope_test
+from .effects.differential import va_at as va_at
+from .effects.differential import va_gap as va_gap
+
 # several cohorts
 from .effects.average import average_va as average_va
 from .effects.average import lasting_va as lasting_va
@@ -149,6 +155,7 @@ __all__ = [
     "compute_moments",
     "correlations",
     "expected_correlations",
+    "fifths_at",
     "fit_baseline",
     "fit_benchmark",
     "fit_estimators",
@@ -196,6 +203,7 @@ __all__ = [
     "shrinkage",
     "simulate",
     "simulate_ways",
+    "slope_test",
     "split_shift",
     "spread_of_va",
     "stream_records",
@@ -204,5 +212,7 @@ __all__ = [
     "system_change",
     "two_step",
     "usable_cohorts",
+    "va_at",
+    "va_gap",
     "which_improved",
 ]

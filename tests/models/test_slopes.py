@@ -114,7 +114,7 @@ class TestAgainstDenseMatrices:
         """The observed information of (G, sigma2), b profiled out, by second differences of the dense likelihood."""
         X, y, school, moments = problem(11, sizes=[9] * 18, slope=6)
         fit = fit_slopes(moments, [1], method)
-        assert not fit.singular
+        assert not fit.boundary
         T = fit.to_raw
 
         def loglik(x):
@@ -206,7 +206,7 @@ class TestAgainstLme4:
         np.testing.assert_allclose((fit.effects @ fit.to_raw.T)[at] / scale, told["effects"] / scale, atol=within)
         own = (fit.to_raw @ fit.conditional @ fit.to_raw.T)[at] / np.outer(scale, scale)
         np.testing.assert_allclose(own, np.array(told["condcov"]) / np.outer(scale, scale), atol=within)
-        assert fit.singular == (case == "chem97_two")
+        assert fit.boundary == (case == "chem97_two")
 
 
 class TestBoundary:
@@ -234,7 +234,7 @@ class TestBoundary:
             by_cell=True,
         )
         fit = fit_slopes(moments, [1])
-        assert fit.singular and np.isnan(fit.G_se).all()
+        assert fit.boundary and np.isnan(fit.G_se).all()
         np.testing.assert_allclose(fit.G, 0, atol=1e-12)
         np.testing.assert_allclose(fit.effects, 0, atol=1e-12)
         assert fit.loglik == pytest.approx(fit_moments(moments).loglik, abs=1e-9)
@@ -248,7 +248,7 @@ class TestBoundary:
         X, school = np.column_stack([np.ones(len(code)), x]), np.array([f"S{k:02d}" for k in code], dtype=object)
         moments = moments_from_arrays(X, y, make_cells(pd.Series(school)), ("Intercept", "x"), by_cell=True)
         fit = fit_slopes(moments, [1])
-        assert fit.singular or np.linalg.eigvalsh(fit.G)[0] < 0.01
+        assert fit.boundary or np.linalg.eigvalsh(fit.G)[0] < 0.01
         assert fit.loglik == pytest.approx(Written(X, y, X, school, fit.raw, fit.sigma2).loglik("ML"), rel=DENSE)
 
     def test_one_student_schools_count(self):

@@ -52,6 +52,7 @@ def fit(
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
     average: opt.Average = None,
+    random: opt.Random = None,
     min_students: opt.MinStudents = None,
     pseudonyms: opt.Pseudonyms = None,
     engine: opt.Engine = None,
@@ -63,7 +64,9 @@ def fit(
     DIR gets school_effects.csv, fixed_effects.csv and fits.json; shifts.csv and, beside the baseline cohorts' own
     shifts and what is not known, shift_in_context.csv if a shift is estimated; and of a joint model correlations.csv
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
-    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Figures are rounded
+    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). With --random (or
+    random in the params file) a relative model also gives va_at.csv, value added of weak and strong students or of groups,
+    and slopes.csv, how schools differ in it. Figures are rounded
     to what may be published: errors to two digits, estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
@@ -72,6 +75,7 @@ def fit(
       valib fit --model relative --out results/relative
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
+      valib fit --model relative --cohorts 2024 --random prior_score --out results/slopes
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
@@ -88,6 +92,8 @@ def fit(
         structure = {k: v for k, v in several.items() if v is not None}
         if structure and model is not opt.Model.joint:
             raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
+        if random is not None and model is not opt.Model.relative:
+            raise ParamsError(f"--random is for --model relative; a {model.value} model has none.")
         study = load_study(
             params,
             data,
@@ -106,6 +112,7 @@ def fit(
             intervals=intervals,
             equating_se=equating_se,
             cohort_sd=cohort_sd,
+            random=None if random is None else [name.strip() for name in random.split(",") if name.strip()],
             min_students=min_students,
             pseudonym_key=pseudonyms,
         )
@@ -141,7 +148,7 @@ def _fit(
 def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool) -> list[str]:
     """The files that a fit of this model makes."""
     more = {
-        opt.Model.relative: [],
+        opt.Model.relative: ["va_at.csv", "slopes.csv"] if study.random else [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
@@ -171,7 +178,10 @@ def _fit_into(
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
-        study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
+        study,
+        engine,
+        saved.formula if saved else study.formula,
+        by_cell=bool(study.random) if model is opt.Model.relative else model is opt.Model.benchmark and saved is None,
     )
     cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
@@ -189,6 +199,7 @@ def _fit_into(
             files["shifts.csv"] = output.as_csv(results.shifts(fits), exact)
             files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
             said = results.shift_lines(context, fits)
+        files |= results.slope_files(fits, study.min_students, exact, lambda t: with_names(t, school_names(records)))
     check_unchanged(study, records, before)
     effects = with_names(effects, school_names(records))
     if exact:
@@ -252,6 +263,7 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
                     method=study.method,
                     level=study.level,
                     intervals=study.intervals,
+                    random=study.random,
                 )
             )
     return fits, None

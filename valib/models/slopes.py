@@ -29,7 +29,7 @@ from scipy import stats
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
-from .blup import factor
+from .blup import Blup, factor
 from .likelihood import compress, optimise
 from .linalg import invert
 from .mixed import PERFECT, check_estimable, unshift
@@ -136,7 +136,7 @@ class SlopesFit:
     names: the p columns of X; coefficients (p,), vcov (p, p). random: the q columns of z, the intercept first; centre
     (q,): the mean of each over students (0 for the intercept). G (q, q): covariance of the effects of the centred columns,
     G_se (q, q) of its entries, from the observed information (nan on the boundary); raw (q, q): the same about 0, as lme4
-    gives it. sigma2, sigma2_se. singular: G has not full rank.
+    gives it. sigma2, sigma2_se. boundary: G has not full rank.
 
     schools: J labels; n (J,). effects (J, q): BLUPs of the centred columns' effects; conditional (J, q, q): their
     covariance with b known; common (J, q, p): loadings of the error on what is not known of b, the same for all schools.
@@ -154,7 +154,7 @@ class SlopesFit:
     sigma2_se: float
     loglik: float
     method: Method
-    singular: bool
+    boundary: bool
     schools: np.ndarray
     n: FloatArray
     effects: FloatArray
@@ -187,6 +187,33 @@ class SlopesFit:
     def n_students(self) -> int:
         """Students."""
         return round(float(self.n.sum()))
+
+    @property
+    def n_groups(self) -> int:
+        """Schools."""
+        return len(self.n)
+
+    @property
+    def tau2(self) -> float:
+        """Variance of schools at the mean of every random column."""
+        return float(self.G[0, 0])
+
+    @property
+    def singular(self) -> bool:
+        """Whether schools do not vary at the mean."""
+        return bool(self.profile.Lambda[0, 0] <= SINGULAR**2)
+
+    @property
+    def tau2_se(self) -> float:
+        """Its standard error."""
+        return float(self.G_se[0, 0])
+
+    def blup(self) -> Blup:
+        """The schools' effects at the mean of every random column; shrinkage: the share of tau2 that is known."""
+        own, whole = self.conditional[:, 0, 0], self.comparative[:, 0, 0]
+        known = np.clip(1 - own / self.tau2, 0.0, 1.0) if self.tau2 > 0 else np.zeros(len(self.n))
+        missing, sampling = np.full(len(self.n), np.nan), np.maximum(self.tau2 - whole, 0.0)
+        return Blup(self.effects[:, 0], known, missing, own, whole, sampling, self.common[:, 0])
 
     def at(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """VA of every school at m values z (m, q) of the centred columns: effects, conditional and comparative
@@ -405,7 +432,7 @@ def _result(moments: Moments, end: End[SlopeProblem], method: Method) -> SlopesF
     b = linear @ at.b + undo[:-1, -1]
     vcov = sigma2 * linear @ at.A_inverse @ linear.T
     turn = size * sums.turn
-    G_se, sigma2_se, singular = _variance_errors(sums, at, reml, turn)
+    G_se, sigma2_se, boundary = _variance_errors(sums, at, reml, turn)
     constant = dof * (1 + np.log(2 * np.pi / dof)) + 2 * dof * np.log(size)
     constant += 2 * float(np.log(sums.scale[:-1]).sum()) if reml else 0.0
     return SlopesFit(
@@ -420,7 +447,7 @@ def _result(moments: Moments, end: End[SlopeProblem], method: Method) -> SlopesF
         sigma2_se,
         float(-0.5 * (at.deviance + constant)),
         method,
-        singular,
+        boundary,
         moments.schools[moments.cell_school],
         moments.n,
         *predict_slopes(sums, at, sigma2, turn),
@@ -441,7 +468,7 @@ def predict_slopes(
 
 
 def _variance_errors(sums: SlopeSums, at: SlopeProfile, reml: bool, turn: FloatArray) -> tuple[FloatArray, float, bool]:
-    """Standard errors of G (q, q) and sigma2 from the observed information, and whether G is singular (errors nan)."""
+    """Standard errors of G (q, q) and sigma2 from the observed information, and whether G is on its boundary (errors nan)."""
     q, size = sums.q, sums.scale[-1]
     sd = np.sqrt(np.diag(at.Lambda))
     known = sd > SINGULAR

@@ -228,6 +228,12 @@ class Params(BaseModel):
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
     )
+    random: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        [], description="Columns whose slope varies over schools, in relative fits"
+    )
+    subgroups: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        ["female"], description="Indicators of groups whose value added is set side by side"
+    )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
     school: str | None = Field(None, description="School followed through the recipes")
     pseudonym_key: str | None = Field(None, min_length=1, description="Key file of the schools' pseudonyms")
