@@ -39,7 +39,7 @@ from .linalg import invert
 from .mixture import Mixture
 from .slopes import SlopesFit, SlopeSums
 
-DRAWS = (512, 512, 1024)  # of the looks and of the result
+DRAWS = (512, 512, 1024)  # of the looks and of the result; halves and quarters of many schools, of which more is known
 MORE = 4  # times as many, where those cannot be trusted
 BLOCK = 1_000_000  # numbers held for a block of draws
 LEAST = 1e-9  # weight of a draw that is dropped
@@ -131,9 +131,9 @@ def integrate_slopes(fit: SlopesFit, random: int | np.random.Generator = 0) -> S
         return _evaluate(sums, products, Lambda)[0] + prior
 
     location, scale = _mode(log_density, start)
-    factor_of_draws = 1 if len(sums.n) <= MANY_SCHOOLS else 0.5
+    fewer = 1 + (len(sums.n) > MANY_SCHOOLS) + 2 * (len(sums.n) > 4 * MANY_SCHOOLS)
     for more in (1, MORE):
-        sizes = [int(size * more * factor_of_draws) for size in DRAWS]
+        sizes = [size * more // fewer for size in DRAWS]
         for look, size in enumerate(sizes):
             x, log_proposal = _propose(location, WIDER * scale, size, rng)
             log_weight = log_density(x) - log_proposal
