@@ -62,6 +62,7 @@ def fit(
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
     average: opt.Average = None,
+    random: opt.Random = None,
     min_students: opt.MinStudents = None,
     groups: opt.Groups = None,
     group_weights: opt.GroupWeights = None,
@@ -85,9 +86,11 @@ def fit(
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
     compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
     benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
-    with --similar, capped.csv with --cap. about.csv says how they were made, columns.csv what every column means,
-    figures/ has the pictures (--no-figures leaves them out), and --excel writes results.xlsx with all tables. Figures are
-    rounded to what may be published: errors to two digits, estimates to the last place of their errors.
+    with --similar, capped.csv with --cap; with --random (or random in the params file) of a relative model va_at.csv, value
+    added of weak and strong students or of groups, and slopes.csv, how schools differ in it. about.csv says how they were
+    made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out), and --excel writes
+    results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits, estimates to the last
+    place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -95,6 +98,7 @@ def fit(
       valib fit --model relative --out results/relative
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
+      valib fit --model relative --cohorts 2024 --random prior_score --out results/slopes
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
       valib fit corrected.csv --like results --out results/late
       valib fit my.csv --model relative --cohorts 2024 --groups district --out results
@@ -143,6 +147,8 @@ def fit(
             for name, value in {"groups": groups, "similar": similar, "cap": cap}.items():
                 if value is not None:
                     raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
+        if random is not None and model is not opt.Model.relative:
+            raise ParamsError(f"--random is for --model relative; a {model.value} model has none.")
         study = load_study(
             params,
             data,
@@ -161,6 +167,7 @@ def fit(
             intervals=intervals,
             equating_se=equating_se,
             cohort_sd=cohort_sd,
+            random=None if random is None else [name.strip() for name in random.split(",") if name.strip()],
             min_students=min_students,
             groups=groups,
             group_weights=group_weights,
@@ -211,7 +218,7 @@ def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bo
     from ..study.beside import FILES
 
     more = {
-        opt.Model.relative: [],
+        opt.Model.relative: ["va_at.csv", "slopes.csv"] if study.random else [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
@@ -243,7 +250,10 @@ def _fit_into(
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
-        study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
+        study,
+        engine,
+        saved.formula if saved else study.formula,
+        by_cell=bool(study.random) if model is opt.Model.relative else model is opt.Model.benchmark and saved is None,
     )
     if model is opt.Model.joint:
         cohorts = cohorts or _focal(study, records, model, saved)
@@ -291,6 +301,7 @@ def one_cohort_results(
         context = shift_in_context(fits, reference)
         found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
         said = results.shift_lines(context, fits)
+    found |= results.slope_tables(fits, study.min_students, lambda table: with_names(table, names))
     more, lines = beside(study, records, fits, reference)
     found |= {name: with_names(table, names) for name, table in more.items()}
     return cohorts, fits, found, told, said + lines
@@ -372,6 +383,7 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
                     method=study.method,
                     level=study.level,
                     intervals=study.intervals,
+                    random=study.random,
                 )
             )
     return fits, None

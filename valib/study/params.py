@@ -227,6 +227,12 @@ class Params(Publishing):
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
     )
+    random: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        [], description="Columns whose slope varies over schools, in relative fits"
+    )
+    subgroups: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        ["female"], description="Indicators of groups whose value added is set side by side"
+    )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
     groups: str | None = Field(None, min_length=1, description="Column of the groups of schools, such as a district")
     group_weights: Literal["equal", "students"] = Field("equal", description="Weights of schools in a group's mean")
