@@ -53,6 +53,8 @@ def fit(
     residual: opt.Residual = None,
     average: opt.Average = None,
     min_students: opt.MinStudents = None,
+    min_linked_share: opt.MinLinkedShare = None,
+    fdr: opt.Fdr = None,
     pseudonyms: opt.Pseudonyms = None,
     engine: opt.Engine = None,
     exact: opt.Exact = False,
@@ -107,6 +109,8 @@ def fit(
             equating_se=equating_se,
             cohort_sd=cohort_sd,
             min_students=min_students,
+            min_linked_share=min_linked_share,
+            fdr=fdr,
             pseudonym_key=pseudonyms,
         )
         from ..study import writing as output
@@ -179,7 +183,7 @@ def _fit_into(
     else:
         find = _relative_fits if model is opt.Model.relative else _benchmark_fits
         fits, reference = find(study, records, cohorts, saved)
-        effects, held_back = results.school_effects(fits, study.min_students)
+        effects, held_back = results.school_effects(fits, study.min_students, study.fdr)
         files = {
             "fixed_effects.csv": output.as_csv(results.fixed_effects(fits), exact),
             "fits.json": output.as_json(results.summaries(fits, study.min_students), exact),
@@ -194,14 +198,20 @@ def _fit_into(
     if exact:
         files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
     output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
-    hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
+    hidden = f"; {held_back} not shown: fewer than {study.min_students} students{_low(study)}, or hiding such a one"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
         + (hidden if held_back else "")
         + ("; exact figures, not for publication." if exact else ".")
     )
-    for line in said:
+    for line in [*said, *results.side_lines(effects, study.level)]:
         typer.echo(line)
+
+
+def _low(study: Params) -> str:
+    """The other reason for which a school is held back."""
+    share = study.min_linked_share
+    return f" or under {100 * share:g}% of the tested linked" if share > 0 else ""
 
 
 def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | None) -> list[int]:
@@ -234,7 +244,7 @@ def _joint_results(
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
     files = results.joint_files(fit, study.min_students, exact)
     files |= results.several_years(fit, average, study.min_students, study.intervals, exact)
-    return files, *results.joint_effects(fit, study.min_students)
+    return files, *results.joint_effects(fit, study.min_students, study.fdr)
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:

@@ -40,6 +40,8 @@ def report(
     equating_se: opt.EquatingSe = None,
     cohort_sd: opt.CohortSd = None,
     min_students: opt.MinStudents = None,
+    min_linked_share: opt.MinLinkedShare = None,
+    fdr: opt.Fdr = None,
     seed: opt.Seed = None,
     pseudonyms: opt.Pseudonyms = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Schools worked on at a time.")] = 2,
@@ -79,6 +81,8 @@ def report(
             equating_se=equating_se,
             cohort_sd=cohort_sd,
             min_students=min_students,
+            min_linked_share=min_linked_share,
+            fdr=fdr,
             seed=seed,
             pseudonym_key=pseudonyms,
         )

@@ -54,6 +54,7 @@ def open_records(study: Params, engine: str | None, formula: str | None = None, 
     """The study's records in memory, or streamed; formula and by_cell: what will be asked of a stream."""
     from ..pages.progress import progress_bar
     from ..records import datasets
+    from ..records.coverage import MIN_LINKED_SHARE
     from ..sums.streams import can_stream, choose_engine, stream_records
 
     if study.pseudonym_key is not None:
@@ -76,7 +77,9 @@ def open_records(study: Params, engine: str | None, formula: str | None = None, 
     if bundled:
         raise ParamsError(f"The data set {study.data} is bundled and small: leave --engine out.")
     with progress_bar("Reading", quiet=False) as progress:
-        return stream_records(study.data, study.columns, chosen, formula, by_cell, progress)
+        records = stream_records(study.data, study.columns, chosen, formula, by_cell, progress)
+    records.attrs[MIN_LINKED_SHARE] = study.min_linked_share
+    return records
 
 
 def stamp(study: Params) -> dict[str, tuple[int, int, int]]:

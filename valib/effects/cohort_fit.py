@@ -13,7 +13,8 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior
-from ..records.disclosure import counted, shown
+from ..records.coverage import LEAST
+from ..records.disclosure import shown
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from .display import Shown, Table, coefficient_rows, found, interval_text, one_line, standard_deviation
@@ -50,9 +51,12 @@ class CohortFit(Shown):
     level : float
         Coverage of the intervals.
     school_effects : DataFrame
-        One row a school (index, sorted): ``n`` (rows), ``students`` (only where some stand in several rows), ``effect``,
-        ``shrinkage``, ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``se``, ``lower``, ``upper``. ``se`` is
-        the standard deviation of what lower and upper are limits of. ``effect`` is the BLUP for a relative model and the
+        One row a school (index, sorted): ``n`` (rows), ``students`` (only where some stand in several rows), ``tested``
+        (those with an outcome score) and ``linked_share``, n / tested (both missing where they are not known),
+        ``low_coverage`` (only where there is any: the share is below the study's ``min_linked_share``), ``effect``,
+        ``shrinkage``, ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``se``, ``lower``, ``upper``, ``side``.
+        ``se`` is the standard deviation of what lower and upper are limits of, and ``side`` where the interval lies to 0:
+        "above", "below" or "not told apart" ("" without limits). ``effect`` is the BLUP for a relative model and the
         benchmark VA for a benchmark model.
     common : ndarray (n_schools, m)
         Loadings of the errors that schools share.
@@ -87,6 +91,8 @@ class CohortFit(Shown):
         Of a relative fit, what each school adds to the coefficients; None unless it was asked for.
     findings : tuple of Finding
         What would mislead in the fit.
+    min_linked_share : float
+        Share of a school's tested students that must be linked for it to be shown.
 
     Notes
     -----
@@ -139,6 +145,7 @@ class CohortFit(Shown):
     cohort_sd: float | None = None
     influence: pd.DataFrame | None = field(default=None, repr=False)
     findings: tuple[Finding, ...] = ()
+    min_linked_share: float = LEAST
 
     @property
     def theta(self) -> float:
@@ -172,7 +179,7 @@ class CohortFit(Shown):
         by default all: places among all schools would tell of those held back. With integrated intervals every draw
         begins with the variances.
         """
-        mask = np.asarray(shown(counted(self.school_effects), min_students))
+        mask = shown(self.school_effects, min_students)
         table = self.school_effects[mask]
         if self.posterior is not None:
             drawn = self.posterior.draw

@@ -18,12 +18,15 @@ from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
+from ..records.coverage import with_coverage
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
 from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, tell
+from .linkage import of_fit
+from .verdict import sides
 
 INTERVALS: tuple[Intervals, ...] = ("integrated", "plugin")
 
@@ -110,6 +113,7 @@ def fit_relative(
 def with_findings(fit: CohortFit, more: Iterable[Finding | None] = ()) -> CohortFit:
     """The fit with what would mislead in it, told as ValibWarning: of its students, then of itself."""
     found = [*more, repeated_rows(fit.school_effects, fit.cohort)]
+    found += of_fit(fit.cohort, fit.school_effects, fit.min_linked_share)
     if fit.singular:
         found.append(boundary(fit.cohort, fit.shift is not None, fit.posterior is not None))
     return replace(fit, findings=tell(found, stacklevel=4))
@@ -270,11 +274,12 @@ def assemble(
         n_schools=fit.n_groups,
         student_sd=moments.response_sd,
         level=level,
-        school_effects=effects_table(moments, effects, level, over, students.extra),
+        school_effects=effects_table(moments, effects, level, over, students),
         intervals="plugin" if over is None else "integrated",
         posterior=over,
         common=effects.common,
         left_out=students.left_out,
+        min_linked_share=students.least,
         moments=moments,
         state=students.state,
         **rest,
@@ -282,11 +287,11 @@ def assemble(
 
 
 def effects_table(
-    moments: Moments, effects: _blup.Blup, level: float, over: Posterior | None = None, extra: pd.Series | None = None
+    moments: Moments, effects: _blup.Blup, level: float, over: Posterior | None, students: Summed
 ) -> pd.DataFrame:
     """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school.
 
-    extra: rows beyond the first of a student, by school; where there are any, a column ``students`` counts students.
+    Where rows are of students already there, a column ``students`` counts students.
     """
     comparative = np.sqrt(effects.var_comparative)
     if over is None:
@@ -313,9 +318,10 @@ def effects_table(
         },
         index=index,
     )
-    if extra is not None and len(extra):
-        table.insert(1, "students", (table["n"] - extra.reindex(index, fill_value=0)).clip(lower=1))
-    return table
+    table["side"] = sides(table["lower"], table["upper"])
+    if len(students.extra):
+        table.insert(1, "students", (table["n"] - students.extra.reindex(index, fill_value=0)).clip(lower=1))
+    return with_coverage(table, students.tested, students.least)
 
 
 def fit_formulas(

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..errors import ModelError, ParamsError, RecordsError, ValibError
 from ..names import listed_cohorts
+from ..records.coverage import MIN_LINKED_SHARE
 from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
@@ -416,6 +417,8 @@ class Params(BaseModel):
         [], description="Declared breaks of a test's scale, with their links"
     )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
+    min_linked_share: float = Field(0.5, ge=0, le=1, description="Least share of tested students linked")
+    fdr: float | None = Field(None, gt=0, lt=1, description="False discovery rate of sides; empty: not controlled")
     school: str | None = Field(None, description="School followed through the recipes")
     pseudonym_key: str | None = Field(None, min_length=1, description="Key file of the schools' pseudonyms")
     seed: int = Field(20150512, ge=0, description="Seed")
@@ -499,6 +502,7 @@ class Params(BaseModel):
     def read_records(self) -> pd.DataFrame:
         """Return the study's records as ``valib.records.reading.read_records`` gives them, schools by pseudonym if so asked."""
         records = self._read_named()
+        records.attrs[MIN_LINKED_SHARE] = self.min_linked_share
         return records if self.pseudonym_key is None else replace_schools(records, self.pseudonym_key)
 
     def _read_named(self) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def stands_in(chapter: str, params: Params) -> bool:
 
 def demo_instead(params: Params) -> Params:
     """The demo study, with what the study in force says of the computations and not of its records."""
-    kept = ("level", "min_students", "seed", "bootstrap_replicates", "simulation_replicates")
+    kept = ("level", "min_students", "min_linked_share", "fdr", "seed", "bootstrap_replicates", "simulation_replicates")
     return type(params)(**{name: getattr(params, name) for name in kept})
 
 
