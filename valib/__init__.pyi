@@ -18,6 +18,8 @@ from .sums.moments import compute_moments as compute_moments
 
 # one cohort
 from .effects.cohort_fit import CohortFit as CohortFit
+from .effects.multiplicity import false_discoveries as false_discoveries
+from .effects.multiplicity import side_counts as side_counts
 from .effects.relative import fit_formulas as fit_formulas
 from .effects.relative import fit_mixed as fit_mixed
 from .effects.relative import fit_relative as fit_relative
@@ -143,6 +145,7 @@ __all__ = [
     "compute_moments",
     "correlations",
     "expected_correlations",
+    "false_discoveries",
     "fit_baseline",
     "fit_benchmark",
     "fit_estimators",
@@ -186,6 +189,7 @@ __all__ = [
     "shift_verdicts",
     "shown_in_all",
     "shrinkage",
+    "side_counts",
     "simulate",
     "simulate_ways",
     "split_shift",

@@ -19,6 +19,7 @@ from ..records.coverage import FULL, ROUNDING
 from .findings import Finding
 
 FAMILY = 0.05  # probability of naming any school of a cohort where none differs
+NEAR = 1.5  # standard deviations: nearer to its cohort's share no school has a p below FAMILY, and none is looked for
 NAMED = 8  # schools by name
 
 
@@ -29,15 +30,24 @@ def linkage_p(linked: np.ndarray, tested: np.ndarray) -> np.ndarray:
     Source: Fisher's exact test of a school against the others.
     """
     k, m = (np.asarray(v, dtype=np.int64) for v in (linked, tested))
-    of = stats.hypergeom(m.sum(), k.sum(), m)
+    return _exact(k, m, int(k.sum()), int(m.sum()))
+
+
+def _exact(k: np.ndarray, m: np.ndarray, linked: int, tested: int) -> np.ndarray:
+    of = stats.hypergeom(tested, linked, m)
     return np.asarray(np.minimum(1.0, 2 * np.minimum(of.cdf(k), of.sf(k - 1))))
 
 
 def differing(table: pd.DataFrame) -> np.ndarray:
     """(J,) which schools' linkage differs from their cohort's beyond chance; table: columns n (linked), tested."""
+    differs = np.zeros(len(table), dtype=bool)
     if table["tested"].isna().any() or not len(table):
-        return np.zeros(len(table), dtype=bool)
-    return np.asarray(len(table) * linkage_p(table["n"].to_numpy(), table["tested"].to_numpy()) < FAMILY)
+        return differs
+    k, m = (table[name].to_numpy().astype(np.int64) for name in ("n", "tested"))
+    share = k.sum() / m.sum()
+    far = np.flatnonzero((k - m * share) ** 2 > NEAR**2 * m * share * (1 - share))
+    differs[far] = len(table) * _exact(k[far], m[far], int(k.sum()), int(m.sum())) < FAMILY
+    return differs
 
 
 def coverage(tables: Mapping[int, pd.DataFrame], least: float, floor: int = 1, every: bool = False) -> Finding | None:

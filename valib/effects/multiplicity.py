@@ -156,7 +156,7 @@ def side_counts(fits: Sequence[CohortFit], min_students: int = 1) -> pd.DataFram
     --------
     >>> import valib as va
     >>> table = va.side_counts([va.fit_relative(va.load_records("exam"))])
-    >>> table[["schools", "above", "below", "unclear", "by_chance"]].iloc[0].to_dict()
+    >>> table[["schools", "above", "below", "unclear", "by_chance"]].iloc[0].round(2).to_dict()
     {'schools': 65.0, 'above': 14.0, 'below': 14.0, 'unclear': 37.0, 'by_chance': 3.25}
     """
     rows = []

@@ -99,15 +99,13 @@ def _parts(
     ranges, odd = scores.describe(coded, ask)
     prior, drifts = study.compare_priors(records, table, ask)
     links, refused = study.across_breaks(ask)
-    schools_covered = covered.schools(records, ask)
+    coverage, less_covered = covered.parts(records, ask)
     alone = lone.lone_findings(coded, ask, odd)
     further = covariates.describe(coded, ask)
     judged, stops = covariates.judge(further, list(records.columns), ask)
-    parts = {
+    parts = coverage | {
         "cohorts": table.assign(duplicates=codes["same_school"] + codes["other_school"]),
         "linkage": linked,
-        "coverage": covered.by_cohort(schools_covered, ask),
-        "coverage_list": covered.listed(schools_covered, ask),
         "codes": codes,
         "several": several,
         "school_changes": moves,
@@ -120,8 +118,7 @@ def _parts(
         "influence": lone.influence(coded.data, ask),
     }
     found = [
-        *students.linkage_findings(linked, table["score_sd"]),
-        *covered.findings(schools_covered, ask),
+        *(students.linkage_findings(linked, table["score_sd"]) + less_covered),
         *students.code_findings(coded, codes, several),
         *names.code_findings(coded, cells, ask.min_students),
         *schools.school_findings(table, moves, ask.min_students),

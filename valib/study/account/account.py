@@ -118,9 +118,21 @@ class Account:
         """The sentences of the findings."""
         return tuple(item.text for item in self.findings)
 
+    def _study(self) -> dict[str, Any]:
+        """What the study asks, in plain values."""
+        ask = self.ask
+        return {
+            "baseline_cohorts": list(ask.baseline),
+            "focal_cohorts": list(ask.focal),
+            "formula": ask.formula,
+            "further_formulas": list(ask.further_formulas),
+            "min_students": ask.min_students,
+            "min_linked_share": ask.min_linked_share,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the account under the keys of :data:`KEYS`, for JSON; sizes of small schools are held back."""
-        ask, floor = self.ask, self.ask.min_students
+        floor = self.ask.min_students
         sizes = {
             f"{which}_school": _masked(self.cohorts[f"{which}_school"], floor)
             for which in ("smallest", "median", "largest")
@@ -129,14 +141,7 @@ class Account:
         return {
             "schema_version": SCHEMA_VERSION,
             "source": printable(self.source),
-            "study": {
-                "baseline_cohorts": list(ask.baseline),
-                "focal_cohorts": list(ask.focal),
-                "formula": ask.formula,
-                "further_formulas": list(ask.further_formulas),
-                "min_students": floor,
-                "min_linked_share": ask.min_linked_share,
-            },
+            "study": self._study(),
             "limits": limits.stated(),
             "rows_read": self.rows_read,
             "rows_used": self.rows_used,

@@ -12,6 +12,12 @@ from .coded import Ask, Finding
 COLUMNS = ["schools", "full", "under_warned", "under_least", "none", "differing"]
 
 
+def parts(records: pd.DataFrame, ask: Ask) -> tuple[dict[str, pd.DataFrame], list[Finding]]:
+    """The account's ``coverage`` and ``coverage_list``, and what would mislead in them."""
+    tables = schools(records, ask)
+    return {"coverage": by_cohort(tables, ask), "coverage_list": listed(tables, ask)}, findings(tables, ask)
+
+
 def schools(records: pd.DataFrame, ask: Ask) -> dict[int, pd.DataFrame]:
     """The schools with a tested student in each of the study's cohorts, n (linked), tested, linked_share, differs; schools of
     which no student is linked too. Empty where the records do not know whom they lack."""
