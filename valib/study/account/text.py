@@ -146,7 +146,8 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
     )
     yield ("Schools that change most", *_change_table(content))
     yield ("Coverage: schools by the share of tested students that are linked", *_coverage_table(content, own))
-    yield ("Schools of which least are linked, or otherwise than chance would have it", *_covered_table(content))
+    few = f"(few: under {content['study']['min_students']} are, or are not)"
+    yield (f"Schools of which least are linked, or otherwise than by chance {few}", *_covered_table(content))
     yield ("Student codes that stand more than once", *_code_table(content, own))
     for column, title in (("score", "Scores"), ("prior_score", "Prior scores")):
         yield (f"{title} (points)", *_score_table([r for r in content["scores"] if r["column"] == column], own))
@@ -307,21 +308,15 @@ def _coverage_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[
 
 
 def _covered_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:
-    floor, whole = content["study"]["min_students"], content["coverage_list"]
-    rows = []
+    whole, rows = content["coverage_list"], []
     for row in whole["shown"]:
-        numbers = ["few missing"] * 3
+        numbers = ["few"] * 3
         if row["tested"] is not None:
             numbers = [f"{row['tested']:,}", f"{row['linked']:,}", percent(row["linked_share"])]
         name = printable(row["school"], LONGEST_NAME)
         rows.append((name, str(row["cohort"]), *numbers, "yes" if row["differs"] else "no"))
     more = whole["total"] - len(rows)
     note = f"\nand {_count(more, 'more school')}" if more > 0 else ""
-    note += (
-        f"\n(few missing: fewer than {floor} are linked, or are not)"
-        if any("few missing" in row for row in rows)
-        else ""
-    )
     return ("school", "in cohort", "tested", "linked", "share", "beyond\nchance"), rows, note
 
 
