@@ -121,8 +121,8 @@ def coverage(records: pd.DataFrame, cohort: int, min_linked_share: float) -> Fin
     found.record("covered_full", FULL, ".0%")
     found.record("covered_least", min_linked_share, ".0%")
     found.say(
-        "In cohort {glue:text}`covered_cohort`, {glue:text}`covered_share` of the students with a score are used. Schools differ "
-        "in it: of {glue:text}`covered_schools` schools, {glue:text}`covered_all` have all their tested students in, "
+        "In cohort {glue:text}`covered_cohort`, {glue:text}`covered_share` of the students with a score are used. Schools "
+        "differ in it: of {glue:text}`covered_schools` schools, {glue:text}`covered_all` have all their tested students in, "
         "{glue:text}`covered_under` fewer than {glue:text}`covered_full` of them, and {glue:text}`covered_low` fewer than "
         "{glue:text}`covered_least`. A school of this last kind is held back in all that follows, because the value added of "
         "the students who are left is not that of the school."
