@@ -129,6 +129,19 @@ def joint_large(students: int, schools: int, cohorts: int) -> Runs:
     }
 
 
+def quantile(students: int, schools: int, draws: int) -> Runs:
+    """Quantile value added at the lower quartile: draws in all, and what they are worth for the worst of the effects."""
+    records = va.read_records(one_cohort(students, schools, 1))
+
+    def fit() -> tuple[float, dict]:
+        seconds, f = clock(
+            lambda: va.fit_quantile(records, formula=formula(1), quantile=0.25, draws=draws // 4, warmup=draws // 8)
+        )
+        return seconds, {"effective": f.diagnostics["ess_bulk"].min()}
+
+    return {"fit": fit}
+
+
 def bootstrap(students: int, schools: int, replicates: int) -> Runs:
     """The school bootstrap of shift and benchmark VA, three baseline cohorts and four focal; one by refits."""
     records = va.read_records(several_cohorts(students, schools, 7))
@@ -250,7 +263,7 @@ def growth(students: int, schools: int, covariates: int, cohorts: int) -> Runs:
 
 CONTENDERS = {
     f.__name__: f
-    for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, posterior, bootstrap, reading, growth)
+    for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, posterior, quantile, bootstrap, reading, growth)
 }
 
 

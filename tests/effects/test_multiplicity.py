@@ -154,7 +154,7 @@ def test_the_rate_is_held_by_the_posterior_of_fitted_data_sets():
 def test_a_joint_fit_has_sides_by_cohort():
     records = va.load_records("demo")
     fit = va.fit_joint(records, [2023, 2024])
-    table, _ = tables.joint_effects(fit, 5, 0.05)
+    table, _ = tables.joint_effects(fit, 5, "plugin", 0.05)
     for _, part in table.groupby("cohort"):
         p = 2 * stats.norm.sf(np.abs(part["effect"]) / part["se_comparative"])
         called, up = stats.false_discovery_control(p) <= 0.05, part["effect"] > 0

@@ -11,6 +11,7 @@ from ..errors import ParamsError
 from ..names import about, listed
 from . import options as opt
 from .console import plain_errors
+from .like import refuse_choices, score
 from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
 
 if TYPE_CHECKING:
@@ -19,11 +20,20 @@ if TYPE_CHECKING:
 
 
 def fit(
-    model: Annotated[
-        opt.Model,
-        typer.Option("--model", help="Against the other schools, against the baseline, or several cohorts at once."),
-    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
+    model: Annotated[
+        opt.Model | None,
+        typer.Option("--model", help="Against the other schools, against the baseline, or several cohorts at once."),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="FOLDER",
+            show_default=False,
+            help="Estimate nothing: score the schools of DATA by the fit in FOLDER (late students, corrected data).",
+        ),
+    ] = None,
     data: opt.Data = None,
     table: opt.Table = None,
     where: opt.Where = None,
@@ -55,6 +65,12 @@ def fit(
     min_students: opt.MinStudents = None,
     min_linked_share: opt.MinLinkedShare = None,
     fdr: opt.Fdr = None,
+    groups: opt.Groups = None,
+    group_weights: opt.GroupWeights = None,
+    min_schools: opt.MinSchools = None,
+    similar: opt.Similar = None,
+    neighbours: opt.Neighbours = None,
+    cap: opt.Cap = None,
     pseudonyms: opt.Pseudonyms = None,
     engine: opt.Engine = None,
     exact: opt.Exact = False,
@@ -65,8 +81,10 @@ def fit(
     DIR gets school_effects.csv, fixed_effects.csv and fits.json; shifts.csv and, beside the baseline cohorts' own
     shifts and what is not known, shift_in_context.csv if a shift is estimated; and of a joint model correlations.csv
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
-    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Figures are rounded
-    to what may be published: errors to two digits, estimates to the last place of their errors.
+    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
+    benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
+    with --similar, capped.csv with --cap. Figures are rounded to what may be published: errors to two digits, estimates
+    to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -75,6 +93,9 @@ def fit(
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
+      valib fit corrected.csv --like results --out results/late
+      valib fit my.csv --model relative --cohorts 2024 --groups district --out results
+      valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
@@ -82,6 +103,31 @@ def fit(
     with plain_errors(debug):
         from ..study.params import parse_cohorts
 
+        if like is not None:
+            refuse_choices(
+                benchmark=benchmark,
+                baseline_cohorts=baseline_cohorts,
+                focal_cohorts=focal_cohorts,
+                formula=formula,
+                estimator=estimator,
+                shift=shift,
+                variances=variances,
+                method=method,
+                level=level,
+                intervals=intervals,
+                equating_se=equating_se,
+                cohort_sd=cohort_sd,
+                covariance=covariance,
+                residual=residual,
+                average=average,
+                groups=groups,
+                similar=similar,
+                cap=cap,
+            )
+        elif model is None:
+            raise ParamsError(
+                "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
+            )
         if benchmark and (baseline_cohorts or formula or estimator):
             raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
         if benchmark and model is not opt.Model.benchmark:
@@ -90,6 +136,10 @@ def fit(
         structure = {k: v for k, v in several.items() if v is not None}
         if structure and model is not opt.Model.joint:
             raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
+        if model is opt.Model.joint:
+            for name, value in {"groups": groups, "similar": similar, "cap": cap}.items():
+                if value is not None:
+                    raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
         study = load_study(
             params,
             data,
@@ -111,12 +161,24 @@ def fit(
             min_students=min_students,
             min_linked_share=min_linked_share,
             fdr=fdr,
+            groups=groups,
+            group_weights=group_weights,
+            min_schools=min_schools,
+            similar=None if similar is None else [part.strip() for part in similar.split(",")],
+            neighbours=neighbours,
+            cap=cap,
             pseudonym_key=pseudonyms,
         )
         from ..study import writing as output
 
         output.check_folder(out)
-        output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], read_from(study, params, benchmark))
+        kept = [] if like is None else [str(Path(like) / name) for name in ("scoring.json", "school_effects.csv")]
+        sources = read_from(study, params, benchmark, *kept)
+        output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], sources)
+        if like is not None:
+            score(study, params, Path(like), model, out, cohorts, engine, exact)
+            return
+        assert model is not None  # asked for above
         _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
 
 
@@ -144,11 +206,15 @@ def _fit(
 
 def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool) -> list[str]:
     """The files that a fit of this model makes."""
+    from ..study.beside import FILES
+
     more = {
         opt.Model.relative: [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
+    for name in (opt.Model.relative, opt.Model.benchmark):
+        more[name] += ["scoring.json"] + [file for parameter, file in FILES.items() if getattr(study, parameter)]
     more[opt.Model.joint] += ["averages.csv"] if "average" in structure else []
     more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
     mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
@@ -167,16 +233,19 @@ def _fit_into(
 ) -> None:
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
+    from ..effects.late import save_fits
     from ..effects.shift import shift_in_context
     from ..records.school_names import school_names, with_names
     from ..study import tables as results
     from ..study import writing as output
+    from ..study.beside import beside
 
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
     )
+    names = school_names(records)
     cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
         files, effects, held_back = _joint_results(study, records, cohorts, structure, exact)
@@ -193,8 +262,13 @@ def _fit_into(
             files["shifts.csv"] = output.as_csv(results.shifts(fits), exact)
             files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
             said = results.shift_lines(context, fits)
+        if (text := save_fits(fits, exact)) is not None:
+            files["scoring.json"] = text
+        found, more = beside(study, records, fits, reference)
+        files |= {name: output.as_csv(with_names(table, names), exact) for name, table in found.items()}
+        said += more
     check_unchanged(study, records, before)
-    effects = with_names(effects, school_names(records))
+    effects = with_names(effects, names)
     if exact:
         files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
     output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
@@ -242,9 +316,9 @@ def _joint_results(
     chosen = {k: v for k, v in structure.items() if k != "average"}
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
-    files = results.joint_files(fit, study.min_students, exact)
+    files = results.joint_files(fit, study.min_students, exact, study.intervals)
     files |= results.several_years(fit, average, study.min_students, study.intervals, exact)
-    return files, *results.joint_effects(fit, study.min_students, study.fdr)
+    return files, *results.joint_effects(fit, study.min_students, study.intervals, study.fdr)
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:

@@ -165,6 +165,41 @@ Engine = Annotated[
         "auto (the default) chooses by size.",
     ),
 ]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        "--groups",
+        metavar="COLUMN",
+        show_default=False,
+        help="Also write groups.csv, the mean of every group of schools, such as district. Default: none.",
+    ),
+]
+GroupWeights = Annotated[
+    str | None,
+    typer.Option("--group-weights", metavar="equal|students", help="Weights of the schools in a group's mean."),
+]
+MinSchools = Annotated[
+    int | None, typer.Option("--min-schools", help="Groups of fewer schools in a cohort are not shown.")
+]
+Similar = Annotated[
+    str | None,
+    typer.Option(
+        "--similar",
+        metavar="prior_score,ses,...",
+        show_default=False,
+        help="Also write similar.csv, every school beside those most like it in the school means of these.",
+    ),
+]
+Neighbours = Annotated[int | None, typer.Option("--neighbours", help="How many similar schools each is set beside.")]
+Cap = Annotated[
+    float | None,
+    typer.Option(
+        "--cap",
+        metavar="3",
+        show_default=False,
+        help="Also write capped.csv: what changes if scores are capped so many residual SDs from the fitted line.",
+    ),
+]
 Pseudonyms = Annotated[
     str | None,
     typer.Option(

@@ -27,8 +27,8 @@ from ..files import PREFIX, sync, write_file
 NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
 FITS = (
     *("school_effects.csv", "fixed_effects.csv", "shifts.csv", "shift_in_context.csv", "correlations.csv", "omega.csv"),
-    *("averages.csv", "lasting.csv"),
-    "fits.json",
+    *("averages.csv", "lasting.csv", "groups.csv", "similar.csv", "capped.csv"),
+    *("fits.json", "scoring.json"),
 )
 OUTPUTS = {  # all that a command may make in its output folder
     "fit": (*FITS, NOT_FOR_PUBLICATION),

@@ -155,19 +155,26 @@ def side_lines(table: pd.DataFrame, level: float) -> list[str]:
     return lines
 
 
-def joint_effects(fit: JointFit, min_students: int = 1, fdr: float | None = None) -> tuple[pd.DataFrame, int]:
+def joint_effects(
+    fit: JointFit, min_students: int = 1, intervals: Intervals = "integrated", fdr: float | None = None
+) -> tuple[pd.DataFrame, int]:
     """Return one row a school and cohort in which it has students, and the number of rows held back.
 
-    What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all.
-    Predictions for cohorts that a school is missing from are left out.
+    What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all. se, lower and
+    upper are those of :meth:`~valib.effects.joint.JointFit.limits`; of a singular fit no error that takes its variances as
+    known is told.
+    Predictions for cohorts that a school is missing from are left out. fdr: as in :func:`school_effects`, by tail
+    probabilities of the normal distribution with that se.
     """
-    table = fit.school_effects.reset_index().sort_values(["cohort", "school"], ignore_index=True)
+    table = fit.school_effects.drop(columns=LIMITS).join(fit.limits(intervals))
+    table = table.reset_index().sort_values(["cohort", "school"], ignore_index=True)
     table = table[table["n"] > 0]
     table.insert(0, "model", "joint")
     table.insert(1, "cohort", table.pop("cohort"))
-    flat = fit.tau2.index[fit.tau2 <= 0]
-    table.loc[table["cohort"].isin(flat), [*PLUGIN, *LIMITS]] = np.nan
-    table["side"] = sides(table["lower"], table["upper"])
+    flat = fit.tau2.index[fit.tau2 <= 0] if fit.covariance == "independent" else fit.cohorts
+    if fit.singular:
+        table.loc[table["cohort"].isin(flat), PLUGIN] = np.nan
+    table = table.drop(columns="side").assign(side=sides(table["lower"], table["upper"]))
     sd = table["cohort"].map(fit.student_sd)
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
     mask = whole(table.set_index(["cohort", "school"]), min_students).to_numpy()
@@ -175,7 +182,7 @@ def joint_effects(fit: JointFit, min_students: int = 1, fdr: float | None = None
         told_coverage(table.iloc[rows], mask[rows], min_students) for rows in table.groupby("cohort").indices.values()
     ]
     for part in parts if fdr is not None else ():
-        p = normal_tails(part["effect"], part["se_comparative"].where(part["lower"].notna()))
+        p = normal_tails(part["effect"], part["se"].where(part["lower"].notna()))
         part["side_fdr"] = sides_at(part["effect"].to_numpy(), adjusted(p), fdr)
     return pd.concat(parts, ignore_index=True), int((~mask).sum())
 
@@ -226,7 +233,9 @@ def _few(counts: dict, min_students: int) -> dict:
     }
 
 
-def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> dict[str, str]:
+def joint_files(
+    fit: JointFit, min_students: int = 1, exact: bool = False, intervals: Intervals = "integrated"
+) -> dict[str, str]:
     """Return the text of a joint fit's files but school_effects.csv.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
@@ -245,7 +254,7 @@ def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> di
     )
     return {
         "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov))), exact),
-        "correlations.csv": as_csv(fit.correlations(), exact),
+        "correlations.csv": as_csv(fit.correlations(intervals), exact),
         "omega.csv": as_csv(omega, exact),
         "fits.json": as_json(summaries([fit], min_students), exact),
     }
