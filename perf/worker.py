@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ import valib as va
 from data import formula, one_cohort, several_cohorts
 from valib.effects.bootstrap import bootstrap_from_moments
 from valib.effects.joint import cohort_moments, joint_from_moments
+from valib.pages import report
+from valib.study.params import Params
 from valib.sums.design import build_design
 from valib.sums.moments import moments_from_arrays
 from valib.sums.students import sum_students
@@ -37,6 +40,18 @@ def relative(file: str, model: str) -> Runs:
         }
 
     return {"fit": fit, "plugin": lambda: fit("plugin")}
+
+
+def reports(file: str, out: str) -> Runs:
+    """valib report --all --pdf of a file with six cohorts; the peak of memory is that of the process that leads."""
+    cohorts = sorted(int(c) for c in pd.read_parquet(file, columns=["cohort"])["cohort"].unique())
+    study = Params(data=file, baseline_cohorts=cohorts[:3], focal_cohorts=cohorts[3:], further_formulas=[])
+
+    def made():
+        seconds, result = clock(lambda: report.build(study, Path(out), pdf=True, jobs=2, progress=False))
+        return seconds, {"schools": len(result.files)}
+
+    return {"made": made}
 
 
 def arrays(file: str, model: str) -> Runs:

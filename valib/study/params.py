@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ModelError, ParamsError, RecordsError
 from ..names import listed_cohorts
@@ -20,6 +20,7 @@ from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import ScaleBreak
+from .form import Publishing
 from .mapping import Columns
 from .params_file import EXPECTED, plain_yaml, read_params, sentence, text_of
 from .questions import refuse_questions
@@ -98,6 +99,8 @@ def understood(name: str, value: Any) -> Any:
         if name == "prior":
             spelt = _spelt(value.strip(), dict, ())
             return _pairs(spelt) if isinstance(spelt, str) else spelt
+        if kind is bool:
+            return {"true": True, "false": False}.get(value.strip().lower(), value)
         value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
@@ -185,7 +188,7 @@ Quantiles = Annotated[list[float], Field(min_length=1), AfterValidator(_distinct
 DEMO = "demo"
 
 
-class Params(BaseModel):
+class Params(Publishing):
     """A study: its records, its cohorts, its model and how it is reported. The defaults are the demo study.
 
     Cohorts are the demo's for its data only. Of other data no cohort is a baseline that is not named so, and the focal

@@ -12,7 +12,8 @@ from ..effects.average import average_va, lasting_va
 from ..effects.multiplicity import adjusted, count_sides, false_discoveries, normal_tails, sides_at, sides_line
 from ..effects.verdict import ABOVE, BELOW, SCHOOLS, shift_verdicts, sides
 from ..records.disclosure import few, shown, told_coverage, whole
-from .writing import as_csv, as_json
+from .dictionary import HEADS, explained
+from .writing import PLAIN, CsvForm, as_csv
 
 if TYPE_CHECKING:
     from ..effects.joint import JointFit
@@ -188,13 +189,9 @@ def joint_effects(
 
 
 def several_years(
-    fit: JointFit,
-    average: Sequence[int] | None,
-    min_students: int = 1,
-    intervals: Intervals = "integrated",
-    exact: bool = False,
-) -> dict[str, str]:
-    """Return averages.csv (of the cohorts named) and lasting.csv (of a fit with such a part), as text.
+    fit: JointFit, average: Sequence[int] | None, min_students: int = 1, intervals: Intervals = "integrated"
+) -> dict[str, pd.DataFrame]:
+    """Return averages.csv (of the cohorts named) and lasting.csv (of a fit with such a part).
 
     A school that is held back in one cohort of the fit is in neither: both are predicted from its students in all.
     """
@@ -206,13 +203,11 @@ def several_years(
         found["lasting.csv"] = lasting_va(fit)
     mask = whole(fit.school_effects[fit.school_effects["n"] > 0], min_students)
     named = mask.index[mask].get_level_values("school")
-    files = {}
     for name, table in found.items():
-        table = table[table.index.isin(named)].reset_index()
-        table["side"] = sides(table["lower"], table["upper"])
-        table.insert(0, "model", "joint")
-        files[name] = as_csv(table, exact)
-    return files
+        found[name] = table[table.index.isin(named)].reset_index()
+        found[name]["side"] = sides(found[name]["lower"], found[name]["upper"])
+        found[name].insert(0, "model", "joint")
+    return found
 
 
 def summaries(fits: list, min_students: int = 1) -> list[dict]:
@@ -233,10 +228,8 @@ def _few(counts: dict, min_students: int) -> dict:
     }
 
 
-def joint_files(
-    fit: JointFit, min_students: int = 1, exact: bool = False, intervals: Intervals = "integrated"
-) -> dict[str, str]:
-    """Return the text of a joint fit's files but school_effects.csv.
+def joint_tables(fit: JointFit, intervals: Intervals = "integrated") -> dict[str, pd.DataFrame]:
+    """Return a joint fit's tables but school_effects.csv, by file name.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
     """
@@ -253,20 +246,19 @@ def joint_files(
         }
     )
     return {
-        "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov))), exact),
-        "correlations.csv": as_csv(fit.correlations(intervals), exact),
-        "omega.csv": as_csv(omega, exact),
-        "fits.json": as_json(summaries([fit], min_students), exact),
+        "fixed_effects.csv": fixed.assign(se=np.sqrt(np.diag(fit.vcov))),
+        "correlations.csv": fit.correlations(intervals),
+        "omega.csv": omega,
     }
 
 
-def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:
+def simulation_files(run: MonteCarlo, form: CsvForm = PLAIN) -> dict[str, str | bytes]:
     """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate.
 
     They are exact: what is simulated is known, and a world after this study has rounded parameters.
     """
-    return {
-        "performance.csv": as_csv(run.table, exact=True),
-        "scenarios.csv": as_csv(run.scenarios.reset_index(), exact=True),
-        "replicates.parquet": run.draws.to_parquet(index=False),
-    }
+    tables = {"performance.csv": run.table, "scenarios.csv": run.scenarios.reset_index()}
+    columns = {name: list(table.columns) for name, table in {**tables, "replicates.parquet": run.draws}.items()}
+    tables["columns.csv"] = explained({**columns, "columns.csv": HEADS})
+    files: dict[str, str | bytes] = {name: as_csv(table, exact=True, form=form) for name, table in tables.items()}
+    return files | {"replicates.parquet": run.draws.to_parquet(index=False)}
