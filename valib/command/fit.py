@@ -243,6 +243,7 @@ def _fit_into(
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
     from ..study import writing as output
+    from ..study.tables import side_lines
 
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
@@ -266,7 +267,7 @@ def _fit_into(
         + (hidden if held_back else "")
         + ("; exact figures, not for publication." if exact else ".")
     )
-    for line in [*said, *results.side_lines(effects, study.level)]:
+    for line in [*said, *side_lines(effects, study.level)]:
         typer.echo(line)
 
 

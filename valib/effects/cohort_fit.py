@@ -236,6 +236,8 @@ class CohortFit(Shown):
                 "intervals",
             )
         }
+        tested = self.school_effects["tested"]
+        plain["n_tested"] = None if tested.isna().any() else int(tested.sum())
         plain["left_out"] = dict(self.left_out)
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}

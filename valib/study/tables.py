@@ -211,8 +211,12 @@ def several_years(
 
 
 def summaries(fits: list, min_students: int = 1) -> list[dict]:
-    """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words."""
+    """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words, and where so
+    few of those tested are not linked, n_tested is None."""
     told = [{"model": "joint", **fit.summary()} for fit in fits]  # the summary of a fit of one cohort names its model
+    for one in told:
+        if one.get("n_tested") is not None and 0 < one["n_tested"] - one["n_students"] < min_students:
+            one["n_tested"] = None
     return [{**one, "left_out": _few(one["left_out"], min_students)} for one in told]
 
 
