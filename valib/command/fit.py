@@ -64,6 +64,8 @@ def fit(
     average: opt.Average = None,
     random: opt.Random = None,
     min_students: opt.MinStudents = None,
+    min_linked_share: opt.MinLinkedShare = None,
+    fdr: opt.Fdr = None,
     groups: opt.Groups = None,
     group_weights: opt.GroupWeights = None,
     min_schools: opt.MinSchools = None,
@@ -169,6 +171,8 @@ def fit(
             cohort_sd=cohort_sd,
             random=None if random is None else [name.strip() for name in random.split(",") if name.strip()],
             min_students=min_students,
+            min_linked_share=min_linked_share,
+            fdr=fdr,
             groups=groups,
             group_weights=group_weights,
             min_schools=min_schools,
@@ -246,6 +250,7 @@ def _fit_into(
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
     from ..study import writing as output
+    from ..study.tables import side_lines
 
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
@@ -266,14 +271,20 @@ def _fit_into(
     effects = found["school_effects.csv"]
     told = {"model": model.value, "cohorts": cohorts, **told}
     output.write_folder(out, "fit", _files(out, study, found, fits, exact, told))
-    hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
+    hidden = f"; {held_back} not shown: fewer than {study.min_students} students{_low(study)}, or hiding such a one"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
         + (hidden if held_back else "")
         + ("; exact figures, not for publication." if exact else ".")
     )
-    for line in said:
+    for line in [*said, *side_lines(effects, study.level)]:
         typer.echo(line)
+
+
+def _low(study: Params) -> str:
+    """The other reason for which a school is held back."""
+    share = study.min_linked_share
+    return f" or under {100 * share:g}% of the tested linked" if share > 0 else ""
 
 
 def one_cohort_results(
@@ -292,7 +303,7 @@ def one_cohort_results(
     cohorts = cohorts or _focal(study, records, model, saved)
     find = _relative_fits if model is opt.Model.relative else _benchmark_fits
     fits, reference = find(study, records, cohorts, saved)
-    effects = with_names(results.school_effects(fits, study.min_students)[0], names)
+    effects = with_names(results.school_effects(fits, study.min_students, study.fdr)[0], names)
     found, told, said = {"school_effects.csv": effects, "fixed_effects.csv": results.fixed_effects(fits)}, {}, []
     if reference is not None:
         told = {"baseline": list(reference.cohorts)}
@@ -362,7 +373,7 @@ def _joint_results(
     chosen = {k: v for k, v in structure.items() if k != "average"}
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
-    effects, held_back = results.joint_effects(fit, study.min_students, study.intervals)
+    effects, held_back = results.joint_effects(fit, study.min_students, study.intervals, study.fdr)
     effects = with_names(effects, school_names(records))
     several = results.several_years(fit, average, study.min_students, study.intervals)
     return [fit], {"school_effects.csv": effects, **results.joint_tables(fit, study.intervals), **several}, held_back

@@ -104,6 +104,7 @@ def _cohorts(like: Path, saved: dict[int, SavedFit], records: Any, text: str | N
 
 def _effects(study: Params, like: Path, saved: list[SavedFit], records: Any) -> tuple[Any, int]:
     """The table of the schools scored that may be shown, and how many others there are."""
+    from ..records.disclosure import told_coverage
     from ..study import tables as results
 
     fits, held_back = [], 0
@@ -112,7 +113,7 @@ def _effects(study: Params, like: Path, saved: list[SavedFit], records: Any) -> 
             fit = one.score(records)
         mask = _may_be_shown(study, like, one, fit)
         held_back += int((~mask).sum())
-        fits.append(replace(fit, school_effects=fit.school_effects[mask]))
+        fits.append(replace(fit, school_effects=told_coverage(fit.school_effects, mask, study.min_students)))
     return results.school_effects(fits)[0], held_back
 
 
@@ -123,6 +124,7 @@ def _may_be_shown(study: Params, like: Path, saved: SavedFit, fit: CohortFit) ->
     """
     import pandas as pd
 
+    from ..records.coverage import LOW
     from ..records.disclosure import counted
     from ..study.writing import safe_text
 
@@ -138,4 +140,5 @@ def _may_be_shown(study: Params, like: Path, saved: SavedFit, fit: CohortFit) ->
         there |= ~codes.isin(saved.schools)
     elif len(listed_there) == saved.n_schools:  # none was held back, so that any other is new
         there[:] = True
-    return (there & (counted(fit.school_effects) >= study.min_students)).to_numpy()
+    may = there & (counted(fit.school_effects) >= study.min_students)
+    return (may & ~fit.school_effects[LOW] if LOW in fit.school_effects.columns else may).to_numpy()
