@@ -96,7 +96,7 @@ def joint(cohorts: Sequence[int], hidden: Iterable[str], covariance: str = "unst
             several.append(lasting_va(fit))
         several = [table[~table.index.isin(apart)].reset_index() for table in several]
         return [
-            effects[~effects["school"].isin(apart)], *several, fixed, fit.correlations(), *tables.summaries([fit])
+            effects[~effects["school"].isin(apart)], *several, fixed, fit.correlations("plugin"), *tables.summaries([fit])
         ]  # fmt: skip
 
     return run

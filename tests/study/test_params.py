@@ -28,7 +28,7 @@ def study(tmp_path):
 def test_params_yml_and_the_defaults_are_one():
     file = yaml.safe_load((bundle_root() / "params.yml").read_text(encoding="utf-8"))
     assert file == Params().model_dump()
-    assert list(file) == list(Params.model_fields)
+    assert list(file) == Params.names() and set(file) == set(Params.model_fields)
 
 
 def test_a_file_may_give_only_what_differs(study):
@@ -229,6 +229,10 @@ SAME = {
     ),
     "pseudonym_key": (None, ["null", "None"]),
     "title": ("2024", ["2024"]),
+    "excel": (True, [True, "true"]),
+    "figures": (False, [False, "false"]),
+    "decimal": (",", [","]),
+    "byte_order_mark": (True, [True, "true"]),
     "data": ("demo", ["demo"]),
     "formula": ("score ~ 1", ["score ~ 1"]),
     "method": ("REML", ["REML"]),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SETTINGS = (  # options that stand for a parameter of the study of the same name
     *("table", "where", "prior", "formula", "estimator", "shift", "variances", "method", "level", "intervals"),
     *("equating_se", "cohort_sd", "min_students", "groups", "group_weights", "min_schools", "neighbours", "cap"),
+    *("excel", "figures", "decimal", "byte_order_mark"),
 )
 CHOICES = (  # options that a fit has settled
     *("formula", "estimator", "shift", "variances", "method", "level", "intervals", "equating_se", "cohort_sd"),
@@ -80,6 +81,10 @@ def fit(
     neighbours: opt.Neighbours = None,
     cap: opt.Cap = None,
     pseudonyms: opt.Pseudonyms = None,
+    excel: opt.Excel = None,
+    figures: opt.Figures = None,
+    decimal: opt.Decimal = None,
+    byte_order_mark: opt.ByteOrderMark = None,
     engine: opt.Engine = None,
     exact: opt.Exact = False,
     debug: opt.Debug = False,
@@ -91,8 +96,9 @@ def fit(
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
     compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
     benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
-    with --similar, capped.csv with --cap. Figures are rounded to what may be published: errors to two digits, estimates
-    to the last place of their errors.
+    with --similar, capped.csv with --cap. about.csv says how they were made, columns.csv what every column means,
+    figures/ has the pictures (--no-figures leaves them out), and --excel writes results.xlsx with all tables. Figures are
+    rounded to what may be published: errors to two digits, estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -195,7 +201,10 @@ def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bo
     more[opt.Model.joint] += ["averages.csv"] if "average" in structure else []
     more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
     mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
-    return ["school_effects.csv", "fixed_effects.csv", "fits.json", *more[model], *mark]
+    mark += ["results.xlsx"] if study.excel else []
+    mark += ["figures"] if study.figures else []
+    made = ["school_effects.csv", "fixed_effects.csv", "fits.json", "about.csv", "columns.csv"]
+    return [*made, *more[model], *mark]
 
 
 def _fit_into(
@@ -210,45 +219,24 @@ def _fit_into(
 ) -> None:
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
-    from ..effects.late import save_fits
-    from ..effects.shift import shift_in_context
-    from ..records.school_names import school_names, with_names
-    from ..study import tables as results
     from ..study import writing as output
-    from ..study.beside import beside
 
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
     )
-    names = school_names(records)
-    cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
-        files, effects, held_back = _joint_results(study, records, cohorts, structure, exact)
+        cohorts = cohorts or _focal(study, records, model, saved)
+        fits, found, held_back = _joint_results(study, records, cohorts, structure)
+        told = dict(structure)
     else:
-        find = _relative_fits if model is opt.Model.relative else _benchmark_fits
-        fits, reference = find(study, records, cohorts, saved)
-        effects, held_back = results.school_effects(fits, study.min_students)
-        files = {
-            "fixed_effects.csv": output.as_csv(results.fixed_effects(fits), exact),
-            "fits.json": output.as_json(results.summaries(fits, study.min_students), exact),
-        }
-        if model is opt.Model.benchmark and study.shift == "estimated":
-            context = shift_in_context(fits, reference)
-            files["shifts.csv"] = output.as_csv(results.shifts(fits), exact)
-            files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
-            said = results.shift_lines(context, fits)
-        if (text := save_fits(fits, exact)) is not None:
-            files["scoring.json"] = text
-        found, more = beside(study, records, fits, reference)
-        files |= {name: output.as_csv(with_names(table, names), exact) for name, table in found.items()}
-        said += more
+        cohorts, fits, found, told, said = one_cohort_results(study, records, cohorts, model, saved)
+        held_back = sum(fit.n_schools for fit in fits) - len(found["school_effects.csv"])
     check_unchanged(study, records, before)
-    effects = with_names(effects, names)
-    if exact:
-        files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
-    output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
+    effects = found["school_effects.csv"]
+    told = {"model": model.value, "cohorts": cohorts, **told}
+    output.write_folder(out, "fit", _files(out, study, found, fits, exact, told))
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
@@ -257,6 +245,62 @@ def _fit_into(
     )
     for line in said:
         typer.echo(line)
+
+
+def one_cohort_results(
+    study: Params, records: Any, cohorts: list[int] | None, model: opt.Model, saved: Benchmark | None
+) -> tuple[list[int], list, dict[str, Any], dict[str, Any], list[str]]:
+    """Fit every cohort asked for, or else the focal ones, by itself.
+
+    Returns the cohorts, the fits, their tables by file name, what about.csv says besides, and a line on each shift.
+    """
+    from ..effects.shift import shift_in_context
+    from ..records.school_names import school_names, with_names
+    from ..study import tables as results
+    from ..study.beside import beside
+
+    names = school_names(records)
+    cohorts = cohorts or _focal(study, records, model, saved)
+    find = _relative_fits if model is opt.Model.relative else _benchmark_fits
+    fits, reference = find(study, records, cohorts, saved)
+    effects = with_names(results.school_effects(fits, study.min_students)[0], names)
+    found, told, said = {"school_effects.csv": effects, "fixed_effects.csv": results.fixed_effects(fits)}, {}, []
+    if reference is not None:
+        told = {"baseline": list(reference.cohorts)}
+        told |= {"formula": saved.formula, "estimator": saved.estimator} if saved else {}
+    if reference is not None and study.shift == "estimated":
+        context = shift_in_context(fits, reference)
+        found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
+        said = results.shift_lines(context, fits)
+    more, lines = beside(study, records, fits, reference)
+    found |= {name: with_names(table, names) for name, table in more.items()}
+    return cohorts, fits, found, told, said + lines
+
+
+def _files(
+    out: Path, study: Params, found: dict[str, Any], fits: list, exact: bool, told: dict[str, Any]
+) -> dict[str, str | bytes]:
+    """The files of a fit: its tables in the study's form, summaries, pictures of what may be published."""
+    from ..effects.late import save_fits
+    from ..pages.pictures import matplotlib_at_hand, pictures
+    from ..study import tables as results
+    from ..study import writing as output
+    from ..study.publishing import as_files, publish
+
+    files = as_files(publish(found, study, exact, **told), study, "results.xlsx" if study.excel else "")
+    files["fits.json"] = output.as_json(results.summaries(fits, study.min_students), exact)
+    if told["model"] != "joint" and (scoring := save_fits(fits, exact)) is not None:
+        files["scoring.json"] = scoring
+    if study.figures:
+        with output.work_folder(out) as scratch, matplotlib_at_hand(scratch):
+            files |= pictures(publish(found, study, **told), study.level, study.min_students, _held_back(found, fits))
+    return files | ({output.NOT_FOR_PUBLICATION: output.WHY_NOT} if exact else {})
+
+
+def _held_back(found: dict[str, Any], fits: list) -> dict[int, int]:
+    """How many schools of each cohort are not shown; of a model of several cohorts it is not told."""
+    there = found["school_effects.csv"]["cohort"].value_counts()
+    return {fit.cohort: fit.n_schools - int(there.get(fit.cohort, 0)) for fit in fits if hasattr(fit, "cohort")}
 
 
 def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | None) -> list[int]:
@@ -272,10 +316,11 @@ def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | Non
 
 
 def _joint_results(
-    study: Params, records: Any, cohorts: list[int], structure: dict[str, Any], exact: bool
-) -> tuple[dict[str, str], Any, int]:
-    """Fit one model to all cohorts; return its files, the table of school effects, and the rows held back."""
+    study: Params, records: Any, cohorts: list[int], structure: dict[str, Any]
+) -> tuple[list, dict[str, Any], int]:
+    """Fit one model to all cohorts; return it in a list, its tables by file name, and the rows held back."""
     from ..effects.joint import fit_joint
+    from ..records.school_names import school_names, with_names
     from ..study import tables as results
 
     average = structure.get("average")
@@ -287,9 +332,10 @@ def _joint_results(
     chosen = {k: v for k, v in structure.items() if k != "average"}
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
-    files = results.joint_files(fit, study.min_students, exact)
-    files |= results.several_years(fit, average, study.min_students, study.intervals, exact)
-    return files, *results.joint_effects(fit, study.min_students)
+    effects, held_back = results.joint_effects(fit, study.min_students, study.intervals)
+    effects = with_names(effects, school_names(records))
+    several = results.several_years(fit, average, study.min_students, study.intervals)
+    return [fit], {"school_effects.csv": effects, **results.joint_tables(fit, study.intervals), **several}, held_back
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:

@@ -196,6 +196,33 @@ Pseudonyms = Annotated[
 Exact = Annotated[
     bool, typer.Option("--exact", help="Write exact figures, which are not for publication, and say so beside them.")
 ]
+Excel = Annotated[
+    bool | None,
+    typer.Option("--excel/--no-excel", show_default=False, help="Also one workbook for Excel and LibreOffice."),
+]
+Figures = Annotated[
+    bool | None,
+    typer.Option(
+        "--figures/--no-figures", show_default=False, help="Pictures beside the results; made unless told not."
+    ),
+]
+Decimal = Annotated[
+    str | None,
+    typer.Option(
+        "--decimal",
+        metavar=".|,",
+        show_default=False,
+        help="Decimal sign of CSV files; with a comma, fields are divided by semicolons.",
+    ),
+]
+ByteOrderMark = Annotated[
+    bool | None,
+    typer.Option(
+        "--byte-order-mark/--no-byte-order-mark",
+        show_default=False,
+        help="Begin CSV files with a byte-order mark, by which Excel tells umlauts; a decimal comma brings it along.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
