@@ -19,6 +19,28 @@ if TYPE_CHECKING:
     from ..study.params import Params
 
 
+SETTINGS = (  # options that stand for a parameter of the study of the same name
+    *("table", "where", "prior", "formula", "estimator", "shift", "variances", "method", "level", "intervals"),
+    *(
+        "equating_se",
+        "cohort_sd",
+        "min_students",
+        "min_linked_share",
+        "fdr",
+        "groups",
+        "group_weights",
+        "min_schools",
+        "neighbours",
+        "cap",
+    ),
+    *("excel", "figures", "decimal", "byte_order_mark"),
+)
+CHOICES = (  # options that a fit has settled
+    *("formula", "estimator", "shift", "variances", "method", "level", "intervals", "equating_se", "cohort_sd"),
+    *("covariance", "residual", "average", "random", "groups", "similar", "cap"),
+)
+
+
 def fit(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
     model: Annotated[
@@ -109,78 +131,19 @@ def fit(
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
     """
+    given = dict(locals())
     with plain_errors(debug):
-        from ..study.params import parse_cohorts
-
-        if like is not None:
-            refuse_choices(
-                benchmark=benchmark,
-                baseline_cohorts=baseline_cohorts,
-                focal_cohorts=focal_cohorts,
-                formula=formula,
-                estimator=estimator,
-                shift=shift,
-                variances=variances,
-                method=method,
-                level=level,
-                intervals=intervals,
-                equating_se=equating_se,
-                cohort_sd=cohort_sd,
-                covariance=covariance,
-                residual=residual,
-                average=average,
-                groups=groups,
-                similar=similar,
-                cap=cap,
-            )
-        elif model is None:
-            raise ParamsError(
-                "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
-            )
-        if benchmark and (baseline_cohorts or formula or estimator):
-            raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
-        if benchmark and model is not opt.Model.benchmark:
-            raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
-        several = {"covariance": covariance, "residual": residual, "average": parse_cohorts(average, "--average")}
-        structure = {k: v for k, v in several.items() if v is not None}
-        if structure and model is not opt.Model.joint:
-            raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
-        if model is opt.Model.joint:
-            for name, value in {"groups": groups, "similar": similar, "cap": cap}.items():
-                if value is not None:
-                    raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
-        if random is not None and model is not opt.Model.relative:
-            raise ParamsError(f"--random is for --model relative; a {model.value} model has none.")
+        structure = _check_choices(given)
         study = load_study(
             params,
             data,
             column,
             baseline_cohorts,
             focal_cohorts,
-            table=table,
-            where=where,
-            prior=prior,
-            formula=formula,
-            estimator=estimator,
-            shift=shift,
-            variances=variances,
-            method=method,
-            level=level,
-            intervals=intervals,
-            equating_se=equating_se,
-            cohort_sd=cohort_sd,
             random=None if random is None else [name.strip() for name in random.split(",") if name.strip()],
-            min_students=min_students,
-            min_linked_share=min_linked_share,
-            fdr=fdr,
-            groups=groups,
-            group_weights=group_weights,
-            min_schools=min_schools,
             similar=None if similar is None else [part.strip() for part in similar.split(",")],
-            neighbours=neighbours,
-            cap=cap,
             pseudonym_key=pseudonyms,
-            **{"excel": excel, "figures": figures, "decimal": decimal, "byte_order_mark": byte_order_mark},
+            **{name: given[name] for name in SETTINGS},
         )
         from ..study import writing as output
 
@@ -190,9 +153,36 @@ def fit(
         output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], sources)
         if like is not None:
             score(study, params, Path(like), model, out, cohorts, engine, exact)
-            return
-        assert model is not None  # asked for above
-        _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
+        elif model is not None:
+            _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
+
+
+def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
+    """Refuse options that do not go together; return the structure of a joint model, as far as it was named."""
+    from ..study.params import parse_cohorts
+
+    model, benchmark = given["model"], given["benchmark"]
+    if given["like"] is not None:
+        refuse_choices(**{name: given[name] for name in ("benchmark", "baseline_cohorts", "focal_cohorts", *CHOICES)})
+    elif model is None:
+        raise ParamsError(
+            "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
+        )
+    if benchmark and (given["baseline_cohorts"] or given["formula"] or given["estimator"]):
+        raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
+    if benchmark and model is not opt.Model.benchmark:
+        raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
+    several = {name: given[name] for name in ("covariance", "residual")}
+    several["average"] = parse_cohorts(given["average"], "--average")
+    structure = {k: v for k, v in several.items() if v is not None}
+    if structure and model is not opt.Model.joint:
+        raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
+    for name in ("groups", "similar", "cap"):
+        if given[name] is not None and model is opt.Model.joint:
+            raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
+    if given["random"] is not None and model is not opt.Model.relative:
+        raise ParamsError(f"--random is for --model relative; a {model.value} model has none.")
+    return structure
 
 
 def _fit(
