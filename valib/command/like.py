@@ -124,16 +124,16 @@ def _may_be_shown(study: Params, like: Path, saved: SavedFit, fit: CohortFit) ->
     import pandas as pd
 
     from ..records.disclosure import counted
-    from ..study.writing import safe_text
+    from ..study.earlier import read_table
 
     path = like / "school_effects.csv"
     try:
-        table = pd.read_csv(path, dtype={"school": "str"}, keep_default_na=False, usecols=["cohort", "school"])
-    except (OSError, ValueError) as error:
+        table = read_table(path)[["cohort", "school"]]
+    except (OSError, ValueError, KeyError) as error:
         raise ParamsError(f"{path}, the schools shown with the fit, cannot be read ({type(error).__name__}).") from None
     listed_there = set(table.loc[table["cohort"] == saved.cohort, "school"])
     codes = fit.school_effects.index
-    there = pd.Series([safe_text(code) in listed_there for code in codes], codes)
+    there = pd.Series([code in listed_there for code in codes], codes)
     if saved.schools is not None:
         there |= ~codes.isin(saved.schools)
     elif len(listed_there) == saved.n_schools:  # none was held back, so that any other is new
