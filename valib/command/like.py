@@ -131,18 +131,16 @@ def _may_be_shown(study: Params, like: Path, saved: SavedFit, fit: CohortFit) ->
 
     from ..records.coverage import LOW
     from ..records.disclosure import counted
-    from ..study.writing import safe_text
+    from ..study.earlier import read_table
 
     path = like / "school_effects.csv"
     try:
-        head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
-        form: dict[str, Any] = {"sep": ";" if ";" in head else ",", "encoding": "utf-8-sig", "dtype": {"school": "str"}}
-        table = pd.read_csv(path, keep_default_na=False, usecols=["cohort", "school"], **form)
-    except (OSError, ValueError) as error:
+        table = read_table(path)[["cohort", "school"]]
+    except (OSError, ValueError, KeyError) as error:
         raise ParamsError(f"{path}, the schools shown with the fit, cannot be read ({type(error).__name__}).") from None
     listed_there = set(table.loc[table["cohort"] == saved.cohort, "school"])
     codes = fit.school_effects.index
-    there = pd.Series([safe_text(code) in listed_there for code in codes], codes)
+    there = pd.Series([code in listed_there for code in codes], codes)
     if saved.schools is not None:
         there |= ~codes.isin(saved.schools)
     elif len(listed_there) == saved.n_schools:  # none was held back, so that any other is new
