@@ -71,7 +71,7 @@ def simulate(
       valib simulate --list
       valib simulate --fast --out results/simulation
       valib simulate --scenarios drift,sorting --methods seed,answer,default --replicates 500 --out results/simulation
-      valib simulate my.csv --scenarios "this study" --reliability 0.9 --out results/simulation
+      valib simulate --params study.yml --scenarios "this study" --reliability 0.9 --out results/simulation
     """
     with plain_errors(debug):
         if fast and replicates is not None:

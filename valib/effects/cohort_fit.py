@@ -13,6 +13,8 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior
+from ..models.slope_posterior import SlopePosterior
+from ..models.slopes import SlopesFit
 from ..records.disclosure import counted, shown
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
@@ -56,6 +58,8 @@ class CohortFit(Shown):
         benchmark VA for a benchmark model.
     common : ndarray (n_schools, m)
         Loadings of the errors that schools share.
+    scale_loadings : ndarray (n_schools, m) or None
+        Of a benchmark fit, what the errors of equating (with ordinary years) and of links do to the schools' mean residuals.
     left_out : mapping of str to int
         Rows dropped for a missing covariate, by column.
     shift, shift_se : float or None
@@ -79,12 +83,15 @@ class CohortFit(Shown):
         "integrated" where lower and upper come from the posterior, the variances not known
         (:mod:`valib.models.posterior`); "plugin" where they are effect -+ z se_comparative, which takes the estimated
         variances as known, and missing where the effects are 0 on the boundary.
-    posterior : Posterior or None
+    posterior : Posterior, SlopePosterior or None
         That posterior.
     moments, state
         The sums by school; the design's state, so that other students can be scored.
     influence : DataFrame or None
         Of a relative fit, what each school adds to the coefficients; None unless it was asked for.
+    slopes : SlopesFit or None
+        Of a fit with random slopes (:mod:`valib.models.slopes`); tau2, the effects and their errors are then those at the
+        mean of every random column, and :func:`valib.va_at` has them elsewhere.
     findings : tuple of Finding
         What would mislead in the fit.
 
@@ -129,7 +136,7 @@ class CohortFit(Shown):
     shift_mode: str | None = None
     variances_from: str = "focal"
     intervals: Intervals = "plugin"
-    posterior: Posterior | None = field(default=None, repr=False)
+    posterior: Posterior | SlopePosterior | None = field(default=None, repr=False)
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
     shift_error: str | None = None
@@ -138,7 +145,9 @@ class CohortFit(Shown):
     shift_influence: pd.Series | None = field(default=None, repr=False)
     cohort_sd: float | None = None
     influence: pd.DataFrame | None = field(default=None, repr=False)
+    scale_loadings: np.ndarray | None = field(default=None, repr=False)
     findings: tuple[Finding, ...] = ()
+    slopes: SlopesFit | None = field(default=None, repr=False)
 
     @property
     def theta(self) -> float:
@@ -149,6 +158,20 @@ class CohortFit(Shown):
     def vpc(self) -> float:
         """Variance partition coefficient tau2 / (tau2 + sigma2)."""
         return self.tau2 / (self.tau2 + self.sigma2)
+
+    @property
+    def random_covariance(self) -> pd.DataFrame:
+        """Covariance of the random effects, of the columns as they are (about 0), as lme4 gives it; of a fit without
+        slopes, tau2 alone."""
+        if self.slopes is None:
+            return pd.DataFrame([[self.tau2]], index=["Intercept"], columns=["Intercept"])
+        names = list(self.slopes.random)
+        return pd.DataFrame(self.slopes.raw, index=names, columns=names)
+
+    def refuse_slopes(self, what: str) -> None:
+        """Raise ModelError where ``what`` is not offered for a fit with random slopes."""
+        if self.slopes is not None:
+            raise ModelError(f"{what} a random-intercept model; fit it without random slopes.")
 
     @property
     def own_moments(self) -> Moments:
@@ -226,6 +249,9 @@ class CohortFit(Shown):
                 "intervals",
             )
         }
+        if self.slopes is not None:
+            plain["random"] = list(self.slopes.random[1:])
+            plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))
         plain["left_out"] = dict(self.left_out)
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
@@ -248,7 +274,11 @@ class CohortFit(Shown):
         ]
         errors = np.sqrt(np.diag(self.vcov))
         rows = coefficient_rows(zip(self.fixed_effects.index, self.fixed_effects, errors, strict=True))
-        rows.append(standard_deviation(f"SD of {groups.lower()}", self.tau2, self.tau2_se))
+        where = "" if self.slopes is None else " at the mean"
+        rows.append(standard_deviation(f"SD of {groups.lower()}{where}", self.tau2, self.tau2_se))
+        if (slopes := self.slopes) is not None:
+            found_sds = zip(slopes.random, np.diag(slopes.G), np.diag(slopes.G_se), strict=True)
+            rows += [standard_deviation(f"SD of slopes of {name}", v, se) for name, v, se in list(found_sds)[1:]]
         rows.append(standard_deviation("SD of residuals", self.sigma2, self.sigma2_se))
         moved = []
         if self.shift is not None and self.shift_se is not None and self.shift_interval is not None:

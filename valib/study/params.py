@@ -5,224 +5,25 @@ from __future__ import annotations
 import ast
 import os
 import re
-import reprlib
 from collections.abc import Iterable
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import ModelError, ParamsError, RecordsError, ValibError
+from ..errors import ModelError, ParamsError, RecordsError
 from ..names import listed_cohorts
 from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
-from ..sums.equating import Link, ScaleBreak
+from ..sums.equating import ScaleBreak
+from .complaints import EXPECTED, sentence
+from .form import Publishing
 from .mapping import Columns
+from .plain_yaml import file_text, read_params, yaml_value
 from .questions import refuse_questions
-
-LARGEST = 1_000_000  # bytes; a params file has a page or two
-MOST = 5  # faults that are told
-DEEPEST = 20  # lists and mappings inside each other
-YES_NO = " (YAML reads yes, no, on and off as true or false: put text in quotes)"
-EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "string_type": "text (put it in quotes), which papermill takes by -r",
-    "bool_type": "true or false",
-    "list_type": "a list such as [one, another]",
-    "dict_type": "a mapping such as {school: SchoolCode}",
-    "too_short": "one cohort or more",
-    "string_too_short": "some text",
-}
-_brief = reprlib.Repr()
-_brief.maxstring = _brief.maxlong = _brief.maxother = 80
-_brief.maxlist = _brief.maxdict = 8
-_brief.maxlevel = 3
-
-
-def read_params(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return the values of a params file and the line on which each key stands.
-
-    Only plain YAML is read: no tags, which could name Python objects, and no aliases, with which a few lines can stand
-    for billions. Raises ParamsError that names the file and the line.
-    """
-    text = _text(file)
-    try:
-        _plain_yaml(text, file)
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ParamsError(
-            f"{file}, line {line}: this is not YAML: it holds the control character U+{error.character:04X}."
-        ) from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{_place(file, error)}: this is not YAML: {getattr(error, 'problem', error)}.") from None
-    if tree is None or (isinstance(tree, yaml.ScalarNode) and tree.tag == "tag:yaml.org,2002:null"):
-        return {}, {}
-    if not isinstance(tree, yaml.MappingNode):
-        found = "list" if isinstance(tree, yaml.SequenceNode) else "text"
-        raise ParamsError(
-            f"{file}, line {tree.start_mark.line + 1}: expected one 'name: value' a line, found a {found}."
-        )
-    _no_key_twice(tree, file)
-    values = {key.value: _value(key, node, file) for key, node in tree.value}
-    return values, {key.value: key.start_mark.line + 1 for key, _ in tree.value}
-
-
-def sentence(errors: Iterable[dict[str, Any]], file: Path, lines: dict[str, int], known: Iterable[str]) -> str:
-    """Turn pydantic's account into one sentence: file, line, key, what was given, what was expected.
-
-    lines: of the keys that stand in the file; what else is wrong was given otherwise, and the file is not blamed.
-    """
-    ours, theirs = [], []
-    for item in errors:
-        keys = [str(item["loc"][0])] if item["loc"] else ["baseline_cohorts", "focal_cohorts"]
-        line = max(lines.get(key, 0) for key in keys)
-        (theirs if line else ours).append((line, _complaint(item, known)))
-    told = [f"line {line}: {text}" for line, text in sorted(theirs)]
-    told = told[:MOST] + [f"and {len(told) - MOST:,} more like these"] * (len(told) > MOST)
-    return "; ".join([text for _, text in ours] + ([f"{file}, {'; '.join(told)}"] if told else [])) + "."
-
-
-def _text(file: Path) -> str:
-    """Read the file, unless it is too large or not text."""
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(LARGEST + 1)
-        if len(raw) > LARGEST:
-            raise ParamsError(f"The params file {file} is larger than {LARGEST:,} bytes: perhaps it is the data.")
-        return raw.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ParamsError(f"There is no params file {file}.") from None
-    except OSError as error:
-        raise ParamsError(f"The params file {file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ParamsError(f"The params file {file} cannot be read: it is not UTF-8 text (line {line}).") from None
-
-
-def _plain_yaml(text: str, file: Path) -> None:
-    """Refuse aliases, tags and deep nesting before anything is built of them."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent):
-            raise ParamsError(
-                f"{file}, line {line}: *{_brief.repr(event.anchor)[1:-1]} stands for a value elsewhere: "
-                "write the value itself."
-            )
-        if getattr(event, "tag", None) is not None:
-            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            raise ParamsError(
-                f"{file}, line {line}: the tag {_brief.repr(tag)} is not read here: write the value alone."
-            )
-        if isinstance(event, yaml.ScalarEvent) and "\0" in event.value:
-            raise ParamsError(f"{file}, line {line}: a value holds the character NUL.")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ParamsError(f"{file}, line {line}: more than {DEEPEST} brackets or levels inside each other.")
-
-
-def _no_key_twice(node: yaml.Node, file: Path) -> None:
-    """Refuse a name that stands twice in one mapping: YAML would keep the last in silence."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise ParamsError(f"{file}, line {line}: expected 'name: value', found a name that is no text.")
-            if key.value in seen:
-                raise ParamsError(f"{file}, line {line}: {_name(key.value)} is given a second time.")
-            seen.add(key.value)
-            _no_key_twice(value, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _no_key_twice(value, file)
-
-
-def _value(key: yaml.Node, node: yaml.Node, file: Path) -> Any:
-    """Return the value of a node; ParamsError for what looks like a number or a date and cannot be one."""
-    try:
-        return yaml.SafeLoader("").construct_document(node)
-    except (ValueError, OverflowError, TypeError, yaml.YAMLError):
-        raise ParamsError(
-            f"{file}, line {node.start_mark.line + 1}: {_name(key.value)} holds what looks like a number "
-            "or a date and cannot be one: put text in quotes."
-        ) from None
-
-
-def _place(file: Path, error: yaml.YAMLError) -> str:
-    """The file, and the line of a YAML error."""
-    mark = getattr(error, "problem_mark", None)
-    return f"{file}, line {mark.line + 1}" if mark else str(file)
-
-
-def _complaint(item: dict[str, Any], known: Iterable[str]) -> str:
-    """Say what is wrong with one parameter."""
-    kind, value, loc = item["type"], item["input"], item["loc"]
-    if not loc:
-        return str(item["ctx"]["error"])
-    if kind == "extra_forbidden":
-        return f"there is no parameter {_name(str(loc[0]))} (the parameters are {', '.join(known)})"
-    if loc[0] == "scale_breaks" and (told := _break_complaint(item)):
-        return told
-    if kind == "value_error":
-        expected = str(item["ctx"]["error"])
-    elif kind in EXPECTED:
-        expected = EXPECTED[kind]
-    else:
-        expected = item["msg"].removeprefix("Input should be ")
-        expected = f"a number {expected}" if expected.startswith(("less", "greater")) else expected
-    return f"{_parameter(loc)} is {shown(value)}, expected {expected}" + (YES_NO if isinstance(value, bool) else "")
-
-
-def _break_complaint(item: dict[str, Any]) -> str | None:
-    """Say what is wrong with the form of a scale break or its link; None for a wrong value like any other."""
-    kind, loc = item["type"], item["loc"]
-    if kind == "value_error" and isinstance(error := item["ctx"]["error"], ValibError):
-        told = str(error).removesuffix(".")
-        return f"{_parameter(loc)} is {shown(item['input'])}: {told[0].lower()}{told[1:]}"
-    if kind == "unexpected_keyword_argument":
-        names = ScaleBreak.__dataclass_fields__ if len(loc) == 3 else Link.__dataclass_fields__
-        return f"{_parameter(loc[:-1])} has no {_name(str(loc[-1]))} (it has {', '.join(names)})"
-    if kind == "missing":
-        return f"{_parameter(loc[:-1])} lacks its {loc[-1]}"
-    if kind == "dataclass_type":
-        form = "{cohort: 2023, column: score, link: null}" if len(loc) == 2 else "{slope: 1.0, intercept: 0.0}"
-        return f"{_parameter(loc)} is {shown(item['input'])}, expected a mapping such as {form}"
-    return None
-
-
-def shown(value: Any) -> str:
-    """A value in a few words, on one line."""
-    if value is None:
-        return "empty"
-    if isinstance(value, date):
-        return f"the date {value}"
-    try:
-        return _brief.repr(value)
-    except ValueError:  # a whole number of more digits than Python writes out
-        return "a number of thousands of digits"
-
-
-def _name(text: str) -> str:
-    """A name as it stands, or in quotes and shortened if it is none."""
-    return text if text.isidentifier() and len(text) <= 60 else _brief.repr(text)
-
-
-def _parameter(loc: tuple[str | int, ...]) -> str:
-    """A parameter, or a part of it: scale_breaks[0].link."""
-    first, *rest = loc
-    return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{_name(str(part))}" for part in rest)
-
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,6 +51,13 @@ def _distinct(values: list) -> list:
     twice = sorted({value for value in values if values.count(value) > 1})
     if twice:
         raise ValueError(f"each entry once, but {', '.join(map(str, twice))} stands there more than once")
+    return values
+
+
+def _shares(values: list[float]) -> list[float]:
+    """Refuse what does not lie between 0 and 1."""
+    if outside := [value for value in values if not 0 < value < 1]:
+        raise ValueError(f"each between 0 and 1, but {outside[0]:g} does not lie there")
     return values
 
 
@@ -291,25 +99,33 @@ def understood(name: str, value: Any) -> Any:
         if name == "prior":
             spelt = _spelt(value.strip(), dict, ())
             return _pairs(spelt) if isinstance(spelt, str) else spelt
+        if kind is bool:
+            return {"true": True, "false": False}.get(value.strip().lower(), value)
         value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
-    if kind is list and isinstance(value, (tuple, range, list)) and int in get_args(field.annotation):
-        return [int(e) if isinstance(e, str) and WHOLE.fullmatch(e.strip()) else e for e in value]
+    if kind is list and isinstance(value, (tuple, range, list)) and (number := _number(get_args(field.annotation))):
+        return [_spelt(e.strip(), number, ()) if isinstance(e, str) else e for e in value]
     return list(value) if kind is list and isinstance(value, tuple) else value
+
+
+def _number(parts: tuple[Any, ...]) -> type | None:
+    """The kind of number that a list of these parts holds; None for others."""
+    return next((kind for kind in (int, float) if kind in parts), None)
 
 
 def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
     """The number, list or mapping that a text spells; the text itself if it spells none."""
     if kind in (int, float):
         return kind(text) if (WHOLE if kind is int else NUMBER).fullmatch(text) else text
-    if int in parts:  # read by hand: YAML takes 010 for eight
+    if number := _number(parts):  # read by hand: YAML takes 010 for eight
         inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
         entries = [entry.strip().strip("'\"") for entry in inner.split(",")] if inner.strip() else []
-        return [int(e) for e in entries] if all(WHOLE.fullmatch(e) for e in entries) else text
+        found = [_spelt(e, number, ()) for e in entries]
+        return text if any(isinstance(e, str) for e in found) else found
     if not text.startswith("{" if kind is dict else ("[", "{")):
         return text
-    for read in (ast.literal_eval, _yaml_value):
+    for read in (ast.literal_eval, yaml_value):
         try:
             found = read(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError, ParamsError, yaml.YAMLError):
@@ -317,12 +133,6 @@ def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
         if isinstance(found, (list, dict)):
             return found
     return text
-
-
-def _yaml_value(text: str) -> Any:
-    """A value in plain YAML."""
-    _plain_yaml(text, Path("the value"))
-    return yaml.load(text, Loader=yaml.SafeLoader)
 
 
 def _where(text: str) -> str:
@@ -367,10 +177,12 @@ WhereText = Annotated[str, AfterValidator(_where)]
 PriorMapping = Annotated[dict[str, Any], AfterValidator(_prior)]
 FormulaText = Annotated[str, AfterValidator(_formula)]
 Cohorts = Annotated[list[int], AfterValidator(_distinct)]
+Covariate = Annotated[str, Field(min_length=1)]
+Quantiles = Annotated[list[float], Field(min_length=1), AfterValidator(_distinct), AfterValidator(_shares)]
 DEMO = "demo"
 
 
-class Params(BaseModel):
+class Params(Publishing):
     """A study: its records, its cohorts, its model and how it is reported. The defaults are the demo study.
 
     Cohorts are the demo's for its data only. Of other data no cohort is a baseline that is not named so, and the focal
@@ -415,9 +227,25 @@ class Params(BaseModel):
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
     )
+    random: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        [], description="Columns whose slope varies over schools, in relative fits"
+    )
+    subgroups: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        ["female"], description="Indicators of groups whose value added is set side by side"
+    )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
+    groups: str | None = Field(None, min_length=1, description="Column of the groups of schools, such as a district")
+    group_weights: Literal["equal", "students"] = Field("equal", description="Weights of schools in a group's mean")
+    min_schools: int = Field(3, ge=1, description="Smallest group shown (schools in a cohort)")
+    similar: Annotated[list[Covariate], AfterValidator(_distinct)] = Field(
+        [], description="Covariates by which schools are similar"
+    )
+    neighbours: int = Field(10, ge=1, description="Similar schools beside each school")
+    cap: float | None = Field(None, gt=0, description="Distance of capped scores (residual SDs); empty: no cap")
     school: str | None = Field(None, description="School followed through the recipes")
     pseudonym_key: str | None = Field(None, min_length=1, description="Key file of the schools' pseudonyms")
+    quantiles: Quantiles = Field([0.25, 0.5, 0.75], description="Quantiles at which value added is taken")
+    quantile_draws: int = Field(600, ge=50, description="Draws of each chain, at a quantile")
     seed: int = Field(20150512, ge=0, description="Seed")
     bootstrap_replicates: int = Field(200, ge=2, description="Bootstrap replicates")
     simulation_replicates: int = Field(500, ge=20, description="Replicates of each simulated scenario")
@@ -550,23 +378,35 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     values = {key: understood(key, value) for key, value in values.items()}
     given = {key: understood(key, value) for key, value in overrides.items() if value is not None}
     if "data" in given:
-        given["data"] = _anchor(given["data"], Path.cwd())
         for key in ("table", "where", "prior"):  # they belong to the file's data
             values.pop(key, None)
-        if values.get("data", None) == DEMO and given["data"] != DEMO:  # its cohorts are those of its data
+        if values.get("data") == DEMO and str(given["data"]) != DEMO:  # its cohorts are those of its data
             values = {k: v for k, v in values.items() if k not in ("baseline_cohorts", "focal_cohorts")}
-    if "data" in values:
-        values["data"] = _anchor(values["data"], file.parent)
-    for some, folder in ((given, Path.cwd()), (values, file.parent)):
-        if isinstance(some.get("pseudonym_key"), str) and some["pseudonym_key"]:
-            some["pseudonym_key"] = str((folder / os.path.expanduser(some["pseudonym_key"])).resolve())
-        if isinstance(some.get("prior"), dict) and "file" in some["prior"]:
-            some["prior"] = {**some["prior"], "file": _anchor(some["prior"]["file"], folder)}
-    refuse_questions({**values, **given}, file, _text(file))
-    for key in given:
-        lines.pop(key, None)
+    values = {**_placed(values, file.parent), **_placed(given, Path.cwd())}
+    refuse_questions(values, file, file_text(file))
+    return _built(values, file, {key: line for key, line in lines.items() if key not in given})
+
+
+def study_of(values: dict[str, Any]) -> Params:
+    """The study of these values by name, without a file; None is none. Paths count from the working directory."""
+    return _built(_placed({key: understood(key, value) for key, value in values.items()}, Path.cwd()), Path(), {})
+
+
+def _placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values with absolute paths, relative ones being relative to the folder."""
+    placed = dict(values)
+    if "data" in placed:
+        placed["data"] = _anchor(placed["data"], folder)
+    if isinstance(placed.get("pseudonym_key"), str) and placed["pseudonym_key"]:
+        placed["pseudonym_key"] = str((folder / os.path.expanduser(placed["pseudonym_key"])).resolve())
+    if isinstance(placed.get("prior"), dict) and "file" in placed["prior"]:
+        placed["prior"] = {**placed["prior"], "file": _anchor(placed["prior"]["file"], folder)}
+    return placed
+
+
+def _built(values: dict[str, Any], file: Path, lines: dict[str, int]) -> Params:
     try:
-        return Params(**{**values, **given})
+        return Params(**values)
     except ValidationError as error:
         told = error.errors(include_url=False)
         raise ParamsError(sentence(told, file, lines, Params.model_fields)) from None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..effects.average import average_va, lasting_va
+from ..effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at
 from ..effects.verdict import SCHOOLS, shift_verdicts
-from ..records.disclosure import counted, few, only_shown, whole
-from .writing import as_csv, as_json
+from ..records.disclosure import counted, few, only_shown, shown, whole
+from .dictionary import HEADS, explained
+from .writing import PLAIN, CsvForm, as_csv
 
 if TYPE_CHECKING:
     from ..effects.joint import JointFit
@@ -66,8 +68,42 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
             table["effect"] += 0.0  # of -0.0
         table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / fit.student_sd)
         parts.append(table)
-    shown = pd.concat(parts, ignore_index=True)
-    return shown, rows - len(shown)
+    whole_table = pd.concat(parts, ignore_index=True)
+    return whole_table, rows - len(whole_table)
+
+
+def slope_tables(
+    fits: list, min_students: int, names: Callable[[pd.DataFrame], pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Return va_at.csv and slopes.csv of fits with random slopes; none of others. names: adds schools' names.
+
+    va_at.csv has a row for each school that may be shown and value of a column with a slope, the others at their mean; its
+    values stand as text, so that they are those of the effects. slopes.csv: how slopes vary, the test of it, and the share
+    of the schools shown that stand in another fifth at the highest value than at the lowest.
+    """
+    lines, spread = [], []
+    for fit in (fit for fit in fits if fit.slopes is not None):
+        table = slope_test(fit)
+        mask = shown(counted(fit.school_effects), min_students)
+        may = fit.school_effects.index[mask]
+        for column, values in reference_values(fit).items():
+            part = va_at(fit, {column: values}).reset_index(column)
+            part = part[part.index.isin(may)].reset_index()
+            part.insert(1, "column", column)
+            part.insert(2, "at", [f"{value:g}" for value in part.pop(column)])
+            lines.append(part.assign(model=fit.model, cohort=fit.cohort))
+            moved = np.nan
+            if len(may) >= len(FIFTHS):
+                fifths = fifths_at(fit, column, values[0], values[-1], min_students).to_numpy()
+                moved = 1 - np.trace(fifths) / fifths.sum()
+            row = {"model": fit.model, "cohort": fit.cohort, "column": column, **table.loc[column]}
+            spread.append({**row, "changed_fifth": moved})
+    if not spread:
+        return {}
+    effects = names(pd.concat(lines, ignore_index=True))
+    first = ["model", "cohort", "school"]
+    effects = effects[[*first, *(c for c in effects.columns if c not in first)]]
+    return {"va_at.csv": effects, "slopes.csv": pd.DataFrame(spread)}
 
 
 def fixed_effects(fits: list) -> pd.DataFrame:
@@ -136,18 +172,24 @@ def shift_lines(context: pd.DataFrame, fits: list) -> list[str]:
     return lines
 
 
-def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, int]:
+def joint_effects(
+    fit: JointFit, min_students: int = 1, intervals: Intervals = "integrated"
+) -> tuple[pd.DataFrame, int]:
     """Return one row a school and cohort in which it has students, and the number of rows held back.
 
-    What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all.
+    What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all. se, lower and
+    upper are those of :meth:`~valib.effects.joint.JointFit.limits`; of a singular fit no error that takes its variances as
+    known is told.
     Predictions for cohorts that a school is missing from are left out.
     """
-    table = fit.school_effects.reset_index().sort_values(["cohort", "school"], ignore_index=True)
+    table = fit.school_effects.drop(columns=LIMITS).join(fit.limits(intervals))
+    table = table.reset_index().sort_values(["cohort", "school"], ignore_index=True)
     table = table[table["n"] > 0]
     table.insert(0, "model", "joint")
     table.insert(1, "cohort", table.pop("cohort"))
-    flat = fit.tau2.index[fit.tau2 <= 0]
-    table.loc[table["cohort"].isin(flat), [*PLUGIN, *LIMITS]] = np.nan
+    flat = fit.tau2.index[fit.tau2 <= 0] if fit.covariance == "independent" else fit.cohorts
+    if fit.singular:
+        table.loc[table["cohort"].isin(flat), PLUGIN] = np.nan
     sd = table["cohort"].map(fit.student_sd)
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
     mask = whole(counted(table.set_index(["cohort", "school"])), min_students).to_numpy()
@@ -155,13 +197,9 @@ def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, i
 
 
 def several_years(
-    fit: JointFit,
-    average: Sequence[int] | None,
-    min_students: int = 1,
-    intervals: Intervals = "integrated",
-    exact: bool = False,
-) -> dict[str, str]:
-    """Return averages.csv (of the cohorts named) and lasting.csv (of a fit with such a part), as text.
+    fit: JointFit, average: Sequence[int] | None, min_students: int = 1, intervals: Intervals = "integrated"
+) -> dict[str, pd.DataFrame]:
+    """Return averages.csv (of the cohorts named) and lasting.csv (of a fit with such a part).
 
     A school that is held back in one cohort of the fit is in neither: both are predicted from its students in all.
     """
@@ -172,13 +210,11 @@ def several_years(
     if fit.covariance == "compound_symmetry":
         found["lasting.csv"] = lasting_va(fit)
     mask = whole(counted(fit.school_effects[fit.school_effects["n"] > 0]), min_students)
-    shown = mask.index[mask].get_level_values("school")
-    files = {}
+    may = mask.index[mask].get_level_values("school")
     for name, table in found.items():
-        table = table[table.index.isin(shown)].reset_index()
-        table.insert(0, "model", "joint")
-        files[name] = as_csv(table, exact)
-    return files
+        found[name] = table[table.index.isin(may)].reset_index()
+        found[name].insert(0, "model", "joint")
+    return found
 
 
 def summaries(fits: list, min_students: int = 1) -> list[dict]:
@@ -199,8 +235,8 @@ def _few(counts: dict, min_students: int) -> dict:
     }
 
 
-def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> dict[str, str]:
-    """Return the text of a joint fit's files but school_effects.csv.
+def joint_tables(fit: JointFit, intervals: Intervals = "integrated") -> dict[str, pd.DataFrame]:
+    """Return a joint fit's tables but school_effects.csv, by file name.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
     """
@@ -217,20 +253,19 @@ def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> di
         }
     )
     return {
-        "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov))), exact),
-        "correlations.csv": as_csv(fit.correlations(), exact),
-        "omega.csv": as_csv(omega, exact),
-        "fits.json": as_json(summaries([fit], min_students), exact),
+        "fixed_effects.csv": fixed.assign(se=np.sqrt(np.diag(fit.vcov))),
+        "correlations.csv": fit.correlations(intervals),
+        "omega.csv": omega,
     }
 
 
-def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:
+def simulation_files(run: MonteCarlo, form: CsvForm = PLAIN) -> dict[str, str | bytes]:
     """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate.
 
     They are exact: what is simulated is known, and a world after this study has rounded parameters.
     """
-    return {
-        "performance.csv": as_csv(run.table, exact=True),
-        "scenarios.csv": as_csv(run.scenarios.reset_index(), exact=True),
-        "replicates.parquet": run.draws.to_parquet(index=False),
-    }
+    tables = {"performance.csv": run.table, "scenarios.csv": run.scenarios.reset_index()}
+    columns = {name: list(table.columns) for name, table in {**tables, "replicates.parquet": run.draws}.items()}
+    tables["columns.csv"] = explained({**columns, "columns.csv": HEADS})
+    files: dict[str, str | bytes] = {name: as_csv(table, exact=True, form=form) for name, table in tables.items()}
+    return files | {"replicates.parquet": run.draws.to_parquet(index=False)}

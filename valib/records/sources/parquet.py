@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyarrow import Schema, Table
     from pyarrow.dataset import Dataset
 
+TOO_MUCH = "it asks for more memory than there is"
 # What pyarrow raises for a file that it cannot read: a type that it has not (yet), text that is not UTF-8 above all.
 PYARROW = (OSError, ValueError, TypeError, NotImplementedError, LookupError)
 
@@ -38,6 +39,8 @@ class ParquetSource(Source):
             return as_frame(table, text_columns)
         except PYARROW as error:
             raise RecordsError(f"{self.name}: cannot be read ({first_line(error)}).") from error
+        except MemoryError as error:
+            raise RecordsError(f"{self.name}: cannot be read ({TOO_MUCH}).") from error
 
     def where(self, positions: Collection[int]) -> str:
         """See `Source.where`; in a folder every row is counted in its own part."""
