@@ -31,6 +31,8 @@ REUSED_SHARE = 0.20
 # School systems move by a tenth of an SD in a year, and spreads by a few per cent: this is another scale.
 SCALE_MEAN = 1.0
 SCALE_SD = 1.5
+FEW_SCHOOLS = 20  # of which a shift is no system's
+FEWEST = 10  # students whose number is told
 NO_SLOPE = 1e-6  # standard deviation of a slope, of the largest of the random part, that is none
 EXACT = 1e-7  # smallest eigenvalue of correlations that are exact
 
@@ -100,7 +102,8 @@ def several_cohorts(several: int, students: int, where: Iterable[int]) -> Findin
         if share > REUSED_SHARE
         else "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student"
     )
-    told = f"{several:,} ({percent(share)}; seen before in {listed_cohorts(where)})"
+    count = f"{several:,}" if several >= FEWEST else f"fewer than {FEWEST}"
+    told = f"{count} ({percent(share)}; seen before in {listed_cohorts(where)})"
     return Finding("several_cohorts", where, f"Student codes that stand in more than one cohort: {told}: {meaning}.")
 
 
@@ -138,10 +141,10 @@ def other_scale(
     """Cohorts (mean and SD in ``odd``) that look as if on another scale than a baseline with these means and SDs."""
     if not odd:
         return None
-    told = by_cohort({t: f"mean {_number(mean)}, SD {_number(sd)}" for t, (mean, sd) in odd.items()})
+    told = by_cohort({t: _mean_and_sd(mean, sd) for t, (mean, sd) in odd.items()})
     text = (
-        f"Column {column} looks as if on another scale than in other baseline cohorts ({told}; baseline: mean "
-        f"{_number(np.median(means))}, SD {_number(np.median(sds))}): if so, declare scale_breaks with a link, or leave the "
+        f"Column {column} looks as if on another scale than in other baseline cohorts ({told}; baseline: "
+        f"{_mean_and_sd(np.median(means), np.median(sds))}): if so, declare scale_breaks with a link, or leave the "
         "cohort out."
     )
     return Finding("scale", tuple(odd), text)
@@ -233,5 +236,22 @@ def singular_joint(cohorts: Iterable[int]) -> Finding:
     return Finding("singular", tuple(cohorts), text)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3e}" if abs(value) >= 1e9 else f"{round(float(value), 2) + 0.0:,.2f}"
+def few_schools(cohort: int, schools: int) -> Finding | None:
+    """A shift that is estimated from fewer than FEW_SCHOOLS schools."""
+    if schools >= FEW_SCHOOLS:
+        return None
+    text = (
+        f"The shift of cohort {cohort} is estimated from {schools:,} schools, fewer than {FEW_SCHOOLS}: it says more of these "
+        "schools than of a system, and their value added leans on it; a few schools are better scored like a fit of all "
+        "(`valib fit --like`), or with shift: absorbed and variances: baseline."
+    )
+    return Finding("few_schools", (int(cohort),), text)
+
+
+def _mean_and_sd(mean: float, sd: float) -> str:
+    """Both to two digits of the standard deviation: enough for a scale, and nothing for who looks for a school."""
+    places = 1 - int(np.floor(np.log10(sd))) if np.isfinite(sd) and sd > 0 else 2
+    if max(abs(mean), sd) >= 1e9:
+        return f"mean {mean:.1e}, SD {sd:.1e}"
+    mean, sd = (round(float(value), places) + 0.0 for value in (mean, sd))
+    return f"mean {mean:,.{max(places, 0)}f}, SD {sd:,.{max(places, 0)}f}"

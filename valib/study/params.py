@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ModelError, ParamsError, RecordsError
 from ..names import listed_cohorts
@@ -19,8 +19,10 @@ from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import ScaleBreak
+from .complaints import EXPECTED, sentence
+from .form import Publishing
 from .mapping import Columns
-from .params_file import EXPECTED, plain_yaml, read_params, sentence, text_of
+from .plain_yaml import file_text, read_params, yaml_value
 from .questions import refuse_questions
 
 if TYPE_CHECKING:
@@ -97,6 +99,8 @@ def understood(name: str, value: Any) -> Any:
         if name == "prior":
             spelt = _spelt(value.strip(), dict, ())
             return _pairs(spelt) if isinstance(spelt, str) else spelt
+        if kind is bool:
+            return {"true": True, "false": False}.get(value.strip().lower(), value)
         value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
@@ -121,7 +125,7 @@ def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
         return text if any(isinstance(e, str) for e in found) else found
     if not text.startswith("{" if kind is dict else ("[", "{")):
         return text
-    for read in (ast.literal_eval, _yaml_value):
+    for read in (ast.literal_eval, yaml_value):
         try:
             found = read(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError, ParamsError, yaml.YAMLError):
@@ -129,12 +133,6 @@ def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
         if isinstance(found, (list, dict)):
             return found
     return text
-
-
-def _yaml_value(text: str) -> Any:
-    """A value in plain YAML."""
-    plain_yaml(text, Path("the value"))
-    return yaml.load(text, Loader=yaml.SafeLoader)
 
 
 def _where(text: str) -> str:
@@ -179,11 +177,12 @@ WhereText = Annotated[str, AfterValidator(_where)]
 PriorMapping = Annotated[dict[str, Any], AfterValidator(_prior)]
 FormulaText = Annotated[str, AfterValidator(_formula)]
 Cohorts = Annotated[list[int], AfterValidator(_distinct)]
+Covariate = Annotated[str, Field(min_length=1)]
 Quantiles = Annotated[list[float], Field(min_length=1), AfterValidator(_distinct), AfterValidator(_shares)]
 DEMO = "demo"
 
 
-class Params(BaseModel):
+class Params(Publishing):
     """A study: its records, its cohorts, its model and how it is reported. The defaults are the demo study.
 
     Cohorts are the demo's for its data only. Of other data no cohort is a baseline that is not named so, and the focal
@@ -235,6 +234,14 @@ class Params(BaseModel):
         ["female"], description="Indicators of groups whose value added is set side by side"
     )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
+    groups: str | None = Field(None, min_length=1, description="Column of the groups of schools, such as a district")
+    group_weights: Literal["equal", "students"] = Field("equal", description="Weights of schools in a group's mean")
+    min_schools: int = Field(3, ge=1, description="Smallest group shown (schools in a cohort)")
+    similar: Annotated[list[Covariate], AfterValidator(_distinct)] = Field(
+        [], description="Covariates by which schools are similar"
+    )
+    neighbours: int = Field(10, ge=1, description="Similar schools beside each school")
+    cap: float | None = Field(None, gt=0, description="Distance of capped scores (residual SDs); empty: no cap")
     school: str | None = Field(None, description="School followed through the recipes")
     pseudonym_key: str | None = Field(None, min_length=1, description="Key file of the schools' pseudonyms")
     quantiles: Quantiles = Field([0.25, 0.5, 0.75], description="Quantiles at which value added is taken")
@@ -371,23 +378,35 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     values = {key: understood(key, value) for key, value in values.items()}
     given = {key: understood(key, value) for key, value in overrides.items() if value is not None}
     if "data" in given:
-        given["data"] = _anchor(given["data"], Path.cwd())
         for key in ("table", "where", "prior"):  # they belong to the file's data
             values.pop(key, None)
-        if values.get("data", None) == DEMO and given["data"] != DEMO:  # its cohorts are those of its data
+        if values.get("data") == DEMO and str(given["data"]) != DEMO:  # its cohorts are those of its data
             values = {k: v for k, v in values.items() if k not in ("baseline_cohorts", "focal_cohorts")}
-    if "data" in values:
-        values["data"] = _anchor(values["data"], file.parent)
-    for some, folder in ((given, Path.cwd()), (values, file.parent)):
-        if isinstance(some.get("pseudonym_key"), str) and some["pseudonym_key"]:
-            some["pseudonym_key"] = str((folder / os.path.expanduser(some["pseudonym_key"])).resolve())
-        if isinstance(some.get("prior"), dict) and "file" in some["prior"]:
-            some["prior"] = {**some["prior"], "file": _anchor(some["prior"]["file"], folder)}
-    refuse_questions({**values, **given}, file, text_of(file))
-    for key in given:
-        lines.pop(key, None)
+    values = {**_placed(values, file.parent), **_placed(given, Path.cwd())}
+    refuse_questions(values, file, file_text(file))
+    return _built(values, file, {key: line for key, line in lines.items() if key not in given})
+
+
+def study_of(values: dict[str, Any]) -> Params:
+    """The study of these values by name, without a file; None is none. Paths count from the working directory."""
+    return _built(_placed({key: understood(key, value) for key, value in values.items()}, Path.cwd()), Path(), {})
+
+
+def _placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values with absolute paths, relative ones being relative to the folder."""
+    placed = dict(values)
+    if "data" in placed:
+        placed["data"] = _anchor(placed["data"], folder)
+    if isinstance(placed.get("pseudonym_key"), str) and placed["pseudonym_key"]:
+        placed["pseudonym_key"] = str((folder / os.path.expanduser(placed["pseudonym_key"])).resolve())
+    if isinstance(placed.get("prior"), dict) and "file" in placed["prior"]:
+        placed["prior"] = {**placed["prior"], "file": _anchor(placed["prior"]["file"], folder)}
+    return placed
+
+
+def _built(values: dict[str, Any], file: Path, lines: dict[str, int]) -> Params:
     try:
-        return Params(**{**values, **given})
+        return Params(**values)
     except ValidationError as error:
         told = error.errors(include_url=False)
         raise ParamsError(sentence(told, file, lines, Params.model_fields)) from None

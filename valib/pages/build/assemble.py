@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ValibError
 from ...records.datasets import bundle_root
+from ...study.dictionary import explain_folder
 from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from .children import TIME_LIMIT, Children
 
@@ -68,7 +69,7 @@ def build(
         If a chapter or the rendering fails for another reason.
     """
     from ...records.pseudonyms import check_outside, resolve
-    from ..progress import Progress
+    from ..progress import Progress, reading
     from .staging import prepare_records
 
     out = Path(out).absolute()
@@ -81,7 +82,8 @@ def build(
     with claim(out):  # which puts back what a killed run was about to replace
         refuse_foreign(out, "book", OUTPUTS["book"])
         with work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
-            records = params.read_records()
+            with reading(params.data_name, progress):
+                records = params.read_records()
             params = params.settled(records["cohort"].unique())
             rows = _check(params, records)
             params = params.model_copy(update={"school": resolve(params.school, records, params.pseudonym_key)})
@@ -141,4 +143,6 @@ def _collect(work: Path, pdf: bool) -> list[str]:
     baseline = work / "results" / "baseline.json"
     if baseline.exists():
         baseline.rename(work / "baseline.json")
+    if any((work / "results").glob("*.csv")):
+        explain_folder(work / "results")
     return ["html", "results", *(name for name in ("baseline.json", "valib.pdf")[: 1 + pdf] if (work / name).exists())]

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from ...study.params import Params
 
 FONTS = tuple(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique"))
-NEED_BASELINE = ("03_blup", "04_benchmark", "05_drift", "09_quantiles", "09_simulation", "schools")
+NEED_BASELINE = (
+    "03_blup",
+    "04_benchmark",
+    "05_drift",
+    "09_quantiles",
+    "09_simulation",
+    "11_practice",
+    "12_advice",
+    "schools",
+)
 WIDTH = 72  # a value longer than this in the parameters cell is put on several lines
 
 
