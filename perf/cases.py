@@ -44,6 +44,7 @@ class Plan:
     replicates: int = 1_000
     panel_cohorts: tuple[int, ...] = (2015, 2016, 2017, 2019, 2021, 2024)
     streamed: tuple[int, ...] = (6_000_000, 60_000_000)
+    reported: int = 3_000
 
     def schools_of(self, students: int) -> int:
         """The usual number of schools, or fewer where each would have under 20 students."""
@@ -216,6 +217,23 @@ def posterior(plan: Plan) -> Iterator[dict]:
     )
 
 
+def quantile(plan: Plan) -> Iterator[dict]:
+    """Draws of quantile value added, on records of a size that other packages are shown with."""
+    plan.say("quantile value added")
+    students, schools, draws = 1_546, 60, 2_100
+    with python("quantile", students=students, schools=schools, draws=draws) as one:
+        timed = in_turn({"fit": (one, "fit")}, plan.rounds, plan.budget)["fit"]
+    worth = timed.found["effective"]
+    yield row(
+        "quantile",
+        f"{students:,} students, {schools} schools, {draws:,} draws",
+        "relative, calibrated, diagnostics included",
+        timed,
+        seconds_at_most=5,
+        note=f"at least {worth:.0f} effective draws, {worth / (timed.median or 1):,.0f} a second",
+    )
+
+
 def bootstrap(plan: Plan) -> Iterator[dict]:
     """Replicates of the school bootstrap beside refits of resampled records."""
     plan.say(f"school bootstrap, {plan.replicates:,} replicates")
@@ -282,7 +300,24 @@ def streaming(plan: Plan) -> Iterator[dict]:
     yield from streaming_rows(plan.folder, plan.streamed, min(plan.rounds, 3), plan.budget, plan.say)
 
 
-CASES = {f.__name__: f for f in (relative, joint, posterior, bootstrap, reading, streaming)}
+def reports(plan: Plan) -> Iterator[dict]:
+    """A page and a PDF for every school."""
+    plan.say(f"reports of {plan.reported:,} schools")
+    file = plan.folder / "reported.parquet"
+    several_cohorts(240 * plan.reported, plan.reported, 6).to_parquet(file)
+    with python("reports", file=file, out=plan.folder / "reports") as one:
+        timed = in_turn({"valib": (one, "made")}, 1, plan.budget)["valib"]
+    aim = 300.0 if plan.reported >= 3_000 else None
+    yield row(
+        "reports",
+        f"{plan.reported:,} schools, 6 cohorts, 2 processes",
+        "a page and a PDF a school",
+        timed,
+        seconds_at_most=aim,
+    )
+
+
+CASES = {f.__name__: f for f in (relative, joint, posterior, quantile, bootstrap, reading, streaming, reports)}
 GROWTH = {  # a quantity: the values it takes while the others stay at their usual ones
     "students": (20_000, 60_000, 200_000, 600_000, 2_000_000, 6_000_000),
     "schools": (30, 300, 3_000, 30_000, 100_000),

@@ -83,6 +83,7 @@ def make_plan(folder: Path, args: argparse.Namespace, say: Callable[[str], None]
             replicates=100,
             panel_cohorts=(2015, 2019, 2024),
             streamed=(min(600_000, sizes[-1]),),
+            reported=20,
         )
     return Plan(folder, sizes, schools=3_000, rounds=5, budget=60.0, limit=180.0, say=say)
 

@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ import valib as va
 from data import formula, one_cohort, several_cohorts
 from valib.effects.bootstrap import bootstrap_from_moments
 from valib.effects.joint import cohort_moments, joint_from_moments
+from valib.pages import report
+from valib.study.params import Params
 from valib.sums.design import build_design
 from valib.sums.moments import moments_from_arrays
 from valib.sums.students import sum_students
@@ -37,6 +40,18 @@ def relative(file: str, model: str) -> Runs:
         }
 
     return {"fit": fit, "plugin": lambda: fit("plugin")}
+
+
+def reports(file: str, out: str) -> Runs:
+    """valib report --all --pdf of a file with six cohorts; the peak of memory is that of the process that leads."""
+    cohorts = sorted(int(c) for c in pd.read_parquet(file, columns=["cohort"])["cohort"].unique())
+    study = Params(data=file, baseline_cohorts=cohorts[:3], focal_cohorts=cohorts[3:], further_formulas=[])
+
+    def made():
+        seconds, result = clock(lambda: report.build(study, Path(out), pdf=True, jobs=2, progress=False))
+        return seconds, {"schools": len(result.files)}
+
+    return {"made": made}
 
 
 def arrays(file: str, model: str) -> Runs:
@@ -127,6 +142,19 @@ def joint_large(students: int, schools: int, cohorts: int) -> Runs:
         "moments": lambda: (clock(lambda: cohort_moments(records, years, formula))[0], {}),
         "fit": lambda: (clock(lambda: joint_from_moments(parts, formula))[0], {}),
     }
+
+
+def quantile(students: int, schools: int, draws: int) -> Runs:
+    """Quantile value added at the lower quartile: draws in all, and what they are worth for the worst of the effects."""
+    records = va.read_records(one_cohort(students, schools, 1))
+
+    def fit() -> tuple[float, dict]:
+        seconds, f = clock(
+            lambda: va.fit_quantile(records, formula=formula(1), quantile=0.25, draws=draws // 4, warmup=draws // 8)
+        )
+        return seconds, {"effective": f.diagnostics["ess_bulk"].min()}
+
+    return {"fit": fit}
 
 
 def bootstrap(students: int, schools: int, replicates: int) -> Runs:
@@ -250,7 +278,7 @@ def growth(students: int, schools: int, covariates: int, cohorts: int) -> Runs:
 
 CONTENDERS = {
     f.__name__: f
-    for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, posterior, bootstrap, reading, growth)
+    for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, posterior, quantile, bootstrap, reading, growth)
 }
 
 

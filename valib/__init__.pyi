@@ -17,7 +17,10 @@ from .sums.design import build_design as build_design
 from .sums.moments import compute_moments as compute_moments
 
 # one cohort
+from .effects.cap import Capped as Capped
+from .effects.cap import capped_va as capped_va
 from .effects.cohort_fit import CohortFit as CohortFit
+from .effects.late import score_like as score_like
 from .effects.relative import fit_formulas as fit_formulas
 from .effects.relative import fit_mixed as fit_mixed
 from .effects.relative import fit_relative as fit_relative
@@ -44,6 +47,11 @@ from .effects.side_by_side import school_to_follow as school_to_follow
 from .effects.side_by_side import shift_sensitivity as shift_sensitivity
 from .effects.side_by_side import spread_of_va as spread_of_va
 
+# groups of schools
+from .effects.groups import group_va as group_va
+from .effects.groups import similar_schools as similar_schools
+from .records.groups import school_groups as school_groups
+
 # test scales
 from .sums.equating import Link as Link
 from .sums.equating import ScaleBreak as ScaleBreak
@@ -59,16 +67,29 @@ from .effects.shift_profile import prior_sensitivity as prior_sensitivity
 from .effects.shift_profile import shift_at as shift_at
 from .effects.shift_profile import shift_over_prior as shift_over_prior
 from .effects.shift_profile import split_shift as split_shift
+from .effects.structures_compared import compare_joint as compare_joint
 from .effects.system_change import change_on_benchmark as change_on_benchmark
 from .effects.system_change import system_change as system_change
 from .effects.verdict import shift_verdicts as shift_verdicts
+
+# persistence
+from .effects.persistence import adjusted_associations as adjusted_associations
+from .effects.persistence import forecast_calibration as forecast_calibration
+from .effects.persistence import forecast_va as forecast_va
+from .effects.persistence import persistence as persistence
+from .effects.persistence import temporal_models as temporal_models
+from .effects.persistence import with_previous_mean as with_previous_mean
+
+# quantiles
+from .effects.quantiles import QuantileFit as QuantileFit
+from .effects.quantiles import fit_quantile as fit_quantile
+from .effects.quantiles import share_below as share_below
 
 # several cohorts
 from .effects.average import average_va as average_va
 from .effects.average import lasting_va as lasting_va
 from .effects.bootstrap import bootstrap_joint as bootstrap_joint
 from .effects.joint import JointFit as JointFit
-from .effects.joint import compare_joint as compare_joint
 from .effects.joint import fit_joint as fit_joint
 from .effects.joint import fit_structures as fit_structures
 
@@ -114,6 +135,7 @@ __all__ = [
     "__version__",
     "Benchmark",
     "BenchmarkError",
+    "Capped",
     "CohortFit",
     "JointFit",
     "Link",
@@ -121,11 +143,13 @@ __all__ = [
     "ModelError",
     "MonteCarlo",
     "ParamsError",
+    "QuantileFit",
     "RecordsError",
     "ScaleBreak",
     "Scenario",
     "ValibError",
     "ValibWarning",
+    "adjusted_associations",
     "agreement_by_cohort",
     "attenuation_curves",
     "average_va",
@@ -133,6 +157,7 @@ __all__ = [
     "bootstrap_joint",
     "build_design",
     "calibrate",
+    "capped_va",
     "carry_back",
     "cell_sizes",
     "change_in_va",
@@ -150,9 +175,13 @@ __all__ = [
     "fit_joint",
     "fit_mixed",
     "fit_moments",
+    "fit_quantile",
     "fit_relative",
     "fit_structures",
     "follow_school",
+    "group_va",
+    "forecast_calibration",
+    "forecast_va",
     "lasting_va",
     "left_out",
     "load",
@@ -165,6 +194,7 @@ __all__ = [
     "only_shown",
     "overlap_multiplier",
     "pairwise_correlation",
+    "persistence",
     "population_mean_va",
     "predict_blup",
     "present_schools",
@@ -175,8 +205,11 @@ __all__ = [
     "relative_to_school",
     "scenario",
     "school_effects",
+    "school_groups",
     "school_residuals",
     "school_to_follow",
+    "score_like",
+    "share_below",
     "shift_at",
     "shift_difference",
     "shift_in_context",
@@ -186,6 +219,7 @@ __all__ = [
     "shift_verdicts",
     "shown_in_all",
     "shrinkage",
+    "similar_schools",
     "simulate",
     "simulate_ways",
     "split_shift",
@@ -194,7 +228,9 @@ __all__ = [
     "student_residuals",
     "summarise",
     "system_change",
+    "temporal_models",
     "two_step",
     "usable_cohorts",
     "which_improved",
+    "with_previous_mean",
 ]

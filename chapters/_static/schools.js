@@ -1,5 +1,5 @@
-/* A field above a table of schools that searches the first column, whatever its case and accents, and a choice of the
-   column that data-choice names by its number, if it does. With data-sort the heads of columns sort. Without JavaScript the whole table stands. */
+/* A field above a table of schools that searches the first column, whatever its case and accents, and a choice of each
+   column that data-choice names by its number. With data-sort the heads of columns sort. Without JavaScript the whole table stands. */
 document.addEventListener("DOMContentLoaded", function () {
   function plain(text) {
     return text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().replaceAll("\u00df", "ss").trim();
@@ -11,30 +11,34 @@ document.addEventListener("DOMContentLoaded", function () {
   }
   document.querySelectorAll(".schools-table").forEach(function (box) {
     var table = box.querySelector("table");
-    var at = box.dataset.choice;
+    var at = (box.dataset.choice || "").split(",").filter(Boolean);
     var rows = Array.from(table.tBodies[0].rows).map(function (row) {
-      return { row: row, school: plain(row.cells[0].textContent), group: at && row.cells[at].textContent };
+      return { row: row, school: plain(row.cells[0].textContent),
+        groups: at.map(function (k) { return row.cells[k].textContent; }) };
     });
     var bar = document.createElement("div");
     bar.className = "schools-filter";
     var search = add(bar, "input", "Search a school");
     search.type = "search";
     search.placeholder = "Search a school";
-    var head = at && table.tHead.rows[0].cells[at].textContent;
-    var choice = at && add(bar, "select", head);
-    if (choice) {
-      choice.add(new Option("All " + head.toLowerCase() + "s", ""));
-      new Set(rows.map(function (item) { return item.group; })).forEach(function (group) {
+    var choices = at.map(function (k, which) {
+      var head = table.tHead.rows[0].cells[k].textContent;
+      var choice = add(bar, "select", head);
+      choice.add(new Option("All " + head.toLowerCase().replace(/y$/, "ie") + "s", ""));
+      new Set(rows.map(function (item) { return item.groups[which]; })).forEach(function (group) {
         choice.add(new Option(group));
       });
-    }
+      return choice;
+    });
     var count = bar.appendChild(document.createElement("span"));
     count.setAttribute("role", "status");
     function show() {
       var words = plain(search.value);
       var seen = 0;
       rows.forEach(function (item) {
-        var fits = item.school.includes(words) && (!choice || !choice.value || item.group === choice.value);
+        var fits = item.school.includes(words) && choices.every(function (choice, which) {
+          return !choice.value || item.groups[which] === choice.value;
+        });
         item.row.hidden = !fits;
         seen += fits;
       });

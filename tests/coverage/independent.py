@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 FIRST = 2010  # the first baseline cohort
+SURE = 0.9  # a probability from which, or from one less which, something is held to be so, or not to be so
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,28 @@ def coverage(hits: list[np.ndarray]) -> dict[str, float]:
         "mcse": float(shares.std(ddof=1) / np.sqrt(len(shares))),
         "replicates": len(shares),
     }
+
+
+def calibration(told: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """Whether probabilities are what they say, from (probability, outcome) of the schools of every replicate.
+
+    slope: of the outcome on the probability within replicates, 1 if it is calibrated. stated, right: mean probability
+    of what was held to be so, or not to be so, nine times in ten or more, and how often that was right; not there where
+    nothing was. Errors by the delta method, replicates being the units (schools of one are not independent).
+    """
+    probability, outcome = ([np.asarray(one[k], dtype=float) for one in told] for k in (0, 1))
+    sure = [np.maximum(p, 1 - p) >= SURE for p in probability]
+    pairs = list(zip(probability, outcome, sure, strict=True))
+    square = [((p - p.mean()) ** 2).mean() for p in probability]
+    both = [((p - p.mean()) * (i - i.mean())).mean() for p, i, _ in pairs]
+    stated = [np.maximum(p, 1 - p)[s].sum() for p, _, s in pairs]
+    right = [((p > 0.5) == (i > 0.5))[s].sum() for p, i, s in pairs]
+    count = [s.sum() for s in sure]
+    found = {"replicates": len(told), "statements": int(np.sum(count))}
+    for name, part, whole in (("slope", both, square), ("stated", stated, count), ("right", right, count)):
+        top, bottom = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
+        if bottom.sum() > 0:
+            ratio = top.sum() / bottom.sum()
+            error = (top - ratio * bottom).std(ddof=1) / np.sqrt(len(told)) / bottom.mean()
+            found |= {name: float(ratio), f"{name}_mcse": float(error)}
+    return found

@@ -7,15 +7,17 @@ import json
 import intervals
 import numpy as np
 import pytest
-from independent import World, draw
+from independent import World, calibration, draw
 from intervals import CHANGES, REPLICATES, STORED, WORLDS, measure, replicate_change
 
 LEVELS = ("relative", "benchmark")
+CONDITIONAL = ("p_up, plugin",)  # known away from the boundary alone
 LEAST, MOST = 0.925, 0.97  # of a nominal 95 percent
 
 
 # Above MOST by more than Monte Carlo error: what was measured. The data say next to nothing of tau (or, of changes, of
-# two tau and the correlation), so the flat prior has its say and the intervals are wider than they claim.
+# two tau and the correlation), so the flat prior has its say and the intervals are wider than they claim. It is the prior
+# and no fault of the computation, and no other prior that was tried does better on the whole: test_priors.py.
 WIDE = {
     ("10 schools, 3-12 students, tau 5", "relative"): 0.9947,
     ("10 schools, 3-12 students, tau 5", "benchmark"): 0.9805,
@@ -39,8 +41,8 @@ def stored() -> dict:
 def test_what_is_stored_is_of_these_worlds_and_of_enough_replicates(stored):
     assert set(stored) == set(WORLDS) and set(CHANGES) <= set(WORLDS)
     assert all(set(LEVELS) <= set(world) for world in stored.values())
-    assert all("change" in stored[name] for name in CHANGES)
-    told = [one for world in stored.values() for one in world.values()]
+    assert all({"change", "p_up", "rank", "top fifth", "fifth up"} <= set(stored[name]) for name in CHANGES)
+    told = [one for world in stored.values() for kind, one in world.items() if kind not in CONDITIONAL]
     assert told and all(one["replicates"] >= REPLICATES >= 400 for one in told)
 
 
@@ -62,6 +64,29 @@ def test_integrated_intervals_cover_where_plug_in_ones_do_not(stored):
     assert low and max(low) < 0.85  # .48 at tau 5 to .82 at tau 15
 
 
+def test_ranks_hold_at_least_what_they_claim_and_fifths_are_as_likely_as_said(stored):
+    """Ranks are whole numbers, so that their intervals hold more. The slope of what happens on the probability of the top
+    fifth: within three Monte Carlo errors and a tenth of 1; what is said with 90 percent is right within three points."""
+    for name in CHANGES:
+        rank, top = stored[name]["rank"], stored[name]["top fifth"]
+        assert rank["coverage"] > 0.95, name
+        assert abs(top["slope"] - 1) < 0.1 + 3 * top["slope_mcse"] and top["slope_mcse"] < 0.05, name
+        assert abs(top["right"] - top["stated"]) < 0.03 and top["right_mcse"] < 0.01, name
+
+
+def test_a_direction_of_change_is_right_less_often_than_said_where_schools_hardly_change(stored):
+    """The prior has its say: what is told of changes with 90 percent is seldom told, and then too sure; plug-in
+    probabilities, known in a part of the data sets, say it several times as often."""
+    hardly = [name for name in CHANGES if "rho 0.95" in name]
+    for name in hardly:
+        rose, plugin = stored[name]["p_up"], stored[name]["p_up, plugin"]
+        assert rose["right"] < rose["stated"] - 0.1
+        assert rose["statements"] / rose["replicates"] < plugin["statements"] / plugin["replicates"]
+    for name in (n for n in CHANGES if "rho 0" in n and n not in hardly):
+        rose = stored[name]["p_up"]
+        assert abs(rose["slope"] - 1) < 0.2 + 3 * rose["slope_mcse"]
+
+
 @pytest.mark.parametrize("name", ["10 schools, 10-30 students, tau 8", "40 schools, 10-60 students, tau 15, sorting"])
 def test_a_few_replicates_repeat_what_is_stored(stored, name):
     """The same replicates again: their mean lies within four errors of so few of the stored one."""
@@ -76,6 +101,19 @@ def test_a_few_replicates_repeat_what_is_stored(stored, name):
 def test_changes_in_a_few_replicates(stored):
     now = measure("10 schools, 3-12 students, tau 15", 8, replicate=replicate_change)
     assert now["change"]["coverage"] > 0.8 > now["change, plugin"]["coverage"] - 0.15
+
+
+def test_calibration_of_what_is_known():
+    """Probabilities that are right, and ones that are twice as far from a half; four Monte Carlo errors."""
+    rng = np.random.default_rng(5)
+    told = [(p, rng.random(50) < p) for p in rng.random((400, 50))]
+    right, far = calibration(told), calibration([(p, rng.random(50) < 0.25 + p / 2) for p, _ in told])
+    assert right["slope"] == pytest.approx(1, abs=4 * right["slope_mcse"]) and right["slope_mcse"] < 0.03
+    assert right["right"] == pytest.approx(right["stated"], abs=4 * right["right_mcse"])
+    assert far["slope"] == pytest.approx(0.5, abs=4 * far["slope_mcse"])
+    assert far["right"] == pytest.approx(0.725, abs=4 * far["right_mcse"]) and far["stated"] == pytest.approx(
+        0.95, abs=0.005
+    )
 
 
 class TestTheSimulator:

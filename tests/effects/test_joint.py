@@ -139,7 +139,7 @@ class TestRecovery:
         estimates, inside, errors = [], [], []
         for _ in range(300):
             fit = va.fit_joint(simulate(rng, 100, (20, 40), (2021, 2022), rho=rho), [2021, 2022])
-            row = fit.correlations().iloc[0]
+            row = fit.correlations("plugin").iloc[0]
             estimates.append(row["correlation"])
             inside.append(row["lower"] <= rho <= row["upper"])
             errors.append(row["se"])
@@ -172,7 +172,7 @@ class TestRecovery:
         again = va.bootstrap_joint(data, fit, seed=1, replicates=10)
         assert np.array_equal(boot.correlation[:10], again.correlation)
         assert boot.failed == 0 and (boot.correlations()["replicates"] == 200).all()
-        ratio = boot.correlations()["se"] / fit.correlations()["se"]
+        ratio = boot.correlations()["se"] / fit.correlations("plugin")["se"]
         assert ratio.between(0.75, 1.3).all()  # the spread of 200 draws has an error of 5%, that of 150 schools of 6%
         assert boot.coefficients.mean(axis=0) == pytest.approx(fit.fixed_effects, rel=0.05)
 
@@ -309,7 +309,9 @@ class TestEdges:
             seen.append(fit.singular)
             if fit.singular:
                 assert fit.correlation.loc[2021, 2022] == pytest.approx(1.0, abs=1e-6)
-                assert np.isnan(fit.correlation_se.loc[2021, 2022]) and fit.correlations()["lower"].isna().all()
+                assert np.isnan(fit.correlation_se.loc[2021, 2022]) and fit.correlations("plugin")["lower"].isna().all()
+                told = fit.correlations()
+                assert (told["se"] > 0).all() and told["upper"].between(0.9, 1).all() and (told["lower"] < 0.9).all()
                 assert only_limits_are_missing(fit) and np.isfinite(fit.sigma2_se).all()
         assert any(seen)
 

@@ -11,13 +11,22 @@ from conftest import simulate
 
 from valib.effects.baseline import fit_baseline
 from valib.effects.benchmark import population_mean_va
-from valib.effects.change import change_in_va, draw_joint, over_cohorts, quintile_transitions, which_improved
+from valib.effects.change import (
+    change_in_va,
+    draw_joint,
+    over_cohorts,
+    present_schools,
+    quintile_transitions,
+    which_improved,
+)
 from valib.effects.joint import fit_joint, posterior_of
 from valib.effects.relative import fit_relative
 from valib.effects.system_change import change_on_benchmark, system_change
+from valib.errors import ModelError
 from valib.models.joint_posterior import JointNodes
 from valib.models.likelihood import compress
 from valib.models.posterior import known_variances, posterior
+from valib.study.tables import joint_effects
 
 YEARS = 2019, 2021
 PROFILE = pd.Series([1.0, 460.0], index=["Intercept", "prior_score"])
@@ -109,6 +118,12 @@ class TestIntegrated:
             assert (np.isfinite(found) == there).all()
         assert (joint.limits()["se"] > 0).all()
 
+    def test_plug_in_draws_of_a_singular_fit_are_refused(self):
+        joint = next(fit for seed in range(50) if (fit := fit_joint(panel(seed, tau=6.0), YEARS)).singular)
+        with pytest.raises(ModelError, match="lies on a boundary"):
+            draw_joint(joint, YEARS, 1, 10, "plugin")
+        assert np.isfinite(draw_joint(joint, YEARS, 1, 10)).all()
+
     def test_truths_are_held_as_often_as_is_said(self):
         """Sixteen worlds of twelve small schools, 95 percent: at least .90 of the schools' changes (Monte Carlo error
         .02), and the system's in twelve (fewer come once in a thousand times)."""
@@ -123,6 +138,55 @@ class TestIntegrated:
             whole = system_change(joint, *YEARS, PROFILE)
             system.append(whole["lower"] <= -8.0 <= whole["upper"])
         assert np.mean(hits) > 0.90 and np.sum(system) >= 12
+
+
+class TestIndependentCohorts:
+    """Each has the posterior of its own fit, also where the other lies on the boundary."""
+
+    @pytest.fixture(scope="class")
+    def frame(self):
+        frames = (panel(seed, tau=6.0) for seed in range(50))
+        return next(
+            f for f in frames if (fit_joint(f, YEARS, covariance="independent").tau2 > 0).tolist() == [True, False]
+        )
+
+    @pytest.fixture(scope="class")
+    def joint(self, frame):
+        return fit_joint(frame, YEARS, covariance="independent")
+
+    def test_limits_are_those_of_the_cohort_alone(self, frame, joint):
+        for year in YEARS:
+            alone = fit_relative(frame, year).school_effects
+            ours = joint.limits().xs(year, level="cohort").loc[alone.index]
+            np.testing.assert_allclose(ours, alone[["se", "lower", "upper"]], rtol=1e-7)
+
+    def test_draws_are_of_those_posteriors(self, joint):
+        drawn, table = draw_joint(joint, YEARS, 3, DRAWS), joint.limits()
+        names = joint.arrays.data.schools[present_schools(joint, YEARS)]
+        for p, limit in ((0.025, "lower"), (0.975, "upper")):
+            level = table[limit].unstack().loc[names].to_numpy()
+            assert (np.abs((drawn < level).mean(axis=0) - p) < 5 * np.sqrt(0.025 * 0.975 / DRAWS)).all()
+        with pytest.raises(ModelError, match="lies on a boundary"):
+            draw_joint(joint, YEARS, 1, 10, "plugin")
+        assert draw_joint(joint, YEARS[:1], 1, 10, "plugin").shape == (10, 12, 1)  # the other cohort is not asked for
+
+
+class TestPublishedTable:
+    """What the command writes of the schools of a joint fit."""
+
+    def test_its_limits_are_integrated_and_plug_in_ones_an_option(self, joint):
+        for kind in ("integrated", "plugin"):
+            table = joint_effects(joint, intervals=kind)[0].set_index(["school", "cohort"])
+            pd.testing.assert_frame_equal(table[["se", "lower", "upper"]], joint.limits(kind).loc[table.index])
+        assert list(table.columns)[-3:] == ["se", "lower", "upper"]
+        assert table["lower"].equals(joint.school_effects["lower"].loc[table.index])
+
+    def test_nothing_of_a_singular_fit_is_told_as_known(self):
+        joint = next(fit for seed in range(50) if (fit := fit_joint(panel(seed, tau=6.0), YEARS)).singular)
+        for kind in ("integrated", "plugin"):
+            table = joint_effects(joint, intervals=kind)[0]
+            assert table[["se_conditional", "se_comparative", "se_diagnostic"]].isna().all(axis=None)
+            assert table[["se", "lower", "upper"]].notna().all(axis=None) == (kind == "integrated")
 
 
 class TestPopulationMean:

@@ -94,6 +94,8 @@ def digest(folder: Path) -> dict:
     """Every table and JSON file of a folder, by name."""
     found = {}
     for path in sorted(folder.rglob("*")):
+        if path.name in ("about.csv", "columns.csv"):  # words about the results
+            continue
         if path.suffix == ".csv":
             found[path.name] = digest_table(pd.read_csv(path, dtype=dict.fromkeys(CODES, "str")))
         elif path.suffix == ".json":
@@ -127,7 +129,9 @@ def results(study: str, params: Path, folder: Path) -> dict:
     told = {}
     for model in FITS:
         out = folder / study / model
-        done = valib("fit", "--params", str(params), "--model", model, "--exact", "--out", str(out), cwd=folder)
+        done = valib(
+            "fit", "--params", str(params), "--model", model, "--exact", "--no-figures", "--out", str(out), cwd=folder
+        )
         told[f"fit {model}"] = digest(out) if done.returncode == 0 else f"exit {done.returncode}"
     out = folder / study / "baseline.json"
     done = valib("baseline", "--params", str(params), "--exact", "--out", str(out), cwd=folder)

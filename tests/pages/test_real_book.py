@@ -102,6 +102,14 @@ def test_school_names_stand_as_they_are(rendered):
 
 
 @pytest.mark.slow
+def test_every_column_of_the_results_is_explained_beside_them(rendered):
+    told = pd.read_csv(rendered.results / "columns.csv", keep_default_na=False)
+    assert set(told["file"]) == {p.name for p in rendered.results.glob("*.csv")}
+    assert not told[told["meaning"] == ""].to_dict("records")
+    for name, part in told.groupby("file", sort=False):
+        assert pd.read_csv(rendered.results / name, nrows=0).columns.tolist() == part["column"].tolist()
+
+
 def test_results_lie_beside_the_pages(rendered):
     out = rendered.results.parent
     assert {p.name for p in rendered.results.glob("*.csv")} >= {

@@ -32,7 +32,7 @@ def failing(monkeypatch, *schools: str) -> None:
         assert school not in schools, f"not {school}"
         return report.school_page(results, school)
 
-    monkeypatch.setattr("valib.pages.report.render.school_page", page)
+    monkeypatch.setattr("valib.pages.report.several.school_page", page)
 
 
 def test_a_page_that_fails_is_named_and_the_others_are_kept_aside(tmp_path, monkeypatch):

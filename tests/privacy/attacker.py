@@ -34,6 +34,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,11 +43,14 @@ from scipy.optimize import least_squares, linprog
 from valib.effects.average import average_va, lasting_va
 from valib.effects.baseline import Benchmark
 from valib.effects.benchmark import benchmark_from_moments
+from valib.effects.cap import capped_va
+from valib.effects.groups import group_va
 from valib.effects.joint import joint_from_moments
+from valib.effects.late import NODES, SavedFit
 from valib.effects.relative import relative_from_moments
 from valib.models.mixed import fit_moments
 from valib.records.disclosure import cells, whole
-from valib.records.precision import kept, published
+from valib.records.precision import kept, kept_fit, published
 from valib.study import tables
 from valib.sums.moments import Moments
 from valib.sums.students import Summed, sum_students
@@ -92,7 +96,7 @@ def joint(cohorts: Sequence[int], hidden: Iterable[str], covariance: str = "unst
             several.append(lasting_va(fit))
         several = [table[~table.index.isin(apart)].reset_index() for table in several]
         return [
-            effects[~effects["school"].isin(apart)], *several, fixed, fit.correlations(), *tables.summaries([fit])
+            effects[~effects["school"].isin(apart)], *several, fixed, fit.correlations("plugin"), *tables.summaries([fit])
         ]  # fmt: skip
 
     return run
@@ -119,6 +123,54 @@ def artefact(cohorts: Sequence[int]) -> Model:
 
 class Kept(dict):
     """A benchmark's content, published to more digits than a table."""
+
+
+class KeptFit(dict):
+    """What a fit leaves to score schools by."""
+
+
+def left_to_score(model: Callable[[Summed, int], Any], cohort: int) -> Model:
+    """scoring.json of a fit, given the fit of a cohort's sums."""
+
+    def run(sums: dict[int, Summed]) -> Contents:
+        return [KeptFit(SavedFit.of(model(sums[cohort], cohort)).to_json(NODES))]
+
+    return run
+
+
+def grouped(model: Callable[[Summed, int], Any], cohort: int, groups: pd.Series, visible: Iterable[str]) -> Model:
+    """groups.csv of a fit, given the fit of a cohort's sums: the groups that are shown, both ways of weighting."""
+
+    def run(sums: dict[int, Summed]) -> Contents:
+        fit = model(sums[cohort], cohort)
+        both = [group_va(fit, groups, weights) for weights in ("equal", "students")]
+        return [table.loc[list(visible)].reset_index() for table in both]
+
+    return run
+
+
+def capped(model: Callable[[Summed, int], Any], cohort: int, records: pd.DataFrame, distance: float) -> Model:
+    """What capped.csv adds: the fit of a cohort's sums with scores capped. What the cap took off is known to the attacker,
+    so that the second fit has no unknowns of its own: no student of the schools held back is capped in these worlds."""
+    full = sum_students(records, [cohort], FORMULA)
+    against = model.keywords["against"] if isinstance(model, functools.partial) else None
+    less = capped_va(records, model(full, cohort), distance, against).fit.own_moments.reshift(full.moments.shift)
+    sums, cross = less.sums - full.moments.sums, less.cross - full.moments.cross
+    names = {"effect": "capped", **{name: f"capped_{name}" for name in ("se", "lower", "upper")}}
+
+    def run(known: dict[int, Summed]) -> Contents:
+        m = known[cohort].moments
+        fit = model(replace(known[cohort], moments=replace(m, sums=m.sums + sums, cross=m.cross + cross)), cohort)
+        table = fit.school_effects[list(names)].rename(columns=names).rename_axis("school").reset_index()
+        return [table.assign(cohort=cohort)]
+
+    return run
+
+
+def rounded(content: object, how: Any = None) -> Any:
+    """The content as it is published; how: what is done to each figure and its number of decimals."""
+    rule = kept if isinstance(content, Kept) else kept_fit if isinstance(content, KeptFit) else published
+    return rule(content) if how is None else rule(content, how)
 
 
 def described(moments: Moments) -> list[dict]:
@@ -214,7 +266,7 @@ class World:
 
         if digits is not None:
             return significant(self.figures, digits)
-        parts = [flat([kept(one, half) if isinstance(one, Kept) else published(one, half)]) for one in made]
+        parts = [flat([rounded(one, half)]) for one in made]
         return np.concatenate(parts)
 
     def slopes(self, at: np.ndarray) -> np.ndarray:
@@ -249,7 +301,7 @@ class World:
 
     def other_data(self, label: tuple[int, str, str], distance: float, steps: int = 8) -> np.ndarray | None:
         """Unknowns whose tables are those of the truth to the last digit, with this one moved by a distance, or None."""
-        printed = flat([kept(one) if isinstance(one, Kept) else published(one) for one in self.contents(self.truth)])
+        printed = flat([rounded(one) for one in self.contents(self.truth)])
         k, z = self.labels.index(label), self.truth.copy()
         for step in range(3 * steps):
             r = (flat(self.contents(z)) - printed) / self.half

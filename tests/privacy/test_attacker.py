@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from attacker import World, artefact, benchmark, cohort_of, flat, from_files, held_back, joint, relative
+from attacker import (
+    World,
+    artefact,
+    benchmark,
+    capped,
+    cohort_of,
+    flat,
+    from_files,
+    grouped,
+    held_back,
+    joint,
+    left_to_score,
+    relative,
+)
 from conftest import simulate
 from typer.testing import CliRunner
 
 from valib.command.cli import app
 from valib.effects.baseline import fit_baseline
+from valib.effects.benchmark import benchmark_from_moments
+from valib.effects.groups import group_va
+from valib.effects.relative import relative_from_moments
 from valib.pages.figures import caterpillar, style
+from valib.records.disclosure import shown
+from valib.records.groups import shown_groups
 from valib.records.precision import published
 
 COHORTS = ["--baseline-cohorts", "2015,2016,2017", "--cohorts", "2019"]
@@ -139,6 +158,59 @@ def test_of_a_small_school_nothing_is_learned_from_averages_and_lasting_parts():
     known = {c: cohort_of(records, c, hidden if c == 2018 else []) for c in every}
     models = [relative(every), joint(every, hidden), joint(every, hidden, "compound_symmetry")]
     assert nothing_learned(World(known, models)).min() > 1
+
+
+def alone(sums, cohort):
+    """The relative fit of a cohort's sums."""
+    return relative_from_moments(sums, "ML", 0.95, cohort)
+
+
+def against_baseline(sums, cohort, against):
+    """The benchmark fit of a cohort's sums."""
+    return benchmark_from_moments(sums, cohort, against)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one student, 8 schools",
+        pytest.param("two students, 12 schools", marks=pytest.mark.long),
+        pytest.param("four small ones, 30 schools", marks=pytest.mark.long),
+    ],
+)
+def test_of_a_small_school_nothing_is_learned_from_groups_caps_and_what_scores_later_students(name):
+    """Beside both models: groups by schools and by students, the fit of capped scores, and scoring.json of either fit."""
+    records = system(name)
+    hidden = held_back(records, [2018], MINIMUM)[2018]
+    known = {2018: cohort_of(records, 2018, hidden)}
+    base = fit_baseline(records, [2015, 2016])
+    other = functools.partial(against_baseline, against=base)
+    schools = known[2018].table.index
+    groups = pd.Series(["A" if s in hidden or k % 3 == 0 else "BC"[k % 2] for k, s in enumerate(schools)], schools)
+    sizes = known[2018].table["n"].astype(int)
+    visible = shown_groups(sizes, shown(sizes, MINIMUM), groups, MINIMUM)
+    assert visible["A"]
+    models = [relative([2018]), benchmark([2018], base)]
+    for fit in (alone, other):
+        models += [grouped(fit, 2018, groups, visible.index[visible]), left_to_score(fit, 2018)]
+        models.append(capped(fit, 2018, records, 2.5))
+    assert nothing_learned(World(known, models)).min() > 1
+
+
+def test_a_group_with_one_school_held_back_would_give_it_away():
+    """The test that can fail: beside exact effects of the schools shown, and beside rounded ones to a few points."""
+    records = system("one student, 30 schools")
+    fit = relative_from_moments(cohort_of(records, 2018, []).sums, "ML", 0.95, 2018)
+    effects = fit.school_effects
+    target = effects["n"].idxmin()
+    members = [target, *effects.index[effects["n"] >= 30][:5]]
+    groups = pd.Series("A", members).reindex(effects.index, fill_value="B")
+    for table, told, error in ((effects, group_va(fit, groups), 1e-9), (published(effects.reset_index()).set_index("school"),
+                               published(group_va(fit, groups).reset_index()).set_index("group"), 1.0)):  # fmt: skip
+        solved = told.loc["A", "effect"] * 6 - table.loc[members[1:], "effect"].sum()
+        assert abs(solved - effects.loc[target, "effect"]) < error
+    mask = shown(effects["n"], MINIMUM)
+    assert not shown_groups(effects["n"], mask, groups, MINIMUM)["A"]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

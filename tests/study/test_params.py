@@ -28,7 +28,7 @@ def study(tmp_path):
 def test_params_yml_and_the_defaults_are_one():
     file = yaml.safe_load((bundle_root() / "params.yml").read_text(encoding="utf-8"))
     assert file == Params().model_dump()
-    assert list(file) == list(Params.model_fields)
+    assert list(file) == Params.names() and set(file) == set(Params.model_fields)
 
 
 def test_a_file_may_give_only_what_differs(study):
@@ -205,9 +205,17 @@ SAME = {
     "cohort_sd": (2.0, [2, "2", "2.0"]),
     "intervals": ("plugin", ["plugin"]),
     "min_students": (7, [7, "7"]),
+    "groups": ("district", ["district"]),
+    "group_weights": ("students", ["students"]),
+    "min_schools": (4, [4, "4"]),
+    "similar": (["prior_score", "ses"], [["prior_score", "ses"], "[prior_score, ses]", ("prior_score", "ses")]),
+    "neighbours": (4, [4, "4"]),
+    "cap": (3.0, [3, "3", "3.0"]),
     "seed": (8, ["8", "08"]),
     "bootstrap_replicates": (30, ["30"]),
     "simulation_replicates": (30, ["30"]),
+    "quantiles": ([0.5], [[0.5], "[0.5]", "0.5", 0.5]),
+    "quantile_draws": (60, ["60"]),
     "school": (None, ["null", "None", "~"]),
     "table": (None, ["null", "None"]),
     "where": (None, ["null", "None"]),
@@ -221,6 +229,10 @@ SAME = {
     ),
     "pseudonym_key": (None, ["null", "None"]),
     "title": ("2024", ["2024"]),
+    "excel": (True, [True, "true"]),
+    "figures": (False, [False, "false"]),
+    "decimal": (",", [","]),
+    "byte_order_mark": (True, [True, "true"]),
     "data": ("demo", ["demo"]),
     "formula": ("score ~ 1", ["score ~ 1"]),
     "method": ("REML", ["REML"]),

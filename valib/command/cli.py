@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import baseline, book, check, fit, init, key, report, simulate
+from . import baseline, book, check, fit, init, key, report, simulate, summary
 from .console import end_tidily
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ app.command(short_help="Fit the benchmark and save it.")(baseline.baseline)
 app.command(short_help="Check by simulation what each method does.")(simulate.simulate)
 app.command(short_help="Render the book about these records.")(book.book)
 app.command(short_help="Make a page about each school.")(report.report)
+app.command(short_help="Sum a study up on one page.")(summary.summary)
 app.command(short_help="Make a key for the pseudonyms of schools.")(key.key)
 
 

@@ -11,6 +11,7 @@ from ..errors import ParamsError
 from ..names import about, listed
 from . import options as opt
 from .console import plain_errors
+from .like import refuse_choices, score
 from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
 
 if TYPE_CHECKING:
@@ -19,11 +20,20 @@ if TYPE_CHECKING:
 
 
 def fit(
-    model: Annotated[
-        opt.Model,
-        typer.Option("--model", help="Against the other schools, against the baseline, or several cohorts at once."),
-    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
+    model: Annotated[
+        opt.Model | None,
+        typer.Option("--model", help="Against the other schools, against the baseline, or several cohorts at once."),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="FOLDER",
+            show_default=False,
+            help="Estimate nothing: score the schools of DATA by the fit in FOLDER (late students, corrected data).",
+        ),
+    ] = None,
     data: opt.Data = None,
     table: opt.Table = None,
     where: opt.Where = None,
@@ -53,7 +63,17 @@ def fit(
     residual: opt.Residual = None,
     average: opt.Average = None,
     min_students: opt.MinStudents = None,
+    groups: opt.Groups = None,
+    group_weights: opt.GroupWeights = None,
+    min_schools: opt.MinSchools = None,
+    similar: opt.Similar = None,
+    neighbours: opt.Neighbours = None,
+    cap: opt.Cap = None,
     pseudonyms: opt.Pseudonyms = None,
+    excel: opt.Excel = None,
+    figures: opt.Figures = None,
+    decimal: opt.Decimal = None,
+    byte_order_mark: opt.ByteOrderMark = None,
     engine: opt.Engine = None,
     exact: opt.Exact = False,
     debug: opt.Debug = False,
@@ -63,8 +83,11 @@ def fit(
     DIR gets school_effects.csv, fixed_effects.csv and fits.json; shifts.csv and, beside the baseline cohorts' own
     shifts and what is not known, shift_in_context.csv if a shift is estimated; and of a joint model correlations.csv
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
-    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Figures are rounded
-    to what may be published: errors to two digits, estimates to the last place of their errors.
+    compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
+    benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
+    with --similar, capped.csv with --cap. about.csv says how they were made, columns.csv what every column means,
+    figures/ has the pictures (--no-figures leaves them out), and --excel writes results.xlsx with all tables. Figures are
+    rounded to what may be published: errors to two digits, estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -73,6 +96,9 @@ def fit(
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
+      valib fit corrected.csv --like results --out results/late
+      valib fit my.csv --model relative --cohorts 2024 --groups district --out results
+      valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
@@ -80,6 +106,31 @@ def fit(
     with plain_errors(debug):
         from ..study.params import parse_cohorts
 
+        if like is not None:
+            refuse_choices(
+                benchmark=benchmark,
+                baseline_cohorts=baseline_cohorts,
+                focal_cohorts=focal_cohorts,
+                formula=formula,
+                estimator=estimator,
+                shift=shift,
+                variances=variances,
+                method=method,
+                level=level,
+                intervals=intervals,
+                equating_se=equating_se,
+                cohort_sd=cohort_sd,
+                covariance=covariance,
+                residual=residual,
+                average=average,
+                groups=groups,
+                similar=similar,
+                cap=cap,
+            )
+        elif model is None:
+            raise ParamsError(
+                "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
+            )
         if benchmark and (baseline_cohorts or formula or estimator):
             raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
         if benchmark and model is not opt.Model.benchmark:
@@ -88,6 +139,10 @@ def fit(
         structure = {k: v for k, v in several.items() if v is not None}
         if structure and model is not opt.Model.joint:
             raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
+        if model is opt.Model.joint:
+            for name, value in {"groups": groups, "similar": similar, "cap": cap}.items():
+                if value is not None:
+                    raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
         study = load_study(
             params,
             data,
@@ -107,12 +162,25 @@ def fit(
             equating_se=equating_se,
             cohort_sd=cohort_sd,
             min_students=min_students,
+            groups=groups,
+            group_weights=group_weights,
+            min_schools=min_schools,
+            similar=None if similar is None else [part.strip() for part in similar.split(",")],
+            neighbours=neighbours,
+            cap=cap,
             pseudonym_key=pseudonyms,
+            **{"excel": excel, "figures": figures, "decimal": decimal, "byte_order_mark": byte_order_mark},
         )
         from ..study import writing as output
 
         output.check_folder(out)
-        output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], read_from(study, params, benchmark))
+        kept = [] if like is None else [str(Path(like) / name) for name in ("scoring.json", "school_effects.csv")]
+        sources = read_from(study, params, benchmark, *kept)
+        output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], sources)
+        if like is not None:
+            score(study, params, Path(like), model, out, cohorts, engine, exact)
+            return
+        assert model is not None  # asked for above
         _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
 
 
@@ -140,15 +208,22 @@ def _fit(
 
 def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool) -> list[str]:
     """The files that a fit of this model makes."""
+    from ..study.beside import FILES
+
     more = {
         opt.Model.relative: [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
+    for name in (opt.Model.relative, opt.Model.benchmark):
+        more[name] += ["scoring.json"] + [file for parameter, file in FILES.items() if getattr(study, parameter)]
     more[opt.Model.joint] += ["averages.csv"] if "average" in structure else []
     more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
     mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
-    return ["school_effects.csv", "fixed_effects.csv", "fits.json", *more[model], *mark]
+    mark += ["results.xlsx"] if study.excel else []
+    mark += ["figures"] if study.figures else []
+    made = ["school_effects.csv", "fixed_effects.csv", "fits.json", "about.csv", "columns.csv"]
+    return [*made, *more[model], *mark]
 
 
 def _fit_into(
@@ -163,9 +238,6 @@ def _fit_into(
 ) -> None:
     """Fit every cohort asked for, or else the focal ones, then write all results at once."""
     from ..effects.baseline import Benchmark
-    from ..effects.shift import shift_in_context
-    from ..records.school_names import school_names, with_names
-    from ..study import tables as results
     from ..study import writing as output
 
     said: list[str] = []
@@ -173,27 +245,17 @@ def _fit_into(
     records = open_records(
         study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
     )
-    cohorts = cohorts or _focal(study, records, model, saved)
     if model is opt.Model.joint:
-        files, effects, held_back = _joint_results(study, records, cohorts, structure, exact)
+        cohorts = cohorts or _focal(study, records, model, saved)
+        fits, found, held_back = _joint_results(study, records, cohorts, structure)
+        told = dict(structure)
     else:
-        find = _relative_fits if model is opt.Model.relative else _benchmark_fits
-        fits, reference = find(study, records, cohorts, saved)
-        effects, held_back = results.school_effects(fits, study.min_students)
-        files = {
-            "fixed_effects.csv": output.as_csv(results.fixed_effects(fits), exact),
-            "fits.json": output.as_json(results.summaries(fits, study.min_students), exact),
-        }
-        if model is opt.Model.benchmark and study.shift == "estimated":
-            context = shift_in_context(fits, reference)
-            files["shifts.csv"] = output.as_csv(results.shifts(fits), exact)
-            files["shift_in_context.csv"] = output.as_csv(context.reset_index(), exact)
-            said = results.shift_lines(context, fits)
+        cohorts, fits, found, told, said = one_cohort_results(study, records, cohorts, model, saved)
+        held_back = sum(fit.n_schools for fit in fits) - len(found["school_effects.csv"])
     check_unchanged(study, records, before)
-    effects = with_names(effects, school_names(records))
-    if exact:
-        files[output.NOT_FOR_PUBLICATION] = output.WHY_NOT
-    output.write_folder(out, "fit", {"school_effects.csv": output.as_csv(effects, exact), **files})
+    effects = found["school_effects.csv"]
+    told = {"model": model.value, "cohorts": cohorts, **told}
+    output.write_folder(out, "fit", _files(out, study, found, fits, exact, told))
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students, or hiding one that has"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
@@ -202,6 +264,62 @@ def _fit_into(
     )
     for line in said:
         typer.echo(line)
+
+
+def one_cohort_results(
+    study: Params, records: Any, cohorts: list[int] | None, model: opt.Model, saved: Benchmark | None
+) -> tuple[list[int], list, dict[str, Any], dict[str, Any], list[str]]:
+    """Fit every cohort asked for, or else the focal ones, by itself.
+
+    Returns the cohorts, the fits, their tables by file name, what about.csv says besides, and a line on each shift.
+    """
+    from ..effects.shift import shift_in_context
+    from ..records.school_names import school_names, with_names
+    from ..study import tables as results
+    from ..study.beside import beside
+
+    names = school_names(records)
+    cohorts = cohorts or _focal(study, records, model, saved)
+    find = _relative_fits if model is opt.Model.relative else _benchmark_fits
+    fits, reference = find(study, records, cohorts, saved)
+    effects = with_names(results.school_effects(fits, study.min_students)[0], names)
+    found, told, said = {"school_effects.csv": effects, "fixed_effects.csv": results.fixed_effects(fits)}, {}, []
+    if reference is not None:
+        told = {"baseline": list(reference.cohorts)}
+        told |= {"formula": saved.formula, "estimator": saved.estimator} if saved else {}
+    if reference is not None and study.shift == "estimated":
+        context = shift_in_context(fits, reference)
+        found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
+        said = results.shift_lines(context, fits)
+    more, lines = beside(study, records, fits, reference)
+    found |= {name: with_names(table, names) for name, table in more.items()}
+    return cohorts, fits, found, told, said + lines
+
+
+def _files(
+    out: Path, study: Params, found: dict[str, Any], fits: list, exact: bool, told: dict[str, Any]
+) -> dict[str, str | bytes]:
+    """The files of a fit: its tables in the study's form, summaries, pictures of what may be published."""
+    from ..effects.late import save_fits
+    from ..pages.pictures import matplotlib_at_hand, pictures
+    from ..study import tables as results
+    from ..study import writing as output
+    from ..study.publishing import as_files, publish
+
+    files = as_files(publish(found, study, exact, **told), study, "results.xlsx" if study.excel else "")
+    files["fits.json"] = output.as_json(results.summaries(fits, study.min_students), exact)
+    if told["model"] != "joint" and (scoring := save_fits(fits, exact)) is not None:
+        files["scoring.json"] = scoring
+    if study.figures:
+        with output.work_folder(out) as scratch, matplotlib_at_hand(scratch):
+            files |= pictures(publish(found, study, **told), study.level, study.min_students, _held_back(found, fits))
+    return files | ({output.NOT_FOR_PUBLICATION: output.WHY_NOT} if exact else {})
+
+
+def _held_back(found: dict[str, Any], fits: list) -> dict[int, int]:
+    """How many schools of each cohort are not shown; of a model of several cohorts it is not told."""
+    there = found["school_effects.csv"]["cohort"].value_counts()
+    return {fit.cohort: fit.n_schools - int(there.get(fit.cohort, 0)) for fit in fits if hasattr(fit, "cohort")}
 
 
 def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | None) -> list[int]:
@@ -217,10 +335,11 @@ def _focal(study: Params, records: Any, model: opt.Model, saved: Benchmark | Non
 
 
 def _joint_results(
-    study: Params, records: Any, cohorts: list[int], structure: dict[str, Any], exact: bool
-) -> tuple[dict[str, str], Any, int]:
-    """Fit one model to all cohorts; return its files, the table of school effects, and the rows held back."""
+    study: Params, records: Any, cohorts: list[int], structure: dict[str, Any]
+) -> tuple[list, dict[str, Any], int]:
+    """Fit one model to all cohorts; return it in a list, its tables by file name, and the rows held back."""
     from ..effects.joint import fit_joint
+    from ..records.school_names import school_names, with_names
     from ..study import tables as results
 
     average = structure.get("average")
@@ -232,9 +351,10 @@ def _joint_results(
     chosen = {k: v for k, v in structure.items() if k != "average"}
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
-    files = results.joint_files(fit, study.min_students, exact)
-    files |= results.several_years(fit, average, study.min_students, study.intervals, exact)
-    return files, *results.joint_effects(fit, study.min_students)
+    effects, held_back = results.joint_effects(fit, study.min_students, study.intervals)
+    effects = with_names(effects, school_names(records))
+    several = results.several_years(fit, average, study.min_students, study.intervals)
+    return [fit], {"school_effects.csv": effects, **results.joint_tables(fit, study.intervals), **several}, held_back
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:

@@ -152,6 +152,41 @@ Engine = Annotated[
         "auto (the default) chooses by size.",
     ),
 ]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        "--groups",
+        metavar="COLUMN",
+        show_default=False,
+        help="Also write groups.csv, the mean of every group of schools, such as district. Default: none.",
+    ),
+]
+GroupWeights = Annotated[
+    str | None,
+    typer.Option("--group-weights", metavar="equal|students", help="Weights of the schools in a group's mean."),
+]
+MinSchools = Annotated[
+    int | None, typer.Option("--min-schools", help="Groups of fewer schools in a cohort are not shown.")
+]
+Similar = Annotated[
+    str | None,
+    typer.Option(
+        "--similar",
+        metavar="prior_score,ses,...",
+        show_default=False,
+        help="Also write similar.csv, every school beside those most like it in the school means of these.",
+    ),
+]
+Neighbours = Annotated[int | None, typer.Option("--neighbours", help="How many similar schools each is set beside.")]
+Cap = Annotated[
+    float | None,
+    typer.Option(
+        "--cap",
+        metavar="3",
+        show_default=False,
+        help="Also write capped.csv: what changes if scores are capped so many residual SDs from the fitted line.",
+    ),
+]
 Pseudonyms = Annotated[
     str | None,
     typer.Option(
@@ -160,6 +195,33 @@ Pseudonyms = Annotated[
 ]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Write exact figures, which are not for publication, and say so beside them.")
+]
+Excel = Annotated[
+    bool | None,
+    typer.Option("--excel/--no-excel", show_default=False, help="Also one workbook for Excel and LibreOffice."),
+]
+Figures = Annotated[
+    bool | None,
+    typer.Option(
+        "--figures/--no-figures", show_default=False, help="Pictures beside the results; made unless told not."
+    ),
+]
+Decimal = Annotated[
+    str | None,
+    typer.Option(
+        "--decimal",
+        metavar=".|,",
+        show_default=False,
+        help="Decimal sign of CSV files; with a comma, fields are divided by semicolons.",
+    ),
+]
+ByteOrderMark = Annotated[
+    bool | None,
+    typer.Option(
+        "--byte-order-mark/--no-byte-order-mark",
+        show_default=False,
+        help="Begin CSV files with a byte-order mark, by which Excel tells umlauts; a decimal comma brings it along.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from ..errors import ParamsError
 from . import options as opt
 from .console import plain_errors
 from .study import load_study, read_from
+
+if TYPE_CHECKING:
+    from ..study.params import Params
 
 
 def report(
@@ -25,6 +28,15 @@ def report(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every school that may be shown.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also a PDF for each school.")] = False,
+    studies: Annotated[
+        str | None,
+        typer.Option(
+            "--studies",
+            metavar="A.yml,B.yml,...",
+            show_default=False,
+            help="Several studies of the same schools, such as subjects: one page a school with a part for each.",
+        ),
+    ] = None,
     params: opt.ParamsFile = None,
     column: opt.Column = None,
     baseline_cohorts: opt.Baseline = None,
@@ -42,51 +54,58 @@ def report(
     min_students: opt.MinStudents = None,
     seed: opt.Seed = None,
     pseudonyms: opt.Pseudonyms = None,
+    excel: opt.Excel = None,
+    decimal: opt.Decimal = None,
+    byte_order_mark: opt.ByteOrderMark = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Schools worked on at a time.")] = 2,
     quiet: opt.Quiet = False,
     debug: opt.Debug = False,
 ) -> None:
     """Make a page about each school: its students, its value added over the years, its place, and how sure all that is.
 
-    DIR gets html/index.html, a page for each school below html/schools, report.csv and changes.csv, and pdf/ with
-    --pdf. A page names no other school. Years in which a school has too few students are not shown; a school without
+    DIR gets html/index.html, a page for each school below html/schools, report.csv and changes.csv with about.csv and
+    columns.csv that explain them, report.xlsx with --excel, and pdf/ with --pdf. A page names no other school.
+    Years in which a school has too few students are not shown; a school without
     any year that may be shown has no page.
 
     \b
     Examples:
       valib report --school 0531 --out report
       valib report --school 0531 --school 0402 --pdf --out report
+      valib report --studies reading.yml,maths.yml --all --out reports
       valib report my.csv --all --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out reports
     """
     with plain_errors(debug):
         if bool(school) == every:
             raise ParamsError("Name the schools: --school ID, once for each, or --all for every school; not both.")
-        study = load_study(
-            params,
-            data,
-            column,
-            baseline_cohorts,
-            focal_cohorts,
-            **{"table": table, "where": where, "prior": prior},
-            title=title,
-            formula=formula,
-            estimator=estimator,
-            shift=shift,
-            variances=variances,
-            method=method,
-            level=level,
-            intervals=intervals,
-            equating_se=equating_se,
-            cohort_sd=cohort_sd,
-            min_students=min_students,
-            seed=seed,
-            pseudonym_key=pseudonyms,
-        )
+        given = {
+            "title": title,
+            "formula": formula,
+            "estimator": estimator,
+            "shift": shift,
+            "variances": variances,
+            "method": method,
+            "level": level,
+            "intervals": intervals,
+            "equating_se": equating_se,
+            "cohort_sd": cohort_sd,
+            "min_students": min_students,
+            "seed": seed,
+            "pseudonym_key": pseudonyms,
+            "excel": excel,
+            "decimal": decimal,
+            "byte_order_mark": byte_order_mark,
+        }
+        where_from = {"data": data, "table": table, "where": where, "prior": prior, "column": column, "params": params}
+        found = _studies(studies, where_from, (baseline_cohorts, focal_cohorts), given)
         from ..pages import report as engine
         from ..study.writing import OUTPUTS, check_apart, check_folder
 
         check_folder(out)
-        check_apart(out, [out / name for name in OUTPUTS["report"]], read_from(study, params))
+        sources = [source for file, study in found.values() for source in read_from(study, file)]
+        check_apart(out, [out / name for name in OUTPUTS["report"]], sources)
+        many = {label: study for label, (_, study) in found.items()}
+        study = many if studies else next(iter(many.values()))
         result = engine.build(study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet)
         typer.echo(f"{result.index}: {len(result.files):,} school{'s' * (len(result.files) > 1)}")
         if every and result.not_shown:
@@ -96,3 +115,24 @@ def report(
             )
         if result.pdf:
             typer.echo(str(result.pdf))
+
+
+def _studies(
+    studies: str | None, where_from: dict[str, Any], cohorts: tuple[str | None, str | None], given: dict[str, Any]
+) -> dict[str, tuple[str | None, Params]]:
+    """The file and the study, or the files and studies by what they are called."""
+    column, params = where_from.pop("column"), where_from.pop("params")
+    data = where_from.pop("data")
+    if studies is None:
+        return {"": (params, load_study(params, data, column, *cohorts, **where_from, **given))}
+    from ..pages.report.several import labelled
+
+    alone = {"DATA": data, "--params": params, "--column": column, "--title": given["title"]}
+    alone |= {f"--{name}": value for name, value in where_from.items()}
+    alone |= {"--baseline-cohorts": cohorts[0], "--focal-cohorts": cohorts[1]}
+    if named := [name for name, value in alone.items() if value]:
+        raise ParamsError(f"--studies brings the studies' own records and cohorts: leave {named[0]} out.")
+    files = [part.strip() for part in studies.split(",") if part.strip()]
+    found = [load_study(file, None, None, None, None, **given) for file in files]
+    names = labelled([Path(file) for file in files], found)
+    return dict(zip(names, zip(files, found, strict=True), strict=True))

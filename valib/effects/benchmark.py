@@ -21,7 +21,8 @@ import pandas as pd
 from ..errors import BenchmarkError, ValibWarning
 from ..models import blup as _blup
 from ..models.estimators import Shift, benchmark_va, residual_moments
-from ..models.mixed import MixedFit, fit_moments, loglik_at
+from ..models.likelihood import compress
+from ..models.mixed import MixedFit, fit_compressed, fit_moments, loglik_at
 from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.posterior import Posterior
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
@@ -133,6 +134,8 @@ def fit_benchmark(
         students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings, intervals, cohort_sd
     )
     found = _findings(records, int(cohort), benchmark, links)
+    if shift == "estimated":
+        found.append(findings.few_schools(int(cohort), fit.n_schools))
     return with_findings(fit, [*found, findings.prior_shift({int(cohort): prior_of_shift(fit, benchmark)})])
 
 
@@ -181,6 +184,7 @@ def benchmark_from_moments(
         vcov=benchmark.vcov.to_numpy(),
         cohort=cohort,
         model="benchmark",
+        scale_loadings=_scale_loadings(moments, scale_se, link_loadings),
         equating_se=None if equating_se is None else float(equating_se),
         cohort_sd=None if cohort_sd is None else float(cohort_sd),
         **({} if moved is None else _shift_errors(moved, moments, benchmark)),
@@ -222,9 +226,14 @@ def benchmark_posterior(
 ) -> Posterior | None:
     """Posterior of benchmark VA: that of r_ij, with the errors of b_B, equating and links normal at every node."""
     b, F = benchmark.coefficients.to_numpy(), _blup.factor(benchmark.vcov.to_numpy())
-    parts = [moments.means[:, :-1] @ F, np.full((len(moments.n), 1), equating_se)]
-    loadings = np.hstack(parts if link_loadings is None else [*parts, link_loadings])
+    loadings = np.hstack([moments.means[:, :-1] @ F, _scale_loadings(moments, equating_se, link_loadings)])
     return integrated(residual_moments(moments, b, shift == "estimated"), intervals, "benchmark", loadings)
+
+
+def _scale_loadings(moments: Moments, scale_se: float, link_loadings: np.ndarray | None) -> np.ndarray:
+    """(J, m): what standard normal errors of equating, and of links, do to the schools' mean residuals."""
+    own = np.full((len(moments.n), 1), scale_se)
+    return own if link_loadings is None else np.hstack([own, link_loadings])
 
 
 def fit_residuals(
@@ -235,7 +244,10 @@ def fit_residuals(
     if variances == "focal":
         return fit_moments(r, method)
     theta, nan = benchmark.tau2 / benchmark.sigma2, float("nan")
-    held = fit_moments(r, method, theta=theta)
+    if shift == "absorbed":  # nothing is left to estimate, so that one school of one student will do
+        held = fit_compressed(compress(r), r, method, theta)
+    else:
+        held = fit_moments(r, method, theta=theta)
     return replace(
         held,
         tau2=benchmark.tau2,
@@ -463,7 +475,7 @@ def _findings(
     linked = any(b.column == "score" for b in links)
     if not linked and findings.is_other_scale(own["mean"], own["sd"], means, sds):
         found.append(findings.other_scale("score", {cohort: (own["mean"], own["sd"])}, means, sds))
-    if benchmark.explaining:
+    if benchmark.explaining and own["n"] > 1:
         found.append(findings.prior_drift({cohort: check_prior(records, cohort, benchmark, links)}))
     if cohort not in benchmark.cohorts:
         found.append(findings.several_cohorts(*in_several(records, [*benchmark.cohorts, cohort])))

@@ -6,7 +6,6 @@ Sources: Henderson (1975) for the prediction of contrasts; Leckie (2018) for the
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..errors import ModelError, ValibWarning
+from ..errors import ModelError
 from ..models import blup as _blup
-from ..models.joint_posterior import change_apart
+from ..models.joint_posterior import change_apart, posterior_apart
 from ..models.mixture import Mixture
 from ..models.options import Intervals
-from .joint import JointFit, posterior_of
+from .joint import JointFit, are_apart, posterior_of, say_plugin
 from .relative import check_intervals
 
 CONTRAST = np.array([-1.0, 1.0])  # the second cohort less the first
@@ -64,19 +63,46 @@ def draw_joint(
 ) -> np.ndarray:
     """(draws, J, m) draws of the true effects of schools present in all the given cohorts, given the data.
 
-    Score points. From the posterior (:func:`posterior_of`); plug-in, or where
+    Score points. From the posterior (:func:`posterior_of`; of independent cohorts, from each one's own); plug-in, or where
     there is none, normal about the joint EB predictions with each school's full error covariance. The error of the fixed
-    effects is drawn once a draw, common to all schools. Raises ModelError for a cohort that is not in the fit.
+    effects is drawn once a draw, common to all schools. Raises ModelError for a cohort that is not in the fit, and where
+    the draws would take the variances of a fit on a boundary as known.
     """
+    drawn = _draws(joint, cohorts, seed, draws, intervals)
+    if drawn is None:
+        raise ModelError(
+            "The joint fit lies on a boundary (a school variance of 0, or a correlation of 1): what its schools' effects may "
+            "be is not known from the estimated variances. Integrated intervals of an unstructured fit do not need them."
+        )
+    return drawn
+
+
+def _draws(
+    joint: JointFit, cohorts: Sequence[int], seed: int | np.random.Generator, draws: int, intervals: Intervals
+) -> np.ndarray | None:
+    """What :func:`draw_joint` gives; None where it refuses for a boundary."""
     check_intervals(intervals)
     p, rng = Present.of(joint, cohorts), np.random.default_rng(seed)
-    nodes = posterior_of(joint) if intervals == "integrated" and len(p.schools) else None
-    if nodes is not None:
-        here = np.flatnonzero(present_schools(joint, cohorts))
-        return nodes.draw(draws, rng, here)[:, :, [joint.cohorts.index(c) for c in cohorts]]
+    drawn = _draw_posterior(joint, cohorts, rng, draws) if intervals == "integrated" and len(p.schools) else None
+    if drawn is not None or on_boundary(joint, *cohorts):
+        return drawn
     own = np.einsum("jab,djb->dja", _blup.factor(p.conditional), rng.standard_normal((draws, *p.effects.shape)))
     shared = rng.standard_normal((draws, len(p.vcov))) @ _blup.factor(p.vcov).T
     return np.asarray(p.effects + own + np.einsum("jap,dp->dja", p.sensitivity, shared))
+
+
+def _draw_posterior(joint: JointFit, cohorts: Sequence[int], rng: np.random.Generator, draws: int) -> np.ndarray | None:
+    """(draws, J, m) from the posterior; None where there is none."""
+    here, at = np.flatnonzero(present_schools(joint, cohorts)), [joint.cohorts.index(c) for c in cohorts]
+    if not are_apart(joint):
+        nodes = posterior_of(joint)
+        return None if nodes is None else nodes.draw(draws, rng, here)[:, :, at]
+    try:
+        alone = {t: posterior_apart(joint.arrays.data, t, here).draw(draws, rng) for t in dict.fromkeys(at)}
+    except ModelError as error:
+        say_plugin(error, stacklevel=4)
+        return None
+    return np.stack([alone[t] for t in at], axis=-1)
 
 
 def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
@@ -200,11 +226,11 @@ def _change_posterior(joint: JointFit, first: int, second: int) -> Mixture | Non
         return None
     here = np.flatnonzero(present_schools(joint, (first, second)))
     at = joint.cohorts.index(first), joint.cohorts.index(second)
-    if joint.covariance == "independent" and joint.residual == "by_cohort":
+    if are_apart(joint):
         try:
             return change_apart(joint.arrays.data, *at, here)
         except ModelError as error:
-            warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=3)
+            say_plugin(error, stacklevel=3)
             return None
     nodes = posterior_of(joint)
     return None if nodes is None else nodes.change(*at, here)
@@ -215,11 +241,11 @@ def over_cohorts(joint: JointFit, first: int, second: int) -> np.ndarray:
     return np.array([float(c == second) - float(c == first) for c in joint.cohorts])
 
 
-def on_boundary(joint: JointFit, first: int, second: int) -> bool:
-    """Whether plug-in errors of changes between two cohorts are not known: Omega is singular, and that concerns them."""
+def on_boundary(joint: JointFit, *cohorts: int) -> bool:
+    """Whether plug-in errors in or between cohorts are not known: Omega is singular, and that concerns them."""
     if not joint.singular:
         return False
-    return joint.covariance != "independent" or bool((joint.tau2[[first, second]] <= 0).any())
+    return joint.covariance != "independent" or bool((joint.tau2[list(cohorts)] <= 0).any())
 
 
 def which_improved(
@@ -340,20 +366,19 @@ def quintile_transitions(
     >>> moves.groupby("from")["share"].sum().round(2).tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    drawn = draw_joint(joint, (first, second), seed, draws, intervals)
-    J = drawn.shape[1]
+    effects = Present.of(joint, (first, second)).effects
+    J = len(effects)
     if J < 5:
         raise ModelError(f"A table of fifths needs five schools in both cohorts; there are {J}.")
-    tables = np.stack([_cross_fifths(d) for d in drawn])
-    plugin = _cross_fifths(Present.of(joint, (first, second)).effects)
+    drawn = _draws(joint, (first, second), seed, draws, intervals)
+    tables = np.full((1, 5, 5), np.nan) if drawn is None else np.stack([_cross_fifths(d) for d in drawn])
     tail = (1 - joint.level) / 2
     lower, upper = np.quantile(tables, [tail, 1 - tail], axis=0)
     index = [(a + 1, b + 1) for a in range(5) for b in range(5)]
     frame = pd.DataFrame(index, columns=["from", "to"])
-    for name, table in (("share", tables.mean(axis=0)), ("lower", lower), ("upper", upper), ("plugin", plugin)):
+    told = {"share": tables.mean(axis=0), "lower": lower, "upper": upper, "plugin": _cross_fifths(effects)}
+    for name, table in told.items():
         frame[name] = table.ravel()
-    if on_boundary(joint, first, second) and (intervals == "plugin" or posterior_of(joint) is None):
-        frame[["share", "lower", "upper"]] = np.nan
     return frame
 
 

@@ -56,6 +56,8 @@ class CohortFit(Shown):
         benchmark VA for a benchmark model.
     common : ndarray (n_schools, m)
         Loadings of the errors that schools share.
+    scale_loadings : ndarray (n_schools, m) or None
+        Of a benchmark fit, what the errors of equating (with ordinary years) and of links do to the schools' mean residuals.
     left_out : mapping of str to int
         Rows dropped for a missing covariate, by column.
     shift, shift_se : float or None
@@ -138,6 +140,7 @@ class CohortFit(Shown):
     shift_influence: pd.Series | None = field(default=None, repr=False)
     cohort_sd: float | None = None
     influence: pd.DataFrame | None = field(default=None, repr=False)
+    scale_loadings: np.ndarray | None = field(default=None, repr=False)
     findings: tuple[Finding, ...] = ()
 
     @property

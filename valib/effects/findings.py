@@ -31,6 +31,7 @@ REUSED_SHARE = 0.20
 # School systems move by a tenth of an SD in a year, and spreads by a few per cent: this is another scale.
 SCALE_MEAN = 1.0
 SCALE_SD = 1.5
+FEW_SCHOOLS = 20  # of which a shift is no system's
 FEWEST = 10  # students whose number is told
 
 
@@ -211,6 +212,18 @@ def singular_joint(cohorts: Iterable[int]) -> Finding:
         "covariances are not known, and changes of single schools have limits only where intervals are integrated."
     )
     return Finding("singular", tuple(cohorts), text)
+
+
+def few_schools(cohort: int, schools: int) -> Finding | None:
+    """A shift that is estimated from fewer than FEW_SCHOOLS schools."""
+    if schools >= FEW_SCHOOLS:
+        return None
+    text = (
+        f"The shift of cohort {cohort} is estimated from {schools:,} schools, fewer than {FEW_SCHOOLS}: it says more of these "
+        "schools than of a system, and their value added leans on it; a few schools are better scored like a fit of all "
+        "(`valib fit --like`), or with shift: absorbed and variances: baseline."
+    )
+    return Finding("few_schools", (int(cohort),), text)
 
 
 def _mean_and_sd(mean: float, sd: float) -> str:

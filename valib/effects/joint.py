@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
-from ..models.joint_posterior import JointNodes, integrate_joint
+from ..models.joint_posterior import JointNodes, integrate_joint, posterior_apart
+from ..models.mixture import Mixture
 from ..models.options import Covariance, Intervals, Method, Residual
 from ..models.structures import STRUCTURES
 from ..names import listed_cohorts
@@ -24,16 +24,9 @@ from ..sums.moments import Moments
 from ..sums.students import Records, in_several, sum_students
 from .display import Shown, Table, found, joint_rows, one_line
 from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
+from .relative import check_intervals
 
 KNOWN_FROM = 300  # schools beyond which a fit that is not singular has plug-in intervals
-NESTED = {  # covariance structure: those it is a special case of
-    "independent": {"antedependence", "unstructured"},
-    "compound_symmetry": {"toeplitz", "unstructured"},
-    "ar1": {"antedependence", "unstructured"},
-    "toeplitz": {"unstructured"},
-    "antedependence": {"unstructured"},
-    "unstructured": set(),
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -156,32 +149,38 @@ class JointFit(Shown):
         :func:`valib.effects.joint.posterior_of` says that there is no posterior. se: the standard deviation of what lower
         and upper are limits of.
         """
-        if intervals not in ("integrated", "plugin"):
-            raise ModelError(f"The intervals must be one of integrated, plugin, not {intervals!r}.")
+        check_intervals(intervals)
         plugin = self.school_effects[["se_comparative", "lower", "upper"]].rename(columns={"se_comparative": "se"})
-        nodes = posterior_of(self) if intervals == "integrated" else None
-        if nodes is None:
+        mixtures = _levels(self) if intervals == "integrated" else None
+        if mixtures is None:
             return plugin.assign(se=plugin["se"].where(plugin["lower"].notna()))
-        mixtures = [nodes.contrast(c) for c in np.eye(len(self.cohorts))]
         limits = [(m.sd()[0], *(x[0] for x in m.interval(self.level))) for m in mixtures]
         table = np.stack([np.column_stack(one) for one in limits], axis=1).reshape(len(plugin), 3)
         return pd.DataFrame(table, index=plugin.index, columns=plugin.columns)
 
-    def correlations(self) -> pd.DataFrame:
-        """One row a pair of cohorts: correlation, se, lower, upper (Fisher's z, at the fit's level), shared schools.
+    def correlations(self, intervals: Intervals = "integrated") -> pd.DataFrame:
+        """One row a pair of cohorts: correlation, se, lower, upper (at the fit's level), shared schools.
 
-        The interval is tanh(atanh r -+ z se / (1 - r^2)): it stays inside (-1, 1); nan where r is on a boundary.
+        se and limits are the standard deviation and the quantiles of the posterior. Plug-in, or where
+        :func:`valib.effects.joint.posterior_of` says that there is none, they come by the delta method on Fisher's scale,
+        tanh(atanh r -+ z se / (1 - r^2)), nan where r is on a boundary. correlation is the maximum likelihood estimate.
         """
-        r, se = self.correlation.to_numpy(), self.correlation_se.to_numpy()
+        check_intervals(intervals)
+        r, error = self.correlation.to_numpy(), self.correlation_se.to_numpy()
         t, s = np.triu_indices(len(r), 1)
-        lower, upper = _blup.correlation_interval(r[t, s], _blup.delta_error(r[t, s], se[t, s]), self.level)
+        se = error[t, s]
+        lower, upper = _blup.correlation_interval(r[t, s], _blup.delta_error(r[t, s], se), self.level)
+        nodes = posterior_of(self) if intervals == "integrated" else None
+        if nodes is not None:
+            told = [nodes.correlation(int(a), int(b), self.level)[1:] for a, b in zip(t, s, strict=True)]
+            se, lower, upper = (np.array(part) for part in zip(*told, strict=True))
         years = np.asarray(self.cohorts)
         return pd.DataFrame(
             {
                 "cohort": years[t],
                 "other": years[s],
                 "correlation": r[t, s],
-                "se": se[t, s],
+                "se": se,
                 "lower": lower,
                 "upper": upper,
                 "schools": self.arrays.data.shared[t, s],
@@ -427,86 +426,6 @@ def joint_from_moments(
     )
 
 
-def compare_joint(fits: Iterable[JointFit]) -> pd.DataFrame:
-    """One row a fit: parameters, log-likelihood, AIC, BIC, and the LR test against the largest fit it is nested in.
-
-    Parameters
-    ----------
-    fits : iterable of JointFit
-        Of one set of students, fixed effects and method, or their likelihoods cannot be compared.
-
-    Returns
-    -------
-    DataFrame
-        By covariance and residual (index): ``n_parameters``, ``loglik``, ``aic``, ``bic``, ``singular``, ``within`` (the
-        larger model of the test), ``lr``, ``df``, ``p_value``, missing where a fit is nested in none.
-
-    Raises
-    ------
-    ModelError
-        If the fits are not of the same students, formula and method.
-
-    Notes
-    -----
-    AIC = -2 log L + 2 k, BIC = -2 log L + k log(students), LR = 2 (log L_larger - log L) against chi-square. The p-value
-    does not hold where the larger fit is singular.
-
-    Examples
-    --------
-    >>> import valib as va
-    >>> structures = ["unstructured", "compound_symmetry"]
-    >>> fits = va.fit_structures(va.load_records("demo"), [2023, 2024], covariances=structures)
-    >>> table = va.compare_joint(fits.values())
-    >>> table[["n_parameters", "df"]].droplevel("residual")
-                       n_parameters   df
-    covariance
-    unstructured                  9  NaN
-    compound_symmetry             8  1.0
-    """
-    fits = list(fits)
-    kinds = {(f.cohorts, f.formula, f.method, f.n_students, f.n_schools) for f in fits}
-    if len(kinds) != 1:
-        raise ModelError("Only joint models of the same students, formula and method can be compared.")
-    rows = []
-    for f in fits:
-        larger = max((g for g in fits if _is_nested(f, g)), key=lambda g: g.n_parameters, default=None)
-        row: dict[str, Any] = {
-            "covariance": f.covariance,
-            "residual": f.residual,
-            "n_parameters": f.n_parameters,
-            "loglik": f.loglik,
-            "aic": f.aic,
-            "bic": f.bic,
-            "singular": f.singular,
-            "within": None,
-            "lr": np.nan,
-            "df": np.nan,
-            "p_value": np.nan,
-        }
-        if larger is not None:
-            lr, df = max(0.0, 2 * (larger.loglik - f.loglik)), larger.n_parameters - f.n_parameters
-            row |= {
-                "within": f"{larger.covariance}, {larger.residual}",
-                "lr": lr,
-                "df": df,
-                "p_value": float(stats.chi2.sf(lr, df)),
-            }
-        rows.append(row)
-    return pd.DataFrame(rows).set_index(["covariance", "residual"])
-
-
-def _is_nested(small: JointFit, large: JointFit) -> bool:
-    """Whether small is a special case of large with fewer parameters."""
-    larger = NESTED[small.covariance] | {small.covariance}
-    if small.covariance == "ar1" and len(set(np.diff(small.cohorts))) == 1:
-        larger = larger | {"toeplitz"}
-    return (
-        large.covariance in larger
-        and (small.residual == large.residual or large.residual == "by_cohort")
-        and large.n_parameters > small.n_parameters
-    )
-
-
 def _effects_table(fit: MultivariateFit, level: float, extra: Mapping[int, pd.Series]) -> pd.DataFrame:
     """``school_effects`` of a :class:`JointFit`: every school in every cohort. extra: as cohort_moments gives it."""
     own, var = (np.einsum("jtt->jt", V).ravel() for V in (fit.conditional, fit.comparative))
@@ -556,12 +475,37 @@ def posterior_of(joint: JointFit) -> JointNodes | None:
     return _posterior(joint.arrays)
 
 
+def are_apart(joint: JointFit) -> bool:
+    """Whether the cohorts of a fit are independent of each other, each with a posterior of its own."""
+    return joint.covariance == "independent" and joint.residual == "by_cohort"
+
+
+def say_plugin(error: ModelError, stacklevel: int) -> None:
+    """Warn that there is no posterior."""
+    warnings.warn(
+        f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=stacklevel + 1
+    )
+
+
+def _levels(joint: JointFit) -> list[Mixture] | None:
+    """The posterior of the schools' effects in every cohort; None where the variances are taken as known."""
+    T = len(joint.cohorts)
+    if are_apart(joint):
+        try:
+            return [posterior_apart(joint.arrays.data, t).effects() for t in range(T)]
+        except ModelError as error:
+            say_plugin(error, stacklevel=3)
+            return None
+    nodes = posterior_of(joint)
+    return None if nodes is None else [nodes.contrast(c) for c in np.eye(T)]
+
+
 @lru_cache(maxsize=8)
 def _posterior(arrays: MultivariateFit) -> JointNodes | None:
     try:
         nodes = integrate_joint(arrays.data)
     except ModelError as error:
-        warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+        say_plugin(error, stacklevel=4)
         return None
     if not nodes.trusted:
         warnings.warn(

@@ -17,7 +17,7 @@ from ..models import blup as _blup
 from ..models.joint_fit import fit_all, fit_joint_moments, stack_sums
 from ..models.likelihood import THETA_RANGE, compress, optimise
 from ..models.mixed import fit_moments
-from ..models.options import Method
+from ..models.options import Intervals, Method
 from ..sums.moments import Moments, moments_of_sums
 from .cohort_fit import CohortFit
 from .joint import JointFit
@@ -252,7 +252,7 @@ def two_step_correlations(
     return found
 
 
-def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
+def correlations(fits: Sequence[CohortFit], joint: JointFit, intervals: Intervals = "integrated") -> pd.DataFrame:
     """Every pair of cohorts in all six ways: estimate, interval, and what the fitted joint model leads to expect.
 
     Parameters
@@ -261,6 +261,8 @@ def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
         Relative fits, one a cohort.
     joint : JointFit
         The joint model of the same cohorts.
+    intervals : {"integrated", "plugin"}
+        Of the joint model's correlation: as for its own ``correlations``.
 
     Returns
     -------
@@ -276,7 +278,7 @@ def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
     -----
     The six ways: "eb" (shrunken predictions), "unshrunken", "reflated", "disattenuated" (unshrunken over the root of the mean
     reliabilities), "joint_eb" and "joint_model". Intervals are Fisher's, with the shared schools as the sample, as they would
-    be reported; of the joint model by the delta method on Fisher's scale. Expected values: see
+    be reported; of the joint model as ``intervals`` says. Expected values: see
     :func:`valib.expected_correlations`. Source: Leckie (2018).
 
     Examples
@@ -296,7 +298,7 @@ def correlations(fits: Sequence[CohortFit], joint: JointFit) -> pd.DataFrame:
     eb = joint.school_effects["effect"].unstack().reindex(index=data.schools, columns=data.cohorts).to_numpy()
     found = two_step_correlations(data, eb, joint.level)
     expected = expected_correlations(data.n, joint.omega.to_numpy(), joint.sigma2.to_numpy())
-    model = joint.correlations().set_index(["cohort", "other"])
+    model = joint.correlations(intervals).set_index(["cohort", "other"])
     shared = joint.arrays.data.shared
     rows = []
     for t, s in zip(*np.triu_indices(len(data.cohorts), 1), strict=True):

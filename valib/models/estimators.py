@@ -16,6 +16,7 @@ function says "...", any leading axes will do, and none. In [X, y] the response 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -336,12 +337,7 @@ def benchmark_va(
     total = a.sum(axis=-1, keepdims=True)
     delta, var_delta = (a * residual).sum(axis=-1, keepdims=True) / total, sigma2 / total
     centre, L_centre = ((a[..., None, :] @ values) / total[..., None] for values in (xbar, L))
-    keep = (1 - lam)[..., None]
-    g, L_g = keep * centre + lam[..., None] * xbar, keep * L_centre + lam[..., None] * L
-    common = np.concatenate([np.sqrt(var_delta)[..., None] * keep, g @ F, L_g], axis=-1)
-    apart = (((xbar - centre) @ F) ** 2).sum(axis=-1) + ((L - L_centre) ** 2).sum(axis=-1)
-    diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
-    effect, var = delta + lam * (residual - delta), own + (common**2).sum(axis=-1)
+    blup = predict_shifted(n, residual, tau2, sigma2, (delta, var_delta), (xbar @ F, centre @ F), (L, L_centre))
     scale = (L_centre**2).sum(axis=(-2, -1))
     students = (sigma2 * a**2 / np.maximum(n, 1)).sum(axis=-1) / total[..., 0] ** 2
     moved = Shift(
@@ -353,7 +349,32 @@ def benchmark_va(
         centre[..., 0, :],
         a * (residual - delta) / total,
     )
-    return Blup(effect, lam, residual, own, var, diagnostic, common), moved
+    return blup, moved
+
+
+def predict_shifted(
+    n: FloatArray,
+    residual: FloatArray,
+    tau2: FloatArray | float,
+    sigma2: FloatArray | float,
+    shift: tuple[Any, Any],
+    loads: tuple[FloatArray, FloatArray],
+    scale: tuple[FloatArray, FloatArray],
+) -> Blup:
+    """delta + u_hat_j of schools (..., J) where delta and its variance, ``shift``, are known from these or other schools.
+
+    residual: rbar_j about the benchmark. loads: xbar_j F (..., J, p) and its a-weighted mean over the schools that delta is
+    of (..., 1, p), F F' = Var(b_B). scale: the same of equating and links, L_j (..., J, m) and its mean.
+    """
+    delta, var_delta = shift
+    lam = shrinkage(n, tau2, sigma2)
+    own, keep = tau2 * (1 - lam), (1 - lam)[..., None]
+    parts = [keep * centre + lam[..., None] * each for each, centre in (loads, scale)]
+    common = np.concatenate([np.sqrt(var_delta)[..., None] * keep, *parts], axis=-1)
+    apart = sum(((each - centre) ** 2).sum(axis=-1) for each, centre in (loads, scale))
+    diagnostic = np.maximum(lam * tau2 - lam**2 * var_delta + lam**2 * apart, 0.0)
+    effect, var = delta + lam * (residual - delta), own + (common**2).sum(axis=-1)
+    return Blup(effect, lam, residual, own, var, diagnostic, common)
 
 
 def residual_moments(moments: Moments, b: FloatArray, intercept: bool) -> Moments:

@@ -39,7 +39,7 @@ from .joint_likelihood import JointMoments
 from .likelihood import Compressed, compress_cells
 from .linalg import invert
 from .mixture import Mixture
-from .posterior import check_proper, integrate, place, posterior
+from .posterior import Posterior, check_proper, integrate, place, posterior
 
 DROP = 14.0  # fall of the log density at which the grid ends: a mass of 1e-6
 STEP = 0.42  # widest step of y in log phi = c + 2 sinh(y / 2)
@@ -239,22 +239,23 @@ def integrate_joint(data: JointMoments, random: int | np.random.Generator = 0) -
     return _integrate_two(data, *placed) if len(alone) == 2 else _draw(data, placed[0], placed[3].min(), random)
 
 
+def posterior_apart(data: JointMoments, t: int, schools: np.ndarray | None = None) -> Posterior:
+    """The posterior of one cohort alone, for schools (positions; by default all). Raises ModelError where improper."""
+    alone, rows = _cohort(data, t), slice(None) if schools is None else schools
+    if fault := check_proper(alone):
+        raise ModelError(f"Cohort {data.cohorts[t]}: {fault}")
+    n = data.n[rows, t]
+    means = data.z[rows][:, data.column == t] / np.sqrt(np.maximum(n, 1))[:, None]
+    return posterior(integrate(alone), n[None], means[None])
+
+
 def change_apart(data: JointMoments, first: int, second: int, schools: np.ndarray) -> Mixture:
     """u_j,second - u_j,first of schools (positions) with students in both cohorts, cohorts independent: (1, J).
 
     The product of the cohorts' own posteriors; the difference of two t's is taken as the t of its variance and fourth
     moment. Raises ModelError where the posterior of one of them is improper.
     """
-    parts = []
-    for t in (first, second):
-        alone = _cohort(data, t)
-        if fault := check_proper(alone):
-            raise ModelError(f"Cohort {data.cohorts[t]}: {fault}")
-        own = np.flatnonzero(data.column == t)
-        n = data.n[schools, t]
-        means = data.z[np.ix_(schools, own)] / np.sqrt(n)[:, None]
-        parts.append(posterior(integrate(alone), n[None], means[None]).effects())
-    a, b = parts
+    a, b = (posterior_apart(data, t, schools).effects() for t in (first, second))
     weight = (a.weight[0][:, None] * b.weight[0]).ravel()
     one, two = np.divmod(np.flatnonzero(weight > PRODUCT), b.weight.shape[1])
     weight = weight[weight > PRODUCT]
@@ -524,7 +525,10 @@ def _propose(
 
 
 def _mode(log_density: Callable[[FloatArray], FloatArray], start: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mode (d,) and a factor (d, d) of the inverse curvature there, by central differences taken all at once."""
+    """Mode (d,) and a factor (d, d) of the inverse curvature there, by central differences taken all at once.
+
+    Both to five digits: the draws then do not hang on the last digits of a search, which differ between machines.
+    """
     d, step = len(start), 1e-4
     moves = step * np.concatenate([np.eye(d), -np.eye(d)])
 
@@ -532,14 +536,15 @@ def _mode(log_density: Callable[[FloatArray], FloatArray], start: FloatArray) ->
         values = -log_density(np.concatenate([x[None], x + moves]))
         return values[0], (values[1 : d + 1] - values[d + 1 :]) / (2 * step)
 
-    x = optimize.minimize(value_and_slope, start, jac=True, method="BFGS", options={"gtol": 1e-3}).x
+    x = optimize.minimize(value_and_slope, start, jac=True, method="BFGS", options={"gtol": 1e-3}).x.round(5)
     wide = 30 * moves  # wide enough that rounding does not tell
     shifted = x + (wide[:, None] + wide[None]).reshape(-1, d)
     values = -log_density(shifted).reshape(2 * d, 2 * d)
     plus, minus = slice(0, d), slice(d, 2 * d)
     hessian = (values[plus, plus] - values[plus, minus] - values[minus, plus] + values[minus, minus]) / (60 * step) ** 2
     size, axes = np.linalg.eigh((hessian + hessian.T) / 2)
-    return x, axes / np.sqrt(np.maximum(size, 0.05))
+    root = (axes / np.sqrt(np.maximum(size, 0.05))) @ axes.T  # symmetric: eigenvectors have no sign of their own
+    return x, root.round(5)
 
 
 def pareto_k(log_weight: FloatArray) -> float:

@@ -281,6 +281,17 @@ class Posterior:
         )
         return self._mixture(mean, own + known, (common**2).sum(axis=-1))
 
+    def combinations(self, weights: FloatArray) -> Mixture:
+        """sum_j weights_kj target_j for weights (K, J), (R, K): an error that schools share is added up once."""
+        N, lam = self.nodes, self.shrinkage
+        load = np.einsum("kj,rjm,rji->rkmi", weights, self.keep - lam, self.xbar, optimize=True)
+        mean = weights @ (lam * self.ybar[..., None]) + np.einsum("rkmi,rmi->rkm", load, N.b)
+        own = N.theta[:, None] * (weights**2 @ (1 - lam))
+        known = np.einsum("rkmi,rmij,rkmj->rkm", load, N.A_inverse, load, optimize=True)
+        common = np.einsum("kj,rjm,rjh->rkmh", weights, lam, self.L, optimize=True)
+        common = common + np.einsum("rkmi,rmih->rkmh", load, self.L_b)
+        return self._mixture(mean, own + known, (common**2).sum(axis=-1))
+
     def coefficient(self, weights: FloatArray) -> Mixture:
         """weights' b for weights (R, p) on the columns as given, (R, 1); with X = 1 and weight 1 the system shift."""
         N = self.nodes

@@ -28,7 +28,7 @@ def as_text(value: Any, spec: str | None = None) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Sequence):
-        return in_words([as_text(v, spec or "d") for v in value])
+        return in_words([as_text(v, spec or ("g" if isinstance(v, float) else "d")) for v in value])
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "not available"
     if spec is None:
@@ -131,4 +131,6 @@ def parameter_text(value: Any) -> str:
         return "; ".join(parameter_text(v) for v in value)
     if isinstance(value, Mapping):
         return escape(readable(", ".join(f"{k}: {v}" for k, v in value.items()), 300)) if value else "as they are named"
+    if isinstance(value, (list, tuple)):
+        return as_text(value)
     return "by rule" if value is None else as_text(value, "g" if isinstance(value, float) else "d")

@@ -23,6 +23,7 @@ CASES = {
     "sums": "Sums of students",
     "joint": "Joint fit",
     "posterior": "Posterior of schools",
+    "quantile": "Value added at a quantile",
     "bootstrap": "School bootstrap",
     "reading": "Reading records",
     "streaming": "Streaming",

@@ -50,6 +50,7 @@ DECLARED = ("level", "equating_se", "cohort_sd")
 MAIN = (  # beside a plain "se"
     *("estimate", "effect", "shift", "covariance", "correlation", "change", "lower", "upper"),
     *("average", "lasting", "own_shift", "leave_one_out", "year_lower", "year_upper", "prior_part"),
+    *("similar", "difference", "move"),
 )
 SPREADS = ("wobble_sd", "break_even")  # standard deviations of a few cohorts: two digits, as errors
 ERRORS = ("se", "se_comparative", "shift_se")  # of these, the first that a table has
@@ -153,6 +154,46 @@ def kept(content: Mapping[str, Any], how: How = round_to) -> dict[str, Any]:
     if "own_shifts" in content:
         rest["own_shifts"] = {cohort: _plain("", row, None, how) for cohort, row in content["own_shifts"].items()}
     return {**content, **rest, "coefficients": how(values, places).tolist()}
+
+
+def kept_fit(content: Mapping[str, Any], how: How = round_to) -> dict[str, Any]:
+    """Return a fit that is kept to score schools by (:mod:`valib.effects.late`) as it may be published.
+
+    Coefficients and shift to :data:`KEPT_DIGITS` digits of their errors, variances as in the fit's own table, errors to two
+    digits, correlations to two decimals, and a posterior on few nodes to three. The coefficients' covariance is left as it
+    is in a benchmark fit, where it is clustered (see above) and another file's.
+    """
+    out, own = dict(content), content["model"] == "relative"
+    b, se = np.array(content["coefficients"]), np.array(content["vcov"]["se"])
+    out["coefficients"] = how(b, np.where(se > 0, last_place(se, KEPT_DIGITS), last_place(b, KEPT_DIGITS))).tolist()
+    if own:
+        out["vcov"] = _rounded_errors(content["vcov"], how)
+    for name in ("tau2", "sigma2", "student_sd", "tau2_se", "sigma2_se", "shift_se"):
+        out[name] = _plain(name, content[name], content.get(f"{name}_se"), how)
+    if content["shift"] is not None:
+        spread, error = np.array(content["shift_var"]), np.array(content["shift_se"])
+        out["shift"] = float(how(np.array(content["shift"]), last_place(error, KEPT_DIGITS)))
+        out["shift_var"] = float(how(spread, last_place(spread, DIGITS)))
+        out["centre"] = _significant(content["centre"], DIGITS, how)
+    if content["grid"] is not None:
+        grid = content["grid"]
+        weight = np.array(grid["weight"])
+        out["grid"] = {**grid, "weight": how(weight, np.full(len(weight), 3)).tolist()}
+        out["grid"] |= {name: _significant(grid[name], DIGITS, how) for name in ("phi", "s2")}
+    return out
+
+
+def _rounded_errors(content: Mapping[str, Any], how: How) -> dict[str, Any]:
+    """Standard errors to two digits and their correlations to two decimals."""
+    r = np.array(content["correlation"])
+    places = np.where(r == 1, 15, SHARE_DECIMALS)
+    return {"se": _significant(content["se"], ERROR_DIGITS, how), "correlation": how(r, places).tolist()}
+
+
+def _significant(values: Any, digits: int, how: How) -> list[Any]:
+    """Figures to so many significant digits."""
+    array = np.array(values, dtype=np.float64)
+    return list(how(array, last_place(array, digits)).tolist())
 
 
 def _plain(name: str, content: Any, error: Any, how: How) -> Any:

@@ -62,7 +62,7 @@ _SCORES: dict[str, Judge] = {
 }
 # What the canonical columns may hold in a source, before conversion, in the order in which faults are told; other columns
 # are not looked at.
-CHECKS = {
+CHECKS: dict[str, dict[str, Judge]] = {
     "student": _CODES,
     "school": _CODES,
     "cohort": {"must hold whole numbers": _are_years},

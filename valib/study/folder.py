@@ -27,14 +27,16 @@ from ..files import PREFIX, sync, write_file
 NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
 FITS = (
     *("school_effects.csv", "fixed_effects.csv", "shifts.csv", "shift_in_context.csv", "correlations.csv", "omega.csv"),
-    *("averages.csv", "lasting.csv"),
-    "fits.json",
+    *("averages.csv", "lasting.csv", "groups.csv", "similar.csv", "capped.csv"),
+    *("fits.json", "scoring.json"),
 )
+BESIDE = ("about.csv", "columns.csv")  # how the results were made, and what their columns mean
 OUTPUTS = {  # all that a command may make in its output folder
-    "fit": (*FITS, NOT_FOR_PUBLICATION),
-    "simulate": ("performance.csv", "scenarios.csv", "replicates.parquet"),
+    "fit": (*FITS, *BESIDE, "results.xlsx", "figures", NOT_FOR_PUBLICATION),
+    "simulate": ("performance.csv", "scenarios.csv", "replicates.parquet", "columns.csv"),
     "book": ("html", "results", "baseline.json", "valib.pdf"),
-    "report": ("html", "pdf", "report.csv", "changes.csv"),
+    "report": ("html", "pdf", "report.csv", "changes.csv", *BESIDE, "report.xlsx"),
+    "summary": ("summary.html", "summary.pdf"),
 }
 MARK = ".made-by-valib"
 JOURNAL, REPLACED, LOCK = "moving.json", "replaced", f"{PREFIX}lock"

@@ -10,93 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import ModelError, ParamsError, RecordsError, ValibError
+from ..errors import ModelError, ParamsError, RecordsError
 from ..names import listed_cohorts
 from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
-from ..sums.equating import Link, ScaleBreak
+from ..sums.equating import ScaleBreak
+from .complaints import EXPECTED, sentence
+from .form import Publishing
 from .mapping import Columns
-from .plain_yaml import file_text, quoted, read_params, shown, yaml_value
+from .plain_yaml import file_text, read_params, yaml_value
 from .questions import refuse_questions
-
-MOST = 5  # faults that are told
-YES_NO = " (YAML reads yes, no, on and off as true or false: put text in quotes)"
-EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "string_type": "text (put it in quotes), which papermill takes by -r",
-    "bool_type": "true or false",
-    "list_type": "a list such as [one, another]",
-    "dict_type": "a mapping such as {school: SchoolCode}",
-    "too_short": "one cohort or more",
-    "string_too_short": "some text",
-}
-
-
-def sentence(errors: Iterable[dict[str, Any]], file: Path, lines: dict[str, int], known: Iterable[str]) -> str:
-    """Turn pydantic's account into one sentence: file, line, key, what was given, what was expected.
-
-    lines: of the keys that stand in the file; what else is wrong was given otherwise, and the file is not blamed.
-    """
-    ours, theirs = [], []
-    for item in errors:
-        keys = [str(item["loc"][0])] if item["loc"] else ["baseline_cohorts", "focal_cohorts"]
-        line = max(lines.get(key, 0) for key in keys)
-        (theirs if line else ours).append((line, _complaint(item, known)))
-    told = [f"line {line}: {text}" for line, text in sorted(theirs)]
-    told = told[:MOST] + [f"and {len(told) - MOST:,} more like these"] * (len(told) > MOST)
-    return "; ".join([text for _, text in ours] + ([f"{file}, {'; '.join(told)}"] if told else [])) + "."
-
-
-def _complaint(item: dict[str, Any], known: Iterable[str]) -> str:
-    """Say what is wrong with one parameter."""
-    kind, value, loc = item["type"], item["input"], item["loc"]
-    if not loc:
-        return str(item["ctx"]["error"])
-    if kind == "extra_forbidden":
-        return f"there is no parameter {quoted(str(loc[0]))} (the parameters are {', '.join(known)})"
-    if loc[0] == "scale_breaks" and (told := _break_complaint(item)):
-        return told
-    if kind == "value_error":
-        expected = str(item["ctx"]["error"])
-    elif kind in EXPECTED:
-        expected = EXPECTED[kind]
-    else:
-        expected = item["msg"].removeprefix("Input should be ")
-        expected = f"a number {expected}" if expected.startswith(("less", "greater")) else expected
-    return f"{_parameter(loc)} is {shown(value)}, expected {expected}" + (YES_NO if isinstance(value, bool) else "")
-
-
-def _break_complaint(item: dict[str, Any]) -> str | None:
-    """Say what is wrong with the form of a scale break or its link; None for a wrong value like any other."""
-    kind, loc = item["type"], item["loc"]
-    if kind == "value_error" and isinstance(error := item["ctx"]["error"], ValibError):
-        told = str(error).removesuffix(".")
-        return f"{_parameter(loc)} is {shown(item['input'])}: {told[0].lower()}{told[1:]}"
-    if kind == "unexpected_keyword_argument":
-        names = ScaleBreak.__dataclass_fields__ if len(loc) == 3 else Link.__dataclass_fields__
-        return f"{_parameter(loc[:-1])} has no {quoted(str(loc[-1]))} (it has {', '.join(names)})"
-    if kind == "missing":
-        return f"{_parameter(loc[:-1])} lacks its {loc[-1]}"
-    if kind == "dataclass_type":
-        form = "{cohort: 2023, column: score, link: null}" if len(loc) == 2 else "{slope: 1.0, intercept: 0.0}"
-        return f"{_parameter(loc)} is {shown(item['input'])}, expected a mapping such as {form}"
-    return None
-
-
-def _parameter(loc: tuple[str | int, ...]) -> str:
-    """A parameter, or a part of it: scale_breaks[0].link."""
-    first, *rest = loc
-    return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{quoted(str(part))}" for part in rest)
-
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,6 +51,13 @@ def _distinct(values: list) -> list:
     twice = sorted({value for value in values if values.count(value) > 1})
     if twice:
         raise ValueError(f"each entry once, but {', '.join(map(str, twice))} stands there more than once")
+    return values
+
+
+def _shares(values: list[float]) -> list[float]:
+    """Refuse what does not lie between 0 and 1."""
+    if outside := [value for value in values if not 0 < value < 1]:
+        raise ValueError(f"each between 0 and 1, but {outside[0]:g} does not lie there")
     return values
 
 
@@ -165,22 +99,30 @@ def understood(name: str, value: Any) -> Any:
         if name == "prior":
             spelt = _spelt(value.strip(), dict, ())
             return _pairs(spelt) if isinstance(spelt, str) else spelt
+        if kind is bool:
+            return {"true": True, "false": False}.get(value.strip().lower(), value)
         value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
-    if kind is list and isinstance(value, (tuple, range, list)) and int in get_args(field.annotation):
-        return [int(e) if isinstance(e, str) and WHOLE.fullmatch(e.strip()) else e for e in value]
+    if kind is list and isinstance(value, (tuple, range, list)) and (number := _number(get_args(field.annotation))):
+        return [_spelt(e.strip(), number, ()) if isinstance(e, str) else e for e in value]
     return list(value) if kind is list and isinstance(value, tuple) else value
+
+
+def _number(parts: tuple[Any, ...]) -> type | None:
+    """The kind of number that a list of these parts holds; None for others."""
+    return next((kind for kind in (int, float) if kind in parts), None)
 
 
 def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
     """The number, list or mapping that a text spells; the text itself if it spells none."""
     if kind in (int, float):
         return kind(text) if (WHOLE if kind is int else NUMBER).fullmatch(text) else text
-    if int in parts:  # read by hand: YAML takes 010 for eight
+    if number := _number(parts):  # read by hand: YAML takes 010 for eight
         inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
         entries = [entry.strip().strip("'\"") for entry in inner.split(",")] if inner.strip() else []
-        return [int(e) for e in entries] if all(WHOLE.fullmatch(e) for e in entries) else text
+        found = [_spelt(e, number, ()) for e in entries]
+        return text if any(isinstance(e, str) for e in found) else found
     if not text.startswith("{" if kind is dict else ("[", "{")):
         return text
     for read in (ast.literal_eval, yaml_value):
@@ -235,10 +177,12 @@ WhereText = Annotated[str, AfterValidator(_where)]
 PriorMapping = Annotated[dict[str, Any], AfterValidator(_prior)]
 FormulaText = Annotated[str, AfterValidator(_formula)]
 Cohorts = Annotated[list[int], AfterValidator(_distinct)]
+Covariate = Annotated[str, Field(min_length=1)]
+Quantiles = Annotated[list[float], Field(min_length=1), AfterValidator(_distinct), AfterValidator(_shares)]
 DEMO = "demo"
 
 
-class Params(BaseModel):
+class Params(Publishing):
     """A study: its records, its cohorts, its model and how it is reported. The defaults are the demo study.
 
     Cohorts are the demo's for its data only. Of other data no cohort is a baseline that is not named so, and the focal
@@ -284,8 +228,18 @@ class Params(BaseModel):
         [], description="Declared breaks of a test's scale, with their links"
     )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
+    groups: str | None = Field(None, min_length=1, description="Column of the groups of schools, such as a district")
+    group_weights: Literal["equal", "students"] = Field("equal", description="Weights of schools in a group's mean")
+    min_schools: int = Field(3, ge=1, description="Smallest group shown (schools in a cohort)")
+    similar: Annotated[list[Covariate], AfterValidator(_distinct)] = Field(
+        [], description="Covariates by which schools are similar"
+    )
+    neighbours: int = Field(10, ge=1, description="Similar schools beside each school")
+    cap: float | None = Field(None, gt=0, description="Distance of capped scores (residual SDs); empty: no cap")
     school: str | None = Field(None, description="School followed through the recipes")
     pseudonym_key: str | None = Field(None, min_length=1, description="Key file of the schools' pseudonyms")
+    quantiles: Quantiles = Field([0.25, 0.5, 0.75], description="Quantiles at which value added is taken")
+    quantile_draws: int = Field(600, ge=50, description="Draws of each chain, at a quantile")
     seed: int = Field(20150512, ge=0, description="Seed")
     bootstrap_replicates: int = Field(200, ge=2, description="Bootstrap replicates")
     simulation_replicates: int = Field(500, ge=20, description="Replicates of each simulated scenario")

@@ -11,7 +11,8 @@ import pandas as pd
 from ..effects.average import average_va, lasting_va
 from ..effects.verdict import SCHOOLS, shift_verdicts
 from ..records.disclosure import counted, few, only_shown, whole
-from .writing import as_csv, as_json
+from .dictionary import HEADS, explained
+from .writing import PLAIN, CsvForm, as_csv
 
 if TYPE_CHECKING:
     from ..effects.joint import JointFit
@@ -136,18 +137,24 @@ def shift_lines(context: pd.DataFrame, fits: list) -> list[str]:
     return lines
 
 
-def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, int]:
+def joint_effects(
+    fit: JointFit, min_students: int = 1, intervals: Intervals = "integrated"
+) -> tuple[pd.DataFrame, int]:
     """Return one row a school and cohort in which it has students, and the number of rows held back.
 
-    What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all.
+    What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all. se, lower and
+    upper are those of :meth:`~valib.effects.joint.JointFit.limits`; of a singular fit no error that takes its variances as
+    known is told.
     Predictions for cohorts that a school is missing from are left out.
     """
-    table = fit.school_effects.reset_index().sort_values(["cohort", "school"], ignore_index=True)
+    table = fit.school_effects.drop(columns=LIMITS).join(fit.limits(intervals))
+    table = table.reset_index().sort_values(["cohort", "school"], ignore_index=True)
     table = table[table["n"] > 0]
     table.insert(0, "model", "joint")
     table.insert(1, "cohort", table.pop("cohort"))
-    flat = fit.tau2.index[fit.tau2 <= 0]
-    table.loc[table["cohort"].isin(flat), [*PLUGIN, *LIMITS]] = np.nan
+    flat = fit.tau2.index[fit.tau2 <= 0] if fit.covariance == "independent" else fit.cohorts
+    if fit.singular:
+        table.loc[table["cohort"].isin(flat), PLUGIN] = np.nan
     sd = table["cohort"].map(fit.student_sd)
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
     mask = whole(counted(table.set_index(["cohort", "school"])), min_students).to_numpy()
@@ -155,13 +162,9 @@ def joint_effects(fit: JointFit, min_students: int = 1) -> tuple[pd.DataFrame, i
 
 
 def several_years(
-    fit: JointFit,
-    average: Sequence[int] | None,
-    min_students: int = 1,
-    intervals: Intervals = "integrated",
-    exact: bool = False,
-) -> dict[str, str]:
-    """Return averages.csv (of the cohorts named) and lasting.csv (of a fit with such a part), as text.
+    fit: JointFit, average: Sequence[int] | None, min_students: int = 1, intervals: Intervals = "integrated"
+) -> dict[str, pd.DataFrame]:
+    """Return averages.csv (of the cohorts named) and lasting.csv (of a fit with such a part).
 
     A school that is held back in one cohort of the fit is in neither: both are predicted from its students in all.
     """
@@ -173,12 +176,10 @@ def several_years(
         found["lasting.csv"] = lasting_va(fit)
     mask = whole(counted(fit.school_effects[fit.school_effects["n"] > 0]), min_students)
     shown = mask.index[mask].get_level_values("school")
-    files = {}
     for name, table in found.items():
-        table = table[table.index.isin(shown)].reset_index()
-        table.insert(0, "model", "joint")
-        files[name] = as_csv(table, exact)
-    return files
+        found[name] = table[table.index.isin(shown)].reset_index()
+        found[name].insert(0, "model", "joint")
+    return found
 
 
 def summaries(fits: list, min_students: int = 1) -> list[dict]:
@@ -199,8 +200,8 @@ def _few(counts: dict, min_students: int) -> dict:
     }
 
 
-def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> dict[str, str]:
-    """Return the text of a joint fit's files but school_effects.csv.
+def joint_tables(fit: JointFit, intervals: Intervals = "integrated") -> dict[str, pd.DataFrame]:
+    """Return a joint fit's tables but school_effects.csv, by file name.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
     """
@@ -217,20 +218,19 @@ def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> di
         }
     )
     return {
-        "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov))), exact),
-        "correlations.csv": as_csv(fit.correlations(), exact),
-        "omega.csv": as_csv(omega, exact),
-        "fits.json": as_json(summaries([fit], min_students), exact),
+        "fixed_effects.csv": fixed.assign(se=np.sqrt(np.diag(fit.vcov))),
+        "correlations.csv": fit.correlations(intervals),
+        "omega.csv": omega,
     }
 
 
-def simulation_files(run: MonteCarlo) -> dict[str, str | bytes]:
+def simulation_files(run: MonteCarlo, form: CsvForm = PLAIN) -> dict[str, str | bytes]:
     """Return the files of a simulation by name: the measures, the scenarios' truth, and one row a replicate.
 
     They are exact: what is simulated is known, and a world after this study has rounded parameters.
     """
-    return {
-        "performance.csv": as_csv(run.table, exact=True),
-        "scenarios.csv": as_csv(run.scenarios.reset_index(), exact=True),
-        "replicates.parquet": run.draws.to_parquet(index=False),
-    }
+    tables = {"performance.csv": run.table, "scenarios.csv": run.scenarios.reset_index()}
+    columns = {name: list(table.columns) for name, table in {**tables, "replicates.parquet": run.draws}.items()}
+    tables["columns.csv"] = explained({**columns, "columns.csv": HEADS})
+    files: dict[str, str | bytes] = {name: as_csv(table, exact=True, form=form) for name, table in tables.items()}
+    return files | {"replicates.parquet": run.draws.to_parquet(index=False)}

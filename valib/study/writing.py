@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _STARTS = "=+\\-@＝＋－＠﹢﹣﹦﹫⁺⁻⁼₊₋₌"
 _BLANK = r"\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
 # Where a cell begins, or would for a reader that splits at semicolons, tabs or line breaks in spite of the quotes.
 _FORMULA = re.compile(rf"(?:^(?='*[\t\n])|(?:^|(?<=[;\t\n]))(?='*[{_BLANK}]*'*[{_STARTS}]))")
+_KEPT_OFF = re.compile(_FORMULA.pattern + "'")  # the apostrophes that safe_text has put there
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -31,8 +33,18 @@ def safe_text(text: str) -> str:
     A plain number such as -5 or +1.5e3 stays as it is. Text that begins with apostrophes before such a character gets
     one more, so that taking one off gives the text back.
     """
-    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = clean_text(text)
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub("'", text)
+
+
+def read_back(text: str) -> str:
+    """The text of one line, such as a code, that :func:`safe_text` made this of by an apostrophe before a formula."""
+    return text if _NUMBER.fullmatch(text) else _KEPT_OFF.sub("", text)
+
+
+def clean_text(text: str) -> str:
+    """Text for the cell of a workbook, in which no text is a formula: line breaks as LF, control characters replaced."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def safe_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -55,6 +67,7 @@ __all__ = [
     "NOT_FOR_PUBLICATION",
     "OUTPUTS",
     "WHY_NOT",
+    "CsvForm",
     "as_csv",
     "as_json",
     "check_apart",
@@ -63,6 +76,7 @@ __all__ = [
     "claim",
     "plain",
     "refuse_foreign",
+    "work_folder",
     "write_folder",
 ]
 
@@ -91,13 +105,30 @@ def as_json(content: Any, exact: bool = False) -> str:
     return json.dumps(told if exact else published(told), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def as_csv(table: pd.DataFrame, exact: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How CSV files are written. decimal: the sign in numbers; with a comma, fields are divided by semicolons. mark:
+    whether a byte-order mark stands first, by which Excel tells UTF-8; a decimal comma brings it along.
+    """
+
+    decimal: str = "."
+    mark: bool = False
+
+
+PLAIN = CsvForm()
+
+
+def as_csv(table: pd.DataFrame, exact: bool = False, form: CsvForm = PLAIN) -> str:
     """Return a table as CSV text, numbers as they may be published, or exact; missing ones are empty fields.
 
     What may be published is said by :mod:`valib.records.precision`. No text in it starts a formula when a spreadsheet
     opens the file: see :mod:`valib.study.writing`.
     """
-    return safe_table(table if exact else published(table)).to_csv(index=False, lineterminator="\n")
+    comma = form.decimal == ","
+    text = safe_table(table if exact else published(table)).to_csv(
+        index=False, lineterminator="\n", sep=";" if comma else ",", decimal=form.decimal
+    )
+    return "\ufeff" * (comma or form.mark) + text
 
 
 def check_folder(folder: Path) -> None:
@@ -140,11 +171,13 @@ def check_apart(out: Path, targets: Iterable[Path], sources: Iterable[Path]) -> 
 def write_folder(folder: Path, command: str, contents: Mapping[str, str | bytes]) -> None:
     """Write a command's files into a claimed folder: aside first, then all of them renamed into place, or none.
 
+    contents: by name; a name such as figures/shifts.svg lies in a folder, which is replaced whole.
     What an earlier run of the command left and this one does not make is removed, so that the folder never mixes two
     runs. If writing fails, the earlier files stay as they were.
     """
     with work_folder(folder) as aside:
         for name, content in contents.items():
             with told_of(folder / name):
+                (aside / name).parent.mkdir(exist_ok=True)
                 (aside / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        move_into_place(command, contents, folder, aside)
+        move_into_place(command, dict.fromkeys(name.partition("/")[0] for name in contents), folder, aside)

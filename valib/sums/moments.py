@@ -92,8 +92,10 @@ class Moments:
 
     @property
     def response_sd(self) -> float:
-        """Standard deviation of the response over students."""
+        """Standard deviation of the response over students; nan of one."""
         n, total = self.n_students, float(self.weight @ self.sums[:, -1])
+        if n < 2:
+            return float("nan")
         return float(np.sqrt((self.pooled()[-1, -1] - total**2 / n) / (n - 1)))
 
     def pooled(self) -> FloatArray:

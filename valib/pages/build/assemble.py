@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ValibError
 from ...records.datasets import bundle_root
+from ...study.dictionary import explain_folder
 from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from .children import TIME_LIMIT, Children
 
@@ -141,4 +142,6 @@ def _collect(work: Path, pdf: bool) -> list[str]:
     baseline = work / "results" / "baseline.json"
     if baseline.exists():
         baseline.rename(work / "baseline.json")
+    if any((work / "results").glob("*.csv")):
+        explain_folder(work / "results")
     return ["html", "results", *(name for name in ("baseline.json", "valib.pdf")[: 1 + pdf] if (work / name).exists())]

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from ...study.params import Params
 
 FONTS = tuple(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique"))
-NEED_BASELINE = ("03_blup", "04_benchmark", "05_drift", "09_simulation", "schools")
+NEED_BASELINE = (
+    "03_blup",
+    "04_benchmark",
+    "05_drift",
+    "09_quantiles",
+    "09_simulation",
+    "11_practice",
+    "12_advice",
+    "schools",
+)
 WIDTH = 72  # a value longer than this in the parameters cell is put on several lines
 
 
@@ -75,7 +84,15 @@ def stands_in(chapter: str, params: Params) -> bool:
 
 def demo_instead(params: Params) -> Params:
     """The demo study, with what the study in force says of the computations and not of its records."""
-    kept = ("level", "min_students", "seed", "bootstrap_replicates", "simulation_replicates")
+    kept = (
+        "level",
+        "min_students",
+        "seed",
+        "quantiles",
+        "quantile_draws",
+        "bootstrap_replicates",
+        "simulation_replicates",
+    )
     return type(params)(**{name: getattr(params, name) for name in kept})
 
 

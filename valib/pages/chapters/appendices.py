@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...records import datasets
 from ...records.disclosure import few, few_of_total
+from ...study import dictionary
 from ...study.params import Params
 from .. import figures, speed
 from ..build import account
@@ -20,8 +21,8 @@ TIMED = {
     "sums": ("Sums of the students beside one product: seconds, median and range.", ["sums"]),
     "joint": ("Joint fit, and integrated intervals: seconds, median and range.", ["joint", "posterior"]),
     "rest": (
-        "School bootstrap, reading and large files: seconds, median and range.",
-        ["bootstrap", "reading", "streaming", "spark"],
+        "School bootstrap, reading, large files and reports: seconds, median and range.",
+        ["bootstrap", "reading", "streaming", "spark", "reports"],
     ),
 }
 
@@ -29,9 +30,35 @@ TIMED = {
 def parameters() -> Findings:
     """Every parameter of a study and what it means."""
     found = Findings()
-    rows = [(f"`{name}`", field.description) for name, field in Params.model_fields.items()]
+    rows = [(f"`{name}`", Params.model_fields[name].description) for name in Params.names()]
     frame = pd.DataFrame(rows, columns=["Parameter", "Meaning"])
     found.table(frame, "Parameters of a study", "tab-data-parameters", index=False, raw=True)
+    return found
+
+
+def written_files(command: str) -> Findings:
+    """The files of results that a command writes, and what a row of each is."""
+    found = Findings()
+    rows = [(f"`{name}`", told) for name, told in dictionary.FILES[command].items()]
+    frame = pd.DataFrame(rows, columns=["File", "Holds"])
+    caption = f"Files of results that `valib {command}` writes"
+    found.table(frame, caption, f"tab-data-files-{command}", index=False, raw=True)
+    return found
+
+
+def columns(part: int, of: int) -> Findings:
+    """One part, of so many, of the columns of all files by name, with meaning and unit, as columns.csv has them."""
+    found = Findings()
+    told = {(name, ""): text for name, text in dictionary.COLUMNS.items()}
+    told |= {(name, file): text for (file, name), text in dictionary.ELSEWHERE.items()}
+    rows = [
+        (f"`{name}`" + (f" in `{file}`" if file else ""), escape(text), unit.replace("points", "score points"))
+        for (name, file), (text, unit) in sorted(told.items())
+    ]
+    each = -(-len(rows) // of)
+    frame = pd.DataFrame(rows[part * each : (part + 1) * each], columns=["Column", "Meaning", "Unit"])
+    caption = f"Columns of the files, part {part + 1} of {of}"
+    found.table(frame, caption, f"tab-data-columns-{part + 1}", index=False, raw=True)
     return found
 
 

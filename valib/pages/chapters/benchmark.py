@@ -11,13 +11,16 @@ from scipy import stats
 from ...effects.baseline import Benchmark
 from ...effects.benchmark import fit_benchmark
 from ...effects.relative import CohortFit
-from ...effects.verdict import ABOVE, BELOW, UNCLEAR, YEAR, shift_verdicts
+from ...effects.verdict import ABOVE, BELOW, SCHOOLS, UNCLEAR, YEAR, shift_verdicts
 from ...records.disclosure import only_shown
 from ...study.params import Params
 from .. import figures, prose
 from ..figures.style import percent
 from ..findings import Findings, check, formats
 from ..prose import as_text, code, direction, escape
+from .shift_context import which_is_wider
+
+BY = {SCHOOLS: "over schools", YEAR: f"of {YEAR}", "": "that is not known"}
 
 
 def slope_name(benchmark: Benchmark) -> str:
@@ -365,7 +368,7 @@ def shifts(
         ("last_shift_abs", abs(end["shift"]), P),
     )
     found.record("last_shift_direction", direction(end["shift"], "above", "below", "level with"))
-    found.record("last_shift_interval", f"of {YEAR}" if last["interval"] == YEAR else "over schools")
+    found.record("last_shift_interval", BY[last["interval"]])
     found.record("last_shift_told", f"{last['side']} from zero" if last["side"] == UNCLEAR else f"{last['side']} zero")
     for key, side in (("clear_above", ABOVE), ("clear_below", BELOW), ("clear_neither", UNCLEAR)):
         found.record(key, [int(c) for c in verdicts.index[verdicts["side"] == side]] or "none")
@@ -404,7 +407,9 @@ def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Ma
     found.record("front_own", "; ".join(told) if len(told) > 1 else "not known from one baseline cohort")
     known = focal["equating_se"].notna().all()
     found.record("front_without", "equating error counted" if known else "without equating error, which is not known")
-    found.record("front_verdict", "; ".join(f"{c}: {side}" for c, side in verdicts["side"].items()))
+    told = [f"{c}: {v['side']} (by that {BY[v['interval']]})" for c, v in verdicts.iterrows()]
+    found.record("front_verdict", "; ".join(told))
+    found.record("front_wider", which_is_wider(context))
     equating = [
         f"{share:.0%} of the students' SD: {as_text(f.shift_interval[0], S)} to {as_text(f.shift_interval[1], S)}"
         for share, f in what_if.items()
@@ -444,6 +449,7 @@ def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame, context: p
         formats={"Effect size": "+.2f", "SE": E}
         | dict.fromkeys(["Shift", "Lower", "Upper", "Ordinary year: from", "to"], S),
     )
+    found.say(which_is_wider(context))
     return found
 
 

@@ -76,6 +76,26 @@ def last_shift(fits: Sequence[CohortFit], parts: pd.DataFrame, context: pd.DataF
     return found
 
 
+def which_is_wider(context: pd.DataFrame) -> str:
+    """Which of its two intervals decides on each focal shift, and why that of a year can be the narrower one."""
+    focal = context[context["role"] == "focal"]
+    if focal["year_lower"].isna().all():
+        return "From one baseline cohort only the interval over schools is known, and it decides."
+    year, schools = focal["year_upper"] - focal["year_lower"], focal["upper"] - focal["lower"]
+    narrow = [int(c) for c in focal.index[year < schools]]
+    if not narrow:
+        every = "In every cohort of this copy" if len(focal) > 1 else "In this copy"
+        return f"{every} the interval of a further ordinary year is wider than that over schools, and decides."
+    B = int((context["role"] == "baseline").sum())
+    where = "cohort" if len(narrow) == 1 else "cohorts"
+    return (
+        f"In {where} {as_text(narrow)} the interval of a further ordinary year is narrower than that over schools: the own "
+        f"shifts of the {B} baseline cohorts lie closer together than samples of schools as a rule do, which {B} values can "
+        "do by chance. That does not make the shift surer than its schools do: the verdict goes by the wider interval, "
+        "there that over schools."
+    )
+
+
 def ordinary(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
     """The baseline cohorts' own shifts, and what they say of ordinary years."""
     _, S, E, _ = formats(*(f.student_sd for f in fits))
@@ -136,6 +156,7 @@ def context(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
         index=False,
         formats={"Shift": S, "Lower": S, "Upper": S, "Break-even wobble": E, "If the prior test alone": D},
     )
+    found.say(which_is_wider(context))
     found.save(context.reset_index(), "shift_in_context.csv")
     large = [f.cohort for f, part in zip(fits, focal["prior_part"], strict=True) if abs(part) > f.shift_se]
     found.say(

@@ -60,7 +60,7 @@ def correlatable(study: Study) -> tuple[Study, str | None]:
 
 def _fade(structures: Mapping[str, JointFit]) -> pd.DataFrame:
     """The correlation of the autoregressive model by the years between two cohorts (gap)."""
-    fade = structures["ar1"].correlations()
+    fade = structures["ar1"].correlations("plugin")
     fade["gap"] = fade["other"] - fade["cohort"]
     return fade.drop_duplicates("gap").sort_values("gap")
 
@@ -285,15 +285,16 @@ def boundary(joint: JointFit) -> Findings:
         ":::{important}\nThe estimated $\\boldsymbol\\Omega$ of these records is *singular*: a variance is zero, or "
         "the effects of some cohorts are an exact combination of those of others, such as a correlation of one. This "
         "is a legal answer of maximum likelihood, and as a rule a sign of too few schools or students for so many "
-        "parameters, not of perfect stability. On the boundary the delta method does not hold: standard errors and "
-        "intervals are left out below. Use fewer cohorts, a simpler structure, or the school bootstrap.\n:::",
+        "parameters, not of perfect stability. On the boundary the delta method does not hold: its standard errors and "
+        "intervals are left out below, and those that average over what is not known of $\\boldsymbol\\Omega$ remain. "
+        "Fewer cohorts or a simpler structure ask less of the records.\n:::",
         when=joint.singular,
     )
-    exist = bool(np.isfinite(joint.correlations()["lower"]).all())
+    exist = bool(np.isfinite(joint.correlations("plugin")["lower"]).all())
     found.say(
-        "The estimated $\\boldsymbol\\Omega$ of these records is not singular, and the interval exists for every "
+        "The estimated $\\boldsymbol\\Omega$ of these records is not singular, and the delta method has an interval for every "
         "pair. Were it on a boundary, with a variance of zero or a correlation of one, this page would say so and "
-        "leave intervals out: a correlation of exactly one is as a rule a sign of too few schools, not of perfect "
+        "leave its intervals out: a correlation of exactly one is as a rule a sign of too few schools, not of perfect "
         "stability.",
         when=not joint.singular and exist,
     )
@@ -386,14 +387,19 @@ def by_gap(ways: pd.DataFrame, many: bool) -> Findings:
 def intervals(joint: JointFit, two: JointFit, boot: JointBootstrap, first: int, second: int) -> Findings:
     """The correlation of the last two cohorts by the delta method and by bootstrap."""
     found = Findings()
-    a, b, c = (x.correlations().iloc[0] for x in (joint, two, boot))
+    b, alone, c = two.correlations("plugin").iloc[0], two.correlations().iloc[0], boot.correlations().iloc[0]
     shown = pd.DataFrame(
         {
-            "Interval": ["All cohorts, delta method", "These two alone, delta method", "These two alone, bootstrap"],
-            "Correlation": [a["correlation"], b["correlation"], b["correlation"]],
+            "Interval": [
+                "All cohorts, delta method",
+                "These two alone, delta method",
+                "These two alone, bootstrap",
+                "These two alone, integrated",
+            ],
+            "Correlation": [b["correlation"]] * 4,
         }
     )
-    rows = [joint.correlations().set_index(["cohort", "other"]).loc[(first, second)], b, c]
+    rows = [joint.correlations("plugin").set_index(["cohort", "other"]).loc[(first, second)], b, c, alone]
     for label, column in [("SE", "se"), ("Lower", "lower"), ("Upper", "upper")]:
         shown[label] = [float(r[column]) for r in rows]
     shown.loc[0, "Correlation"] = rows[0]["correlation"]
@@ -402,7 +408,8 @@ def intervals(joint: JointFit, two: JointFit, boot: JointBootstrap, first: int, 
     found.table(
         shown,
         "Cohorts {glue:text}`first` and {glue:text}`second`: the joint model's correlation with {glue:text}`level` "
-        "limits by the delta method and from {glue:text}`replicates` draws of schools.",
+        "limits by the delta method, from {glue:text}`replicates` draws of schools, and from its posterior (of more than 300 "
+        "schools, whose fit is not singular, by the delta method as well).",
         "tab-06-bootstrap",
         index=False,
         formats=dict.fromkeys(shown.columns[1:], ".3f"),
@@ -480,7 +487,7 @@ def fading(
         found.figure(
             "gap",
             figures.correlation_by_gap(
-                joint.correlations(), fade[["gap", "correlation", "lower", "upper"]], level=level
+                joint.correlations("plugin"), fade[["gap", "correlation", "lower", "upper"]], level=level
             ),
         )
     return found

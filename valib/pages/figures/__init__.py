@@ -1,6 +1,7 @@
 """Every figure of the book: results (tables, arrays) in, a matplotlib Figure out; nothing is fitted here."""
 
 from valib.pages.figures.density import relative_vs_benchmark, va_density
+from valib.pages.figures.quantiles import quantile_shifts
 from valib.pages.figures.ranked import caterpillar, change_in_va, rank_intervals
 from valib.pages.figures.report import school_intake, school_place, school_va
 from valib.pages.figures.schools import byhand_blup, recipes, shrinkage, type_ab
@@ -31,6 +32,7 @@ __all__ = [
     "measured",
     "over_parameter",
     "prior_shift",
+    "quantile_shifts",
     "quintile_transitions",
     "rank_intervals",
     "recipes",

@@ -52,13 +52,14 @@ def caterpillar(
     min_n: int = 1,
     unit: str = "score points",
     label: str = "Value added",
+    left_out: str = "",
 ) -> Figure:
     """School effects in order, each with its interval (columns effect, lower, upper; n when min_n > 1).
 
     level: what lower and upper cover, for the small print. highlight: school name(s) to mark; one that is
     held back by min_n is not named. label_extremes: so many schools named at either end. overlap: half-widths
     of overlap intervals (Goldstein and Healy 1995), one for each row, drawn thick. shift: the system shift of
-    a benchmark fit, a dashed line.
+    a benchmark fit, a dashed line. left_out: a sentence on schools that the table lacks already.
     """
     require(school_effects, ["effect", "lower", "upper"], "caterpillar")
     frame = school_effects.assign(overlap=np.nan if overlap is None else np.asarray(overlap, dtype=float))
@@ -92,7 +93,7 @@ def caterpillar(
     _rank_ticks(ax.xaxis, len(frame))
     ax.set(xlabel="Schools, from lowest to highest value added", ylabel=f"{label} ({unit})")
     thick = " Thick: overlap intervals for comparing two schools." if overlap is not None else ""
-    note(ax, f"{percent(level)} intervals: {_counted(sides)}{thick}", left)
+    note(ax, f"{percent(level)} intervals: {_counted(sides)}{thick}", left or left_out)
     return fig
 
 

@@ -102,7 +102,7 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> str:
     focal = frame[frame["role"] == "focal"]
     beside = focal["shift"].where(focal["benchmark"].notna())
     drawn = frame[[*_with_interval("relative"), *_with_interval("benchmark")]].to_numpy(dtype=float)
-    low, high, ticks, digits = _scale(np.append(drawn, [*beside, 0.0]))
+    low, high, ticks, digits = scale(np.append(drawn, [*beside, 0.0]))
     share = (len(frame) + 1) / (len(frame) + len(focal) + 2)
     middle = 60 + (WIDTH - 60 - 24) * share
     panels = []
@@ -123,7 +123,7 @@ def school_va(frame: pd.DataFrame, *, unit: str = "score points") -> str:
     base = np.flatnonzero(frame["role"] == "baseline")
     if len(base):
         panels[0].text(panels[0].x(base.mean()), 260 - BOTTOM - 5, "baseline", colour=MUTED)
-    return _svg(260, f"Value added ({unit})", *panels)
+    return svg(260, f"Value added ({unit})", *panels)
 
 
 def school_place(frame: pd.DataFrame) -> str:
@@ -149,7 +149,7 @@ def school_place(frame: pd.DataFrame) -> str:
             panel.mark(x, panel.y(row.expected_rank), "unclear", INK)
             panel.text(x + 8, panel.y(row.expected_rank) + 3.5, f"{row.expected_rank:.0f}", "start")
     panel.blank(frame["expected_rank"])
-    return _svg(190, "Place (1 = highest)", panel)
+    return svg(190, "Place (1 = highest)", panel)
 
 
 def school_intake(frame: pd.DataFrame, *, unit: str = "score points") -> str:
@@ -166,7 +166,7 @@ def school_intake(frame: pd.DataFrame, *, unit: str = "score points") -> str:
         (386.0, WIDTH, "sd", f"Spread: SD ({unit})"),
     ):
         columns = [f"prior_{what}", *(name for name in needed if name.startswith(what))]
-        low, high, ticks, digits = _scale(frame[columns].to_numpy(dtype=float))
+        low, high, ticks, digits = scale(frame[columns].to_numpy(dtype=float))
         panel = Panel(left, right, 190, low, high, frame.index.tolist())
         panel.axes(title, ticks, digits, most=5)
         for k, (_, row) in enumerate(frame.iterrows()):
@@ -180,7 +180,7 @@ def school_intake(frame: pd.DataFrame, *, unit: str = "score points") -> str:
             if np.isfinite(row[f"prior_{what}"]):
                 panel.mark(panel.x(k), panel.y(row[f"prior_{what}"]), "unclear", INK)
         panels.append(panel)
-    return _svg(190, "", *panels)
+    return svg(190, "", *panels)
 
 
 def _with_interval(name: str) -> list[str]:
@@ -194,7 +194,7 @@ def _by_cohort(frame: pd.DataFrame, figure: str, columns: list[str]) -> pd.DataF
     return frame.sort_index()
 
 
-def _scale(values: np.ndarray) -> tuple[float, float, list[float], int]:
+def scale(values: np.ndarray) -> tuple[float, float, list[float], int]:
     """Low and high end of an axis for these values, its ticks, and their decimals."""
     values = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
     room = 0.06 * (np.ptp(values) or abs(values[0]) or 1.0)
@@ -214,7 +214,7 @@ def _values(panel: Panel, frame: pd.DataFrame, model: str) -> None:
     panel.blank(frame[model])
 
 
-def _svg(height: float, label: str, *panels: Panel) -> str:
+def svg(height: float, label: str, *panels: Panel) -> str:
     """The figure of these panels, with a label at the left."""
     parts = [part for panel in panels for part in panel.parts]
     y = height / 2

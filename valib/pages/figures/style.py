@@ -126,14 +126,15 @@ def canvas(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH,
     return fig, fig.subplots(rows, columns, **kwargs)
 
 
-def save(fig: Figure, path: str | Path) -> None:
-    """Write a figure to a file without a date in it: equal figures give equal bytes.
+def save(fig: Figure, path: str | Path | io.BytesIO, ending: str = "") -> None:
+    """Write a figure to a file without a date in it: equal figures give equal bytes. ending: of a stream, such as "svg".
 
     Raises ValueError (from matplotlib) for a file ending it cannot write.
     """
     with plt.style.context(STYLE, after_reset=True):
         to_grid(fig)
-        fig.savefig(path, metadata=UNDATED.get(Path(path).suffix[1:].lower()))
+        ending = ending or Path(str(path)).suffix[1:].lower()
+        fig.savefig(path, format=ending, metadata=UNDATED.get(ending))
 
 
 def safe_name(name: object, width: int = 32) -> str:

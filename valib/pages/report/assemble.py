@@ -6,26 +6,30 @@ import difflib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ...errors import BookError, ValibError
 from ...names import about
 from ...records.datasets import bundle_root
+from ...records.precision import published
 from ...records.school_names import with_names
+from ...study.dictionary import with_columns
 from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
-from ...study.writing import as_csv
+from ...study.publishing import about as settings
+from ...study.publishing import as_files
 from ..progress import progress_bar
 from .listing import in_order, slugs
 from .render import make, write_index
 from .results import StudyResults, compute
+from .several import Together, agree_on_names
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ...study.params import Params
 
 
@@ -49,7 +53,7 @@ class ReportResult:
 
 
 def build(
-    params: Params,
+    params: Params | Mapping[str, Params],
     out: Path,
     schools: Sequence[str] | None = None,
     pdf: bool = False,
@@ -60,8 +64,9 @@ def build(
 
     Parameters
     ----------
-    params : the study.
-    out : gets html/, report.csv, changes.csv, and pdf/ if ``pdf``. What an earlier run left there is replaced when all
+    params : the study, or several by what they are called (:func:`valib.pages.report.several.labelled`).
+    out : gets html/, report.csv, changes.csv, about.csv, columns.csv, report.xlsx if a study says excel, and pdf/ if
+        ``pdf``. What an earlier run left there is replaced when all
         has succeeded, and stays as it was if anything fails.
     schools : their codes; None for all that may be shown.
     jobs : schools worked on at a time.
@@ -75,40 +80,85 @@ def build(
     BookError
         If the page or PDF of a school fails; the sentence names the school, and where the others' are kept.
     """
-    from ...records.pseudonyms import check_outside, resolve
+    from ...records.pseudonyms import check_outside
 
     out = Path(out).absolute()
-    params.require_points()
-    check_outside(params.pseudonym_key, out)
+    studies = dict(params) if isinstance(params, Mapping) else {"": params}
+    for study in studies.values():
+        study.require_points()
+        check_outside(study.pseudonym_key, out)
     with claim(out):
         refuse_foreign(out, "report", OUTPUTS["report"])
         steps = _Steps(progress)
         with steps("models"):
-            records = params.read_records()
-            params = params.settled(records["cohort"].unique())
-            with about(records, sorted(params.baseline_cohorts + params.focal_cohorts)):
-                results = compute(params, records)
-        schools = schools and [resolve(school, records, params.pseudonym_key) for school in schools]
-        files = choose(results, schools, params.min_students)
+            found = [_compute(study, schools) for study in studies.values()]
+        studies = {label: settled for label, (settled, _, _) in zip(studies, found, strict=True)}
+        results = {label: one for label, (_, one, _) in zip(studies, found, strict=True)}
+        together = Together(tuple(results.values()))
+        agree_on_names(results)
+        wanted = schools and [_now(k, school, found, together) for k, school in enumerate(schools)]
+        files = choose(together, wanted, max(study.min_students for study in studies.values()))
         with work_folder(out) as work:
             with steps("schools", len(files)) as done:
                 rows, failed = make(results, files, work, pdf, jobs, done)
             rows = in_order(rows, {name: school for school, name in files.items()})
             script = bundle_root() / "chapters" / "_static" / "schools.js"
-            write_index(results, rows, work / "html", pdf, script)
+            names = list(results) if len(results) > 1 else []
+            write_index(next(iter(results.values())), rows, work / "html", pdf, script, names)
             if failed:
                 raise BookError(_failure(failed, work, out))
-            for name, rows in (("report.csv", table(results, files)), ("changes.csv", changes_table(results, files))):
-                rows = with_names(rows, results.study.get("names", {}))
-                (work / name).write_text(as_csv(rows), encoding="utf-8")
-            move_into_place("report", ["html", "report.csv", "changes.csv", *["pdf"] * pdf], out, work)
-    not_shown = len(results.schools()) - len(results.schools_shown())
+            made = _write_tables(studies, results, files, work)
+            move_into_place("report", ["html", *made, *["pdf"] * pdf], out, work)
+    not_shown = len(together.schools()) - len(together.schools_shown())
     return ReportResult(
         out / "html" / "index.html", out / "report.csv", out / "pdf" if pdf else None, files, not_shown, steps.seconds
     )
 
 
-def choose(results: StudyResults, schools: Sequence[str] | None, min_students: int) -> dict[str, str]:
+def _compute(params: Params, schools: Sequence[str] | None) -> tuple[Params, StudyResults, list[str]]:
+    """A study settled, its results, and the schools asked for as its records have them now."""
+    from ...records.pseudonyms import resolve
+
+    records = params.read_records()
+    params = params.settled(records["cohort"].unique())
+    with about(records, sorted(params.baseline_cohorts + params.focal_cohorts)):
+        results = compute(params, records)
+    return params, results, [str(resolve(school, records, params.pseudonym_key)) for school in schools or ()]
+
+
+def _now(k: int, given: str, found: list[tuple[Params, StudyResults, list[str]]], together: Together) -> str:
+    """The school asked for, number k, as the first study that knows it has it."""
+    known = set(together.schools())
+    return next((asked[k] for _, _, asked in found if asked[k] in known), given)
+
+
+def _write_tables(
+    studies: Mapping[str, Params], results: Mapping[str, StudyResults], files: dict[str, str], work: Path
+) -> list[str]:
+    """Write the tables in the form that the first study asks for; return the names of the files."""
+    made: dict[str, list[pd.DataFrame]] = {"report.csv": [], "changes.csv": [], "about.csv": []}
+    for label, one in results.items():
+        study, names = studies[label], one.study.get("names", {})
+        told = {"baseline": study.baseline_cohorts, "focal": study.focal_cohorts, "seed": study.seed}
+        shown = set(one.schools_shown())
+        own = {school: name for school, name in files.items() if school in shown}  # as if the study were alone
+        for name, rows in (("report.csv", table(one, own)), ("changes.csv", changes_table(one, own))):
+            made[name].append(published(with_names(rows, names)))
+        made["about.csv"].append(settings(study, **told))
+        for parts in made.values() if len(results) > 1 else ():
+            parts[-1].insert(0, "study", label)
+    tables = {
+        name: parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True) for name, parts in made.items()
+    }
+    first = next(iter(studies.values()))
+    excel = any(study.excel for study in studies.values())
+    written = as_files(with_columns(tables), first, "report.xlsx" if excel else "")
+    for name, content in written.items():
+        (work / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return list(written)
+
+
+def choose(results: StudyResults | Together, schools: Sequence[str] | None, min_students: int) -> dict[str, str]:
     """The schools that get a page, each with its file name.
 
     Raises ValibError for a code that the study does not have, with those that are like it, and for a school that may

@@ -115,7 +115,7 @@ def spans(text: str) -> list[tuple[str, str]]:
 
 
 def _heading(text: str) -> dict[str, Any]:
-    return {"kind": "heading", "text": text}
+    return {"kind": "heading", "level": 2, "text": text}
 
 
 def _text(text: str) -> dict[str, Any] | None:

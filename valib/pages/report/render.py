@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...workers import end_with, undisturbed
-from .content import content
 from .listing import row
-from .page import school_page
 from .results import StudyResults
+from .several import content_of, pages_of
 
 TEMPLATES = Path(__file__).with_name("templates")
 PAGES = "schools"  # the folder of the schools' pages
@@ -21,12 +20,18 @@ CHUNK = 20  # schools that a worker is given at once
 
 
 def make(
-    results: StudyResults, files: Mapping[str, str], work: Path, pdf: bool, jobs: int, done: Callable[[int, int], None]
+    results: Mapping[str, StudyResults],
+    files: Mapping[str, str],
+    work: Path,
+    pdf: bool,
+    jobs: int,
+    done: Callable[[int, int], None],
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Make ``work/html/schools`` and, if ``pdf``, ``work/pdf``, with a file of every school.
 
-    files: the file name of every school. done: told (schools done, in all). Returns what the list says of each school
-    (:func:`valib.pages.report.listing.row`), and why the page of a school could not be made, by its code.
+    results: of each study by its name. files: the file name of every school. done: told (schools done, in all).
+    Returns what the list says of each school in each study (:func:`valib.pages.report.listing.row`), and why the page of
+    a school could not be made, by its code.
     """
     from joblib import Parallel, delayed, parallel_config
 
@@ -45,22 +50,28 @@ def make(
         initargs=(os.getpid(),),
     ):
         with undisturbed():
-            tasks = (delayed(_chunk)(_part(results, chunk), chunk, work, pdf) for chunk in chunks)
+            tasks = (delayed(_chunk)(_parts(results, chunk), chunk, work, pdf) for chunk in chunks)
             finished = Parallel(return_as="generator")(tasks)
         for made, failures in finished:
             rows += made
             failed |= failures
-            count += len(made) + len(failures)
+            count += len({row["file"] for row in made}) + len(failures)
             done(count, len(schools))
     return rows, failed
 
 
-def write_index(results: StudyResults, rows: list[Any], folder: Path, pdf: bool, script: Path) -> None:
-    """Write the first page and what all pages use: one style, one script."""
+def write_index(
+    results: StudyResults, rows: list[Any], folder: Path, pdf: bool, script: Path, studies: Sequence[str] = ()
+) -> None:
+    """Write the first page and what all pages use: one style, one script. studies: their names, if there are several."""
     from .words import percent
 
     level = percent(results.study["settings"]["level"])
-    text = _templates().get_template("index.html").render(study=results.study, rows=rows, pdf=pdf, level=level)
+    text = (
+        templates()
+        .get_template("index.html")
+        .render(study=results.study, rows=rows, pdf=pdf, level=level, studies=list(studies))
+    )
     (folder / "index.html").write_text(text + "\n", encoding="utf-8")
     for source in (TEMPLATES / "report.css", script):
         (folder / source.name).write_bytes(source.read_bytes())
@@ -68,45 +79,48 @@ def write_index(results: StudyResults, rows: list[Any], folder: Path, pdf: bool,
 
 def as_html(parts: Mapping[str, Any]) -> str:
     """A school's page from its content."""
-    return _templates().get_template("school.html").render(parts) + "\n"
+    return templates().get_template("school.html").render(parts) + "\n"
 
 
 def as_pdf(parts: Mapping[str, Any]) -> bytes:
     """A school's page to print, tagged (PDF/UA-1), from its content; without a date, so that it is always the same."""
-    made: bytes = _compiler().compile(
+    made: bytes = compiler("school.typ").compile(
         format="pdf", sys_inputs={"page": json.dumps(parts, ensure_ascii=False)}, pdf_standards="ua-1", timestamp=0
     )
     return made
 
 
-def _part(results: StudyResults, chunk: list[tuple[str, str]]) -> StudyResults:
+def _parts(results: Mapping[str, StudyResults], chunk: list[tuple[str, str]]) -> dict[str, StudyResults]:
     """The results of these schools alone: what a worker is sent stays small, however many schools there are."""
     names = {school for school, _ in chunk}
-    cells, changes = (table[table["school"].isin(names)] for table in (results.cells, results.changes))
-    return StudyResults(cells, changes, results.cohorts, results.study)
+    return {
+        label: StudyResults(*(t[t["school"].isin(names)] for t in (one.cells, one.changes)), one.cohorts, one.study)
+        for label, one in results.items()
+    }
 
 
 def _chunk(
-    results: StudyResults, schools: list[tuple[str, str]], work: Path, pdf: bool
+    results: Mapping[str, StudyResults], schools: list[tuple[str, str]], work: Path, pdf: bool
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Make the pages of several schools; one that fails leaves no file and does not stop the others."""
     rows, failed = [], {}
     for school, name in schools:
         try:
-            page = school_page(results, school)
-            parts = content(page)
+            pages = pages_of(results, school)
+            parts = content_of(pages)
             printed = as_pdf(parts) if pdf else b""
             (work / "html" / PAGES / f"{name}.html").write_text(as_html(parts), encoding="utf-8")
             if pdf:
                 (work / "pdf" / f"{name}.pdf").write_bytes(printed)
-            rows.append(row(page, name))
+            rows += [row(page, name) | {"study": label} for label, page in pages.items() if page is not None]
         except Exception as error:  # whatever it is, it is told with the school's name
             failed[school] = (str(error).splitlines() or [type(error).__name__])[0]
     return rows, failed
 
 
 @functools.cache
-def _templates() -> Any:
+def templates() -> Any:
+    """The templates of pages."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -119,11 +133,11 @@ def _templates() -> Any:
 
 
 @functools.cache
-def _compiler() -> Any:
-    """Typst with its own fonts and those of matplotlib, whatever fonts the system has."""
+def compiler(name: str) -> Any:
+    """Typst for one template, with its own fonts and those of matplotlib, whatever fonts the system has."""
     import matplotlib
     import typst
 
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     kept = typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=[str(fonts)])
-    return typst.Compiler(str(TEMPLATES / "school.typ"), font_paths=kept)
+    return typst.Compiler(str(TEMPLATES / name), font_paths=kept)
