@@ -34,17 +34,17 @@ def settled(joint: JointFit, settled: JointFit) -> Findings:
     """Which model the changes come from."""
     found = Findings()
     found.say(
-        "The unstructured $\\boldsymbol\\Omega$ is singular. On the boundary the errors of changes are not to be "
-        "trusted, so this section takes the joint model with a single variance and a single correlation in its place "
-        "(compound symmetry). Where correlations fade with time, its intervals between distant years are too narrow. "
+        "The unstructured $\\boldsymbol\\Omega$ is singular, so this section takes the joint model with a single variance "
+        "and a single correlation in its place (compound symmetry), whose errors take these as known: with few schools they "
+        "are too small. Where correlations fade with time, its intervals between distant years are too narrow. "
         "The pages about single schools take the two years by themselves instead: where schools tend to keep their "
         "standing, those intervals are rather too wide.",
         when=joint.singular and not settled.singular,
     )
     found.say(
         ":::{warning}\nThe estimated $\\boldsymbol\\Omega$ is singular, also with a single variance and a single "
-        "correlation. The errors and probabilities of this section are then not to be trusted: no school can be said "
-        "to have changed.\n:::",
+        "correlation. Errors and probabilities that take it as known cannot be trusted and are left out. Those that "
+        "are printed average over what is not known, and are wide.\n:::",
         when=settled.singular,
     )
     return found
