@@ -122,8 +122,10 @@ def _sqlite(rng: np.random.Generator, folder: Path) -> Path:
 
 def _rdata(rng: np.random.Generator, folder: Path) -> Path:
     """One of the small files of the tests that R wrote, damaged."""
-    stored = DATA / str(rng.choice(["schools.rda", "schools.rds", "kinds.rda"]))
-    path, content = folder / f"mangled{stored.suffix}", stored.read_bytes()
+    names = ["schools.rda", "schools.rds", "kinds.rda", "forms_plain.rds", "grouped.rda"]
+    stored = DATA / str(rng.choice(names))
+    path = folder / f"mangled{stored.suffix}"
+    content = stored.read_bytes()
     if content[:2] == b"\x1f\x8b" and rng.random() < 0.7:
         content = gzip.compress(_damaged(rng, gzip.decompress(content)))
     path.write_bytes(_damaged(rng, content) if rng.random() < 0.7 else content)

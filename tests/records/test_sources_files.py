@@ -95,7 +95,7 @@ def test_empty_sheets_headers_alone_and_no_workbooks_are_refused(tmp_path, kind)
     refused({"One": [(*HEADER, "score"), (*ROWS[0], 1)]}, "more than one column is named 'score'")
     with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as archive:
         archive.writestr("a.csv", "student,school\n1,2\n")
-    with pytest.raises(RecordsError, match="b.xlsx: is a workbook or an archive that cannot be read"):
+    with pytest.raises(RecordsError, match="b.xlsx: is an archive of one file: unpack it first"):
         read_records(tmp_path / "b.xlsx")
 
 

@@ -12,7 +12,7 @@ from ..errors import ParamsError
 from ..names import about
 from . import options as opt
 from .console import plain_errors
-from .study import load_study, read_from
+from .study import load_study, read_from, read_whole
 
 if TYPE_CHECKING:
     from ..study.params import Params
@@ -138,7 +138,7 @@ def simulate_study(
     if has_data and THIS_STUDY not in worlds:
         raise ParamsError(f"The records are for the scenario '{THIS_STUDY}', which --scenarios leaves out.")
     if THIS_STUDY in worlds:
-        records = study.read_records()
+        records = read_whole(study, not quiet)
         study.need_baseline(records["cohort"].unique(), ", or leave the scenario 'this study' out")
         last = max(study.settled(records["cohort"].unique()).focal_cohorts)
         with about(records, [last]):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import RecordsError
+from .foreign import READABLE
 from .plain import first_line, is_encodable
 from .source import SHOWN, Source
 
@@ -122,7 +123,7 @@ def _parts(folder: Path) -> Dataset:
 
     files = parts_of(folder)
     if not files:
-        raise RecordsError(f"{folder}: is a folder without Parquet files.")
+        raise RecordsError(f"{folder}: is a folder without Parquet files; {READABLE}.")
     keys = dataset.partitioning(_keys(file.relative_to(folder).parts[:-1] for file in files), flavor="hive")
     settings = {"format": "parquet", "partitioning": keys, "partition_base_dir": str(folder)}
     whole = dataset.dataset([str(file) for file in files], **settings)
