@@ -195,7 +195,7 @@ def valib_commands() -> list[Any]:
 def small(years: dict[int, int]) -> pd.DataFrame:
     demo = valib.load_records("demo")
     kept = demo["school"].isin([*sorted(demo["school"].unique())[:40], "0531", "0402"]) & demo["cohort"].isin(years)
-    return demo[kept].replace({"cohort": years})
+    return demo[kept].replace({"cohort": years}).assign(district=lambda rows: rows["school"].str[-1])
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +209,9 @@ def elsewhere(tmp_path_factory) -> Path:
     xlsx(folder / "my.xlsx", {"Reading": [tuple(rows.columns), *rows.itertuples(index=False, name=None)]})
     with sqlite3.connect(folder / "my.sqlite") as database:
         rows.to_sql("results", database, index=False)
-    (folder / "study.yml").write_text(
-        "data: my.csv\nbaseline_cohorts: [2016, 2017]\nfocal_cohorts: [2019, 2021]\n", encoding="utf-8"
-    )
+    for name in ("study.yml", "reading.yml", "maths.yml"):
+        study = f"title: {name}\ndata: my.csv\nbaseline_cohorts: [2016, 2017]\nfocal_cohorts: [2019, 2021]\n"
+        (folder / name).write_text(study, encoding="utf-8")
     for name in ("KEY", "valib.key"):
         assert CliRunner().invoke(cli.app, ["key", str(folder / name)]).exit_code == 0
     valib.fit_baseline(valib.load_records("demo"), [2015, 2016]).save(folder / "baseline.json")
@@ -239,6 +239,13 @@ def test_every_command_of_valib_that_a_page_shows_runs(elsewhere, monkeypatch, p
     monkeypatch.setattr("valib.pages.report.build", lambda *_, **__: done_by)
     shutil.rmtree("results", ignore_errors=True)  # another command's
     records_for(command).to_csv("my.csv", index=False)
+    if "--like results" in command:
+        made = ["fit", "my.csv", "--model", "relative", "--cohorts", "2019", "--out", "results"]
+        assert CliRunner().invoke(cli.app, made).exit_code == 0
+        small({2019: 2019}).to_csv("corrected.csv", index=False)
+    if "results/benchmark" in command and " summary " in command:
+        made = ["fit", "my.csv", "--model", "benchmark", "--baseline-cohorts", "2016,2017", "--cohorts", "2019"]
+        assert CliRunner().invoke(cli.app, [*made, "--out", "results/benchmark"]).exit_code == 0
     words = [*shlex.split(command.replace("~/", f"{elsewhere}/"))[1:], *LACKING.get(command, [])]
     put = {"MINUTES": "5", "500": "20", "postgresql+psycopg://user@host/name": "sqlite:///my.sqlite"}
     words = [put.get(word, word) for word in words]

@@ -260,8 +260,8 @@ def few_schools(cohort: int, schools: int) -> Finding | None:
 
 
 def _mean_and_sd(mean: float, sd: float) -> str:
-    """Both to two digits of the standard deviation: enough for a scale, and nothing for who looks for a school."""
-    places = 1 - int(np.floor(np.log10(sd))) if np.isfinite(sd) and sd > 0 else 2
+    """Both to three digits of the standard deviation at most, as summaries are published."""
+    places = min(2, 2 - int(np.floor(np.log10(sd)))) if np.isfinite(sd) and sd > 0 else 2
     if max(abs(mean), sd) >= 1e9:
         return f"mean {mean:.1e}, SD {sd:.1e}"
     mean, sd = (round(float(value), places) + 0.0 for value in (mean, sd))

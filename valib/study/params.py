@@ -102,6 +102,8 @@ def understood(name: str, value: Any) -> Any:
             return _pairs(spelt) if isinstance(spelt, str) else spelt
         if kind is bool:
             return {"true": True, "false": False}.get(value.strip().lower(), value)
+        if kind is bool:
+            return {"true": True, "false": False}.get(value.strip().lower(), value)
         value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
