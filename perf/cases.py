@@ -312,6 +312,7 @@ def reading(plan: Plan) -> Iterator[dict]:
         "pandas.read_csv, unchecked",
         timed["pandas"],
         ratio_of=PASSES,
+        at_most=1.5,
     )
     yield row("reading", what, "check a DataFrame", timed["frame"])
 

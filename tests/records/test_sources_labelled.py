@@ -1,6 +1,7 @@
 """Files of Stata, SPSS, SAS and Arrow give the numbers of the CSV."""
 
 import datetime
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,7 @@ FORMATS = {  # how each is written, and whether it holds labels
     "ods": (workbook(ods), False),
     "rda": (stored, True),
     "rds": (stored, True),
+    "sas7bdat": (lambda _, path: path.write_bytes(gzip.decompress((DATA / "formats.sas7bdat.gz").read_bytes())), False),
     "8.xpt": (without_labels(pyreadstat.write_xport, file_format_version=8), False),
 }
 

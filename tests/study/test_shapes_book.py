@@ -1,4 +1,8 @@
-"""The book from files as they come: `valib init`, `valib check`, `valib book`, with nothing done by hand between them."""
+"""The book from files as they come: `valib init`, `valib check`, `valib book`, with nothing done by hand between them.
+
+That the numbers are those of a table prepared by hand to 1e-9 is shown of `valib fit --exact` in test_shapes.py; the book's
+files hold them rounded.
+"""
 
 import numpy as np
 import pandas as pd
@@ -9,8 +13,6 @@ from typer.testing import CliRunner
 from valib.command.cli import app
 from valib.effects.relative import fit_relative
 from valib.records.reading import read_records
-
-SAME = {"rtol": 1e-9, "atol": 1e-9}  # one computation over the same rows
 
 
 def run(*arguments):
@@ -42,10 +44,12 @@ def test_a_book_is_made_of_a_file_as_it_comes(tmp_path, shape, study):
     run("check", "--params", params)
     run("book", "--params", params, "--out", tmp_path / "book", "--quiet")
     assert (tmp_path / "book" / "html" / "index.html").is_file()
-    effects = pd.read_csv(tmp_path / "book" / "results" / "school_effects.csv", dtype={"school": str})
+    effects = pd.read_csv(tmp_path / "book" / "results" / "relative_effects.csv", dtype=str, keep_default_na=False)
     records = read_records(by_hand(shape))
-    for cohort, own in effects[effects["model"] == "relative"].groupby("cohort"):
-        shown = own.dropna(subset=["effect"])
-        fit = fit_relative(records, int(cohort)).school_effects.loc[shown["school"]]
-        np.testing.assert_allclose(shown["effect"], fit["effect"], **SAME)
-        assert len(shown) > 10
+    for cohort, own in effects[effects["effect"] != ""].groupby("cohort"):
+        fit = fit_relative(records, int(cohort)).school_effects.loc[own["school"]]
+        half = [
+            0.5 * 10.0 ** -len(shown.partition(".")[2]) for shown in own["effect"]
+        ]  # of the last digit that is shown
+        assert (np.abs(own["effect"].astype(float).to_numpy() - fit["effect"]) <= np.array(half) + 1e-9).all()
+        assert len(own) > 10
