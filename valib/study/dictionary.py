@@ -26,6 +26,8 @@ FILES = {  # what a command writes, and what a row of it is
         "shift_in_context.csv": "one row a cohort: its shift beside the baseline cohorts' own",
         "averages.csv": "one row a school: its average over several cohorts",
         "lasting.csv": "one row a school: what it keeps from cohort to cohort",
+        "va_at.csv": "one row a school, cohort and value of a column: value added there",
+        "slopes.csv": "one row a cohort and column: how its slope differs between schools",
         "fixed_effects.csv": "one row a coefficient of the model",
         "correlations.csv": "one row a pair of cohorts: how school effects correlate",
         "omega.csv": "one row a pair of cohorts: variances and covariances of school effects",
@@ -60,6 +62,11 @@ FILES = {  # what a command writes, and what a row of it is
 }
 
 COLUMNS: dict[str, tuple[str, str]] = {
+    "at": ("the value of the column, other columns at their mean", "that of the column"),
+    "sd_se": ("standard error of that standard deviation", "points per unit of the column"),
+    "statistic": ("likelihood-ratio statistic of the test that slopes do not differ", TEXT),
+    "p": ("p-value of the test", SHARE),
+    "changed_fifth": ("share of the schools shown in another fifth at the highest value than at the lowest", SHARE),
     "model": ("what the school is compared with: relative, benchmark or joint", TEXT),
     "study": ("the study that the row is from", TEXT),
     "cohort": ("calendar year of the outcome test", YEAR),
@@ -174,6 +181,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
 }
 
 ELSEWHERE: dict[tuple[str, str], tuple[str, str]] = {
+    ("va_at.csv", "column"): ("the column with slopes, at a value of which value added is given", TEXT),
+    ("slopes.csv", "column"): ("the column whose slope differs between schools", TEXT),
+    ("slopes.csv", "sd"): ("standard deviation of the slopes of schools", "points per unit of the column"),
+    ("slopes.csv", "correlation"): ("correlation of slopes with value added at the mean", "-1 to 1"),
     ("averages.csv", "n"): ("students in the cohorts averaged", STUDENTS),
     ("lasting.csv", "n"): ("students in all cohorts of the fit", STUDENTS),
     ("averages.csv", "cohorts"): ("number of the averaged cohorts in which the school has students", "cohorts"),
