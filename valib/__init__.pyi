@@ -20,6 +20,8 @@ from .sums.moments import compute_moments as compute_moments
 from .effects.cap import Capped as Capped
 from .effects.cap import capped_va as capped_va
 from .effects.cohort_fit import CohortFit as CohortFit
+from .effects.multiplicity import false_discoveries as false_discoveries
+from .effects.multiplicity import side_counts as side_counts
 from .effects.late import score_like as score_like
 from .effects.relative import fit_formulas as fit_formulas
 from .effects.relative import fit_mixed as fit_mixed
@@ -174,6 +176,7 @@ __all__ = [
     "compute_moments",
     "correlations",
     "expected_correlations",
+    "false_discoveries",
     "fifths_at",
     "fit_baseline",
     "fit_benchmark",
@@ -226,6 +229,7 @@ __all__ = [
     "shift_verdicts",
     "shown_in_all",
     "shrinkage",
+    "side_counts",
     "similar_schools",
     "simulate",
     "simulate_ways",

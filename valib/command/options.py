@@ -151,6 +151,19 @@ Random = Annotated[
 MinStudents = Annotated[
     int | None, typer.Option("--min-students", help="Schools with fewer students in a cohort are not shown.")
 ]
+MinLinkedShare = Annotated[
+    float | None,
+    typer.Option(
+        "--min-linked-share",
+        help="Schools are not shown of whose tested students a smaller share is linked. Default: 0.5.",
+    ),
+]
+Fdr = Annotated[
+    float | None,
+    typer.Option(
+        "--fdr", help="Also call schools above or below at this false discovery rate, such as 0.05 (column side_fdr)."
+    ),
+]
 Engine = Annotated[
     str | None,
     typer.Option(

@@ -25,6 +25,7 @@ from ..models.likelihood import compress
 from ..models.mixed import MixedFit, fit_compressed, fit_moments, loglik_at
 from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.posterior import Posterior
+from ..records.coverage import sizes_of
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
@@ -346,7 +347,7 @@ def population_mean_va(
         over = relative.posterior.at_profile((x - shift[:-1])[None], common)
         away = shift[-1] - float(x @ benchmark.coefficients.to_numpy())
         se, (lower, upper) = over.sd()[0], (limit[0] + away for limit in over.interval(relative.level))
-    return pd.DataFrame({"n": table["n"], "effect": effect, "se": se, "lower": lower, "upper": upper})
+    return sizes_of(table).assign(effect=effect, se=se, lower=lower, upper=upper)
 
 
 def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:

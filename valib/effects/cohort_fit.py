@@ -15,7 +15,8 @@ from ..models.options import Intervals, Method
 from ..models.posterior import Posterior
 from ..models.slope_posterior import SlopePosterior
 from ..models.slopes import SlopesFit
-from ..records.disclosure import counted, shown
+from ..records.coverage import LEAST
+from ..records.disclosure import shown
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from .display import Shown, Table, coefficient_rows, found, interval_text, one_line, standard_deviation
@@ -52,9 +53,12 @@ class CohortFit(Shown):
     level : float
         Coverage of the intervals.
     school_effects : DataFrame
-        One row a school (index, sorted): ``n`` (rows), ``students`` (only where some stand in several rows), ``effect``,
-        ``shrinkage``, ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``se``, ``lower``, ``upper``. ``se`` is
-        the standard deviation of what lower and upper are limits of. ``effect`` is the BLUP for a relative model and the
+        One row a school (index, sorted): ``n`` (rows), ``students`` (only where some stand in several rows), ``tested``
+        (those with an outcome score) and ``linked_share``, n / tested (both missing where they are not known),
+        ``low_coverage`` (only where there is any: the share is below the study's ``min_linked_share``), ``effect``,
+        ``shrinkage``, ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``se``, ``lower``, ``upper``, ``side``.
+        ``se`` is the standard deviation of what lower and upper are limits of, and ``side`` where the interval lies to 0:
+        "above", "below" or "not told apart" ("" without limits). ``effect`` is the BLUP for a relative model and the
         benchmark VA for a benchmark model.
     common : ndarray (n_schools, m)
         Loadings of the errors that schools share.
@@ -94,6 +98,8 @@ class CohortFit(Shown):
         mean of every random column, and :func:`valib.va_at` has them elsewhere.
     findings : tuple of Finding
         What would mislead in the fit.
+    min_linked_share : float
+        Share of a school's tested students that must be linked for it to be shown.
 
     Notes
     -----
@@ -148,6 +154,7 @@ class CohortFit(Shown):
     scale_loadings: np.ndarray | None = field(default=None, repr=False)
     findings: tuple[Finding, ...] = ()
     slopes: SlopesFit | None = field(default=None, repr=False)
+    min_linked_share: float = LEAST
 
     @property
     def theta(self) -> float:
@@ -195,7 +202,7 @@ class CohortFit(Shown):
         by default all: places among all schools would tell of those held back. With integrated intervals every draw
         begins with the variances.
         """
-        mask = np.asarray(shown(counted(self.school_effects), min_students))
+        mask = shown(self.school_effects, min_students)
         table = self.school_effects[mask]
         if self.posterior is not None:
             drawn = self.posterior.draw
@@ -252,6 +259,8 @@ class CohortFit(Shown):
         if self.slopes is not None:
             plain["random"] = list(self.slopes.random[1:])
             plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))
+        tested = self.school_effects["tested"]
+        plain["n_tested"] = None if tested.isna().any() else int(tested.sum())
         plain["left_out"] = dict(self.left_out)
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}

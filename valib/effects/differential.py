@@ -21,7 +21,7 @@ from ..models import blup as _blup
 from ..models.mixed import fit_moments
 from ..models.slope_posterior import SlopePosterior
 from ..models.slopes import SlopesFit, fit_slopes, mixture_p
-from ..records.disclosure import counted, shown
+from ..records.disclosure import shown
 from ..sums.arrays import FloatArray
 from .cohort_fit import CohortFit
 
@@ -221,7 +221,7 @@ def fifths_at(fit: CohortFit, column: str, low: Any = None, high: Any = None, mi
     usual = reference_values(fit).get(column, [0.0, 1.0])
     ends = [usual[0] if low is None else low, usual[-1] if high is None else high]
     z = np.stack([_row(fit, slopes, {column: value}) for value in ends])
-    may = np.asarray(shown(counted(fit.school_effects), min_students))
+    may = np.asarray(shown(fit.school_effects, min_students))
     if may.sum() < len(FIFTHS):
         raise ModelError(f"There are no fifths of {may.sum()} schools.")
     effects = slopes.at(z)[0][may]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import ValibWarning
+from ..errors import SchoolsNamed, ValibWarning
 from ..names import by_cohort, listed_cohorts, percent
 from ..records.prior_check import SMD_LIMIT, VARIANCE_RATIO_LIMITS, PriorCheck, looks_standardised, may_be_standardised
 from ..records.repeats import SCHOOL_SHARE
@@ -39,22 +39,33 @@ EXACT = 1e-7  # smallest eigenvalue of correlations that are exact
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that would mislead: a stable code, the cohorts concerned, and a sentence with what to do."""
+    """One thing that would mislead: a stable code, the cohorts concerned, and a sentence with what to do.
+
+    public: what of it may be published, where the text names schools for the analyst.
+    """
 
     code: str
     cohorts: tuple[int, ...]
     text: str
+    public: str = ""
+
+    @property
+    def published(self) -> str:
+        """The sentence as results may hold it."""
+        return self.public or self.text
 
     def summary(self) -> dict[str, Any]:
         """The finding in plain values, for JSON."""
-        return {"code": self.code, "cohorts": list(self.cohorts), "text": self.text}
+        return {"code": self.code, "cohorts": list(self.cohorts), "text": self.published}
 
 
 def tell(found: Iterable[Finding | None], stacklevel: int = 3) -> tuple[Finding, ...]:
     """Warn of each finding; return those that there are."""
     there = tuple(item for item in found if item is not None)
     for item in there:
-        warnings.warn(item.text, ValibWarning, stacklevel=stacklevel)
+        warnings.warn(
+            SchoolsNamed(item.text, item.public) if item.public else ValibWarning(item.text), stacklevel=stacklevel
+        )
     return there
 
 

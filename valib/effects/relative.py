@@ -20,6 +20,7 @@ from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
 from ..models.slope_posterior import SlopePosterior, integrate_slopes
 from ..models.slopes import SlopesFit, fit_slopes
+from ..records.coverage import with_coverage
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
@@ -27,6 +28,8 @@ from ..sums.random_part import random_columns, random_part
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
 from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, slope_boundary, tell
+from .linkage import of_fit
+from .verdict import sides
 
 INTERVALS: tuple[Intervals, ...] = ("integrated", "plugin")
 
@@ -125,6 +128,7 @@ def fit_relative(
 def with_findings(fit: CohortFit, more: Iterable[Finding | None] = ()) -> CohortFit:
     """The fit with what would mislead in it, told as ValibWarning: of its students, then of itself."""
     found = [*more, repeated_rows(fit.school_effects, fit.cohort)]
+    found += of_fit(fit.cohort, fit.school_effects, fit.min_linked_share)
     if fit.slopes is not None:
         found.append(slope_boundary(fit.cohort, fit.slopes.random, fit.slopes.G))
     if fit.singular:
@@ -314,11 +318,12 @@ def assemble(
         n_schools=fit.n_groups,
         student_sd=moments.response_sd,
         level=level,
-        school_effects=effects_table(moments, effects, level, over, students.extra),
+        school_effects=effects_table(moments, effects, level, over, students),
         intervals="plugin" if over is None else "integrated",
         posterior=over,
         common=effects.common,
         left_out=students.left_out,
+        min_linked_share=students.least,
         moments=moments,
         state=students.state,
         **rest,
@@ -326,15 +331,11 @@ def assemble(
 
 
 def effects_table(
-    moments: Moments,
-    effects: _blup.Blup,
-    level: float,
-    over: Posterior | SlopePosterior | None = None,
-    extra: pd.Series | None = None,
+    moments: Moments, effects: _blup.Blup, level: float, over: Posterior | SlopePosterior | None, students: Summed
 ) -> pd.DataFrame:
     """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school.
 
-    extra: rows beyond the first of a student, by school; where there are any, a column ``students`` counts students.
+    Where rows are of students already there, a column ``students`` counts students.
     """
     comparative = np.sqrt(effects.var_comparative)
     if over is None:
@@ -361,9 +362,10 @@ def effects_table(
         },
         index=index,
     )
-    if extra is not None and len(extra):
-        table.insert(1, "students", (table["n"] - extra.reindex(index, fill_value=0)).clip(lower=1))
-    return table
+    table["side"] = sides(table["lower"], table["upper"])
+    if len(students.extra):
+        table.insert(1, "students", (table["n"] - students.extra.reindex(index, fill_value=0)).clip(lower=1))
+    return with_coverage(table, students.tested, students.least)
 
 
 def fit_formulas(

@@ -12,7 +12,7 @@ import pandas as pd
 from ...effects.cohort_fit import CohortFit
 from ...effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at, va_gap
 from ...errors import ModelError
-from ...records.disclosure import counted, shown
+from ...records.disclosure import shown
 from .. import figures
 from ..figures.style import percent
 from ..findings import Findings, check, formats
@@ -208,5 +208,5 @@ def gap_figure(every: Mapping[str, CohortFit | None], min_students: int, level: 
 
 def _shown(fit: CohortFit, table: pd.DataFrame, min_students: int) -> pd.DataFrame:
     """The rows of schools that may be shown."""
-    may = fit.school_effects.index[np.asarray(shown(counted(fit.school_effects), min_students))]
+    may = fit.school_effects.index[np.asarray(shown(fit.school_effects, min_students))]
     return table[table.index.get_level_values("school").isin(may)]
