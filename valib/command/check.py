@@ -31,6 +31,7 @@ def check(
     focal_cohorts: opt.Focal = None,
     formula: opt.Formula = None,
     min_students: opt.MinStudents = None,
+    min_linked_share: opt.MinLinkedShare = None,
     json: Annotated[bool, typer.Option("--json", help="Write the account as JSON.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the account to this file and not to the screen.")
@@ -64,6 +65,7 @@ def check(
             prior=prior,
             formula=formula,
             min_students=min_students,
+            min_linked_share=min_linked_share,
         )
         if out is not None:
             check_file(out)

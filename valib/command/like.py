@@ -109,6 +109,7 @@ def _cohorts(like: Path, saved: dict[int, SavedFit], records: Any, text: str | N
 
 def _effects(study: Params, like: Path, saved: list[SavedFit], records: Any) -> tuple[Any, int]:
     """The table of the schools scored that may be shown, and how many others there are."""
+    from ..records.disclosure import told_coverage
     from ..study import tables as results
 
     fits, held_back = [], 0
@@ -117,7 +118,7 @@ def _effects(study: Params, like: Path, saved: list[SavedFit], records: Any) -> 
             fit = one.score(records)
         mask = _may_be_shown(study, like, one, fit)
         held_back += int((~mask).sum())
-        fits.append(replace(fit, school_effects=fit.school_effects[mask]))
+        fits.append(replace(fit, school_effects=told_coverage(fit.school_effects, mask, study.min_students)))
     return results.school_effects(fits)[0], held_back
 
 
@@ -128,21 +129,21 @@ def _may_be_shown(study: Params, like: Path, saved: SavedFit, fit: CohortFit) ->
     """
     import pandas as pd
 
+    from ..records.coverage import LOW
     from ..records.disclosure import counted
-    from ..study.writing import safe_text
+    from ..study.earlier import read_table
 
     path = like / "school_effects.csv"
     try:
-        head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
-        form: dict[str, Any] = {"sep": ";" if ";" in head else ",", "encoding": "utf-8-sig", "dtype": {"school": "str"}}
-        table = pd.read_csv(path, keep_default_na=False, usecols=["cohort", "school"], **form)
-    except (OSError, ValueError) as error:
+        table = read_table(path)[["cohort", "school"]]
+    except (OSError, ValueError, KeyError) as error:
         raise ParamsError(f"{path}, the schools shown with the fit, cannot be read ({type(error).__name__}).") from None
     listed_there = set(table.loc[table["cohort"] == saved.cohort, "school"])
     codes = fit.school_effects.index
-    there = pd.Series([safe_text(code) in listed_there for code in codes], codes)
+    there = pd.Series([code in listed_there for code in codes], codes)
     if saved.schools is not None:
         there |= ~codes.isin(saved.schools)
     elif len(listed_there) == saved.n_schools:  # none was held back, so that any other is new
         there[:] = True
-    return (there & (counted(fit.school_effects) >= study.min_students)).to_numpy()
+    may = there & (counted(fit.school_effects) >= study.min_students)
+    return (may & ~fit.school_effects[LOW] if LOW in fit.school_effects.columns else may).to_numpy()

@@ -69,6 +69,7 @@ def open_records(study: Params, engine: str | None, formula: str | None = None, 
 def _opened(study: Params, engine: str | None, formula: str | None, by_cell: bool) -> Any:
     from ..pages.progress import progress_bar
     from ..records import datasets
+    from ..records.coverage import MIN_LINKED_SHARE
     from ..sums.streams import can_stream, choose_engine, stream_records
 
     if study.pseudonym_key is not None:
@@ -91,7 +92,9 @@ def _opened(study: Params, engine: str | None, formula: str | None, by_cell: boo
     if bundled:
         raise ParamsError(f"The data set {study.data} is bundled and small: leave --engine out.")
     with progress_bar("Reading", quiet=False) as progress:
-        return stream_records(study.data, study.columns, chosen, formula, by_cell, progress)
+        records = stream_records(study.data, study.columns, chosen, formula, by_cell, progress)
+    records.attrs[MIN_LINKED_SHARE] = study.min_linked_share
+    return records
 
 
 def stamp(study: Params) -> dict[str, tuple[int, int, int]]:

@@ -7,14 +7,14 @@ ValibWarning and keep them (``findings`` of a fit, and of fits.json).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ValibWarning
+from ..errors import SchoolsNamed, ValibWarning
 from ..names import by_cohort, listed_cohorts, percent
 from ..records.prior_check import SMD_LIMIT, VARIANCE_RATIO_LIMITS, PriorCheck, looks_standardised, may_be_standardised
 from ..records.repeats import SCHOOL_SHARE
@@ -33,26 +33,39 @@ SCALE_MEAN = 1.0
 SCALE_SD = 1.5
 FEW_SCHOOLS = 20  # of which a shift is no system's
 FEWEST = 10  # students whose number is told
+NO_SLOPE = 1e-6  # standard deviation of a slope, of the largest of the random part, that is none
+EXACT = 1e-7  # smallest eigenvalue of correlations that are exact
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that would mislead: a stable code, the cohorts concerned, and a sentence with what to do."""
+    """One thing that would mislead: a stable code, the cohorts concerned, and a sentence with what to do.
+
+    public: what of it may be published, where the text names schools for the analyst.
+    """
 
     code: str
     cohorts: tuple[int, ...]
     text: str
+    public: str = ""
+
+    @property
+    def published(self) -> str:
+        """The sentence as results may hold it."""
+        return self.public or self.text
 
     def summary(self) -> dict[str, Any]:
         """The finding in plain values, for JSON."""
-        return {"code": self.code, "cohorts": list(self.cohorts), "text": self.text}
+        return {"code": self.code, "cohorts": list(self.cohorts), "text": self.published}
 
 
 def tell(found: Iterable[Finding | None], stacklevel: int = 3) -> tuple[Finding, ...]:
     """Warn of each finding; return those that there are."""
     there = tuple(item for item in found if item is not None)
     for item in there:
-        warnings.warn(item.text, ValibWarning, stacklevel=stacklevel)
+        warnings.warn(
+            SchoolsNamed(item.text, item.public) if item.public else ValibWarning(item.text), stacklevel=stacklevel
+        )
     return there
 
 
@@ -201,6 +214,26 @@ def boundary(cohort: int | None, shift: bool = False, integrated: bool = False) 
     text = (
         f"The schools{of} cannot be told apart: the variance between schools is estimated as zero (a boundary, or singular, "
         f"fit), so nothing can be said about a single school; {every}, and {limits}."
+    )
+    return Finding("boundary", () if cohort is None else (int(cohort),), text)
+
+
+def slope_boundary(cohort: int | None, names: Sequence[str], G: np.ndarray) -> Finding | None:
+    """Random slopes that are estimated not to vary, or to follow exactly from a school's level. names, G: of the random
+    effects about the means, the intercept first."""
+    of, sd = "" if cohort is None else f" of cohort {cohort}", np.sqrt(np.diag(G))
+    flat = [name for name, one in zip(names[1:], sd[1:], strict=True) if one <= NO_SLOPE * max(sd.max(), 1e-300)]
+    if flat:
+        text = (
+            f"The schools{of} are not told apart in their slopes of {', '.join(flat)}: the variance is estimated as zero (a "
+            "boundary, or singular, fit), so that value added comes out the same for all its values."
+        )
+        return Finding("boundary", () if cohort is None else (int(cohort),), text)
+    if np.linalg.eigvalsh(G / np.outer(np.maximum(sd, 1e-300), np.maximum(sd, 1e-300)))[0] > EXACT or not sd.all():
+        return None
+    text = (
+        f"The slopes of the schools{of} are estimated to follow exactly from each other or from value added at the mean (a "
+        "correlation of -1 or 1, a boundary, or singular, fit): there are too few students to tell them apart."
     )
     return Finding("boundary", () if cohort is None else (int(cohort),), text)
 

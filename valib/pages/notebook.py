@@ -135,6 +135,7 @@ def setup(chapter: str, **values: Any) -> Study:
     what it saves stays in its own folder.
     Warnings of valib are collected for :func:`show_warnings` and not printed between the lines.
     """
+    from ..records.coverage import MIN_LINKED_SHARE
     from ..records.reading import read_records, select
     from ..records.school_names import school_names
     from ..sums.equating import check_baseline, on_one_scale
@@ -149,6 +150,7 @@ def setup(chapter: str, **values: Any) -> Study:
     warnings.simplefilter("always", ValibWarning)
     prepared = None if os.environ.get(STAND_IN) else os.environ.get(RECORDS_FILE)
     records = read_records(prepared) if prepared else params.read_records()
+    records.attrs[MIN_LINKED_SHARE] = params.min_linked_share
     there = set(map(int, records["cohort"].unique()))
     params = _own_cohorts(params, there).settled(there)
     say(STANDS_IN, when=bool(os.environ.get(STAND_IN)))

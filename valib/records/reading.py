@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
+from . import coverage
 from .prior import Prior, link_prior, need, prior_of
 from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
@@ -145,10 +146,12 @@ def read_records(
     ``attrs`` holds ``left_out`` (rows that lack a cohort, school, student, score or prior score, counted by cohort
     and reason; see :func:`valib.left_out`), ``odd_values`` (what a formula that takes a column of text for numbers is
     told; see :mod:`valib.records.sources.content`), ``score_by_cohort`` (n, mean, sd over all rows with a score),
-    ``source`` (file name) and ``rows_read``. With ``where`` it also holds ``where`` (the ``expression``, the ``rows`` of
-    the source and how many were ``left_out``, which ``rows_read`` does not count); with ``prior`` also ``prior`` (rows
-    ``linked``, ``unlinked`` and ``ambiguous``, by cohort and by school). A row with two earlier rows is ambiguous, and
-    has no prior score. Records that come from here pass through again unchanged.
+    ``source`` (file name), ``rows_read`` and ``unlinked`` (students with a score who lack something else, by cohort and
+    school; :mod:`valib.records.coverage`). ``min_linked_share``, where it is set there, is the share of a school's tested
+    students below which :func:`valib.only_shown` holds it back, .5 if not. With ``where`` it also holds ``where`` (the
+    ``expression``, the ``rows`` of the source and how many were ``left_out``, which ``rows_read`` does not count); with
+    ``prior`` also ``prior`` (rows ``linked``, ``unlinked`` and ``ambiguous``, by cohort and by school). A row with two
+    earlier rows is ambiguous, and has no prior score. Records that come from here pass through again unchanged.
 
     Examples
     --------
@@ -514,6 +517,8 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         scored = scored[scored["n"] > 0]
     lacks = np.array([records[name].isna() for name in _REASONS])
     bad = lacks.any(axis=0)
+    scored_here = ~records[["cohort", "school", "score"]].isna().to_numpy().any(axis=1)  # the code may be lacking
+    covered = coverage.of_rows(records["cohort"], records["school"], scored_here, ~bad)
     counted = []
     if bad.any():
         reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[lacks[:, bad].argmax(axis=0)]
@@ -538,6 +543,7 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
             for cohort, n, mean, sd in scored.itertuples()
         },
         "as_read": as_read,
+        coverage.UNLINKED: covered,
     }
     return records
 

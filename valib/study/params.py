@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_v
 
 from ..errors import ModelError, ParamsError, RecordsError
 from ..names import listed_cohorts
+from ..records.coverage import MIN_LINKED_SHARE
 from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
@@ -227,7 +228,15 @@ class Params(Publishing):
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
     )
+    random: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        [], description="Columns whose slope varies over schools, in relative fits"
+    )
+    subgroups: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        ["female"], description="Indicators of groups whose value added is set side by side"
+    )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
+    min_linked_share: float = Field(0.5, ge=0, le=1, description="Least share of tested students linked")
+    fdr: float | None = Field(None, gt=0, lt=1, description="False discovery rate of sides; empty: not controlled")
     groups: str | None = Field(None, min_length=1, description="Column of the groups of schools, such as a district")
     group_weights: Literal["equal", "students"] = Field("equal", description="Weights of schools in a group's mean")
     min_schools: int = Field(3, ge=1, description="Smallest group shown (schools in a cohort)")
@@ -321,6 +330,7 @@ class Params(Publishing):
     def read_records(self) -> pd.DataFrame:
         """Return the study's records as ``valib.records.reading.read_records`` gives them, schools by pseudonym if so asked."""
         records = self._read_named()
+        records.attrs[MIN_LINKED_SHARE] = self.min_linked_share
         return records if self.pseudonym_key is None else replace_schools(records, self.pseudonym_key)
 
     def _read_named(self) -> pd.DataFrame:

@@ -174,8 +174,8 @@ def choose(results: StudyResults | Together, schools: Sequence[str] | None, min_
             raise ValibError(f"School '{school}' is in none of the study's cohorts.{hint}")
         if school not in shown:
             raise ValibError(
-                f"School '{school}' has no page: in every cohort of the study it has fewer than "
-                f"{min_students} students, or its figure would give away that of a school with so few."
+                f"School '{school}' has no page: in every cohort of the study it has fewer than {min_students} students, or "
+                "too few of the tested are linked, or its figure would give away that of such a school."
             )
     if not shown:
         raise ValibError(f"No school of the study may be shown with min_students {min_students}, so there is no page.")
@@ -191,6 +191,9 @@ def table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
             "role",
             "schools",
             "ranked",
+            "above",
+            "below",
+            "by_chance",
             "singular",
             "benchmark_singular",
             "shift",
@@ -201,8 +204,8 @@ def table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:
     ]
     cells = cells.join(roles, on="cohort")
     cells.insert(3, "role", cells.pop("role"))
-    cells["n"] = cells["n"].astype("Int64")
-    return cells.astype({"schools": "Int64", "ranked": "Int64"})
+    cells = cells.astype({"n": "Int64", "tested": "Int64"})
+    return cells.astype(dict.fromkeys(("schools", "ranked", "above", "below"), "Int64"))
 
 
 def changes_table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
@@ -91,6 +92,10 @@ class StreamedRecords:
     def correlation(self, cohort: int) -> float:
         """See :func:`valib.sums.students.correlation`."""
         return self._repeated.correlation(cohort)
+
+    def tested(self, cohorts: Sequence[int]) -> pd.Series:
+        """Students with an outcome score, index (cohort, school)."""
+        return self._repeated.tested(cohorts)
 
     def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
         """See :func:`valib.sums.students.in_several`."""
