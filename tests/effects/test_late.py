@@ -162,7 +162,8 @@ def test_streamed_records_are_scored_alike(world, fits, tmp_path):
     world.to_csv(tmp_path / "r.csv", index=False)
     fit = fits["benchmark"]
     found = va.score_like(va.stream_records(str(tmp_path / "r.csv")), fit)
-    pd.testing.assert_frame_equal(found.school_effects, fit.school_effects, atol=1e-8, rtol=0)
+    columns = ["n", "effect", "shrinkage", "se_diagnostic", "se", "lower", "upper"]
+    pd.testing.assert_frame_equal(found.school_effects[columns], fit.school_effects[columns], atol=1e-8, rtol=0)
 
 
 def test_a_boundary_fit_is_scored_as_it_is():

@@ -124,8 +124,6 @@ def fit(
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
       valib fit --model relative --cohorts 2024 --random prior_score --out results/slopes
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
-      valib fit corrected.csv --like results --out results/late
-      valib fit my.csv --model relative --cohorts 2024 --groups district --out results
       valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
