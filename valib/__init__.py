@@ -5,7 +5,7 @@ records       read_records, load_records, load (bundled tables), stream_records 
 sums          build_design, compute_moments, fit_moments, predict_blup, shrinkage: the steps of a fit, one by one
 one cohort    fit_relative, fit_mixed (any table), CohortFit, fit_formulas, school_residuals, student_residuals,
               overlap_multiplier, school_effects (of several fits in one table), capped_va, Capped (extreme scores),
-              score_like (late students, corrected data)
+              score_like (late students, corrected data), side_counts, false_discoveries
 benchmark     fit_baseline, Benchmark, fit_benchmark, population_mean_va, bootstrap_benchmark, check_prior,
               looks_standardised
 recipes       fit_estimators, shift_sensitivity, school_to_follow, follow_school, spread_of_va, agreement_by_cohort,
@@ -18,6 +18,7 @@ the system    shift_in_context, shift_verdicts, shift_parts, shift_difference, m
 persistence   persistence, temporal_models, with_previous_mean, adjusted_associations, forecast_va,
               forecast_calibration
 quantiles     fit_quantile, QuantileFit, share_below
+weak and strong students   va_at, va_gap, slope_test, fifths_at: of a relative fit with random slopes
 several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint, average_va, lasting_va
 stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,
               change_in_va, which_improved, quintile_transitions, mean_reliability, present_schools, usable_cohorts

@@ -20,6 +20,8 @@ from .sums.moments import compute_moments as compute_moments
 from .effects.cap import Capped as Capped
 from .effects.cap import capped_va as capped_va
 from .effects.cohort_fit import CohortFit as CohortFit
+from .effects.multiplicity import false_discoveries as false_discoveries
+from .effects.multiplicity import side_counts as side_counts
 from .effects.late import score_like as score_like
 from .effects.relative import fit_formulas as fit_formulas
 from .effects.relative import fit_mixed as fit_mixed
@@ -84,6 +86,12 @@ from .effects.persistence import with_previous_mean as with_previous_mean
 from .effects.quantiles import QuantileFit as QuantileFit
 from .effects.quantiles import fit_quantile as fit_quantile
 from .effects.quantiles import share_below as share_below
+
+# weak and strong students
+from .effects.differential import fifths_at as fifths_at
+from .effects.differential import slope_test as slope_test
+from .effects.differential import va_at as va_at
+from .effects.differential import va_gap as va_gap
 
 # several cohorts
 from .effects.average import average_va as average_va
@@ -168,6 +176,8 @@ __all__ = [
     "compute_moments",
     "correlations",
     "expected_correlations",
+    "false_discoveries",
+    "fifths_at",
     "fit_baseline",
     "fit_benchmark",
     "fit_estimators",
@@ -219,9 +229,11 @@ __all__ = [
     "shift_verdicts",
     "shown_in_all",
     "shrinkage",
+    "side_counts",
     "similar_schools",
     "simulate",
     "simulate_ways",
+    "slope_test",
     "split_shift",
     "spread_of_va",
     "stream_records",
@@ -231,6 +243,8 @@ __all__ = [
     "temporal_models",
     "two_step",
     "usable_cohorts",
+    "va_at",
+    "va_gap",
     "which_improved",
     "with_previous_mean",
 ]

@@ -130,5 +130,16 @@ class RowsLeftOut(ValibWarning):
         return self.told(str(self.dropped), [str(count) for count in self.counts.values()])
 
 
+class SchoolsNamed(ValibWarning):
+    """A warning that names schools to the analyst; ``public`` is what a page may say of it."""
+
+    def __init__(self, text: str, public: str):
+        super().__init__(text, public)
+        self.text, self.public = text, public
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class BookError(RuntimeError):
     """The book could not be made: a chapter failed, or a page or the PDF could not be rendered."""

@@ -209,7 +209,9 @@ class Cohort:
 
 def cohort_of(records: pd.DataFrame, cohort: int, hidden: Iterable[str]) -> Cohort:
     """The cohort as it is: the truth that the attacker wants."""
-    sums = sum_students(records, [cohort], FORMULA)
+    sums = replace(
+        sum_students(records, [cohort], FORMULA), tested=None
+    )  # what is printed of it stays, whatever is tried
     m = sums.moments
     table = pd.DataFrame(m.means[:, 1:], index=m.schools, columns=["x", "y"]).assign(n=m.n)
     within = (m.cross[0] - (m.sums.T / m.n) @ m.sums) / m.n.sum()

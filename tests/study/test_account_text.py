@@ -126,6 +126,28 @@ def test_text_and_json_tell_the_same_numbers(content):
         )
         for r in content["school_changes"]
     ]
+    assert by_title["Coverage: schools by the share of tested students that are linked"] == [
+        words(
+            str(r["cohort"]),
+            r["role"],
+            r["schools"],
+            r["full"],
+            r["under_warned"],
+            r["under_least"],
+            r["none"],
+            r["differing"],
+        )
+        for r in content["coverage"]
+    ]
+    assert by_title["Schools of which least are linked, or otherwise than by chance"] == [
+        words(
+            r["school"],
+            str(r["cohort"]),
+            *([r["tested"], r["linked"], share(r["linked_share"])] if r["tested"] else ["few"] * 3),
+            "yes" if r["differs"] else "no",
+        )
+        for r in content["coverage_list"]["shown"]
+    ]
     assert by_title["Schools that change most"] == [
         words(r["school"], r["change"], str(r["cohort"]), r["before"], r["after"])
         for r in content["school_list"]["shown"]
@@ -158,7 +180,7 @@ def test_text_and_json_tell_the_same_numbers(content):
         words(str(r["cohort"]), r["school"], r["students"], f"{r['change']:.2f}", f"{r['se']:.2f}")
         for r in content["influence"]
     ]
-    assert len(by_title) == 11  # these and the rows, below
+    assert len(by_title) == 13  # these and the rows, below
 
 
 def test_the_rows_of_the_text_add_up(content, frame):
@@ -235,10 +257,14 @@ def test_long_lists_are_cut_and_the_study_kept(frame):
     assert told["Rows by cohort"][-1][0] == "all"
 
 
-def test_the_demo_study_has_no_warning_but_of_an_intake_that_may_be_the_prior_test():
-    """The intake of 2023 differs from the baseline's, which from the records alone could be its prior test."""
+def test_the_demo_study_has_no_warning_but_of_two_schools_and_an_intake_that_may_be_the_prior_test():
+    """Two schools lack five priors of 40 and of 45. The intake of 2023 differs from the baseline's, which from the records
+    alone could be its prior test."""
     account = check_records(va.load_records("demo"), **DEMO)
-    assert [(item.code, item.cohorts) for item in account.findings] == [("prior_shift", (2023,))]
+    assert [(item.code, item.cohorts) for item in account.findings] == [
+        ("coverage", (2015, 2017)),
+        ("prior_shift", (2023,)),
+    ]
     assert account.problems == ()
     text = account_text(account.to_dict(), "params.yml")
     assert "56,242 rows read, 54,032 used, 2,210 (3.9%) left out." in text

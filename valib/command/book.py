@@ -32,6 +32,8 @@ def book(
     equating_se: opt.EquatingSe = None,
     cohort_sd: opt.CohortSd = None,
     min_students: opt.MinStudents = None,
+    min_linked_share: opt.MinLinkedShare = None,
+    fdr: opt.Fdr = None,
     seed: opt.Seed = None,
     pseudonyms: opt.Pseudonyms = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the book.")] = Path("_build"),
@@ -78,6 +80,8 @@ def book(
             equating_se=equating_se,
             cohort_sd=cohort_sd,
             min_students=min_students,
+            min_linked_share=min_linked_share,
+            fdr=fdr,
             seed=seed,
             pseudonym_key=pseudonyms,
         )

@@ -13,7 +13,7 @@ import typer
 from ..errors import ValibError, ValibWarning
 from . import options as opt
 from .console import plain_errors
-from .study import load_study, read_from
+from .study import load_study, read_from, read_whole
 
 if TYPE_CHECKING:
     from ..study.account import Account, Finding
@@ -31,6 +31,7 @@ def check(
     focal_cohorts: opt.Focal = None,
     formula: opt.Formula = None,
     min_students: opt.MinStudents = None,
+    min_linked_share: opt.MinLinkedShare = None,
     json: Annotated[bool, typer.Option("--json", help="Write the account as JSON.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the account to this file and not to the screen.")
@@ -64,11 +65,12 @@ def check(
             prior=prior,
             formula=formula,
             min_students=min_students,
+            min_linked_share=min_linked_share,
         )
         if out is not None:
             check_file(out)
             check_apart(out, [out], read_from(study, params))
-        records, told = _read(study)
+        records, told = _read(study, shown=not json)
         study = study.settled(records["cohort"].unique())
         account = check_records(
             records,
@@ -85,13 +87,13 @@ def check(
             raise ValibError(f"{account.source}: {' '.join(account.problems)}")
 
 
-def _read(study: Params) -> tuple[Any, list[Finding]]:
-    """Return the records, and what was said while they were read."""
+def _read(study: Params, shown: bool) -> tuple[Any, list[Finding]]:
+    """Return the records, and what was said while they were read; shown: whether to say so where it takes long."""
     from ..study.account import Finding
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ValibWarning)
-        records = study.read_records()
+        records = read_whole(study, shown)
     return records, [
         Finding("source", (), str(item.message)) for item in caught if issubclass(item.category, ValibWarning)
     ]

@@ -42,20 +42,25 @@ def score(
     from ..records.pseudonyms import check_outside
     from ..records.school_names import school_names, with_names
     from ..study import writing as output
+    from ..study.publishing import as_files, publish
 
     check_outside(study.pseudonym_key, out)
     saved = {one.cohort: one for one in load_fits(like)}
     _check_same(study, params, like, model, next(iter(saved.values())), exact)
     mark = [output.NOT_FOR_PUBLICATION] if exact else []
+    book = "results.xlsx" if study.excel else ""
+    made = ["school_effects.csv", "about.csv", "columns.csv", *mark, *([book] if book else [])]
     with output.claim(out):
-        output.refuse_foreign(out, "fit", ["school_effects.csv", *mark])
+        output.refuse_foreign(out, "fit", made)
         before = stamp(study)
         records = open_records(study, engine, next(iter(saved.values())).state.formula)
         cohorts = _cohorts(like, saved, records, cohorts_text)
         effects, held_back = _effects(study, like, [saved[c] for c in cohorts], records)
         check_unchanged(study, records, before)
         effects = with_names(effects, school_names(records))
-        files = {"school_effects.csv": output.as_csv(effects, exact)}
+        one = saved[cohorts[0]]
+        told = {"model": one.model, "cohorts": cohorts, "formula": one.state.formula}
+        files = as_files(publish({"school_effects.csv": effects}, study, exact, **told), study, book)
         output.write_folder(out, "fit", files | dict.fromkeys(mark, output.WHY_NOT))
     hidden = (
         f"; {held_back} not shown: fewer than {study.min_students} students, or not among those that {like} shows"
@@ -104,6 +109,7 @@ def _cohorts(like: Path, saved: dict[int, SavedFit], records: Any, text: str | N
 
 def _effects(study: Params, like: Path, saved: list[SavedFit], records: Any) -> tuple[Any, int]:
     """The table of the schools scored that may be shown, and how many others there are."""
+    from ..records.disclosure import told_coverage
     from ..study import tables as results
 
     fits, held_back = [], 0
@@ -112,7 +118,7 @@ def _effects(study: Params, like: Path, saved: list[SavedFit], records: Any) -> 
             fit = one.score(records)
         mask = _may_be_shown(study, like, one, fit)
         held_back += int((~mask).sum())
-        fits.append(replace(fit, school_effects=fit.school_effects[mask]))
+        fits.append(replace(fit, school_effects=told_coverage(fit.school_effects, mask, study.min_students)))
     return results.school_effects(fits)[0], held_back
 
 
@@ -123,6 +129,7 @@ def _may_be_shown(study: Params, like: Path, saved: SavedFit, fit: CohortFit) ->
     """
     import pandas as pd
 
+    from ..records.coverage import LOW
     from ..records.disclosure import counted
     from ..study.earlier import read_table
 
@@ -138,4 +145,5 @@ def _may_be_shown(study: Params, like: Path, saved: SavedFit, fit: CohortFit) ->
         there |= ~codes.isin(saved.schools)
     elif len(listed_there) == saved.n_schools:  # none was held back, so that any other is new
         there[:] = True
-    return (there & (counted(fit.school_effects) >= study.min_students)).to_numpy()
+    may = there & (counted(fit.school_effects) >= study.min_students)
+    return (may & ~fit.school_effects[LOW] if LOW in fit.school_effects.columns else may).to_numpy()

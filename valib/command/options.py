@@ -139,8 +139,30 @@ Average = Annotated[
         help="Joint model: write averages.csv, every school's average over these cohorts.",
     ),
 ]
+Random = Annotated[
+    str | None,
+    typer.Option(
+        "--random",
+        metavar="NAME,NAME,...",
+        show_default=False,
+        help="Relative model: columns of the formula whose slope varies over schools; writes va_at.csv and slopes.csv.",
+    ),
+]
 MinStudents = Annotated[
     int | None, typer.Option("--min-students", help="Schools with fewer students in a cohort are not shown.")
+]
+MinLinkedShare = Annotated[
+    float | None,
+    typer.Option(
+        "--min-linked-share",
+        help="Schools are not shown of whose tested students a smaller share is linked. Default: 0.5.",
+    ),
+]
+Fdr = Annotated[
+    float | None,
+    typer.Option(
+        "--fdr", help="Also call schools above or below at this false discovery rate, such as 0.05 (column side_fdr)."
+    ),
 ]
 Engine = Annotated[
     str | None,

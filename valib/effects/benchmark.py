@@ -25,6 +25,7 @@ from ..models.likelihood import compress
 from ..models.mixed import MixedFit, fit_compressed, fit_moments, loglik_at
 from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.posterior import Posterior
+from ..records.coverage import sizes_of
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
@@ -341,12 +342,12 @@ def population_mean_va(
     se = np.sqrt(var if relative.tau2 > 0 else np.full(len(var), np.nan))
     lower, upper = _blup.interval(effect, se, relative.level)
     check_intervals(intervals)
-    if intervals == "integrated" and relative.posterior is not None:
+    if intervals == "integrated" and isinstance(relative.posterior, Posterior):
         shift, common = relative.own_moments.shift, x @ benchmark.vcov.to_numpy() @ x + (equating_se or 0.0) ** 2
         over = relative.posterior.at_profile((x - shift[:-1])[None], common)
         away = shift[-1] - float(x @ benchmark.coefficients.to_numpy())
         se, (lower, upper) = over.sd()[0], (limit[0] + away for limit in over.interval(relative.level))
-    return pd.DataFrame({"n": table["n"], "effect": effect, "se": se, "lower": lower, "upper": upper})
+    return sizes_of(table).assign(effect=effect, se=se, lower=lower, upper=upper)
 
 
 def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
@@ -357,6 +358,7 @@ def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
             f"benchmark has {list(benchmark.coefficients.index)}: comparing coefficients needs the "
             "focal cohort's relative model with the benchmark's formula."
         )
+    relative.refuse_slopes("The change of the population mean is that of")
     assert relative.state is not None  # a fit to records has it
     ours, theirs = (s.to_json() for s in (relative.state, benchmark.state))
     if (ours["transform_state"], ours["levels"]) != (theirs["transform_state"], theirs["levels"]):

@@ -458,7 +458,7 @@ def bootstrap_joint(
     (20, 2, 2)
     """
     rng = np.random.default_rng(seed)
-    parts, *_ = cohort_moments(records, fit.cohorts, fit.state or fit.formula, by_cell=True)
+    parts, _ = cohort_moments(records, fit.cohorts, fit.state or fit.formula, by_cell=True)
     b = [fit.fixed_effects[c].to_numpy() for c in fit.cohorts]
     data = stack_moments(parts, b)
     cells = within_by_school(parts, b, data)

@@ -205,7 +205,9 @@ def _design(
 def _fit_again(design: Design, fit: CohortFit, benchmark: Benchmark | None) -> CohortFit:
     """The fit's model, with its choices, of the rows of a design."""
     students, table = summed(design), fit.school_effects
-    students = replace(students, left_out=fit.left_out, extra=table["n"] - counted(table))
+    tested = None if table["tested"].isna().any() else table["tested"]
+    extra = table["n"] - counted(table)
+    students = replace(students, left_out=fit.left_out, extra=extra, tested=tested, least=fit.min_linked_share)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if benchmark is None:

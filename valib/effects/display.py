@@ -154,7 +154,7 @@ def joint_rows(
 
 def found(findings: Sequence[Finding]) -> list[str]:
     """What would mislead, a note each."""
-    return [f"Note: {sentence(item.text)}" for item in findings] or ["Findings: none"]
+    return [f"Note: {sentence(item.published)}" for item in findings] or ["Findings: none"]
 
 
 def sentence(text: str) -> str:

@@ -18,7 +18,7 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.estimators import Shift, benchmark_va, school_variance
 from ..models.options import Intervals
-from ..records.disclosure import counted, shown
+from ..records.disclosure import shown
 from ..sums.students import Records, sum_students
 from .baseline import Benchmark, contributions
 from .cohort_fit import CohortFit
@@ -247,7 +247,7 @@ def similar_schools(
             "Similar schools need a fit of one cohort of records, one covariate or more, and k of 1 or more."
         )
     table = fit.school_effects
-    mask = pd.Series(shown(counted(table), min_students), table.index)
+    mask = pd.Series(shown(table, min_students), table.index)
     profile = _profiles(records, fit.cohort, by, mask.index[mask])
     if len(profile) <= k:
         raise ModelError(f"Each school beside {k} others needs more than {k} schools; there are {len(profile)}.")

@@ -19,12 +19,15 @@ from ..models.mixture import Mixture
 from ..models.options import Covariance, Intervals, Method, Residual
 from ..models.structures import STRUCTURES
 from ..names import listed_cohorts
+from ..records.coverage import LEAST, with_coverage
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
-from ..sums.students import Records, in_several, sum_students
+from ..sums.students import Records, Summed, in_several, sum_students
 from .display import Shown, Table, found, joint_rows, one_line
 from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
+from .linkage import of_fit
 from .relative import check_intervals
+from .verdict import sides
 
 KNOWN_FROM = 300  # schools beyond which a fit that is not singular has plug-in intervals
 
@@ -61,7 +64,8 @@ class JointFit(Shown):
     school_effects : DataFrame
         By school and cohort (index), every school in every cohort: ``n`` (0 where it has no students: the effect is
         then predicted from its other cohorts), ``effect``, ``reliability`` (1 - se_conditional^2 / omega_tt),
-        ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``lower``, ``upper``; the interval uses se_comparative and
+        ``se_conditional``, ``se_comparative``, ``se_diagnostic``, ``lower``, ``upper``, ``side``; beside n, ``tested`` and
+        ``linked_share`` as in :class:`valib.CohortFit`; the interval uses se_comparative and
         takes the variances as known; on a boundary (singular) it is missing. :meth:`limits` integrates over them.
     left_out : mapping
         Rows dropped for a missing covariate, by cohort and column.
@@ -146,8 +150,8 @@ class JointFit(Shown):
         """Interval of every school's effect in every cohort, by school and cohort: ``se``, ``lower``, ``upper``.
 
         Integrated over what is not known of variances and correlations, or plug-in as in ``school_effects``: also where
-        :func:`valib.effects.joint.posterior_of` says that there is no posterior. se: the standard deviation of what lower
-        and upper are limits of.
+        :func:`valib.effects.joint.posterior_of` says that there is no posterior, or where its draws cannot be
+        trusted. se: the standard deviation of what lower and upper are limits of.
         """
         check_intervals(intervals)
         plugin = self.school_effects[["se_comparative", "lower", "upper"]].rename(columns={"se_comparative": "se"})
@@ -162,8 +166,9 @@ class JointFit(Shown):
         """One row a pair of cohorts: correlation, se, lower, upper (at the fit's level), shared schools.
 
         se and limits are the standard deviation and the quantiles of the posterior. Plug-in, or where
-        :func:`valib.effects.joint.posterior_of` says that there is none, they come by the delta method on Fisher's scale,
-        tanh(atanh r -+ z se / (1 - r^2)), nan where r is on a boundary. correlation is the maximum likelihood estimate.
+        :func:`valib.effects.joint.posterior_of` says that there is none, or none whose draws can be
+        trusted, they come by the delta method on Fisher's scale, tanh(atanh r -+ z se / (1 - r^2)), nan where r
+        is on a boundary. correlation is the maximum likelihood estimate.
         """
         check_intervals(intervals)
         r, error = self.correlation.to_numpy(), self.correlation_se.to_numpy()
@@ -171,7 +176,7 @@ class JointFit(Shown):
         se = error[t, s]
         lower, upper = _blup.correlation_interval(r[t, s], _blup.delta_error(r[t, s], se), self.level)
         nodes = posterior_of(self) if intervals == "integrated" else None
-        if nodes is not None:
+        if nodes is not None and nodes.trusted:
             told = [nodes.correlation(int(a), int(b), self.level)[1:] for a, b in zip(t, s, strict=True)]
             se, lower, upper = (np.array(part) for part in zip(*told, strict=True))
         years = np.asarray(self.cohorts)
@@ -295,11 +300,12 @@ def fit_joint(
     >>> round(float(joint.correlation.loc[2021, 2024]), 1)
     0.8
     """
-    parts, left_out, extra = cohort_moments(records, cohorts, formula)
-    fit = joint_from_moments(parts, formula, covariance, residual, method, level, left_out, extra)
+    parts, students = cohort_moments(records, cohorts, formula)
+    fit = joint_from_moments(parts, formula, covariance, residual, method, level, students)
     found = [*of_correlation(records, fit.cohorts), several_cohorts(*in_several(records, fit.cohorts))]
     for cohort in fit.cohorts:
-        found.append(repeated_rows(pd.DataFrame(fit.school_effects.xs(cohort, level="cohort")), cohort))
+        table = pd.DataFrame(fit.school_effects.xs(cohort, level="cohort"))
+        found += [repeated_rows(table, cohort), *of_fit(cohort, table, students[cohort].least)]
     if fit.singular:
         found.append(singular_joint(fit.cohorts))
     return replace(fit, findings=tell(found))
@@ -357,22 +363,16 @@ def fit_structures(
     >>> {name: fit.n_parameters for name, fit in fits.items()}
     {'unstructured': 9, 'compound_symmetry': 8}
     """
-    parts, left_out, extra = cohort_moments(records, cohorts, formula)
-    return {c: joint_from_moments(parts, formula, c, residual, method, level, left_out, extra) for c in covariances}
+    parts, students = cohort_moments(records, cohorts, formula)
+    return {c: joint_from_moments(parts, formula, c, residual, method, level, students) for c in covariances}
 
 
 def cohort_moments(
     records: Records, cohorts: Iterable[int], formula: str | FormulaState, by_cell: bool = False
-) -> tuple[list[Moments], dict[int, Mapping[str, int]], dict[int, pd.Series]]:
-    """Moments of each cohort alone, in calendar order, the rows left out of each for a missing covariate, and in each
-    the rows beyond the first of a student, by school."""
-    wanted = sorted({int(c) for c in cohorts})
-    parts, left_out, extra = [], {}, {}
-    for cohort in wanted:
-        students = sum_students(records, [cohort], formula, by_cell)
-        parts.append(students.moments)
-        left_out[cohort], extra[cohort] = students.left_out, students.extra
-    return parts, left_out, extra
+) -> tuple[list[Moments], dict[int, Summed]]:
+    """Moments of each cohort alone, in calendar order, and all that is known of its students."""
+    students = {c: sum_students(records, [c], formula, by_cell) for c in sorted({int(c) for c in cohorts})}
+    return [one.moments for one in students.values()], students
 
 
 def joint_from_moments(
@@ -382,8 +382,7 @@ def joint_from_moments(
     residual: Residual = "by_cohort",
     method: Method = "ML",
     level: float = 0.95,
-    left_out: Mapping[int, Mapping[str, int]] | None = None,
-    extra: Mapping[int, pd.Series] | None = None,
+    students: Mapping[int, Summed] | None = None,
 ) -> JointFit:
     """The joint model from the moments of single cohorts in calendar order, wherever they were computed."""
     fit = fit_joint_moments(parts, covariance, residual, method)
@@ -420,14 +419,14 @@ def joint_from_moments(
         converged=fit.converged,
         student_sd=pd.Series([m.response_sd for m in parts], index=cohorts, name="student_sd"),
         level=level,
-        school_effects=_effects_table(fit, level, extra or {}),
-        left_out=dict(left_out or {}),
+        school_effects=_effects_table(fit, level, students or {}),
+        left_out={cohort: one.left_out for cohort, one in (students or {}).items()},
         arrays=fit,
     )
 
 
-def _effects_table(fit: MultivariateFit, level: float, extra: Mapping[int, pd.Series]) -> pd.DataFrame:
-    """``school_effects`` of a :class:`JointFit`: every school in every cohort. extra: as cohort_moments gives it."""
+def _effects_table(fit: MultivariateFit, level: float, students: Mapping[int, Summed]) -> pd.DataFrame:
+    """``school_effects`` of a :class:`JointFit`: every school in every cohort. students: as cohort_moments gives them."""
     own, var = (np.einsum("jtt->jt", V).ravel() for V in (fit.conditional, fit.comparative))
     tau2 = np.broadcast_to(np.diag(fit.omega), fit.effects.shape).ravel()
     se, effect = np.sqrt(np.maximum(var, 0.0)), fit.effects.ravel()
@@ -450,10 +449,14 @@ def _effects_table(fit: MultivariateFit, level: float, extra: Mapping[int, pd.Se
         },
         index=index,
     )
+    table["side"] = sides(table["lower"], table["upper"])
+    extra, tested = ({c: getattr(one, name) for c, one in students.items()} for name in ("extra", "tested"))
     if any(map(len, extra.values())):
-        more = pd.concat(dict(extra), names=["cohort", "school"]).swaplevel()
+        more = pd.concat(extra, names=["cohort", "school"]).swaplevel()
         table.insert(1, "students", table["n"] - more.reindex(index, fill_value=0))
-    return table
+    known = bool(tested) and all(one is not None for one in tested.values())
+    every = pd.concat(tested, names=["cohort", "school"]).swaplevel() if known else None
+    return with_coverage(table, every, min((one.least for one in students.values()), default=LEAST))
 
 
 def _finite(value: float) -> float | None:
@@ -497,7 +500,7 @@ def _levels(joint: JointFit) -> list[Mixture] | None:
             say_plugin(error, stacklevel=3)
             return None
     nodes = posterior_of(joint)
-    return None if nodes is None else [nodes.contrast(c) for c in np.eye(T)]
+    return [nodes.contrast(c) for c in np.eye(T)] if nodes is not None and nodes.trusted else None
 
 
 @lru_cache(maxsize=8)

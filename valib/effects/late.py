@@ -26,6 +26,7 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.estimators import benchmark_va, predict_shifted
 from ..models.posterior import Nodes, Posterior
+from ..models.slope_posterior import SlopePosterior
 from ..records.precision import kept_fit
 from ..sums.arrays import FloatArray
 from ..sums.design import FormulaState
@@ -128,6 +129,8 @@ class SavedFit:
         moments, scale = fit.own_moments, fit.scale_loadings
         if fit.cohort is None or fit.state is None:
             raise ModelError("Only a fit of one cohort of records can score other students.")
+        if fit.slopes is not None or isinstance(fit.posterior, SlopePosterior):
+            raise ModelError("A fit with random slopes is not kept for scoring: fit all schools again.")
         if scale is not None and scale.shape[1] > 1:
             raise ModelError(
                 f"The fit of cohort {fit.cohort} has crossed a scale break, and the errors of its link are not kept: "
@@ -188,9 +191,9 @@ class SavedFit:
         moments, names = students.moments, list(self.state.names)
         back = -self.origin
         b, V = _about(self.coefficients, self.vcov, moments.intercept, back)
-        table = effects_table(moments, blup, self.level, over, students.extra)
+        table = effects_table(moments, blup, self.level, over, students)
         if self.singular and over is None:
-            table[["lower", "upper"]] = np.nan
+            table[["lower", "upper"]], table["side"] = np.nan, ""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name in CohortFit.__slots__}
         own = {
             "formula": self.state.formula,
@@ -202,6 +205,7 @@ class SavedFit:
             "school_effects": table,
             "common": blup.common,
             "left_out": students.left_out,
+            "min_linked_share": students.least,
             "posterior": over,
             "moments": moments,
             "shift_df": None if self.shift is None else self.n_schools - 1,

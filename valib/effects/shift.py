@@ -10,6 +10,7 @@ import pandas as pd
 from ..errors import BenchmarkError
 from ..models import blup as _blup
 from ..models.estimators import benchmark_va
+from ..records.coverage import sizes_of
 from ..records.reading import select
 from ..sums.design import build_design
 from ..sums.moments import compute_moments
@@ -317,9 +318,7 @@ def relative_to_school(
     var = table["se_conditional"].to_numpy() ** 2 + known.var_conditional[k] + scale + common
     effect = table["effect"] - known.effect[k]
     lower, upper = _blup.interval(effect, np.sqrt(var), fit.level, df)
-    return pd.DataFrame(
-        {"n": table["n"], "effect": effect, "se": np.sqrt(var), "error": error, "lower": lower, "upper": upper}
-    )
+    return sizes_of(table).assign(effect=effect, se=np.sqrt(var), error=error, lower=lower, upper=upper)
 
 
 def _common_variance(fit: CohortFit, benchmark: Benchmark, loading: np.ndarray) -> tuple[str, int, np.ndarray]:

@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ParamsError, ValibWarning
+from . import coverage
 from .school_names import SCHOOL_NAME
 
 LETTERS = "BCDFGHJKMNPQRSTVWXZ"  # no vowels: no words; no L, O, I, U, Y: nothing that looks like another or a digit
@@ -121,6 +122,7 @@ def replace_schools(records: pd.DataFrame, file: str | Path) -> pd.DataFrame:
     if prior := changed.attrs.get("prior"):  # a school none of whose rows can be used has no pseudonym
         named = [row | {"school": table[row["school"]]} for row in prior["by_school"] if row["school"] in table]
         changed.attrs["prior"] = prior | {"by_school": named}
+    changed.attrs |= coverage.renamed(changed.attrs, table)
     return changed
 
 

@@ -15,7 +15,7 @@ from ..effects.joint import fit_joint
 from ..errors import ModelError, ValibWarning
 from ..models.measurement import error_variance
 from ..models.mixed import fit_moments
-from ..records.disclosure import shown
+from ..records.disclosure import cell_sizes, cells
 from ..records.precision import KEPT_DIGITS, last_place, round_to
 from ..records.reading import select
 from ..sums.design import build_design
@@ -156,9 +156,10 @@ def _cells(records: pd.DataFrame, cohorts: tuple[int, ...], min_students: int) -
     """Students of every school by cohort, in the order of the cohorts; of those held back, their mean."""
     data = select(records, cohorts)
     table = data.groupby(["school", "cohort"]).size().unstack(fill_value=0)
+    show = cells(cell_sizes(records), min_students).unstack("cohort").reindex(index=table.index)
     for cohort in cohorts:
         sizes = table[cohort].to_numpy(copy=True)
-        hidden = (sizes > 0) & ~shown(table[cohort], min_students)
+        hidden = (sizes > 0) & ~show[cohort].eq(True).to_numpy()
         if hidden.any():
             whole, more = divmod(int(sizes[hidden].sum()), int(hidden.sum()))
             sizes[hidden] = whole + (np.arange(hidden.sum()) < more)

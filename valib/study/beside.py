@@ -57,7 +57,9 @@ def _groups(study: Params, records: Any, fit: CohortFit, benchmark: Benchmark | 
     groups = school_groups(records, study.groups, fit.cohort)
     table = group_va(fit, groups, study.group_weights, benchmark, study.intervals)
     sizes = counted(fit.school_effects)
-    mask = shown_groups(sizes, shown(sizes, study.min_students), groups, study.min_students, study.min_schools)
+    mask = shown_groups(
+        sizes, shown(fit.school_effects, study.min_students), groups, study.min_students, study.min_schools
+    )
     kept = table[mask.reindex(table.index).to_numpy(dtype=bool)].reset_index()
     kept.insert(0, "groups", study.groups)
     return kept, len(table) - len(kept)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..effects.average import average_va, lasting_va
-from ..effects.verdict import SCHOOLS, shift_verdicts
-from ..records.disclosure import counted, few, only_shown, whole
+from ..effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at
+from ..effects.multiplicity import adjusted, count_sides, false_discoveries, normal_tails, sides_at, sides_line
+from ..effects.verdict import ABOVE, BELOW, SCHOOLS, shift_verdicts, sides
+from ..records.disclosure import few, shown, told_coverage, whole
 from .dictionary import HEADS, explained
 from .writing import PLAIN, CsvForm, as_csv
 
@@ -23,7 +25,7 @@ PLUGIN = ["se_conditional", "se_comparative", "se_diagnostic"]  # errors that ta
 LIMITS = ["lower", "upper"]
 
 
-def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int]:
+def school_effects(fits: list, min_students: int = 1, fdr: float | None = None) -> tuple[pd.DataFrame, int]:
     """One row a school and fit, for a table that may be shown, and the number of rows held back.
 
     Parameters
@@ -33,6 +35,8 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
     min_students : int
         Schools with fewer students in the cohort are held back, for a tiny cell can show a student, and others with them so
         that theirs cannot be worked out (:mod:`valib.records.disclosure`).
+    fdr : float, optional
+        Adds ``side_fdr``: the sides at this false discovery rate (:func:`valib.false_discoveries`).
 
     Returns
     -------
@@ -46,7 +50,9 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
 
     Notes
     -----
-    ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores. Where the schools of a
+    ``effect_size`` is the effect divided by the standard deviation of the cohort's student scores. ``tested`` and
+    ``linked_share`` are missing where they would tell of one to ``min_students`` - 1 students who are not linked, and where
+    others' would follow from them. Schools with too small a linked share are held back too. Where the schools of a
     cohort cannot be told apart (a singular fit), no school has an error that takes this as known, nor limits made of one.
 
     Examples
@@ -59,16 +65,55 @@ def school_effects(fits: list, min_students: int = 1) -> tuple[pd.DataFrame, int
     parts, rows = [], 0
     for fit in fits:
         rows += len(fit.school_effects)
-        table = only_shown(fit.school_effects, min_students).rename_axis("school").reset_index()
+        every = fit.school_effects
+        table = told_coverage(every, shown(every, min_students), min_students).rename_axis("school").reset_index()
         table.insert(0, "cohort", fit.cohort)
         table.insert(0, "model", fit.model)
         if fit.singular:
             table[PLUGIN if fit.posterior is not None else [*PLUGIN, "se", *LIMITS]] = np.nan
             table["effect"] += 0.0  # of -0.0
+            table["side"] = sides(table["lower"], table["upper"])
+        if fdr is not None:
+            apart = false_discoveries(fit, fdr, min_students)["side_fdr"]
+            table["side_fdr"] = apart.reindex(table["school"]).to_numpy()
         table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / fit.student_sd)
         parts.append(table)
-    shown = pd.concat(parts, ignore_index=True)
-    return shown, rows - len(shown)
+    told = pd.concat(parts, ignore_index=True)
+    return told, rows - len(told)
+
+
+def slope_tables(
+    fits: list, min_students: int, names: Callable[[pd.DataFrame], pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Return va_at.csv and slopes.csv of fits with random slopes; none of others. names: adds schools' names.
+
+    va_at.csv has a row for each school that may be shown and value of a column with a slope, the others at their mean; its
+    values stand as text, so that they are those of the effects. slopes.csv: how slopes vary, the test of it, and the share
+    of the schools shown that stand in another fifth at the highest value than at the lowest.
+    """
+    lines, spread = [], []
+    for fit in (fit for fit in fits if fit.slopes is not None):
+        table = slope_test(fit)
+        mask = shown(fit.school_effects, min_students)
+        may = fit.school_effects.index[mask]
+        for column, values in reference_values(fit).items():
+            part = va_at(fit, {column: values}).reset_index(column)
+            part = part[part.index.isin(may)].reset_index()
+            part.insert(1, "column", column)
+            part.insert(2, "at", [f"{value:g}" for value in part.pop(column)])
+            lines.append(part.assign(model=fit.model, cohort=fit.cohort))
+            moved = np.nan
+            if len(may) >= len(FIFTHS):
+                fifths = fifths_at(fit, column, values[0], values[-1], min_students).to_numpy()
+                moved = 1 - np.trace(fifths) / fifths.sum()
+            row = {"model": fit.model, "cohort": fit.cohort, "column": column, **table.loc[column]}
+            spread.append({**row, "changed_fifth": moved})
+    if not spread:
+        return {}
+    effects = names(pd.concat(lines, ignore_index=True))
+    first = ["model", "cohort", "school"]
+    effects = effects[[*first, *(c for c in effects.columns if c not in first)]]
+    return {"va_at.csv": effects, "slopes.csv": pd.DataFrame(spread)}
 
 
 def fixed_effects(fits: list) -> pd.DataFrame:
@@ -137,15 +182,25 @@ def shift_lines(context: pd.DataFrame, fits: list) -> list[str]:
     return lines
 
 
+def side_lines(table: pd.DataFrame, level: float) -> list[str]:
+    """Return a line on each cohort of a table of school effects: schools on each side, and how many by chance."""
+    lines = []
+    for cohort, part in table.groupby("cohort"):
+        called = int(part["side_fdr"].isin([ABOVE, BELOW]).sum()) if "side_fdr" in part.columns else None
+        lines.append(sides_line(int(cohort), count_sides(part["side"], level), level, called))
+    return lines
+
+
 def joint_effects(
-    fit: JointFit, min_students: int = 1, intervals: Intervals = "integrated"
+    fit: JointFit, min_students: int = 1, intervals: Intervals = "integrated", fdr: float | None = None
 ) -> tuple[pd.DataFrame, int]:
     """Return one row a school and cohort in which it has students, and the number of rows held back.
 
     What :func:`school_effects` says holds here too, and a school that is held back in one cohort is in all. se, lower and
     upper are those of :meth:`~valib.effects.joint.JointFit.limits`; of a singular fit no error that takes its variances as
     known is told.
-    Predictions for cohorts that a school is missing from are left out.
+    Predictions for cohorts that a school is missing from are left out. fdr: as in :func:`school_effects`, by tail
+    probabilities of the normal distribution with that se.
     """
     table = fit.school_effects.drop(columns=LIMITS).join(fit.limits(intervals))
     table = table.reset_index().sort_values(["cohort", "school"], ignore_index=True)
@@ -155,10 +210,17 @@ def joint_effects(
     flat = fit.tau2.index[fit.tau2 <= 0] if fit.covariance == "independent" else fit.cohorts
     if fit.singular:
         table.loc[table["cohort"].isin(flat), PLUGIN] = np.nan
+    table = table.drop(columns="side").assign(side=sides(table["lower"], table["upper"]))
     sd = table["cohort"].map(fit.student_sd)
     table.insert(table.columns.get_loc("effect") + 1, "effect_size", table["effect"] / sd)
-    mask = whole(counted(table.set_index(["cohort", "school"])), min_students).to_numpy()
-    return table[mask].reset_index(drop=True), int((~mask).sum())
+    mask = whole(table.set_index(["cohort", "school"]), min_students).to_numpy()
+    parts = [
+        told_coverage(table.iloc[rows], mask[rows], min_students) for rows in table.groupby("cohort").indices.values()
+    ]
+    for part in parts if fdr is not None else ():
+        p = normal_tails(part["effect"], part["se"].where(part["lower"].notna()))
+        part["side_fdr"] = sides_at(part["effect"].to_numpy(), adjusted(p), fdr)
+    return pd.concat(parts, ignore_index=True), int((~mask).sum())
 
 
 def several_years(
@@ -174,17 +236,22 @@ def several_years(
         found["averages.csv"].insert(0, "averaged", ", ".join(str(c) for c in sorted(average)))
     if fit.covariance == "compound_symmetry":
         found["lasting.csv"] = lasting_va(fit)
-    mask = whole(counted(fit.school_effects[fit.school_effects["n"] > 0]), min_students)
-    shown = mask.index[mask].get_level_values("school")
+    mask = whole(fit.school_effects[fit.school_effects["n"] > 0], min_students)
+    named = mask.index[mask].get_level_values("school")
     for name, table in found.items():
-        found[name] = table[table.index.isin(shown)].reset_index()
+        found[name] = table[table.index.isin(named)].reset_index()
+        found[name]["side"] = sides(found[name]["lower"], found[name]["upper"])
         found[name].insert(0, "model", "joint")
     return found
 
 
 def summaries(fits: list, min_students: int = 1) -> list[dict]:
-    """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words."""
+    """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words, and where so
+    few of those tested are not linked, n_tested is None."""
     told = [{"model": "joint", **fit.summary()} for fit in fits]  # the summary of a fit of one cohort names its model
+    for one in told:
+        if one.get("n_tested") is not None and 0 < one["n_tested"] - one["n_students"] < min_students:
+            one["n_tested"] = None
     return [{**one, "left_out": _few(one["left_out"], min_students)} for one in told]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ..records import repeats
+from ..records import coverage, repeats
 from ..records.reading import check_cohorts, select
 from .covariates import is_number
 from .design import Design, FormulaState, build_design, required_columns
@@ -28,7 +28,8 @@ class Summed:
     moments: of the columns [X, y]. state: the formula with what was learned of it. left_out: rows dropped for a missing
     covariate, by column. Where a description was asked for: columns holds n, mean and sd of every numeric column of the
     formula, fingerprint a number of 16 hex digits that knows the rows and not their order. extra: rows beyond the first
-    of a student in a school, by school; empty where there are none.
+    of a student in a school, by school; empty where there are none. tested: students with an outcome score, by school;
+    None where that is not known. least: share of them that must be linked for the school to be shown.
     """
 
     moments: Moments
@@ -37,6 +38,8 @@ class Summed:
     columns: Mapping[str, dict[str, float]] = field(default_factory=dict)
     fingerprint: str = ""
     extra: pd.Series = field(default_factory=lambda: pd.Series(dtype=np.int64))
+    tested: pd.Series | None = None
+    least: float = coverage.LEAST
 
 
 class Stream(Protocol):
@@ -59,6 +62,8 @@ class Stream(Protocol):
     def correlation(self, cohort: int) -> float: ...
 
     def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]: ...
+
+    def tested(self, cohorts: Sequence[int]) -> pd.Series | None: ...
 
 
 Records = pd.DataFrame | Stream
@@ -96,11 +101,23 @@ def sum_students(
         if len(extra := repeats.extra_rows(rows)):
             repeats.refuse(extra, rows.groupby("cohort").size(), lambda few: rows[rows["cohort"].isin(few)])
         found = summed(build_design(to_old_scale(rows, links), formula), by_cell, describe)
+        tested = coverage.tested(records.attrs, _rows_by_cell(rows, found))
         found = replace(found, extra=extra.groupby(level="school").sum())
     else:
         found = records.sum_students(list(cohorts), formula, by_cell, links, describe)
+        tested = records.tested(list(cohorts))
     check_cancelled(found.moments)
-    return found
+    by_school = None if tested is None else tested.groupby(level="school").sum()
+    return replace(found, tested=by_school, least=coverage.least(records.attrs))
+
+
+def _rows_by_cell(rows: pd.DataFrame, found: Summed) -> pd.Series:
+    """Rows by (cohort, school): counted already where none lacked a covariate."""
+    if found.left_out:
+        return rows.groupby(coverage.CELL, observed=True).size()
+    m = found.moments
+    index = pd.MultiIndex.from_arrays([m.cohorts[m.cell_cohort], m.schools[m.cell_school]], names=coverage.CELL)
+    return pd.Series(m.n.astype(np.int64), index=index)
 
 
 def summed(design: Design, by_cell: bool = False, describe: bool = False) -> Summed:

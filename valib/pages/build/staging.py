@@ -87,6 +87,8 @@ def demo_instead(params: Params) -> Params:
     kept = (
         "level",
         "min_students",
+        "min_linked_share",
+        "fdr",
         "seed",
         "quantiles",
         "quantile_draws",

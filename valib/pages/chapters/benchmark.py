@@ -10,6 +10,7 @@ from scipy import stats
 
 from ...effects.baseline import Benchmark
 from ...effects.benchmark import fit_benchmark
+from ...effects.multiplicity import side_counts
 from ...effects.relative import CohortFit
 from ...effects.verdict import ABOVE, BELOW, SCHOOLS, UNCLEAR, YEAR, shift_verdicts
 from ...records.disclosure import only_shown
@@ -372,6 +373,16 @@ def shifts(
     found.record("last_shift_told", f"{last['side']} from zero" if last["side"] == UNCLEAR else f"{last['side']} zero")
     for key, side in (("clear_above", ABOVE), ("clear_below", BELOW), ("clear_neither", UNCLEAR)):
         found.record(key, [int(c) for c in verdicts.index[verdicts["side"] == side]] or "none")
+    return found
+
+
+def sides(estimated: Sequence[CohortFit], min_students: int) -> Findings:
+    """Schools shown above and below the benchmark in each focal cohort, and how many by chance."""
+    found, counts = Findings(), side_counts(estimated, min_students)
+    rows = counts.to_dict("records")
+    told = [f"{r['cohort']}: {r['above']} above, {r['below']} below, {r['unclear']} not told apart" for r in rows]
+    found.record("va_sides", "; ".join(told))
+    found.record("va_by_chance", "; ".join(f"{r['cohort']}: {as_text(r['by_chance'], '.1f')}" for r in rows))
     return found
 
 

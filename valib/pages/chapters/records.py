@@ -12,6 +12,7 @@ from scipy import stats
 
 from ...effects.baseline import Benchmark
 from ...records import disclosure
+from ...records.coverage import CELL, FULL, ROUNDING, tested
 from .. import figures
 from ..findings import Findings, check
 from ..prose import AS_ERROR, as_text, direction, to_error
@@ -100,6 +101,31 @@ def scored_apart(records: pd.DataFrame, min_students: int) -> Findings:
         "Of the rows left out, {glue:text}`n_apart` have a score. Their mean score is {glue:text}`mean_apart` points, "
         "{glue:text}`apart_word` the {glue:text}`mean_used` of the rows that are used.",
         when=enough,
+    )
+    return found
+
+
+def coverage(records: pd.DataFrame, cohort: int, min_linked_share: float) -> Findings:
+    """How many schools of a cohort have few of their tested students linked; nothing where that is not known."""
+    linked = records[records["cohort"] == cohort].groupby(CELL, observed=True).size()
+    every, found = tested(records.attrs, linked), Findings()
+    if every is None:
+        return found
+    share = linked / every
+    found.record("covered_schools", len(share))
+    found.record("covered_all", int((share == 1).sum()))
+    found.record("covered_under", int((share < FULL - ROUNDING).sum()))
+    found.record("covered_low", int((share < min_linked_share - ROUNDING).sum()))
+    found.record("covered_cohort", int(cohort))
+    found.record("covered_share", linked.sum() / every.sum(), ".1%")
+    found.record("covered_full", FULL, ".0%")
+    found.record("covered_least", min_linked_share, ".0%")
+    found.say(
+        "In cohort {glue:text}`covered_cohort`, {glue:text}`covered_share` of the students with a score are used. Schools "
+        "differ in it: of {glue:text}`covered_schools` schools, {glue:text}`covered_all` have all their tested students in, "
+        "{glue:text}`covered_under` fewer than {glue:text}`covered_full` of them, and {glue:text}`covered_low` fewer than "
+        "{glue:text}`covered_least`. A school of this last kind is held back in all that follows, because the value added of "
+        "the students who are left is not that of the school."
     )
     return found
 

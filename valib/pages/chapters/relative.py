@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ...effects.multiplicity import count_sides, false_discoveries
 from ...effects.relative import CohortFit, fit_relative, school_residuals
+from ...effects.verdict import ABOVE, BELOW
 from ...models.mixed import MixedFit
 from ...records.disclosure import only_shown
 from ...study import tables
@@ -288,19 +290,29 @@ def pairs(
     return found
 
 
-def last_cohort(last: CohortFit, min_students: int) -> Findings:
-    """The last cohort in numbers: variances, schools on either side of zero, lowest and highest shown."""
-    effects, points = last.school_effects, formats(last.student_sd).plain
-    found = Findings()
-    low, high = (only_shown(effects, min_students)["effect"].agg(end) for end in ("min", "max"))
+def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) -> Findings:
+    """The last cohort in numbers: variances, schools shown on either side of zero and how many by chance, lowest and highest.
+
+    fdr: false discovery rate of those called with it, .05 if None.
+    """
+    shown, points = only_shown(last.school_effects, min_students), formats(last.student_sd).plain
+    found, rate = Findings(), 0.05 if fdr is None else fdr
+    low, high = (shown["effect"].agg(end) for end in ("min", "max"))
+    sides = count_sides(shown["side"], last.level)
+    called = false_discoveries(last, rate, min_students)["side_fdr"].isin([ABOVE, BELOW])
     found.record("tau", last.tau2**0.5, points)
     found.record("tau_size", last.tau2**0.5 / last.student_sd, ".2f")
     found.record("vpc", last.vpc, ".1%")
     found.record("schools", last.n_schools)
     found.record("students", last.n_students)
-    found.record("below", int((effects["upper"] < 0).sum()))
-    found.record("above", int((effects["lower"] > 0).sum()))
-    found.record("across", int(((effects["lower"] <= 0) & (effects["upper"] >= 0)).sum()))
+    found.record("below", sides["below"])
+    found.record("above", sides["above"])
+    found.record("across", sides["unclear"])
+    found.record("sided", sides["schools"])
+    found.record("apart_share", sides["above_share"] + sides["below_share"] if sides["schools"] else 0.0, ".0%")
+    found.record("by_chance", sides["by_chance"], ".1f")
+    found.record("fdr_rate", rate, "g")
+    found.record("fdr_called", int(called.sum()))
     found.record("lowest", low, points)
     found.record("highest", high, points)
     found.record("lowest_size", low / last.student_sd, ".2f")

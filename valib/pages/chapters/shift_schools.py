@@ -21,7 +21,7 @@ def _can_be_shown(joint: JointFit | None, frame: pd.DataFrame, before: int, last
     """Whether any school's change may be shown."""
     if joint is None or frame.empty:
         return False
-    shown = disclosure.shown_in_all(disclosure.counted(joint.school_effects), min_students, [before, last])
+    shown = disclosure.shown_in_all(joint.school_effects, min_students, [before, last])
     return bool(shown.reindex(frame.index).any())
 
 
@@ -143,9 +143,7 @@ def change_figure(
     """The figure of the changes of schools, if any can be shown."""
     found = Findings()
     if _can_be_shown(joint, frame, before, last, min_students):
-        frame = frame.assign(
-            shown=disclosure.shown_in_all(disclosure.counted(joint.school_effects), min_students, [before, last])
-        )
+        frame = frame.assign(shown=disclosure.shown_in_all(joint.school_effects, min_students, [before, last]))
         found.figure("change", figures.change_in_va(frame, level=level, min_n=min_students))
     return found
 

@@ -38,7 +38,7 @@ from valib.pages.figures.style import (
     suppress,
     write,
 )
-from valib.records.disclosure import counted, shown
+from valib.records.disclosure import shown
 
 
 @styled
@@ -140,7 +140,7 @@ def _paired(effects_a: Any, effects_b: Any, min_n: int) -> pd.DataFrame:
     for name, effects in (("a", effects_a), ("b", effects_b)):
         if isinstance(effects, pd.DataFrame):
             require(effects, ["effect"], "type_ab")
-            mask = {f"shown_{name}": shown(counted(effects), min_n)} if "n" in effects.columns else {}
+            mask = {f"shown_{name}": shown(effects, min_n)} if "n" in effects.columns else {}
             effects = effects.rename(columns={"effect": name, "n": f"n_{name}"}).filter([name, f"n_{name}"])
             effects = effects.assign(**mask)
         else:

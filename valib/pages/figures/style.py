@@ -23,6 +23,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from valib.errors import ValibError
 from valib.names import readable
 from valib.records import disclosure
+from valib.records.coverage import LOW
 
 STYLE = Path(__file__).with_name("valib.mplstyle")
 WIDTH = 6.4  # inches: the text width of the PDF
@@ -248,8 +249,9 @@ def _may_be_shown(frame: pd.DataFrame, models: np.ndarray, min_n: int) -> np.nda
     labels = np.asarray(frame["school"] if "school" in frame.columns else index, dtype=object)
     cohorts = frame["cohort"].to_numpy() if "cohort" in frame.columns else np.zeros(len(frame))
     n, keep = disclosure.counted(frame).to_numpy(), np.zeros(len(frame), dtype=bool)
+    low = frame[LOW].to_numpy(dtype=bool) if LOW in frame.columns else np.zeros(len(frame), dtype=bool)
     for rows in pd.DataFrame({"cohort": cohorts, "model": models}).groupby(["cohort", "model"]).indices.values():
-        keep[rows] = disclosure.shown(n[rows], min_n, labels[rows])
+        keep[rows] = disclosure.shown(n[rows], min_n, labels[rows], low[rows])
     return keep
 
 

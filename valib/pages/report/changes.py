@@ -54,7 +54,7 @@ def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Year
 
     if len(cohorts) == 1:
         return Years(None, None, NOT_FITTED)
-    parts, *_ = cohort_moments(records, cohorts, params.formula)
+    parts, _ = cohort_moments(records, cohorts, params.formula)
     joint, apart = (
         None,
         joint_from_moments(parts, params.formula, "independent", "by_cohort", params.method, params.level),

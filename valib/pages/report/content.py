@@ -54,10 +54,12 @@ CANNOT = (
     "**The rest of schooling.** Only this one test is measured. Well-being, other subjects and later success are not in it.",
 )
 TABLES = {
-    "value_added": "Value added in score points. Years with a star belong to the baseline.",
+    "value_added": "Value added in score points. Years with a star belong to the baseline. Side: where the interval lies to "
+    "zero.",
     "place": "Places among the schools shown in each year by the comparison with their year, with the probability of the "
     "highest and of the lowest fifth; last, places by the comparison with the baseline.",
-    "intake": "Students of the school and their prior scores, beside those of all students.",
+    "intake": "Students of the school who are counted, those tested (with a result), and the share of them that is counted; a "
+    "dash where so few are missing that they could be told; prior scores, beside those of all students.",
     "analyst": "Standard errors of value added against its year and against the baseline, reliability, effect size (in SD "
     "of the year's scores), variance partition coefficient, and the shift of the average school with its interval.",
 }
@@ -82,6 +84,7 @@ def content(page: SchoolPage) -> dict[str, Any]:
         _heading("Its students"),
         _figure(school_intake(page.cells), INTAKE_ALT, INTAKE),
         _table("intake", page.intake_table()),
+        _text(page.coverage()),
         _heading("What these figures cannot say"),
         _list([text.format(chance=page.by_chance()) for text in CANNOT]),
         _heading("For the analyst"),

@@ -44,9 +44,6 @@ def plain_name(school: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:LONGEST].strip("-")
 
 
-SIDES = {"above": "above", "below": "below", "unclear": "not told apart", "missing": NONE}
-
-
 def row(page: SchoolPage, file: str) -> dict[str, Any]:
     """What the list says of one school: its last year with a figure, compared with the average school of that year."""
     told, students = page.estimate(page.last, "relative"), int(page.cells.at[page.last, "n"])
@@ -61,7 +58,7 @@ def row(page: SchoolPage, file: str) -> dict[str, Any]:
         "width": round(told.upper - told.lower, page.digits) if there else "",
         "points": words.points(told, page.digits) if there else NONE,
         "interval": words.interval(told, page.digits) if there else NONE,
-        "side": SIDES[told.side],
+        "side": page.cells.at[page.last, "relative_side"] or NONE if there else NONE,
         "group": readable(page.study.get("groups", {}).get(page.school, ""), LONGEST),
         "years": ", ".join(str(cohort) for cohort in page.shown.index),
     }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...errors import ValibError
 from ...names import readable
+from ...records.coverage import FULL
 from ..figures.style import digits_for
 from ..prose import as_text, code, escape, in_words
 from . import words
@@ -123,10 +124,13 @@ class SchoolPage:
         )
         flat = self.cells.index[self.cells["benchmark_singular"].astype(bool)].tolist()
         state = self.cells["state"]
+        settings, low = self.study["settings"], self.cells["low_coverage"].astype(bool)
         gaps = words.gaps(
-            state.index[state == HELD_BACK].tolist(),
+            state.index[(state == HELD_BACK) & ~low].tolist(),
             state.index[state == ABSENT].tolist(),
-            self.study["settings"]["min_students"],
+            settings["min_students"],
+            low.index[low].tolist(),
+            settings["min_linked_share"],
         )
         new = bool(self.study["baseline"]) and {"focal"} == set(self.shown["role"])
         alike = words.alike(*([c for c in self.shown.index if c in years] for years in (self.singular, flat)))
@@ -159,10 +163,10 @@ class SchoolPage:
         return words.JOINT if self.changes["joint"].all() else words.apart(self.study["why_not_joint"] or "held_back")
 
     def value_added_table(self) -> pd.DataFrame:
-        """One row a cohort: students, both kinds of value added, each with its interval in words."""
+        """One row a cohort: students, both kinds of value added, each with its interval and side in words."""
         rows = []
         for cohort, row in self.cells.iterrows():
-            texts = [NOT_SHOWN.get(row["state"], "")] + [NONE] * 4
+            texts = [NOT_SHOWN.get(row["state"], "")] + [NONE] * 6
             if row["state"] == SHOWN:
                 texts = [as_text(int(row["n"]))]
                 for model in ("relative", "benchmark"):
@@ -171,12 +175,12 @@ class SchoolPage:
                     texts += [
                         words.points(estimate, self.digits) if there else NONE,
                         words.interval(estimate, self.digits) if there else NONE,
+                        row[f"{model}_side"] or NONE if there else NONE,
                     ]
             rows.append([self._year(cohort), *texts])
         interval = f"{words.percent(self.level)} interval"
-        return pd.DataFrame(
-            rows, columns=["Year", "Students", "Against its year", interval, "Against the baseline", interval]
-        )
+        heads = ["Year", "Students", "Against its year", interval, "Side", "Against the baseline", interval, "Side"]
+        return pd.DataFrame(rows, columns=heads)
 
     def place_table(self) -> pd.DataFrame:
         """One row a cohort with a place: schools shown, expected place, interval, highest and lowest fifth, by the
@@ -218,16 +222,36 @@ class SchoolPage:
         )
 
     def intake_table(self) -> pd.DataFrame:
-        """One row a cohort in which it is shown: students, mean and SD of the prior score, here and in all schools."""
+        """One row a cohort in which it is shown: students, those tested, the share linked, mean and SD of the prior score,
+        here and in all schools."""
         columns = ["prior_mean", "all_prior_mean", "prior_sd", "all_prior_sd"]
         digits = digits_for(self.cells["all_prior_mean"])
         rows = [
-            [self._year(cohort), as_text(int(row["n"])), *(_number(row[c], digits) for c in columns)]
+            [
+                self._year(cohort),
+                as_text(int(row["n"])),
+                _number(row["tested"], 0),
+                words.share(row["linked_share"]) if np.isfinite(row["linked_share"]) else NONE,
+                *(_number(row[c], digits) for c in columns),
+            ]
             for cohort, row in self.shown.iterrows()
         ]
-        return pd.DataFrame(
-            rows, columns=["Year", "Students", "Mean", "Mean, all schools", "Spread (SD)", "Spread, all schools"]
-        )
+        heads = [
+            "Year",
+            "Students",
+            "Tested",
+            "Linked",
+            "Mean",
+            "Mean, all schools",
+            "Spread (SD)",
+            "Spread, all schools",
+        ]
+        return pd.DataFrame(rows, columns=heads)
+
+    def coverage(self) -> str:
+        """The years in which fewer than FULL of the tested students are linked; empty if in none."""
+        share = self.shown["linked_share"]
+        return words.coverage({int(c): float(v) for c, v in share[share < FULL].items()})
 
     def analyst_table(self) -> pd.DataFrame:
         """One row a cohort in which it is shown: standard errors, reliability, effect size, and the system's shift."""
@@ -262,7 +286,8 @@ class SchoolPage:
             f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
             f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
             f"cohorts. Standard error of equating: {equating}{scale}. Smallest school shown: "
-            f"{s['min_students']} students. Seed of the ranks: {s['seed']}. {words.VARIANCES[s['intervals']]}"
+            f"{s['min_students']} students, {words.share(s['min_linked_share'])} of the tested linked. "
+            f"{words.sides_by(s['fdr'])}Seed of the ranks: {s['seed']}. {words.VARIANCES[s['intervals']]}"
         )
 
     def warnings(self) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...effects.multiplicity import count_sides, sides_line
 from ...workers import end_with, undisturbed
 from .listing import row
 from .results import StudyResults
@@ -71,11 +72,35 @@ def write_index(
     text = (
         templates()
         .get_template("index.html")
-        .render(study=results.study, rows=rows, pdf=pdf, level=level, studies=list(studies), grouped=grouped)
+        .render(
+            study=results.study,
+            rows=rows,
+            pdf=pdf,
+            level=level,
+            studies=list(studies),
+            grouped=grouped,
+            sides=side_sentences(results),
+        )
     )
     (folder / "index.html").write_text(text + "\n", encoding="utf-8")
     for source in (TEMPLATES / "report.css", script):
         (folder / source.name).write_bytes(source.read_bytes())
+
+
+def side_sentences(results: StudyResults) -> list[str]:
+    """For every cohort how many of the schools shown stand above and below, and up to how many would by chance."""
+    counts = results.cohorts[["above", "below", "unclear", "by_chance"]].to_dict("index")
+    level = results.study["settings"]["level"]
+    return [
+        sides_line(
+            int(cohort),
+            count_sides(
+                [*["above"] * one["above"], *["below"] * one["below"], *["not told apart"] * one["unclear"]], level
+            ),
+            level,
+        )
+        for cohort, one in counts.items()
+    ]
 
 
 def as_html(parts: Mapping[str, Any]) -> str:

@@ -17,12 +17,14 @@ from scipy.stats import norm
 
 from ...effects.baseline import Benchmark, fit_baseline
 from ...effects.benchmark import check_prior, fit_benchmark
+from ...effects.multiplicity import count_sides, false_discoveries
 from ...effects.relative import CohortFit, fit_relative
 from ...effects.shift import shift_in_context
 from ...effects.verdict import shift_verdicts
 from ...errors import ValibWarning
+from ...records.coverage import LOW, few_unlinked
 from ...records.disclosure import cells as cells_shown
-from ...records.disclosure import counted, public
+from ...records.disclosure import public
 from ...records.disclosure import shown as may_be_shown
 from ...records.groups import school_groups
 from ...records.reading import select
@@ -50,23 +52,28 @@ BENCHMARK_RANKS = {
 }
 FIGURES = (
     "n",
+    "tested",
+    "linked_share",
     "prior_mean",
     "prior_sd",
     "relative",
     "relative_se",
     "relative_lower",
     "relative_upper",
+    "relative_side",
     "reliability",
     "effect_size",
     "benchmark",
     "benchmark_se",
     "benchmark_lower",
     "benchmark_upper",
+    "benchmark_side",
     *RANKS.values(),
     *BENCHMARK_RANKS.values(),
     "above_lower",
     "above_upper",
 )
+SIDES = {"relative_side": "relative", "benchmark_side": "benchmark"}
 NOT_WHEN_FLAT = ("relative", "relative_se", "relative_lower", "relative_upper", "effect_size")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 FITTED = ("shift", "variances", "method", "equating_se", "cohort_sd", "level", "intervals")
@@ -82,6 +89,8 @@ SETTINGS = (
     "equating_se",
     "cohort_sd",
     "min_students",
+    "min_linked_share",
+    "fdr",
     "seed",
 )
 
@@ -90,15 +99,17 @@ SETTINGS = (
 class StudyResults:
     """The results of a study by school.
 
-    cells: one row a school and cohort, sorted: school, cohort, state ("shown", "held back" or "absent"), n, prior_mean,
-    prior_sd, relative, relative_se, relative_lower, relative_upper, reliability, effect_size, benchmark, benchmark_se,
-    benchmark_lower, benchmark_upper, expected_rank, rank_lower, rank_upper, p_bottom, p_top (by the relative value
-    added), benchmark_rank, benchmark_rank_lower, benchmark_rank_upper (by the benchmark value added), above_lower,
-    above_upper (the share of the baseline's schools that it stands above). All are missing but the state where that is
-    not "shown"; those of the benchmark in baseline cohorts; and what would tell of a single school where the schools of
-    a cohort cannot be told apart.
+    cells: one row a school and cohort, sorted: school, cohort, state ("shown", "held back" or "absent"), n, tested,
+    linked_share (both missing where they would tell of few students), prior_mean, prior_sd, relative, relative_se,
+    relative_lower, relative_upper, relative_side (by the study's false discovery rate if it has one), reliability,
+    effect_size, benchmark, benchmark_se, benchmark_lower, benchmark_upper, benchmark_side, expected_rank,
+    rank_lower, rank_upper, p_bottom, p_top (by the relative value added), benchmark_rank, benchmark_rank_lower,
+    benchmark_rank_upper (by the benchmark value added), above_lower, above_upper (the share of the baseline's
+    schools that it stands above). All are missing but the state where that is not "shown"; those of the benchmark
+    in baseline cohorts; and what would tell of a single school where the schools of a cohort cannot be told apart.
     changes: of the relative value added, as :func:`valib.pages.report.changes.changes` gives them.
-    cohorts: one row a cohort, index cohort: role, students, schools, ranked (the schools shown), prior_mean, prior_sd
+    cohorts: one row a cohort, index cohort: role, students, schools, ranked (the schools shown), above, below,
+    unclear (of them, by relative_side) and by_chance (up to so many are above or below if none differs), prior_mean, prior_sd
     (of all students), quantiles of the mean and SD of the schools shown (mean_q05 ... sd_q95), tau, sigma, vpc,
     student_sd, singular, benchmark_singular, shift, shift_se, shift_lower, shift_upper (limits of the widest
     interval that is known), shift_by (its name), prior_moved (the prior's distribution has left the baseline's).
@@ -161,7 +172,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         "linked": [f"{b.column} from {b.cohort} on" for b in breaks if baseline],
         "covariates": sorted(set(required_columns(params.formula)) - {"score", "prior_score"}),
     }
-    table = _cohorts(records, cells, relative, against, baseline, _verdicts(reference, against))
+    table = _cohorts(params, records, cells, relative, against, baseline, _verdicts(reference, against))
     table["prior_moved"] = table.index.isin(moved)
     flat = {c for c in cohorts if relative[c].singular}
     return StudyResults(cells, changes(years, shown, held_back, flat, params.intervals), table, study)
@@ -219,14 +230,17 @@ def _cells(
     intake = records.groupby(["cohort", "school"], observed=True)["prior_score"].agg(prior_mean="mean", prior_sd="std")
     parts = []
     for cohort, fit in relative.items():
-        part = _effects(fit, "relative", ("shrinkage",)).rename(columns={"shrinkage": "reliability"})
-        part.insert(0, "n", fit.school_effects["n"])
+        part = _effects(fit, params, "relative", ("shrinkage",)).rename(columns={"shrinkage": "reliability"})
+        part = fit.school_effects.filter(["n", "tested", "linked_share", LOW]).join(part)
         part["effect_size"] = part["relative"] / fit.student_sd
         part = part.join(_ranks(fit, params, RANKS))
         if fit.singular:
             part[list(NOT_WHEN_FLAT)] = np.nan
+            part["relative_side"] = ""
         if cohort in against:
-            other = _effects(against[cohort], "benchmark").join(_ranks(against[cohort], params, BENCHMARK_RANKS))
+            other = _effects(against[cohort], params, "benchmark").join(
+                _ranks(against[cohort], params, BENCHMARK_RANKS)
+            )
             for end in ("lower", "upper") if baseline_tau and not against[cohort].singular else ():
                 other[f"above_{end}"] = norm.cdf(other[f"benchmark_{end}"] / baseline_tau)
             part = part.join(other)
@@ -234,29 +248,52 @@ def _cells(
         parts.append(part.assign(cohort=cohort).rename_axis("school").reset_index())
     cells = pd.concat(parts, ignore_index=True)
     every = pd.MultiIndex.from_product([sorted(cells["school"].unique()), relative], names=["school", "cohort"])
-    cells = cells.set_index(["school", "cohort"]).reindex(every, columns=list(FIGURES))
+    cells = cells.set_index(["school", "cohort"]).reindex(every, columns=[*FIGURES, LOW])
+    low = cells.pop(LOW).eq(True)
     extra = extra_rows(records).reindex(every.swaplevel(), fill_value=0).to_numpy()
-    sizes = (cells["n"].fillna(0).astype("int64") - extra).clip(lower=0).swaplevel().sort_index()
-    show = cells_shown(sizes, params.min_students).swaplevel().reindex(every)
+    sizes = (cells["n"].fillna(0).astype("int64") - extra).clip(lower=0).to_frame("n").assign(**{LOW: low})
+    show = cells_shown(sizes.swaplevel().sort_index(), params.min_students).swaplevel().reindex(every)
     cells.insert(0, "state", np.where(show, SHOWN, np.where(cells["n"].fillna(0) > 0, HELD_BACK, ABSENT)))
-    cells.loc[cells["state"] != SHOWN, cells.columns[1:]] = np.nan
+    cells.insert(1, "low_coverage", low & (cells["state"] == HELD_BACK))
+    _mask_coverage(cells, params.min_students)
+    cells[list(SIDES)] = cells[list(SIDES)].astype(object)
+    cells.loc[cells["state"] != SHOWN, cells.columns[2:]] = np.nan
     return cells.reset_index()
 
 
-def _effects(fit: CohortFit, name: str, also: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Effect, standard error and interval under the names of the cells."""
+def _mask_coverage(cells: pd.DataFrame, min_students: int) -> None:
+    """Take out tested and linked_share where they would tell of few students; cells: index (school, cohort)."""
+    there = cells[cells["n"].fillna(0) > 0]
+    for _, part in there.groupby(level="cohort"):
+        few = few_unlinked(part, part["state"] == SHOWN, min_students)
+        cells.loc[part.index[few], ["tested", "linked_share"]] = np.nan
+
+
+def _effects(fit: CohortFit, params: Params, name: str, also: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Effect, standard error, interval and side under the names of the cells."""
     names = {"effect": name, "se": f"{name}_se", "lower": f"{name}_lower", "upper": f"{name}_upper"}
-    return fit.school_effects[[*names, *also]].rename(columns=names)
+    table = fit.school_effects[[*names, "side", *also]].rename(columns=names | {"side": f"{name}_side"})
+    if params.fdr is not None:
+        apart = false_discoveries(fit, params.fdr, params.min_students)["side_fdr"]
+        table[f"{name}_side"] = apart.reindex(table.index)
+    return table
 
 
 def _ranks(fit: CohortFit, params: Params, names: dict[str, str]) -> pd.DataFrame:
     """Places among the schools of the cohort that may be shown; missing for a single school, and if all are alike."""
-    if fit.singular or may_be_shown(counted(fit.school_effects), params.min_students).sum() < 2:
+    if fit.singular or may_be_shown(fit.school_effects, params.min_students).sum() < 2:
         return pd.DataFrame(np.nan, index=fit.school_effects.index, columns=list(names.values()))
     return fit.ranks(params.seed, min_students=params.min_students)[list(names)].rename(columns=names)
 
 
+def _sides(own: pd.DataFrame, level: float) -> dict[str, Any]:
+    """Schools shown above and below the average of the year, and up to how many would be by chance."""
+    counts = count_sides(own["relative_side"].fillna(""), level)
+    return {name: counts[name] for name in ("above", "below", "unclear", "by_chance")}
+
+
 def _cohorts(
+    params: Params,
     records: pd.DataFrame,
     cells: pd.DataFrame,
     relative: dict[int, CohortFit],
@@ -274,6 +311,7 @@ def _cohorts(
             "students": fit.n_students,
             "schools": fit.n_schools,
             "ranked": len(own),
+            **_sides(own, params.level),
             "prior_mean": prior.mean(),
             "prior_sd": prior.std(),
         }

@@ -269,13 +269,43 @@ def by_chance(level: float, years: int) -> str:
     return f"{once}, and in one or more of {years} years up to {ever}; so one such year is a weak sign."
 
 
-def gaps(held_back: Sequence[int], absent: Sequence[int], min_students: int) -> str:
-    """Which years have no figure, and why; empty if all have one."""
+def share(value: float) -> str:
+    """A share in per cent, never rounded to all: 98%."""
+    return f"{100 * value:.0f}%" if value < 0.995 or value == 1 else "> 99%"
+
+
+def coverage(years: Mapping[int, float]) -> str:
+    """In which years few of the tested students are linked, by share; empty if in none."""
+    if not years:
+        return ""
+    told = in_words([f"{cohort} ({share(value)})" for cohort, value in sorted(years.items())])
+    return (
+        f"Not all students with a result have an earlier score: in {told} of those tested are counted. The figures hold for "
+        "these students; those who are missing may have done otherwise."
+    )
+
+
+def sides_by(fdr: float | None) -> str:
+    """By what a school is called above or below, where that is not each interval by itself."""
+    if fdr is None:
+        return ""
+    return f"Sides in tables: with a false discovery rate of {fdr:g} among the schools of a year. "
+
+
+def gaps(
+    held_back: Sequence[int], absent: Sequence[int], min_students: int, low: Sequence[int] = (), least: float = 0.5
+) -> str:
+    """Which years have no figure, and why; empty if all have one. low: those of low coverage."""
     parts = []
+    if low:
+        parts.append(
+            f"No figure is shown for {_years(low)}: for less than {share(least)} of the students with a result an earlier "
+            "score is known, and a figure of the others would not be that of the school."
+        )
     if held_back:
         parts.append(
             f"No figure is shown for {_years(held_back)}: the school had fewer "
-            f"than {min_students} students, or its figure would give away that of a school with so few."
+            f"than {min_students} students, or its figure would give away that of a school that is not shown."
         )
     if absent:
         parts.append(f"The records that can be used hold no student of this school in {_years(absent)}.")

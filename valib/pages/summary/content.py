@@ -102,7 +102,7 @@ def _by_cohort(results: Results, fits: list[dict[str, Any]], context: pd.DataFra
         row |= {"singular": bool(fit["singular"]), "student_sd": fit["student_sd"]}
         row |= {side: int((told == side).sum()) for side in (ABOVE, BELOW, UNCLEAR)}
         row |= {q: math.nan if flat else own["effect"].quantile(p) for q, p in QUANTILES.items()}
-        row["linked_share"] = _linked(own)
+        row["linked_share"] = _linked(fit)
         if verdicts is not None and context is not None:
             one = verdicts.loc[fit["cohort"]]
             row["shift"] = float(context.set_index("cohort").loc[fit["cohort"], "shift"])
@@ -111,11 +111,9 @@ def _by_cohort(results: Results, fits: list[dict[str, Any]], context: pd.DataFra
     return pd.DataFrame(rows).set_index("cohort")
 
 
-def _linked(own: pd.DataFrame) -> float:
-    """The share of students tested who are linked to a prior score, over the schools shown; nan where it is not known."""
-    if not {"tested", "linked_share"} <= set(own.columns) or not own["tested"].sum():
-        return math.nan
-    return float((own["linked_share"] * own["tested"]).sum() / own["tested"].sum())
+def _linked(fit: dict[str, Any]) -> float:
+    """The share of students tested who are linked to all that the model needs; nan where it is not known."""
+    return fit["n_students"] / fit["n_tested"] if fit.get("n_tested") else math.nan
 
 
 def _opening(told: dict[str, str]) -> str:

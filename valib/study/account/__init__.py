@@ -9,10 +9,11 @@ import pandas as pd
 
 from ...effects.findings import alike_scores
 from ...names import by_cohort, percent
+from ...records.coverage import least
 from ...records.prior_check import score_moments
 from ...records.reading import left_out, summarise
 from ...sums.equating import ScaleBreak
-from . import covariates, lone, names, schools, scores, students, study
+from . import covariates, covered, lone, names, schools, scores, students, study
 from .account import KEYS, SCHEMA_VERSION, Account
 from .coded import Ask, Coded, Finding, encode, told_cohorts
 from .limits import LEFT_OUT_SHARE
@@ -40,6 +41,7 @@ def check_records(
         tuple(item for item in further_formulas if item != formula),
         min_students,
         tuple(scale_breaks),
+        least(records.attrs),
     )
     lost = left_out(records)
     present = records["cohort"].unique().tolist()
@@ -97,10 +99,11 @@ def _parts(
     ranges, odd = scores.describe(coded, ask)
     prior, drifts = study.compare_priors(records, table, ask)
     links, refused = study.across_breaks(ask)
+    coverage, less_covered = covered.parts(records, ask)
     alone = lone.lone_findings(coded, ask, odd)
     further = covariates.describe(coded, ask)
     judged, stops = covariates.judge(further, list(records.columns), ask)
-    parts = {
+    parts = coverage | {
         "cohorts": table.assign(duplicates=codes["same_school"] + codes["other_school"]),
         "linkage": linked,
         "codes": codes,
@@ -115,7 +118,7 @@ def _parts(
         "influence": lone.influence(coded.data, ask),
     }
     found = [
-        *students.linkage_findings(linked, table["score_sd"]),
+        *(students.linkage_findings(linked, table["score_sd"]) + less_covered),
         *students.code_findings(coded, codes, several),
         *names.code_findings(coded, cells, ask.min_students),
         *schools.school_findings(table, moves, ask.min_students),

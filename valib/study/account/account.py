@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from . import limits
+from . import covered, limits
 from .coded import Ask, Finding
 from .text import printable
 
@@ -17,7 +17,8 @@ SCHEMA_VERSION = 1  # raised when a key of KEYS is taken away or changes its mea
 KEYS = {
     "schema_version": "version of these keys",
     "source": "name of the source of the records",
-    "study": "what the study asks: baseline_cohorts, focal_cohorts, formula, further_formulas, min_students",
+    "study": "what the study asks: baseline_cohorts, focal_cohorts, formula, further_formulas, min_students, "
+    "min_linked_share",
     "limits": "the thresholds of the warnings, by name",
     "rows_read": "rows of the source",
     "rows_used": "rows with cohort, school, student, score and prior score",
@@ -40,6 +41,12 @@ KEYS = {
     "linkage[]": "cohort, role, scored (rows with school, student and score), linked (of these, with a prior score), "
     "share (linked / scored), score_difference (mean score of the linked less that of all with a score), "
     "correlation (of score and prior score of the linked)",
+    "coverage[]": "cohort, role, schools (with a tested student), full (all linked), under_warned and under_least (schools of "
+    "which a smaller share than coverage_full, or than the study's min_linked_share, is linked), none (no student linked), "
+    "differing (schools whose linkage differs from the cohort's beyond chance)",
+    "coverage_list": "total (schools under coverage_full, or differing) and shown[], the lowest first: school, cohort, tested "
+    "(rows with school and score), linked (of these, used), linked_share, differs; the three numbers null where they tell "
+    "of fewer than min_students",
     "codes[]": "cohort, same_school and other_school (rows whose student code already stands in the cohort, in the "
     "same or another school), students_in_two_schools, seen_before (codes that stand in an earlier cohort), "
     "most_rows (of one code)",
@@ -72,7 +79,8 @@ class Account:
     where, prior_linkage : which rows were read, and how prior scores were linked; None: all, and not linked.
     several : student codes in two or more cohorts.
     left_out : rows that cannot be used; columns cohort, reason, rows.
-    cohorts, linkage, codes, school_changes, prior : index cohort; scores, covariates : index (column, cohort).
+    coverage_list : schools of which few are linked, or whose linkage differs.
+    cohorts, linkage, coverage, codes, school_changes, prior : index cohort; scores, covariates : index (column, cohort).
     school_list : the schools that change most; school_list_total : how many changes there are; presence : counts.
     findings : what would mislead, each with a code, cohorts and a sentence. problems : sentences on what would stop
     a fit of the study.
@@ -89,6 +97,8 @@ class Account:
     left_out: pd.DataFrame
     cohorts: pd.DataFrame
     linkage: pd.DataFrame
+    coverage: pd.DataFrame
+    coverage_list: pd.DataFrame
     codes: pd.DataFrame
     school_changes: pd.DataFrame
     presence: dict[str, int]
@@ -108,9 +118,21 @@ class Account:
         """The sentences of the findings."""
         return tuple(item.text for item in self.findings)
 
+    def _study(self) -> dict[str, Any]:
+        """What the study asks, in plain values."""
+        ask = self.ask
+        return {
+            "baseline_cohorts": list(ask.baseline),
+            "focal_cohorts": list(ask.focal),
+            "formula": ask.formula,
+            "further_formulas": list(ask.further_formulas),
+            "min_students": ask.min_students,
+            "min_linked_share": ask.min_linked_share,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the account under the keys of :data:`KEYS`, for JSON; sizes of small schools are held back."""
-        ask, floor = self.ask, self.ask.min_students
+        floor = self.ask.min_students
         sizes = {
             f"{which}_school": _masked(self.cohorts[f"{which}_school"], floor)
             for which in ("smallest", "median", "largest")
@@ -119,13 +141,7 @@ class Account:
         return {
             "schema_version": SCHEMA_VERSION,
             "source": printable(self.source),
-            "study": {
-                "baseline_cohorts": list(ask.baseline),
-                "focal_cohorts": list(ask.focal),
-                "formula": ask.formula,
-                "further_formulas": list(ask.further_formulas),
-                "min_students": floor,
-            },
+            "study": self._study(),
             "limits": limits.stated(),
             "rows_read": self.rows_read,
             "rows_used": self.rows_used,
@@ -138,14 +154,21 @@ class Account:
             "cohorts_in_data": self.cohorts_in_data,
             "left_out": _rows(self.left_out),
             "cohorts": _rows(self.cohorts.assign(**sizes).reset_index()),
-            **{name: _rows(getattr(self, name).reset_index()) for name in ("linkage", "codes", "school_changes")},
+            **{
+                name: _rows(getattr(self, name).reset_index())
+                for name in ("linkage", "coverage", "codes", "school_changes")
+            },
+            "coverage_list": {
+                "total": len(self.coverage_list),
+                "shown": _rows(covered.masked(self.coverage_list.head(limits.LISTED), floor)),
+            },
             "school_presence": {
                 name: None if name.endswith("students") and 0 < count < floor else count
                 for name, count in self.presence.items()
             },
             "school_list": {"total": self.school_list_total, "shown": _rows(self.school_list.assign(**around))},
             **{n: _rows(getattr(self, n).reset_index()) for n in ("scores", "prior", "covariates", "influence")},
-            "warnings": [asdict(item) for item in self.findings],
+            "warnings": [{"code": f.code, "cohorts": f.cohorts, "text": f.text} for f in self.findings],
             "problems": list(self.problems),
         }
 

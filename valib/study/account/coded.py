@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...effects.findings import Finding
+from ...records.coverage import LEAST
 from ...sums.equating import ScaleBreak
 from .limits import MOST_COHORTS
 
@@ -25,6 +26,7 @@ class Ask:
     further_formulas: tuple[str, ...]
     min_students: int
     scale_breaks: tuple[ScaleBreak, ...]
+    min_linked_share: float = LEAST
 
     @property
     def cohorts(self) -> tuple[int, ...]:

@@ -6,7 +6,9 @@ They are stated in the account itself (``limits`` of its JSON), so that a reader
 from __future__ import annotations
 
 from ...effects.findings import CORRELATION_HIGH, CORRELATION_LOW, REPEATED_SHARE, REUSED_SHARE, SCALE_MEAN, SCALE_SD
+from ...effects.linkage import FAMILY
 from ...records import prior_check as comparability
+from ...records.coverage import FULL
 from ...records.repeats import MANY_ROWS, MOST_SHARE
 
 __all__ = [
@@ -32,6 +34,9 @@ LINKED_SHARE = 0.90
 LINKED_CHANGE = 0.03
 # The same said in scores: mean of the linked less mean of all scored, focal against baseline, in SDs of the score.
 LINKED_SCORE_CHANGE = 0.02
+# Of a school, likewise; see valib.records.coverage for what this and min_linked_share are held against.
+COVERAGE_FULL = FULL
+COVERAGE_FAMILY = FAMILY  # probability of naming any school of a cohort as differing where none does
 CHANCE = 3.0  # standard errors; what is smaller is not told apart from chance
 
 # A code in two schools of a cohort is one student where the prior score is the same, in this share of such codes.

@@ -145,6 +145,9 @@ def _tables(content: dict[str, Any]) -> Iterable[tuple[str, Row, list[Row], str]
         *_move_table(content, own),
     )
     yield ("Schools that change most", *_change_table(content))
+    yield ("Coverage: schools by the share of tested students that are linked", *_coverage_table(content, own))
+    few = f"(few: under {content['study']['min_students']} are, or are not)"
+    yield (f"Schools of which least are linked, or otherwise than by chance {few}", *_covered_table(content))
     yield ("Student codes that stand more than once", *_code_table(content, own))
     for column, title in (("score", "Scores"), ("prior_score", "Prior scores")):
         yield (f"{title} (points)", *_score_table([r for r in content["scores"] if r["column"] == column], own))
@@ -284,6 +287,37 @@ def _school_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Ro
         "of one\nstudent",
     )
     return header, *_cut_rows(rows, own)
+
+
+def _coverage_table(content: dict[str, Any], own: list[int]) -> tuple[Row, list[Row], str]:
+    names = ("schools", "full", "under_warned", "under_least", "none", "differing")
+    rows = [(_cohort(row), row["role"], *(f"{row[name]:,}" for name in names)) for row in content["coverage"]]
+    least = f"{100 * content['study']['min_linked_share']:g}%"
+    full = f"{100 * content['limits']['coverage_full']:g}%"
+    header = (
+        "cohort",
+        "role",
+        "schools",
+        "all\nlinked",
+        f"under\n{full}",
+        f"under\n{least}",
+        "none\nlinked",
+        "beyond\nchance",
+    )
+    return header, *_cut_rows(rows, own)
+
+
+def _covered_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:
+    whole, rows = content["coverage_list"], []
+    for row in whole["shown"]:
+        numbers = ["few"] * 3
+        if row["tested"] is not None:
+            numbers = [f"{row['tested']:,}", f"{row['linked']:,}", percent(row["linked_share"])]
+        name = printable(row["school"], LONGEST_NAME)
+        rows.append((name, str(row["cohort"]), *numbers, "yes" if row["differs"] else "no"))
+    more = whole["total"] - len(rows)
+    note = f"\nand {_count(more, 'more school')}" if more > 0 else ""
+    return ("school", "in cohort", "tested", "linked", "share", "beyond\nchance"), rows, note
 
 
 def _change_table(content: dict[str, Any]) -> tuple[Row, list[Row], str]:

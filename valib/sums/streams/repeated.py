@@ -1,4 +1,5 @@
-"""Students of a stream who stand in several rows of their school and cohort: counted where the rows are."""
+"""Students of a stream by school and cohort, those who stand in several rows and those not linked: counted where the
+rows are."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from ...records import repeats
 from .aggregate import labels, years
-from .layout import Engine, Layout
+from .layout import REASONS, Engine, Layout
 
 FEW = 2000  # rows that show what repeated rows are
 
@@ -31,21 +32,36 @@ class Repeated:
         return extra.groupby(level="school").sum()
 
     @cached_property
-    def _cells(self) -> pd.DataFrame:
-        """n and extra of every cell, index (cohort, school)."""
+    def _counted(self) -> pd.DataFrame:
+        """n, extra (rows beyond the first of a student), linked and tested of every cell, index (cohort, school)."""
         found = self._engine.query(
-            f"SELECT s, t, count(*), count(DISTINCT p) FROM {self._coded} WHERE status = 0 GROUP BY s, t"
+            f"SELECT s, t, status, count(*), count(DISTINCT p) FROM {self._coded} GROUP BY s, t, status"
         )
-        n = found.column(2).to_numpy()
+        n, status = (found.column(k).to_numpy().astype(np.int64) for k in (3, 2))
+        lacking = self._layout.lacking
+        tested = (status & lacking(lambda test: test.name in ("cohort", "school", "score"))) == 0
+        linked = (status & lacking(lambda test: test.name in REASONS)) == 0
+        found, n, status, linked = found.filter(tested), n[tested], status[tested], linked[tested]
         table = pd.DataFrame(
             {
                 "cohort": years(found.column(1)).astype(np.int64),
                 "school": labels(self._layout, found.column(0)),
-                "n": n,
-                "extra": n - found.column(3).to_numpy(),
+                "n": np.where(status == 0, n, 0),
+                "extra": np.where(status == 0, n - found.column(4).to_numpy(), 0),
+                "linked": np.where(linked, n, 0),
+                "tested": n,
             }
         )
         return table.groupby(["cohort", "school"]).sum()
+
+    @property
+    def _cells(self) -> pd.DataFrame:
+        """The cells with rows that are complete."""
+        return self._counted[self._counted["n"] > 0]
+
+    def tested(self, cohorts: Sequence[int]) -> pd.Series:
+        """Students with an outcome score, index (cohort, school)."""
+        return self._counted.loc[self._counted.index.get_level_values("cohort").isin(cohorts), "tested"]
 
     @property
     def _coded(self) -> str:
