@@ -57,10 +57,12 @@ def test_a_page_has_a_part_for_each_study_and_one_index(folder):
     assert len(soup.select("h1")) == 1 and len(soup.select("h3")) == 12 and len(soup.select("figure")) == 6
     index = BeautifulSoup((folder / "both" / "html" / "index.html").read_text(encoding="utf-8"), "html.parser")
     listed = [[c.get_text() for c in row.select("th, td")] for row in index.select("tbody tr")]
-    assert len(listed) == 20 + 20 - len(hidden(folder)) - 1 and {row[7] for row in listed} == {
-        "The reading",
-        "The maths",
-    }
+    assert len(listed) == 20 + 20 - len(hidden(folder)) - 1
+    at = {cell.get_text(): k for k, cell in enumerate(index.select("thead th"))}
+    assert {row[at["Study"]] for row in listed} == {"The reading", "The maths"}
+    assert {row[at["Group"]] for row in listed} == {"District 0", "District 1"}
+    chosen = index.select_one(".schools-table")["data-choice"].split(",")
+    assert chosen == [str(at[name]) for name in ("Side", "Group", "Study")]
     assert len(list((folder / "both" / "pdf").iterdir())) == 20
     assert (folder / "both" / "report.xlsx").exists()
 

@@ -82,8 +82,12 @@ def test_the_words_are_those_of_the_verdict(folder):
     assert "how far the tests of the two times are on one scale is not known" in text
     effects = results.tables["school_effects.csv"].query("cohort == 2021")
     told = pd.Series(sides(effects["lower"], effects["upper"])).value_counts()
-    row = next(r for r in re.findall(r"2021 \S+ 40 .{0,60}", text))
-    assert row.split()[4:7] == [str(told.get(side, 0)) for side in ("above", "below", "not told apart")]
+    table = BeautifulSoup(as_html(content(results)), "html.parser").select_one("table")
+    heads, *_, last = ([cell.get_text() for cell in row.select("th, td")] for row in table.select("tr"))
+    row = dict(zip(heads, last, strict=True))
+    assert row["Year"] == "2021" and row["Shift is"] == "below"
+    for head, side in (("Above", "above"), ("Below", "below"), ("Not told apart", "not told apart")):
+        assert row[head] == str(told.get(side, 0))
     assert text_of(as_html(content(read_results(folder / "comma")))) == text, "a decimal comma changes no word"
 
 

@@ -100,8 +100,8 @@ def report(
             "decimal": decimal,
             "byte_order_mark": byte_order_mark,
         }
-        where_from = {"data": data, "table": table, "where": where, "prior": prior, "column": column, "params": params}
-        found = _studies(studies, where_from, (baseline_cohorts, focal_cohorts), given)
+        places = {"data": data, "table": table, "where": where, "prior": prior, "column": column, "params": params}
+        found = _studies(studies, places, (baseline_cohorts, focal_cohorts), given)
         from ..pages import report as engine
         from ..study.writing import OUTPUTS, check_apart, check_folder
 
@@ -109,14 +109,12 @@ def report(
         sources = [source for file, study in found.values() for source in read_from(study, file)]
         check_apart(out, [out / name for name in OUTPUTS["report"]], sources)
         many = {label: study for label, (_, study) in found.items()}
-        study = many if studies else next(iter(many.values()))
-        result = engine.build(study, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet)
+        chosen = many if studies else many[""]
+        result = engine.build(chosen, out, schools=school or None, pdf=pdf, jobs=jobs, progress=not quiet)
         typer.echo(f"{result.index}: {len(result.files):,} school{'s' * (len(result.files) > 1)}")
         if every and result.not_shown:
-            typer.echo(
-                f"{result.not_shown:,} school{'s' * (result.not_shown > 1)} without a page: too few students in "
-                "every cohort"
-            )
+            schools = f"{result.not_shown:,} school{'s' * (result.not_shown > 1)}"
+            typer.echo(f"{schools} without a page: too few students in every cohort")
         if result.pdf:
             typer.echo(str(result.pdf))
 

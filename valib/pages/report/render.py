@@ -69,19 +69,9 @@ def write_index(
 
     level = percent(results.study["settings"]["level"])
     grouped = "Group" if any(row.get("group") for row in rows) else ""
-    text = (
-        templates()
-        .get_template("index.html")
-        .render(
-            study=results.study,
-            rows=rows,
-            pdf=pdf,
-            level=level,
-            studies=list(studies),
-            grouped=grouped,
-            sides=side_sentences(results),
-        )
-    )
+    several = {"studies": list(studies), "grouped": grouped, "sides": side_sentences(results)}
+    page = templates().get_template("index.html")
+    text = page.render(study=results.study, rows=rows, pdf=pdf, level=level, **several)
     (folder / "index.html").write_text(text + "\n", encoding="utf-8")
     for source in (TEMPLATES / "report.css", script):
         (folder / source.name).write_bytes(source.read_bytes())
