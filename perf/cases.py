@@ -19,7 +19,7 @@ from rows import PASSES, row, spread
 from streaming import rows as streaming_rows
 from timing import Contender, Timed, in_turn
 
-from data import formula, one_cohort, several_cohorts, write_for_r
+from data import formula, one_cohort, several_cohorts, with_slopes, write_for_r
 
 HERE = Path(__file__).resolve().parent
 PANEL = HERE.parent / "tests" / "reference" / "data" / "panel_sim.csv"
@@ -108,6 +108,27 @@ def relative(plan: Plan) -> Iterator[dict]:
                 at_least=targets.get(name) if students == TARGET_SIZE else None,
             )
         yield from sums(plan, file, students)
+
+
+def slopes(plan: Plan) -> Iterator[dict]:
+    """The relative fit with a random slope beside lme4, point estimates and plug-in errors on both sides."""
+    students, model = min(max(plan.students), TARGET_SIZE), "score ~ prior"
+    plan.say(f"random slopes, {students:,} students")
+    file, binary = plan.folder / "slopes.parquet", plan.folder / "slopes.bin"
+    records = with_slopes(students, plan.schools_of(students))
+    records.to_parquet(file)
+    columns = ",".join(write_for_r(records, binary))
+    with ExitStack() as stack:
+        ours = stack.enter_context(python("slopes", file=file, model=model))
+        there = {"plugin": (ours, "plugin"), "integrated": (ours, "fit")}
+        if has_r("lme4"):
+            there["lme4"] = (stack.enter_context(rscript("lme4_slopes.R", binary, columns, model)), "fit")
+        timed = in_turn(there, plan.rounds, plan.budget)
+    what = f"{students:,} students, a slope of every school"
+    at_least = 40 if students == TARGET_SIZE else None
+    yield row("slopes", what, "plug-in intervals, from a DataFrame", timed["plugin"], "lme4 (lmer)", timed.get("lme4"),
+              at_least=at_least, note="" if "lme4" in there else "not installed")  # fmt: skip
+    yield row("slopes", what, "integrated intervals, from a DataFrame", timed["integrated"])
 
 
 def sums(plan: Plan, file: Path, students: int) -> Iterator[dict]:
@@ -317,7 +338,7 @@ def reports(plan: Plan) -> Iterator[dict]:
     )
 
 
-CASES = {f.__name__: f for f in (relative, joint, posterior, quantile, bootstrap, reading, streaming, reports)}
+CASES = {f.__name__: f for f in (relative, slopes, joint, posterior, quantile, bootstrap, reading, streaming, reports)}
 GROWTH = {  # a quantity: the values it takes while the others stay at their usual ones
     "students": (20_000, 60_000, 200_000, 600_000, 2_000_000, 6_000_000),
     "schools": (30, 300, 3_000, 30_000, 100_000),

@@ -25,6 +25,15 @@ def one_cohort(students: int, schools: int, covariates: int, seed: int = 1) -> p
     return pd.DataFrame(data | {"score": score})
 
 
+def with_slopes(students: int, schools: int, seed: int = 1) -> pd.DataFrame:
+    """Records of one cohort whose schools have slopes of the standardised prior score, SD 5 points."""
+    records, rng = one_cohort(students, schools, 1, seed), np.random.default_rng(seed + 1)
+    records["prior"] = (records["prior_score"] - 430) / 70
+    slopes = rng.normal(0, 5, schools)
+    records["score"] += slopes[records["school"].str[1:].astype(int)] * records["prior"]
+    return records
+
+
 def several_cohorts(students: int, schools: int, cohorts: int, seed: int = 1) -> pd.DataFrame:
     """Records of several cohorts, 200 students a school on average; effects are AR(1) in calendar years."""
     rng = np.random.default_rng(seed)

@@ -1,6 +1,6 @@
 """Time valib beside other packages and print one table of ratios; `make perf` runs it.
 
-    python perf/run.py [--quick] [--only relative,joint,bootstrap,reading,streaming,growth] [--out FILE]
+    python perf/run.py [--quick] [--only relative,slopes,joint,bootstrap,reading,streaming,growth] [--out FILE]
 
 The full run writes perf/results/performance.json, which the book's appendix on performance shows. --quick takes smaller
 records and writes nothing unless --out names a file. Data lie in a temporary folder and are made from fixed seeds.

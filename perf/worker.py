@@ -54,6 +54,24 @@ def reports(file: str, out: str) -> Runs:
     return {"made": made}
 
 
+def slopes(file: str, model: str) -> Runs:
+    """valib with a random slope from a validated DataFrame, with integrated intervals (the default) and plug-in ones."""
+    records = va.read_records(pd.read_parquet(file))
+
+    def fit(intervals: str = "integrated"):
+        seconds, f = clock(lambda: va.fit_relative(records, formula=model, random=["prior"], intervals=intervals))
+        variances = np.sqrt(np.diag(f.vcov)).tolist()
+        return seconds, {
+            "loglik": f.loglik,
+            "tau2": np.diag(f.random_covariance).tolist(),
+            "sigma2": f.sigma2,
+            "coefficients": f.fixed_effects.tolist(),
+            "errors": [*np.diag(f.slopes.G_se).tolist(), f.sigma2_se, *variances],
+        }
+
+    return {"fit": fit, "plugin": lambda: fit("plugin")}
+
+
 def arrays(file: str, model: str) -> Runs:
     """The sums of arrays that lie row by row, as a user has them, and the product X'X of the same numbers."""
     design = build_design(va.read_records(pd.read_parquet(file)), model)
@@ -278,7 +296,20 @@ def growth(students: int, schools: int, covariates: int, cohorts: int) -> Runs:
 
 CONTENDERS = {
     f.__name__: f
-    for f in (relative, arrays, gpboost, mixedlm, joint, joint_large, posterior, quantile, bootstrap, reading, growth)
+    for f in (
+        relative,
+        slopes,
+        arrays,
+        gpboost,
+        mixedlm,
+        joint,
+        joint_large,
+        posterior,
+        quantile,
+        bootstrap,
+        reading,
+        growth,
+    )
 }
 
 

@@ -18,6 +18,7 @@ the system    shift_in_context, shift_verdicts, shift_parts, shift_difference, m
 persistence   persistence, temporal_models, with_previous_mean, adjusted_associations, forecast_va,
               forecast_calibration
 quantiles     fit_quantile, QuantileFit, share_below
+weak and strong students   va_at, va_gap, slope_test, fifths_at: of a relative fit with random slopes
 several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint, average_va, lasting_va
 stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,
               change_in_va, which_improved, quintile_transitions, mean_reliability, present_schools, usable_cohorts

@@ -87,6 +87,12 @@ from .effects.quantiles import QuantileFit as QuantileFit
 from .effects.quantiles import fit_quantile as fit_quantile
 from .effects.quantiles import share_below as share_below
 
+# weak and strong students
+from .effects.differential import fifths_at as fifths_at
+from .effects.differential import slope_test as slope_test
+from .effects.differential import va_at as va_at
+from .effects.differential import va_gap as va_gap
+
 # several cohorts
 from .effects.average import average_va as average_va
 from .effects.average import lasting_va as lasting_va
@@ -171,6 +177,7 @@ __all__ = [
     "correlations",
     "expected_correlations",
     "false_discoveries",
+    "fifths_at",
     "fit_baseline",
     "fit_benchmark",
     "fit_estimators",
@@ -226,6 +233,7 @@ __all__ = [
     "similar_schools",
     "simulate",
     "simulate_ways",
+    "slope_test",
     "split_shift",
     "spread_of_va",
     "stream_records",
@@ -235,6 +243,8 @@ __all__ = [
     "temporal_models",
     "two_step",
     "usable_cohorts",
+    "va_at",
+    "va_gap",
     "which_improved",
     "with_previous_mean",
 ]

@@ -56,6 +56,8 @@ def example(value: object, rows: int, of: int, column: str = "") -> str:
     may hold names or codes of students.
     """
     text = readable(value, LONGEST)
+    if column == "cohort" and _DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")  # as it is where the comma was already read as a point
     if column not in CODES and _DECIMAL_COMMA.fullmatch(text):
         return "; the first has a decimal comma"
     if rows > MANY and 2 * rows > of and not _NUMBER_LIKE.fullmatch(text):

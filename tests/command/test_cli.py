@@ -43,7 +43,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def good() -> pd.DataFrame:
-    frame = simulate(np.random.default_rng(3), schools=12, size=(3, 20), cohorts=COHORTS).drop(columns="u")
+    frame = simulate(np.random.default_rng(3), schools=20, size=(3, 20), cohorts=COHORTS).drop(columns="u")
     return frame.assign(female=np.arange(len(frame)) % 2)
 
 
@@ -94,7 +94,7 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     assert summary[1]["loglik"] == fit.loglik
     pictures = ["figures", *(f"figures/school_effects_{c}.{end}" for c in (2016, 2021) for end in ("png", "svg"))]
     beside = ["about.csv", "columns.csv", *pictures]
-    results = ["fits.json", "fixed_effects.csv", "school_effects.csv"]
+    results = ["fits.json", "fixed_effects.csv", "school_effects.csv", "scoring.json"]
     written = [".made-by-valib", "NOT_FOR_PUBLICATION.txt", *beside, *results]
     assert list(contents(here / "new" / "folder")) == written and "not for publication" in done.stdout
     assert run("fit", "--model", "relative", "--cohorts", "2021", "--out", "new/folder").exit_code == 0

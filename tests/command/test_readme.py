@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
 import typer
 import yaml
 from typer.testing import CliRunner
+from workbooks import xlsx
 
 import valib
 from valib.command import cli
@@ -121,58 +129,187 @@ PAGES = [
     "SECURITY.md",
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "chapters").glob("*.*")),
 ]
+COMMANDS = {known.callback.__name__ for known in cli.app.registered_commands}
+COMMAND = re.compile(
+    rf"valib (-|({'|'.join(sorted(COMMANDS))}|COMMAND)\b)|python (-m |\S+\.py)"
+    r"|(make|jupytext|pip|pre-commit|git|apt-get|papermill) \S"
+)
+LACKING = {  # what a page names without what it is asked of: the words that make it whole
+    "valib baseline --influences": ["--out", "kept.json"],
+    "valib key --lookup": ["my.csv", "KEY", "--out", "names.csv"],
+    "valib book --time-limit MINUTES": ["--out", "timed"],
+    "valib simulate": ["--list"],
+    "valib init": ["my.csv"],
+    "valib fit": ["--model", "relative", "--out", "plain"],
+    "valib report": ["--all", "--out", "reports"],
+    "valib baseline": ["--out", "another.json"],
+    "valib book": ["--out", "plain_book"],
+    "valib key": ["another.key"],
+}
+ELSEWHERE = {  # run by .ci/run, by another test, or not to be run by one
+    "make test-all lint pdf perf": ".ci/run; perf by hand, as timings are of one machine",
+    "python -m valib": "tests/command/test_cli.py",
+    "pip wheel --no-deps .": "tests/test_portable.py",
+    "pre-commit install": "changes the clone",
+}
 
 
-def shown_papermill() -> list[tuple[str, list[str]]]:
-    """The papermill commands of all pages, with the page."""
+def shown(page: str) -> list[str]:
+    """The commands that a page shows: lines of its code blocks, and code in its text."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if page.endswith(".ipynb"):
+        text = "\n".join(
+            "".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"
+        )
+    text = text.replace("\\\n", " ")
+    fenced = re.compile(r"^ *(`{3,})(\S*)\n(.*?)^ *\1", re.MULTILINE | re.DOTALL)
+    code = [body for _, kind, body in fenced.findall(text) if kind in ("", "sh", "bash")]
+    lines = [line for body in code for line in body.splitlines()]
+    spans = re.findall(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)", fenced.sub("", text))
+    found = [" ".join(re.split("  +#|; ", line)[0].split()) for line in (*lines, *spans)]
+    return [c for c in found if COMMAND.match(c)]
+
+
+def examples() -> list[tuple[str, str]]:
+    """The examples that `--help` shows."""
+    group = typer.main.get_command(cli.app)
+    texts = {"valib": group.help, **{f"valib {name}": part.help for name, part in group.commands.items()}}
+    return [
+        (f"{name} --help", " ".join(re.split("  +", line.strip())[:1]))
+        for name, text in texts.items()
+        for line in (text or "").splitlines()
+        if line.strip().startswith("valib ")
+    ]
+
+
+def valib_commands() -> list[Any]:
+    """Every command of valib that a page or `--help` shows, once for each; README's blocks are run above."""
+    of_blocks = {" ".join(line.partition("#")[0].split()) for block in blocks("sh") for line in block.splitlines()}
+    found = [(page, c) for page in PAGES for c in dict.fromkeys(shown(page)) if c.startswith("valib ")]
+    found = [(page, c) for page, c in found if page != "README.md" or c not in of_blocks] + examples()
+    long = re.compile(r"valib simulate (--fast --out|--scenarios|--params)")
+    once = {command: page for page, command in reversed(found)}  # run for the first page that shows it
+    return [pytest.param(page, c, marks=[pytest.mark.long] * bool(long.match(c))) for c, page in once.items()]
+
+
+def small(years: dict[int, int]) -> pd.DataFrame:
+    demo = valib.load_records("demo")
+    kept = demo["school"].isin([*sorted(demo["school"].unique())[:40], "0531", "0402"]) & demo["cohort"].isin(years)
+    return demo[kept].replace({"cohort": years})
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory) -> Path:
+    """A folder with all that the commands of the pages name but the records, which are written for each."""
+    folder = tmp_path_factory.mktemp("pages")
+    small({2024: 2025}).to_csv(folder / "new.csv", index=False)
+    (folder / "parts").mkdir()
+    small({2024: 2024}).to_parquet(folder / "parts" / "a.parquet")
+    rows = small({2016: 2016, 2024: 2024}).head(60)
+    xlsx(folder / "my.xlsx", {"Reading": [tuple(rows.columns), *rows.itertuples(index=False, name=None)]})
+    with sqlite3.connect(folder / "my.sqlite") as database:
+        rows.to_sql("results", database, index=False)
+    (folder / "study.yml").write_text(
+        "data: my.csv\nbaseline_cohorts: [2016, 2017]\nfocal_cohorts: [2019, 2021]\n", encoding="utf-8"
+    )
+    for name in ("KEY", "valib.key"):
+        assert CliRunner().invoke(cli.app, ["key", str(folder / name)]).exit_code == 0
+    valib.fit_baseline(valib.load_records("demo"), [2015, 2016]).save(folder / "baseline.json")
+    return folder
+
+
+def records_for(command: str) -> pd.DataFrame:
+    """my.csv with the years and the names of columns of a command."""
+    years = (
+        {2015: 2031, 2016: 2032, 2017: 2033, 2019: 2034}
+        if "203" in command
+        else {t: t for t in (2016, 2017, 2019, 2021, 2024)}
+    )
+    return small(years).rename(columns=dict(re.findall(r"--column (\w+)=(\w+)", command)))
+
+
+@pytest.mark.parametrize(("page", "command"), valib_commands())
+def test_every_command_of_valib_that_a_page_shows_runs(elsewhere, monkeypatch, page, command):
+    """The book and the pages of schools are not built here; `tests/pages` and `.ci/run` build them."""
+    monkeypatch.chdir(elsewhere)
+    done_by = SimpleNamespace(
+        html=Path("html"), results=Path("results"), pdf=None, index=Path("index"), files={"0531": "0531"}, not_shown=0
+    )
+    monkeypatch.setattr("valib.pages.build.build", lambda *_, **__: done_by)
+    monkeypatch.setattr("valib.pages.report.build", lambda *_, **__: done_by)
+    shutil.rmtree("results", ignore_errors=True)  # another command's
+    records_for(command).to_csv("my.csv", index=False)
+    words = [*shlex.split(command.replace("~/", f"{elsewhere}/"))[1:], *LACKING.get(command, [])]
+    put = {"MINUTES": "5", "500": "20", "postgresql+psycopg://user@host/name": "sqlite:///my.sqlite"}
+    words = [put.get(word, word) for word in words]
+    if command == "valib key ~/valib.key":
+        words[-1] += "2"  # one that is not there yet
+    if words[0] == "init":  # proposes params.yml, which others would then read
+        words = [w for w in words if w not in ("--out", "study.yml", "proposed.yml", "again.yml")]
+        words += [] if "--print" in words else ["--out", f"{len(list(Path().iterdir()))}.yml"]
+    for name in COMMANDS if words[0] == "COMMAND" else [words[0]]:
+        done = CliRunner().invoke(cli.app, [name, *words[1:]])
+        assert done.exit_code == 0, (page, command, done.output)
+
+
+def test_the_commands_of_other_programs_are_those_that_are_run():
+    """`make` by a dry run; the others by the tests here or where ELSEWHERE says."""
+    found = {(c.split()[0], c) for page in PAGES for c in shown(page) if not c.startswith(("valib ", "papermill "))}
+    for program, command in sorted(found):
+        words = shlex.split(command)
+        if command in ELSEWHERE:
+            continue
+        if program == "make":
+            dry = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+            assert dry.returncode == 0, (command, dry.stderr)
+        elif program == "python":
+            assert (ROOT / words[1]).is_file(), command
+        elif program == "git":
+            assert words[1] in ("config", "blame") and (ROOT / ".git-blame-ignore-revs").is_file(), command
+        elif program == "pip":
+            assert re.fullmatch(r"pip install \"?\.\[\w+\]\"?", command), command
+            assert f"\n{words[-1][2:-1]} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8"), command
+        else:
+            assert program in ("jupytext", "apt-get"), command
+
+
+def test_a_chapter_goes_to_text_and_back_as_the_guide_says(tmp_path):
+    import jupytext
+
+    assert "jupytext --to md:myst" in " ".join(shown("CONTRIBUTING.md"))
+    chapter = jupytext.read(ROOT / "chapters" / "schools.ipynb")
+    again = jupytext.reads(jupytext.writes(chapter, fmt="md:myst"), fmt="md:myst")
+    assert [(c.cell_type, c.source) for c in again.cells] == [(c.cell_type, c.source) for c in chapter.cells]
+
+
+def papermill_commands() -> list[tuple[str, str, str]]:
+    """The papermill commands of all pages with the chapters they mean: NN_name stands for every one."""
     found = []
     for page in PAGES:
-        text = (ROOT / page).read_text(encoding="utf-8").replace('\\"', '"')
-        found += [(page, shlex.split(c)) for c in re.findall(r"papermill chapters/[^`\n]*?(?=`|\n|\\n)", text)]
+        for command in (c for c in shown(page) if c.startswith("papermill ")):
+            name = Path(shlex.split(command)[1]).stem
+            every = [path.stem for path in sorted((ROOT / "chapters").glob("*.ipynb"))]
+            found += [(page, command, chapter) for chapter in (every if name == "NN_name" else [name])]
     return found
 
 
-@pytest.mark.parametrize(("page", "command"), shown_papermill())
-def test_the_parameters_of_every_papermill_command_are_understood(page, command):
-    """Running one takes half a minute: tests/pages/chapters does it; here the parameters go through their parser."""
-    from papermill.cli import _resolve_type
-
-    assert command[1] == "chapters/NN_name.ipynb" or (ROOT / command[1]).is_file()
-    at = command.index("-p")
-    load(None, **{command[at + 1]: _resolve_type(command[at + 2])})
+QUICK = "{bootstrap_replicates: 4, simulation_replicates: 20}"
 
 
-def test_every_papermill_command_is_found():
-    assert {page for page, _ in shown_papermill()} >= {"chapters/intro.md"}
+@pytest.mark.long
+@pytest.mark.parametrize(("page", "command", "chapter"), papermill_commands())
+def test_every_papermill_command_runs_as_shown(tmp_path, page, command, chapter):
+    """As a process, in a folder with the chapters; with fewer replicates where a chapter draws."""
+    (tmp_path / "chapters").symlink_to(ROOT / "chapters")
+    words = shlex.split(command.replace("NN_name", chapter))
+    done = subprocess.run(
+        [sys.executable, "-m", *words, "-y", QUICK, "--no-progress-bar"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    cells = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert any("injected-parameters" in cell["metadata"].get("tags", []) for cell in cells)
 
 
-def shown_commands() -> list[tuple[str, list[str]]]:
-    """The commands of valib that pages other than README show, with the page; README's are run above."""
-    found = []
-    for page in PAGES[1:]:
-        text = (ROOT / page).read_text(encoding="utf-8").replace('\\"', '"').replace("\\n", "\n")
-        shown = re.findall(r"`(valib [a-z][^`\n]*)`|^\W*(valib [a-z].*?)\W*$", text, re.MULTILINE)
-        found += [(page, shlex.split(a or b, comments=True)) for a, b in shown if shlex_able(a or b)]
-    return found
-
-
-def shlex_able(text: str) -> bool:
-    """Whether a text is a command: its first word names one, or it has an option."""
-    words = text.split()
-    return words[1] in COMMANDS or any(w.startswith("-") for w in words[1:])
-
-
-COMMANDS = {known.callback.__name__ for known in cli.app.registered_commands}
-
-
-@pytest.mark.parametrize(("page", "command"), shown_commands())
-def test_every_command_that_a_page_shows_is_one_with_these_options(page, command):
-    known = typer.main.get_command(cli.app)
-    assert command[1] in COMMANDS or command[1] == "--version", page
-    part = known.commands.get(command[1], known)
-    options = {name for p in part.params for name in (*p.opts, *p.secondary_opts)} | {"--help", "--version"}
-    assert {w.partition("=")[0] for w in command[1:] if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", w)} <= options, page
-
-
-def test_commands_of_other_pages_are_found():
-    assert {page for page, _ in shown_commands()} >= {"SECURITY.md"} and len(shown_commands()) >= 3
+def test_papermill_commands_are_found():
+    assert {page for page, _, _ in papermill_commands()} >= {"chapters/intro.md", "CONTRIBUTING.md"}
+    assert len(papermill_commands()) >= 10 and len(valib_commands()) >= 40

@@ -48,9 +48,6 @@ CHANGES = (  # half a second each, or more: fewer worlds
     "40 schools, 10-30 students, tau 8",
     "10 schools, 10-30 students, tau 10, rho 0",
     "40 schools, 10-30 students, tau 10, rho 0",
-    "20 schools, 10-30 students, tau 15",
-    "10 schools, 10-30 students, tau 10, rho 0.95",
-    "40 schools, 10-30 students, tau 10, rho 0.95",
 )
 Told = np.ndarray | tuple[np.ndarray, np.ndarray]  # hits, or probabilities and outcomes, by school
 

@@ -36,7 +36,7 @@ ONE = {
 }
 TWO = {
     f"{J} schools, 10-30 students, tau {tau:g}, rho {rho:g}": (J, SIZES["10-30 students"], tau, rho)
-    for J in (10, 20, 40)
+    for J in (10, 20)
     for tau, rho in ((10.0, 0.0), (10.0, 0.7), (15.0, 0.7), (10.0, 0.95))
 }
 # Of tau, in units of k = sigma / sqrt(mean n), where reliability is a half.

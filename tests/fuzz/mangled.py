@@ -1,14 +1,17 @@
 """Mangled files of every kind, and what the readers make of them: the same numbers, or the same sentence.
 
-    python tests/fuzz/mangled.py --minutes 10 --seed 1 --keep FOLDER
+    python tests/fuzz/mangled.py --minutes 10 --seed 1 --keep FOLDER --record
 
-counts the outcomes by kind of file and keeps every file that is read differently or ends in no sentence.
+counts the outcomes by kind of file and keeps every file that is read differently or ends in no sentence; --record adds
+the counts to ``runs.json`` beside it, which a test reads. The same seed draws the same files.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import json
+import os
 import re
 import shutil
 import sqlite3
@@ -16,17 +19,23 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyreadstat
 
-from valib.errors import ValibError
-from valib.sums.streams import moments_from_source
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from workbooks import ods, xlsx  # noqa: E402
 
-DATA = Path(__file__).parents[1] / "data"
-KINDS = ("text", "parquet", "workbook", "rdata", "sqlite")
+from valib.errors import ValibError  # noqa: E402
+from valib.sums.streams import moments_from_source  # noqa: E402
+
+DATA, RUNS = Path(__file__).parents[1] / "data", Path(__file__).with_name("runs.json")
+SHARES = {"text": 8.0, "parquet": 4.0, "workbook": 1.0, "rdata": 2.0, "sqlite": 2.0, "arrow": 2.0, "labelled": 1.0}
+KINDS = tuple(SHARES)
 STREAMED = ("text", "parquet")
 PIECES = [
     *('"', '""', '"\n', ",", ";", "\t", "|", "\r", "\n", "\r\n", "\ufeff", " ", "\xa0", "'", "=", "-", "\u2212", "%"),
@@ -54,10 +63,10 @@ def table(rng: np.random.Generator) -> pd.DataFrame:
 
 def draw(rng: np.random.Generator, folder: Path, kind: str) -> Path:
     """Write a mangled file of a kind."""
-    return {"text": _text, "parquet": _parquet, "sqlite": _sqlite}.get(kind, _stored)(rng, folder, kind)
+    return DRAWS[kind](rng, folder)
 
 
-def _text(rng: np.random.Generator, folder: Path, _: str) -> Path:
+def _text(rng: np.random.Generator, folder: Path) -> Path:
     ends = rng.choice(["\n", "\r\n", "\r"], p=[0.7, 0.2, 0.1])
     frame = table(rng).drop(columns=["note"] if rng.random() < 0.5 else [])
     text = frame.to_csv(
@@ -91,12 +100,8 @@ def _damaged(rng: np.random.Generator, content: bytes) -> bytes:
     return bytes(raw[: int(rng.integers(1, len(raw)))] if rng.random() < 0.2 else raw)
 
 
-def _parquet(rng: np.random.Generator, folder: Path, _: str) -> Path:
-    frame, path = table(rng), folder / "mangled.parquet"
-    if rng.random() < 0.5:
-        name = str(rng.choice(frame.columns[1:]))
-        frame[name] = frame[name].astype(str)
-        frame.loc[int(rng.integers(0, len(frame))), name] = str(rng.choice(PIECES)).replace("\x00", "")
+def _parquet(rng: np.random.Generator, folder: Path) -> Path:
+    frame, path = _odd_value(rng, table(rng)), folder / "mangled.parquet"
     if rng.random() < 0.2:
         frame["Note"] = 1
     frame.to_parquet(path, index=False, compression=None)
@@ -105,7 +110,7 @@ def _parquet(rng: np.random.Generator, folder: Path, _: str) -> Path:
     return path
 
 
-def _sqlite(rng: np.random.Generator, folder: Path, _: str) -> Path:
+def _sqlite(rng: np.random.Generator, folder: Path) -> Path:
     path = folder / "mangled.sqlite"
     path.unlink(missing_ok=True)
     with sqlite3.connect(path) as connection:
@@ -115,9 +120,9 @@ def _sqlite(rng: np.random.Generator, folder: Path, _: str) -> Path:
     return path
 
 
-def _stored(rng: np.random.Generator, folder: Path, kind: str) -> Path:
-    """One of the small files of the tests, damaged."""
-    names = {"workbook": ["schools.xls"], "rdata": ["schools.rda", "schools.rds", "kinds.rda"]}[kind]
+def _rdata(rng: np.random.Generator, folder: Path) -> Path:
+    """One of the small files of the tests that R wrote, damaged."""
+    names = ["schools.rda", "schools.rds", "kinds.rda", "forms_plain.rds", "grouped.rda"]
     stored = DATA / str(rng.choice(names))
     path = folder / f"mangled{stored.suffix}"
     content = stored.read_bytes()
@@ -125,6 +130,71 @@ def _stored(rng: np.random.Generator, folder: Path, kind: str) -> Path:
         content = gzip.compress(_damaged(rng, gzip.decompress(content)))
     path.write_bytes(_damaged(rng, content) if rng.random() < 0.7 else content)
     return path
+
+
+def _workbook(rng: np.random.Generator, folder: Path) -> Path:
+    """A workbook with an odd cell, or damaged: the archive of a new one, or a part inside it."""
+    path = folder / f"mangled.{rng.choice(['xls', 'xlsx', 'ods'])}"
+    if path.suffix == ".xls":
+        path.write_bytes(_damaged(rng, (DATA / "schools.xls").read_bytes()))
+        return path
+    frame = table(rng)
+    rows = [tuple(frame.columns), *frame.itertuples(index=False, name=None)]
+    at = int(rng.integers(0, len(rows)))
+    odd = [*rows[at]]
+    odd[int(rng.integers(0, len(odd)))] = "".join(c for c in str(rng.choice(PIECES)) if c.isprintable())
+    rows[at] = tuple(odd)
+    (ods if path.suffix == ".ods" else xlsx)(path, {"Records": rows})
+    if rng.random() < 0.5:
+        parts = {name: zipfile.ZipFile(path).read(name) for name in zipfile.ZipFile(path).namelist()}
+        chosen = str(rng.choice(list(parts)))
+        parts[chosen] = _damaged(rng, parts[chosen])
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+    if rng.random() < 0.3:
+        path.write_bytes(_damaged(rng, path.read_bytes()))
+    return path
+
+
+def _arrow(rng: np.random.Generator, folder: Path) -> Path:
+    frame, path = _odd_value(rng, table(rng)), folder / "mangled.feather"
+    frame.to_feather(path, compression=str(rng.choice(["uncompressed", "lz4"])))
+    if rng.random() < 0.7:
+        path.write_bytes(_damaged(rng, path.read_bytes()))
+    return path
+
+
+def _labelled(rng: np.random.Generator, folder: Path) -> Path:
+    """A file of Stata, SPSS or SAS."""
+    frame = _odd_value(rng, table(rng))
+    frame = frame.replace(r"[^\x20-\x7e]", "?", regex=True)
+    path = folder / f"mangled.{rng.choice(['dta', 'sav', 'xpt'])}"
+    write = {".dta": pyreadstat.write_dta, ".sav": pyreadstat.write_sav, ".xpt": pyreadstat.write_xport}[path.suffix]
+    write(frame, path)
+    if rng.random() < 0.7:
+        path.write_bytes(_damaged(rng, path.read_bytes()))
+    return path
+
+
+def _odd_value(rng: np.random.Generator, frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with an odd text in a column, half the time."""
+    if rng.random() < 0.5:
+        name = str(rng.choice(frame.columns[1:]))
+        frame[name] = frame[name].astype(str)
+        frame.loc[int(rng.integers(0, len(frame))), name] = str(rng.choice(PIECES)).replace("\x00", "")
+    return frame
+
+
+DRAWS = {
+    "text": _text,
+    "parquet": _parquet,
+    "workbook": _workbook,
+    "rdata": _rdata,
+    "sqlite": _sqlite,
+    "arrow": _arrow,
+    "labelled": _labelled,
+}
 
 
 def outcome(path: Path, kind: str, engine: str) -> tuple[str, object]:
@@ -151,8 +221,13 @@ def judge(path: Path, kind: str) -> tuple[str, object]:
     if kind not in STREAMED or ours[0] == "failed" or unread:
         return ours
     theirs = outcome(path, kind, "duckdb")
-    same = ours == theirs or (ours[0] == theirs[0] == "refused" and _plain(ours[1], path) == _plain(theirs[1], path))
+    same = ours == theirs or (ours[0] == theirs[0] == "refused" and _alike(ours[1], theirs[1], path))
     return ours if same else (theirs if theirs[0] == "failed" else ("differs", (ours, theirs)))
+
+
+def _alike(ours: object, theirs: object, path: Path) -> bool:
+    """Whether two refusals are of one fault; an open quotation mark may be met before or after the names are looked at."""
+    return _plain(ours, path) == _plain(theirs, path) or str(theirs).endswith("a quotation mark may not be closed.")
 
 
 def _plain(sentence: object, path: Path) -> str:
@@ -169,10 +244,11 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--keep", type=Path, default=Path("fuzz-kept"))
     asked.add_argument("--kinds", default=",".join(KINDS))
+    asked.add_argument("--record", action="store_true")
     asked = asked.parse_args()
     counts, end, number = Counter(), time.monotonic() + 60 * asked.minutes, 0
-    kinds, shares = asked.kinds.split(","), {"text": 8.0, "parquet": 4.0, "workbook": 0.5, "rdata": 2.0, "sqlite": 2.0}
-    weights = np.array([shares[kind] for kind in kinds])
+    kinds = asked.kinds.split(",")
+    weights = np.array([SHARES[kind] for kind in kinds])
     with tempfile.TemporaryDirectory() as folder:
         while time.monotonic() < end:
             rng = np.random.default_rng([asked.seed, number])
@@ -187,6 +263,13 @@ def main() -> None:
             number += 1
     for (kind, found), n in sorted(counts.items()):
         print(f"{kind:10}{found:10}{n:8}")
+    if asked.record:
+        runs = json.loads(RUNS.read_text(encoding="utf-8")) if RUNS.exists() else []
+        found = {kind: {f: n for (k, f), n in sorted(counts.items()) if k == kind} for kind in kinds}
+        used = os.times()
+        cpu = round((used.user + used.system + used.children_user + used.children_system) / 60, 1)
+        runs.append({"seed": asked.seed, "minutes": asked.minutes, "processor": cpu, "files": number, "found": found})
+        RUNS.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

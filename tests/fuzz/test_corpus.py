@@ -73,7 +73,7 @@ def test_the_corpus_counts_by_outcome():
 @pytest.mark.parametrize("kind", KINDS)
 def test_fresh_draws_end_in_numbers_or_one_sentence(tmp_path, kind):
     counts = Counter()
-    for number in range(4 if kind == "workbook" else 24):
+    for number in range(4 if kind in ("workbook", "labelled") else 24):
         path = draw(np.random.default_rng([11, number]), tmp_path, kind)
         found, what = judge(path, kind)
         assert found in ("numbers", "refused"), (number, what)

@@ -26,11 +26,12 @@ def folder(tmp_path_factory):
     for k, (name, cohorts) in enumerate(COHORTS.items()):
         records = simulate(np.random.default_rng(k), 20, (10, 20), cohorts).drop(columns="u")
         place = records.groupby(["cohort", "school"]).cumcount()
+        records["district"] = "District " + records["school"].str[-1].map(lambda digit: str(int(digit) % 2))
         records["school_name"] = f"{name.upper()} " + records["school"]
         if name == "maths":
             records = records[((records["school"] != HELD) | (place < 2)) & (records["school"] != ABSENT)]
         records.to_csv(folder / f"{name}.csv", index=False)
-        study = {"title": f"The {name}", "data": f"{name}.csv", "columns": {"school_name": "school_name"},
+        study = {"title": f"The {name}", "data": f"{name}.csv", "columns": {"school_name": "school_name"}, "groups": "district",
                  "baseline_cohorts": list(cohorts[:2]), "focal_cohorts": [cohorts[2]]}  # fmt: skip
         (folder / f"{name}.yml").write_text(yaml.safe_dump(study), encoding="utf-8")
         run("report", "--params", folder / f"{name}.yml", "--all", "--quiet", "--jobs", "1", "--out", folder / name)

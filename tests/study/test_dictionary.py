@@ -14,7 +14,8 @@ from valib.study.dictionary import COLUMNS, ELSEWHERE, FILES, explained, meaning
 STUDY = ["--baseline-cohorts", "2015,2016", "--focal-cohorts", "2019,2021"]
 RUNS = {
     "relative": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019"],
-    "benchmark": ["fit", "my.csv", "--model", "benchmark", *STUDY],
+    "benchmark": ["fit", "my.csv", "--model", "benchmark", *STUDY, "--groups", "district", "--similar", "prior_score",
+                  "--neighbours", "3", "--cap", "3"],
     "joint": ["fit", "my.csv", "--model", "joint", "--cohorts", "2019,2021", "--average", "2019,2021",
               "--covariance", "compound_symmetry"],
     "report": ["report", "my.csv", "--all", "--quiet", "--jobs", "1", *STUDY],
@@ -27,6 +28,7 @@ def written(tmp_path_factory):
     """The folder of each run, by name."""
     folder = tmp_path_factory.mktemp("written")
     records = simulate(np.random.default_rng(8), 25, (8, 20), (2015, 2016, 2019, 2021), rho=0.6).drop(columns="u")
+    records["district"] = "D" + records["school"].str[-1].map(lambda digit: str(int(digit) % 2))
     records.assign(school_name="Ä " + records["school"]).to_csv(folder / "my.csv", index=False)
     for name, words in RUNS.items():
         words = [str(folder / word) if word == "my.csv" else word for word in words]

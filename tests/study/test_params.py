@@ -218,6 +218,8 @@ SAME = {
     "seed": (8, ["8", "08"]),
     "bootstrap_replicates": (30, ["30"]),
     "simulation_replicates": (30, ["30"]),
+    "random": (["prior_score"], ["prior_score", "[prior_score]", "['prior_score']", ("prior_score",)]),
+    "subgroups": (["female", "ses"], ["[female, ses]", "['female', 'ses']", ("female", "ses")]),
     "quantiles": ([0.5], [[0.5], "[0.5]", "0.5", 0.5]),
     "quantile_draws": (60, ["60"]),
     "school": (None, ["null", "None", "~"]),

@@ -157,6 +157,26 @@ def test_a_wide_file_with_grades_is_a_study_of_each_grade(tmp_path):
     }
 
 
+def test_a_wide_file_without_a_school_asks_for_it(tmp_path):
+    table = SHAPES["state_wide"]()
+    table.drop(columns="SCHOOL_NUMBER").to_csv(tmp_path / "records.csv", index=False)
+    done = run("init", tmp_path / "records.csv", "--out", tmp_path / "study.yml")
+    assert done.exit_code == 0 and "school: not found; fill it in" in done.stderr
+    file = tmp_path / "study" / "grade_5.yml"
+    assert written(file)["columns"]["school"] == "?"
+    told = run("check", "--params", file)
+    assert told.exit_code == 2
+    assert told.stderr.endswith(
+        "school is not answered: which column holds the school? Write the answer in place of the question mark.\n"
+    )
+    table.rename(columns={"SCHOOL_NUMBER": "place"}).to_csv(tmp_path / "records.csv", index=False)
+    answer(file, school="place")
+    grade = table["GRADE_2024"] == 5
+    by_hand = table.loc[grade, ["ID", "SCHOOL_NUMBER", "SS_2024", "SS_2023"]]
+    by_hand = by_hand.set_axis(["student", "school", "score", "prior_score"], axis=1).assign(cohort=2024)
+    assert set(same_fits(file, by_hand, tmp_path)["cohort"]) == {2024}
+
+
 def test_the_shortest_lag_is_the_prior_and_an_error_of_measurement_is_none(tmp_path):
     files, _ = proposed(tmp_path, "lagged")
     assert set(files) == {f"{s}_grade_{g}" for s in ("math", "read") for g in (4, 5)}

@@ -73,6 +73,17 @@ def test_files_give_the_sums_and_the_account_of_memory(session, tmp_path, how):
     assert stream.attrs["rows_read"] == memory.attrs["rows_read"]
 
 
+@pytest.mark.parametrize("form", ["{0}/{2:02d}", "{0}_{1}"])
+def test_school_years_are_the_cohorts_of_memory(session, tmp_path, form):
+    table = records()
+    years = [form.format(t - 1, t, t % 100) for t in table["cohort"]]
+    table.assign(cohort=years).to_csv(path := tmp_path / "records.csv", index=False)
+    memory, said = quietly(read_records, path)
+    stream, also = quietly(stream_records, path, engine="spark")
+    assert sorted(memory["cohort"].unique()) == sorted(table["cohort"].unique()) and also == said
+    same(stream, memory, "score ~ prior_score")
+
+
 IN_SPARK = [
     "a score with points between thousands",
     "short rows",

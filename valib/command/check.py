@@ -13,7 +13,7 @@ import typer
 from ..errors import ValibError, ValibWarning
 from . import options as opt
 from .console import plain_errors
-from .study import load_study, read_from
+from .study import load_study, read_from, read_whole
 
 if TYPE_CHECKING:
     from ..study.account import Account, Finding
@@ -70,7 +70,7 @@ def check(
         if out is not None:
             check_file(out)
             check_apart(out, [out], read_from(study, params))
-        records, told = _read(study)
+        records, told = _read(study, shown=not json)
         study = study.settled(records["cohort"].unique())
         account = check_records(
             records,
@@ -87,13 +87,13 @@ def check(
             raise ValibError(f"{account.source}: {' '.join(account.problems)}")
 
 
-def _read(study: Params) -> tuple[Any, list[Finding]]:
-    """Return the records, and what was said while they were read."""
+def _read(study: Params, shown: bool) -> tuple[Any, list[Finding]]:
+    """Return the records, and what was said while they were read; shown: whether to say so where it takes long."""
     from ..study.account import Finding
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ValibWarning)
-        records = study.read_records()
+        records = read_whole(study, shown)
     return records, [
         Finding("source", (), str(item.message)) for item in caught if issubclass(item.category, ValibWarning)
     ]

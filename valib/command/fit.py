@@ -19,6 +19,28 @@ if TYPE_CHECKING:
     from ..study.params import Params
 
 
+SETTINGS = (  # options that stand for a parameter of the study of the same name
+    *("table", "where", "prior", "formula", "estimator", "shift", "variances", "method", "level", "intervals"),
+    *(
+        "equating_se",
+        "cohort_sd",
+        "min_students",
+        "min_linked_share",
+        "fdr",
+        "groups",
+        "group_weights",
+        "min_schools",
+        "neighbours",
+        "cap",
+    ),
+    *("excel", "figures", "decimal", "byte_order_mark"),
+)
+CHOICES = (  # options that a fit has settled
+    *("formula", "estimator", "shift", "variances", "method", "level", "intervals", "equating_se", "cohort_sd"),
+    *("covariance", "residual", "average", "random", "groups", "similar", "cap"),
+)
+
+
 def fit(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
     model: Annotated[
@@ -62,6 +84,7 @@ def fit(
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
     average: opt.Average = None,
+    random: opt.Random = None,
     min_students: opt.MinStudents = None,
     min_linked_share: opt.MinLinkedShare = None,
     fdr: opt.Fdr = None,
@@ -87,9 +110,11 @@ def fit(
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
     compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
     benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
-    with --similar, capped.csv with --cap. about.csv says how they were made, columns.csv what every column means,
-    figures/ has the pictures (--no-figures leaves them out), and --excel writes results.xlsx with all tables. Figures are
-    rounded to what may be published: errors to two digits, estimates to the last place of their errors.
+    with --similar, capped.csv with --cap; with --random (or random in the params file) of a relative model va_at.csv, value
+    added of weak and strong students or of groups, and slopes.csv, how schools differ in it. about.csv says how they were
+    made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out), and --excel writes
+    results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits, estimates to the last
+    place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -97,6 +122,7 @@ def fit(
       valib fit --model relative --out results/relative
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
+      valib fit --model relative --cohorts 2024 --random prior_score --out results/slopes
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
       valib fit corrected.csv --like results --out results/late
       valib fit my.csv --model relative --cohorts 2024 --groups district --out results
@@ -105,75 +131,19 @@ def fit(
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
     """
+    given = dict(locals())
     with plain_errors(debug):
-        from ..study.params import parse_cohorts
-
-        if like is not None:
-            refuse_choices(
-                benchmark=benchmark,
-                baseline_cohorts=baseline_cohorts,
-                focal_cohorts=focal_cohorts,
-                formula=formula,
-                estimator=estimator,
-                shift=shift,
-                variances=variances,
-                method=method,
-                level=level,
-                intervals=intervals,
-                equating_se=equating_se,
-                cohort_sd=cohort_sd,
-                covariance=covariance,
-                residual=residual,
-                average=average,
-                groups=groups,
-                similar=similar,
-                cap=cap,
-            )
-        elif model is None:
-            raise ParamsError(
-                "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
-            )
-        if benchmark and (baseline_cohorts or formula or estimator):
-            raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
-        if benchmark and model is not opt.Model.benchmark:
-            raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
-        several = {"covariance": covariance, "residual": residual, "average": parse_cohorts(average, "--average")}
-        structure = {k: v for k, v in several.items() if v is not None}
-        if structure and model is not opt.Model.joint:
-            raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
-        if model is opt.Model.joint:
-            for name, value in {"groups": groups, "similar": similar, "cap": cap}.items():
-                if value is not None:
-                    raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
+        structure = _check_choices(given)
         study = load_study(
             params,
             data,
             column,
             baseline_cohorts,
             focal_cohorts,
-            table=table,
-            where=where,
-            prior=prior,
-            formula=formula,
-            estimator=estimator,
-            shift=shift,
-            variances=variances,
-            method=method,
-            level=level,
-            intervals=intervals,
-            equating_se=equating_se,
-            cohort_sd=cohort_sd,
-            min_students=min_students,
-            min_linked_share=min_linked_share,
-            fdr=fdr,
-            groups=groups,
-            group_weights=group_weights,
-            min_schools=min_schools,
+            random=None if random is None else [name.strip() for name in random.split(",") if name.strip()],
             similar=None if similar is None else [part.strip() for part in similar.split(",")],
-            neighbours=neighbours,
-            cap=cap,
             pseudonym_key=pseudonyms,
-            **{"excel": excel, "figures": figures, "decimal": decimal, "byte_order_mark": byte_order_mark},
+            **{name: given[name] for name in SETTINGS},
         )
         from ..study import writing as output
 
@@ -183,9 +153,36 @@ def fit(
         output.check_apart(out, [out / name for name in output.OUTPUTS["fit"]], sources)
         if like is not None:
             score(study, params, Path(like), model, out, cohorts, engine, exact)
-            return
-        assert model is not None  # asked for above
-        _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
+        elif model is not None:
+            _fit(study, model, out, cohorts, benchmark, structure, engine, exact)
+
+
+def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
+    """Refuse options that do not go together; return the structure of a joint model, as far as it was named."""
+    from ..study.params import parse_cohorts
+
+    model, benchmark = given["model"], given["benchmark"]
+    if given["like"] is not None:
+        refuse_choices(**{name: given[name] for name in ("benchmark", "baseline_cohorts", "focal_cohorts", *CHOICES)})
+    elif model is None:
+        raise ParamsError(
+            "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
+        )
+    if benchmark and (given["baseline_cohorts"] or given["formula"] or given["estimator"]):
+        raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
+    if benchmark and model is not opt.Model.benchmark:
+        raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
+    several = {name: given[name] for name in ("covariance", "residual")}
+    several["average"] = parse_cohorts(given["average"], "--average")
+    structure = {k: v for k, v in several.items() if v is not None}
+    if structure and model is not opt.Model.joint:
+        raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
+    for name in ("groups", "similar", "cap"):
+        if given[name] is not None and model is opt.Model.joint:
+            raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
+    if given["random"] is not None and model is not opt.Model.relative:
+        raise ParamsError(f"--random is for --model relative; a {model.value} model has none.")
+    return structure
 
 
 def _fit(
@@ -215,7 +212,7 @@ def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bo
     from ..study.beside import FILES
 
     more = {
-        opt.Model.relative: [],
+        opt.Model.relative: ["va_at.csv", "slopes.csv"] if study.random else [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
@@ -248,7 +245,10 @@ def _fit_into(
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
-        study, engine, saved.formula if saved else study.formula, by_cell=model is opt.Model.benchmark and saved is None
+        study,
+        engine,
+        saved.formula if saved else study.formula,
+        by_cell=bool(study.random) if model is opt.Model.relative else model is opt.Model.benchmark and saved is None,
     )
     if model is opt.Model.joint:
         cohorts = cohorts or _focal(study, records, model, saved)
@@ -302,6 +302,7 @@ def one_cohort_results(
         context = shift_in_context(fits, reference)
         found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
         said = results.shift_lines(context, fits)
+    found |= results.slope_tables(fits, study.min_students, lambda table: with_names(table, names))
     more, lines = beside(study, records, fits, reference)
     found |= {name: with_names(table, names) for name, table in more.items()}
     return cohorts, fits, found, told, said + lines
@@ -383,6 +384,7 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
                     method=study.method,
                     level=study.level,
                     intervals=study.intervals,
+                    random=study.random,
                 )
             )
     return fits, None

@@ -46,9 +46,10 @@ def init(
       valib init postgresql+psycopg://user@host/name --table "SELECT * FROM results" --print
     """
     with plain_errors(debug):
+        from ..pages.progress import reading
         from ..records import datasets
         from ..records.reading import resolve_names
-        from ..records.sources import open_source
+        from ..records.sources import data_name, open_source
         from ..study.proposal import params_text, propose_all
 
         printed = show or out == "-"
@@ -57,9 +58,10 @@ def init(
             raise ParamsError(f"{data} comes with valib and needs no params file: valib check {data}.")
         if not printed and os.path.lexists(file):
             raise ParamsError(f"{file}: is there already; remove it, or name another with --out.")
-        source = open_source(data, table)
-        resolve_names(source.name, source.columns, {})  # refuses two columns of one name
-        proposals = propose_all(source.read(), source.name)
+        with reading(data_name(data)):
+            source = open_source(data, table)
+            resolve_names(source.name, source.columns, {})  # refuses two columns of one name
+            proposals = propose_all(source.read(), source.name)
         folder = file.with_suffix("") if len(proposals) > 1 else file.parent
         files = {folder / f"{name}.yml" if name else file: proposal for name, proposal in proposals.items()}
         if len(proposals) > 1 and not printed and os.path.lexists(folder):

@@ -11,7 +11,7 @@ import typer
 from ..errors import ParamsError
 from . import options as opt
 from .console import plain_errors
-from .study import load_study, read_from
+from .study import load_study, read_from, read_whole
 
 if TYPE_CHECKING:
     from ..study.params import Params
@@ -72,7 +72,7 @@ def _list_schools(study: Params, file: Path, out: Path) -> int:
     from ..study.writing import as_csv
 
     secret = read_key(file)
-    named = codes(study.read_records()["school"].unique(), secret)
+    named = codes(read_whole(study)["school"].unique(), secret)
     before = os.umask(0o077)  # for its owner alone, from the first byte
     try:
         write_file(out, as_csv(pd.DataFrame({"school": list(named), "pseudonym": list(named.values())})))

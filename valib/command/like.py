@@ -42,20 +42,25 @@ def score(
     from ..records.pseudonyms import check_outside
     from ..records.school_names import school_names, with_names
     from ..study import writing as output
+    from ..study.publishing import as_files, publish
 
     check_outside(study.pseudonym_key, out)
     saved = {one.cohort: one for one in load_fits(like)}
     _check_same(study, params, like, model, next(iter(saved.values())), exact)
     mark = [output.NOT_FOR_PUBLICATION] if exact else []
+    book = "results.xlsx" if study.excel else ""
+    made = ["school_effects.csv", "about.csv", "columns.csv", *mark, *([book] if book else [])]
     with output.claim(out):
-        output.refuse_foreign(out, "fit", ["school_effects.csv", *mark])
+        output.refuse_foreign(out, "fit", made)
         before = stamp(study)
         records = open_records(study, engine, next(iter(saved.values())).state.formula)
         cohorts = _cohorts(like, saved, records, cohorts_text)
         effects, held_back = _effects(study, like, [saved[c] for c in cohorts], records)
         check_unchanged(study, records, before)
         effects = with_names(effects, school_names(records))
-        files = {"school_effects.csv": output.as_csv(effects, exact)}
+        one = saved[cohorts[0]]
+        told = {"model": one.model, "cohorts": cohorts, "formula": one.state.formula}
+        files = as_files(publish({"school_effects.csv": effects}, study, exact, **told), study, book)
         output.write_folder(out, "fit", files | dict.fromkeys(mark, output.WHY_NOT))
     hidden = (
         f"; {held_back} not shown: fewer than {study.min_students} students, or not among those that {like} shows"
@@ -126,16 +131,16 @@ def _may_be_shown(study: Params, like: Path, saved: SavedFit, fit: CohortFit) ->
 
     from ..records.coverage import LOW
     from ..records.disclosure import counted
-    from ..study.writing import safe_text
+    from ..study.earlier import read_table
 
     path = like / "school_effects.csv"
     try:
-        table = pd.read_csv(path, dtype={"school": "str"}, keep_default_na=False, usecols=["cohort", "school"])
-    except (OSError, ValueError) as error:
+        table = read_table(path)[["cohort", "school"]]
+    except (OSError, ValueError, KeyError) as error:
         raise ParamsError(f"{path}, the schools shown with the fit, cannot be read ({type(error).__name__}).") from None
     listed_there = set(table.loc[table["cohort"] == saved.cohort, "school"])
     codes = fit.school_effects.index
-    there = pd.Series([safe_text(code) in listed_there for code in codes], codes)
+    there = pd.Series([code in listed_there for code in codes], codes)
     if saved.schools is not None:
         there |= ~codes.isin(saved.schools)
     elif len(listed_there) == saved.n_schools:  # none was held back, so that any other is new

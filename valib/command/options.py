@@ -139,6 +139,15 @@ Average = Annotated[
         help="Joint model: write averages.csv, every school's average over these cohorts.",
     ),
 ]
+Random = Annotated[
+    str | None,
+    typer.Option(
+        "--random",
+        metavar="NAME,NAME,...",
+        show_default=False,
+        help="Relative model: columns of the formula whose slope varies over schools; writes va_at.csv and slopes.csv.",
+    ),
+]
 MinStudents = Annotated[
     int | None, typer.Option("--min-students", help="Schools with fewer students in a cohort are not shown.")
 ]

@@ -12,7 +12,7 @@ from ..errors import ParamsError
 from ..names import about
 from . import options as opt
 from .console import plain_errors
-from .study import load_study, read_from
+from .study import load_study, read_from, read_whole
 
 if TYPE_CHECKING:
     from ..study.params import Params
@@ -71,7 +71,7 @@ def simulate(
       valib simulate --list
       valib simulate --fast --out results/simulation
       valib simulate --scenarios drift,sorting --methods seed,answer,default --replicates 500 --out results/simulation
-      valib simulate my.csv --scenarios "this study" --reliability 0.9 --out results/simulation
+      valib simulate --params study.yml --scenarios "this study" --reliability 0.9 --out results/simulation
     """
     with plain_errors(debug):
         if fast and replicates is not None:
@@ -138,7 +138,7 @@ def simulate_study(
     if has_data and THIS_STUDY not in worlds:
         raise ParamsError(f"The records are for the scenario '{THIS_STUDY}', which --scenarios leaves out.")
     if THIS_STUDY in worlds:
-        records = study.read_records()
+        records = read_whole(study, not quiet)
         study.need_baseline(records["cohort"].unique(), ", or leave the scenario 'this study' out")
         last = max(study.settled(records["cohort"].unique()).focal_cohorts)
         with about(records, [last]):

@@ -50,8 +50,23 @@ def read_from(study: Params, params: str | None, *more: str | Path | None) -> li
     return [Path(path) for path in (data, earlier, locate(params), study.pseudonym_key, *more) if path is not None]
 
 
+def read_whole(study: Params, shown: bool = True) -> Any:
+    """The study's records in memory; where that takes long, it is said on stderr, if shown."""
+    from ..pages.progress import reading
+
+    with reading(study.data_name, shown):
+        return study.read_records()
+
+
 def open_records(study: Params, engine: str | None, formula: str | None = None, by_cell: bool = False) -> Any:
     """The study's records in memory, or streamed; formula and by_cell: what will be asked of a stream."""
+    from ..pages.progress import reading
+
+    with reading(study.data_name):
+        return _opened(study, engine, formula, by_cell)
+
+
+def _opened(study: Params, engine: str | None, formula: str | None, by_cell: bool) -> Any:
     from ..pages.progress import progress_bar
     from ..records import datasets
     from ..records.coverage import MIN_LINKED_SHARE

@@ -57,6 +57,17 @@ def checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def with_blanks(summaries: Mapping[str, Any], blank: float | None = None) -> dict[str, Any]:
+    """The summaries with a blank for the standard deviation of a cohort's only score, which is not known."""
+
+    def filled(told: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = told["sd"] is None or math.isnan(told["sd"])
+        return {**told, "sd": blank if unknown else told["sd"]}
+
+    by_cohort = {cohort: filled(told) for cohort, told in summaries["score_by_cohort"].items()}
+    return {**summaries, "score_by_cohort": by_cohort}
+
+
 def check_content(content: dict[str, Any], state: FormulaState) -> None:
     """Raise ValueError, saying what is wrong, for content that no fit of this formula can have written."""
     _same_keys(content, NEEDED, "the file", EXTRA)
@@ -78,13 +89,15 @@ def check_content(content: dict[str, Any], state: FormulaState) -> None:
     _check_names(state, content["summaries"]["columns"])
     _check_coefficients(content, state)
     _check_extras(content, cohorts, schools, state)
+    _check_spread(content, state)
+    _check_variances(content, state)
 
 
 def _check_coefficients(content: dict[str, Any], state: FormulaState) -> None:
     """Coefficients, covariances and variances, and that they fit the outcome's mean and spread."""
     p = len(state.names)
     b, means = (numbers(content[k], (p,), k.replace("_", " ")) for k in ("coefficients", "column_means"))
-    V, _ = covariance(content["vcov"], p), covariance(content["vcov_model"], p)
+    V, _ = covariance(content["vcov"], p), covariance(content["vcov_model"], p, ROUNDED * p)
     tau2, sigma2 = numbers([content["tau2"], content["sigma2"]], (2,), "variances")
     if tau2 < 0 or sigma2 <= 0:
         raise ValueError("a variance is negative, or that of students is 0")
@@ -108,13 +121,32 @@ def _check_summaries(summaries: Any, cohorts: np.ndarray, students: int, state: 
     for told in (*by_cohort.values(), *columns.values()):
         _same_keys(told, ("n", "mean", "sd"), "a summary")
         _whole([told["n"]], "a count", least=1)
-        mean, sd = numbers([told["mean"], told["sd"]], (2,), "a summary")
+        one = told["n"] == 1 and told["sd"] is None and told in by_cohort.values()
+        mean, sd = numbers([told["mean"], 0 if one else told["sd"]], (2,), "a summary")
         if sd < 0:
             raise ValueError("a standard deviation is negative")
         if max(abs(mean), sd) > LIMITS[1]:
             raise ValueError("a mean or standard deviation is beyond what a model takes")
-    if columns[outcome]["n"] != students or sum(told["n"] for told in by_cohort.values()) < students:
+    if {told["n"] for told in columns.values()} != {students} or sum(t["n"] for t in by_cohort.values()) < students:
         raise ValueError("the counts of students do not agree")
+    if "score" in columns:
+        _check_cohorts(by_cohort.values(), columns["score"])
+
+
+def _check_cohorts(by_cohort: Iterable[dict[str, float]], score: dict[str, float]) -> None:
+    """That the scores of the model's students can be among those of the cohorts, some of which lack a covariate.
+
+    Of a share f of values with mean m and standard deviation s the mean is within s sqrt((1 - f) / f) of m, and the
+    standard deviation at most s / sqrt(f).
+    """
+    n, mean, sd = (np.array([told[k] or 0 for told in by_cohort], dtype=np.float64) for k in ("n", "mean", "sd"))
+    centre = n @ mean / n.sum()
+    spread = math.sqrt(n @ (sd**2 + (mean - centre) ** 2) / n.sum())
+    share = score["n"] / n.sum()
+    rounding = ROUNDED * (spread + np.abs(mean).max())
+    far = abs(score["mean"] - centre) > spread * math.sqrt((1 - share) / share) + rounding
+    if far or score["sd"] > spread / math.sqrt(share) + rounding:
+        raise ValueError("the mean and spread of the score do not agree with those of its cohorts")
 
 
 def _check_names(state: FormulaState, columns: Mapping[str, dict[str, Any]]) -> None:
@@ -143,15 +175,55 @@ def _check_names(state: FormulaState, columns: Mapping[str, dict[str, Any]]) -> 
         raise ValueError("the names of its columns are not those that its formula gives")
 
 
+def _check_spread(content: dict[str, Any], state: FormulaState) -> None:
+    """That means of columns are those of the summaries, and that covariates and residuals make up the outcome's spread."""
+    told, bound = content["summaries"]["columns"], 0.0
+    for name, b, mean in zip(state.names, content["coefficients"], content["column_means"], strict=True):
+        inner = name.removeprefix("school_mean(").removesuffix(")") if name.startswith("school_mean(") else name
+        if inner in told and (known := told[inner]):
+            if abs(mean - known["mean"]) > ROUNDED * (abs(known["mean"]) + known["sd"]):
+                raise ValueError("the mean of a column is not that of the summaries")
+            bound += abs(b) * known["sd"]
+        elif name != INTERCEPT:
+            bound = math.inf  # a column whose spread the file does not tell
+    total, sd = content["tau2"] + content["sigma2"], told[outcome_of(state.formula)]["sd"]
+    if total > (2 * sd) ** 2:
+        raise ValueError("its variances are beyond the spread of the outcome")
+    if sd > 3 * (
+        bound + math.sqrt(total)
+    ):  # one school in which the others do not lie can make that of the sample larger
+        raise ValueError("its coefficients and variances are too small for the spread of the outcome")
+
+
+def _check_variances(content: dict[str, Any], state: FormulaState) -> None:
+    """Bounds for the model's own covariance, by the variances; see the comments.
+
+    With weights W = (sigma2 I + tau2 ZZ')^-1 the covariance of the coefficients is (X'WX)^-1. As W is at most I / sigma2,
+    the variance of a coefficient is at least sigma2 / (n s2), with s2 the variance of its column; that of a fitted value
+    at least 1 / 1'W1, and at the means of the columns at most that of the mean outcome.
+    """
+    if content["estimator"] != "mixed" or content.get("error_variance"):
+        return
+    n, V, means = content["n_students"], np.array(content["vcov_model"]), np.array(content["column_means"])
+    tau2, sigma2 = content["tau2"], content["sigma2"]
+    told = content["summaries"]["columns"]
+    for k, name in enumerate(state.names):
+        if name in told and V[k, k] * n * (told[name]["sd"] * (1 + ROUNDED)) ** 2 * (1 + ROUNDED) < sigma2:
+            raise ValueError("the model's errors of the coefficients are less than its variances allow")
+    noise = ROUNDED * (np.abs(means) @ np.abs(V) @ np.abs(means))
+    groups = min(n, content["n_schools"] * (len(content["cohorts"]) if content["groups"] == "school_cohort" else 1))
+    fitted = means @ V @ means
+    if fitted + noise < max(sigma2 / n, tau2 / groups) or fitted - noise > tau2 + sigma2 / n:
+        raise ValueError("the model's errors of the coefficients do not agree with its variances")
+
+
 def _check_extras(content: dict[str, Any], cohorts: np.ndarray, schools: int, state: FormulaState) -> None:
     """What only some benchmarks hold."""
+    spread = content["summaries"]["columns"][outcome_of(state.formula)]["sd"]
     if "own_shifts" in content:
         _same_keys(content["own_shifts"], map(str, cohorts), "the shifts of its own cohorts")
         for row in content["own_shifts"].values():
-            _same_keys(row, OWN_SHIFT, "the shift of a cohort")
-            known = {k: numbers([v], (1,), "a shift")[0] for k, v in row.items() if v is not None}
-            if min(known.get("se", 0), known.get("leave_one_out_se", 0)) < 0:
-                raise ValueError("the error of a shift is negative")
+            _check_own_shift(row, spread)
     if "error_variance" in content:
         _same_keys(content["error_variance"], (), "the errors of measurement", required_columns(state.formula))
         values = list(content["error_variance"].values())
@@ -167,6 +239,20 @@ def _check_extras(content: dict[str, Any], cohorts: np.ndarray, schools: int, st
         numbers(content["school_influences"]["values"], (schools, len(state.names)), "the schools' influences")
 
 
+def _check_own_shift(row: Any, spread: float) -> None:
+    """A shift and its error are known together, and not far beyond the spread of the outcome."""
+    _same_keys(row, OWN_SHIFT, "the shift of a cohort")
+    known = {k: float(numbers([v], (1,), "a shift")[0]) for k, v in row.items() if v is not None}
+    for shift, se in (OWN_SHIFT[:2], OWN_SHIFT[2:]):
+        if (shift in known) != (se in known):
+            raise ValueError("a shift is known without its error, or the error without the shift")
+        if known.get(se, 0) < 0:
+            raise ValueError("the error of a shift is negative")
+    # that against the other cohorts may lie far away: their covariates need not reach as far
+    if max(abs(known.get("shift", 0)), known.get("se", 0) / 10) > 10 * spread:
+        raise ValueError("the shift of a cohort is far beyond the spread of the outcome")
+
+
 def numbers(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     """Plain numbers of JSON as an array of this shape; ValueError for texts, truth values, blanks and other shapes."""
     flat = values
@@ -180,12 +266,15 @@ def numbers(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     return array
 
 
-def covariance(values: Any, p: int) -> np.ndarray:
-    """A covariance matrix (p, p); ValueError for what is not symmetric and positive semidefinite."""
+def covariance(values: Any, p: int, within: float = 1e-6) -> np.ndarray:
+    """A covariance matrix (p, p); ValueError for what is not symmetric and positive semidefinite.
+
+    within: how far the correlations may be from it, as one whose figures are rounded is.
+    """
     V = numbers(values, (p, p), "a covariance")
     d = np.sqrt(np.maximum(np.diag(V), 0))
     scaled = V / np.outer(np.where(d > 0, d, 1), np.where(d > 0, d, 1))
-    if (np.diag(V) < 0).any() or np.abs(scaled - scaled.T).max() > 1e-6 or np.linalg.eigvalsh(scaled).min() < -1e-6:
+    if (np.diag(V) < 0).any() or np.abs(scaled - scaled.T).max() > 1e-6 or np.linalg.eigvalsh(scaled).min() < -within:
         raise ValueError("a covariance is not symmetric and positive semidefinite: a variance is negative")
     return V
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -35,7 +36,7 @@ from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
-from .artefact import ESTIMATORS, FORMAT, GROUPS, OWN_SHIFT, check_content, checksum, parsed
+from .artefact import ESTIMATORS, FORMAT, GROUPS, OWN_SHIFT, check_content, checksum, parsed, with_blanks
 from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
 
@@ -180,7 +181,7 @@ class Benchmark(Shown):
             "n_students": self.n_students,
             "n_schools": self.n_schools,
             "column_means": self.column_means.tolist(),
-            "summaries": dict(self.summaries),
+            "summaries": with_blanks(self.summaries),
             "fingerprint": self.fingerprint,
         }
         if self.error_variance:
@@ -258,7 +259,7 @@ class Benchmark(Shown):
             int(content["n_students"]),
             int(content["n_schools"]),
             pd.Series(content["column_means"], index=names, dtype=float),
-            content["summaries"],
+            with_blanks(content["summaries"], math.nan),
             content["fingerprint"],
             {str(k): float(v) for k, v in content.get("error_variance", {}).items()},
             _square(content["vcov_students"], names) if "vcov_students" in content else None,
@@ -364,6 +365,11 @@ def baseline_from_moments(
     if estimator == "within":
         check_within(grouped)
     found = fit_baselines(grouped, estimator, reml=method == "REML", errors=errors, theta=mixed.optimum.theta)
+    own = np.diag(found.vcov_model[0])
+    if not (np.isfinite(found.b[0]).all() and np.isfinite(found.vcov[0]).all() and (own >= 0).all()):
+        raise BenchmarkError(
+            f"The baseline has too few students or schools for the formula {state.formula!r} and the estimator {estimator}."
+        )
     names = list(state.names)
     means = cells.weight @ cells.sums / cells.n_students + cells.shift
     outcome = {"n": round(cells.n_students), "mean": float(means[-1]), "sd": float(cells.response_sd)}

@@ -342,7 +342,7 @@ def population_mean_va(
     se = np.sqrt(var if relative.tau2 > 0 else np.full(len(var), np.nan))
     lower, upper = _blup.interval(effect, se, relative.level)
     check_intervals(intervals)
-    if intervals == "integrated" and relative.posterior is not None:
+    if intervals == "integrated" and isinstance(relative.posterior, Posterior):
         shift, common = relative.own_moments.shift, x @ benchmark.vcov.to_numpy() @ x + (equating_se or 0.0) ** 2
         over = relative.posterior.at_profile((x - shift[:-1])[None], common)
         away = shift[-1] - float(x @ benchmark.coefficients.to_numpy())
@@ -358,6 +358,7 @@ def check_same_columns(relative: CohortFit, benchmark: Benchmark) -> None:
             f"benchmark has {list(benchmark.coefficients.index)}: comparing coefficients needs the "
             "focal cohort's relative model with the benchmark's formula."
         )
+    relative.refuse_slopes("The change of the population mean is that of")
     assert relative.state is not None  # a fit to records has it
     ours, theirs = (s.to_json() for s in (relative.state, benchmark.state))
     if (ours["transform_state"], ours["levels"]) != (theirs["transform_state"], theirs["levels"]):

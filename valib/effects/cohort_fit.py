@@ -13,6 +13,8 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior
+from ..models.slope_posterior import SlopePosterior
+from ..models.slopes import SlopesFit
 from ..records.coverage import LEAST
 from ..records.disclosure import shown
 from ..sums.design import FormulaState
@@ -85,12 +87,15 @@ class CohortFit(Shown):
         "integrated" where lower and upper come from the posterior, the variances not known
         (:mod:`valib.models.posterior`); "plugin" where they are effect -+ z se_comparative, which takes the estimated
         variances as known, and missing where the effects are 0 on the boundary.
-    posterior : Posterior or None
+    posterior : Posterior, SlopePosterior or None
         That posterior.
     moments, state
         The sums by school; the design's state, so that other students can be scored.
     influence : DataFrame or None
         Of a relative fit, what each school adds to the coefficients; None unless it was asked for.
+    slopes : SlopesFit or None
+        Of a fit with random slopes (:mod:`valib.models.slopes`); tau2, the effects and their errors are then those at the
+        mean of every random column, and :func:`valib.va_at` has them elsewhere.
     findings : tuple of Finding
         What would mislead in the fit.
     min_linked_share : float
@@ -137,7 +142,7 @@ class CohortFit(Shown):
     shift_mode: str | None = None
     variances_from: str = "focal"
     intervals: Intervals = "plugin"
-    posterior: Posterior | None = field(default=None, repr=False)
+    posterior: Posterior | SlopePosterior | None = field(default=None, repr=False)
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
     shift_error: str | None = None
@@ -148,6 +153,7 @@ class CohortFit(Shown):
     influence: pd.DataFrame | None = field(default=None, repr=False)
     scale_loadings: np.ndarray | None = field(default=None, repr=False)
     findings: tuple[Finding, ...] = ()
+    slopes: SlopesFit | None = field(default=None, repr=False)
     min_linked_share: float = LEAST
 
     @property
@@ -159,6 +165,20 @@ class CohortFit(Shown):
     def vpc(self) -> float:
         """Variance partition coefficient tau2 / (tau2 + sigma2)."""
         return self.tau2 / (self.tau2 + self.sigma2)
+
+    @property
+    def random_covariance(self) -> pd.DataFrame:
+        """Covariance of the random effects, of the columns as they are (about 0), as lme4 gives it; of a fit without
+        slopes, tau2 alone."""
+        if self.slopes is None:
+            return pd.DataFrame([[self.tau2]], index=["Intercept"], columns=["Intercept"])
+        names = list(self.slopes.random)
+        return pd.DataFrame(self.slopes.raw, index=names, columns=names)
+
+    def refuse_slopes(self, what: str) -> None:
+        """Raise ModelError where ``what`` is not offered for a fit with random slopes."""
+        if self.slopes is not None:
+            raise ModelError(f"{what} a random-intercept model; fit it without random slopes.")
 
     @property
     def own_moments(self) -> Moments:
@@ -236,6 +256,9 @@ class CohortFit(Shown):
                 "intervals",
             )
         }
+        if self.slopes is not None:
+            plain["random"] = list(self.slopes.random[1:])
+            plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))
         tested = self.school_effects["tested"]
         plain["n_tested"] = None if tested.isna().any() else int(tested.sum())
         plain["left_out"] = dict(self.left_out)
@@ -260,7 +283,11 @@ class CohortFit(Shown):
         ]
         errors = np.sqrt(np.diag(self.vcov))
         rows = coefficient_rows(zip(self.fixed_effects.index, self.fixed_effects, errors, strict=True))
-        rows.append(standard_deviation(f"SD of {groups.lower()}", self.tau2, self.tau2_se))
+        where = "" if self.slopes is None else " at the mean"
+        rows.append(standard_deviation(f"SD of {groups.lower()}{where}", self.tau2, self.tau2_se))
+        if (slopes := self.slopes) is not None:
+            found_sds = zip(slopes.random, np.diag(slopes.G), np.diag(slopes.G_se), strict=True)
+            rows += [standard_deviation(f"SD of slopes of {name}", v, se) for name, v, se in list(found_sds)[1:]]
         rows.append(standard_deviation("SD of residuals", self.sigma2, self.sigma2_se))
         moved = []
         if self.shift is not None and self.shift_se is not None and self.shift_interval is not None:

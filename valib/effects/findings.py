@@ -7,7 +7,7 @@ ValibWarning and keep them (``findings`` of a fit, and of fits.json).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,9 @@ REUSED_SHARE = 0.20
 SCALE_MEAN = 1.0
 SCALE_SD = 1.5
 FEW_SCHOOLS = 20  # of which a shift is no system's
+FEWEST = 10  # students whose number is told
+NO_SLOPE = 1e-6  # standard deviation of a slope, of the largest of the random part, that is none
+EXACT = 1e-7  # smallest eigenvalue of correlations that are exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ def several_cohorts(several: int, students: int, where: Iterable[int]) -> Findin
         if share > REUSED_SHARE
         else "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student"
     )
-    told = f"{several:,} ({percent(share)}; seen before in {listed_cohorts(where)})"
+    count = f"{several:,}" if several >= FEWEST else f"fewer than {FEWEST}"
+    told = f"{count} ({percent(share)}; seen before in {listed_cohorts(where)})"
     return Finding("several_cohorts", where, f"Student codes that stand in more than one cohort: {told}: {meaning}.")
 
 
@@ -148,10 +152,10 @@ def other_scale(
     """Cohorts (mean and SD in ``odd``) that look as if on another scale than a baseline with these means and SDs."""
     if not odd:
         return None
-    told = by_cohort({t: f"mean {_number(mean)}, SD {_number(sd)}" for t, (mean, sd) in odd.items()})
+    told = by_cohort({t: _mean_and_sd(mean, sd) for t, (mean, sd) in odd.items()})
     text = (
-        f"Column {column} looks as if on another scale than in other baseline cohorts ({told}; baseline: mean "
-        f"{_number(np.median(means))}, SD {_number(np.median(sds))}): if so, declare scale_breaks with a link, or leave the "
+        f"Column {column} looks as if on another scale than in other baseline cohorts ({told}; baseline: "
+        f"{_mean_and_sd(np.median(means), np.median(sds))}): if so, declare scale_breaks with a link, or leave the "
         "cohort out."
     )
     return Finding("scale", tuple(odd), text)
@@ -214,6 +218,26 @@ def boundary(cohort: int | None, shift: bool = False, integrated: bool = False) 
     return Finding("boundary", () if cohort is None else (int(cohort),), text)
 
 
+def slope_boundary(cohort: int | None, names: Sequence[str], G: np.ndarray) -> Finding | None:
+    """Random slopes that are estimated not to vary, or to follow exactly from a school's level. names, G: of the random
+    effects about the means, the intercept first."""
+    of, sd = "" if cohort is None else f" of cohort {cohort}", np.sqrt(np.diag(G))
+    flat = [name for name, one in zip(names[1:], sd[1:], strict=True) if one <= NO_SLOPE * max(sd.max(), 1e-300)]
+    if flat:
+        text = (
+            f"The schools{of} are not told apart in their slopes of {', '.join(flat)}: the variance is estimated as zero (a "
+            "boundary, or singular, fit), so that value added comes out the same for all its values."
+        )
+        return Finding("boundary", () if cohort is None else (int(cohort),), text)
+    if np.linalg.eigvalsh(G / np.outer(np.maximum(sd, 1e-300), np.maximum(sd, 1e-300)))[0] > EXACT or not sd.all():
+        return None
+    text = (
+        f"The slopes of the schools{of} are estimated to follow exactly from each other or from value added at the mean (a "
+        "correlation of -1 or 1, a boundary, or singular, fit): there are too few students to tell them apart."
+    )
+    return Finding("boundary", () if cohort is None else (int(cohort),), text)
+
+
 def singular_joint(cohorts: Iterable[int]) -> Finding:
     """A joint model whose covariance of school effects lies on its boundary."""
     text = (
@@ -235,5 +259,10 @@ def few_schools(cohort: int, schools: int) -> Finding | None:
     return Finding("few_schools", (int(cohort),), text)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3e}" if abs(value) >= 1e9 else f"{round(float(value), 2) + 0.0:,.2f}"
+def _mean_and_sd(mean: float, sd: float) -> str:
+    """Both to two digits of the standard deviation: enough for a scale, and nothing for who looks for a school."""
+    places = 1 - int(np.floor(np.log10(sd))) if np.isfinite(sd) and sd > 0 else 2
+    if max(abs(mean), sd) >= 1e9:
+        return f"mean {mean:.1e}, SD {sd:.1e}"
+    mean, sd = (round(float(value), places) + 0.0 for value in (mean, sd))
+    return f"mean {mean:,.{max(places, 0)}f}, SD {sd:,.{max(places, 0)}f}"

@@ -150,8 +150,8 @@ class JointFit(Shown):
         """Interval of every school's effect in every cohort, by school and cohort: ``se``, ``lower``, ``upper``.
 
         Integrated over what is not known of variances and correlations, or plug-in as in ``school_effects``: also where
-        :func:`valib.effects.joint.posterior_of` says that there is no posterior. se: the standard deviation of what lower
-        and upper are limits of.
+        :func:`valib.effects.joint.posterior_of` says that there is no posterior, or where its draws cannot be
+        trusted. se: the standard deviation of what lower and upper are limits of.
         """
         check_intervals(intervals)
         plugin = self.school_effects[["se_comparative", "lower", "upper"]].rename(columns={"se_comparative": "se"})
@@ -166,8 +166,9 @@ class JointFit(Shown):
         """One row a pair of cohorts: correlation, se, lower, upper (at the fit's level), shared schools.
 
         se and limits are the standard deviation and the quantiles of the posterior. Plug-in, or where
-        :func:`valib.effects.joint.posterior_of` says that there is none, they come by the delta method on Fisher's scale,
-        tanh(atanh r -+ z se / (1 - r^2)), nan where r is on a boundary. correlation is the maximum likelihood estimate.
+        :func:`valib.effects.joint.posterior_of` says that there is none, or none whose draws can be
+        trusted, they come by the delta method on Fisher's scale, tanh(atanh r -+ z se / (1 - r^2)), nan where r
+        is on a boundary. correlation is the maximum likelihood estimate.
         """
         check_intervals(intervals)
         r, error = self.correlation.to_numpy(), self.correlation_se.to_numpy()
@@ -175,7 +176,7 @@ class JointFit(Shown):
         se = error[t, s]
         lower, upper = _blup.correlation_interval(r[t, s], _blup.delta_error(r[t, s], se), self.level)
         nodes = posterior_of(self) if intervals == "integrated" else None
-        if nodes is not None:
+        if nodes is not None and nodes.trusted:
             told = [nodes.correlation(int(a), int(b), self.level)[1:] for a, b in zip(t, s, strict=True)]
             se, lower, upper = (np.array(part) for part in zip(*told, strict=True))
         years = np.asarray(self.cohorts)
@@ -499,7 +500,7 @@ def _levels(joint: JointFit) -> list[Mixture] | None:
             say_plugin(error, stacklevel=3)
             return None
     nodes = posterior_of(joint)
-    return None if nodes is None else [nodes.contrast(c) for c in np.eye(T)]
+    return [nodes.contrast(c) for c in np.eye(T)] if nodes is not None and nodes.trusted else None
 
 
 @lru_cache(maxsize=8)

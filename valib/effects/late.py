@@ -26,6 +26,7 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.estimators import benchmark_va, predict_shifted
 from ..models.posterior import Nodes, Posterior
+from ..models.slope_posterior import SlopePosterior
 from ..records.precision import kept_fit
 from ..sums.arrays import FloatArray
 from ..sums.design import FormulaState
@@ -128,6 +129,8 @@ class SavedFit:
         moments, scale = fit.own_moments, fit.scale_loadings
         if fit.cohort is None or fit.state is None:
             raise ModelError("Only a fit of one cohort of records can score other students.")
+        if fit.slopes is not None or isinstance(fit.posterior, SlopePosterior):
+            raise ModelError("A fit with random slopes is not kept for scoring: fit all schools again.")
         if scale is not None and scale.shape[1] > 1:
             raise ModelError(
                 f"The fit of cohort {fit.cohort} has crossed a scale break, and the errors of its link are not kept: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +18,16 @@ from ..models.measurement import error_vector, fit_corrected
 from ..models.mixed import MixedFit, fit_moments
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
+from ..models.slope_posterior import SlopePosterior, integrate_slopes
+from ..models.slopes import SlopesFit, fit_slopes
 from ..records.coverage import with_coverage
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
+from ..sums.random_part import random_columns, random_part
 from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
 from .cohort_fit import CohortFit
-from .findings import Finding, boundary, of_correlation, repeated_rows, tell
+from .findings import Finding, boundary, of_correlation, repeated_rows, slope_boundary, tell
 from .linkage import of_fit
 from .verdict import sides
 
@@ -40,6 +43,7 @@ def fit_relative(
     error_variance: Mapping[str, float] | None = None,
     intervals: Intervals = "integrated",
     influences: bool = False,
+    random: Sequence[str] | None = None,
 ) -> CohortFit:
     """Relative value added of one cohort: all of the model is estimated on that cohort.
 
@@ -67,6 +71,10 @@ def fit_relative(
     influences : bool
         Also find what each school adds to the coefficients, for the errors of :func:`valib.shift_at` and its like; the sums
         are then kept by school in full.
+    random : sequence of str, optional
+        Columns of the formula whose coefficient varies over schools (random slopes), beside the intercept. The formula may
+        say the same: ``"score ~ prior_score + (1 + prior_score | school)"``. ``effect`` is then value added at the mean of
+        each; :func:`valib.va_at` gives it elsewhere.
 
     Returns
     -------
@@ -100,12 +108,19 @@ def fit_relative(
     0109    50    3.69       0.88
     """
     check_intervals(intervals)
+    formula, random = random_part(formula, random)
+    if random and (influences or _corrected(error_variance)):
+        raise ModelError("Influences and corrections for errors of measurement are not offered with random slopes.")
     if cohort is None:
         cohorts = cohorts_of(records)
         if len(cohorts) != 1:
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
-    students = sum_students(records, [cohort], formula, by_cell=influences or _corrected(error_variance))
+    by_cell = influences or _corrected(error_variance) or bool(random)
+    students = sum_students(records, [cohort], formula, by_cell=by_cell)
+    if random:
+        fit = relative_with_slopes(students, random, method, level, int(cohort), intervals)
+        return with_findings(fit, of_correlation(records, [cohort]))
     fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals)
     return with_findings(fit, of_correlation(records, [cohort]))
 
@@ -114,6 +129,8 @@ def with_findings(fit: CohortFit, more: Iterable[Finding | None] = ()) -> Cohort
     """The fit with what would mislead in it, told as ValibWarning: of its students, then of itself."""
     found = [*more, repeated_rows(fit.school_effects, fit.cohort)]
     found += of_fit(fit.cohort, fit.school_effects, fit.min_linked_share)
+    if fit.slopes is not None:
+        found.append(slope_boundary(fit.cohort, fit.slopes.random, fit.slopes.G))
     if fit.singular:
         found.append(boundary(fit.cohort, fit.shift is not None, fit.posterior is not None))
     return replace(fit, findings=tell(found, stacklevel=4))
@@ -126,6 +143,7 @@ def fit_mixed(
     method: Method = "ML",
     level: float = 0.95,
     intervals: Intervals = "integrated",
+    random: Sequence[str] | None = None,
 ) -> CohortFit:
     """The random-intercept model on any table, with the groups of one column.
 
@@ -142,6 +160,8 @@ def fit_mixed(
     level : float
         Coverage of the intervals.
     intervals : {"integrated", "plugin"}
+        As for :func:`valib.fit_relative`.
+    random : sequence of str, optional
         As for :func:`valib.fit_relative`.
 
     Returns
@@ -167,7 +187,11 @@ def fit_mixed(
     (37.12, 30.99)
     """
     check_intervals(intervals)
-    return relative_from_design(build_design(data, formula, groups, cohort=None), method, level, None, None, intervals)
+    fixed, random = random_part(formula, random, groups)
+    design = build_design(data, fixed, groups, cohort=None)
+    if random:
+        return with_findings(relative_with_slopes(summed(design, by_cell=True), random, method, level, None, intervals))
+    return relative_from_design(design, method, level, None, None, intervals)
 
 
 def relative_from_design(
@@ -210,6 +234,26 @@ def relative_from_moments(
     return assemble(fit, found.blup.take(0), students, level, over, cohort=cohort, model="relative", influence=psi)
 
 
+def relative_with_slopes(
+    students: Summed,
+    random: Sequence[str],
+    method: Method = "ML",
+    level: float = 0.95,
+    cohort: int | None = None,
+    intervals: Intervals = "integrated",
+) -> CohortFit:
+    """The relative model with random slopes, from sums with cross-products by cell."""
+    moments = students.moments
+    fit = fit_slopes(moments, random_columns(moments.names[:-1], random), method)
+    over = None
+    if intervals == "integrated":
+        try:
+            over = integrate_slopes(fit)
+        except ModelError as error:
+            warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+    return assemble(fit, fit.blup(), students, level, over, cohort=cohort, model="relative", slopes=fit)
+
+
 def check_intervals(intervals: Intervals) -> None:
     """Refuse another word than those of :data:`INTERVALS`."""
     if intervals not in INTERVALS:
@@ -240,11 +284,11 @@ def _corrected(error_variance: Mapping[str, float] | None) -> bool:
 
 
 def assemble(
-    fit: MixedFit,
+    fit: MixedFit | SlopesFit,
     effects: _blup.Blup,
     students: Summed,
     level: float,
-    over: Posterior | None = None,
+    over: Posterior | SlopePosterior | None = None,
     *,
     names: Iterable[str] | None = None,
     coefficients: np.ndarray | None = None,
@@ -287,7 +331,7 @@ def assemble(
 
 
 def effects_table(
-    moments: Moments, effects: _blup.Blup, level: float, over: Posterior | None, students: Summed
+    moments: Moments, effects: _blup.Blup, level: float, over: Posterior | SlopePosterior | None, students: Summed
 ) -> pd.DataFrame:
     """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school.
 
@@ -464,4 +508,5 @@ def student_residuals(records: pd.DataFrame, fit: CohortFit) -> np.ndarray:
 def _check_relative(fit: CohortFit) -> int:
     if fit.model != "relative" or fit.cohort is None:
         raise ModelError("Residuals are those of a relative model of one cohort of records.")
+    fit.refuse_slopes("Residuals are those of")
     return fit.cohort

@@ -18,12 +18,11 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from ..errors import ParamsError, ValibError, ValibWarning
+from ..errors import ValibError, ValibWarning
 from ..files import write_file
 from ..names import LONGEST, readable
-from ..records.datasets import bundle_root
 from ..records.disclosure import public
-from ..study.params import Params
+from ..study.params import DEMO, Params, study_of
 from ..sums.equating import ScaleBreak
 from .findings import Findings, Table, check
 from .prose import as_text, cell_text, code, direction, escape, estimate, in_words, name, parameter_text, simulated
@@ -128,7 +127,8 @@ class Study:
 def setup(chapter: str, **values: Any) -> Study:
     """Start a chapter: validate its parameters, read and check the records, set the figure style.
 
-    values: the chapter's parameters by name; those it does not declare take the study's defaults. A relative data file
+    values: the chapter's parameters by name. Those that it does not declare and that stand in the notebook all the same,
+    as papermill puts them there, count too; the others take the study's defaults. A relative data file
     is looked for in the working directory and then in the folder named by the environment variable VALIB_DATA_DIR.
     Where VALIB_RECORDS names a file, the records come from it: the book reads the data once and prepares them. Where
     VALIB_STAND_IN is set, the chapter is about the demo panel, since the study's records cannot bear it: it says so, and
@@ -142,10 +142,7 @@ def setup(chapter: str, **values: Any) -> Study:
     from . import figures as plotting
 
     plotting.use_style()
-    bundled = Params()
-    given = {name: values.get(name, getattr(bundled, name)) for name in Params.model_fields}
-    given["data"] = _find(given["data"])
-    params = _validated(given)
+    params = given_study(values)
     params.require_points()
     _collected.clear()
     _names.clear()
@@ -154,7 +151,8 @@ def setup(chapter: str, **values: Any) -> Study:
     prepared = None if os.environ.get(STAND_IN) else os.environ.get(RECORDS_FILE)
     records = read_records(prepared) if prepared else params.read_records()
     records.attrs[MIN_LINKED_SHARE] = params.min_linked_share
-    params = params.settled(records["cohort"].unique())
+    there = set(map(int, records["cohort"].unique()))
+    params = _own_cohorts(params, there).settled(there)
     say(STANDS_IN, when=bool(os.environ.get(STAND_IN)))
     say(NO_BASELINE, when=not params.baseline_cohorts)
     _names.update({} if os.environ.get(STAND_IN) else school_names(records))
@@ -165,14 +163,30 @@ def setup(chapter: str, **values: Any) -> Study:
     return Study(chapter, params, records, tuple(breaks), meant)
 
 
-def _validated(given: Mapping[str, Any]) -> Params:
-    """A chapter's parameters, validated as those of a params file are; None is "none", not "as in the file"."""
-    from ..study.params import load
+def given_study(values: Mapping[str, Any]) -> Params:
+    """The study of a chapter's parameters, and of those that stand in the notebook beside them."""
+    given = {**dict(Params()), **_in_notebook(), **values}
+    return study_of({**given, "data": _find(given["data"])})
 
-    empty = [name for name, value in given.items() if value is None and getattr(Params(), name) is not None]
-    if empty:
-        raise ParamsError(f"{empty[0]} is empty: a chapter needs a value for it.")
-    return load(bundle_root() / "params.yml", **{k: v for k, v in given.items() if v is not None})
+
+def _in_notebook() -> dict[str, Any]:
+    """Parameters that stand in the notebook beside those of its own cell, such as a whole params file by papermill's -f."""
+    from IPython import get_ipython
+
+    there = getattr(get_ipython(), "user_ns", {})
+    plain = (str, int, float, list, tuple, dict, type(None))
+    return {name: there[name] for name in Params.model_fields if name in there and isinstance(there[name], plain)}
+
+
+def _own_cohorts(params: Params, there: set[int]) -> Params:
+    """The study without the demo's cohorts, which a chapter's cell holds, where its own records lack one of them."""
+    if params.data == DEMO:
+        return params
+    demo = Params()
+    named = {name: getattr(params, name) for name in ("baseline_cohorts", "focal_cohorts")}
+    return params.model_copy(
+        update={name: [] for name, t in named.items() if t == getattr(demo, name) and not there.issuperset(t)}
+    )
 
 
 def record(key: str, value: Any, spec: str | None = None) -> None:
@@ -359,12 +373,12 @@ def save(content: Any, name: str) -> Path:
     return target
 
 
-def _find(data: str) -> str:
-    """A relative data file in the working directory, else in the folder of VALIB_DATA_DIR."""
+def _find(data: Any) -> Any:
+    """A relative data file in the working directory, else in the folder of VALIB_DATA_DIR; what is no text as it is."""
     folder = os.environ.get(DATA_FOLDER)
-    if folder and not Path(data).is_absolute() and not Path(data).exists() and (Path(folder) / data).exists():
-        return str(Path(folder) / data)
-    return data
+    if not folder or not isinstance(data, str) or Path(data).is_absolute() or Path(data).exists():
+        return data
+    return str(Path(folder) / data) if (Path(folder) / data).exists() else data
 
 
 def _glue(key: str, value: Any, display: bool = False) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+PATIENCE = 2.0  # seconds of silence
+
 
 class Progress:
     """Progress of named steps; safe to call from several threads.
@@ -75,3 +77,15 @@ def progress_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]
     with Bar(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def reading(name: str, shown: bool = True) -> Iterator[None]:
+    """Say in one line that a source is read, where that takes longer than :data:`PATIENCE` seconds."""
+    timer = threading.Timer(PATIENCE, lambda: Progress(shown).note(f"Reading {name} ..."))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

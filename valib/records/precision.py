@@ -16,7 +16,7 @@ an estimate to the last place of its error (JCGM 100:2008, Guide to the Expressi
 - an estimate beside its error, and the limits of its interval: the last place of that error (in a table of schools, of
   the smallest error, so that a column has one number of decimals);
 - shares and probabilities (:data:`SHARES`), effect sizes: :data:`SHARE_DECIMALS` decimals;
-- log-likelihoods and information criteria: :data:`LIKELIHOOD_DECIMALS` decimals;
+- log-likelihoods, information criteria and the statistics of tests between them: :data:`LIKELIHOOD_DECIMALS` decimals;
 - standard deviations (``sd``, ``..._sd``) and the means beside them (``mean``, ``..._mean``): a unit between a
   three-hundredth and a three-thousandth of the standard deviation (:data:`SPREAD_PART`), for a mean near 0 has no
   significant digits to go by;
@@ -44,8 +44,18 @@ LIKELIHOOD_DECIMALS = 1
 SPREAD_PART = 300
 KEPT_DIGITS = 4
 
-SHARES = ("shrinkage", "reliability", "effect_size", "p_bottom_quintile", "p_top_quintile", "p_bottom", "p_top")
-LIKELIHOODS = ("loglik", "aic", "bic")
+SHARES = (
+    "shrinkage",
+    "reliability",
+    "effect_size",
+    "p_bottom_quintile",
+    "p_top_quintile",
+    "p_bottom",
+    "p_top",
+    "p",
+    "changed_fifth",
+)
+LIKELIHOODS = ("loglik", "aic", "bic", "statistic")
 DECLARED = ("level", "equating_se", "cohort_sd")
 MAIN = (  # beside a plain "se"
     *("estimate", "effect", "shift", "covariance", "correlation", "change", "lower", "upper"),

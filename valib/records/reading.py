@@ -8,6 +8,7 @@ one sentence or left out and counted; nothing is dropped silently.
 from __future__ import annotations
 
 import numbers
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from .prior import Prior, link_prior, need, prior_of
 from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
+from .sources.source import EXACT
 from .where import select_rows
 from .years import MUST, say_years, split_columns, starts_of
 
@@ -49,8 +51,10 @@ def _are_finite(column: pd.Series) -> pd.Series:
 
 
 def _are_years(column: pd.Series) -> pd.Series:
+    if column.dtype == np.int64 and len(column) and -EXACT < column.min() and column.max() < EXACT:
+        return pd.Series(True, index=column.index)  # as nearly always
     values, bad = as_numbers(column)
-    whole = np.isnan(values) | ((values == np.floor(values)) & (np.abs(values) < 2.0**53))
+    whole = np.isnan(values) | ((values == np.floor(values)) & (np.abs(values) < EXACT))
     return pd.Series(whole & ~bad, index=column.index)
 
 
@@ -63,7 +67,7 @@ _SCORES: dict[str, Judge] = {
 }
 # What the canonical columns may hold in a source, before conversion, in the order in which faults are told; other columns
 # are not looked at.
-CHECKS = {
+CHECKS: dict[str, dict[str, Judge]] = {
     "student": _CODES,
     "school": _CODES,
     "cohort": {"must hold whole numbers": _are_years},
@@ -446,10 +450,11 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts
     years: dict[str, Judge] = {MUST: lambda there: pd.Series(starts[there.index] >= 0, index=there.index)}
     for column, checks in (CHECKS if starts is None else CHECKS | {"cohort": years}).items():
         name, values = original.get(column, column), frame[column]
+        there = values.notna().to_numpy(dtype=bool)
         for check, judge in checks.items():
             try:
-                there = values.notna().to_numpy(dtype=bool)
-                bad = np.flatnonzero(there)[~judge(values[there]).to_numpy(dtype=bool)]
+                good = judge(values if there.all() else values[there]).to_numpy(dtype=bool)
+                bad = np.flatnonzero(there)[~good] if not good.all() else ()
             except (
                 Exception
             ) as error:  # the check itself comes to grief, as over half a surrogate pair or a Decimal sNaN
@@ -489,34 +494,34 @@ def no_row_left(source: str, left_out: list[dict]) -> RecordsError:
 
 def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:
     """Canonical columns first, in their types; cohort stays float while it may be missing."""
-    records = frame[[*CANONICAL, *(name for name in frame.columns if name not in CANONICAL)]]
-    for name in ("student", "school"):
-        records[name] = code_labels(frame[name], from_text)
-    for name in ("cohort", "score", "prior_score"):
-        records[name] = as_numbers(frame[name])[0]
-    return records
+    columns = {name: code_labels(frame[name], from_text) for name in ("student", "school")}
+    columns |= {name: as_numbers(frame[name])[0] for name in ("cohort", "score", "prior_score")}
+    columns |= {name: frame[name] for name in frame.columns if name not in columns}
+    return pd.DataFrame(columns, index=frame.index, copy=False)
 
 
 def code_labels(column: pd.Series, from_text: bool) -> pd.Series:
     """The codes of a column as text; from_text: of a text file, where 12.0 is an integer that pandas wrote as float."""
     codes = as_codes(column)
-    if from_text and (whole := codes.dropna()).size and whole.str.fullmatch(WHOLE).all():
-        codes = codes.str.removesuffix(".0")
-    return codes
+    if not from_text or not (whole := codes.dropna()).size or not re.fullmatch(WHOLE, whole.iat[0]):
+        return codes
+    return codes.str.removesuffix(".0") if whole.str.fullmatch(WHOLE).all() else codes
 
 
 def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFrame:
     """Leave out the rows that lack something, and count them by cohort and reason."""
     rows_read = len(records)
     with np.errstate(over="ignore", invalid="ignore"):  # scores of 1e308: a model refuses them in a sentence
-        scored = records[["cohort", "score"]].dropna().groupby("cohort")["score"].agg(["size", "mean", "std"])
-    lacks = np.column_stack([records[name].isna() for name in _REASONS])
-    bad = lacks.any(axis=1)
+        by_cohort = records["score"].groupby(records["cohort"])  # no missing score counts, nor one without a cohort
+        scored = pd.DataFrame({"n": by_cohort.count(), "mean": by_cohort.mean(), "sd": by_cohort.std()})
+        scored = scored[scored["n"] > 0]
+    lacks = np.array([records[name].isna() for name in _REASONS])
+    bad = lacks.any(axis=0)
     scored_here = ~records[["cohort", "school", "score"]].isna().to_numpy().any(axis=1)  # the code may be lacking
     covered = coverage.of_rows(records["cohort"], records["school"], scored_here, ~bad)
     counted = []
     if bad.any():
-        reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[lacks[bad].argmax(axis=1)]
+        reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[lacks[:, bad].argmax(axis=0)]
         lost = pd.DataFrame({"cohort": records["cohort"].to_numpy()[bad], "reason": reasons})
         for (cohort, reason), rows in lost.groupby(["cohort", "reason"], dropna=False).size().items():
             counted.append({"cohort": None if pd.isna(cohort) else int(cohort), "reason": reason, "rows": int(rows)})

@@ -20,9 +20,10 @@ from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
 from ..sums.equating import ScaleBreak
+from .complaints import EXPECTED, sentence
 from .form import Publishing
 from .mapping import Columns
-from .params_file import EXPECTED, plain_yaml, read_params, sentence, text_of
+from .plain_yaml import file_text, read_params, yaml_value
 from .questions import refuse_questions
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
         return text if any(isinstance(e, str) for e in found) else found
     if not text.startswith("{" if kind is dict else ("[", "{")):
         return text
-    for read in (ast.literal_eval, _yaml_value):
+    for read in (ast.literal_eval, yaml_value):
         try:
             found = read(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError, ParamsError, yaml.YAMLError):
@@ -133,12 +134,6 @@ def _spelt(text: str, kind: type, parts: tuple[Any, ...]) -> Any:
         if isinstance(found, (list, dict)):
             return found
     return text
-
-
-def _yaml_value(text: str) -> Any:
-    """A value in plain YAML."""
-    plain_yaml(text, Path("the value"))
-    return yaml.load(text, Loader=yaml.SafeLoader)
 
 
 def _where(text: str) -> str:
@@ -232,6 +227,12 @@ class Params(Publishing):
     )
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
+    )
+    random: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        [], description="Columns whose slope varies over schools, in relative fits"
+    )
+    subgroups: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        ["female"], description="Indicators of groups whose value added is set side by side"
     )
     min_students: int = Field(5, ge=1, description="Smallest school shown (students in a cohort)")
     min_linked_share: float = Field(0.5, ge=0, le=1, description="Least share of tested students linked")
@@ -381,23 +382,35 @@ def load(path: str | Path | None = None, **overrides: Any) -> Params:
     values = {key: understood(key, value) for key, value in values.items()}
     given = {key: understood(key, value) for key, value in overrides.items() if value is not None}
     if "data" in given:
-        given["data"] = _anchor(given["data"], Path.cwd())
         for key in ("table", "where", "prior"):  # they belong to the file's data
             values.pop(key, None)
-        if values.get("data", None) == DEMO and given["data"] != DEMO:  # its cohorts are those of its data
+        if values.get("data") == DEMO and str(given["data"]) != DEMO:  # its cohorts are those of its data
             values = {k: v for k, v in values.items() if k not in ("baseline_cohorts", "focal_cohorts")}
-    if "data" in values:
-        values["data"] = _anchor(values["data"], file.parent)
-    for some, folder in ((given, Path.cwd()), (values, file.parent)):
-        if isinstance(some.get("pseudonym_key"), str) and some["pseudonym_key"]:
-            some["pseudonym_key"] = str((folder / os.path.expanduser(some["pseudonym_key"])).resolve())
-        if isinstance(some.get("prior"), dict) and "file" in some["prior"]:
-            some["prior"] = {**some["prior"], "file": _anchor(some["prior"]["file"], folder)}
-    refuse_questions({**values, **given}, file, text_of(file))
-    for key in given:
-        lines.pop(key, None)
+    values = {**_placed(values, file.parent), **_placed(given, Path.cwd())}
+    refuse_questions(values, file, file_text(file))
+    return _built(values, file, {key: line for key, line in lines.items() if key not in given})
+
+
+def study_of(values: dict[str, Any]) -> Params:
+    """The study of these values by name, without a file; None is none. Paths count from the working directory."""
+    return _built(_placed({key: understood(key, value) for key, value in values.items()}, Path.cwd()), Path(), {})
+
+
+def _placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values with absolute paths, relative ones being relative to the folder."""
+    placed = dict(values)
+    if "data" in placed:
+        placed["data"] = _anchor(placed["data"], folder)
+    if isinstance(placed.get("pseudonym_key"), str) and placed["pseudonym_key"]:
+        placed["pseudonym_key"] = str((folder / os.path.expanduser(placed["pseudonym_key"])).resolve())
+    if isinstance(placed.get("prior"), dict) and "file" in placed["prior"]:
+        placed["prior"] = {**placed["prior"], "file": _anchor(placed["prior"]["file"], folder)}
+    return placed
+
+
+def _built(values: dict[str, Any], file: Path, lines: dict[str, int]) -> Params:
     try:
-        return Params(**{**values, **given})
+        return Params(**values)
     except ValidationError as error:
         told = error.errors(include_url=False)
         raise ParamsError(sentence(told, file, lines, Params.model_fields)) from None

@@ -24,4 +24,6 @@ def refuse_questions(values: dict[str, Any], file: Path, text: str) -> None:
         if (found := _ASKED.match(line)) and found[1] in open_ones:
             told.append(f"line {number}: {found[1]} is not answered: {found[2].removesuffix('.')}")
     told = told or [f"{name} is not answered" for name in open_ones]
-    raise ParamsError(f"{file}, {'; '.join(told)}. Write the answer in place of the question mark.")
+    asked = "; ".join(told)
+    end = "" if asked.endswith("?") else "."
+    raise ParamsError(f"{file}, {asked}{end} Write the answer in place of the question mark.")

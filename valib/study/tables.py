@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..effects.average import average_va, lasting_va
+from ..effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at
 from ..effects.multiplicity import adjusted, count_sides, false_discoveries, normal_tails, sides_at, sides_line
 from ..effects.verdict import ABOVE, BELOW, SCHOOLS, shift_verdicts, sides
 from ..records.disclosure import few, shown, told_coverage, whole
@@ -79,6 +80,40 @@ def school_effects(fits: list, min_students: int = 1, fdr: float | None = None) 
         parts.append(table)
     told = pd.concat(parts, ignore_index=True)
     return told, rows - len(told)
+
+
+def slope_tables(
+    fits: list, min_students: int, names: Callable[[pd.DataFrame], pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Return va_at.csv and slopes.csv of fits with random slopes; none of others. names: adds schools' names.
+
+    va_at.csv has a row for each school that may be shown and value of a column with a slope, the others at their mean; its
+    values stand as text, so that they are those of the effects. slopes.csv: how slopes vary, the test of it, and the share
+    of the schools shown that stand in another fifth at the highest value than at the lowest.
+    """
+    lines, spread = [], []
+    for fit in (fit for fit in fits if fit.slopes is not None):
+        table = slope_test(fit)
+        mask = shown(fit.school_effects, min_students)
+        may = fit.school_effects.index[mask]
+        for column, values in reference_values(fit).items():
+            part = va_at(fit, {column: values}).reset_index(column)
+            part = part[part.index.isin(may)].reset_index()
+            part.insert(1, "column", column)
+            part.insert(2, "at", [f"{value:g}" for value in part.pop(column)])
+            lines.append(part.assign(model=fit.model, cohort=fit.cohort))
+            moved = np.nan
+            if len(may) >= len(FIFTHS):
+                fifths = fifths_at(fit, column, values[0], values[-1], min_students).to_numpy()
+                moved = 1 - np.trace(fifths) / fifths.sum()
+            row = {"model": fit.model, "cohort": fit.cohort, "column": column, **table.loc[column]}
+            spread.append({**row, "changed_fifth": moved})
+    if not spread:
+        return {}
+    effects = names(pd.concat(lines, ignore_index=True))
+    first = ["model", "cohort", "school"]
+    effects = effects[[*first, *(c for c in effects.columns if c not in first)]]
+    return {"va_at.csv": effects, "slopes.csv": pd.DataFrame(spread)}
 
 
 def fixed_effects(fits: list) -> pd.DataFrame:

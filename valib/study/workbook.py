@@ -27,6 +27,8 @@ SHEETS = {  # by file; in this order, others after them, and the last three at t
     "shifts.csv": "shifts",
     "shift_in_context.csv": "shifts in context",
     "groups.csv": "groups",
+    "similar.csv": "similar schools",
+    "capped.csv": "capped scores",
     "averages.csv": "averages",
     "lasting.csv": "lasting",
     "correlations.csv": "correlations",

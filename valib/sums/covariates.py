@@ -112,7 +112,7 @@ def check_size(X: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
         size = max(abs(float(column.max())), abs(float(column.min()))) if len(column) else 0.0
         if size and not LIMITS[0] <= size <= LIMITS[1]:
             raise ModelError(
-                f"{name} has numbers of the size {size:.3g}, and a model takes sizes between "
+                f"{name} has numbers of a size that squares cannot hold, and a model takes sizes between "
                 f"{LIMITS[0]:g} and {LIMITS[1]:g}: use another unit."
             )
 

@@ -69,7 +69,7 @@ def build(
         If a chapter or the rendering fails for another reason.
     """
     from ...records.pseudonyms import check_outside, resolve
-    from ..progress import Progress
+    from ..progress import Progress, reading
     from .staging import prepare_records
 
     out = Path(out).absolute()
@@ -82,7 +82,8 @@ def build(
     with claim(out):  # which puts back what a killed run was about to replace
         refuse_foreign(out, "book", OUTPUTS["book"])
         with work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
-            records = params.read_records()
+            with reading(params.data_name, progress):
+                records = params.read_records()
             params = params.settled(records["cohort"].unique())
             rows = _check(params, records)
             params = params.model_copy(update={"school": resolve(params.school, records, params.pseudonym_key)})

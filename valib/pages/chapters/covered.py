@@ -78,8 +78,8 @@ def chances() -> Findings:
         for kind, label in kinds.items():
             one = world[kind]
             rows[name][f"{label}: slope"] = _with_error(one, "slope", ".2f")
-            rows[name][f"{label}: said"] = f"{one['stated']:.0%}" if "stated" in one else ""
-            rows[name][f"{label}: right"] = _with_error(one, "right", ".0%")
+            rows[name][f"{label}: said"] = f"{one['stated']:.1%}" if "stated" in one else ""
+            rows[name][f"{label}: right"] = _with_error(one, "right", ".1%")
         if (rose := world["p_up"])["right"] + Z * rose["right_mcse"] < rose["stated"]:
             wrong.append((rose["right"], rose["stated"], name, rose["statements"], rose["replicates"]))
     found.table(
@@ -97,8 +97,8 @@ def chances() -> Findings:
             f"In {len(wrong)} of {len(rows)} worlds, of the changes that were told with at least 90% fewer had that "
             f"direction than was said; fewest in *{name}*, where {right:.0%} had it and {said:.0%} was said. Such "
             f"statements are few ({n} there, of the schools of {replicates} data sets). Where schools hardly change they are "
-            "made only when chance has spread the schools, and then they are often wrong. Over worlds as likely as the "
-            "priors have them a probability is right as often as it says; in one of these worlds it need not be."
+            "made only when chance has spread the schools, and then they are often wrong. If worlds were as likely as "
+            "the priors have them, a probability would be right as often as it says; in one world it need not be."
         )
     return found
 
@@ -120,7 +120,8 @@ def priors_compared() -> Findings:
         found.table(
             pd.DataFrame.from_dict(rows, orient="index").rename_axis("World"),
             f"Coverage of 95% intervals of {what} under several priors (Monte Carlo standard errors in brackets), and their "
-            "mean width as a share of that of the interval without any shrinkage, which covers 95% in every world.",
+            "mean width as a share of that of the interval without any shrinkage, all means and $\\sigma$ known, which "
+            "covers 95% in every world.",
             f"tab-09-priors-{key}",
             raw=True,
         )
@@ -133,6 +134,6 @@ def priors_compared() -> Findings:
             (f"prior_{key}_narrow", min(w[FLAT[key]]["width"] for w in shown.values()), ".0%"),
         )
         others = [p for p in names if p != FLAT[key] and least[p] < least[FLAT[key]] - 0.005]
-        told = [f"{PRIORS[p]}: {least[p]:.1%} to {most[p]:.1%}" for p in others]
+        told = [f"{p}: {least[p]:.1%} to {most[p]:.1%}" for p in others]
         found.record(f"prior_{key}_others", in_words(told) if told else "none")
     return found

@@ -286,8 +286,8 @@ def boundary(joint: JointFit) -> Findings:
         "the effects of some cohorts are an exact combination of those of others, such as a correlation of one. This "
         "is a legal answer of maximum likelihood, and as a rule a sign of too few schools or students for so many "
         "parameters, not of perfect stability. On the boundary the delta method does not hold: its standard errors and "
-        "intervals are left out below, and those that average over what is not known of $\\boldsymbol\\Omega$ remain. "
-        "Fewer cohorts or a simpler structure ask less of the records.\n:::",
+        "intervals are left out below. Those that average over what is not known of $\\boldsymbol\\Omega$ remain, unless "
+        "there are too many cohorts to draw from it. Use fewer cohorts or a simpler structure.\n:::",
         when=joint.singular,
     )
     exist = bool(np.isfinite(joint.correlations("plugin")["lower"]).all())

@@ -23,7 +23,7 @@ from ...study.dictionary import with_columns
 from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from ...study.publishing import about as settings
 from ...study.publishing import as_files
-from ..progress import progress_bar
+from ..progress import progress_bar, reading
 from .listing import in_order, slugs
 from .render import make, write_index
 from .results import StudyResults, compute
@@ -91,7 +91,7 @@ def build(
         refuse_foreign(out, "report", OUTPUTS["report"])
         steps = _Steps(progress)
         with steps("models"):
-            found = [_compute(study, schools) for study in studies.values()]
+            found = [_compute(study, schools, progress) for study in studies.values()]
         studies = {label: settled for label, (settled, _, _) in zip(studies, found, strict=True)}
         results = {label: one for label, (_, one, _) in zip(studies, found, strict=True)}
         together = Together(tuple(results.values()))
@@ -115,11 +115,12 @@ def build(
     )
 
 
-def _compute(params: Params, schools: Sequence[str] | None) -> tuple[Params, StudyResults, list[str]]:
+def _compute(params: Params, schools: Sequence[str] | None, progress: bool) -> tuple[Params, StudyResults, list[str]]:
     """A study settled, its results, and the schools asked for as its records have them now."""
     from ...records.pseudonyms import resolve
 
-    records = params.read_records()
+    with reading(params.data_name, progress):
+        records = params.read_records()
     params = params.settled(records["cohort"].unique())
     with about(records, sorted(params.baseline_cohorts + params.focal_cohorts)):
         results = compute(params, records)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...names import readable
 from ..prose import as_text
 from . import words
 from .page import NONE, SchoolPage, shown_name
@@ -58,6 +59,7 @@ def row(page: SchoolPage, file: str) -> dict[str, Any]:
         "points": words.points(told, page.digits) if there else NONE,
         "interval": words.interval(told, page.digits) if there else NONE,
         "side": page.cells.at[page.last, "relative_side"] or NONE if there else NONE,
+        "group": readable(page.study.get("groups", {}).get(page.school, ""), LONGEST),
         "years": ", ".join(str(cohort) for cohort in page.shown.index),
     }
 

@@ -68,11 +68,18 @@ def write_index(
     from .words import percent
 
     level = percent(results.study["settings"]["level"])
+    grouped = "Group" if any(row.get("group") for row in rows) else ""
     text = (
         templates()
         .get_template("index.html")
         .render(
-            study=results.study, rows=rows, pdf=pdf, level=level, studies=list(studies), sides=side_sentences(results)
+            study=results.study,
+            rows=rows,
+            pdf=pdf,
+            level=level,
+            studies=list(studies),
+            grouped=grouped,
+            sides=side_sentences(results),
         )
     )
     (folder / "index.html").write_text(text + "\n", encoding="utf-8")

@@ -26,6 +26,7 @@ from ...records.coverage import LOW, few_unlinked
 from ...records.disclosure import cells as cells_shown
 from ...records.disclosure import public
 from ...records.disclosure import shown as may_be_shown
+from ...records.groups import school_groups
 from ...records.reading import select
 from ...records.repeats import extra_rows
 from ...records.school_names import school_names
@@ -160,6 +161,7 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     study = {
         "title": params.title,
         "names": {school: name for school, name in school_names(records).items() if school in named},
+        "groups": _groups(params, records, shown),
         "source": source,
         "day": _day(),
         "baseline": baseline,
@@ -174,6 +176,15 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     table["prior_moved"] = table.index.isin(moved)
     flat = {c for c in cohorts if relative[c].singular}
     return StudyResults(cells, changes(years, shown, held_back, flat, params.intervals), table, study)
+
+
+def _groups(params: Params, records: pd.DataFrame, shown: pd.DataFrame) -> dict[str, str]:
+    """The group of every school shown, in the last cohort in which it is; none where the study names no groups."""
+    if params.groups is None:
+        return {}
+    last = shown.groupby("school")["cohort"].max()
+    found = {c: school_groups(records, params.groups, int(c)) for c in sorted(last.unique())}
+    return {str(school): str(found[c][school]) for school, c in last.items() if school in found[c].index}
 
 
 def _benchmarks(

@@ -59,13 +59,20 @@ def data_name(source: str) -> str:
         database = parse_url(source).database
     except RecordsError:
         database = None
+    if database and source.lower().startswith("duckdb") and Path(database).is_dir():
+        return "files by SELECT"
     return f"database '{PurePath(database).name}'" if database else "a database"
 
 
 def database_file(source: str) -> str | None:
-    """The file of a SQLite database; None for a database that is no file."""
+    """The file of a database of SQLite or DuckDB; None for a database that is no file."""
     url = parse_url(source)
-    return url.database if url.get_backend_name() == "sqlite" else None
+    return url.database if is_local(source) and not Path(url.database or ".").is_dir() else None
+
+
+def is_local(source: str) -> bool:
+    """Whether a URL is that of a file of SQLite or DuckDB, or of DuckDB on files that a SELECT names."""
+    return source.lower().startswith(("sqlite", "duckdb"))
 
 
 def without_password(text: str) -> str:
@@ -86,8 +93,8 @@ def _is_secret(key: str) -> bool:
 
 
 def relative_url(text: str, folder: Path) -> str:
-    """The URL with the file of an SQLite database relative to ``folder`` where it lies below it."""
-    if not text.lower().startswith("sqlite"):
+    """The URL with the file of a database of SQLite or DuckDB relative to ``folder`` where it lies below it."""
+    if not is_local(text):
         return text
     url = parse_url(text)
     path = Path(url.database or "")
@@ -95,10 +102,15 @@ def relative_url(text: str, folder: Path) -> str:
 
 
 def anchor_url(text: str, folder: Path) -> str:
-    """The URL with the file of an SQLite database relative to ``folder``; any other URL as it is."""
-    if not text.lower().startswith("sqlite"):
+    """The URL with the file of a database of SQLite or DuckDB relative to ``folder``; any other URL as it is.
+
+    DuckDB without a file gets the folder, in which the files lie that a SELECT names.
+    """
+    if not is_local(text):
         return text
     url = parse_url(text)
+    if url.get_backend_name() == "duckdb":
+        url = url.set(database=url.database or ".")
     if not url.database or url.database == ":memory:":
         return text
     return url.set(database=str((folder / url.database).resolve())).render_as_string(hide_password=False)

@@ -31,6 +31,7 @@ FEW = 10  # more different numbers than this are no categories
 # Both patterns are read alike by Python, RE2 (DuckDB) and Java (Spark).
 NUMBER = r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?"
 PADDED = r"0[0-9]+"
+_LETTER = re.compile("[A-DF-Za-df-z]")  # in no number
 _FOREIGN = re.compile(r"[\s%‰€$£¥'*<>≤≥~≈()\u066a\u066b\u066c_]")
 _MINUS = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
 
@@ -41,6 +42,8 @@ def classify(text: str) -> str:
     "number": as a program writes it; "padded": a whole number with a leading zero; "foreign": a number with a sign that
     programs do not write (45%, 1 234, −5, <5); "mark": no letter and no digit; "word": anything else.
     """
+    if _LETTER.search(text):
+        return "word"
     if re.fullmatch(PADDED, text):
         return "padded"
     if re.fullmatch(NUMBER, text):

@@ -1,9 +1,9 @@
-"""Databases: a table or the rows of a SELECT, on any SQLAlchemy URL. Nothing in the database is changed."""
+"""Databases: a table or the rows of a SELECT, on any SQLAlchemy URL or in DuckDB. Nothing in the database is changed."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ import pandas as pd
 
 from ...errors import RecordsError
 from .address import data_name, is_query, parse_url, secrets_of
-from .source import CellSource
+from .duckdb_file import open_duckdb
+from .source import CellSource, Source
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -26,11 +27,12 @@ _READ_ONLY = {
 }
 
 
-def open_database(address: str, table: str | None = None) -> CellSource:
+def open_database(address: str, table: str | None, open_file: Callable[[Path], Source]) -> Source:
     """Open a table, a view, or what a SELECT returns.
 
     The session is read-only where the backend can have it so (PostgreSQL, SQLite, MySQL, MariaDB, Oracle), only one
-    SELECT or WITH is run, and nothing is committed. No message shows the URL or its password.
+    SELECT or WITH is run, and nothing is committed. No message shows the URL or its password. open_file: opens the files
+    that a SELECT of DuckDB names.
 
     Raises
     ------
@@ -38,6 +40,8 @@ def open_database(address: str, table: str | None = None) -> CellSource:
         If the driver is missing, the database cannot be reached, there is no such table or the query fails.
     """
     name, url = data_name(address), parse_url(address)
+    if url.get_backend_name() == "duckdb":
+        return open_duckdb(address, table, open_file)
     if table is not None and is_query(table) and ";" in table.strip().rstrip(";"):
         raise RecordsError(f"{name}: the query must be a single statement without a semicolon inside.")
     with _connected(name, url) as connection:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...errors import RecordsError
-from .parquet import PYARROW, as_frame
+from .parquet import PYARROW, TOO_MUCH, as_frame
 from .plain import first_line
 from .source import Source
 
@@ -31,12 +31,17 @@ class FeatherSource(Source):
             return as_frame(table, text_columns)
         except PYARROW as error:
             raise RecordsError(f"{self.name}: cannot be read ({first_line(error)}).") from error
+        except MemoryError as error:
+            raise RecordsError(f"{self.name}: cannot be read ({TOO_MUCH}).") from error
 
 
 def open_feather(path: Path) -> FeatherSource:
     """Open an Arrow file. Raises OSError, ValueError or TypeError if it is damaged."""
     from pyarrow import ipc
 
-    with open(path, "rb") as stream:
-        names = ipc.open_file(stream).schema.names
+    try:
+        with open(path, "rb") as stream:
+            names = ipc.open_file(stream).schema.names
+    except MemoryError as error:
+        raise RecordsError(f"{path.name}: cannot be read ({TOO_MUCH}).") from error
     return FeatherSource(path.name, tuple(name for name in names if not name.startswith("__index_level_")), path=path)

@@ -12,6 +12,7 @@ import pandas as pd
 from ...errors import RecordsError
 from .address import is_url
 from .feather import ARROW, open_feather
+from .foreign import READABLE, foreign_kind
 from .parquet import PYARROW, open_parquet
 from .plain import first_line
 from .source import Source
@@ -43,7 +44,7 @@ def open_source(source: object, table: str | None = None) -> Source:
     if is_url(source):
         from .database import open_database
 
-        return open_database(source, table)
+        return open_database(source, table, open_source)
     path = Path(source)
     try:
         return _open_file(path, table)
@@ -66,6 +67,10 @@ def _open_file(path: Path, table: str | None) -> Source:
         start = stream.read(8)
     if not start:
         raise RecordsError(f"{path.name}: the file is empty.")
+    if kind := foreign_kind(path):
+        if is_rdata(path):  # some of it is compressed as other files are
+            return open_rdata(path, table)
+        raise RecordsError(f"{path.name}: is {kind}; {READABLE}.")
     if start.startswith(_WORKBOOK):
         from .workbook import open_workbook
 

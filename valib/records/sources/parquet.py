@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import RecordsError
+from .foreign import READABLE
 from .plain import first_line, is_encodable
 from .source import SHOWN, Source
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pyarrow import Schema, Table
     from pyarrow.dataset import Dataset
 
+TOO_MUCH = "it asks for more memory than there is"
 # What pyarrow raises for a file that it cannot read: a type that it has not (yet), text that is not UTF-8 above all.
 PYARROW = (OSError, ValueError, TypeError, NotImplementedError, LookupError)
 
@@ -37,6 +39,8 @@ class ParquetSource(Source):
             return as_frame(table, text_columns)
         except PYARROW as error:
             raise RecordsError(f"{self.name}: cannot be read ({first_line(error)}).") from error
+        except MemoryError as error:
+            raise RecordsError(f"{self.name}: cannot be read ({TOO_MUCH}).") from error
 
     def where(self, positions: Collection[int]) -> str:
         """See `Source.where`; in a folder every row is counted in its own part."""
@@ -119,7 +123,7 @@ def _parts(folder: Path) -> Dataset:
 
     files = parts_of(folder)
     if not files:
-        raise RecordsError(f"{folder}: is a folder without Parquet files.")
+        raise RecordsError(f"{folder}: is a folder without Parquet files; {READABLE}.")
     keys = dataset.partitioning(_keys(file.relative_to(folder).parts[:-1] for file in files), flavor="hive")
     settings = {"format": "parquet", "partitioning": keys, "partition_base_dir": str(folder)}
     whole = dataset.dataset([str(file) for file in files], **settings)

@@ -24,7 +24,10 @@ from ...errors import RecordsError
 if TYPE_CHECKING:
     import duckdb
 
-STEP = 1 << 23  # bytes at a time
+STEP, LOOK = (
+    1 << 23,
+    1 << 18,
+)  # bytes at a time: that are copied, and that are looked at, which stay in the processor's cache
 SECONDS = 0.2  # between two interruptions of a query that is to end
 BOM, QUOTE, LINE = "\ufeff", ord('"'), ord("\n")
 SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace())  # what str.strip() strips
@@ -78,10 +81,12 @@ class Plain:
 
 @dataclass(slots=True)
 class Scan:
-    """What the bytes of a text file hold; ``lines``: how many have ended. Raises UnicodeDecodeError, Unreadable."""
+    """What the bytes of a text file hold. Raises UnicodeDecodeError, Unreadable."""
 
     delimiter: str
-    lines: int = 0
+    begun: bool = False
+    bare: bool = False  # line feeds, in a step without carriage returns
+    feeds: int = 0  # line feeds in the other steps
     returns: int = 0
     both: int = 0  # carriage returns before a line feed
     marks: int = 0  # byte order marks
@@ -90,27 +95,35 @@ class Scan:
     inside: bool = False  # a quotation mark
     has_line_breaks: bool = False
     in_order: bool = True  # every quotation mark begins a field, ends one or is doubled inside one
+    has_sixteens: bool = False  # 0x, as numbers in base sixteen begin
 
     @property
     def is_plain(self) -> bool:
         """Whether every reader would cut the text alike: one line end, quotation marks in order, no hidden marks."""
-        one_line_end = not self.returns or self.returns == self.both == self.lines
+        one_line_end = not self.returns or (self.returns == self.both == self.feeds and not self.bare)
         return one_line_end and self.in_order and not self.inside and self.marks == self.begins_with_mark
 
     def add(self, chunk: bytes) -> None:
-        """Look at the next bytes, which end where a line ends."""
-        if 0 in chunk:
-            raise Unreadable(f"line {self.lines + chunk[: chunk.index(0)].count(LINE) + 1} holds a zero byte")
+        """Look at the next bytes, which end where a line ends and hold no zero. Most files have few kinds of bytes, and to
+        see that one is not there is quicker than to count it."""
         if b"\r" in chunk:
             self.returns += chunk.count(b"\r")
             self.both += chunk.count(b"\r\n")
-        self.begins_with_mark |= not self.lines and chunk.startswith(codecs.BOM_UTF8)
-        self.marks += chunk.count(codecs.BOM_UTF8)
+            self.feeds += chunk.count(LINE)
+        else:
+            self.bare |= LINE in chunk
+        if not chunk.isascii():
+            self.begins_with_mark |= not self.begun and chunk.startswith(codecs.BOM_UTF8)
+            self.marks += chunk.count(codecs.BOM_UTF8)
+        self.begun = True
         if QUOTE in chunk:
             self._add_quotes(np.frombuffer(chunk, np.uint8))
         elif self.inside:
             self.has_line_breaks = True
-        self.lines += chunk.count(LINE)
+        for letter in b"xX":
+            if letter in chunk and not self.has_sixteens:
+                bytes_ = np.frombuffer(chunk, np.uint8)
+                self.has_sixteens = bool((bytes_[np.flatnonzero(bytes_[1:] == letter)] == ord("0")).any())
 
     def _add_quotes(self, bytes_: np.ndarray) -> None:
         at = np.flatnonzero(bytes_ == QUOTE)
@@ -128,13 +141,31 @@ class Scan:
 def scan(path: Path, compressed: bool, delimiter: str) -> Scan:
     """Look at all bytes of a file in UTF-8."""
     found, decoder = Scan(delimiter), codecs.getincrementaldecoder("utf-8")()
-    with (gzip.open if compressed else open)(path, "rb") as stream:
-        while chunk := stream.read(STEP):
-            chunk += stream.readline(STEP)
+    for chunk in _steps(path, compressed):
+        if not chunk.isascii() or decoder.getstate()[0]:
             decoder.decode(chunk)
-            found.add(chunk)
+        if 0 in chunk:
+            raise Unreadable(f"line {_line_of_zero(path, compressed)} holds a zero byte")
+        found.add(chunk)
     decoder.decode(b"", final=True)
     return found
+
+
+def _steps(path: Path, compressed: bool) -> Iterator[bytes]:
+    """All bytes, step by step, each of which ends where a line ends."""
+    with (gzip.open if compressed else open)(path, "rb") as stream:
+        while chunk := stream.read(LOOK):
+            yield chunk + stream.readline(STEP)
+
+
+def _line_of_zero(path: Path, compressed: bool) -> int:
+    """The line of the first zero byte."""
+    lines = 1
+    for chunk in _steps(path, compressed):
+        if 0 in chunk:
+            return lines + chunk[: chunk.index(0)].count(LINE)
+        lines += chunk.count(LINE)
+    return lines
 
 
 def copy_rows(text: TextIO, copy: Path) -> None:

@@ -7,23 +7,28 @@ import gzip
 import lzma
 import re
 import warnings
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.extensions import ExtensionArray
-from pandas.arrays import IntegerArray
+import psutil
+from pandas.arrays import BooleanArray, IntegerArray
 
 from ...errors import RecordsError, ValibWarning
 from ...names import LONGEST, readable
-from .source import CellSource
+from .labelled import LabelledSource
+from .limited import SHARE
+
+if TYPE_CHECKING:
+    from .robjects import RObject
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-_IMAGE = re.compile(rb"RD[XA][23]\n")  # save()
-_SINGLE = re.compile(rb"X\n\0\0\0")  # saveRDS()
+_IMAGE, IMAGE = re.compile(rb"RD[XAB][23]\n"), 5  # how save() begins, and how many bytes that is
+_SINGLE = re.compile(rb"X\n\0\0\0[\x02\x03]|B\n[\x02\x03]\0\0\0")  # saveRDS()
 _SINGLE_ASCII = re.compile(rb"A\n[23]\n")
+_TIMES = {"Date": "D", "POSIXct": "s"}  # classes of days and seconds since 1970
+LONGEST_RANGE = 10_000_000  # rows of a table that holds nothing but sequences of which only the ends are stored
 
 
 def is_rdata(path: Path) -> bool:
@@ -32,35 +37,50 @@ def is_rdata(path: Path) -> bool:
     return bool(_IMAGE.match(head) or _is_single(path, head))
 
 
-def open_rdata(path: Path, table: str | None = None) -> CellSource:
-    """Open a data frame (a tibble or data.table too) of an R file; factors become text. Nothing in the file is run.
+def open_rdata(path: Path, table: str | None = None) -> LabelledSource:
+    """Open a data frame (a tibble or data.table too) of an R file. Nothing in the file is run.
 
     Raises
     ------
     RecordsError
         If the file is damaged, or has no such data frame, or several and none is asked for.
     """
+    from .robjects import LIST, parse
+
     single = _is_single(path, _head(path))
     try:
-        from rdata.parser import parse_file
-
-        tree = parse_file(path, extension=".rds" if single else ".rda").object
+        tree, guessed = parse(_content(path, 0 if single else IMAGE))
         if single:
-            frames = {path.stem: tree} if "data.frame" in _classes(tree) else {}
+            frames = {path.stem: tree} if "data.frame" in tree.texts("class") else {}
             others = []
         else:
-            objects = dict(_pairs(tree))
-            frames = {name: value for name, value in objects.items() if "data.frame" in _classes(value)}
+            objects = {name: value for name, value in (tree.value if tree.kind == LIST else ()) if name is not None}
+            frames = {name: value for name, value in objects.items() if "data.frame" in value.texts("class")}
             others = [name for name in objects if name not in frames]
         chosen = _choose(path.name, frames, others, table)
-        frame = _convert(path.name, frames[chosen])
+        frame, labels = _convert(path.name, frames[chosen])
     except RecordsError:
         raise
     except Exception as error:  # a foreign format: whatever the parser stumbles over, the file cannot be read
         raise RecordsError(
             f"{path.name}: cannot be read as R data ({type(error).__name__}); save the data frame as CSV or Parquet."
         ) from error
-    return CellSource(path.name, tuple(str(name) for name in frame.columns), frame=frame, path=path)
+    if guessed:
+        warnings.warn(f"{path.name}: its text is read as WINDOWS-1252.", ValibWarning, stacklevel=2)
+    return LabelledSource(path.name, tuple(frame.columns), frame=frame, path=path, labels=labels)
+
+
+def _content(path: Path, skip: int) -> bytes:
+    """All bytes behind the first few, uncompressed; not more than half of the free memory."""
+    with open(path, "rb") as stream:
+        opener = _OPENERS.get(stream.read(2), open)
+    most = int(SHARE * psutil.virtual_memory().available)
+    with opener(path, "rb") as stream:
+        stream.read(skip)
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise RecordsError(f"{path.name}: unpacked it is larger than the {most >> 20:,} MB of memory that may be used.")
+    return content
 
 
 def _head(path: Path) -> bytes:
@@ -78,21 +98,6 @@ def _is_single(path: Path, head: bytes) -> bool:
     return bool(_SINGLE.match(head) or (path.suffix.lower() == ".rds" and _SINGLE_ASCII.match(head)))
 
 
-def _pairs(node: Any) -> Iterator[tuple[str, Any]]:
-    """Names and values of one of R's linked lists."""
-    while node is not None and node.info.type.name == "LIST":
-        tag = node.tag.referenced_object or node.tag
-        value, rest = node.value
-        yield tag.value.value.decode("utf-8", "replace"), value
-        node = rest
-
-
-def _classes(node: Any) -> list[str]:
-    """The class attribute of an R object."""
-    named = dict(_pairs(node.attributes)).get("class")
-    return [] if named is None else [text.value.decode("utf-8", "replace") for text in named.value]
-
-
 def _choose(file: str, frames: dict[str, Any], others: list[str], table: str | None) -> str:
     """The data frame asked for, else the only one."""
     if not frames:
@@ -106,68 +111,87 @@ def _choose(file: str, frames: dict[str, Any], others: list[str], table: str | N
     return table or next(iter(frames))
 
 
-def _convert(file: str, node: Any) -> pd.DataFrame:
-    """A data frame's columns; those that hold lists, matrices or data frames are left out, with a warning."""
-    from rdata.conversion import DEFAULT_CLASS_MAP, convert
-
-    names = _names(node)
+def _convert(file: str, node: RObject) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """A data frame's columns, and the labels of their values; those that hold lists, matrices or data frames are left out,
+    with a warning."""
+    names = ["NA" if name is None else name for name in node.texts("names")]
     if doubled := [name for name in names if names.count(name) > 1]:
         raise RecordsError(f"{file}: more than one column is named '{doubled[0]}'.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a column of another class is taken by its plain values
-        columns = dict(convert(node, constructor_dict={**DEFAULT_CLASS_MAP, **_CLASSES}) or {})
-    columns = {name: _one_column(values) for name, values in columns.items()}
-    if nested := [name for name, values in columns.items() if values is None]:
+    flat = {name: column for name, column in zip(names, node.value, strict=True) if _is_flat(column)}
+    if nested := [name for name in names if name not in flat]:
         told = ", ".join(f"'{readable(name, LONGEST)}'" for name in nested)
         warnings.warn(
             f"{file}: left out is {told}, which holds lists, a matrix or a data frame and not one value a row.",
             ValibWarning,
             stacklevel=2,
         )
-    kept = {name: values for name, values in columns.items() if values is not None}
-    rows = len(next(iter(kept.values()))) if kept else 0
-    return DEFAULT_CLASS_MAP["data.frame"](kept, {"row.names": range(rows)})
+    rows = {len(column.value) for column in flat.values()}
+    if len(rows) > 1:
+        raise ValueError("columns of different lengths")
+    if flat and all(isinstance(column.value, range) for column in flat.values()) and max(rows) > LONGEST_RANGE:
+        raise ValueError("nothing but sequences")  # a few bytes, which would fill the memory
+    frame = pd.DataFrame({name: _values(column) for name, column in flat.items()}, index=range(max(rows, default=0)))
+    return frame, {name: labels for name, column in flat.items() if (labels := _labels(column))}
 
 
-def _names(node: Any) -> list[str]:
-    """The names attribute of an R object."""
-    named = dict(_pairs(node.attributes)).get("names")
-    return [] if named is None else [text.value.decode("utf-8", "replace") for text in named.value]
+def _is_flat(column: RObject) -> bool:
+    """Whether a column holds one value a row, as a matrix of one column does too."""
+    from .robjects import INT, LGL, REAL, STR
+
+    shape = column.attributes["dim"].value if "dim" in column.attributes else [1]
+    return column.kind in (LGL, INT, REAL, STR) and len(shape) <= 2 and (len(shape) == 1 or shape[1] == 1)
 
 
-def _one_column(values: Any) -> Any:
-    """Values of a column, those of a matrix of one column too; None if a row has no single value."""
-    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    return values if isinstance(values, (np.ndarray, ExtensionArray)) and values.ndim == 1 else None
+def _values(column: RObject) -> Any:
+    """The values of a column, by its class where that says more than how they are stored."""
+    from .robjects import LGL, NA_INTEGER, REAL, STR
+
+    kinds, values = column.texts("class"), column.value
+    if column.kind == STR:
+        return pd.array(values, dtype="str")
+    values = np.asarray(values) if isinstance(values, range) else values
+    if column.kind == REAL:
+        if "integer64" in kinds:  # whole numbers in the bits of doubles, the smallest of them NA
+            whole = values.view(np.int64)
+            return IntegerArray(whole, whole == np.iinfo(np.int64).min)
+        told, gone = values, np.isnan(values)
+    elif column.kind == LGL:
+        gone = values == NA_INTEGER
+        return BooleanArray(values != 0, gone) if gone.any() else values != 0
+    else:
+        told, gone = values.astype(np.int64), values == NA_INTEGER
+    if "factor" in kinds:
+        levels = column.texts("levels")
+        return _factor(np.where(gone, 0, told) - 1, levels)
+    if unit := next((unit for kind, unit in _TIMES.items() if kind in kinds), None):
+        return pd.to_datetime(np.where(gone, np.nan, told), unit=unit).to_numpy()
+    gone = gone | _declared_missing(told, column)
+    if column.kind == REAL:
+        return np.where(gone, np.nan, told)
+    return IntegerArray(told, gone) if gone.any() else told
 
 
-def _times(values: np.ndarray, unit: str) -> np.ndarray:
-    """Days or seconds since 1970 as dates."""
-    return pd.to_datetime(np.ma.filled(np.ma.asarray(values, dtype=float), np.nan), unit=unit).to_numpy()
+def _factor(codes: np.ndarray, levels: list[str | None]) -> pd.Categorical:
+    """A factor as a category with its levels in their order; a level NA is a missing value."""
+    there = [level for level in levels if level is not None]
+    place = {level: k for k, level in enumerate(there)}
+    new = np.array([-1 if level is None else place[level] for level in levels] + [-1])
+    return pd.Categorical.from_codes(new[codes], pd.Index(there, dtype="str"))
 
 
-def _whole64(values: np.ndarray) -> ExtensionArray:
-    """The whole numbers of bit64, which stand in the bits of doubles; the smallest of them is NA."""
-    whole = np.ascontiguousarray(np.ma.getdata(values), dtype=np.float64).view(np.int64)
-    return IntegerArray(whole, whole == np.iinfo(np.int64).min)
+def _declared_missing(values: np.ndarray, column: RObject) -> np.ndarray:
+    """Which values one of haven's SPSS columns declares as missing."""
+    alone, between = (column.attributes.get(name) for name in ("na_values", "na_range"))
+    gone = np.isin(values, alone.value) if alone is not None else np.zeros(len(values), bool)
+    if between is not None:
+        gone |= (values >= between.value[0]) & (values <= between.value[1])
+    return gone
 
 
-def _user_missing(values: np.ndarray, attributes: Mapping[str, Any]) -> Any:
-    """Values of haven's SPSS columns, those declared missing there as missing."""
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "if":
-        return values
-    told = np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
-    gone = np.isin(told, np.ma.filled(np.ma.asarray(attributes.get("na_values", []), dtype=float), np.nan))
-    if (ends := attributes.get("na_range")) is not None:
-        gone |= (told >= ends[0]) & (told <= ends[1])
-    return np.where(gone, np.nan, told)
-
-
-_CLASSES = {
-    "data.frame": lambda columns, _: columns,
-    "Date": lambda values, _: _times(values, "D"),
-    "POSIXct": lambda values, _: _times(values, "s"),
-    "integer64": lambda values, _: _whole64(values),
-    "haven_labelled_spss": _user_missing,
-}
+def _labels(column: RObject) -> dict[Any, str]:
+    """The labels that haven's columns give to their values."""
+    labels = column.attributes.get("labels")
+    if labels is None or "haven_labelled" not in column.texts("class"):
+        return {}
+    values = labels.value.tolist() if isinstance(labels.value, np.ndarray) else labels.value.to_pylist()
+    return {value: name for value, name in zip(values, labels.texts("names"), strict=True) if name is not None}

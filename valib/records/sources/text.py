@@ -21,13 +21,16 @@ import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
 from .content import has_padded
-from .plain import BOM, SPACES, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
+from .foreign import READABLE, foreign_text
+from .plain import BOM, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
+from .quick import broken_numbers, quick_table, whole_numbers
 from .source import MISSING, Dialect, Source, check_width
 from .spill import SpillFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+UTF8 = ("utf-8", "utf-8-sig")
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE = 1 << 20  # bytes that are looked at
 ROWS = 1000  # rows that are looked at
@@ -44,7 +47,7 @@ def detect(path: Path) -> tuple[Dialect, bool]:
     UnicodeDecodeError
         If it is text in none of the encodings.
     RecordsError
-        If it is JSON.
+        If it is JSON, HTML or XML.
     """
     compressed = is_gzip(path)
     with (gzip.open if compressed else open)(path, "rb") as stream:
@@ -53,8 +56,8 @@ def detect(path: Path) -> tuple[Dialect, bool]:
     text = codecs.getincrementaldecoder(encoding)().decode(head)
     if "\0" in text:
         raise UnicodeDecodeError(encoding, head, 0, 1, "text holds no zero bytes")
-    if re.match(r'\ufeff?\s*[\[{]\s*["\[{]', text):
-        raise RecordsError(f"{path.name}: is JSON, not a table; save the table as CSV or Parquet.")
+    if kind := foreign_text(text):
+        raise RecordsError(f"{path.name}: is {kind}; {READABLE}.")
     if len(head) == SAMPLE:  # the last line may be cut
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
     first = re.match(r'"?sep=([,;\t|])"?[\r\n]', text, flags=re.IGNORECASE)
@@ -109,9 +112,12 @@ def may_be_grouped(values: np.ndarray) -> bool:
     Whole numbers then lie below 1000, with hundreds among them, and the others have three decimals and are far smaller.
     How often a number occurs does not matter.
     """
+    largest = max(np.fmax.reduce(values, initial=0), -np.fmin.reduce(values, initial=0))  # as if nan were not there
+    if np.isfinite(largest) and (not 100 <= largest < 1000 or largest != np.floor(largest)):
+        return False  # as nearly all columns
     told = np.abs(values[np.isfinite(values)])
     if not len(told) or not 100 <= (largest := told.max()) < 1000 or largest != np.floor(largest):
-        return False  # as nearly all columns
+        return False
     told = np.unique(told)
     whole = told == np.floor(told)
     broken, others = told[~whole], told[whole]
@@ -179,7 +185,7 @@ def _delimiter(text: str) -> str:
 
     Where no delimiter of the first row cuts half of the rows so, titles may stand above the header.
     """
-    cut = {mark: _rows(text, mark) for mark in DELIMITERS}
+    cut = {mark: _rows(text, mark) if mark in text else [] for mark in DELIMITERS}
     fits = [(_fit(rows), mark) for mark, rows in cut.items()]
     if max(fit for (fit, _), _ in fits) < 0.5:
         fits += [(_fit(_from_header(rows)), mark) for mark, rows in cut.items()]
@@ -205,11 +211,7 @@ def is_blank(fields: list[str]) -> bool:
     return not fields or (len(fields) == 1 and not fields[0].strip())
 
 
-NOT_A_TABLE = (
-    "is neither text in UTF-8, UTF-16 or Windows-1252 nor Parquet, nor an Arrow file (.feather), a workbook (.xlsx, .xls,"
-    " .ods) or a file of R (.rda, .rds), Stata (.dta), SPSS (.sav, .zsav, .por) or SAS (.sas7bdat, .xpt); save the table as one"
-    " of these."
-)
+NOT_A_TABLE = f"is neither text in UTF-8, UTF-16 or Windows-1252 nor of another known format; {READABLE}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ class TextSource(Source):
         """
         dialect = self.dialect
         try:
-            if dialect.encoding in ("utf-8", "utf-8-sig") and self.skip == 1 and is_encodable(self.path):
+            if dialect.encoding in UTF8 and self.skip == 1 and is_encodable(self.path):
                 found = scan(self.path, dialect.gzip, dialect.delimiter)
                 if found.is_plain:
                     return self, self._plain(self.path, found, dialect.gzip)
@@ -262,6 +264,8 @@ class TextSource(Source):
 
     def read(self, text_columns: Collection[str] = (), number_columns: Collection[str] = ()) -> pd.DataFrame:
         """Return all rows; see `Source.read`. A file that turns out not to be UTF-8 is read as Windows-1252."""
+        if (quick := self._quick(text_columns, number_columns)) is not None:
+            return quick
         folder = SpillFolder()
         try:
             source, plain = self.prepare(folder)
@@ -269,14 +273,51 @@ class TextSource(Source):
         finally:
             folder.remove()
         source._check_rows(rows, text_columns, plain.has_line_breaks)
+        return source._framed(rows, text_columns, number_columns, {})
+
+    def _framed(
+        self,
+        rows: pa.Table,
+        text_columns: Collection[str],
+        number_columns: Collection[str],
+        numbers: dict[str, np.ndarray],
+    ) -> pd.DataFrame:
+        """Rows of text as a table; numbers: the columns of which none is in doubt."""
         frame = {}
         for k, name in enumerate(self.columns):
             if name in text_columns:
                 codes = pd.Series(rows.column(k), dtype="str", name=name)
-                frame[name] = codes.mask(codes == "")
+                frame[name] = codes.mask(blank) if (blank := codes == "").any() else codes
+            elif name in numbers:
+                frame[name] = pd.Series(numbers[name], name=name, copy=False)
             else:
-                frame[name] = source._typed(rows.column(k), name, name in number_columns)
+                frame[name] = self._typed(rows.column(k), name, name in number_columns)
         return pd.DataFrame(frame, columns=list(self.columns), index=range(len(rows)), copy=False)
+
+    def _quick(self, text_columns: Collection[str], number_columns: Collection[str]) -> pd.DataFrame | None:
+        """All rows of a file without anything out of the ordinary; None of any other."""
+        dialect, width = self.dialect, len(self.columns)
+        if dialect.encoding not in UTF8 or dialect.gzip or self.skip != 1 or width == 1 or not is_encodable(self.path):
+            return None
+        try:
+            found = scan(self.path, False, dialect.delimiter)
+        except (UnicodeDecodeError, Unreadable):
+            return None
+        if not found.is_plain or found.has_line_breaks or found.has_sixteens:
+            return None
+        places = {name: k for k, name in enumerate(self.columns) if name in number_columns and name not in text_columns}
+        rows = quick_table(self.path, dialect, width, list(places.values()), found.quotes > 0)
+        if rows is None:
+            return None
+        numbers = {name: rows.column(k).to_numpy() for name, k in places.items()}
+        if any(self._is_doubtful(values) for values in numbers.values()):
+            return None
+        return self._framed(rows, text_columns, number_columns, numbers)
+
+    def _is_doubtful(self, values: np.ndarray) -> bool:
+        """Whether the decimal mark of a column of numbers that is needed may stand between thousands."""
+        points = self.dialect.delimiter == ";" and self.dialect.decimal == "."
+        return may_be_grouped(values) or (points and has_thousandths(values))
 
     def _fetched(self, plain: Plain) -> pa.Table:
         """All rows as text."""
@@ -291,11 +332,12 @@ class TextSource(Source):
 
     def _typed(self, rows: pa.ChunkedArray, name: str, needed: bool) -> pd.Series:
         """A column as numbers, as true and false, or as text."""
-        found = _whole(rows)
+        found = whole_numbers(rows)
         if found is None:
-            found = _numbers(rows, self.dialect.decimal)
-            if found is not None and (found == np.floor(found)).all() and (whole := _whole(rows, True)) is not None:
-                found = whole
+            found = broken_numbers(rows, self.dialect.decimal)
+            if found is not None and (found == np.floor(found)).all():
+                whole = whole_numbers(rows, odd=True)
+                found = found if whole is None else whole
         text = pd.Series(rows, dtype="str", name=name)
         if (
             found is not None
@@ -322,7 +364,7 @@ class TextSource(Source):
         """A column that was read as numbers, unless its decimal mark may as well stand between thousands."""
         values, mark = column.to_numpy(), self.dialect.decimal
         doubtful = may_be_grouped(values)
-        if not doubtful and not (needed and self.dialect.delimiter == ";" and mark == "." and has_thousandths(values)):
+        if not doubtful and not (needed and self._is_doubtful(values)):
             return column
         text = text.mask(text.isin(MISSING))
         if doubtful:
@@ -450,45 +492,6 @@ class TextSource(Source):
         except csv.Error:
             pass  # then the general sentence is all that can be said
         return f"{self.name}: cannot be read as CSV; a quotation mark may not be closed."
-
-
-def _whole(rows: pa.ChunkedArray, odd: bool = False) -> np.ndarray | None:
-    """Texts as int64; None if some are no whole numbers. odd: with white space around, or a plus sign."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if odd:
-        rows = pc.replace_substring_regex(pc.utf8_trim(rows, SPACES), r"^\+", "")
-    try:
-        if rows.null_count or pc.any(pc.match_substring_regex(rows, "[xX]")).as_py():  # Arrow takes 0x1F for 31
-            return None
-        return rows.cast("int64").to_numpy()
-    except pa.ArrowInvalid:
-        return None
-
-
-def _numbers(rows: pa.ChunkedArray, decimal: str) -> np.ndarray | None:
-    """Texts as float64, nan where blank; None if some are no numbers with this decimal mark."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    with contextlib.suppress(pa.ArrowInvalid):
-        if decimal == ".":  # as most columns of numbers are: none missing
-            found = rows.cast("float64").to_numpy()
-            if not np.isnan(found).any():
-                return found
-    own = pc.utf8_trim(rows, SPACES)
-    blank = pc.fill_null(pc.is_in(own, pa.array(MISSING)), True)
-    told = pc.if_else(blank, None, own)
-    if decimal == ",":
-        if pc.any(pc.match_substring(told, ".")).as_py():
-            return None
-        told = pc.replace_substring(told, ",", ".")
-    try:
-        found = told.cast("float64").to_numpy()
-    except pa.ArrowInvalid:
-        return None
-    return found if (np.isnan(found) == blank.to_numpy()).all() else None  # nan in another spelling is a word
 
 
 def open_text(path: Path) -> TextSource:

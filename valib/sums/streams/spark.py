@@ -182,6 +182,7 @@ def _begin(builder: Any) -> Any:
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
         "spark.sql.shuffle.partitions": "8",
         "spark.sql.session.timeZone": "UTC",
+        "spark.sql.parquet.filterPushdown": "false",  # decides by a file's statistics, which may be false
         "spark.log.level": "ERROR",
     }
     for name, value in settings.items():

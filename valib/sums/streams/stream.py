@@ -12,7 +12,7 @@ import pandas as pd
 from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
-from ...records.reading import CANONICAL, check_cohorts, fault, no_column, no_row_left, resolve_names
+from ...records.reading import CANONICAL, CHECKS, check_cohorts, fault, no_column, no_row_left, resolve_names
 from ...records.sources.content import level_text
 from ...records.years import split_columns
 from ..algebra import outcome_of
@@ -26,7 +26,7 @@ from .aggregate import Pass, run_pass, years
 from .chunks import Chunks
 from .columns import category_columns, pick, structure
 from .judge import SAMPLE, Judge, check_line_breaks, with_stripped, with_years
-from .layout import Column, Engine, Layout
+from .layout import Column, Engine, Layout, Test
 from .repeated import Repeated
 
 
@@ -198,7 +198,7 @@ class StreamedRecords:
         """Raise RecordsError for what the canonical columns must not hold, or if no row is left."""
         told = []
         faults: dict[tuple[str, str], list[str]] = {}
-        for test in sorted(found.faults, key=lambda test: CANONICAL.index(test.name)):
+        for test in sorted(found.faults, key=_in_order):
             faults.setdefault((test.name, test.fault), []).append(f"({test.sql})")
         for (name, must), conditions in faults.items():
             column = self._judge.columns[name]
@@ -302,3 +302,9 @@ def code_columns(parsed: Formula) -> set[str]:
 
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f"'{n}'" for n in list(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _in_order(test: Test) -> tuple[int, int]:
+    """Where memory tells this fault among all: by columns, then by what they must hold."""
+    told = list(CHECKS[test.name])
+    return CANONICAL.index(test.name), told.index(test.fault) if test.fault in told else len(told)

@@ -1,0 +1,212 @@
+"""The numbers of the chapter on weak and strong students: random slopes and gaps between groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...effects.cohort_fit import CohortFit
+from ...effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at, va_gap
+from ...errors import ModelError
+from ...records.disclosure import shown
+from .. import figures
+from ..figures.style import percent
+from ..findings import Findings, check, formats
+from ..prose import as_text, in_words
+
+FEW = 20  # schools below which slopes are hardly known
+STEEPEST = 2
+DOUBT = 0.05
+
+
+def slope_columns(formula: str, random: Sequence[str]) -> list[str]:
+    """The columns that have slopes in this chapter: those of the study, or the prior score where it names none."""
+    return list(random) or (["prior_score"] if "prior_score" in formula else [])
+
+
+def usable_groups(records: pd.DataFrame, cohort: int, subgroups: Sequence[str]) -> list[str]:
+    """The subgroups whose indicator the cohort's records hold: 0 and 1, and both."""
+    rows = records[records["cohort"] == cohort]
+    return [c for c in subgroups if c in rows and set(pd.unique(rows[c].dropna())) == {0, 1}]
+
+
+def attempt(fit: Callable[..., CohortFit], *given: Any, **named: Any) -> CohortFit | None:
+    """A fit with random slopes, or None where the records cannot bear one: too few students, or no column."""
+    if not named.get("random"):
+        return None
+    try:
+        return fit(*given, **named)
+    except ModelError:
+        return None
+
+
+def with_column(formula: str, column: str) -> str:
+    """The formula, with a column where it lacks it."""
+    return formula if re.search(rf"\b{re.escape(column)}\b", formula) else f"{formula} + {column}"
+
+
+def study_names(cohort: int, columns: Sequence[str], level: float) -> Findings:
+    """What the prose calls the cohort, the columns and the level."""
+    found = Findings()
+    found.record("cohort", cohort, "d")
+    found.record("columns", in_words([f"`{c}`" for c in columns]))
+    found.record("level", percent(level))
+    return found
+
+
+def spread(fit: CohortFit | None, plain: CohortFit) -> Findings:
+    """How slopes vary over schools, and whether they do; what cannot be shown."""
+    found = Findings()
+    if fit is None:
+        found.say(
+            "No column of these records can be given slopes of schools: the model has no prior score, or too few students "
+            "a school. The rest of this chapter has nothing to show for them."
+        )
+        return found
+    f, table = formats(plain.student_sd), slope_test(fit)
+    ranges = reference_values(fit)
+    one = pd.Series({c: (values[-1] - values[0]) / (len(values) - 1) for c, values in ranges.items()})
+    shown_table = pd.DataFrame(
+        {
+            "Column": list(table.index),
+            "SD of slopes": (table["sd"] * one).to_numpy(),
+            "SE": (table["sd_se"] * one).to_numpy(),
+            "Correlation with VA at the mean": table["correlation"].to_numpy(),
+            "Likelihood ratio": table["statistic"].to_numpy(),
+            "p": ["below 0.001" if p < 0.001 else as_text(float(p), ".3f") for p in table["p"]],
+        }
+    )
+    found.table(
+        shown_table,
+        "Slopes of schools in cohort {glue:text}`cohort`: their standard deviation (score points for a step of one standard "
+        "deviation of the column, or from 0 to 1 of an indicator), and the test of the hypothesis that all schools have the "
+        "same slope.",
+        "tab-slopes",
+        formats={
+            "SD of slopes": f.fine.rstrip("~"),
+            "SE": f.fine,
+            "Correlation with VA at the mean": ".2f",
+            "Likelihood ratio": ".1f",
+        },
+        index=False,
+    )
+    for column, row in table.iterrows():
+        size = as_text(float(row["sd"] * one[column]), f.fine.rstrip("~"))
+        level = as_text(float(np.sqrt(fit.tau2)), f.plain)
+        found.say(
+            f"Schools differ in the slope of `{column}` by a standard deviation of {size} score points, beside {level} between "
+            "schools at the mean, and the test rejects that they do not differ: one number a school hides something.",
+            when=row["p"] < DOUBT,
+        )
+        found.say(
+            f"The records do not show that schools differ in the slope of `{column}`: the estimate is {size} score points, "
+            f"beside {level} between schools at the mean, and the test does not reject zero. One number a school is enough "
+            "for what can be seen here.",
+            when=row["p"] >= DOUBT,
+        )
+    found.say(
+        f"There are {fit.n_schools} schools. With so few, a slope must differ greatly between schools to be seen, so a test "
+        "that does not reject says little.",
+        when=fit.n_schools < FEW,
+    )
+    return found
+
+
+def lines(fit: CohortFit | None, min_students: int) -> Findings:
+    """The figure of lines, and how many schools stand in another fifth for weak than for strong students."""
+    found = Findings()
+    if fit is None:
+        found.figure("fig_lines", figures.nothing("No slopes of schools can be shown for these records."))
+        return found
+    column = next(iter(reference_values(fit)))
+    table = _shown(fit, va_at(fit, {column: reference_values(fit)[column]}), min_students)
+    wide = table["effect"].unstack(level=1)
+    steep = (wide.iloc[:, -1] - wide.iloc[:, 0]).abs().sort_values(ascending=False, kind="stable").index[:STEEPEST]
+    found.figure("fig_lines", figures.school_lines(table, highlight=list(steep), label=column))
+    return found
+
+
+def changes(fit: CohortFit | None, min_students: int) -> Findings:
+    """The table of fifths and its sentence."""
+    found = Findings()
+    if fit is None:
+        return found
+    column, values = next(iter(reference_values(fit).items()))
+    try:
+        table = fifths_at(fit, column, values[0], values[-1], min_students)
+    except ModelError:
+        found.say("There are fewer than five schools, so that they have no fifths.")
+        return found
+    counts = table.to_numpy()
+    check(counts.sum() <= fit.n_schools, "every school stands once in the table of fifths")
+    low, high = (as_text(float(v), "g") for v in (values[0], values[-1]))
+    frame = pd.DataFrame(counts, columns=[str(k) for k in FIFTHS])
+    frame.insert(0, f"Fifth at {low}", [str(k) for k in FIFTHS])
+    found.table(
+        frame,
+        f"Schools of cohort {{glue:text}}`cohort` by their fifth at a low value of `{column}` ({low}, rows) and at a high one "
+        f"({high}, columns). The fifth holds the highest value added.",
+        "tab-fifths",
+        formats="d",
+        index=False,
+    )
+    moved = int(counts.sum() - np.trace(counts))
+    found.say(
+        f"{moved} of {int(counts.sum())} schools stand in another fifth at {high} than at {low} of `{column}`. Some of these "
+        "changes are chance, because predictions near the border of a fifth may belong on either side."
+    )
+    return found
+
+
+def groups(every: Mapping[str, CohortFit | None], min_students: int) -> Findings:
+    """Value added of groups: how much gaps vary, by group, and how many schools have one off the system's."""
+    found, fits = Findings(), {column: fit for column, fit in every.items() if fit is not None}
+    if not fits:
+        found.say("The records hold no indicator of a group that the study names, so that no gaps can be shown.")
+        return found
+    rows, f = [], formats(*(fit.student_sd for fit in fits.values()))
+    for column, fit in fits.items():
+        test, gaps = slope_test(fit).loc[column], _shown(fit, va_gap(fit, column), min_students)
+        clear = int(((gaps["lower"] > 0) | (gaps["upper"] < 0)).sum())
+        b, se = fit.fixed_effects[column], float(np.sqrt(fit.vcov.loc[column, column]))
+        rows.append((column, b, se, test["sd"], float(test["p"]), clear, len(gaps)))
+    heads = [
+        "Group",
+        "Gap of the system",
+        "SE",
+        "SD of schools' gaps",
+        "p",
+        "Schools off the system's gap",
+        "Schools shown",
+    ]
+    found.table(
+        pd.DataFrame(rows, columns=heads),
+        "Gaps between students in a group and others with the same covariates, cohort {glue:text}`cohort` (score points): that "
+        "of the system, how schools differ in it, the test that they do not, and the schools whose {glue:text}`level` interval "
+        "lies off the system's gap.",
+        "tab-groups",
+        formats={heads[1]: f.fine_signed, heads[2]: f.fine, heads[3]: f.fine.rstrip("~"), heads[4]: ".3f"},
+        index=False,
+    )
+    return found
+
+
+def gap_figure(every: Mapping[str, CohortFit | None], min_students: int, level: float) -> Findings:
+    """The gaps of the first group."""
+    found, fits = Findings(), {column: fit for column, fit in every.items() if fit is not None}
+    if not fits:
+        found.figure("fig_gaps", figures.nothing("No gaps of schools can be shown for these records."))
+    for column, fit in list(fits.items())[:1]:
+        gaps = _shown(fit, va_gap(fit, column), min_students)
+        found.figure("fig_gaps", figures.school_gaps(gaps, level=level, label=f"Gap, {column}"))
+    return found
+
+
+def _shown(fit: CohortFit, table: pd.DataFrame, min_students: int) -> pd.DataFrame:
+    """The rows of schools that may be shown."""
+    may = fit.school_effects.index[np.asarray(shown(fit.school_effects, min_students))]
+    return table[table.index.get_level_values("school").isin(may)]
