@@ -291,10 +291,7 @@ def pairs(
 
 
 def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) -> Findings:
-    """The last cohort in numbers: variances, schools shown on either side of zero and how many by chance, lowest and highest.
-
-    fdr: false discovery rate of those called with it, .05 if None.
-    """
+    """The last cohort in numbers; fdr: false discovery rate of schools called above or below with it, .05 if None."""
     shown, points = only_shown(last.school_effects, min_students), formats(last.student_sd).plain
     found, rate = Findings(), 0.05 if fdr is None else fdr
     low, high = (shown["effect"].agg(end) for end in ("min", "max"))
@@ -309,7 +306,6 @@ def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) ->
     found.record("above", sides["above"])
     found.record("across", sides["unclear"])
     found.record("sided", sides["schools"])
-    found.record("apart_share", sides["above_share"] + sides["below_share"] if sides["schools"] else 0.0, ".0%")
     found.record("by_chance", sides["by_chance"], ".1f")
     found.record("fdr_rate", rate, "g")
     found.record("fdr_called", int(called.sum()))
