@@ -296,7 +296,6 @@ def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) ->
     found, rate = Findings(), 0.05 if fdr is None else fdr
     low, high = (shown["effect"].agg(end) for end in ("min", "max"))
     sides = count_sides(shown["side"], last.level)
-    called = false_discoveries(last, rate, min_students)["side_fdr"].isin([ABOVE, BELOW])
     found.record("tau", last.tau2**0.5, points)
     found.record("tau_size", last.tau2**0.5 / last.student_sd, ".2f")
     found.record("vpc", last.vpc, ".1%")
@@ -308,7 +307,7 @@ def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) ->
     found.record("sided", sides["schools"])
     found.record("by_chance", sides["by_chance"], ".1f")
     found.record("fdr_rate", rate, "g")
-    found.record("fdr_called", int(called.sum()))
+    found.record("fdr_called", int(false_discoveries(last, rate, min_students)["side_fdr"].isin([ABOVE, BELOW]).sum()))
     found.record("lowest", low, points)
     found.record("highest", high, points)
     found.record("lowest_size", low / last.student_sd, ".2f")
