@@ -196,7 +196,10 @@ def test_fit_joint_writes_what_the_library_finds(here, good):
     pd.testing.assert_frame_equal(ours[shown.columns], shown.loc[ours.index], check_exact=False, rtol=1e-12)
     sd = records.groupby("cohort").score.std()
     np.testing.assert_allclose(effects["effect_size"], effects["effect"] / sd.loc[effects["cohort"]].to_numpy())
-    assert len(hidden) > 3 and f"{len(hidden)} not shown: fewer than 5 students, or hiding one that" in done.stdout
+    assert (
+        len(hidden) > 3
+        and f"{len(hidden)} not shown: fewer than 5 students or under 50% of the tested linked" in done.stdout
+    )
     fixed = pd.read_csv("results/fixed_effects.csv").set_index(["cohort", "term"])
     np.testing.assert_allclose(fixed["estimate"], fit.fixed_effects)
     np.testing.assert_allclose(fixed["se"] ** 2, np.diag(fit.vcov))
@@ -303,7 +306,7 @@ def test_schools_below_the_minimum_are_held_back_and_counted(here, good):
     effects = pd.read_csv("results/school_effects.csv")
     assert effects["n"].min() >= 8
     assert len(effects) == len(sizes) - tiny
-    assert f"{tiny} not shown: fewer than 8 students, or hiding" in done.stdout
+    assert f"{tiny} not shown: fewer than 8 students or under 50% of the tested linked" in done.stdout
 
 
 def test_a_run_replaces_an_earlier_one_and_leaves_other_files(here):

@@ -98,7 +98,7 @@ def digest(folder: Path) -> dict:
             continue
         if path.suffix == ".csv":
             found[path.name] = digest_table(pd.read_csv(path, dtype=dict.fromkeys(CODES, "str")))
-        elif path.suffix == ".json":
+        elif path.suffix == ".json" and path.name != "scoring.json":  # its own tests hold it to the full run's rows
             found[path.name] = json.loads(path.read_text(encoding="utf-8"))
     return found
 

@@ -223,6 +223,11 @@ class CohortFit(Shown):
             index=table.index,
         )
 
+    @property
+    def _n_tested(self) -> int | None:
+        tested = self.school_effects["tested"]
+        return None if tested.isna().any() else int(tested.sum())
+
     def summary(self) -> dict[str, Any]:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
         plain = {
@@ -259,9 +264,7 @@ class CohortFit(Shown):
         if self.slopes is not None:
             plain["random"] = list(self.slopes.random[1:])
             plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))
-        tested = self.school_effects["tested"]
-        plain["n_tested"] = None if tested.isna().any() else int(tested.sum())
-        plain["left_out"] = dict(self.left_out)
+        plain |= {"n_tested": self._n_tested, "left_out": dict(self.left_out)}
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
         errors = np.sqrt(np.diag(self.vcov))

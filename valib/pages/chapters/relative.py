@@ -291,15 +291,11 @@ def pairs(
 
 
 def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) -> Findings:
-    """The last cohort in numbers: variances, schools shown on either side of zero and how many by chance, lowest and highest.
-
-    fdr: false discovery rate of those called with it, .05 if None.
-    """
+    """The last cohort in numbers; fdr: false discovery rate of schools called above or below with it, .05 if None."""
     shown, points = only_shown(last.school_effects, min_students), formats(last.student_sd).plain
     found, rate = Findings(), 0.05 if fdr is None else fdr
     low, high = (shown["effect"].agg(end) for end in ("min", "max"))
     sides = count_sides(shown["side"], last.level)
-    called = false_discoveries(last, rate, min_students)["side_fdr"].isin([ABOVE, BELOW])
     found.record("tau", last.tau2**0.5, points)
     found.record("tau_size", last.tau2**0.5 / last.student_sd, ".2f")
     found.record("vpc", last.vpc, ".1%")
@@ -309,10 +305,9 @@ def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) ->
     found.record("above", sides["above"])
     found.record("across", sides["unclear"])
     found.record("sided", sides["schools"])
-    found.record("apart_share", sides["above_share"] + sides["below_share"] if sides["schools"] else 0.0, ".0%")
     found.record("by_chance", sides["by_chance"], ".1f")
     found.record("fdr_rate", rate, "g")
-    found.record("fdr_called", int(called.sum()))
+    found.record("fdr_called", int(false_discoveries(last, rate, min_students)["side_fdr"].isin([ABOVE, BELOW]).sum()))
     found.record("lowest", low, points)
     found.record("highest", high, points)
     found.record("lowest_size", low / last.student_sd, ".2f")
