@@ -88,6 +88,10 @@ def stream_records(
     formula: str | FormulaState = "score ~ prior_score",
     by_cell: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    where: str | None = None,
+    prior: Mapping[str, Any] | None = None,
+    reshape: Mapping[str, Any] | None = None,
+    year_zero: float | None = None,
 ) -> StreamedRecords:
     """Open records to be streamed: what the models take in place of a DataFrame of records.
 
@@ -105,6 +109,10 @@ def stream_records(
         Whether cross-products by school and cohort will be asked, as a benchmark's baseline needs them.
     progress : callable, optional
         Told (done, in all) while DuckDB reads.
+    where, prior, reshape, year_zero : optional
+        As for :func:`valib.read_records`: which rows, prior scores from earlier rows or another file, a row for each
+        student and cohort out of wide records, and the year that is 0. The engine does it where the rows lie; a join is
+        made once, and the rows that are kept are put aside in a temporary file.
 
     Returns
     -------
@@ -144,7 +152,7 @@ def stream_records(
 
         opened = DuckEngine(source, progress)
     try:
-        return StreamedRecords(opened, columns, formula, by_cell)
+        return StreamedRecords(opened, columns, formula, by_cell, where, prior, reshape, year_zero)
     except BaseException:
         opened.close()
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ...workers import telling
 from .layout import Column, kept_order
 from .sql import DuckSql
 
+SOURCE = "source"  # the view of the rows as they are
 SECONDS = 0.2  # between two words on how far a query is
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
 _WHOLE = (
@@ -42,10 +43,10 @@ class DuckEngine:
     """A source opened with DuckDB. name: for messages; names, columns: as the source has them; table: in SQL."""
 
     sql = DuckSql()
-    table = "source"
 
     def __init__(self, path: str | Path, progress: Progress | None = None):
-        self._path, self._progress = Path(path), progress
+        self._path, self._progress, self.table, self._kept = Path(path), progress, SOURCE, 0
+        self._derived: Callable[[str], str] | None = None
         self.name = self._path.name
         self.text: TextSource | None = None
         self._orders: dict[str, list[Any] | None] = {}
@@ -68,9 +69,13 @@ class DuckEngine:
             raise
 
     def close(self) -> None:
-        """Forget the source; what DuckDB had put aside on disk is gone."""
-        self._connection.close()
+        """Forget the source; what was put aside on disk is gone."""
+        self.release()
         self._spill.remove()
+
+    def release(self) -> None:
+        """Let go of the source, but not of what was kept of it."""
+        self._connection.close()
 
     @property
     def is_text(self) -> bool:
@@ -85,7 +90,7 @@ class DuckEngine:
     @property
     def short(self) -> str:
         """The condition of a text file's rows with fewer fields than the header: what they lack is NULL, not empty."""
-        return f"c{len(self.names) - 1} IS NULL" if self.is_text else ""
+        return f"c{self._plain.width - 1} IS NULL" if self.is_text else ""
 
     def query(self, sql: str) -> pa.Table:
         """The rows of a query, which must be few."""
@@ -106,6 +111,22 @@ class DuckEngine:
         """Make a small table known to SQL; return what to call it."""
         self._connection.register(name, table)
         return name
+
+    def keep(self, sql: str) -> str:
+        """Put the rows of a query aside in a Parquet file, in any order; return what to call them."""
+        self._kept += 1
+        path = self.sql.text(no_pattern(str(self._spill.path / f"kept-{self._kept}.parquet")))
+        with self._plain_errors(), self._watched():
+            self._connection.execute("SET preserve_insertion_order = false")
+            target = self.sql.text(str(self._spill.path / f"kept-{self._kept}.parquet"))
+            self._heard(lambda: self._connection.execute(f"COPY ({sql}) TO {target} (FORMAT parquet)"))
+            self._connection.execute("SET preserve_insertion_order = true")
+        return f"read_parquet({path})"
+
+    def derive(self, rows: Callable[[str], str], columns: Sequence[Column], names: Sequence[str]) -> None:
+        """Take other rows, made of the rows of a table."""
+        self._derived, self.columns, self.names, self.table = rows, list(columns), list(names), "derived"
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table} AS {rows(SOURCE)}")
 
     def order(self, name: str) -> list[Any] | None:
         """The levels of a column that the source keeps as a category, in its order; None for another column."""
@@ -129,7 +150,8 @@ class DuckEngine:
                 source = f"(SELECT {self._renamed()}, filename AS part, file_row_number AS place FROM {reader})"
                 order = "part, place"
             else:
-                source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
+                source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {SOURCE})", "place"
+            source = f"({self._derived(source)})" if self._derived else source
             total = 1 if only_first else fetched(f"SELECT count(*) FROM {source} WHERE {condition}")[0][0]
             first = fetched(
                 f"SELECT part, place, {column} FROM {source} WHERE {condition} ORDER BY {order} LIMIT {min(total, 5)}"
@@ -188,7 +210,7 @@ class DuckEngine:
     def _define(self) -> None:
         """The view of the source, its columns renamed by position."""
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} FROM {self._reader()}"
+            f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS SELECT {self._renamed()} FROM {self._reader()}"
         )
 
     def _renamed(self) -> str:
