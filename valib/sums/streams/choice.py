@@ -24,6 +24,9 @@ from .judge import Judge, with_stripped
 from .layout import LINKED, Column, Engine, Layout
 from .values import Values
 
+MOST_JOINED = 2_000_000  # rows that are joined at once; more are joined a cohort at a time,
+MOST_COHORTS = 60  # unless there are more than so many
+
 
 class Choice:
     """The rows that ``where`` keeps of a judge's columns, with their prior scores out of all rows.
@@ -43,6 +46,7 @@ class Choice:
         self._made: tuple[frozenset[str], frozenset[str], str] | None = None
         self._all_rows = 0
         self._keys: list[str] = []
+        self._score_sql = ""
         self._earlier = self._find_earlier(prior) if prior else ""
 
     def source(self, layout: Layout) -> str:
@@ -95,17 +99,14 @@ class Choice:
 
     def _find_earlier(self, prior: Prior) -> str:
         """The table of earlier rows: a row for each key k0, k1, ...: how many (n), the score (y), the grade (g)."""
-        need(self._judge.columns, prior.match, self._engine.name)
+        need(self._values.names, prior.match, self._engine.name)
         if prior.file is not None:
             return self._other_file(prior)
         values = self._values
         self._keys = [values.key("student"), *(values.raw(name) for name in prior.match)]
-        cohort = values.number("cohort")
-        need(self._judge.columns, [prior.column], self._engine.name)
-        score = self._score(self._engine, self._judge, prior.column)
-        found = _grouped(self._engine.table, [*self._keys, cohort], score, values.grade())
-        self._keys.append(f"({cohort} - {self._engine.sql.number(prior.years_before or 0)})")
-        return found
+        need(self._values.names, [prior.column], self._engine.name)
+        self._score_sql = self._score(self._engine, self._judge, prior.column)
+        return ""
 
     def _score(self, engine: Engine, judge: Judge, name: str) -> str:
         """The column of prior scores in SQL; RecordsError where it holds anything but finite numbers."""
@@ -148,7 +149,7 @@ class Choice:
                 keys.append(theirs.number(name) if both else theirs.as_text(name))
             self._code_key()
             score = self._score(other, judge, "score")
-            return other.keep(f"SELECT * FROM {_grouped('', [theirs.code('student'), *keys], score, theirs.grade(), other)}")
+            return other.keep([f"SELECT * FROM {_grouped('', [theirs.code('student'), *keys], score, theirs.grade(), other)}"])
         finally:
             other.release()
 
@@ -195,26 +196,54 @@ class Choice:
             self._engine.query(f"SELECT count(*) FROM {self._engine.table}").column(0)[0].as_py()
         )
         bad = " OR ".join([*sorted(odd), *([layout.short] if layout.short else [])]) if self._where else ""
-        self._made = needed, odd, self._engine.keep(self._join(sorted(needed), bad))
+        table = self._engine.table
+        if self._engine.is_text and not self._earlier:  # each join would cut the text anew
+            more = set(re.findall(r"\bc[0-9]+\b", " ".join([*self._keys, self._score_sql, self._values.grade()])))
+            table = self._engine.keep([f"SELECT {', '.join(sorted(needed | more))} FROM {table}"])
+        self._made = needed, odd, self._engine.keep(self._joins(sorted(needed), bad, table))
         return self._made[2]
 
-    def _join(self, columns: list[str], bad: str) -> str:
+    def _joins(self, columns: list[str], bad: str, table: str) -> list[str]:
+        """The rows of a table with what is linked to them, in one query or several.
+
+        In many rows each cohort is joined by itself to the one that it comes from, so that a join fits into the memory.
+        """
+        if self._earlier:
+            return [self._join(columns, bad, table, self._earlier, self._keys)]
+        assert self._prior is not None and self._prior.years_before is not None
+        values, number, before = self._values, self._engine.sql.number, self._prior.years_before
+        cohort, column = values.number("cohort"), self._judge.columns["cohort"]
+        few = f"SELECT DISTINCT {cohort} AS t FROM {table} LIMIT {MOST_COHORTS + 1}"
+        cohorts = self._engine.query(few).column(0).to_pylist() if self._all_rows > MOST_JOINED else []
+        if not 0 < len(cohorts) <= MOST_COHORTS:
+            earlier = _grouped(table, [*self._keys, cohort], self._score_sql, values.grade())
+            return [self._join(columns, bad, table, earlier, [*self._keys, f"({cohort} - {number(before)})"])]
+        year = column.sql if column.whole else cohort
+        joins = []
+        for t in cohorts:
+            own, theirs = (str(int(v)) if column.whole else number(v) for v in (t or 0, (t or 0) - before))
+            rows = f"{year} = {own}" if t is not None else f"{year} IS NULL"
+            earlier = f"(SELECT * FROM {table} WHERE {year} = {theirs} AND {str(t is not None).lower()})"
+            found = _grouped(earlier, self._keys, self._score_sql, values.grade())
+            joins.append(self._join(columns, bad, f"(SELECT * FROM {table} WHERE {rows})", found, self._keys))
+        return joins
+
+    def _join(self, columns: list[str], bad: str, table: str, earlier: str, keys: list[str]) -> str:
         """SQL of the rows with their ``prior``, the ``outcome`` (a position in OUTCOMES) and the grades moved up."""
-        keys = ", ".join(f"{key} AS k{i}" for i, key in enumerate(self._keys))
+        named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
         more = f", coalesce({bad}, false) AS bad" if bad else ""
-        left = f"(SELECT {', '.join(columns)}, {keys}, {self._values.grade()} AS g{more} FROM {self._engine.table}) AS l"
-        on = " AND ".join(f"l.k{i} = r.k{i}" for i in range(len(self._keys)))
-        kept = [f"l.{c}" for c in columns] + (["l.bad"] if bad else [])
+        left = f"(SELECT {', '.join(columns)}, {named}, {self._values.grade()} AS g{more} FROM {table}) AS l"
+        on = " AND ".join(f"l.k{i} = r.k{i}" for i in range(len(keys)))
         one = "r.n = 1 AND r.y IS NOT NULL"
         joined = (
-            f"SELECT {', '.join(kept)}, CASE WHEN r.n = 1 THEN r.y END AS prior, "
-            f"CASE WHEN r.n > 1 THEN 2 WHEN {one} THEN 0 ELSE 1 END AS outcome, "
-            f"CASE WHEN {one} THEN l.g - r.g END AS step FROM {left} LEFT JOIN {self._earlier} AS r ON {on}"
+            f"SELECT {', '.join(f'l.{c}' for c in [*columns, *(['bad'] if bad else [])])}, "
+            f"CASE WHEN r.n = 1 THEN r.y END AS prior, CASE WHEN r.n > 1 THEN 2 WHEN {one} THEN 0 ELSE 1 END AS outcome, "
+            f"CASE WHEN {one} THEN l.g - r.g END AS step FROM {left} LEFT JOIN {earlier} AS r ON {on}"
         )
         if not bad:
             return joined
-        named = ", ".join([*columns, "prior", "outcome", "step"])
-        return f"SELECT {named}, {self._condition} AS kept FROM ({joined}) AS j WHERE {self._condition} OR bad"
+        listed = ", ".join([*columns, "prior", "outcome", "step"])
+        return f"SELECT {listed}, {self._condition} AS kept FROM ({joined}) AS j WHERE {self._condition} OR bad"
 
 
 def _grouped(table: str, keys: list[str], score: str, grade: str, engine: Engine | None = None) -> str:

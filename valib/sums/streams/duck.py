@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,16 +113,18 @@ class DuckEngine:
         self._connection.register(name, table)
         return name
 
-    def keep(self, sql: str) -> str:
-        """Put the rows of a query aside in a Parquet file, in any order; return what to call them."""
-        self._kept += 1
-        path = self.sql.text(no_pattern(str(self._spill.path / f"kept-{self._kept}.parquet")))
+    def keep(self, queries: Sequence[str]) -> str:
+        """Put the rows of some queries aside in Parquet files, in any order; return what to call them."""
+        files = []
         with self._plain_errors(), self._watched():
             self._connection.execute("SET preserve_insertion_order = false")
-            target = self.sql.text(str(self._spill.path / f"kept-{self._kept}.parquet"))
-            self._heard(lambda: self._connection.execute(f"COPY ({sql}) TO {target} (FORMAT parquet)"))
+            for query in queries:
+                self._kept += 1
+                files.append(str(self._spill.path / f"kept-{self._kept}.parquet"))
+                copy = f"COPY ({query}) TO {self.sql.text(files[-1])} (FORMAT parquet)"
+                self._heard(functools.partial(self._connection.execute, copy))
             self._connection.execute("SET preserve_insertion_order = true")
-        return f"read_parquet({path})"
+        return f"read_parquet([{', '.join(self.sql.text(no_pattern(file)) for file in files)}])"
 
     def derive(self, rows: Callable[[str], str], columns: Sequence[Column], names: Sequence[str]) -> None:
         """Take other rows, made of the rows of a table."""

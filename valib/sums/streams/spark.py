@@ -95,13 +95,13 @@ class SparkEngine:
         self._put.append(view)
         return view
 
-    def keep(self, sql: str) -> str:
-        """Put the rows of a query aside on the cluster's disks; return what to call them."""
+    def keep(self, queries: Sequence[str]) -> str:
+        """Put the rows of some queries aside on the cluster's disks; return what to call them."""
         from pyspark import StorageLevel
 
         view = next(_names)
         try:
-            self._session.sql(sql).persist(StorageLevel.DISK_ONLY).createOrReplaceTempView(view)
+            self._session.sql(" UNION ALL ".join(queries)).persist(StorageLevel.DISK_ONLY).createOrReplaceTempView(view)
         except Exception as error:
             raise self._said(error) from error
         self._put.append(view)

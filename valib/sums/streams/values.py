@@ -19,8 +19,10 @@ class Values:
 
     @property
     def names(self) -> list[str]:
-        """The columns there are."""
-        return list(self._judge.columns)
+        """The columns there are, in the order of the source."""
+        place = {name: k for k, name in enumerate(self._judge.engine.names)}
+        columns = self._judge.columns
+        return sorted(columns, key=lambda name: place.get(columns[name].original, len(place)))
 
     def kind(self, name: str) -> str:
         """ "number", "truth", "text", or "" for what is none of them."""
