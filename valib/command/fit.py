@@ -182,7 +182,7 @@ def _fit_into(
         effects, held_back = results.school_effects(fits, study.min_students)
         files = {
             "fixed_effects.csv": output.as_csv(results.fixed_effects(fits), exact),
-            "fits.json": output.as_json(results.summaries(fits, study.min_students), exact),
+            "fits.json": output.as_json(results.summaries(fits, study.min_students, records.attrs), exact),
         }
         if model is opt.Model.benchmark and study.shift == "estimated":
             context = shift_in_context(fits, reference)
@@ -232,7 +232,7 @@ def _joint_results(
     chosen = {k: v for k, v in structure.items() if k != "average"}
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
-    files = results.joint_files(fit, study.min_students, exact)
+    files = results.joint_files(fit, study.min_students, exact, records.attrs)
     files |= results.several_years(fit, average, study.min_students, study.intervals, exact)
     return files, *results.joint_effects(fit, study.min_students)
 

@@ -124,7 +124,9 @@ def link_prior(
     return _joined(pd.DataFrame(left), pd.DataFrame(right), values, _grades(frame), _grades(earlier))
 
 
-def _joined(left: pd.DataFrame, right: pd.DataFrame, values: np.ndarray, grade: np.ndarray, before: np.ndarray) -> Linked:
+def _joined(
+    left: pd.DataFrame, right: pd.DataFrame, values: np.ndarray, grade: np.ndarray, before: np.ndarray
+) -> Linked:
     """Join on all columns; a key with a missing part matches nothing."""
     keys = list(left)
     whole = right.notna().all(axis=1)

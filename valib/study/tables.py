@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from ..effects.average import average_va, lasting_va
 from ..effects.verdict import SCHOOLS, shift_verdicts
 from ..records.disclosure import counted, few, only_shown, whole
+from ..records.told import published
 from .writing import as_csv, as_json
 
 if TYPE_CHECKING:
@@ -181,10 +182,14 @@ def several_years(
     return files
 
 
-def summaries(fits: list, min_students: int = 1) -> list[dict]:
-    """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words."""
+def summaries(fits: list, min_students: int = 1, attrs: Mapping[str, Any] | None = None) -> list[dict]:
+    """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words.
+
+    attrs: of the records, for what is told of ``where`` and ``prior``.
+    """
     told = [{"model": "joint", **fit.summary()} for fit in fits]  # the summary of a fit of one cohort names its model
-    return [{**one, "left_out": _few(one["left_out"], min_students)} for one in told]
+    chosen = published(attrs or {}, min_students)
+    return [{**one, "left_out": _few(one["left_out"], min_students), **chosen} for one in told]
 
 
 def _few(counts: dict, min_students: int) -> dict:
@@ -199,7 +204,9 @@ def _few(counts: dict, min_students: int) -> dict:
     }
 
 
-def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> dict[str, str]:
+def joint_files(
+    fit: JointFit, min_students: int = 1, exact: bool = False, attrs: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """Return the text of a joint fit's files but school_effects.csv.
 
     omega.csv has a row for each variance (cohort = other) and each covariance of the school effects.
@@ -220,7 +227,7 @@ def joint_files(fit: JointFit, min_students: int = 1, exact: bool = False) -> di
         "fixed_effects.csv": as_csv(fixed.assign(se=np.sqrt(np.diag(fit.vcov))), exact),
         "correlations.csv": as_csv(fit.correlations(), exact),
         "omega.csv": as_csv(omega, exact),
-        "fits.json": as_json(summaries([fit], min_students), exact),
+        "fits.json": as_json(summaries([fit], min_students, attrs), exact),
     }
 
 

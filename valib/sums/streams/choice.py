@@ -37,17 +37,17 @@ class Choice:
     def __init__(self, engine: Engine, judge: Judge, where: str | None, prior: Prior | None):
         self._engine, self._judge, self._where, self._prior = engine, judge, where, prior
         self._values = Values(engine.sql, judge)
+        self._made: tuple[frozenset[str], frozenset[str], str] | None = None
+        self._all_rows = 0
+        self._keys: list[str] = []
+        self._score_sql = ""
+        self._earlier = self._find_earlier(prior) if prior else ""
         self._condition, self._asked = "", set[str]()
         if where is not None:
             condition = Condition(where, self._values, engine)
             self._condition, self._asked = condition.sql(parse_where(where)), condition.names
             condition.check_levels()
         self.kept = "" if where is None else "kept" if prior else self._condition
-        self._made: tuple[frozenset[str], frozenset[str], str] | None = None
-        self._all_rows = 0
-        self._keys: list[str] = []
-        self._score_sql = ""
-        self._earlier = self._find_earlier(prior) if prior else ""
 
     def source(self, layout: Layout) -> str:
         """The rows for a layout's passes."""
@@ -149,7 +149,9 @@ class Choice:
                 keys.append(theirs.number(name) if both else theirs.as_text(name))
             self._code_key()
             score = self._score(other, judge, "score")
-            return other.keep([f"SELECT * FROM {_grouped('', [theirs.code('student'), *keys], score, theirs.grade(), other)}"])
+            return other.keep(
+                [f"SELECT * FROM {_grouped('', [theirs.code('student'), *keys], score, theirs.grade(), other)}"]
+            )
         finally:
             other.release()
 

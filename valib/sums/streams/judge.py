@@ -206,7 +206,9 @@ class Judge:
         if column.words and name not in NEEDED and kind != "text":
             x = sql.trimmed(column.sql)
             value = sql.read_number(column.sql, column.decimal)
-            none = f"({value}) IS NULL OR isnan({value})" if kind == "number" else f"NOT {sql.listed(x, (*TRUE, *FALSE))}"
+            none = (
+                f"({value}) IS NULL OR isnan({value})" if kind == "number" else f"NOT {sql.listed(x, (*TRUE, *FALSE))}"
+            )
             padded = f" OR {sql.matches(x, PADDED)}" if kind == "number" and not column.zeros else ""
             if _texts(self.engine, x, f"NOT {sql.listed(x)} AND ({none}{padded})", 1):
                 self.turn({name})

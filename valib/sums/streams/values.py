@@ -78,7 +78,9 @@ class Values:
         column = self._judge.columns[name]
         if column.kind != "number":
             return self.code(name)
-        return column.sql if column.whole else f"(CASE WHEN NOT isnan(CAST({column.sql} AS DOUBLE)) THEN {column.sql} END)"
+        return (
+            column.sql if column.whole else f"(CASE WHEN NOT isnan(CAST({column.sql} AS DOUBLE)) THEN {column.sql} END)"
+        )
 
     def raw(self, name: str) -> str:
         """A column as values that can be compared with one another: numbers, truths or texts."""

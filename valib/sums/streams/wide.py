@@ -46,7 +46,8 @@ def reshape_rows(engine: Engine, reshape: Mapping, columns: Mapping[str, str]) -
         whole = all(column.whole for column in held)
         double = not whole and held[0].kind == "number" and len({column.whole for column in held}) > 1
         cases = [
-            f"WHEN {i} THEN {f'CAST({column.sql} AS DOUBLE)' if double else column.sql}" for i, column in enumerate(held)
+            f"WHEN {i} THEN {f'CAST({column.sql} AS DOUBLE)' if double else column.sql}"
+            for i, column in enumerate(held)
         ]
         x = f"CASE k.i {' '.join(cases)} END"
         values.append(f"{x} AS c{start + k}")
@@ -56,8 +57,10 @@ def reshape_rows(engine: Engine, reshape: Mapping, columns: Mapping[str, str]) -
     numbered = ", ".join(f"({i}, {cohort})" for i, cohort in enumerate(cohorts))
     made.append(Column("cohort", last, "number", whole=True, original="cohort"))
     engine.derive(
-        lambda table: f"SELECT w.*, {', '.join(values)}, k.cohort AS {last} FROM {table} AS w CROSS JOIN "
-        f"(VALUES {numbered}) AS k(i, cohort) WHERE {' OR '.join(there)}",
+        lambda table: (
+            f"SELECT w.*, {', '.join(values)}, k.cohort AS {last} FROM {table} AS w CROSS JOIN "
+            f"(VALUES {numbered}) AS k(i, cohort) WHERE {' OR '.join(there)}"
+        ),
         [*(by_name[name] for name in shared), *made],
         [*shared, *parts, "cohort"],
     )
@@ -66,9 +69,7 @@ def reshape_rows(engine: Engine, reshape: Mapping, columns: Mapping[str, str]) -
 def with_joined(engine: Engine) -> None:
     """Give the engine's rows an empty column for prior scores, which a join fills later."""
     engine.derive(
-        lambda table: f"SELECT *, CAST(NULL AS DOUBLE) AS {JOINED} FROM {table} AS rows_",
-        engine.columns,
-        engine.names,
+        lambda table: f"SELECT *, CAST(NULL AS DOUBLE) AS {JOINED} FROM {table} AS rows_", engine.columns, engine.names
     )
 
 
