@@ -143,8 +143,8 @@ def test_where_alone_is_one_more_test_of_a_row_and_rows_left_out_are_still_check
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_prior_scores_of_another_file_are_those_of_memory(kind, large, tmp_path, monkeypatch):
-    monkeypatch.setattr("valib.sums.streams.MOST_ROWS", 0)
-    monkeypatch.setattr("valib.sums.streams.SHARE", 1e9 if large else 16)
+    monkeypatch.setattr("valib.sums.streams.engines.MOST_ROWS", 0)
+    monkeypatch.setattr("valib.sums.streams.engines.SHARE", 1e9 if large else 16)
     frame = long(7)
     before = frame[frame["cohort"] == 2021].rename(columns={"student": "ID", "score": "POINTS"})
     now = written(frame[frame["cohort"] == 2022], tmp_path, kind)

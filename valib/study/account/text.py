@@ -80,8 +80,8 @@ def _chosen(content: dict[str, Any]) -> str:
         )
     if prior:
         lines.append(
-            f"Prior scores from {printable(prior['from'], 60)}: {_size(prior['linked'], floor)} rows linked, {_size(prior['unlinked'], floor)} "
-            f"unlinked, {_size(prior['ambiguous'], floor)} with more than one earlier row."
+            f"Prior scores from {printable(prior['from'], 60)}: {_size(prior['linked'], floor)} rows linked, "
+            f"{_size(prior['unlinked'], floor)} unlinked, {_size(prior['ambiguous'], floor)} with more than one earlier row."
         )
         share = {
             row["school"]: row["linked"] / (row["linked"] + row["unlinked"] + row["ambiguous"])

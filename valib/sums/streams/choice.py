@@ -8,6 +8,7 @@ aside in a file of the engine's own, and every later pass reads that.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ...records.sources import as_numbers
 from ...records.where import no_row_chosen, parse_where
 from .aggregate import Pass, labels, years
 from .condition import Condition
+from .engines import choose_engine
 from .judge import Judge, with_stripped
 from .layout import LINKED, Column, Engine, Layout
 from .values import Values
@@ -127,8 +129,6 @@ class Choice:
         return finite
 
     def _other_file(self, prior: Prior) -> str:
-        from . import choose_engine
-
         if choose_engine(prior.file) == "memory":
             return self._small_file(prior)
         other = type(self._engine)(prior.file)  # type: ignore[call-arg]
@@ -258,8 +258,6 @@ def _grouped(table: str, keys: list[str], score: str, grade: str, engine: Engine
 
 
 def _renamed(column: Column, name: str) -> Column:
-    from dataclasses import replace
-
     return replace(column, name=name)
 
 
