@@ -199,4 +199,4 @@ def test_the_functions_of_where_are_those_of_formulas_that_look_at_one_row():
         "exec('x')",
     ):
         with pytest.raises(RecordsError, match="not understood"):
-            read_records(long(1), where=text)
+            read_records(long(1), where=text, prior=PRIORS[0])

@@ -93,7 +93,7 @@ class Condition:
 
     def _columns(self, node: ast.expr) -> dict[str, str]:
         """The columns that are calculated with."""
-        found = {}
+        found: dict[str, str] = {}
         for operand in calculation(node)[1]:
             if column_of(operand) is None and literal_of(operand) is None:
                 found |= self._columns(operand)

@@ -128,8 +128,10 @@ class DuckEngine:
 
     def derive(self, rows: Callable[[str], str], columns: Sequence[Column], names: Sequence[str]) -> None:
         """Take other rows, made of the rows of a table."""
-        self._derived, self.columns, self.names, self.table = rows, list(columns), list(names), "derived"
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table} AS {rows(SOURCE)}")
+        before = self._derived
+        self._derived = (lambda table: rows(f"({before(table)})")) if before else rows
+        self.columns, self.names, self.table = list(columns), list(names), "derived"
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table} AS {self._derived(SOURCE)}")
 
     def order(self, name: str) -> list[Any] | None:
         """The levels of a column that the source keeps as a category, in its order; None for another column."""

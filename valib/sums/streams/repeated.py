@@ -95,7 +95,7 @@ class Repeated:
         )
         found = self._engine.query(
             f"SELECT l.s, l.t, l.p, {', '.join(f'l.x{k}' for k in range(len(columns)))} FROM {rows} AS l "
-            f"JOIN ({again}) AS d ON l.s = d.s AND l.t = d.t AND l.p = d.p LIMIT {FEW}"
+            f"JOIN ({again}) AS d ON l.s = d.s AND l.t = d.t AND l.p = d.p WHERE l.status = 0 LIMIT {FEW}"
         )
         table: pd.DataFrame = found.to_pandas()
         table.columns = ["_s", "_t", "_p", *(column.name for column in columns)]

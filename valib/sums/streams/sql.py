@@ -130,7 +130,7 @@ class Compiler:
 
     def value(self, node: ast.AST) -> str:
         """The SQL of a part of an expression whose names are those of columns."""
-        self._names: dict[str, str] = {}
+        self._names = {}
         return self._value(node)
 
     def _value(self, node: ast.AST) -> str:

@@ -6,6 +6,7 @@ Every row of the source is joined to the cohorts, and takes its columns of each;
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ...errors import RecordsError
 from ...names import CODES, LONGEST, readable
@@ -25,7 +26,7 @@ def number_rows(engine: Engine) -> None:
     )
 
 
-def reshape_rows(engine: Engine, reshape: Mapping, columns: Mapping[str, str]) -> None:
+def reshape_rows(engine: Engine, reshape: Mapping[str, Any], columns: Mapping[str, str]) -> None:
     """Give the engine a row for each student and cohort. columns: this library's names of the new columns.
 
     Raises RecordsError as :func:`valib.records.reshape.reshaped`, and where a new column would hold texts and numbers.
