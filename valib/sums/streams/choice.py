@@ -43,6 +43,7 @@ class Choice:
         self._all_rows = 0
         self._keys: list[str] = []
         self._score_sql = ""
+        self._told: dict[str, Any] | None = None
         self._earlier = self._find_earlier(prior) if prior else ""
         self._condition, self._asked = "", set[str]()
         if where is not None:
@@ -69,15 +70,17 @@ class Choice:
         return self._all_rows if self._prior else int(found.n.sum())
 
     def check(self, found: Pass) -> None:
-        """Raise RecordsError if no row is left."""
+        """Raise RecordsError if no row is left, or most earlier rows are ambiguous."""
         if self._where is not None and not found.n[found.kept].sum():
             raise no_row_chosen(self._where, self._engine.name)
+        if self._prior is not None and self._told is None:
+            self._told = self._counts(found.layout)
 
     def account(self, found: Pass) -> dict[str, Any]:
         """What is told of the choice: ``where`` and ``prior``, as :func:`valib.read_records` keeps them."""
         told: dict[str, Any] = {}
         if self._prior is not None:
-            told["prior"] = self._counts(found.layout)
+            told["prior"] = self._told
         if self._where is not None:
             rows = self.rows(found)
             left_out = rows - int(found.n[found.kept].sum())
