@@ -258,7 +258,7 @@ def _fit_into(
     check_unchanged(study, records, before)
     effects = found["school_effects.csv"]
     told = {"model": model.value, "cohorts": cohorts, **told}
-    output.write_folder(out, "fit", _files(out, study, found, fits, exact, told))
+    output.write_folder(out, "fit", _files(out, study, found, fits, exact, told, records.attrs))
     hidden = f"; {held_back} not shown: fewer than {study.min_students} students{_low(study)}, or hiding such a one"
     typer.echo(
         f"{out}: {len(effects):,} effects ({model.value}) of schools in cohorts {listed(cohorts)}"
@@ -307,7 +307,13 @@ def one_cohort_results(
 
 
 def _files(
-    out: Path, study: Params, found: dict[str, Any], fits: list, exact: bool, told: dict[str, Any]
+    out: Path,
+    study: Params,
+    found: dict[str, Any],
+    fits: list,
+    exact: bool,
+    told: dict[str, Any],
+    attrs: Mapping[str, Any],
 ) -> dict[str, str | bytes]:
     """The files of a fit: its tables in the study's form, summaries, pictures of what may be published."""
     from ..effects.late import save_fits
@@ -317,7 +323,7 @@ def _files(
     from ..study.publishing import as_files, publish
 
     files = as_files(publish(found, study, exact, **told), study, "results.xlsx" if study.excel else "")
-    files["fits.json"] = output.as_json(results.summaries(fits, study.min_students), exact)
+    files["fits.json"] = output.as_json(results.summaries(fits, study.min_students, attrs), exact)
     if told["model"] != "joint" and (scoring := save_fits(fits, exact)) is not None:
         files["scoring.json"] = scoring
     if study.figures:

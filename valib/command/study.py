@@ -76,36 +76,40 @@ def _opened(study: Params, engine: str | None, formula: str | None, by_cell: boo
         if engine not in (None, "auto", "memory"):
             raise ParamsError(f"--engine {engine} reads sums by school and gives no pseudonyms: leave --engine out.")
         return study.read_records()
-    if study.where is not None or study.prior is not None:
-        if engine not in (None, "auto", "memory"):
-            raise ParamsError(f"--engine {engine} does not take where or prior: leave --engine out.")
-        return study.read_records()
     bundled, formula = study.data in datasets.names(), formula or study.formula
-    given = next((name for name in ("reshape", "year_zero") if getattr(study, name) is not None), None)
-    if given:
-        if engine not in (None, "auto", "memory"):
-            raise ParamsError(f"--engine {engine} takes rows as they lie, without {given}: leave --engine out.")
-        return study.read_records()
     chosen = "memory" if (bundled or study.table) and engine in (None, "auto") else choose_engine(study.data, engine)
     if chosen == "memory" or (engine in (None, "auto") and not can_stream(formula)):
         return study.read_records()
     if bundled:
         raise ParamsError(f"The data set {study.data} is bundled and small: leave --engine out.")
     with progress_bar("Reading", quiet=False) as progress:
-        records = stream_records(study.data, study.columns, chosen, formula, by_cell, progress)
+        records = stream_records(
+            study.data,
+            study.columns,
+            chosen,
+            formula,
+            by_cell,
+            progress,
+            where=study.where,
+            prior=study.prior,
+            reshape=study.reshape,
+            year_zero=study.year_zero,
+        )
     records.attrs[MIN_LINKED_SHARE] = study.min_linked_share
     return records
 
 
 def stamp(study: Params) -> dict[str, tuple[int, int, int]]:
-    """What would show that a file of the records, or a part in a folder of them, has changed; nothing of a database."""
+    """What would show that a file of the records or of their prior scores, or a part in a folder of them, has changed;
+    nothing of a database."""
     from ..records.sources import is_url
 
-    path, found = Path(study.data), {}
-    for part in () if is_url(study.data) else (path, *path.rglob("*")):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            told = part.stat()
-            found[str(part)] = (told.st_ino, told.st_size, told.st_mtime_ns)
+    found = {}
+    for data in (study.data, (study.prior or {}).get("file")):
+        for part in () if data is None or is_url(data) else (Path(data), *Path(data).rglob("*")):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                told = part.stat()
+                found[str(part)] = (told.st_ino, told.st_size, told.st_mtime_ns)
     return found
 
 

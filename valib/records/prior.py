@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ import pandas as pd
 
 from ..errors import RecordsError
 from ..names import LONGEST, readable
-from .sources import as_codes, as_numbers, data_name
+from .sources import as_numbers, data_name
 
 FORM = (
     "{years_before: 1, column: score, match: [subject]} or {file: last_year.csv, columns: {student: ID, score: SCORE}}"
 )
+OUTCOMES = ("linked", "unlinked", "ambiguous")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +63,39 @@ class Linked:
     outcome: np.ndarray  # "linked", "unlinked" or "ambiguous"
     steps: np.ndarray
 
-    def counts(self, frame: pd.DataFrame, kept: np.ndarray, prior: Prior) -> dict[str, Any]:
-        """What is told of the linkage of the kept rows: counts in all, by cohort and by school, and by grades moved."""
-        table = pd.DataFrame(
-            {"cohort": as_numbers(frame["cohort"])[0], "school": as_codes(frame["school"]), "outcome": self.outcome}
-        )[kept]
-        told: dict[str, Any] = {
-            "from": data_name(prior.file)
-            if prior.file
-            else f"{prior.column}, {prior.years_before} year{'s' * (prior.years_before > 1)} before"
-        }
-        told |= {name: int((table["outcome"] == name).sum()) for name in ("linked", "unlinked", "ambiguous")}
-        for by in ("cohort", "school"):
-            cross = table.groupby([by, "outcome"]).size().unstack(fill_value=0)
-            cross = cross.reindex(columns=["linked", "unlinked", "ambiguous"], fill_value=0)
-            keys = cross.index.astype("int64") if by == "cohort" else cross.index
-            told[f"by_{by}"] = [
-                {
-                    by: int(k) if by == "cohort" else str(k),
-                    **{c: int(v) for c, v in zip(cross.columns, row, strict=True)},
-                }
-                for k, row in zip(keys, cross.to_numpy(), strict=True)
-            ]
-        steps = pd.Series(self.steps[kept]).dropna().value_counts().sort_index()
-        told["grade_steps"] = [{"step": float(k), "rows": int(v)} for k, v in steps.items()]
-        return told
+    def counts(self, cohort: np.ndarray, school: pd.Series, kept: np.ndarray) -> pd.DataFrame:
+        """Rows of the kept rows by cohort, school, outcome and step: what :func:`linkage` tells of."""
+        table = pd.DataFrame({"cohort": cohort, "school": school, "outcome": self.outcome, "step": self.steps})[kept]
+        return table.groupby(list(table), dropna=False).size().reset_index(name="rows")
+
+
+def linkage(prior: Prior, counted: pd.DataFrame, source: str) -> dict[str, Any]:
+    """What is told of a linkage: counts in all, by cohort, by school, and by grades moved up.
+
+    counted: rows by cohort, school, outcome and step, each missing where unknown. Raises RecordsError where more rows have
+    several earlier rows than have one with a score: the join lacks a column.
+    """
+    told: dict[str, Any] = {
+        "from": data_name(prior.file)
+        if prior.file
+        else f"{prior.column}, {prior.years_before} year{'s' * (prior.years_before > 1)} before"
+    }
+    told |= {name: int(counted.loc[counted["outcome"] == name, "rows"].sum()) for name in OUTCOMES}
+    if told["ambiguous"] > told["linked"]:
+        raise RecordsError(
+            f"{source}: {told['ambiguous']:,} rows have more than one earlier row of their student, and only "
+            f"{told['linked']:,} have one: name in prior's match the columns that tell them apart, such as [subject]."
+        )
+    for by in ("cohort", "school"):
+        cross = counted.groupby([by, "outcome"])["rows"].sum().unstack(fill_value=0)
+        cross = cross.reindex(columns=list(OUTCOMES), fill_value=0)
+        told[f"by_{by}"] = [
+            {by: int(key) if by == "cohort" else str(key), **dict(zip(OUTCOMES, map(int, row), strict=True))}
+            for key, row in zip(cross.index, cross.to_numpy(), strict=True)
+        ]
+    steps = counted.dropna(subset=["step"]).groupby("step")["rows"].sum()
+    told["grade_steps"] = [{"step": float(step), "rows": int(rows)} for step, rows in steps.items()]
+    return told
 
 
 def link_prior(
@@ -96,15 +105,15 @@ def link_prior(
 
     other: the rows, the codes and the name of another file, if the scores are there. A row with two earlier rows has none
     and is ambiguous; an earlier row without a score is none. Raises RecordsError for columns that are not there or hold no
-    numbers, and if most rows that have an earlier row have several.
+    numbers.
     """
-    need(frame, prior.match, source)
+    need(frame.columns, prior.match, source)
     earlier, theirs, name = other or (frame, codes, source)
     score = "score" if other else prior.column
-    need(earlier, [score], name)
+    need(earlier.columns, [score], name)
     values, bad = as_numbers(earlier[score])
     if bad.any() or np.isinf(values).any():
-        raise RecordsError(f"{name}: column '{readable(score, LONGEST)}', the prior score, must hold finite numbers.")
+        raise not_finite(score, name)
     right = {"student": theirs.to_numpy(dtype=object)}
     left = {"student": codes.to_numpy(dtype=object)}
     for column in prior.match:
@@ -112,11 +121,11 @@ def link_prior(
     if prior.years_before is not None:
         cohort = as_numbers(frame["cohort"])[0]
         left["cohort"], right["cohort"] = cohort - prior.years_before, cohort
-    return _joined(pd.DataFrame(left), pd.DataFrame(right), values, _grades(frame), _grades(earlier), source)
+    return _joined(pd.DataFrame(left), pd.DataFrame(right), values, _grades(frame), _grades(earlier))
 
 
 def _joined(
-    left: pd.DataFrame, right: pd.DataFrame, values: np.ndarray, grade: np.ndarray, before: np.ndarray, source: str
+    left: pd.DataFrame, right: pd.DataFrame, values: np.ndarray, grade: np.ndarray, before: np.ndarray
 ) -> Linked:
     """Join on all columns; a key with a missing part matches nothing."""
     keys = list(left)
@@ -125,21 +134,21 @@ def _joined(
     found = grouped.agg(score=("score", "first"), grade=("grade", "first"), rows=("score", "size")).reset_index()
     joined = left.merge(found, on=keys, how="left", sort=False)
     rows = np.where(left.notna().all(axis=1), joined["rows"].fillna(0), 0)
-    several = int((rows > 1).sum())
-    if several > int((rows == 1).sum()):
-        raise RecordsError(
-            f"{source}: {several:,} rows have more than one earlier row of their student, most of those that have any: "
-            "name in prior's match the columns that tell them apart, such as [subject]."
-        )
     scores = np.where(rows == 1, joined["score"].to_numpy(dtype=float), np.nan)
     outcome = np.where(rows > 1, "ambiguous", np.where(np.isnan(scores), "unlinked", "linked"))
     steps = np.where(outcome == "linked", grade - joined["grade"].to_numpy(dtype=float), np.nan)
     return Linked(scores, outcome, steps)
 
 
-def need(frame: pd.DataFrame, names, source: str) -> None:
-    if absent := [name for name in names if name not in frame.columns]:
-        there = ", ".join(readable(c, LONGEST) for c in list(frame.columns)[:30])
+def not_finite(score: str, source: str) -> RecordsError:
+    """The error for a column of prior scores that holds something else than finite numbers."""
+    return RecordsError(f"{source}: column '{readable(score, LONGEST)}', the prior score, must hold finite numbers.")
+
+
+def need(columns: Iterable, names: Iterable[str], source: str) -> None:
+    """Raise RecordsError for a column that is not there."""
+    if absent := [name for name in names if name not in (columns := list(columns))]:
+        there = ", ".join(readable(c, LONGEST) for c in columns[:30])
         raise RecordsError(
             f"{source}: prior needs column '{readable(absent[0], LONGEST)}', which is not among the columns {there}."
         )
@@ -149,10 +158,13 @@ def _alike(left: pd.Series, right: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Two columns as values that can be equal: numbers if both hold numbers, else texts."""
     if all(pd.api.types.is_numeric_dtype(c.dtype) and not pd.api.types.is_bool_dtype(c.dtype) for c in (left, right)):
         return as_numbers(left)[0], as_numbers(right)[0]
-    texts = [
-        c.astype(object).map(lambda v: v if isinstance(v, str) else str(v), na_action="ignore") for c in (left, right)
-    ]
+    texts = [c.astype(object).map(_text, na_action="ignore") for c in (left, right)]
     return texts[0].to_numpy(dtype=object), texts[1].to_numpy(dtype=object)
+
+
+def _text(value: Any) -> str:
+    """A value as text; 3.0, as a column of whole numbers with missing ones holds it, is "3"."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _grades(frame: pd.DataFrame) -> np.ndarray:

@@ -20,7 +20,7 @@ import pandas as pd
 from ..errors import RecordsError, ValibWarning
 from ..names import LONGEST, example, readable
 from . import coverage
-from .prior import Prior, link_prior, need, prior_of
+from .prior import Prior, link_prior, linkage, need, prior_of
 from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
 from .sources.content import odd_values
@@ -109,8 +109,8 @@ def read_records(
         The sheet of a workbook, the data frame of an .rda, the table of a database or a SELECT.
     where : str, optional
         Which rows are read, such as ``"subject == 'reading' and grade == 5"``: columns (by this library's names),
-        numbers, texts in quotes, comparisons, ``in``, ``and``, ``or``, ``not``, ``is missing`` and ``+ - * /``. A
-        comparison with a missing value is false.
+        numbers, texts in quotes, comparisons, ``in``, ``and``, ``or``, ``not``, ``is missing``, arithmetic and the
+        functions of formulas that look at one row (``log``, ``np.abs``, ...). A comparison with a missing value is false.
     prior : mapping, optional
         Where prior scores are, if no column of the row has them: ``{"years_before": 1, "column": "score", "match":
         ["subject"]}`` takes them from the student's row of an earlier cohort, before ``where`` leaves rows out;
@@ -227,17 +227,19 @@ def _chosen(
     linked = None
     if prior:
         codes = code_labels(frame["student"], source.dialect is not None)
-        linked = link_prior(frame, prior, codes, source.name, _other_file(prior))
+        linked = link_prior(frame, prior, codes, source.name, other_file(prior))
         frame["prior_score"] = linked.scores
     kept = np.ones(len(frame), dtype=bool) if where is None else select_rows(frame, where, source.name)
     if prior and linked:
-        told["prior"] = linked.counts(frame, kept, prior)
+        schools = code_labels(frame["school"], source.dialect is not None)
+        counted = linked.counts(as_numbers(frame["cohort"])[0], schools, kept)
+        told["prior"] = linkage(prior, counted, source.name)
     if where is not None:
         told["where"] = {"expression": where, "rows": len(frame), "left_out": int((~kept).sum())}
     return (frame if kept.all() else frame[kept].reset_index(drop=True)), told
 
 
-def _other_file(prior: Prior) -> tuple[pd.DataFrame, pd.Series, str] | None:
+def other_file(prior: Prior) -> tuple[pd.DataFrame, pd.Series, str] | None:
     """The rows of the file that a prior names, by this library's names, its codes of students and its name."""
     if prior.file is None:
         return None
@@ -246,7 +248,7 @@ def _other_file(prior: Prior) -> tuple[pd.DataFrame, pd.Series, str] | None:
     codes = [name for name in opened.columns if names.get(name, name) == "student"]
     scores = [name for name in opened.columns if names.get(name, name) == "score"]
     frame = opened.read(text_columns=codes, number_columns=scores).rename(columns=names)
-    need(frame, ["student", "score", *prior.match], opened.name)
+    need(frame.columns, ["student", "score", *prior.match], opened.name)
     if not can_be_codes(frame["student"]).all():
         raise RecordsError(f"{opened.name}: column 'student' must hold codes (text or numbers).")
     return frame, code_labels(frame["student"], opened.dialect is not None), opened.name

@@ -94,6 +94,32 @@ class Reshaped(Source):
         return self.inner.where(sorted(rows))
 
 
+def parts_of_cohorts(
+    source: str, there: Sequence[str], reshape: Mapping
+) -> tuple[dict[str, dict[int, str]], list[str]]:
+    """The columns by new name and cohort, and those of the columns ``there`` that all cohorts share.
+
+    Raises
+    ------
+    RecordsError
+        If a column that is named, or that a pattern makes, is not there, or a new name stands for another column.
+    """
+    try:
+        parts = columns_by_cohort(reshape)
+    except ValueError as error:
+        raise RecordsError(f"{source}: reshape needs {error}.") from None
+    used = [column for part in parts.values() for column in part.values()]
+    absent = [column for column in dict.fromkeys(used) if column not in there]
+    if absent:
+        names = ", ".join(f"'{readable(name, LONGEST)}'" for name in absent)
+        listed = ", ".join(readable(name, LONGEST) for name in there[:30])
+        raise RecordsError(f"{source}: reshape names {names}, not among the columns {listed}.")
+    shared = [name for name in there if name not in used]
+    if clash := [name for name in (*parts, "cohort") if name in shared]:
+        raise RecordsError(f"{source}: reshape makes a column '{clash[0]}', but there is one of that name already.")
+    return parts, shared
+
+
 def reshaped(source: Source, reshape: Mapping | None) -> Source:
     """The source with one row for each student and cohort; as it is where there is nothing to reshape.
 
@@ -104,21 +130,7 @@ def reshaped(source: Source, reshape: Mapping | None) -> Source:
     """
     if reshape is None:
         return source
-    try:
-        parts = columns_by_cohort(reshape)
-    except ValueError as error:
-        raise RecordsError(f"{source.name}: reshape needs {error}.") from None
-    used = [column for part in parts.values() for column in part.values()]
-    absent = [column for column in dict.fromkeys(used) if column not in source.columns]
-    if absent:
-        names = ", ".join(f"'{readable(name, LONGEST)}'" for name in absent)
-        there = ", ".join(readable(name, LONGEST) for name in source.columns[:30])
-        raise RecordsError(f"{source.name}: reshape names {names}, not among the columns {there}.")
-    shared = [name for name in source.columns if name not in used]
-    if clash := [name for name in (*parts, "cohort") if name in shared]:
-        raise RecordsError(
-            f"{source.name}: reshape makes a column '{clash[0]}', but there is one of that name already."
-        )
+    parts, shared = parts_of_cohorts(source.name, source.columns, reshape)
     frame = pd.DataFrame() if source.frame is not None and source.frame.empty else None
     return Reshaped(
         source.name,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from ..effects.differential import FIFTHS, fifths_at, reference_values, slope_te
 from ..effects.multiplicity import adjusted, count_sides, false_discoveries, normal_tails, sides_at, sides_line
 from ..effects.verdict import ABOVE, BELOW, SCHOOLS, shift_verdicts, sides
 from ..records.disclosure import few, shown, told_coverage, whole
+from ..records.told import published
 from .dictionary import HEADS, explained
 from .writing import PLAIN, CsvForm, as_csv
 
@@ -245,14 +246,18 @@ def several_years(
     return found
 
 
-def summaries(fits: list, min_students: int = 1) -> list[dict]:
+def summaries(fits: list, min_students: int = 1, attrs: Mapping[str, Any] | None = None) -> list[dict]:
     """Return each fit in plain numbers; where fewer than ``min_students`` rows lack a covariate, that in words, and where so
-    few of those tested are not linked, n_tested is None."""
+    few of those tested are not linked, n_tested is None.
+
+    attrs: of the records, for what is told of ``where`` and ``prior``.
+    """
     told = [{"model": "joint", **fit.summary()} for fit in fits]  # the summary of a fit of one cohort names its model
     for one in told:
         if one.get("n_tested") is not None and 0 < one["n_tested"] - one["n_students"] < min_students:
             one["n_tested"] = None
-    return [{**one, "left_out": _few(one["left_out"], min_students)} for one in told]
+    chosen = published(attrs or {}, min_students)
+    return [{**one, "left_out": _few(one["left_out"], min_students), **chosen} for one in told]
 
 
 def _few(counts: dict, min_students: int) -> dict:

@@ -22,6 +22,7 @@ from ...errors import BookError
 from ...names import readable
 from ...records.reading import CANONICAL, ODD
 from ...records.school_names import SCHOOL_NAME
+from ...records.told import published
 from ...sums.design import required_columns
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = N
     kept.attrs = {**records.attrs, ODD: odd}  # of other columns not even the name
     for name in ("where", "prior"):  # an expression may name a student, and the linkage tells of small schools
         kept.attrs.pop(name, None)
+    kept.attrs |= published(records.attrs, params.min_students)
     path = work / "records.parquet"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         kept.to_parquet(file, index=False)

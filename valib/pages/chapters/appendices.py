@@ -81,7 +81,26 @@ def records(records: pd.DataFrame, summary: pd.DataFrame, lost: pd.DataFrame) ->
     found.record("rows_lost", int(lost["rows"].sum()))
     found.record("schools", records["school"].nunique())
     found.record("cohorts", len(summary))
+    _chosen(found, records)
     return found
+
+
+def _chosen(found: Findings, records: pd.DataFrame) -> None:
+    """Which rows were asked for, and how many have a prior score by cohort; counts of few students are not there."""
+
+    def said(count: int | None) -> str:
+        return "not shown" if count is None else f"{count:,}"
+
+    if where := records.attrs.get("where"):
+        rows = [(escape(where["expression"]), f"{where['rows']:,}", said(where["left_out"]))]
+        frame = pd.DataFrame(rows, columns=["Expression", "Rows", "Left out"])
+        found.table(frame, "The rows that the study asks for.", "tab-build-where", index=False, raw=True)
+    if prior := records.attrs.get("prior"):
+        names = ("linked", "unlinked", "ambiguous")
+        rows = [(str(row["cohort"]), *(said(row[name]) for name in names)) for row in prior["by_cohort"]]
+        caption = f"Rows whose prior score was found ({escape(prior['from'])}), and those with two earlier rows."
+        frame = pd.DataFrame(rows, columns=["Cohort", *(name.capitalize() for name in names)])
+        found.table(frame, caption, "tab-build-linkage", index=False)
 
 
 def cohorts(summary: pd.DataFrame, lost: pd.DataFrame, min_students: int) -> Findings:

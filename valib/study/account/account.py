@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...records.told import told_linkage, told_where
 from . import covered, limits
 from .coded import Ask, Finding
 from .text import printable
@@ -24,10 +25,10 @@ KEYS = {
     "rows_used": "rows with cohort, school, student, score and prior score",
     "rows_left_out": "rows_read less rows_used",
     "where": "which rows were read: expression, rows (of the source), left_out (by the expression; rows_read is without "
-    "them); null: all",
+    "them; null: fewer than min_students); null: all",
     "prior_linkage": "prior scores found in other rows or another file: linked, unlinked, ambiguous (rows with two earlier "
-    "rows, which have no prior score), from, by_cohort[], by_school[] (of at least min_students rows), grade_steps[] "
-    "(grades moved up: step, rows); null: a column of the records has them",
+    "rows, which have no prior score), from, by_cohort[], by_school[] (of at least min_students rows; null: a count of fewer, "
+    "and one beside it), grade_steps[] (grades moved up: step, rows); null: a column of the records has them",
     "students": "different student codes in the rows used",
     "students_in_several_cohorts": "student codes that stand in two or more cohorts",
     "schools": "different school codes in the rows used",
@@ -146,8 +147,8 @@ class Account:
             "rows_read": self.rows_read,
             "rows_used": self.rows_used,
             "rows_left_out": self.rows_read - self.rows_used,
-            "where": self.where,
-            "prior_linkage": _of_schools(self.prior_linkage, floor),
+            "where": told_where(self.where, floor),
+            "prior_linkage": told_linkage(self.prior_linkage, floor),
             "students": self.students,
             "students_in_several_cohorts": self.several,
             "schools": self.schools,
@@ -171,15 +172,6 @@ class Account:
             "warnings": [{"code": f.code, "cohorts": f.cohorts, "text": f.text} for f in self.findings],
             "problems": list(self.problems),
         }
-
-
-def _of_schools(linkage: dict[str, Any] | None, floor: int) -> dict[str, Any] | None:
-    """The linkage of prior scores without the schools of fewer rows than the floor."""
-    if linkage is None:
-        return None
-    counts = ("linked", "unlinked", "ambiguous")
-    schools = [row for row in linkage["by_school"] if sum(row[name] for name in counts) >= floor]
-    return linkage | {"by_school": schools}
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

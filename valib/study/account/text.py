@@ -72,26 +72,27 @@ def _head(content: dict[str, Any], study: str) -> str:
 def _chosen(content: dict[str, Any]) -> str:
     """Which rows were read and how their prior scores were found, a line each."""
     lines, where, prior = [], content["where"], content["prior_linkage"]
+    floor = content["study"]["min_students"]
     if where:
         lines.append(
-            f"Of {where['rows']:,} rows, {where['left_out']:,} are left out by where: "
+            f"Of {where['rows']:,} rows, {_size(where['left_out'], floor)} are left out by where: "
             f"{printable(where['expression'], 200)}."
         )
     if prior:
         lines.append(
-            f"Prior scores from {printable(prior['from'], 60)}: {prior['linked']:,} rows linked, {prior['unlinked']:,} "
-            f"unlinked, {prior['ambiguous']:,} with more than one earlier row."
+            f"Prior scores from {printable(prior['from'], 60)}: {_size(prior['linked'], floor)} rows linked, "
+            f"{_size(prior['unlinked'], floor)} unlinked, {_size(prior['ambiguous'], floor)} with more than one earlier row."
         )
-        lowest = sorted(
-            prior["by_school"], key=lambda row: row["linked"] / (row["linked"] + row["unlinked"] + row["ambiguous"])
-        )
-        told = [
-            f"{printable(row['school'], 30)} ({percent(row['linked'] / (row['linked'] + row['unlinked'] + row['ambiguous']))})"
-            for row in lowest[:3]
-        ]
+        share = {
+            row["school"]: row["linked"] / (row["linked"] + row["unlinked"] + row["ambiguous"])
+            for row in prior["by_school"]
+            if None not in row.values()
+        }
+        lowest = sorted(share, key=lambda school: share[school])[:3]
+        told = [f"{printable(school, 30)} ({percent(share[school])})" for school in lowest]
         if told:
             lines.append(f"Schools with the lowest share linked: {', '.join(told)}.")
-        steps = [f"{row['step']:g} ({row['rows']:,} rows)" for row in prior["grade_steps"]]
+        steps = [f"{row['step']:g} ({_size(row['rows'], floor)} rows)" for row in prior["grade_steps"]]
         if steps:
             lines.append(f"Grades moved up since the earlier row: {', '.join(steps[:8])}.")
     return "".join(f"{line}\n" for line in lines)

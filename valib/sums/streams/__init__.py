@@ -8,33 +8,20 @@ from records in memory to some 1e-12 relative; the order in which threads add ch
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import psutil
-
-from ...errors import RecordsError
 from ...records.reading import read_records
-from ...records.sources import data_name, is_url
-from ...records.sources.labelled import labelled_kind
-from ...records.sources.rdata import is_rdata
-from ...records.sources.text import open_text
 from ..design import FormulaState
 from ..formula import factors, parse
 from ..students import Summed, cohorts_of, sum_students
 from .chunks import learning_terms
 from .columns import coded_apart
+from .engines import ENGINES, choose_engine, is_spark
 from .layout import Engine
 from .stream import StreamedRecords, code_columns
 
 __all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments_from_source", "stream_records"]
-
-ENGINES = ("auto", "memory", "duckdb", "spark")
-SHARE = 16  # a file may be up to this share of the free memory to be read into it,
-COMPRESSED = 5  # where a compressed file (gzip, Parquet) counts this often,
-MOST_ROWS = 5_000_000  # and a Parquet file may have up to so many rows
 
 
 def can_stream(formula: str) -> bool:
@@ -45,42 +32,6 @@ def can_stream(formula: str) -> bool:
     return not (learning_terms(parsed) or code_columns(parsed) or (means and coded_apart(parsed)))
 
 
-def choose_engine(source: Any, engine: str | None = "auto") -> str:
-    """The engine for a source: the one asked for, or by its size.
-
-    "auto" is "duckdb" for a folder, for a file larger than a sixteenth of the free memory (a gzipped or Parquet file
-    counted five times) and for a Parquet file of more than 5 million rows; "spark" for a Spark DataFrame; else, and for
-    what DuckDB does not read (workbooks, files of R, Stata, SPSS and SAS), "memory".
-    Raises RecordsError for an unknown engine, or one that does not read a database.
-    """
-    engine = engine or "auto"
-    if engine not in ENGINES:
-        raise RecordsError(f"The engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
-    if is_url(source):
-        if engine in ("duckdb", "spark"):
-            raise RecordsError(f"{data_name(source)}: a database is read into memory: leave --engine out.")
-        return "memory"
-    if engine != "auto":
-        return engine
-    if _is_spark(source):
-        return "spark"
-    try:
-        path = Path(source)
-        if path.is_dir():
-            return "duckdb"
-        with open(path, "rb") as stream:
-            start = stream.read(4)
-        size = path.stat().st_size
-    except (OSError, TypeError, ValueError):
-        return "memory"
-    parquet = start == b"PAR1"
-    if not parquet and (start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0") or start[:1] == b"\0"):
-        return "memory"
-    weight = size * (COMPRESSED if parquet or start[:2] == b"\x1f\x8b" else 1)
-    large = weight > psutil.virtual_memory().available / SHARE or (parquet and _rows(path) > MOST_ROWS)
-    return "duckdb" if large and (parquet or _is_plain_text(path)) else "memory"
-
-
 def stream_records(
     source: Any,
     columns: Mapping[str, Any] | None = None,
@@ -88,6 +39,10 @@ def stream_records(
     formula: str | FormulaState = "score ~ prior_score",
     by_cell: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    where: str | None = None,
+    prior: Mapping[str, Any] | None = None,
+    reshape: Mapping[str, Any] | None = None,
+    year_zero: float | None = None,
 ) -> StreamedRecords:
     """Open records to be streamed: what the models take in place of a DataFrame of records.
 
@@ -105,6 +60,10 @@ def stream_records(
         Whether cross-products by school and cohort will be asked, as a benchmark's baseline needs them.
     progress : callable, optional
         Told (done, in all) while DuckDB reads.
+    where, prior, reshape, year_zero : optional
+        As for :func:`valib.read_records`: which rows, prior scores from earlier rows or another file, a row for each
+        student and cohort out of wide records, and the year that is 0. The engine does it where the rows lie; a join is
+        made once, and the rows that are kept are put aside in a temporary file.
 
     Returns
     -------
@@ -135,7 +94,7 @@ def stream_records(
     >>> fit.n_students
     4059
     """
-    if engine == "spark" or _is_spark(source):
+    if engine == "spark" or is_spark(source):
         from .spark import SparkEngine
 
         opened: Engine = SparkEngine(source)
@@ -144,7 +103,7 @@ def stream_records(
 
         opened = DuckEngine(source, progress)
     try:
-        return StreamedRecords(opened, columns, formula, by_cell)
+        return StreamedRecords(opened, columns, formula, by_cell, where, prior, reshape, year_zero)
     except BaseException:
         opened.close()
         raise
@@ -210,28 +169,3 @@ def moments_from_source(
         return sum_students(stream, cohorts_of(stream) if cohorts is None else cohorts, formula, by_cell)
     finally:
         stream.close()
-
-
-def _is_spark(source: Any) -> bool:
-    return type(source).__module__.startswith("pyspark.")
-
-
-def _is_plain_text(path: Path) -> bool:
-    """Whether a file is text that DuckDB reads, and not, say, a file of R or SPSS."""
-    if is_rdata(path) or labelled_kind(path):
-        return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said again when the file is read
-        try:
-            return bool(open_text(path).columns)
-        except (OSError, ValueError):
-            return False
-
-
-def _rows(path: Path) -> int:
-    import pyarrow.parquet as pq
-
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (OSError, ValueError):
-        return 0

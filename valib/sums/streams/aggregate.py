@@ -19,7 +19,7 @@ from ...records.sources import as_numbers
 from ..design import INTERCEPT
 from ..moments import Moments, has_cancelled, sum_by
 from .columns import Key, Wide, widen
-from .layout import MARKED, REASONS, Engine, Layout, Test
+from .layout import LEFT_OUT, MARKED, REASONS, Engine, Layout, Test
 from .sql import NotInSql
 
 FAR = 1e-4  # of a sum of squares about the shift, what must be left about the mean, or the pass is made again
@@ -94,9 +94,14 @@ class Pass:
         """(G,): whether the rows of a group lack any of some columns."""
         return np.asarray((self.status & self.layout.lacking(lambda test: test.name in names and not test.fault)) != 0)
 
+    @property
+    def kept(self) -> np.ndarray:
+        """(G,): whether the rows of a group count, and are not left out by an expression."""
+        return ~self._lacks(LEFT_OUT)
+
     def usable(self) -> np.ndarray:
         """(G,): whether the rows lack nothing but covariates."""
-        return ~self._lacks(*REASONS) & (self.n > 0)
+        return ~self._lacks(*REASONS, LEFT_OUT) & (self.n > 0)
 
     def cohorts(self) -> list[int]:
         """The cohorts with usable rows, in order."""
@@ -106,15 +111,16 @@ class Pass:
         """rows_read, left_out and score_by_cohort, as :func:`valib.read_records` keeps them."""
         counted: dict[tuple[bool, int, str], int] = {}
         lacks = {r: self.layout.lacking(partial(_lacks, r)) for r in REASONS}
-        for t, status, n in zip(self.cohort, self.status, self.n, strict=True):
+        kept = self.kept
+        for t, status, n in zip(self.cohort[kept], self.status[kept], self.n[kept], strict=True):
             reason = next((r for r, bits in lacks.items() if status & bits), None)
             if reason:
                 key = (bool(np.isnan(t)), 0 if np.isnan(t) else int(t), f"no {reason.replace('_', ' ')}")
                 counted[key] = counted.get(key, 0) + int(n)
-        scored = ~self._lacks("cohort", "score")
+        scored = ~self._lacks("cohort", "score", LEFT_OUT)
         years = np.unique(self.cohort[scored])
         return {
-            "rows_read": int(self.n.sum()),
+            "rows_read": int(self.n[kept].sum()),
             "left_out": [
                 {"cohort": None if unknown else t, "reason": reason, "rows": n}
                 for (unknown, t, reason), n in sorted(counted.items())
@@ -241,8 +247,9 @@ def run_pass(
     columns += [x for x in map("({})".format, layout.numbers.values()) if x not in columns]
     numbers = {name: columns.index(f"({alias})") for name, alias in layout.numbers.items()}
     joined = _means(engine, layout, wide.means) if wide and wide.means else ""
-    relation = f"({layout.rows(engine.table)}) AS l{joined}"
-    first = f"({layout.rows(f'(SELECT * FROM {engine.table} LIMIT {sample}) AS first')}) AS l{joined}"
+    relation = f"({layout.rows()}) AS l{joined}"
+    few = f"(SELECT * FROM {layout.source} LIMIT {sample}) AS first"
+    first = f"({layout.rows(source=few)}) AS l{joined}"
     plain = np.zeros(len(columns), dtype=bool)
     if wide:
         plain[: len(wide.sqls)] = [all(level >= 0 for _, level in key) for key in wide.sqls]
@@ -330,7 +337,7 @@ def _means(engine: Engine, layout: Layout, means: Sequence[str]) -> str:
     """A first grouped pass: the means of some expressions by school and cohort, as a table to be joined."""
     averages = ", ".join(f"avg({x})" for x in means)
     found = engine.query(
-        f"SELECT s, t, count(*), {averages} FROM ({layout.rows(engine.table)}) AS l WHERE status = 0 GROUP BY s, t"
+        f"SELECT s, t, count(*), {averages} FROM ({layout.rows()}) AS l WHERE status = 0 GROUP BY s, t"
     )
     cell = pd.MultiIndex.from_arrays([labels(layout, found.column(0)), years(found.column(1))]).factorize()[0]
     n, values = found.column(2).to_numpy(), _matrix(found, 3, len(means))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ...workers import telling
 from .layout import Column, kept_order
 from .sql import DuckSql
 
+SOURCE = "source"  # the view of the rows as they are
 SECONDS = 0.2  # between two words on how far a query is
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
 # What takes a Parquet file's statistics for its values: where they are false, conditions would be decided wrongly.
@@ -44,10 +46,10 @@ class DuckEngine:
     """A source opened with DuckDB. name: for messages; names, columns: as the source has them; table: in SQL."""
 
     sql = DuckSql()
-    table = "source"
 
     def __init__(self, path: str | Path, progress: Progress | None = None):
-        self._path, self._progress = Path(path), progress
+        self._path, self._progress, self.table, self._kept = Path(path), progress, SOURCE, 0
+        self._derived: Callable[[str], str] | None = None
         self.name = self._path.name
         self.text: TextSource | None = None
         self._orders: dict[str, list[Any] | None] = {}
@@ -71,9 +73,13 @@ class DuckEngine:
             raise
 
     def close(self) -> None:
-        """Forget the source; what DuckDB had put aside on disk is gone."""
-        self._connection.close()
+        """Forget the source; what was put aside on disk is gone."""
+        self.release()
         self._spill.remove()
+
+    def release(self) -> None:
+        """Let go of the source, but not of what was kept of it."""
+        self._connection.close()
 
     @property
     def is_text(self) -> bool:
@@ -88,7 +94,7 @@ class DuckEngine:
     @property
     def short(self) -> str:
         """The condition of a text file's rows with fewer fields than the header: what they lack is NULL, not empty."""
-        return f"c{len(self.names) - 1} IS NULL" if self.is_text else ""
+        return f"c{self._plain.width - 1} IS NULL" if self.is_text else ""
 
     def query(self, sql: str) -> pa.Table:
         """The rows of a query, which must be few."""
@@ -109,6 +115,26 @@ class DuckEngine:
         """Make a small table known to SQL; return what to call it."""
         self._connection.register(name, table)
         return name
+
+    def keep(self, queries: Sequence[str]) -> str:
+        """Put the rows of some queries aside in Parquet files, in any order; return what to call them."""
+        files = []
+        with self._plain_errors(), self._watched():
+            self._connection.execute("SET preserve_insertion_order = false")
+            for query in queries:
+                self._kept += 1
+                files.append(str(self._spill.path / f"kept-{self._kept}.parquet"))
+                copy = f"COPY ({query}) TO {self.sql.text(files[-1])} (FORMAT parquet)"
+                self._heard(functools.partial(self._connection.execute, copy))
+            self._connection.execute("SET preserve_insertion_order = true")
+        return f"read_parquet([{', '.join(self.sql.text(no_pattern(file)) for file in files)}])"
+
+    def derive(self, rows: Callable[[str], str], columns: Sequence[Column], names: Sequence[str]) -> None:
+        """Take other rows, made of the rows of a table."""
+        before = self._derived
+        self._derived = (lambda table: rows(f"({before(table)})")) if before else rows
+        self.columns, self.names, self.table = list(columns), list(names), "derived"
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {self.table} AS {self._derived(SOURCE)}")
 
     def order(self, name: str) -> list[Any] | None:
         """The levels of a column that the source keeps as a category, in its order; None for another column."""
@@ -132,7 +158,8 @@ class DuckEngine:
                 source = f"(SELECT {self._renamed()}, filename AS part, file_row_number AS place FROM {reader})"
                 order = "part, place"
             else:
-                source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {self.table})", "place"
+                source, order = f"(SELECT *, 0 AS part, row_number() OVER () - 1 AS place FROM {SOURCE})", "place"
+            source = f"({self._derived(source)})" if self._derived else source
             total = 1 if only_first else fetched(f"SELECT count(*) FROM {source} WHERE {condition}")[0][0]
             first = fetched(
                 f"SELECT part, place, {column} FROM {source} WHERE {condition} ORDER BY {order} LIMIT {min(total, 5)}"
@@ -191,7 +218,7 @@ class DuckEngine:
     def _define(self) -> None:
         """The view of the source, its columns renamed by position."""
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {self.table} AS SELECT {self._renamed()} FROM {self._reader()}"
+            f"CREATE OR REPLACE TEMP VIEW {SOURCE} AS SELECT {self._renamed()} FROM {self._reader()}"
         )
 
     def _renamed(self) -> str:

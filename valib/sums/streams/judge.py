@@ -19,7 +19,7 @@ from ...records.sources.text import FALSE, TRUE, has_thousandths, reading, settl
 from ...records.years import MARKS, MUST, SHAPE, say_years
 from ..covariates import as_covariates, uses
 from .aggregate import Pass
-from .layout import MARKED, NUMBERS, Column, Engine, in_order
+from .layout import JOINED, MARKED, NUMBERS, Column, Engine, Layout, in_order
 
 FIRST = 1000  # rows that most often settle how codes are written
 MOST_TEXTS = 3_000_000  # more than there are numbers below 1000 with three decimals
@@ -192,6 +192,29 @@ class Judge:
             as_covariates(complete, parsed)
         return {c: self._kind(self.columns[c], sample[c].dtype) for c in needed}
 
+    def settled(self, name: str) -> str:
+        """What a column is by all its rows: number, truth, text, or "" for what is none; its marks are settled."""
+        dtype = self._sample([name])[name].dtype
+        column = self.columns[name]
+        if column.doubtful:
+            self._take(settle(self.engine, column, name in NEEDED))
+            dtype = self._sample([name])[name].dtype
+        column, sql = self.columns[name], self.engine.sql
+        if column.kind is None and name not in NEEDED:
+            return ""
+        kind = self._kind(column, dtype)
+        if column.words and name not in NEEDED and kind != "text":
+            x = sql.trimmed(column.sql)
+            value = sql.read_number(column.sql, column.decimal)
+            none = (
+                f"({value}) IS NULL OR isnan({value})" if kind == "number" else f"NOT {sql.listed(x, (*TRUE, *FALSE))}"
+            )
+            padded = f" OR {sql.matches(x, PADDED)}" if kind == "number" and not column.zeros else ""
+            if _texts(self.engine, x, f"NOT {sql.listed(x)} AND ({none}{padded})", 1):
+                self.turn({name})
+                return self.settled(name)
+        return "number" if kind == "category" else kind
+
     def _odd(self, column: Column) -> str:
         """What to say of a column of text that is meant to hold numbers; "" for categories."""
         if column.name not in self.told:
@@ -226,6 +249,9 @@ class Judge:
         rows = self.engine.query(f"SELECT {chosen} FROM (SELECT * FROM {self.engine.table} LIMIT {SAMPLE}) AS first")
         frame = pd.DataFrame({c.name: rows.column(i).to_pandas() for i, c in enumerate(columns)})
         for c in columns:
+            if c.sql == JOINED:  # not there yet; any numbers will do
+                frame[c.name] = np.arange(len(frame), dtype=np.float64)
+                continue
             if c.name not in self.marked and (c.words or (c.kind == "text" and c.name in NUMBERS)):
                 self.marked.add(c.name)
                 self._take(with_mark(self.engine, c, frame[c.name], c.name in NEEDED))
@@ -275,20 +301,20 @@ class Judge:
             whole=True,
         )
 
-    def levels(self, column: Column, kind: str) -> list[Any]:
-        """Every level of a categorical column, as plain Python values in order."""
-        name = column.name
-        source = f"SELECT DISTINCT {column.sql} AS level FROM {self.engine.table} LIMIT {MOST_LEVELS + 2}"
+    def levels(self, column: Column, kind: str, layout: Layout) -> list[Any]:
+        """Every level of a categorical column in a layout's rows, as plain Python values in order."""
+        name, kept = column.name, f" WHERE {layout.kept}" if layout.kept else ""
+        source = f"SELECT DISTINCT {column.sql} AS level FROM {layout.source}{kept} LIMIT {MOST_LEVELS + 2}"
         found = self.engine.query(source).column(0).to_pandas()
         if len(found) > MOST_LEVELS + 1:
             raise ModelError(f"Column '{name}' has more than {MOST_LEVELS:,} levels, too many for a category.")
         if column.words and kind == "text":
             found = found.mask(found.isin(MISSING))
-        present, kept = found.dropna(), self.engine.order(column.original) or []
+        present, order = found.dropna(), self.engine.order(column.original) or []
         if kind == "text":
-            return in_order(present.astype("str").tolist(), kept)
+            return in_order(present.astype("str").tolist(), order)
         if kind == "truth":
-            return in_order({bool(v) for v in present}, kept)
+            return in_order({bool(v) for v in present}, order)
         values = as_numbers(present.str.replace(",", ".") if column.words and column.decimal == "," else present)[0]
         values = np.unique(values[~np.isnan(values)])
         whole = (
@@ -307,4 +333,4 @@ class Judge:
                 f"Column '{name}' has whole numbers of 2^53 or more for categories, which a stream cannot "
                 "tell apart: store them as text, or take --engine memory."
             )
-        return in_order([int(v) if whole and name not in NUMBERS else float(v) for v in values], kept)
+        return in_order([int(v) if whole and name not in NUMBERS else float(v) for v in values], order)

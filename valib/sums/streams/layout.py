@@ -18,6 +18,9 @@ from .sql import DuckSql
 MARKED = "holds decimal marks, or marks between thousands"
 REASONS = ("cohort", "school", "student", "score", "prior_score")  # a row that lacks several counts under the first
 NUMBERS = ("score", "prior_score")
+LINKED = "prior_score"  # the column that a join with earlier rows makes
+JOINED = "prior"  # what it is called in SQL
+LEFT_OUT = "left out"  # the name of the test for rows that an expression leaves out
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,21 @@ class Test:
     unreadable: bool = False
 
 
+def number_sql(sql: DuckSql, column: Column) -> str:
+    """A column as doubles in SQL."""
+    if column.kind == "text":
+        return f"({sql.read_number(column.sql, column.decimal)})"
+    return f"CAST({column.sql} AS DOUBLE)"
+
+
 class Layout:
     """The first two layers of every query: columns as numbers and codes, and each row's status.
 
     The status is 0 for a row that is complete; else the sum of 2^i over the tests of :attr:`tests` that hold for it.
     numeric: columns taken as numbers (categories that are numbers too); categories: columns of text.
     links: column -> (intercept, slope) that carry a score back to an older scale. cohort: only this cohort's rows.
-    short: the condition of a text file's rows with fewer fields than the header.
+    short: the condition of a text file's rows with fewer fields than the header. kept: that of the rows that count; the
+    others are checked all the same. source: the rows, in SQL.
     """
 
     def __init__(
@@ -71,8 +82,10 @@ class Layout:
         links: Mapping[str, tuple[float, float]] | None = None,
         cohort: int | None = None,
         short: str = "",
+        kept: str = "",
     ):
-        self.sql, self.columns, self.cohort, self._short = sql, columns, cohort, short
+        self.sql, self.columns, self.cohort, self.short, self.kept = sql, columns, cohort, short, kept
+        self.source = ""
         self.links = dict(links or {})
         self.numbers = {name: f"v{i}" for i, name in enumerate(dict.fromkeys((*NUMBERS, *numeric)))}
         self.texts = {name: f"r{i}" for i, name in enumerate(dict.fromkeys(categories))}
@@ -83,17 +96,19 @@ class Layout:
         for name in dict.fromkeys((*numeric, *categories)):
             if name not in REASONS:
                 self._covariate(name)
+        if kept:
+            self._test(LEFT_OUT, kept, f"NOT {kept}")
 
-    def rows(self, source: str, extra: str = "") -> str:
-        """Layer 1: keys, numbers as doubles, levels as they are; extra: more columns, in SQL."""
+    def rows(self, extra: str = "", source: str = "") -> str:
+        """Layer 1: keys, numbers as doubles, levels as they are; extra: more columns, in SQL; source: other rows."""
         cohort = self.columns["cohort"]
         year = self._number("cohort") if cohort.kind == "text" else cohort.sql
         parts = [f"{self.columns['school'].sql} AS s", f"{year} AS t", *([extra] if extra else [])]
         parts += [f"{self._linked(name)} AS {alias}" for name, alias in self.numbers.items()]
         parts += [f"{self.columns[name].sql} AS {alias}" for name, alias in self.texts.items()]
-        parts += [f"{self._short} AS short"] if self._short else []
+        parts += [f"{self.short} AS short"] if self.short else []
         where = "" if self.cohort is None else f" WHERE {self._number('cohort')} = {self.sql.number(self.cohort)}"
-        return f"SELECT {', '.join(parts)}, {self._status()} AS status FROM {source}{where}"
+        return f"SELECT {', '.join(parts)}, {self._status()} AS status FROM {source or self.source}{where}"
 
     def lacking(self, names: Callable[[Test], bool]) -> int:
         """The bits of a status that stand for some of the tests."""
@@ -104,10 +119,7 @@ class Layout:
         return f"CASE WHEN {' AND '.join(self.complete)} THEN 0 ELSE {' + '.join(bits)} END"
 
     def _number(self, name: str) -> str:
-        column = self.columns[name]
-        if column.kind == "text":
-            return f"({self.sql.read_number(column.sql, column.decimal)})"
-        return f"CAST({column.sql} AS DOUBLE)"
+        return number_sql(self.sql, self.columns[name])
 
     def _linked(self, name: str) -> str:
         if name not in self.links:
@@ -206,7 +218,9 @@ class Engine(Protocol):
     """What reads a source: DuckDB or Spark.
 
     text: the source if it is a text file; short: the condition of its rows with fewer fields than the header, "" for
-    another source; has_line_breaks: whether line breaks may stand inside its quotation marks.
+    another source; has_line_breaks: whether line breaks may stand inside its quotation marks. keep: puts the rows of
+    some queries aside and says what to call them, also after release, which lets go of the rest. derive: takes other rows that
+    are made of each row of the source, with its columns among theirs.
     """
 
     name: str
@@ -227,6 +241,9 @@ class Engine(Protocol):
     def put(self, name: str, table: pa.Table) -> str: ...
     def where(self, condition: str, column: str, only_first: bool = False) -> tuple[int, str, str]: ...
     def tell_short(self) -> None: ...
+    def keep(self, queries: Sequence[str]) -> str: ...
+    def release(self) -> None: ...
+    def derive(self, rows: Callable[[str], str], columns: Sequence[Column], names: Sequence[str]) -> None: ...
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]: ...
     def order(self, name: str) -> list[Any] | None: ...
     def close(self) -> None: ...

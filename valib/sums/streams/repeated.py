@@ -3,7 +3,7 @@ rows are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,10 +17,13 @@ FEW = 2000  # rows that show what repeated rows are
 
 
 class Repeated:
-    """The rows of an engine under a layout. They are counted once, for all cohorts, when they are first asked for."""
+    """The rows of an engine under a layout. They are counted once, for all cohorts, when they are first asked for.
 
-    def __init__(self, engine: Engine, layout: Layout):
-        self._engine, self._layout = engine, layout
+    every_column: gives the layout's rows with all columns of the source.
+    """
+
+    def __init__(self, engine: Engine, layout: Layout, every_column: Callable[[Layout], str]):
+        self._engine, self._layout, self._every_column = engine, layout, every_column
         column = layout.columns["student"]
         self._student = layout.sql.trimmed(column.sql) if column.kind == "text" else column.sql
 
@@ -67,7 +70,7 @@ class Repeated:
     def _coded(self) -> str:
         """The rows with a number for the student's code."""
         code = f"{self._layout.sql.hashed(self._student)} AS p"
-        return f"({self._layout.rows(self._engine.table, code)}) AS l"
+        return f"({self._layout.rows(code)}) AS l"
 
     @cached_property
     def _correlations(self) -> dict[int, float]:
@@ -100,7 +103,7 @@ class Repeated:
         """Some of the repeated rows, with all their columns under the library's names."""
         layout, columns = self._layout, list(self._layout.columns.values())
         values = ", ".join(f"{column.sql} AS x{k}" for k, column in enumerate(columns))
-        rows = f"({layout.rows(self._engine.table, f'{self._student} AS p, {values}')})"
+        rows = f"({layout.rows(f'{self._student} AS p, {values}', self._every_column(layout))})"
         years_asked = ", ".join(layout.sql.number(cohort) for cohort in cohorts)
         again = (
             f"SELECT s, t, p FROM {rows} AS l WHERE status = 0 AND CAST(t AS DOUBLE) IN ({years_asked}) "
@@ -108,7 +111,7 @@ class Repeated:
         )
         found = self._engine.query(
             f"SELECT l.s, l.t, l.p, {', '.join(f'l.x{k}' for k in range(len(columns)))} FROM {rows} AS l "
-            f"JOIN ({again}) AS d ON l.s = d.s AND l.t = d.t AND l.p = d.p LIMIT {FEW}"
+            f"JOIN ({again}) AS d ON l.s = d.s AND l.t = d.t AND l.p = d.p WHERE l.status = 0 LIMIT {FEW}"
         )
         table: pd.DataFrame = found.to_pandas()
         table.columns = ["_s", "_t", "_p", *(column.name for column in columns)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,28 @@ class SparkEngine:
         self._session.createDataFrame(table).createOrReplaceTempView(view)
         self._put.append(view)
         return view
+
+    def keep(self, queries: Sequence[str]) -> str:
+        """Put the rows of some queries aside on the cluster's disks; return what to call them."""
+        from pyspark import StorageLevel
+
+        view = next(_names)
+        try:
+            self._session.sql(" UNION ALL ".join(queries)).persist(StorageLevel.DISK_ONLY).createOrReplaceTempView(view)
+        except Exception as error:
+            raise self._said(error) from error
+        self._put.append(view)
+        return view
+
+    def release(self) -> None:
+        """Nothing to let go of: the session stays."""
+
+    def derive(self, rows: Callable[[str], str], columns: Sequence[Column], names: Sequence[str]) -> None:
+        """Take other rows, made of the rows of a table."""
+        self.columns, self.names, view = list(columns), list(names), next(_names)
+        self._session.sql(rows(self.table)).createOrReplaceTempView(view)
+        self._put.append(self.table)
+        self.table = view
 
     def order(self, name: str) -> list[Any] | None:
         """The levels of a column that the source keeps as a category, in its order; None for another column."""

@@ -128,6 +128,11 @@ class Compiler:
         except NotInSql:
             raise NotInSql(code) from None
 
+    def value(self, node: ast.AST) -> str:
+        """The SQL of a part of an expression whose names are those of columns."""
+        self._names = {}
+        return self._value(node)
+
     def _value(self, node: ast.AST) -> str:
         if isinstance(node, ast.Name):
             return self._column(self._names.get(node.id, node.id))

@@ -12,7 +12,9 @@ import pandas as pd
 from formulaic import Formula
 
 from ...errors import ModelError, RecordsError, ValibWarning
+from ...records.prior import prior_of
 from ...records.reading import CANONICAL, CHECKS, check_cohorts, fault, no_column, no_row_left, resolve_names
+from ...records.reshape import ROW_NUMBER
 from ...records.sources.content import level_text
 from ...records.years import split_columns
 from ..algebra import outcome_of
@@ -23,18 +25,21 @@ from ..formula import columns_of, parse, shown
 from ..moments import Moments
 from ..students import Summed, hash_rows
 from .aggregate import Pass, run_pass, years
+from .choice import Choice
 from .chunks import Chunks
 from .columns import category_columns, pick, structure
 from .judge import SAMPLE, Judge, check_line_breaks, with_stripped, with_years
-from .layout import Column, Engine, Layout, Test
+from .layout import JOINED, LINKED, Column, Engine, Layout, Test, number_sql
 from .repeated import Repeated
+from .wide import number_rows, reshape_rows, with_joined
 
 
 class StreamedRecords:
     """Student records that an engine reads; see :class:`valib.sums.students.Stream`.
 
     columns: this library's name -> the source's, as :func:`valib.read_records` takes them. formula, by_cell: what will
-    be asked, so that the first pass, which also checks the records, is the only one. Raises as read_records does.
+    be asked, so that the first pass, which also checks the records, is the only one. where, prior, reshape, year_zero: as
+    read_records takes them. Raises as read_records does.
     """
 
     def __init__(
@@ -43,10 +48,17 @@ class StreamedRecords:
         columns: Mapping[str, Any] | None = None,
         formula: str | FormulaState = "score ~ prior_score",
         by_cell: bool = False,
+        where: str | None = None,
+        prior: Mapping[str, Any] | None = None,
+        reshape: Mapping[str, Any] | None = None,
+        year_zero: float | None = None,
     ):
         self._engine, self._by_cell, self._checked = engine, by_cell, not engine.is_text
-        self._judge = Judge(engine, self._canonical(dict(columns or {})))
+        wanted, mapping = None if prior is None else prior_of(prior), split_columns(columns)
+        self._shape(mapping[0], reshape, wanted is not None)
+        self._judge = Judge(engine, self._canonical(*mapping, wanted is not None, year_zero))
         check_line_breaks(engine, [self._judge.columns[c].original for c in ("student", "school")])
+        self._choice = Choice(engine, self._judge, where, wanted)
         self._passes: dict[tuple[Any, ...], Pass] = {}
         text = formula.formula if isinstance(formula, FormulaState) else formula
         try:
@@ -54,9 +66,9 @@ class StreamedRecords:
         except ModelError as error:
             named = str(error).startswith(f"{engine.name}: ")
             raise ModelError(str(error) if named else f"{engine.name}: {error}") from error
-        self.attrs = {"source": engine.name, **self._base.account()}
+        self.attrs = {"source": engine.name, **self._base.account(), **self._choice.account(self._base)}
         self.cohorts = self._base.cohorts()
-        self._repeated = Repeated(engine, self._base.layout)
+        self._repeated = Repeated(engine, self._base.layout, self._choice.every_column)
 
     def sum_students(
         self,
@@ -105,12 +117,38 @@ class StreamedRecords:
         """Let go of the source."""
         self._engine.close()
 
-    def _canonical(self, mapping: dict[str, Any]) -> dict[str, Column]:
+    def _shape(self, mapping: dict[str, str], reshape: Mapping[str, Any] | None, joined: bool) -> None:
+        """Have the engine number its rows, turn wide ones into a row a cohort, and make room for prior scores."""
+        engine = self._engine
+        if mapping.get("student") == ROW_NUMBER and ROW_NUMBER not in engine.names:
+            number_rows(engine)
+        if reshape is not None:
+            reshape_rows(engine, reshape, mapping)
+        if joined:
+            with_joined(engine)
+
+    def _canonical(
+        self, mapping: dict[str, str], year: str | None, joined: bool, year_zero: float | None
+    ) -> dict[str, Column]:
         """The columns by their canonical names; refuses what read_records refuses."""
         engine = self._engine
-        mapping, year = split_columns(mapping)
         renamed = resolve_names(engine.name, engine.names, mapping)
         columns = {renamed.get(c.name, c.name): replace(c, name=renamed.get(c.name, c.name)) for c in engine.columns}
+        if joined:
+            if LINKED in columns:
+                raise RecordsError(
+                    f"{engine.name}: has a column for prior_score, and prior asks for another: take one of them."
+                )
+            columns[LINKED] = Column(LINKED, JOINED, "number", original=LINKED)
+        if year_zero is not None and "cohort" in columns and columns["cohort"].kind in ("number", "text"):
+            value = number_sql(engine.sql, columns["cohort"])
+            columns["cohort"] = replace(
+                columns["cohort"],
+                sql=f"({value} + {engine.sql.number(year_zero)})",
+                kind="number",
+                whole=False,
+                words=False,
+            )
         if "cohort" not in columns:
             columns["cohort"] = Column("cohort", "0", "number", whole=True, original="cohort")
             warnings.warn(
@@ -160,10 +198,12 @@ class StreamedRecords:
             links,
             only,
             self._engine.short,
+            self._choice.kept,
         )
+        layout.source = self._choice.source(layout)
         categories = category_columns(parsed, kinds)
         levels = {
-            c: [False, True] if c not in columns else self._judge.levels(columns[c], kinds[c])
+            c: [False, True] if c not in columns else self._judge.levels(columns[c], kinds[c], layout)
             for c in set(categories.values())
         }
         found = run_pass(self._engine, layout, parsed, needed, categories, levels, by_cell, SAMPLE)
@@ -203,11 +243,12 @@ class StreamedRecords:
         for (name, must), conditions in faults.items():
             column = self._judge.columns[name]
             count, where, value = self._engine.where(" OR ".join(conditions), column.sql)
-            told.append(fault(column.original, name, must, count, int(found.n.sum()), where, value))
+            told.append(fault(column.original, name, must, count, self._choice.rows(found), where, value))
         if told:
             raise RecordsError(f"{self._engine.name}: {'; '.join(told)}.")
-        if not found.n.sum():
+        if not self._choice.rows(found):
             raise RecordsError(f"{self._engine.name}: holds no rows.")
+        self._choice.check(found)
         if not found.usable().any():
             raise no_row_left(self._engine.name, found.account()["left_out"])
 
