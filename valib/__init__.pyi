@@ -69,7 +69,6 @@ from .effects.shift_profile import prior_sensitivity as prior_sensitivity
 from .effects.shift_profile import shift_at as shift_at
 from .effects.shift_profile import shift_over_prior as shift_over_prior
 from .effects.shift_profile import split_shift as split_shift
-from .effects.structures_compared import compare_joint as compare_joint
 from .effects.system_change import change_on_benchmark as change_on_benchmark
 from .effects.system_change import system_change as system_change
 from .effects.verdict import shift_verdicts as shift_verdicts
@@ -98,6 +97,7 @@ from .effects.average import average_va as average_va
 from .effects.average import lasting_va as lasting_va
 from .effects.bootstrap import bootstrap_joint as bootstrap_joint
 from .effects.joint import JointFit as JointFit
+from .effects.structures_compared import compare_joint as compare_joint
 from .effects.joint import fit_joint as fit_joint
 from .effects.joint import fit_structures as fit_structures
 

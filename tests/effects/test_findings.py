@@ -24,7 +24,7 @@ BASELINE, FOCAL = (2015, 2016), 2021
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
     rng = np.random.default_rng(3)
-    rows = simulate(rng, schools=15, size=(15, 25), cohorts=(*BASELINE, FOCAL), tau=25.0)
+    rows = simulate(rng, schools=25, size=(15, 25), cohorts=(*BASELINE, FOCAL), tau=25.0)
     return rows.drop(columns="u")
 
 

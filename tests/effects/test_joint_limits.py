@@ -178,7 +178,7 @@ class TestPublishedTable:
         for kind in ("integrated", "plugin"):
             table = joint_effects(joint, intervals=kind)[0].set_index(["school", "cohort"])
             pd.testing.assert_frame_equal(table[["se", "lower", "upper"]], joint.limits(kind).loc[table.index])
-        assert list(table.columns)[-3:] == ["se", "lower", "upper"]
+        assert list(table.columns)[-4:] == ["se", "lower", "upper", "side"]
         assert table["lower"].equals(joint.school_effects["lower"].loc[table.index])
 
     def test_nothing_of_a_singular_fit_is_told_as_known(self):

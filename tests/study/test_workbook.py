@@ -69,9 +69,12 @@ def test_the_sheets_hold_the_published_tables(book, tables):
     csv = read_table_of(as_csv(tables["school_effects.csv"], exact=True))
     assert head == list(csv.columns)
     assert [row[2] for row in body] == [str(s) for s in tables["school_effects.csv"]["school"]]
-    numbers = csv.drop(columns=["model", "school"]).to_numpy(dtype=float)
+    text = ["model", "school", "side"]
+    numbers = csv.drop(columns=text).to_numpy(dtype=float)
+    assert [row[head.index("side")] for row in body] == csv["side"].tolist()
     ours = np.array(
-        [[v if v is not None else np.nan for k, v in enumerate(row) if k not in (0, 2)] for row in body], float
+        [[v if v is not None else np.nan for k, v in zip(head, row, strict=True) if k not in text] for row in body],
+        float,
     )
     np.testing.assert_array_equal(ours, numbers)
     assert rows(book["shifts"])[1] == [2024, None, None, None], "what is missing or held back is blank"

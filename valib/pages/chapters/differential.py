@@ -15,7 +15,7 @@ from ...errors import ModelError
 from ...records.disclosure import shown
 from .. import figures
 from ..figures.style import percent
-from ..findings import Findings, check, formats
+from ..findings import Findings, Formats, check, formats
 from ..prose import as_text, in_words
 
 FEW = 20  # schools below which slopes are hardly known
@@ -58,18 +58,8 @@ def study_names(cohort: int, columns: Sequence[str], level: float) -> Findings:
     return found
 
 
-def spread(fit: CohortFit | None, plain: CohortFit) -> Findings:
-    """How slopes vary over schools, and whether they do; what cannot be shown."""
-    found = Findings()
-    if fit is None:
-        found.say(
-            "No column of these records can be given slopes of schools: the model has no prior score, or too few students "
-            "a school. The rest of this chapter has nothing to show for them."
-        )
-        return found
-    f, table = formats(plain.student_sd), slope_test(fit)
-    ranges = reference_values(fit)
-    one = pd.Series({c: (values[-1] - values[0]) / (len(values) - 1) for c, values in ranges.items()})
+def _slopes(found: Findings, table: pd.DataFrame, one: pd.Series, f: Formats) -> None:
+    """The table of slopes; one: a step of each column."""
     shown_table = pd.DataFrame(
         {
             "Column": list(table.index),
@@ -94,6 +84,21 @@ def spread(fit: CohortFit | None, plain: CohortFit) -> Findings:
         },
         index=False,
     )
+
+
+def spread(fit: CohortFit | None, plain: CohortFit) -> Findings:
+    """How slopes vary over schools, and whether they do; what cannot be shown."""
+    found = Findings()
+    if fit is None:
+        found.say(
+            "No column of these records can be given slopes of schools: the model has no prior score, or too few students "
+            "a school. The rest of this chapter has nothing to show for them."
+        )
+        return found
+    f, table = formats(plain.student_sd), slope_test(fit)
+    ranges = reference_values(fit)
+    one = pd.Series({c: (values[-1] - values[0]) / (len(values) - 1) for c, values in ranges.items()})
+    _slopes(found, table, one, f)
     for column, row in table.iterrows():
         size = as_text(float(row["sd"] * one[column]), f.fine.rstrip("~"))
         level = as_text(float(np.sqrt(fit.tau2)), f.plain)
