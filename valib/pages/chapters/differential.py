@@ -53,7 +53,7 @@ def study_names(cohort: int, columns: Sequence[str], level: float) -> Findings:
     """What the prose calls the cohort, the columns and the level."""
     found = Findings()
     found.record("cohort", cohort, "d")
-    found.record("columns", in_words([f"`{c}`" for c in columns]))
+    found.record("columns", in_words(list(columns)))
     found.record("level", percent(level))
     return found
 
