@@ -386,6 +386,26 @@ def sides(estimated: Sequence[CohortFit], min_students: int) -> Findings:
     return found
 
 
+def front_told(verdicts: pd.DataFrame, signed: str) -> str:
+    """The verdict on the last shift, and how many focal cohorts share which verdict, as one sentence.
+
+    verdicts: the table of :func:`valib.effects.verdict.shift_verdicts`. signed: the format of the limits.
+    """
+    last = verdicts.iloc[-1]
+    if not last["side"]:
+        return "No interval of this shift is known, so its direction cannot be told."
+    lower, upper = (as_text(float(last[end]), signed) for end in ("lower", "upper"))
+    side = "cannot be told apart from" if last["side"] == UNCLEAR else f"lies {last['side']}"
+    text = f"By the widest interval that is known, {lower} to {upper}, this shift {side} zero"
+    parts: list[str] = []
+    for key in (ABOVE, BELOW, UNCLEAR):
+        if cohorts := [int(str(c)) for c in verdicts.index[verdicts["side"] == key]]:
+            stand = "lies" if len(cohorts) == 1 else "lie"
+            place = "cannot be told apart from" if key == UNCLEAR else f"{stand} {key}"
+            parts.append(f"{as_text(cohorts)} {place} {'it' if parts else 'the baseline'}")
+    return f"{text}; of all focal cohorts, {prose.in_words(parts)}." if len(verdicts) > 1 else f"{text}."
+
+
 def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Mapping[float, CohortFit]) -> Findings:
     """The shifts in context as the front page shows them, a text a row: of each focal cohort, in order.
 
@@ -420,6 +440,7 @@ def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Ma
     found.record("front_without", "equating error counted" if known else "without equating error, which is not known")
     told = [f"{c}: {v['side']} (by that {BY[v['interval']]})" for c, v in verdicts.iterrows()]
     found.record("front_verdict", "; ".join(told))
+    found.record("front_told", front_told(verdicts, S))
     found.record("front_wider", which_is_wider(context))
     equating = [
         f"{share:.0%} of the students' SD: {as_text(f.shift_interval[0], S)} to {as_text(f.shift_interval[1], S)}"
