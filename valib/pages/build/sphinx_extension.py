@@ -137,6 +137,9 @@ class PastedImages(SphinxPostTransform):
             if file is None:
                 LOGGER.warning("The chapter that records this figure does not show it.", location=figure)
                 continue
+            if self.app.builder.format == "html":  # a reader with a small screen opens it by itself
+                figure.replace(image, nodes.reference("", "", image.deepcopy(), refuri=image["uri"]))
+                image = figure.next_node(nodes.image)
             image["uri"], image["candidates"] = file, {"*": file}
 
 
