@@ -457,7 +457,7 @@ def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Ma
         for share, f in what_if.items()
         if share
     ]
-    keep("front_equating", equating)
+    found.record("front_equating", "; ".join(equating))
     return found
 
 
