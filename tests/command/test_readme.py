@@ -162,7 +162,7 @@ def shown(page: str) -> list[str]:
             "".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"
         )
     text = text.replace("\\\n", " ")
-    fenced = re.compile(r"^ *(`{3,})(\S*)\n(.*?)^ *\1", re.MULTILINE | re.DOTALL)
+    fenced = re.compile(r"^ *(`{3,})(\S*)(?: [^\n]*)?\n(.*?)^ *\1", re.MULTILINE | re.DOTALL)
     code = [body for _, kind, body in fenced.findall(text) if kind in ("", "sh", "bash")]
     lines = [line for body in code for line in body.splitlines()]
     spans = re.findall(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)", fenced.sub("", text))

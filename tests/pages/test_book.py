@@ -42,10 +42,18 @@ INTRO = """# What is asked
 The cohorts are {glue:text}`01_one.ipynb::focal:s` ({cite:p}`leckie2018`). See {doc}`02_two` and {numref}`tab-one`.
 
 ## Equation
-The effect is {math}`u_j`, with α ≥ −1.
+The effect is {math}`u_j`, with α ≥ −1. See {numref}`fig-front`.
+
+```{figure-from} dots
+:doc: 01_one.ipynb
+:name: fig-front
+:alt: Two dots, seen from afar.
+
+Dots of {glue:text}`01_one.ipynb::focal:s`.
+```
 """
 ONE = [
-    "# One\n\nThe shift is {glue:text}`shift`.",
+    "# One\n\nThe shift is {glue:text}`shift`.\n\n```{glue:figure} dots\n:name: fig-dots\n:alt: Two dots.\n\nDots.\n```",
     ("parameters", '# The study\ndata = "demo"  # a file\nfocal_cohorts = [2019]  # judged\nrounds = 3'),
     "import os, sys\nfrom valib.pages import notebook as nb\nimport valib as va\nimport pandas as pd",
     "study = nb.setup('01_one', data=data, focal_cohorts=focal_cohorts, baseline_cohorts=[2030, 2031])",
@@ -54,6 +62,11 @@ ONE = [
         "remove-input",
         "nb.table(pd.DataFrame({'School': [\"St. Mary's & Co_50%\"], 'Effect': [-1.25]}), "
         "'Effects', 'tab-one', formats='.2f')",
+    ),
+    (
+        "remove-cell",
+        "from valib.pages.figures.style import canvas\n"
+        "fig, ax = canvas(2.0)\nax.plot([1, 2], 'o')\nnb.figure('dots', fig)",
     ),
     "nb.save(pd.DataFrame({'a': [1]}), 'effects.csv')\n"
     "nb.save(va.fit_baseline(study.records, [2030, 2031]), 'baseline.json')",
@@ -203,6 +216,21 @@ def test_the_pages_work_without_a_network(built):
     assert f'src="../_static/mathjax/{MATHJAX}"' in html
     assert (out / "html" / "_static" / "mathjax" / MATHJAX).stat().st_size > 1_000_000
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//[^"]+"', html)
+
+
+def test_a_figure_of_a_chapter_stands_on_the_first_page_too(built):
+    """One file for both, with a caption and alt text of its own; what glue:text gives in the caption is there."""
+    out, _ = built
+    images = {}
+    for name in ("intro", "01_one"):
+        html = (out / "html" / "chapters" / f"{name}.html").read_text(encoding="utf-8")
+        figure = html.partition("<figure")[2].partition("</figure>")[0]
+        images[name] = re.search(r'<img[^>]* src="([^"]+)"', figure)[1]
+        assert f'alt="{"Two dots, seen from afar." if name == "intro" else "Two dots."}"' in figure
+        if name == "intro":
+            assert "Dots of" in re.sub(r"<[^>]+>", "", figure) and ">2033<" in figure
+    assert images["intro"] == images["01_one"]
+    assert (out / "html" / "chapters" / images["intro"]).is_file()
 
 
 def test_titles_and_names_are_shown_as_they_are(built):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from conftest import ROOT, simulate
 from scipy import stats
 
 import valib as va
+from valib.effects.verdict import verdict
 from valib.pages.chapters import (
     benchmark,
     benchmark_choices,
@@ -162,19 +164,52 @@ def test_the_front_page_tells_every_shift_and_what_is_not_known(wide):
     rows, typical, fits, context = wide
     sd = fits[-1].student_sd
     what_if = {s: va.fit_benchmark(rows, 2035, typical, equating_se=s * sd) for s in (0.0, 0.02, 0.05)}
-    values = benchmark.front_page(fits, context, what_if).values
+    values = {
+        k: v.replace("\N{NO-BREAK SPACE}", " ") for k, v in benchmark.front_page(fits, context, what_if).values.items()
+    }
     shifts = [as_text(f.shift, "+.1f") for f in fits]
     assert values["front_shift"] == f"2034: {shifts[0]}; 2035: {shifts[1]}"
-    assert values["front_verdict"] == "; ".join(
-        f"{t}: {side} (by that of a further ordinary year)" for t, side in ((2034, "not told apart"), (2035, "below"))
+    assert values["front_verdict"] == "2034: not told apart; 2035: below (each by that of a further ordinary year)"
+    mixed = context.copy()
+    mixed.loc[2035, ["year_lower", "year_upper"]] = np.nan
+    two = benchmark.front_page(fits, mixed, what_if).values["front_verdict"]
+    assert (
+        two.replace("\N{NO-BREAK SPACE}", " ")
+        == "2034: not told apart (by that of a further ordinary year); 2035: below (by that over schools)"
     )
+    told = values["front_told"]
+    assert told.startswith("By the widest interval that is known, ") and "this shift lies below zero; " in told
+    assert told.endswith("of all focal cohorts, 2035 lies below the baseline and 2034 cannot be told apart from it.")
     assert values["front_without"] == "without equating error, which is not known"
     low, high = (as_text(v, "+.1f") for v in what_if[0.05].shift_interval)
-    assert values["front_equating"].endswith(f"5% of the students' SD: {low} to {high}")
+    assert values["front_equating"].endswith(f"5% of the SD of students: {low} to {high}")
     assert values["front_equating"].startswith("2% of") and values["front_own"].count("(") == 3
     known = [va.fit_benchmark(rows, t, typical, equating_se=0.0) for t in (2034, 2035)]
     counted = benchmark.front_page(known, va.shift_in_context(known, typical), what_if).values
     assert counted["front_without"] == "equating error counted"
+
+
+@pytest.mark.parametrize(
+    ("limits", "end"),
+    [
+        ({2034: (-2.0, 1.0)}, "known, from \N{MINUS SIGN}2.0 to +1.0, this shift cannot be told apart from zero."),
+        ({2034: (1.0, 2.0)}, "known, from +1.0 to +2.0, this shift lies above zero."),
+        ({2034: (np.nan, np.nan)}, "No interval of this shift is known, so its direction cannot be told."),
+        (
+            {2033: (1.0, 2.0), 2034: (1.0, 2.0), 2035: (-2.0, -1.0)},
+            "below zero; of all focal cohorts, 2033 and 2034 lie above the baseline and 2035 lies below it.",
+        ),
+        (
+            {2033: (-1.0, 2.0), 2034: (-1.0, 2.0)},
+            "from zero; of all focal cohorts, 2033 and 2034 cannot be told apart from the baseline.",
+        ),
+        ({2033: (np.nan, np.nan), 2034: (1.0, 2.0)}, "above zero; of all focal cohorts, 2034 lies above the baseline."),
+    ],
+)
+def test_the_front_page_says_a_direction_only_where_an_interval_does(limits, end):
+    """front_told on verdicts of one cohort and of several, of one kind and mixed, with an interval that is not known."""
+    table = pd.DataFrame([asdict(verdict({"schools": pair})) for pair in limits.values()], index=list(limits))
+    assert benchmark.front_told(table, "+.1f").endswith(end)
 
 
 def test_equating_that_is_not_known_is_no_zero():

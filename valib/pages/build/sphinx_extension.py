@@ -1,4 +1,7 @@
-"""What the book needs of Sphinx beyond Jupyter Book: MathJax beside the pages, round citations, the PDF's structure."""
+"""What the book needs of Sphinx beyond Jupyter Book.
+
+MathJax beside the pages, round citations, the PDF's structure, and figures of one chapter on another page.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,17 @@ from typing import Any
 
 import sphinxcontrib.bibtex.plugin
 from docutils import nodes
+from docutils.parsers.rst import directives
+from myst_nb.ext.glue.utils import create_pending_glue_ref
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
+LOGGER = logging.getLogger(__name__)
 LONGTABLE = 30  # Sphinx sets a longer table as a longtable, which does not know the columns of tabulary
 MATHJAX = "tex-svg-full.js"  # one file, no fonts to fetch: it works from file:// without a network
 
@@ -89,6 +97,52 @@ class NumberColumns(SphinxPostTransform):
                 table.parent.insert(table.parent.index(table), addnodes.tabular_col_spec(spec=spec))
 
 
+class FigureFrom(SphinxDirective):
+    """A figure that another chapter has recorded, with number, caption and alt text of its own.
+
+    The directive ``glue:figure`` of MyST-NB knows its own page's figures only, and ``glue`` with ``doc`` gives an image
+    without any of these.
+    """
+
+    required_arguments = 1  # the key
+    has_content = True
+    option_spec = dict.fromkeys(("doc", "name", "alt"), directives.unchanged_required)
+
+    def run(self) -> list[nodes.Node]:
+        """Return the figure with a place for the image, which is known when all pages have been read."""
+        source, line = self.get_source_info()
+        image = create_pending_glue_ref(self.state.document, source, line, self.options["doc"], self.arguments[0])
+        caption = nodes.caption("", "", *self.parse_inline(" ".join(self.content))[0])
+        figure = nodes.figure("", image, caption, pasted_alt=self.options["alt"])
+        for node in (figure, caption):
+            self.set_source_info(node)
+        self.add_name(figure)
+        return [figure]
+
+
+class PastedImages(SphinxPostTransform):
+    """Give a figure of another chapter its alt text, and the file that the chapter's own copy uses, in pages and PDF."""
+
+    default_priority = 6  # after MyST-NB has put the image in, with a path that is right in the pages only
+
+    def run(self, **_: Any) -> None:
+        """Complete the image of every such figure."""
+        files = {Path(name).name: name for name in self.env.images}
+        for figure in self.document.findall(nodes.figure):
+            image = figure.next_node(nodes.image)
+            if "pasted_alt" not in figure or image is None:
+                continue
+            image["alt"] = figure["pasted_alt"]
+            file = files.get(Path(image["uri"]).name)
+            if file is None:
+                LOGGER.warning("The chapter that records this figure does not show it.", location=figure)
+                continue
+            if self.app.builder.format == "html":  # a reader with a small screen opens it by itself
+                figure.replace(image, nodes.reference("", "", image.deepcopy(), refuri=image["uri"]))
+                image = figure.next_node(nodes.image)
+            image["uri"], image["candidates"] = file, {"*": file}
+
+
 def _escape_title(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """The theme puts the book's title into the head of the search page as it stands: give it escaped there."""
     if page == "search":
@@ -111,6 +165,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     sphinxcontrib.bibtex.plugin.register_plugin(
         "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundReferenceStyle
     )
+    app.add_directive("figure-from", FigureFrom)
+    app.add_post_transform(PastedImages)
     app.add_post_transform(FrontMatter)
     app.add_post_transform(NumberColumns)
     app.connect("html-page-context", _escape_title)

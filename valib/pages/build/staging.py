@@ -105,8 +105,8 @@ def _tell_stand_ins(path: Path, params: Params) -> None:
     note = (
         f"\n:::{{important}}\nThis copy is about records of cohort{'s' * (len(params.focal_cohorts) > 1)} {cohorts}, and no "
         "baseline was named. What needs a baseline is therefore shown for the simulated demo panel that comes with the "
-        "library; each such chapter says so at its head, and the numbers of these chapters that this page quotes, "
-        "cohorts among them, are the demo panel's and not of these records.\n:::\n"
+        "library; each such chapter says so at its head, and the picture and the numbers of these chapters that this page "
+        "shows, cohorts among them, are the demo panel's and not of these records.\n:::\n"
     )
     head, _, rest = path.read_text(encoding="utf-8").partition("\n")
     while not head.rstrip().splitlines()[-1].startswith("# "):

@@ -21,6 +21,7 @@ from ..findings import Findings, check, formats
 from ..prose import as_text, code, direction, escape
 from .shift_context import which_is_wider
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 BY = {SCHOOLS: "over schools", YEAR: f"of {YEAR}", "": "that is not known"}
 
 
@@ -386,6 +387,35 @@ def sides(estimated: Sequence[CohortFit], min_students: int) -> Findings:
     return found
 
 
+def front_told(verdicts: pd.DataFrame, signed: str) -> str:
+    """The verdict on the last shift, and how many focal cohorts share which verdict, as one sentence.
+
+    verdicts: the table of :func:`valib.effects.verdict.shift_verdicts`. signed: the format of the limits.
+    """
+    last = verdicts.iloc[-1]
+    if not last["side"]:
+        return "No interval of this shift is known, so its direction cannot be told."
+    lower, upper = (as_text(float(last[end]), signed) for end in ("lower", "upper"))
+    side = "cannot be told apart from" if last["side"] == UNCLEAR else f"lies {last['side']}"
+    text = f"By the widest interval that is known, from {lower} to {upper}, this shift {side} zero"
+    parts: list[str] = []
+    for key in (ABOVE, BELOW, UNCLEAR):
+        if cohorts := [int(str(c)) for c in verdicts.index[verdicts["side"] == key]]:
+            stand = "lies" if len(cohorts) == 1 else "lie"
+            place = "cannot be told apart from" if key == UNCLEAR else f"{stand} {key}"
+            parts.append(f"{as_text(cohorts)} {place} {'it' if parts else 'the baseline'}")
+    return f"{text}; of all focal cohorts, {prose.in_words(parts)}." if len(verdicts) > 1 else f"{text}."
+
+
+def _verdicts_in_a_row(verdicts: pd.DataFrame) -> str:
+    """The verdict of every cohort and the interval by which it is: said once where it is one for all."""
+    by = [BY[interval] for interval in verdicts["interval"]]
+    told = [f"{cohort}: {side}".replace(" ", NO_BREAK) for cohort, side in verdicts["side"].items()]
+    if len(set(by)) > 1:
+        return "; ".join(f"{verdict} (by that {interval})" for verdict, interval in zip(told, by, strict=True))
+    return f"{'; '.join(told)} ({'each ' * (len(by) > 1)}by that {by[0]})"
+
+
 def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Mapping[float, CohortFit]) -> Findings:
     """The shifts in context as the front page shows them, a text a row: of each focal cohort, in order.
 
@@ -395,15 +425,16 @@ def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Ma
     focal, verdicts = context[context["role"] == "focal"], shift_verdicts(context)
     found = Findings()
 
+    def keep(key: str, told: Sequence[str]) -> None:  # a line ends between the cohorts, not within one
+        found.record(key, "; ".join(one.replace(" ", NO_BREAK) for one in told))
+
     def row(key: str, values: Sequence[float], spec: str) -> None:
-        found.record(
-            key, "; ".join(f"{c}: {as_text(float(v), spec)}" for c, v in zip(focal.index, values, strict=True))
-        )
+        keep(key, [f"{c}: {as_text(float(v), spec)}" for c, v in zip(focal.index, values, strict=True)])
 
     def limits(key: str, lower: pd.Series, upper: pd.Series) -> None:
         ends = zip(focal.index, lower, upper, strict=True)
         told = [f"{c}: {as_text(float(a), S)} to {as_text(float(b), S)}" for c, a, b in ends if np.isfinite(a)]
-        found.record(key, "; ".join(told) or "not known from one baseline cohort")
+        keep(key, told) if told else found.record(key, "not known from one baseline cohort")
 
     row("front_shift", focal["shift"], S)
     limits("front_schools", focal["lower"], focal["upper"])
@@ -415,18 +446,18 @@ def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Ma
         f"{int(c)}: {as_text(float(a), S)}" + (f" ({as_text(float(b), S)})" if np.isfinite(b) else "")
         for c, a, b in own.to_numpy()
     ]
-    found.record("front_own", "; ".join(told) if len(told) > 1 else "not known from one baseline cohort")
+    keep("front_own", told) if len(told) > 1 else found.record("front_own", "not known from one baseline cohort")
     known = focal["equating_se"].notna().all()
     found.record("front_without", "equating error counted" if known else "without equating error, which is not known")
-    told = [f"{c}: {v['side']} (by that {BY[v['interval']]})" for c, v in verdicts.iterrows()]
-    found.record("front_verdict", "; ".join(told))
+    found.record("front_verdict", _verdicts_in_a_row(verdicts))
+    found.record("front_told", front_told(verdicts, S))
     found.record("front_wider", which_is_wider(context))
     equating = [
-        f"{share:.0%} of the students' SD: {as_text(f.shift_interval[0], S)} to {as_text(f.shift_interval[1], S)}"
+        f"{share:.0%} of the SD of students: {as_text(f.shift_interval[0], S)} to {as_text(f.shift_interval[1], S)}"
         for share, f in what_if.items()
         if share
     ]
-    found.record("front_equating", "; ".join(equating))
+    keep("front_equating", equating)
     return found
 
 
