@@ -499,6 +499,7 @@ def test_help_of_every_command_has_a_description_and_examples():
         "key",
         "report",
         "simulate",
+        "summary",
     }
     for command in ("check", "fit", "baseline", "book"):
         said = run(command, "--help").stdout

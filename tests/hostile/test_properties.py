@@ -211,7 +211,12 @@ def check_read(frame):
 def finite(fit) -> None:
     of_cohort = hasattr(fit, "intervals")
     limits = ["se", "lower", "upper"] if of_cohort else ["lower", "upper"] if fit.singular else []
-    numbers = [fit.fixed_effects, fit.vcov, fit.school_effects.drop(columns=["n", *limits]), fit.student_sd]
+    numbers = [
+        fit.fixed_effects,
+        fit.vcov,
+        fit.school_effects.drop(columns=["n", "tested", "linked_share", "side", *limits]),
+        fit.student_sd,
+    ]
     numbers += [fit.tau2, fit.loglik] if hasattr(fit, "tau2") else [fit.omega, fit.sigma2, fit.loglik]
     assert all(np.isfinite(np.asarray(x, dtype=float)).all() for x in numbers)
     assert np.all(np.asarray(fit.sigma2) > 0) and (fit.school_effects["se_comparative"] >= 0).all()

@@ -110,7 +110,9 @@ def test_known_coefficients_leave_their_error_out(world):
 def test_correlations_are_those_of_the_library(world):
     s, fits, records = world
     cohorts = [s.baseline[-1], s.focal]
-    table = va.correlations([va.fit_relative(records, c) for c in cohorts], va.fit_joint(records, cohorts))
+    table = va.correlations(
+        [va.fit_relative(records, c) for c in cohorts], va.fit_joint(records, cohorts), intervals="plugin"
+    )
     table = table.set_index("way")
     for way in table.index:
         values = fits.apply(METHODS[way])["rho"][1]

@@ -142,15 +142,16 @@ def test_the_pages_numbers_are_the_fits(built):
     for school, name in result.files.items():
         rows = cells_of(soup(out / "html" / "schools" / f"{name}.html").select("table")[0])[1:]
         assert [int(row[0].rstrip("*")) for row in rows] == [2015, 2016, 2019, 2024]
-        for year, students, value, interval, other, its_interval in rows:
+        for year, students, value, interval, side, other, its_interval, its_side in rows:
             if students in ("not shown", "no students"):
-                assert {value, interval, other, its_interval} == {"\N{EN DASH}"}
+                assert {value, interval, side, other, its_interval, its_side} == {"\N{EN DASH}"}
                 continue
             cohort = int(year.rstrip("*"))
             own = fits[cohort].school_effects.loc[school]
             assert int(students) == own["n"]
             assert value.replace(minus, "-") == f"{own['effect']:+.1f}"
             assert interval.replace(minus, "-") == f"{own['lower']:.1f} to {own['upper']:.1f}"
+            assert side == own["side"]
             if cohort in against:
                 row = against[cohort].school_effects.loc[school]
                 assert other.replace(minus, "-") == f"{row['effect']:+.1f}"

@@ -206,7 +206,7 @@ def test_fit_writes_pseudonyms_and_the_list_tells_who_they_are(tmp_path, data, k
             tmp_path / model,
         )
         assert done.exit_code == 0, done.stderr
-        for file in (tmp_path / model).iterdir():
+        for file in (path for path in (tmp_path / model).rglob("*") if path.is_file()):
             assert b"Real S0" not in file.read_bytes()
         assert "Real S0" not in done.output
     listed = run("key", key, "--lookup", data, "--out", "lookup.csv")

@@ -46,7 +46,7 @@ def test_the_files_are_the_library_s_results(here):
     pd.testing.assert_frame_equal(pd.read_parquet("out/replicates.parquet"), expected.draws, check_dtype=False)
     truth = pd.read_csv("out/scenarios.csv").set_index("scenario")
     assert truth.loc["drift", "delta"] == -14 and truth.loc["few schools", "schools"] == 15
-    made = [".made-by-valib", "columns.csv", "performance.csv", "replicates.parquet", "scenarios.csv"]
+    made = [".made-by-valib", "performance.csv", "replicates.parquet", "scenarios.csv", "simulation_columns.csv"]
     assert sorted(p.name for p in Path("out").iterdir()) == made
 
 

@@ -13,7 +13,7 @@ from valib.study.dictionary import COLUMNS, ELSEWHERE, FILES, explained, meaning
 
 STUDY = ["--baseline-cohorts", "2015,2016", "--focal-cohorts", "2019,2021"]
 RUNS = {
-    "relative": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019"],
+    "relative": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019", "--random", "prior_score"],
     "benchmark": ["fit", "my.csv", "--model", "benchmark", *STUDY, "--groups", "district", "--similar", "prior_score",
                   "--neighbours", "3", "--cap", "3"],
     "joint": ["fit", "my.csv", "--model", "joint", "--cohorts", "2019,2021", "--average", "2019,2021",
@@ -41,7 +41,8 @@ def written(tmp_path_factory):
 @pytest.mark.parametrize("name", RUNS)
 def test_every_column_of_every_written_file_is_explained_beside_it(written, name):
     folder = written / name
-    told = pd.read_csv(folder / "columns.csv", keep_default_na=False)
+    list_of = "simulation_columns.csv" if RUNS[name][0] == "simulate" else "columns.csv"
+    told = pd.read_csv(folder / list_of, keep_default_na=False)
     assert told["meaning"].ne("").all(), told[told["meaning"] == ""]
     tables = {path.name for path in folder.iterdir() if path.suffix in (".csv", ".parquet")}
     assert set(told["file"]) == tables
@@ -49,7 +50,7 @@ def test_every_column_of_every_written_file_is_explained_beside_it(written, name
         read = pd.read_parquet if file.endswith(".parquet") else pd.read_csv
         assert read(folder / file).columns.tolist() == part["column"].tolist()
     command = RUNS[name][0]
-    assert tables <= set(FILES[command]) | {"about.csv", "columns.csv"}, "a file that the appendix does not list"
+    assert tables <= set(FILES[command]) | {"about.csv", list_of}, "a file that the appendix does not list"
 
 
 def test_what_is_explained_exists():

@@ -24,6 +24,12 @@ LINK = Link(slope=1.25, intercept=-80.0, slope_se=0.02, intercept_se=6.0, covari
 pytestmark = pytest.mark.filterwarnings("ignore::valib.errors.ValibWarning")
 
 
+def alike(ours, theirs, rtol, atol):
+    """Two tables of schools are the same, words of sides and numbers."""
+    assert list(ours["side"]) == list(theirs["side"])
+    np.testing.assert_allclose(ours.drop(columns="side"), theirs.drop(columns="side"), rtol=rtol, atol=atol)
+
+
 @pytest.fixture(scope="module")
 def benchmark(small):
     return fit_baseline(small, BASELINE)
@@ -41,7 +47,7 @@ def same(ours, theirs):
     """Two benchmark fits with the same estimates and errors."""
     assert (ours.shift, ours.shift_se) == pytest.approx((theirs.shift, theirs.shift_se), rel=1e-7)
     assert (ours.tau2, ours.sigma2, ours.loglik) == pytest.approx((theirs.tau2, theirs.sigma2, theirs.loglik), rel=1e-7)
-    np.testing.assert_allclose(ours.school_effects, theirs.school_effects, rtol=1e-6, atol=1e-7)
+    alike(ours.school_effects, theirs.school_effects, 1e-6, 1e-7)
 
 
 class TestLink:
@@ -132,7 +138,7 @@ class TestCarriedBack:
         breaks = [ScaleBreak(2020, column, exact) for column in columns]
         ours = fit_benchmark(moved, 2021, benchmark, shift=shift, scale_breaks=breaks)
         theirs = fit_benchmark(small, 2021, benchmark, shift=shift)
-        np.testing.assert_allclose(ours.school_effects, theirs.school_effects, rtol=1e-6, atol=1e-7)
+        alike(ours.school_effects, theirs.school_effects, 1e-6, 1e-7)
         assert ours.student_sd == pytest.approx(theirs.student_sd, rel=EXACT)
         if shift == "estimated":
             same(ours, theirs)
@@ -261,4 +267,4 @@ def test_records_on_one_scale_with_what_is_left_of_the_breaks_give_the_same_fits
         direct = fit_benchmark(records, cohort, benchmark, scale_breaks=breaks)
         carried = fit_benchmark(moved, cohort, benchmark, scale_breaks=left)
         np.testing.assert_allclose([carried.shift, carried.shift_se], [direct.shift, direct.shift_se], rtol=1e-8)
-        np.testing.assert_allclose(carried.school_effects, direct.school_effects, rtol=1e-7, atol=1e-8)
+        alike(carried.school_effects, direct.school_effects, 1e-7, 1e-8)

@@ -368,7 +368,7 @@ class TestChoice:
         assert choose_engine(sources["csv"], "duckdb") == "duckdb"
 
     def test_large_files_are_streamed(self, sources, monkeypatch):
-        import valib.sums.streams as engines
+        import valib.sums.streams.engines as engines
 
         monkeypatch.setattr(engines, "MOST_ROWS", 1000)
         assert choose_engine(sources["parquet"]) == "duckdb"
@@ -377,7 +377,7 @@ class TestChoice:
 
     @pytest.mark.parametrize("name", ["schools.rda", "schools.rds", "schools.xls"])
     def test_large_files_that_are_not_streamed_are_read(self, monkeypatch, name):
-        import valib.sums.streams as engines
+        import valib.sums.streams.engines as engines
 
         monkeypatch.setattr(engines, "SHARE", 1 << 40)
         folder = Path(__file__).parents[1] / "data"

@@ -113,7 +113,7 @@ def test_sizes_are_refused_in_the_same_sentence(tmp_path, value):
     frame = records(3000).assign(odd=lambda f: np.where(f.index == 1234, value, 0.0), cohort=2015)
     frame.dropna().to_parquet(tmp_path / "r.parquet")
     told = assert_alike(tmp_path / "r.parquet", "score ~ prior_score + odd", [2015])
-    assert ("not finite" if np.isinf(value) else f"size {abs(value):.3g},") in told
+    assert ("not finite" if np.isinf(value) else "numbers of a size that squares cannot hold") in told
 
 
 def test_what_only_memory_can_do_is_said_and_auto_takes_memory(file):

@@ -452,9 +452,10 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts
     years: dict[str, Judge] = {MUST: lambda there: pd.Series(starts[there.index] >= 0, index=there.index)}
     for column, checks in (CHECKS if starts is None else CHECKS | {"cohort": years}).items():
         name, values = original.get(column, column), frame[column]
-        there = values.notna().to_numpy(dtype=bool)
+        there = None
         for check, judge in checks.items():
             try:
+                there = values.notna().to_numpy(dtype=bool) if there is None else there
                 good = judge(values if there.all() else values[there]).to_numpy(dtype=bool)
                 bad = np.flatnonzero(there)[~good] if not good.all() else ()
             except (

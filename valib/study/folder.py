@@ -33,7 +33,7 @@ FITS = (
 BESIDE = ("about.csv", "columns.csv")  # how the results were made, and what their columns mean
 OUTPUTS = {  # all that a command may make in its output folder
     "fit": (*FITS, *BESIDE, "results.xlsx", "figures", NOT_FOR_PUBLICATION),
-    "simulate": ("performance.csv", "scenarios.csv", "replicates.parquet", "columns.csv"),
+    "simulate": ("performance.csv", "scenarios.csv", "replicates.parquet", "simulation_columns.csv"),
     "book": ("html", "results", "baseline.json", "valib.pdf"),
     "report": ("html", "pdf", "report.csv", "changes.csv", *BESIDE, "report.xlsx"),
     "summary": ("summary.html", "summary.pdf"),

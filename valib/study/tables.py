@@ -303,6 +303,7 @@ def simulation_files(run: MonteCarlo, form: CsvForm = PLAIN) -> dict[str, str | 
     """
     tables = {"performance.csv": run.table, "scenarios.csv": run.scenarios.reset_index()}
     columns = {name: list(table.columns) for name, table in {**tables, "replicates.parquet": run.draws}.items()}
-    tables["columns.csv"] = explained({**columns, "columns.csv": HEADS})
+    name = "simulation_columns.csv"  # a fit may have left columns.csv in the same folder
+    tables[name] = explained({**columns, name: HEADS})
     files: dict[str, str | bytes] = {name: as_csv(table, exact=True, form=form) for name, table in tables.items()}
     return files | {"replicates.parquet": run.draws.to_parquet(index=False)}

@@ -165,7 +165,9 @@ def test_the_front_page_tells_every_shift_and_what_is_not_known(wide):
     values = benchmark.front_page(fits, context, what_if).values
     shifts = [as_text(f.shift, "+.1f") for f in fits]
     assert values["front_shift"] == f"2034: {shifts[0]}; 2035: {shifts[1]}"
-    assert values["front_verdict"] == "2034: not told apart; 2035: below"
+    assert values["front_verdict"] == "; ".join(
+        f"{t}: {side} (by that of a further ordinary year)" for t, side in ((2034, "not told apart"), (2035, "below"))
+    )
     assert values["front_without"] == "without equating error, which is not known"
     low, high = (as_text(v, "+.1f") for v in what_if[0.05].shift_interval)
     assert values["front_equating"].endswith(f"5% of the students' SD: {low} to {high}")
