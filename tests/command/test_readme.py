@@ -77,8 +77,8 @@ def test_the_commands(here, monkeypatch):
 
 
 def test_the_params_files(here):
-    wide, study, rows, breaks = blocks("yaml")
-    Path("shown.yml").write_text(study + breaks, encoding="utf-8")
+    wide, study, rows, reliable, breaks = blocks("yaml")
+    Path("shown.yml").write_text(study + reliable + breaks, encoding="utf-8")
     Path("wide.yml").write_text(wide, encoding="utf-8")
     Path("rows.yml").write_text(rows, encoding="utf-8")
     assert (
@@ -88,7 +88,7 @@ def test_the_params_files(here):
     assert load("rows.yml").where == "subject == 'reading' and grade == 5"
     params = load("shown.yml")
     assert params.focal_cohorts == [2019, 2021] and params.columns["school"] == "SchoolCode"
-    assert params.scale_breaks[0].link.slope == 1.02
+    assert params.scale_breaks[0].link.slope == 1.02 and params.reliability == {"prior_score": 0.9}
     assert len(params.read_records()) > 20_000
 
 

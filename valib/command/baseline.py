@@ -26,6 +26,7 @@ def baseline(
     formula: opt.Formula = None,
     estimator: opt.Estimator = None,
     method: opt.Method = None,
+    reliability: opt.Reliability = None,
     influences: Annotated[
         bool,
         typer.Option(
@@ -64,6 +65,7 @@ def baseline(
             formula=formula,
             estimator=estimator,
             method=method,
+            reliability=reliability,
         )
         from ..study.writing import check_apart, check_file, claim
 
@@ -78,5 +80,6 @@ def baseline(
         typer.echo(
             f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
             f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools"
+            + (f", errors of {listed(fitted.error_variance)} taken off" if fitted.error_variance else "")
             + ("; exact, not for publication." if exact else ".")
         )

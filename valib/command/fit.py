@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SETTINGS = (  # options that stand for a parameter of the study of the same name
     *("table", "where", "prior", "formula", "estimator", "shift", "variances", "method", "level", "intervals"),
     *(
+        "reliability",
         "equating_se",
         "cohort_sd",
         "min_students",
@@ -38,7 +39,7 @@ SETTINGS = (  # options that stand for a parameter of the study of the same name
 )
 CHOICES = (  # options that a fit has settled
     *("formula", "estimator", "shift", "variances", "method", "level", "intervals", "equating_se", "cohort_sd"),
-    *("covariance", "residual", "average", "random", "groups", "similar", "cap"),
+    *("covariance", "residual", "average", "random", "groups", "similar", "cap", "reliability"),
 )
 
 
@@ -85,6 +86,7 @@ def fit(
     covariance: opt.Covariance = None,
     residual: opt.Residual = None,
     average: opt.Average = None,
+    reliability: opt.Reliability = None,
     random: opt.Random = None,
     min_students: opt.MinStudents = None,
     min_linked_share: opt.MinLinkedShare = None,
@@ -167,8 +169,10 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
         raise ParamsError(
             "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
         )
-    if benchmark and (given["baseline_cohorts"] or given["formula"] or given["estimator"]):
-        raise ParamsError("--benchmark brings its own baseline cohorts, formula and estimator: leave those out.")
+    if benchmark and any(given[name] for name in ("baseline_cohorts", "formula", "estimator", "reliability")):
+        raise ParamsError(
+            "--benchmark brings its own baseline cohorts, formula, estimator and reliability: leave those out."
+        )
     if benchmark and model is not opt.Model.benchmark:
         raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
     several = {name: given[name] for name in ("covariance", "residual")}
@@ -247,7 +251,9 @@ def _fit_into(
         study,
         engine,
         saved.formula if saved else study.formula,
-        by_cell=bool(study.random) if model is opt.Model.relative else model is opt.Model.benchmark and saved is None,
+        by_cell=bool(study.random or study.reliability)
+        if model is opt.Model.relative
+        else model is opt.Model.benchmark and saved is None,
     )
     if model is opt.Model.joint:
         cohorts = cohorts or _focal(study, records, model, saved)
@@ -296,7 +302,7 @@ def one_cohort_results(
     found, told, said = {"school_effects.csv": effects, "fixed_effects.csv": results.fixed_effects(fits)}, {}, []
     if reference is not None:
         told = {"baseline": list(reference.cohorts)}
-        told |= {"formula": saved.formula, "estimator": saved.estimator} if saved else {}
+        told |= {"formula": saved.formula, "estimator": saved.estimator, "reliability": None} if saved else {}
     if reference is not None and study.shift == "estimated":
         context = shift_in_context(fits, reference)
         found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
@@ -359,6 +365,10 @@ def _joint_results(
     from ..records.school_names import school_names, with_names
     from ..study import tables as results
 
+    if study.reliability:
+        raise ParamsError(
+            "A joint model takes covariates as they are recorded: leave reliability out, or fit --model relative or benchmark."
+        )
     average = structure.get("average")
     if average is not None and (len(average) < 2 or not set(average) <= set(cohorts)):
         raise ParamsError(
@@ -390,6 +400,7 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
                     level=study.level,
                     intervals=study.intervals,
                     random=study.random,
+                    reliability=study.reliability,
                 )
             )
     return fits, None

@@ -139,6 +139,16 @@ Average = Annotated[
         help="Joint model: write averages.csv, every school's average over these cohorts.",
     ),
 ]
+Reliability = Annotated[
+    str | None,
+    typer.Option(
+        "--reliability",
+        metavar="NAME=0.9,...",
+        show_default=False,
+        help="Covariates with errors of measurement, and their reliability among the students of the fit: the errors are "
+        "taken off (relative model, baseline).",
+    ),
+]
 Random = Annotated[
     str | None,
     typer.Option(

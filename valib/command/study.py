@@ -134,5 +134,10 @@ def fit_study_baseline(study: Params, records: Any) -> Benchmark:
     with about(records, study.baseline_cohorts):
         check_baseline(study.scale_breaks, study.baseline_cohorts)
         return fit_baseline(
-            records, study.baseline_cohorts, formula=study.formula, estimator=study.estimator, method=study.method
+            records,
+            study.baseline_cohorts,
+            formula=study.formula,
+            estimator=study.estimator,
+            method=study.method,
+            reliability=study.reliability,
         )

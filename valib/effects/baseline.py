@@ -26,7 +26,7 @@ from ..models.estimators import (
     school_variance,
 )
 from ..models.likelihood import compress, optimise
-from ..models.measurement import error_vector, fit_corrected
+from ..models.measurement import error_vector, fit_corrected, known_errors
 from ..models.mixed import check_estimable
 from ..models.options import Estimator, Groups, Method
 from ..names import listed_cohorts
@@ -279,6 +279,7 @@ def fit_baseline(
     groups: Groups = "school_cohort",
     method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
+    reliability: Mapping[str, float] | None = None,
 ) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
 
@@ -301,6 +302,9 @@ def fit_baseline(
         Variance of the error of measurement in a column, where known, for example
         ``{"prior_score": (1 - reliability) * variance}``; the coefficients are then those of true scores
         (:mod:`valib.models.measurement`).
+    reliability : mapping of str to float, optional
+        Reliability of a column, above 0 and not above 1, in place of the variance of its error: that is then
+        (1 - reliability) times the variance of the column over all students of the baseline cohorts.
 
     Returns
     -------
@@ -340,7 +344,7 @@ def fit_baseline(
         raise BenchmarkError(STANDARDISED)
     students = sum_students(records, cohorts, formula, by_cell=True, describe=True)
     tell([alike_scores(scores), several_cohorts(*in_several(records, cohorts))])
-    return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance)
+    return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance, reliability)
 
 
 def baseline_from_moments(
@@ -351,6 +355,7 @@ def baseline_from_moments(
     groups: Groups = "school_cohort",
     method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
+    reliability: Mapping[str, float] | None = None,
 ) -> Benchmark:
     """The benchmark from the sums of the baseline's students by cell, with their description; see :func:`fit_baseline`.
 
@@ -360,7 +365,7 @@ def baseline_from_moments(
     if cells.intercept is None:
         raise BenchmarkError(f"The formula {state.formula!r} has no intercept; a benchmark needs one.")
     grouped = cells.pool_cohorts() if groups == "school" else cells
-    errors = error_vector(grouped, error_variance or {})
+    errors = error_vector(grouped, known := known_errors(cells, error_variance, reliability))
     mixed = fit_corrected(grouped, errors, method)
     if estimator == "within":
         check_within(grouped)
@@ -391,7 +396,7 @@ def baseline_from_moments(
         pd.Series(means[:-1], index=names),
         {"score_by_cohort": {str(k): v for k, v in scores.items()}, "columns": columns},
         students.fingerprint,
-        {k: float(v) for k, v in (error_variance or {}).items() if v},
+        {k: float(v) for k, v in known.items() if v},
         pd.DataFrame(found.vcov_students[0], index=names, columns=names),
         pd.DataFrame(found.influence[0], index=pd.Index(cells.schools, dtype="str"), columns=names),
         {c: _own_shift(cells, c, found, estimator, groups, method, errors) for c in cohorts},

@@ -14,7 +14,7 @@ from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
 from ..models.estimators import relative_va
 from ..models.likelihood import compress
-from ..models.measurement import error_vector, fit_corrected
+from ..models.measurement import error_vector, fit_corrected, has_errors, known_errors
 from ..models.mixed import MixedFit, fit_moments
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
@@ -44,6 +44,7 @@ def fit_relative(
     intervals: Intervals = "integrated",
     influences: bool = False,
     random: Sequence[str] | None = None,
+    reliability: Mapping[str, float] | None = None,
 ) -> CohortFit:
     """Relative value added of one cohort: all of the model is estimated on that cohort.
 
@@ -66,7 +67,7 @@ def fit_relative(
         is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
     intervals : {"integrated", "plugin"}
         Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand, and
-        the fit's ``intervals`` says so, where error_variance is given and, with a warning, where there are too few schools:
+        the fit's ``intervals`` says so, where errors are taken off and, with a warning, where there are too few schools:
         fewer than two more than coefficients of school-level columns.
     influences : bool
         Also find what each school adds to the coefficients, for the errors of :func:`valib.shift_at` and its like; the sums
@@ -75,6 +76,10 @@ def fit_relative(
         Columns of the formula whose coefficient varies over schools (random slopes), beside the intercept. The formula may
         say the same: ``"score ~ prior_score + (1 + prior_score | school)"``. ``effect`` is then value added at the mean of
         each; :func:`valib.va_at` gives it elsewhere.
+    reliability : mapping of str to float, optional
+        Reliability of a column, above 0 and not above 1, in place of the variance of its error: that is then
+        (1 - reliability) times the variance of the column over the students of the fit, for example
+        ``{"prior_score": 0.9}``.
 
     Returns
     -------
@@ -109,19 +114,19 @@ def fit_relative(
     """
     check_intervals(intervals)
     formula, random = random_part(formula, random)
-    if random and (influences or _corrected(error_variance)):
+    if random and (influences or has_errors(error_variance, reliability)):
         raise ModelError("Influences and corrections for errors of measurement are not offered with random slopes.")
     if cohort is None:
         cohorts = cohorts_of(records)
         if len(cohorts) != 1:
             raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
         cohort = cohorts[0]
-    by_cell = influences or _corrected(error_variance) or bool(random)
+    by_cell = influences or has_errors(error_variance, reliability) or bool(random)
     students = sum_students(records, [cohort], formula, by_cell=by_cell)
     if random:
         fit = relative_with_slopes(students, random, method, level, int(cohort), intervals)
         return with_findings(fit, of_correlation(records, [cohort]))
-    fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals)
+    fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals, reliability)
     return with_findings(fit, of_correlation(records, [cohort]))
 
 
@@ -204,7 +209,7 @@ def relative_from_design(
 ) -> CohortFit:
     """Fit the relative model to a design of one cohort."""
     return relative_from_moments(
-        summed(design, by_cell=_corrected(error_variance)), method, level, cohort, error_variance, intervals
+        summed(design, by_cell=has_errors(error_variance)), method, level, cohort, error_variance, intervals
     )
 
 
@@ -215,11 +220,13 @@ def relative_from_moments(
     cohort: int | None = None,
     error_variance: Mapping[str, float] | None = None,
     intervals: Intervals = "integrated",
+    reliability: Mapping[str, float] | None = None,
 ) -> CohortFit:
-    """The relative model from the sums of one cohort, wherever they were computed; error_variance needs by_cell."""
+    """The relative model from the sums of one cohort, wherever they were computed; corrections need by_cell."""
     moments, errors = students.moments, None
-    if error_variance is not None and _corrected(error_variance):
-        errors = error_vector(moments, error_variance)
+    known = known_errors(moments, error_variance, reliability)
+    if has_errors(known):
+        errors = error_vector(moments, known)
         fit = fit_corrected(moments, errors, method)
     else:
         fit = fit_moments(moments, method)
@@ -277,10 +284,6 @@ def integrated(
         return None
     means = moments.sums / moments.n[:, None]
     return posterior(nodes, moments.n[None], means[None], target, None if loadings is None else loadings[None])
-
-
-def _corrected(error_variance: Mapping[str, float] | None) -> bool:
-    return error_variance is not None and any(error_variance.values())
 
 
 def assemble(

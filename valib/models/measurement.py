@@ -38,34 +38,74 @@ def error_variance(reliability: float, variance: float) -> float:
 def check_reliability(*values: float) -> None:
     """Raise ModelError unless every value is a reliability: above 0 and not above 1."""
     for value in values:
-        if not 0 < value <= 1:
-            raise ModelError(f"A reliability lies above 0 and not above 1; given was {value}.")
+        if isinstance(value, (str, bool)) or not 0 < value <= 1:
+            raise ModelError(f"A reliability lies above 0 and not above 1; given was {value!r}.")
 
 
 def error_vector(moments: Moments, variances: Mapping[str, float]) -> FloatArray:
     """(p,): error variances by column of X, from those by name.
 
     Raises ModelError for a column that is not there, a negative variance, and a column with error that is also in a
-    school mean or in the outcome, as in a gain score (the errors of the two are then not independent).
+    transform, an interaction, a school mean or in the outcome, as in a gain score (the errors of the two are then not
+    independent).
     """
     out = np.zeros(moments.n_fixed)
     for name, value in variances.items():
-        if name not in moments.names[:-1] or name == INTERCEPT:
-            raise ModelError(
-                f"There is no column {name!r} whose error could be corrected; there are "
-                f"{', '.join(map(repr, moments.names[:-1]))}."
-            )
         if not (np.isfinite(value) and value >= 0):
             raise ModelError(f"The error variance of {name!r} must be zero or positive, not {value}.")
-        others = [n for n in moments.names[:-1] if n != name and name in n] if value else []
-        others += [moments.names[-1]] if value and re.search(rf"\b{re.escape(name)}\b", moments.names[-1]) else []
-        if others:
-            raise ModelError(
-                f"The error in {name!r} is also in {', '.join(map(repr, others))}: only a linear column "
-                "by itself can be corrected."
-            )
-        out[moments.names.index(name)] = value
+        out[_linear(moments, name, bool(value))] = value
     return out
+
+
+def _linear(moments: Moments, name: str, with_error: bool = True) -> int:
+    """Position of a column of X that is linear in ``name`` and, if it has error, the only one with it.
+
+    Raises ModelError for another.
+    """
+    word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
+    others = [n for n in moments.names if n != name and word.search(n)]
+    if others and with_error and name != INTERCEPT:
+        raise ModelError(
+            f"The error in {name!r} is also in {', '.join(map(repr, others))}: only a linear column "
+            "by itself can be corrected."
+        )
+    if name not in moments.names[:-1] or name == INTERCEPT:
+        raise ModelError(
+            f"There is no column {name!r} whose error could be corrected; there are "
+            f"{', '.join(map(repr, moments.names[:-1]))}."
+        )
+    return moments.names.index(name)
+
+
+def known_errors(
+    moments: Moments, variances: Mapping[str, float] | None, reliability: Mapping[str, float] | None
+) -> dict[str, float]:
+    """Error variances by column: those given, and those that reliabilities stand for.
+
+    Of a column x with reliability r, over the N students of the moments whatever their school and cohort::
+
+        s2m = (1 - r) sum_i (x_i - xbar)^2 / (N - 1)
+
+    so that r is the share of the true scores' variance in the recorded one's among these very students. A reliability
+    that a test's handbook gives for a population of another spread is to be turned into an error variance first.
+
+    Raises ModelError as :func:`error_vector` and :func:`check_reliability`, and for a column that is in both.
+    """
+    found = dict(variances or {})
+    for name, value in (reliability or {}).items():
+        check_reliability(value)
+        if name in found:
+            raise ModelError(f"Both a reliability and an error variance are given for {name!r}: give one of them.")
+        k = _linear(moments, name, value < 1)
+        n = moments.n_students
+        total = moments.weight @ moments.sums[:, k]
+        found[name] = error_variance(value, float((moments.pooled()[k, k] - total**2 / n) / max(n - 1, 1)))
+    return found
+
+
+def has_errors(variances: Mapping[str, float] | None, reliability: Mapping[str, float] | None = None) -> bool:
+    """Whether there is anything to take off: a variance that is not zero, a reliability that is not one."""
+    return any((variances or {}).values()) or any(value != 1 for value in (reliability or {}).values())
 
 
 def fit_corrected(moments: Moments, variances: FloatArray, method: Method = "ML") -> MixedFit:

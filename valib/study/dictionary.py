@@ -29,6 +29,8 @@ FILES = {  # what a command writes, and what a row of it is
         "capped.csv": "one row a school and cohort: its value added with extreme scores capped",
         "averages.csv": "one row a school: its average over several cohorts",
         "lasting.csv": "one row a school: what it keeps from cohort to cohort",
+        "va_at.csv": "one row a school, cohort and value of a column: value added there",
+        "slopes.csv": "one row a cohort and column: how its slope differs between schools",
         "fixed_effects.csv": "one row a coefficient of the model",
         "correlations.csv": "one row a pair of cohorts: how school effects correlate",
         "omega.csv": "one row a pair of cohorts: variances and covariances of school effects",
@@ -63,6 +65,11 @@ FILES = {  # what a command writes, and what a row of it is
 }
 
 COLUMNS: dict[str, tuple[str, str]] = {
+    "at": ("the value of the column, other columns at their mean", "that of the column"),
+    "sd_se": ("standard error of that standard deviation", "points per unit of the column"),
+    "statistic": ("likelihood-ratio statistic of the test that slopes do not differ", TEXT),
+    "p": ("p-value of the test", SHARE),
+    "changed_fifth": ("share of the schools shown in another fifth at the highest value than at the lowest", SHARE),
     "model": ("what the school is compared with: relative, benchmark or joint", TEXT),
     "study": ("the study that the row is from", TEXT),
     "cohort": ("calendar year of the outcome test", YEAR),
@@ -202,6 +209,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
 }
 
 ELSEWHERE: dict[tuple[str, str], tuple[str, str]] = {
+    ("va_at.csv", "column"): ("the column with slopes, at a value of which value added is given", TEXT),
+    ("slopes.csv", "column"): ("the column whose slope differs between schools", TEXT),
+    ("slopes.csv", "sd"): ("standard deviation of the slopes of schools", "points per unit of the column"),
+    ("slopes.csv", "correlation"): ("correlation of slopes with value added at the mean", "-1 to 1"),
     ("groups.csv", "schools"): ("schools of the group, those held back too", SCHOOLS),
     ("groups.csv", "n"): ("students of the group", STUDENTS),
     ("groups.csv", "effect"): ("mean value added of the group's schools", POINTS),

@@ -100,11 +100,15 @@ def understood(name: str, value: Any) -> Any:
         if name == "prior":
             spelt = _spelt(value.strip(), dict, ())
             return _pairs(spelt) if isinstance(spelt, str) else spelt
+        if name == "reliability":
+            value = _numbers_by_name(value.strip())
         if kind is bool:
             return {"true": True, "false": False}.get(value.strip().lower(), value)
-        if kind is bool:
-            return {"true": True, "false": False}.get(value.strip().lower(), value)
-        value = _spelt(value.strip(), kind, get_args(annotation)) if kind in (int, float, list, dict) else value
+        value = (
+            _spelt(value.strip(), kind, get_args(annotation))
+            if kind in (int, float, list, dict) and name != "reliability"
+            else value
+        )
     if kind is list and isinstance(value, (int, float, str, dict)) and not isinstance(value, bool):
         value = [value]
     if kind is list and isinstance(value, (tuple, range, list)) and (number := _number(get_args(field.annotation))):
@@ -176,6 +180,23 @@ def _pairs(text: str) -> Any:
     return found
 
 
+def _numbers_by_name(text: str) -> Any:
+    """prior_score=0.9,ses=0.8, or a mapping that is spelt, as numbers by name; the text itself if it is none."""
+    pairs = [[part.strip() for part in item.partition("=")] for item in text.split(",")]
+    plain = all(key and mark and value for key, mark, value in pairs) and len({p[0] for p in pairs}) == len(pairs)
+    found = {key: value for key, _, value in pairs} if plain else _spelt(text, dict, ())
+    if not isinstance(found, dict):
+        return text
+    return {k: _spelt(v, float, ()) if isinstance(v, str) else v for k, v in found.items()}
+
+
+def _reliabilities(given: dict[str, float]) -> dict[str, float]:
+    """Refuse what is no reliability."""
+    if wrong := [name for name, value in given.items() if not 0 < value <= 1]:
+        raise ValueError(f"reliabilities above 0 and not above 1, but that of {wrong[0]} is {given[wrong[0]]:g}")
+    return given
+
+
 WhereText = Annotated[str, AfterValidator(_where)]
 PriorMapping = Annotated[dict[str, Any], AfterValidator(_prior)]
 FormulaText = Annotated[str, AfterValidator(_formula)]
@@ -229,6 +250,9 @@ class Params(Publishing):
     )
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
+    )
+    reliability: Annotated[dict[str, float], AfterValidator(_reliabilities)] = Field(
+        {}, description="Reliability of covariates with errors of measurement, taken off in relative and benchmark fits"
     )
     random: Annotated[list[str], AfterValidator(_distinct)] = Field(
         [], description="Columns whose slope varies over schools, in relative fits"
@@ -304,9 +328,14 @@ class Params(Publishing):
             )
 
     def require_points(self) -> None:
-        """Raise ParamsError for a formula whose outcome is not in score points, the unit of the book and the reports."""
+        """Raise ParamsError for what the book and the reports do not show: outcomes in other units, scores corrected."""
         from ..sums.formula import is_in_points
 
+        if self.reliability:
+            raise ParamsError(
+                "The book and the school reports take covariates as they are recorded: leave reliability out, or take "
+                "`valib fit`, which takes errors of measurement off."
+            )
         for formula in (self.formula, *self.further_formulas):
             if not is_in_points(formula):
                 raise ParamsError(

@@ -32,6 +32,7 @@ def about(study: Params, exact: bool = False, **facts: Any) -> pd.DataFrame:
     told: dict[str, Any] = {"title": study.title, "records": study.data_name}
     told |= {name: "given" for name in ("where", "prior", "reshape", "scale_breaks") if getattr(study, name)}
     told |= {"table": study.table_name} if study.table_name else {}
+    told |= {"reliability": ", ".join(f"{name} {value:g}" for name, value in study.reliability.items()) or None}
     told |= {"formula": study.formula} | facts
     settings = (*AGAINST, *EVERY) if facts.get("baseline") else EVERY
     told |= {name: told.get(name, getattr(study, name)) for name in settings}

@@ -29,6 +29,8 @@ SHEETS = {  # by file; in this order, others after them, and the last three at t
     "groups.csv": "groups",
     "similar.csv": "similar schools",
     "capped.csv": "capped scores",
+    "va_at.csv": "value added at values",
+    "slopes.csv": "slopes",
     "averages.csv": "averages",
     "lasting.csv": "lasting",
     "correlations.csv": "correlations",

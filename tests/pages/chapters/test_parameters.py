@@ -137,7 +137,7 @@ def from_file(folder: Path, **values: object) -> Params:
 
 
 def test_every_parameter_is_tried():
-    later = {"subgroups", "fdr", "random", "min_linked_share"}  # have tests of their own
+    later = {"subgroups", "fdr", "random", "min_linked_share", "reliability"}  # have tests of their own
     assert set(VALUES) | later == set(Params.model_fields)
 
 

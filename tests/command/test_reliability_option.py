@@ -1,0 +1,85 @@
+"""`--reliability` of `valib fit` and `valib baseline`: what it changes, what is told of it, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import simulate
+from typer.testing import CliRunner
+
+import valib as va
+from valib.command.cli import app
+from valib.errors import ParamsError
+from valib.study.params import Params
+
+STUDY = ("--baseline-cohorts", "2030", "--focal-cohorts", "2031")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    rows = simulate(np.random.default_rng(5), schools=12, size=(8, 15), cohorts=(2030, 2031), tau=30.0)
+    rows.drop(columns="u").round(1).to_parquet(tmp_path / "two.parquet")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("engine", ["memory", "duckdb"])
+def test_a_relative_fit_takes_the_errors_off_and_says_so(folder, engine):
+    some = ("fit", "two.parquet", "--model", "relative", "--cohorts", "2031", "--no-figures", "--engine", engine)
+    run(*some, "--reliability", "prior_score=0.9", "--exact", "--out", "off")
+    want = va.fit_relative(va.read_records("two.parquet"), 2031, reliability={"prior_score": 0.9})
+    effects = pd.read_csv(folder / "off" / "school_effects.csv", dtype={"school": str}).set_index("school")["effect"]
+    assert effects.to_numpy() == pytest.approx(want.school_effects["effect"].loc[effects.index].to_numpy(), rel=1e-8)
+    about = pd.read_csv(folder / "off" / "about.csv").set_index("setting")["value"]
+    assert about["reliability"] == "prior_score 0.9"
+
+
+def test_a_baseline_keeps_it_and_another_run_takes_it_from_there(folder):
+    told = run("baseline", "two.parquet", *STUDY, "--reliability", "prior_score=0.9", "--exact", "--out", "b.json")
+    assert "errors of prior_score taken off" in told
+    kept = va.Benchmark.load("b.json")
+    records = va.read_records("two.parquet")
+    variance = records.loc[records["cohort"] == 2030, "prior_score"].var()
+    assert kept.error_variance == pytest.approx({"prior_score": 0.1 * variance})
+    run("fit", "two.parquet", "--model", "benchmark", "--benchmark", "b.json", "--cohorts", "2031", "--out", "kept")
+    fit = ("fit", "two.parquet", "--model", "benchmark", *STUDY)
+    run(*fit, "--reliability", "prior_score=0.9", "--out", "whole")
+    one, two = (pd.read_csv(folder / name / "school_effects.csv")["effect"] for name in ("kept", "whole"))
+    assert one.to_numpy() == pytest.approx(two.to_numpy(), abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (("--model", "joint", "--cohorts", "2030,2031"), "A joint model takes covariates as they are recorded"),
+        (("--model", "benchmark", "--benchmark", "b.json"), "--benchmark brings its own"),
+        (("--like", "off"), "leave --reliability out"),
+        (("--model", "relative", "--random", "prior_score"), "not offered with random slopes"),
+        (("--model", "relative", "--formula", "score ~ bs(prior_score, df=4)"), "only a linear column by itself"),
+    ],
+)
+def test_what_it_does_not_go_with(folder, more, part):
+    assert part in run("fit", "two.parquet", *more, "--reliability", "prior_score=0.9", "--out", "no", code=2)
+    assert not (folder / "no").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["prior_score", "prior_score=high", "prior_score=1.2", "prior_score=0.9,prior_score=1"]
+)
+def test_what_is_no_reliability(folder, text):
+    told = run("fit", "two.parquet", "--model", "relative", "--reliability", text, "--out", "no", code=2)
+    assert told.startswith("Error: reliability") and not (folder / "no").exists()
+
+
+def test_the_book_and_the_reports_refuse_it():
+    with pytest.raises(ParamsError, match="take covariates as they are recorded"):
+        Params(reliability={"prior_score": 0.9}).require_points()
