@@ -239,3 +239,14 @@ class TestRefusals:
     def test_an_intercept_alone_is_the_usual_model(self, exam):
         fit = va.fit_relative(exam, formula="score ~ prior_score + (1 | school)", intervals="plugin")
         assert fit.slopes is None and fit.loglik == va.fit_relative(exam, intervals="plugin").loglik
+
+
+def test_a_bar_in_a_quoted_name_is_no_random_part():
+    """A column may be called anything; only a bar outside of quotes separates slopes from groups."""
+    from valib.sums.random_part import random_part
+
+    quoted = "score ~ prior_score + `a | b`"
+    assert random_part(quoted) == (quoted, [])
+    assert random_part(f"{quoted} + (1 + prior_score | school)") == (quoted, ["prior_score"])
+    with pytest.raises(ModelError, match="cannot be read"):
+        random_part("score ~ prior_score | school")

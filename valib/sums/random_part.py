@@ -12,6 +12,7 @@ from ..errors import ModelError
 from .design import FormulaState
 from .formula import shown
 
+_QUOTED = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"")  # a name or text, in which a bar is a bar
 _BAR = re.compile(r"\s*\+\s*\(([^()|]*(?:\([^()|]*\)[^()|]*)*)\|([^()|]*)\)")
 
 
@@ -25,9 +26,9 @@ def random_part(
     if isinstance(random, str):
         random = [random]
     columns = list(random or ())
-    if isinstance(formula, str) and "|" in formula:
+    if isinstance(formula, str) and "|" in _QUOTED.sub("", formula):
         parts = _BAR.findall(formula)
-        if not parts or "|" in _BAR.sub("", formula):
+        if not parts or "|" in _QUOTED.sub("", _BAR.sub("", formula)):
             raise ModelError(
                 f"The random part of {shown(formula)} cannot be read: write it as 'score ~ prior_score + (1 + prior_score | "
                 f"{groups})'."

@@ -333,3 +333,20 @@ def test_papermill_runs_a_chapter_with_new_years(value, tmp_path):
         progress_bar=False,
     )
     assert out.is_file()
+
+
+def test_rows_and_linkage_that_a_study_chose_are_shown(rows):
+    from valib.pages.chapters import appendices
+
+    chosen = rows.copy()
+    chosen.attrs = {
+        "where": {"expression": "grade == 5", "rows": 100, "left_out": None},
+        "prior": {
+            "from": "1 year before",
+            "by_cohort": [{"cohort": 2034, "linked": 90, "unlinked": 12, "ambiguous": 0}],
+        },
+    }
+    found = appendices.chosen(chosen)
+    assert found.tables["tab-build-where"]["Left out"].tolist() == ["not shown"]
+    assert found.tables["tab-build-linkage"]["Linked"].tolist() == ["90"]
+    assert not appendices.chosen(rows.assign()).tables or "prior" in rows.attrs or "where" in rows.attrs

@@ -81,12 +81,12 @@ def records(records: pd.DataFrame, summary: pd.DataFrame, lost: pd.DataFrame) ->
     found.record("rows_lost", int(lost["rows"].sum()))
     found.record("schools", records["school"].nunique())
     found.record("cohorts", len(summary))
-    _chosen(found, records)
     return found
 
 
-def _chosen(found: Findings, records: pd.DataFrame) -> None:
+def chosen(records: pd.DataFrame) -> Findings:
     """Which rows were asked for, and how many have a prior score by cohort; counts of few students are not there."""
+    found = Findings()
 
     def said(count: int | None) -> str:
         return "not shown" if count is None else f"{count:,}"
@@ -101,6 +101,7 @@ def _chosen(found: Findings, records: pd.DataFrame) -> None:
         caption = f"Rows whose prior score was found ({escape(prior['from'])}), and those with two earlier rows."
         frame = pd.DataFrame(rows, columns=["Cohort", *(name.capitalize() for name in names)])
         found.table(frame, caption, "tab-build-linkage", index=False)
+    return found
 
 
 def cohorts(summary: pd.DataFrame, lost: pd.DataFrame, min_students: int) -> Findings:
