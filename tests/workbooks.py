@@ -1,5 +1,6 @@
-"""Workbooks of the two kinds that are archives of XML, written by hand."""
+"""Workbooks written by hand: .xlsx and .ods, with texts, numbers and days."""
 
+import datetime
 import zipfile
 from xml.sax.saxutils import escape
 
@@ -8,6 +9,8 @@ def cell_xlsx(column, row, value):
     place = f'r="{chr(65 + column)}{row}"'
     if value is None:
         return ""
+    if isinstance(value, datetime.date):
+        return f'<c {place} s="1"><v>{(value - datetime.date(1899, 12, 30)).days}</v></c>'
     if isinstance(value, str):
         return f'<c {place} t="inlineStr"><is><t>{escape(value)}</t></is></c>'
     return f"<c {place}><v>{value}</v></c>"
@@ -35,8 +38,14 @@ def xlsx(path, sheets):
             'officeDocument" Target="xl/workbook.xml"/></Relationships>',
         )
         kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
-        links = "".join(
+        links = kind.replace("worksheet", "styles").join(('<Relationship Id="r0" Type="', '" Target="styles.xml"/>'))
+        links += "".join(
             f'<Relationship Id="r{k}" Type="{kind}" Target="worksheets/s{k}.xml"/>' for k in range(1, len(sheets) + 1)
+        )
+        book.writestr(  # the second style is that of days
+            "xl/styles.xml",
+            '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><cellXfs count="2">'
+            '<xf numFmtId="0"/><xf numFmtId="14" applyNumberFormat="1"/></cellXfs></styleSheet>',
         )
         book.writestr(
             "xl/_rels/workbook.xml.rels",
@@ -60,6 +69,8 @@ def xlsx(path, sheets):
 def cell_ods(value):
     if value is None:
         return "<table:table-cell/>"
+    if isinstance(value, datetime.date):
+        return f'<table:table-cell office:value-type="date" office:date-value="{value.isoformat()}"/>'
     if isinstance(value, str):
         return f'<table:table-cell office:value-type="string"><text:p>{escape(value)}</text:p></table:table-cell>'
     return f'<table:table-cell office:value-type="float" office:value="{value}"/>'
