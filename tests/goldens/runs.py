@@ -94,7 +94,7 @@ def digest(folder: Path) -> dict:
     """Every table and JSON file of a folder, by name."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.name in ("about.csv", "columns.csv"):  # words about the results
+        if path.name in ("about.csv", "columns.csv", "simulation_columns.csv"):  # words about the results
             continue
         if path.suffix == ".csv":
             found[path.name] = digest_table(pd.read_csv(path, dtype=dict.fromkeys(CODES, "str")))
