@@ -53,6 +53,7 @@ def rendered(tmp_path_factory):
         school=FOLLOWED,
         further_formulas=["score ~ prior_score + ses"],
         simulation_replicates=100,
+        quantile_draws=60,
     )
     pdf = shutil.which("latexmk") is not None
     return book.build(params, root / "out", pdf=pdf, progress=False)
