@@ -49,6 +49,7 @@ def hostile_study(root, **settings) -> Params:
         school=FOLLOWED,
         formula=formula,
         simulation_replicates=40,
+        quantile_draws=60,
         bootstrap_replicates=60,
         further_formulas=[formula, "score ~ prior_score", "score ~ `no such | <b>`"],
         **settings,

@@ -42,6 +42,8 @@ def test_a_book_is_made_of_a_file_as_it_comes(tmp_path, shape, study):
     run("init", tmp_path / "records.csv", "--out", tmp_path / "study.yml")
     params = tmp_path / "study" / f"{study}.yml"
     run("check", "--params", params)
+    with params.open("a", encoding="utf-8") as file:  # fewer draws, so that the test is quicker
+        file.write("simulation_replicates: 40\nbootstrap_replicates: 40\nquantile_draws: 60\n")
     run("book", "--params", params, "--out", tmp_path / "book", "--quiet")
     assert (tmp_path / "book" / "html" / "index.html").is_file()
     effects = pd.read_csv(tmp_path / "book" / "results" / "relative_effects.csv", dtype=str, keep_default_na=False)
