@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rows import PASSES, row
-from timing import ANSWER, Contender, clock, in_turn
+from timing import Contender, clock, in_turn, serve
 
 HERE = Path(__file__).resolve()
 YEARS, SUBJECTS = (2019, 2020, 2021, 2022, 2023), ("mathematics", "reading")
@@ -123,12 +122,8 @@ def linked(file: str) -> Callable[[], object]:
 
 def worker(name: str, file: str) -> None:
     """Run once a line; see timing.py."""
-    warnings.simplefilter("ignore")
     work = joined(file) if name == "joined" else linked(file)
-    print(ANSWER + "{}", flush=True)
-    for _ in sys.stdin:
-        seconds, _found = clock(work)
-        print(ANSWER + json.dumps({"seconds": seconds}), flush=True)
+    serve(lambda _: (clock(work)[0], {}))
 
 
 def main(sizes: Sequence[int]) -> None:

@@ -13,14 +13,13 @@ import json
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from large import COHORTS, write_parts
 from rows import PASSES, row
-from timing import ANSWER, Contender, Timed, clock, in_turn
+from timing import Contender, Timed, clock, in_turn, serve
 
 HERE = Path(__file__).resolve()
 COLUMNS = ("score", "prior_score", "female", "ses", "age")
@@ -103,12 +102,8 @@ def stream(folder: str, engine: str) -> Callable[[], object]:
 
 def worker(name: str, folder: str) -> None:
     """Run once a line; see timing.py."""
-    warnings.simplefilter("ignore")
     work = aggregate(folder) if name == "aggregate" else stream(folder, name)
-    print(ANSWER + "{}", flush=True)
-    for _ in sys.stdin:
-        seconds, _found = clock(work)
-        print(ANSWER + json.dumps({"seconds": seconds}), flush=True)
+    serve(lambda _: (clock(work)[0], {}))
 
 
 def main(sizes: Sequence[int]) -> None:

@@ -12,7 +12,9 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -136,6 +138,15 @@ def clock(work: Callable[[], T]) -> tuple[float, T]:
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
+
+
+def serve(run: Callable[[str], tuple[float, dict]]) -> None:
+    """Be a contender: say that all is ready, then run once a line of input and answer with seconds and what was found."""
+    warnings.simplefilter("ignore")
+    print(ANSWER + "{}", flush=True)
+    for line in sys.stdin:
+        seconds, found = run(line.strip())
+        print("\n" + ANSWER + json.dumps({"seconds": seconds} | found), flush=True)
 
 
 def machine() -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from timing import ANSWER, clock
+from timing import clock, serve
 
 import valib as va
 from data import formula, one_cohort, several_cohorts
@@ -314,12 +314,9 @@ CONTENDERS = {
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # of what getting ready warns, too
     runs = CONTENDERS[sys.argv[1]](**json.loads(sys.argv[2]))
-    print(ANSWER + "{}", flush=True)
-    for line in sys.stdin:
-        seconds, found = runs[line.strip()]()
-        print("\n" + ANSWER + json.dumps({"seconds": seconds} | found), flush=True)
+    serve(lambda line: runs[line]())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""A simulated world as the library's moments, for one-by-one fits."""
+"""Simulated worlds of the tests: one as the library's moments, for one-by-one fits, and one whose prior is in error."""
 
 from __future__ import annotations
 
 import numpy as np
 
+import valib as va
+from valib.simulation.panel import PanelDesign, simulate_panel
 from valib.sums.moments import Moments
 
 
@@ -27,3 +29,19 @@ def moments_of(s, worlds, r: int) -> Moments:
         worlds.cross[r][cohort, school],
         np.ones(len(cohort)),
     )
+
+
+def in_error(cohorts, schools: int, seed: int):
+    """Records whose prior has reliability .8; intakes go with school effects (rho), and in 2019 all priors lie lower."""
+    design = PanelDesign(
+        cohorts=cohorts,
+        schools=schools,
+        size=30,
+        rho=0.5,
+        reliability=0.8,
+        prior_sd=75,
+        intake_sd=25,
+        drift={2019: -6.0},
+        prior_shift={2019: -20.0},
+    )
+    return va.read_records(simulate_panel(design, seed).records)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from worlds import in_error
 
 import valib as va
 from valib.errors import ModelError
 from valib.models.likelihood import compress, profile
 from valib.models.measurement import error_variance, error_vector, fit_corrected, remove_error
 from valib.models.mixed import fit_moments
-from valib.simulation.panel import PanelDesign, simulate_panel
 from valib.sums.design import make_cells
 from valib.sums.moments import moments_from_arrays
 
@@ -22,18 +22,7 @@ EXACT = 1e-12
 @pytest.fixture(scope="module")
 def records():
     """A prior with reliability .8: error variance 1125 of 5625; within schools 1125 of 5000."""
-    design = PanelDesign(
-        cohorts=(2015, 2016, 2017, 2019),
-        schools=300,
-        size=30,
-        rho=0.5,
-        reliability=0.8,
-        prior_sd=75,
-        intake_sd=25,
-        drift={2019: -6.0},
-        prior_shift={2019: -20.0},
-    )
-    return va.read_records(simulate_panel(design, 11).records)
+    return in_error((2015, 2016, 2017, 2019), 300, 11)
 
 
 def small():

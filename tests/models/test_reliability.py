@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from worlds import in_error
 
 import valib as va
 from valib.errors import ModelError
-from valib.simulation.panel import PanelDesign, simulate_panel
 from valib.sums.streams import stream_records
 
 BASELINE = [2015, 2016]
@@ -16,18 +16,7 @@ R80 = {"prior_score": 0.8}
 
 def panel(seed, schools=60):
     """A prior with reliability .8 within a cohort; the intake of schools goes with their effects (rho), and falls by 2019."""
-    design = PanelDesign(
-        cohorts=(2015, 2016, 2019),
-        schools=schools,
-        size=30,
-        rho=0.5,
-        reliability=0.8,
-        prior_sd=75,
-        intake_sd=25,
-        drift={2019: -6.0},
-        prior_shift={2019: -20.0},
-    )
-    return va.read_records(simulate_panel(design, seed).records)
+    return in_error((2015, 2016, 2019), schools, seed)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..errors import ModelError
 from ..models import blup as _blup
-from ..models.joint_posterior import JointNodes
+from ..models.joint_posterior import JointNodes, weighted_limits
 from ..models.options import Covariance, Intervals, Method
 from ..records.reading import select
 from ..sums.arrays import FloatArray
@@ -457,9 +457,5 @@ def _summary(values: FloatArray, weight: FloatArray, level: float) -> tuple[Floa
     """Standard deviation and limits by column of weighted values (G, k)."""
     mean = weight @ values
     sd = np.sqrt(weight @ (values - mean) ** 2)
-    limits = np.empty((2, values.shape[1]))
-    for k, column in enumerate(values.T):
-        rising = np.argsort(column, kind="stable")
-        F = np.cumsum(weight[rising]) - weight[rising] / 2
-        limits[:, k] = np.interp([(1 - level) / 2, (1 + level) / 2], F, column[rising])
-    return sd, limits[0], limits[1]
+    lower, upper = np.array([weighted_limits(column, weight, level) for column in values.T]).T
+    return sd, lower, upper

@@ -12,11 +12,9 @@ import pandas as pd
 from ..errors import ModelError
 from ..models import quantile as _model
 from ..names import listed_cohorts
-from ..records import repeats
-from ..records.reading import select
 from ..sums.arrays import FloatArray
 from ..sums.design import Design, FormulaState, build_design
-from ..sums.students import Records, cohorts_of
+from ..sums.students import Records, only_cohort, single_rows
 from .display import Shown, Table, coefficient_rows, estimate, interval_text, one_line
 
 Errors = Literal["calibrated", "laplace"]
@@ -286,19 +284,13 @@ def _chosen(records: Records, cohorts: int | Iterable[int] | None) -> tuple[int,
             "Quantiles need the students themselves, not their sums: read the records into memory (read_records)."
         )
     if cohorts is None:
-        there = cohorts_of(records)
-        if len(there) != 1:
-            raise ModelError(f"Name the cohort to fit: the records have {there}.")
-        return tuple(there)
+        return (only_cohort(records),)
     return tuple(sorted({cohorts} if isinstance(cohorts, (int, np.integer)) else set(cohorts)))
 
 
 def _design(records: Records, cohorts: Sequence[int], formula: str | FormulaState) -> Design:
     assert isinstance(records, pd.DataFrame)
-    rows = select(records, cohorts)
-    if len(extra := repeats.extra_rows(rows)):
-        repeats.refuse(extra, rows.groupby("cohort").size(), lambda few: rows[rows["cohort"].isin(few)])
-    return build_design(rows, formula)
+    return build_design(single_rows(records, cohorts)[0], formula)
 
 
 def _sampled(

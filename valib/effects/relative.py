@@ -25,7 +25,7 @@ from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
 from ..sums.moments import Moments
 from ..sums.random_part import random_columns, random_part
-from ..sums.students import Records, Summed, cohorts_of, sum_students, summed
+from ..sums.students import Records, Summed, only_cohort, sum_students, summed
 from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, slope_boundary, tell
 from .linkage import of_fit
@@ -117,10 +117,7 @@ def fit_relative(
     if random and (influences or has_errors(error_variance, reliability)):
         raise ModelError("Influences and corrections for errors of measurement are not offered with random slopes.")
     if cohort is None:
-        cohorts = cohorts_of(records)
-        if len(cohorts) != 1:
-            raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
-        cohort = cohorts[0]
+        cohort = only_cohort(records)
     by_cell = influences or has_errors(error_variance, reliability) or bool(random)
     students = sum_students(records, [cohort], formula, by_cell=by_cell)
     if random:

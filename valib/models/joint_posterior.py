@@ -169,9 +169,7 @@ class JointNodes:
         if self.angles is not None:
             lower, upper = (self._grid_quantile(p) for p in _tails(level))
             return mean, sd, lower, upper
-        rising = np.argsort(rho, kind="stable")
-        F = np.cumsum(self.weight[rising]) - self.weight[rising] / 2
-        lower, upper = (float(np.interp(p, F, rho[rising])) for p in _tails(level))
+        lower, upper = weighted_limits(rho, self.weight, level)
         return mean, sd, lower, upper
 
     def _grid_quantile(self, p: float) -> float:
@@ -198,6 +196,14 @@ def _one_component(
     fourth = (share * (3 * variance**2 + 6 * variance * off**2 + off**4)).sum(axis=1)
     df = np.minimum(4 + 6 / np.maximum(fourth / total**2 - 3, 1e-9), 1e9)
     return centre, total * (df - 2) / df, df
+
+
+def weighted_limits(values: FloatArray, weight: FloatArray, level: float) -> tuple[float, float]:
+    """Limits of values (G,) with weights (G,) that sum to 1; a value stands in the middle of its weight."""
+    rising = np.argsort(values, kind="stable")
+    F = np.cumsum(weight[rising]) - weight[rising] / 2
+    lower, upper = (float(np.interp(p, F, values[rising])) for p in _tails(level))
+    return lower, upper
 
 
 def _tails(level: float) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from ..errors import ModelError
 from ..records import coverage, repeats
 from ..records.reading import check_cohorts, select
 from .covariates import is_number
@@ -79,6 +80,25 @@ def require_cohorts(records: Records, cohorts: Iterable[int]) -> None:
     check_cohorts(list(cohorts), cohorts_of(records))
 
 
+def only_cohort(records: Records) -> int:
+    """The one cohort of the records. Raises ModelError, naming them, where there are several."""
+    cohorts = cohorts_of(records)
+    if len(cohorts) != 1:
+        raise ModelError(f"Name the cohort to fit: the records have {cohorts}.")
+    return cohorts[0]
+
+
+def single_rows(records: pd.DataFrame, cohorts: Iterable[int]) -> tuple[pd.DataFrame, pd.Series]:
+    """The rows of some cohorts, and those beyond the first of a student as :func:`valib.records.repeats.extra_rows` counts.
+
+    Raises RecordsError for a cohort that is not there, and where too many students of a school are in several rows.
+    """
+    rows = select(records, cohorts)
+    if len(extra := repeats.extra_rows(rows)):
+        repeats.refuse(extra, rows.groupby("cohort").size(), lambda few: rows[rows["cohort"].isin(few)])
+    return rows, extra
+
+
 def sum_students(
     records: Records,
     cohorts: Iterable[int],
@@ -97,9 +117,7 @@ def sum_students(
     their digits.
     """
     if isinstance(records, pd.DataFrame):
-        rows = select(records, cohorts)
-        if len(extra := repeats.extra_rows(rows)):
-            repeats.refuse(extra, rows.groupby("cohort").size(), lambda few: rows[rows["cohort"].isin(few)])
+        rows, extra = single_rows(records, cohorts)
         found = summed(build_design(to_old_scale(rows, links), formula), by_cell, describe)
         tested = coverage.tested(records.attrs, _rows_by_cell(rows, found))
         found = replace(found, extra=extra.groupby(level="school").sum())

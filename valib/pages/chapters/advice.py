@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...effects.baseline import Benchmark
 from ...effects.cohort_fit import CohortFit
+from ...effects.findings import FEW_SCHOOLS
 from ...effects.verdict import ABOVE, BELOW, SCHOOLS, UNCLEAR, shift_verdicts
 from ...records.prior_check import PriorCheck
 from ...records.reading import left_out
@@ -18,7 +19,7 @@ from ..findings import Findings, formats
 from ..prose import as_text, in_words
 
 GO, CARE, STOP = "go", "take care", "stop"
-FEWEST_SCHOOLS, FEW_SCHOOLS = 20, 40  # methods: below the first a shift warns; to the second limits are wide
+WIDE_LIMITS = 40  # schools up to which the limits of a shift are wide; below FEW_SCHOOLS a shift warns
 RELIABLE, UNRELIABLE = 0.7, 0.5  # median shrinkage factor of schools
 LINKED = 0.05  # difference of the shares of students with both scores, baseline to focal
 
@@ -83,7 +84,7 @@ def _years(context: pd.DataFrame) -> tuple[str, str, str, str]:
 def _schools(fits: Sequence[CohortFit], context: pd.DataFrame) -> tuple[str, str, str, str]:
     fewest = min(f.n_schools for f in fits)
     question = "Are there schools enough for a shift with an error?"
-    sign = STOP if fewest < FEWEST_SCHOOLS else CARE if fewest < FEW_SCHOOLS else GO
+    sign = STOP if fewest < FEW_SCHOOLS else CARE if fewest < WIDE_LIMITS else GO
     do = {
         STOP: "Print no shift of the system; with so few schools its error is hardly known.",
         CARE: "Use integrated intervals and t limits, and say how few schools there are.",
@@ -149,7 +150,7 @@ def linked_shares(records: pd.DataFrame) -> pd.Series | None:
 def thresholds() -> Findings:
     """The conventions of the checklist, as the prose names them."""
     found = Findings()
-    found.record_all(("fewest", FEWEST_SCHOOLS, "d"), ("reliable", RELIABLE, "g"), ("unreliable", UNRELIABLE, "g"))
+    found.record_all(("fewest", FEW_SCHOOLS, "d"), ("reliable", RELIABLE, "g"), ("unreliable", UNRELIABLE, "g"))
     return found
 
 
