@@ -15,6 +15,7 @@ from ..figures.style import percent
 from ..findings import Findings, formats
 from ..prose import as_text, in_words
 
+TIE = 2  # of AIC, up to which models are not told apart (Burnham and Anderson 2002)
 NAMES = {"independent": "Independent", "persistent": "Persistent", "previous mean": "Previous mean", "both": "Both"}
 
 
@@ -57,14 +58,16 @@ def models(table: pd.DataFrame, fits: dict[str, JointFit], level: float) -> Find
         },
         index=False,
     )
-    best = table["aic"].idxmin()
-    found.say(
-        f"By AIC the model *{NAMES[best].lower()}* describes these two cohorts best. "
-        + _persists(table.loc["persistent"])
-        + " "
-        + _smaller(table)
-    )
+    found.say(_best(table["aic"]) + " " + _persists(table.loc["persistent"]) + " " + _smaller(table))
     return found
+
+
+def _best(aic: pd.Series) -> str:
+    """Which model describes the cohorts best; those within :data:`TIE` of the best are not told apart."""
+    near = [f"*{NAMES[str(name)].lower()}*" for name in aic.index[aic <= aic.min() + TIE]]
+    if len(near) == 1:
+        return f"By AIC the model {near[0]} describes these two cohorts best."
+    return f"AIC does not tell the models {in_words(near)} apart in these two cohorts: they differ by {TIE} or less."
 
 
 def _interval(low: float, high: float, spec: str) -> str:
