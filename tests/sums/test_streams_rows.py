@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from valib.errors import RecordsError, ValibError
 from valib.records.reading import read_records
+from valib.records.sources.spill import SpillFolder
 from valib.records.where import FUNCTIONS
 from valib.sums import formula as formulas
 from valib.sums.streams import choice, stream_records
@@ -157,6 +159,27 @@ def test_prior_scores_of_another_file_are_those_of_memory(kind, large, tmp_path,
             same(memory, outcome(lambda c=choices: stream_records(now, **c)))
     prior["columns"] = {"student": "ID", "score": "nowhere"}
     same(outcome(lambda: read_records(now, prior=prior)), outcome(lambda: stream_records(now, prior=prior)))
+
+
+def test_another_file_is_put_aside_as_long_as_the_stream_lives_and_no_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr("valib.sums.streams.engines.MOST_ROWS", 0)
+    monkeypatch.setattr("valib.sums.streams.engines.SHARE", 1e9)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spill"))
+    (tmp_path / "spill").mkdir()
+    frame = long(8)
+    before = frame[frame["cohort"] == 2021].rename(columns={"student": "ID", "score": "POINTS"})
+    now = written(frame[frame["cohort"] == 2022], tmp_path, "csv")
+    file = str(written(before, tmp_path, "csv", "before"))
+    prior = {"file": file, "columns": {"student": "ID", "score": "POINTS"}, "match": ["subject"]}
+    choices = {"where": WHERE[1], "prior": prior}
+    stream = stream_records(now, **choices)
+    gc.collect()
+    aside = set((tmp_path / "spill").iterdir())
+    SpillFolder().remove()  # what another run does first: it takes away what nobody holds
+    assert len(aside) == 4 and set((tmp_path / "spill").iterdir()) == aside
+    same(outcome(lambda: read_records(now, **choices)), outcome(lambda: stream))
+    gc.collect()
+    assert not list((tmp_path / "spill").iterdir())
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -135,6 +135,7 @@ class Choice:
         if choose_engine(prior.file) == "memory":
             return self._small_file(prior)
         other = type(self._engine)(prior.file)  # type: ignore[call-arg]
+        self._engine.hold(other)
         try:
             names = resolve_names(other.name, other.names, dict(prior.columns or {}))
             columns = {names.get(c.name, c.name): c for c in other.columns}

@@ -53,6 +53,7 @@ class DuckEngine:
         self.name = self._path.name
         self.text: TextSource | None = None
         self._orders: dict[str, list[Any] | None] = {}
+        self._held: list[Any] = []
         self._spill = SpillFolder()
         memory = min(MEMORY, psutil.virtual_memory().available // 2)
         self._connection = duckdb.connect(
@@ -76,6 +77,13 @@ class DuckEngine:
         """Forget the source; what was put aside on disk is gone."""
         self.release()
         self._spill.remove()
+        for other in self._held:
+            other.close()
+        self._held = []
+
+    def hold(self, other: Any) -> None:
+        """Keep another source as long as this one, which reads what the other has put aside."""
+        self._held.append(other)
 
     def release(self) -> None:
         """Let go of the source, but not of what was kept of it."""

@@ -60,6 +60,7 @@ class SparkEngine:
             for i, name in enumerate(self.names)
         ]
         self._put: list[str] = []
+        self._held: list[Any] = []
 
     @property
     def is_text(self) -> bool:
@@ -75,6 +76,13 @@ class SparkEngine:
         """Forget the source; the session stays."""
         for name in (self.table, *self._put):
             self._session.catalog.dropTempView(name)
+        for other in self._held:
+            other.close()
+        self._held = []
+
+    def hold(self, other: Any) -> None:
+        """Keep another source as long as this one, which reads what the other has put aside."""
+        self._held.append(other)
 
     def query(self, sql: str) -> pa.Table:
         """The rows of a query, which must be few."""
