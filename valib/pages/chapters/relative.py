@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ...effects.multiplicity import count_sides, false_discoveries
-from ...effects.relative import CohortFit, fit_relative, school_residuals
+from ...effects.relative import CohortFit, fit_relative
 from ...effects.verdict import ABOVE, BELOW
 from ...models.mixed import MixedFit
 from ...records.disclosure import only_shown
@@ -381,12 +381,11 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
 
 
 def shrinkage(last: CohortFit, min_students: int) -> Findings:
-    """School effects before and after shrinkage."""
+    """How much predictions are shrunken, and by how much their comparative error exceeds the conditional one."""
     effects = last.school_effects
     by_size = only_shown(effects, min_students)
     found = Findings()
     ratio = effects["se_comparative"] / effects["se_conditional"].where(effects["se_conditional"] > 0)
-    found.figure("shrinkage", figures.shrinkage(effects, school_residuals(last)["residual"], min_n=min_students))
     found.record("ratio", ratio.max() - 1, ".1%")
     found.record("lambda_low", by_size["shrinkage"].min(), ".2f")
     found.record("lambda_high", by_size["shrinkage"].max(), ".2f")
