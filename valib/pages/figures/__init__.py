@@ -1,6 +1,7 @@
 """Every figure of the book: results (tables, arrays) in, a matplotlib Figure out; nothing is fitted here."""
 
 from valib.pages.figures.density import relative_vs_benchmark, va_density
+from valib.pages.figures.idea import benchmark_idea
 from valib.pages.figures.quantiles import quantile_shifts
 from valib.pages.figures.ranked import caterpillar, change_in_va, rank_intervals
 from valib.pages.figures.report import school_intake, school_place, school_va
@@ -19,6 +20,7 @@ __all__ = [
     "STYLE",
     "WIDTH",
     "attenuation",
+    "benchmark_idea",
     "bias",
     "bootstrap_vs_analytic",
     "byhand_blup",
