@@ -76,7 +76,7 @@ def same_coefficients(
             rows.append((name, f, f"{q} and {schools - q}", stats.f.sf(f, q, schools - q)))
     found.table(
         pd.DataFrame(
-            [(name, as_text(float(v), ".2f"), df, _p(tail)) for name, v, df, tail in rows],
+            [(name, as_text(float(v), ".1f"), df, _p(tail)) for name, v, df, tail in rows],
             columns=["Held equal", "Statistic", "Degrees of freedom", "p-value"],
         ),
         "Are the coefficients of cohort {glue:text}`last_cohort` those of the baseline? First row: likelihood ratio, referred "

@@ -343,9 +343,9 @@ def doubled(typical: pd.DataFrame, classical: Any, clustered: Any) -> Findings:
 def expected(records: pd.DataFrame, typical: pd.DataFrame, first: int, last: int) -> Findings:
     """The expected score of one and the same student in two cohorts (exercise)."""
     found = Findings()
-    digits, mean_prior = _digits(records), typical["prior_score"].mean()
+    digits, alike = _digits(records), pd.DataFrame({"prior_score": [typical["prior_score"].mean()]})
     lines = {t: smf.ols("score ~ prior_score", records[records["cohort"] == t]).fit() for t in (first, last)}
-    at = {t: float(line.predict({"prior_score": [mean_prior]}).iloc[0]) for t, line in lines.items()}
+    at = {t: float(line.predict(alike).iloc[0]) for t, line in lines.items()}
     found.record("first_cohort", first, "d")
     found.record("last_cohort", last, "d")
     found.record("first_expected", at[first], digits)
