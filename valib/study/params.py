@@ -85,8 +85,9 @@ def understood(name: str, value: Any) -> Any:
     """A parameter's value as it is meant, from wherever it comes: params file, command line, papermill or a cell.
 
     Text stands for what it spells: ``"2024"``, ``"[2024]"``, ``"2019, 2024"`` for cohorts, ``"0.9"`` for a number,
-    ``"null"`` or ``"None"`` for none, ``"ses, female"`` for columns, a list or mapping in YAML, JSON or Python. One entry stands for a list of one, a
-    tuple for a list. What cannot be read surely is returned as it is, for the validation to refuse.
+    ``"null"`` or ``"None"`` for none, ``"ses, female"`` for columns, a list or mapping in YAML, JSON or Python. One
+    entry stands for a list of one, a tuple for a list. What cannot be read surely is returned as it is, for the
+    validation to refuse.
     """
     field = Params.model_fields.get(name)
     if field is None:
