@@ -155,8 +155,8 @@ def bootstrap_in_words(errors: pd.DataFrame, boot: BenchmarkBootstrap, boot_shif
             "analytic error by more than two and a half times that. What the two do differently, the variances estimated "
             "anew in every draw and the skewness of the draws, is then worth a look."
             if apart
-            else "In no focal cohort does it differ from the analytic error by more than two and a half times that: the "
-            "check finds nothing."
+            else "In every focal cohort it differs from the analytic error by less than two and a half times that, so that "
+            "the check finds nothing."
         )
     )
     return found
@@ -216,7 +216,7 @@ def prior_in_words(checks: Sequence[PriorCheck]) -> Findings:
     left = [c.cohort for c in checks if not c.ok]
     found = Findings()
     found.say(
-        "Every focal cohort stays within these limits. That excludes a gross change of the prior, not a small one: an "
+        "Every focal cohort stays within these limits. This excludes a large change of the prior but not a small one. An "
         "undetected difference of a tenth of a standard deviation in the prior test moves the shift by a tenth of the "
         "prior's standard deviation times the slope of the prior.",
         when=not left,

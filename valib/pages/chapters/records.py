@@ -170,8 +170,8 @@ def gaps(summary: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int], i
     found.say("In the records, but neither baseline nor focal: {glue:text}`idle`.", when=bool(idle))
     found.say(
         "Two cohorts do not exist. No test was sat in 2020, so 2020 has no outcome, and the students who would have "
-        "been the cohort of 2022 have no prior score. Nothing can fill this in. A figure over the years has a gap "
-        "there.",
+        "been the cohort of 2022 have no prior score. No model can fill these gaps, so that figures over the years "
+        "show them.",
         when=is_demo,
     )
     found.say(

@@ -260,12 +260,20 @@ def variances(fits: Sequence[CohortFit]) -> Findings:
         index=False,
         raw=True,
     )
+    zero = [f for f in fits if f.singular]
+    taken_as_known = zero and zero[-1].school_effects.eval("upper - lower").max() == 0
     found.say(
-        "In cohort " + ", ".join(str(f.cohort) for f in fits if f.singular) + " the school variance is estimated as "
-        "exactly zero: these records show no difference between schools there, and all school effects are zero. Their "
-        "intervals have no width only because the variance is taken as known; they do not prove that schools are "
-        "equal.",
-        when=any(f.singular for f in fits),
+        "In cohort "
+        + ", ".join(str(f.cohort) for f in zero)
+        + " the school variance is estimated as exactly zero: these "
+        "records show no difference between schools there, and all school effects are zero. This does not prove that "
+        "schools are equal. "
+        + (
+            "The plug-in intervals have no width there only because they take the variance as known."
+            if taken_as_known
+            else "The intervals show how far a school may still lie from the average."
+        ),
+        when=zero,
     )
     return found
 
