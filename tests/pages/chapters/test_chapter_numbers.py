@@ -89,7 +89,7 @@ def test_zero_variance_between_schools_is_said():
     assert "In cohort 2031 the school variance is estimated as exactly zero" in sentence
     assert "how far a school may still lie" in sentence
     known = va.fit_relative(va.read_records(flat), 2031, "score ~ 1", intervals="plugin")
-    assert "take the variance as known" in relative.variances([known]).sentences[0]
+    assert "take the variance of zero as known" in relative.variances([known]).sentences[0]
     assert relative.pairs(fit, None, None, 0.95, 1).values["z_pair"] == "not available"
 
 

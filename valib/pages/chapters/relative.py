@@ -261,7 +261,7 @@ def variances(fits: Sequence[CohortFit]) -> Findings:
         raw=True,
     )
     zero = [f for f in fits if f.singular]
-    taken_as_known = zero and zero[-1].school_effects.eval("upper - lower").max() == 0
+    without_limits = zero and zero[-1].school_effects["upper"].isna().all()
     found.say(
         "In cohort "
         + ", ".join(str(f.cohort) for f in zero)
@@ -269,8 +269,8 @@ def variances(fits: Sequence[CohortFit]) -> Findings:
         "records show no difference between schools there, and all school effects are zero. This does not prove that "
         "schools are equal. "
         + (
-            "The plug-in intervals have no width there only because they take the variance as known."
-            if taken_as_known
+            "Plug-in limits are not given there, because they would take the variance of zero as known."
+            if without_limits
             else "The intervals show how far a school may still lie from the average."
         ),
         when=zero,
