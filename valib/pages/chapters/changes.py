@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ...effects.joint import JointFit
+from ...effects.joint import JointFit, fit_joint
 from ...effects.relative import CohortFit
 from ...effects.stability import TwoStep
 from .. import figures
-from ..findings import Findings, formats
+from ..findings import Findings, check, formats
 from ..prose import as_text, escape
 
 
@@ -193,4 +193,17 @@ def fifths_in_words(transitions: pd.DataFrame | None, schools: int) -> Findings:
     )
     found.say("A fifth holds fewer than five schools here; such a table says little.", when=enough and schools < 25)
     found.say("There are too few schools for a table of fifths.", when=not enough)
+    return found
+
+
+def moved_scores(records: pd.DataFrame, joint: JointFit, model: str, method: str) -> Findings:
+    """The exercise with ten points more for all students of the last cohort: the largest change of a correlation."""
+    found, cohorts = Findings(), list(joint.cohorts)
+    moved = records.copy()
+    moved.loc[moved["cohort"] == cohorts[-1], "score"] += 10
+    moved.attrs.clear()
+    again = fit_joint(moved, cohorts, model, method=method)
+    apart = float((again.correlation - joint.correlation).abs().max().max())
+    check(not apart > 1e-3, "a constant added to a cohort changes no correlation")  # nan where effects do not vary
+    found.record("moved_difference", apart, ".4f")
     return found

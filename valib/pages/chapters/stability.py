@@ -135,6 +135,7 @@ def reflating(eb: np.ndarray, reflated: np.ndarray, reliability: np.ndarray) -> 
     found.record("reliability_low", own.min(), ".2f")
     found.record("reliability_high", own.max(), ".2f")
     found.record("reliability_mean", own.mean(), ".2f")
+    found.record("seen_of_true", 0.8 * own.mean(), ".2f")  # of a correlation of 0.8, by eq-05-attenuation
     return found
 
 
@@ -422,14 +423,14 @@ def what_structures_are(many: bool) -> Findings:
     found = Findings()
     found.say(
         "With {glue:text}`n_cohorts` cohorts $\\boldsymbol\\Omega$ has {glue:text}`omega_size` parameters. Simpler "
-        "*structures* say what it may look like. *Compound symmetry*: one variance, and the same correlation for "
-        "every pair of cohorts, as if a school had a lasting part and a new yearly part. *First-order "
-        "autoregression*, AR(1): one variance and $\\rho^{|t-s|}$, a correlation that fades by a constant factor a "
-        "year; $|t-s|$ counts calendar years, so a year without a cohort still counts. *Toeplitz*: one variance, and "
-        "a correlation for every distance in the sequence of cohorts. *Antedependence*: a variance for each cohort, "
-        "and each depends on the one before, with a correlation of its own for each step. *Independent*: a variance "
-        "for each, no correlation. Drift of this kind is also what {cite:t}`chetty2014` allow for in the value added "
-        "of teachers.",
+        "*structures* restrict what it may look like. *Compound symmetry* has one variance and the same correlation for "
+        "every pair of cohorts, as if a school had a lasting part and a new part each year. *First-order "
+        "autoregression*, AR(1), has one variance and the correlation $\\rho^{|t-s|}$, which fades by a constant factor a "
+        "year; $|t-s|$ counts calendar years, so that a year without a cohort still counts. *Toeplitz* has one variance "
+        "and a correlation for every distance in the sequence of cohorts. *Antedependence* has a variance for each cohort; "
+        "each cohort depends on the one before, with a correlation of its own for each step. *Independent* has a variance "
+        "for each cohort and no correlation. {cite:t}`chetty2014` let the value added of teachers change slowly in the "
+        "same way. {numref}`tab-05-structures` compares the structures.",
         when=many,
     )
     found.say(
