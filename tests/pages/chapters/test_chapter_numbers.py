@@ -107,7 +107,7 @@ def test_the_shift_and_its_parts(fits, typical):
 def test_one_baseline_cohort_tells_nothing_of_ordinary_years(fits, typical):
     context = va.shift_in_context(fits, typical)
     found = shift_context.ordinary(fits, context)
-    assert found.tables == {} and "nothing on how ordinary years differ" in found.sentences[0]
+    assert found.tables == {} and "say nothing about how ordinary years differ" in found.sentences[0]
     assert set(shift_context.context(fits, context).tables["tab-06-context"]["Widest known interval"]) == {"schools"}
 
 
