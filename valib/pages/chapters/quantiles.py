@@ -112,8 +112,8 @@ def contrast(fits: Fits, level: float) -> Findings:
     beyond = stats.binom.sf(far.sum() - 1, len(far), 1 - level) < 0.05
     found.say(
         f"In {int(far.sum())} of {len(far)} schools the two values lie further apart than the errors of both explain, after "
-        f"the mean difference over schools is taken off. If no school differed, about {expected:.0f} or fewer would, because the "
-        "two errors are taken as independent. "
+        f"the mean difference over schools is taken off. If no school differed, about {expected:.0f} or fewer would, because "
+        "the two errors are taken as independent. "
         + (
             "More schools differ than chance would make: the mean hides something in this cohort."
             if beyond
