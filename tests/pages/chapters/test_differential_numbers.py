@@ -47,7 +47,7 @@ def test_lines_that_are_parallel_are_told_as_such():
     records = va.read_records(rows(12, 0.0, 0.0, 5))
     fit = numbers.attempt(va.fit_relative, records, 2031, random=["prior_score"])
     found = numbers.spread(fit, va.fit_relative(records, 2031))
-    assert "do not show that schools differ" in found.sentences[0]
+    assert "does not show that schools differ" in found.sentences[0]
     assert "There are 12 schools" in found.sentences[1]
 
 

@@ -14,7 +14,7 @@ from ...effects.joint import fit_joint
 from ...effects.relative import fit_relative
 from ...errors import ModelError
 from ...records.disclosure import only_shown
-from ..findings import Findings, formats
+from ..findings import Findings, check, formats
 from ..prose import as_text
 
 GROUPS = 20  # of prior attainment
@@ -132,4 +132,16 @@ def rank_moves(table: pd.DataFrame) -> Findings:
     other = float((fifth["raw"] != fifth["relative"]).mean())
     near = float((fifth["groups"] != fifth["relative"]).mean())
     found.record_all(("moved_raw", other, ".0%"), ("moved_groups", near, ".0%"))
+    return found
+
+
+def two_means(records: pd.DataFrame, baseline: Sequence[int], cohort: int, formula: str, method: str) -> Findings:
+    """The exercise that sets the mean of relative value added beside that of benchmark value added."""
+    found, relative = Findings(), fit_relative(records, cohort, formula, method)
+    S = formats(relative.student_sd).signed
+    against = fit_benchmark(records, cohort, fit_baseline(records, baseline, formula, method=method), method=method)
+    mean = float(relative.school_effects["effect"].mean())
+    check(abs(mean) < 1e-6 * relative.student_sd, "relative value added has mean zero")
+    found.record("solved_relative", abs(mean), S.lstrip("+"))
+    found.record("solved_benchmark", float(against.school_effects["effect"].mean()), S)
     return found
