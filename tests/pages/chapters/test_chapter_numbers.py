@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -305,9 +306,21 @@ def test_a_hidden_cell_calls_and_does_not_compute(path):
         assert "nb.keep(" not in text or "remove-cell" in tags, text
 
 
+def solutions(path: Path) -> list[str]:
+    """The Python that stands in a chapter's solutions."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    prose = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    folded = [s for text in prose for s in re.findall(r"^````\{solution\}.*?^````$", text, re.MULTILINE | re.DOTALL)]
+    return [code for text in folded for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("path", sorted((ROOT / "chapters").glob("0*.ipynb")), ids=lambda p: p.stem)
-def test_visible_cells_run_as_they_are_read(path, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "chapters").glob("0*.ipynb")) + sorted((ROOT / "chapters").glob("1*.ipynb")),
+    ids=lambda p: p.stem,
+)
+def test_visible_cells_and_solutions_run_as_they_are_read(path, tmp_path, monkeypatch):
     monkeypatch.setenv("VALIB_RESULTS", str(tmp_path))
     names: dict = {}
     for text, tags in cells(path.stem):
@@ -315,7 +328,10 @@ def test_visible_cells_run_as_they_are_read(path, tmp_path, monkeypatch):
             exec(compile(text, path.name, "exec"), names)  # noqa: S102
         if "parameters" in tags:
             names |= {"bootstrap_replicates": "5", "simulation_replicates": "20", "focal_cohorts": "[2021, 2024]"}
+            names |= {"quantile_draws": "60"}
     assert names["study"].focal == [2021, 2024]
+    for text in solutions(path):
+        exec(compile(text, path.name, "exec"), names)  # noqa: S102
 
 
 @pytest.mark.long

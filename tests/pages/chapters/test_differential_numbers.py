@@ -39,7 +39,7 @@ def test_slopes_that_differ_are_told_as_such(differing):
     moved = numbers.changes(fit, 5)
     counts = next(iter(moved.tables.values())).iloc[:, 1:].to_numpy()
     assert counts.sum() == 60
-    assert moved.sentences[0].startswith(f"{60 - np.trace(counts)} of 60 schools")
+    assert f" {60 - np.trace(counts)} of 60 schools" in moved.sentences[0]
     assert len(numbers.lines(fit, 5).figures["fig_lines"].axes[0].lines) == 1 + 60 + 2  # zero, the schools, two marked
 
 
