@@ -11,7 +11,9 @@ import pandas as pd
 
 from ...effects.cohort_fit import CohortFit
 from ...effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at, va_gap
+from ...effects.relative import fit_relative
 from ...errors import ModelError
+from ...records.datasets import load_records
 from ...records.disclosure import shown
 from .. import figures
 from ..figures.style import percent
@@ -225,3 +227,11 @@ def _shown(fit: CohortFit, table: pd.DataFrame, min_students: int) -> pd.DataFra
     """The rows of schools that may be shown."""
     may = fit.school_effects.index[np.asarray(shown(fit.school_effects, min_students))]
     return table[table.index.get_level_values("school").isin(may)]
+
+
+def exam_slopes() -> Findings:
+    """The exercise on the bundled Exam records: how slopes of the prior score differ between 65 schools."""
+    found, row = Findings(), slope_test(fit_relative(load_records("exam"), random=["prior_score"])).loc["prior_score"]
+    found.record_all(("exam_sd", row["sd"], ".2f"), ("exam_statistic", row["statistic"], ".1f"))
+    found.record("exam_p", "below 0.001" if row["p"] < 0.001 else as_text(float(row["p"]), ".3f"))
+    return found
