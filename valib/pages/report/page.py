@@ -15,6 +15,7 @@ from ...records.coverage import FULL
 from ..figures.style import digits_for
 from ..prose import as_text, code, escape, in_words
 from . import words
+from .over_years import OverYears
 from .results import ABSENT, HELD_BACK, SHOWN, StudyResults
 from .words import Estimate, Place
 
@@ -28,13 +29,14 @@ class SchoolPage:
     """One school of a study.
 
     school: its code. cells: its rows of the study's results, index cohort, with those of the study's cohorts beside
-    them. changes: its changes between years. study: what the results say of the study. digits: decimals of values in
-    score points, by the spread of the students' scores.
+    them. changes: its changes between years. over_years: its mean over years and its lasting part. study: what the results
+    say of the study. digits: decimals of values in score points, by the spread of the students' scores.
     """
 
     school: str
     cells: pd.DataFrame
     changes: pd.DataFrame
+    over_years: OverYears
     study: dict[str, Any] = field(repr=False)
     digits: int
 
@@ -116,6 +118,31 @@ class SchoolPage:
         common = words.system(cohort, shift, self.level, self.digits, row["shift_by"], equated)
         parts = [text, "" if row["benchmark_singular"] else common, words.PRIOR_MOVED if row["prior_moved"] else ""]
         return " ".join(part for part in parts if part)
+
+    def several_years(self) -> list[str]:
+        """The mean over the years judged and the lasting part, each with its interval, or why it is not given."""
+        found, focal = self.over_years, sorted(self.study["focal"])
+        said = []
+        for table, name, why in (
+            (found.averages, "average", found.why_no_average),
+            (found.lasting, "lasting", found.why_no_lasting),
+        ):
+            if table.empty:
+                why = why or ("held_back" if (self.cells["state"] == HELD_BACK).any() else "absent")
+                said.append(words.no_mean(why, focal) if name == "average" else words.no_lasting(why))
+                continue
+            row = table.iloc[0]
+            estimate = Estimate(*(float(row[c]) for c in (name, "lower", "upper")))
+            told = (estimate, self.level, self.digits)
+            said.append(words.mean(focal, int(row["cohorts"]), *told) if name == "average" else words.lasting(*told))
+        return said
+
+    def about_several_years(self) -> str:
+        """How the figures of several years are to be read; empty if there is none."""
+        found = self.over_years
+        if found.averages.empty and found.lasting.empty:
+            return ""
+        return words.several_years(not found.lasting.empty, found.fits_worse)
 
     def over_the_years(self) -> str:
         """In which years it was above or below, by both yardsticks, and which years have no figure."""
@@ -336,7 +363,8 @@ def school_page(results: StudyResults, school: str) -> SchoolPage:
         raise ValibError(f"School '{school}' may not be shown in any cohort of the study, or is not in its records.")
     about = results.cohorts.rename(columns={"prior_mean": "all_prior_mean", "prior_sd": "all_prior_sd"})
     changes = results.changes[results.changes["school"] == school].drop(columns="school")
-    return SchoolPage(school, cells.join(about), changes, results.study, digits_for(results.cohorts["student_sd"]))
+    digits, several = digits_for(results.cohorts["student_sd"]), results.over_years.of({school})
+    return SchoolPage(school, cells.join(about), changes, several, results.study, digits)
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:
