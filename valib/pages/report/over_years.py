@@ -70,7 +70,7 @@ def _averages(fit: JointFit | None, intervals: str) -> tuple[pd.DataFrame | None
     if fit is None:
         return None, NOT_FITTED
     table = average_va(fit, intervals=intervals)
-    if table["se"].isna().all():
+    if table["lower"].isna().all():
         return None, SINGULAR
     table.insert(0, "averaged", ", ".join(str(c) for c in fit.cohorts))
     return table, None
@@ -81,7 +81,7 @@ def _lasting(fit: JointFit | None) -> tuple[pd.DataFrame | None, str | None]:
     if fit is None:
         return None, NOT_FITTED
     table = lasting_va(fit)
-    if table["se"].isna().all():
+    if table["lower"].isna().all():
         return None, SINGULAR if fit.singular else NO_PART
     return table, None
 
