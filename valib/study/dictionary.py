@@ -61,6 +61,8 @@ FILES = {  # what a command writes, and what a row of it is
         "relative_to_school.csv": "one row a school: against a named one",
         "recipes.csv": "one row a recipe and cohort",
         "change_in_va.csv": "one row a school",
+        "averages.csv": "one row a school: its average over several cohorts",
+        "lasting.csv": "one row a school: what it keeps from cohort to cohort",
         "quintile_transitions.csv": "one row a move between fifths",
         "stability_correlations.csv": "one row a way to correlate and pair of cohorts",
         "simulation.csv": "one row a measure",
