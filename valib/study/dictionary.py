@@ -63,6 +63,8 @@ FILES = {  # what a command writes, and what a row of it is
         "change_in_va.csv": "one row a school",
         "averages.csv": "one row a school: its average over several cohorts",
         "lasting.csv": "one row a school: what it keeps from cohort to cohort",
+        "groups.csv": "one row a group of schools: its mean value added",
+        "similar.csv": "one row a school: beside the schools most like it",
         "quintile_transitions.csv": "one row a move between fifths",
         "stability_correlations.csv": "one row a way to correlate and pair of cohorts",
         "simulation.csv": "one row a measure",
