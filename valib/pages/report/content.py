@@ -67,7 +67,7 @@ TABLES = {
 
 def content(page: SchoolPage) -> dict[str, Any]:
     """The title and the parts of a page, each a dictionary with its kind and what that needs (JSON)."""
-    places = page.place_table()
+    places, warned, chance = page.place_table(), page.warnings(), page.by_chance()
     parts = [
         _text(page.opening()),
         _text(page.about()),
@@ -89,10 +89,10 @@ def content(page: SchoolPage) -> dict[str, Any]:
         _table("intake", page.intake_table()),
         _text(page.coverage()),
         _heading("What these figures cannot say"),
-        _list([text.format(chance=page.by_chance()) for text in CANNOT]),
+        _list([text.format(chance=chance) for text in CANNOT]),
         _heading("For the analyst"),
         _text(page.settings()),
-        *([_text("Warnings when the models were fitted:"), _list(page.warnings())] if page.warnings() else []),
+        *([_text("Warnings when the models were fitted:"), _list(warned)] if warned else []),
         _table("analyst", page.analyst_table()),
     ]
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ NONE = "\N{EN DASH}"  # stands where there is no figure
 NOT_SHOWN = {HELD_BACK: "not shown", ABSENT: "no students"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots: what several texts need is computed once
 class SchoolPage:
     """One school of a study.
 
@@ -49,24 +50,34 @@ class SchoolPage:
         """How often an exactly average school is called above or below in the years of the page that have a figure."""
         return words.by_chance(self.level, sum(c not in self.singular for c in self.shown.index))
 
-    @property
+    @cached_property
+    def rows(self) -> dict[int, dict[str, Any]]:
+        """The rows of cells by cohort, as plain values: a page reads hundreds of them one by one."""
+        return self.cells.to_dict("index")
+
+    @cached_property
     def shown(self) -> pd.DataFrame:
         """The cohorts in which the school is shown."""
         return self.cells[self.cells["state"] == SHOWN]
+
+    @property
+    def shown_rows(self) -> list[tuple[int, dict[str, Any]]]:
+        """The cohorts in which the school is shown, with their rows."""
+        return [(cohort, row) for cohort, row in self.rows.items() if row["state"] == SHOWN]
 
     @property
     def last(self) -> int:
         """The last cohort in which the school is shown."""
         return int(self.shown.index[-1])
 
-    @property
+    @cached_property
     def singular(self) -> list[int]:
         """The cohorts in which the differences between schools are no larger than chance."""
         return self.cells.index[self.cells["singular"].astype(bool)].tolist()
 
     def estimate(self, cohort: int, model: str) -> Estimate:
         """Value added and interval, model "relative", "benchmark" or "shift"."""
-        row = self.cells.loc[cohort]
+        row = self.rows[cohort]
         return Estimate(*(float(row[f"{model}{end}"]) for end in ("", "_lower", "_upper")))
 
     def opening(self) -> str:
@@ -93,7 +104,7 @@ class SchoolPage:
 
     def in_short(self) -> list[str]:
         """The sentences that matter most: the last year against both yardsticks, change, and place."""
-        row, last = self.cells.loc[self.last], self.last
+        row, last = self.rows[self.last], self.last
         said = [words.relative(last, self.estimate(last, "relative"), self.level, self.digits, row["singular"])]
         focal = [c for c in self.shown.index if c in self.study["focal"]]
         if not self.study["baseline"]:
@@ -104,7 +115,7 @@ class SchoolPage:
 
     def against_baseline(self, cohort: int) -> str:
         """The benchmark value added of a focal cohort, and what of it is common to all schools."""
-        row = self.cells.loc[cohort]
+        row = self.rows[cohort]
         text = words.benchmark(
             cohort,
             self.estimate(cohort, "benchmark"),
@@ -192,7 +203,7 @@ class SchoolPage:
     def value_added_table(self) -> pd.DataFrame:
         """One row a cohort: students, both kinds of value added, each with its interval and side in words."""
         rows = []
-        for cohort, row in self.cells.iterrows():
+        for cohort, row in self.rows.items():
             texts = [NOT_SHOWN.get(row["state"], "")] + [NONE] * 6
             if row["state"] == SHOWN:
                 texts = [as_text(int(row["n"]))]
@@ -213,7 +224,7 @@ class SchoolPage:
         """One row a cohort with a place: schools shown, expected place, interval, highest and lowest fifth, by the
         relative value added; and expected place and interval by the benchmark value added."""
         rows = []
-        for cohort, row in self.shown.iterrows():
+        for cohort, row in self.shown_rows:
             own, against = (
                 _place_of(row, *names)
                 for names in (
@@ -261,7 +272,7 @@ class SchoolPage:
                 words.share(row["linked_share"]) if np.isfinite(row["linked_share"]) else NONE,
                 *(_number(row[c], digits) for c in columns),
             ]
-            for cohort, row in self.shown.iterrows()
+            for cohort, row in self.shown_rows
         ]
         heads = [
             "Year",
@@ -283,7 +294,7 @@ class SchoolPage:
     def analyst_table(self) -> pd.DataFrame:
         """One row a cohort in which it is shown: standard errors, reliability, effect size, and the system's shift."""
         rows = []
-        for cohort, row in self.shown.iterrows():
+        for cohort, row in self.shown_rows:
             shift = self.estimate(cohort, "shift")
             told = f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})"
             rows.append(
@@ -322,7 +333,7 @@ class SchoolPage:
         return [escape(text) for text in self.study["warnings"]]
 
     def _place(self, cohort: int) -> str:
-        row = self.cells.loc[cohort]
+        row = self.rows[cohort]
         place = Place(
             row["expected_rank"],
             row["rank_lower"],
@@ -338,7 +349,7 @@ class SchoolPage:
         return f"{cohort}*" if cohort in self.study["baseline"] else str(cohort)
 
 
-def _place_of(row: pd.Series, expected: str, lower: str, upper: str) -> list[str] | None:
+def _place_of(row: Mapping[str, Any], expected: str, lower: str, upper: str) -> list[str] | None:
     """The place and its interval as texts; None if there is no place."""
     if not np.isfinite(row[expected]):
         return None
