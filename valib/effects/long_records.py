@@ -17,7 +17,7 @@ from .findings import Finding
 # Students who repeat or skip a grade are a per cent or two of a cohort, at most five.
 MIXED = 0.05  # of a cohort's rows outside its largest grade or subject
 AMBIGUOUS = 0.01  # of a cohort's rows that have two earlier rows
-SHOWN = 6  # grades or subjects of a cohort, the largest first
+SHOWN, FEW = 6, 0.01  # grades or subjects of a cohort, the largest first; of a smaller share none is named
 SHORT = 20  # characters of one
 
 
@@ -60,10 +60,11 @@ def _mixed(code: str, what: str, name: str, levels: Mapping[int, Mapping[str, in
 
 
 def _shares(rows: Mapping[str, int]) -> str:
+    """The largest parts in whole per cents, which tell of no single students."""
     total = sum(rows.values())
-    large = sorted(rows, key=lambda value: (-rows[value], value))
-    told = [f"{readable(value, SHORT)} {percent(rows[value] / total)}" for value in large[:SHOWN]]
-    return " and ".join([", ".join(told), *([f"{len(large) - SHOWN} more"] if len(large) > SHOWN else [])])
+    large = [v for v in sorted(rows, key=lambda v: (-rows[v], v)) if rows[v] >= FEW * total][:SHOWN]
+    told = [f"{readable(value, SHORT)} {rows[value] / total:.0%}" for value in large]
+    return ", ".join([*told, *(["others"] if len(large) < len(rows) else [])])
 
 
 def of_linkage(linkage: Mapping[str, Any] | None, cohorts: Sequence[int]) -> list[Finding | None]:
