@@ -3,10 +3,10 @@
 
     F_j(x) = sum_m w_m T_df((x - mean_jm) / scale_jm)
 
-The nodes m and their weights are common to the schools of a data set, unless each school has weights of its own. Quantiles are found for all schools at once by
-Newton steps on the probit scale, Phi^-1(F(x)) = Phi^-1(p), on which a mixture is nearly a straight line; a step that
-leaves the bracket is replaced by halving. Source of the t distribution function for df >= 30: Hill (1970, Communications
-of the ACM 13, 617-619), whose error is below 2e-12 there.
+The nodes m are common to the schools of a data set, and so are their weights unless they are given by school. Quantiles
+are found for all schools at once by Newton steps on the probit scale, Phi^-1(F(x)) = Phi^-1(p), on which a mixture is
+nearly a straight line; a step that leaves the bracket is replaced by halving. Source of the t distribution function for
+df >= 30: Hill (1970, Communications of the ACM 13, 617-619), whose error is below 2e-12 there.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ BLOCK = 65_536  # components held at a time, so that they stay in the processor'
 class Mixture:
     """Mixtures of R data sets of J schools over M nodes.
 
-    weight (R, M), or (R, J, M) where it differs between schools, sums to 1; mean, scale (R, J, M), scale > 0; df: degrees of freedom, broadcastable to (R, J, M), inf
-    for normal components. order (R,): moments of this order and above do not exist (inf: all exist).
+    weight (R, M), or (R, J, M) by school, sums to 1; mean, scale (R, J, M), scale > 0; df: degrees of freedom,
+    broadcastable to (R, J, M), inf for normal components. order (R,): moments of this order and above do not exist (inf: all
+    exist).
     """
 
     weight: FloatArray

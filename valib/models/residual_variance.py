@@ -13,10 +13,13 @@ The search moves (tau, log sigma_k) by Newton's method with exact derivatives (:
 in tau, so that tau = 0 is an inner point of it. With e_jk = s_jk - n_jk w_j t_j and v_j = 1 / (1 + tau2 a_j)
 
     dM / domega_k = sum_{i in k} (z_i - w_j t_j)(z_i - w_j t_j)'      dM / dtau2 = - sum_j v_j^2 t_j t_j'
-    d2M / domega_k domega_l = - sum_j w_j (e_jk e_jl' + e_jl e_jk')   d2M / domega_k dtau2 = - sum_j v_j^2 (e_jk t_j' + t_j e_jk')
+    d2M / domega_k domega_l = - sum_j w_j (e_jk e_jl' + e_jl e_jk')
+    d2M / domega_k dtau2    = - sum_j v_j^2 (e_jk t_j' + t_j e_jk')
 
-The BLUP is u_hat_j = w_j t_j'(-b, 1): every student counts by the precision of the own group. Source: Pinheiro and Bates (2000,
-section 5.2), whose nlme the values are compared with.
+The BLUP is u_hat_j = w_j t_j'(-b, 1): every student counts by the precision of the own group. Where the variance follows a
+covariate v instead, Var(e_ij) = sigma2 exp(2 delta (v_ij - vbar)) (nlme's varExp), the sums are weighted by
+exp(-2 delta (v_ij - vbar)), and delta is found on a line outside. Source: Pinheiro and Bates (2000, section 5.2), whose
+nlme the values are compared with.
 """
 
 from __future__ import annotations
@@ -26,11 +29,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
-from ..sums.moments import Moments
+from ..sums.design import Cells
+from ..sums.moments import Moments, moments_from_arrays
 from .blup import Blup, factor
 from .mixed import MixedFit, fit_moments, unshift
 from .newton import End, minimise
@@ -44,18 +48,20 @@ NONE_LEFT = 1e-6  # sigma of a group over that of all, below which the group fit
 class GroupSums:
     """Sums of the scaled columns [X, y] about a shift, J schools and K groups of students.
 
-    n (J, K), s (J, K, k), C (K, k, k); scale (k,): what the columns were divided by.
+    n (J, K), s (J, K, k), C (K, k, k), of students or of their weights; scale (k,): what the columns were divided by;
+    count (K,): students.
     """
 
     n: FloatArray
     s: FloatArray
     C: FloatArray
     scale: FloatArray
+    count: FloatArray
 
     @property
     def p(self) -> int:
         """Number of fixed effects."""
-        return self.C.shape[-1] - 1
+        return int(self.C.shape[-1]) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +110,7 @@ class GroupProblem:
         A_inverse = np.linalg.inv(M[:p, :p])
         b = A_inverse @ M[:p, p]
         rss = float(M[p, p] - M[p, :p] @ b)
-        deviance = rss - float(sums.n.sum(axis=0) @ np.log(omega)) - float(np.log(v).sum())
+        deviance = rss - float(sums.count @ np.log(omega)) - float(np.log(v).sum())
         deviance += 2 * float(np.log(np.diag(lower)).sum()) if self.reml else 0.0
         return GroupPoint(deviance, b, A_inverse, a, t, v, w)
 
@@ -144,19 +150,30 @@ def _derivatives(sums: GroupSums, at: GroupPoint, omega: FloatArray, reml: bool)
     slope = first @ a
     gradient = slope @ a
     hessian = np.einsum("mnab,a,b->mn", second, a, a) - 2 * slope[:, :p] @ at.A_inverse @ slope[:, :p].T
-    n = sums.n.sum(axis=0)
     gradient[0] += at.v @ at.a
-    gradient[1:] += at.w @ sums.n - n / omega
+    gradient[1:] += at.w @ sums.n - sums.count / omega
     hessian[0, 0] -= (at.v**2) @ at.a**2
     hessian[1:, 0] += (at.v**2) @ sums.n
     hessian[0, 1:] += (at.v**2) @ sums.n
-    hessian[1:, 1:] += np.diag(n / omega**2) - (sums.n * (at.w**2)[:, None]).T @ sums.n
+    hessian[1:, 1:] += np.diag(sums.count / omega**2) - (sums.n * (at.w**2)[:, None]).T @ sums.n
     if reml:
         B = at.A_inverse @ first[:, :p, :p]
         gradient = gradient + np.trace(B, axis1=1, axis2=2)
         bend = np.einsum("ij,mnji->mn", at.A_inverse, second[:, :, :p, :p])
         hessian = hessian + bend - np.einsum("mij,nji->mn", B, B)
     return gradient, hessian
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """How log sigma follows a covariate: delta a unit, delta_se; centre and spread, mean and standard deviation of the
+    covariate; mean_factor: mean of exp(2 delta (v - centre)) over students."""
+
+    delta: float
+    delta_se: float
+    centre: float
+    spread: float
+    mean_factor: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,7 +183,8 @@ class GroupVariances:
     groups: K labels; n (K,): students. names: the p columns of X; coefficients (p,), vcov (p, p) = A^-1. tau2, tau2_se;
     sd (K,): residual standard deviations, score points, with log_sd_vcov (K, K) of their logarithms from the observed
     information. sigma2: mean residual variance over students. loglik; common_loglik: of the model with one variance for all.
-    singular: tau2 is 0. schools (J,) with effects: their BLUPs. sums, point, common: for the posterior.
+    singular: tau2 is 0. schools (J,) with effects: their BLUPs. sums, point, x: for the posterior. slope: of a variance that
+    follows a covariate, K = 1, sd being that at its mean.
     """
 
     groups: tuple[Any, ...]
@@ -188,11 +206,13 @@ class GroupVariances:
     sums: GroupSums
     point: GroupPoint
     x: FloatArray
+    slope: Slope | None = None
 
     @property
     def sigma2(self) -> float:
         """Mean residual variance over students."""
-        return float(self.n @ self.sd**2 / self.n.sum())
+        more = 1.0 if self.slope is None else self.slope.mean_factor
+        return more * float(self.n @ self.sd**2 / self.n.sum())
 
     @property
     def sigma2_se(self) -> float:
@@ -218,11 +238,11 @@ class GroupVariances:
     @property
     def df(self) -> int:
         """Its degrees of freedom."""
-        return len(self.groups) - 1
+        return len(self.groups) - 1 if self.slope is None else 1
 
     @property
     def p(self) -> float:
-        """Its p-value: chi2 with K - 1 degrees of freedom (no variance lies on a boundary)."""
+        """Its p-value: chi2 (no variance lies on a boundary)."""
         return float(stats.chi2.sf(self.statistic, self.df))
 
 
@@ -233,7 +253,7 @@ def group_sums(moments: Moments) -> GroupSums:
     n[moments.cell_school, moments.cell_cohort] = moments.n
     s[moments.cell_school, moments.cell_cohort] = moments.sums
     scale = np.sqrt(np.maximum(np.diag(moments.pooled()), np.finfo(float).tiny) / n.sum())
-    return GroupSums(n, s / scale, moments.cross / scale[:, None] / scale, scale)
+    return GroupSums(n, s / scale, moments.cross / scale[:, None] / scale, scale, n.sum(axis=0))
 
 
 def fit_groups(moments: Moments, groups: Sequence[Any], method: Method = "ML") -> GroupVariances:
@@ -267,24 +287,70 @@ def fit_groups(moments: Moments, groups: Sequence[Any], method: Method = "ML") -
     if len(groups) < 2:
         raise ModelError("Residual variances by group need at least two groups of students; there is one.")
     sums, reml = group_sums(moments), method == "REML"
-    n = sums.n.sum(axis=0)
-    if n.min() < 2:
-        raise ModelError(f"The group {groups[int(n.argmin())]!r} has one student, too few for a residual variance of its own.")
+    if sums.count.min() < 2:
+        few = groups[int(sums.count.argmin())]
+        raise ModelError(f"The group {few!r} has one student, too few for a residual variance of its own.")
     start = _start(sums, common)
-    problem = GroupProblem(sums, reml)
-    end = minimise(problem, np.concatenate([[start[0]], np.full(len(n), start[1])]))
-    if not end.converged or np.exp(2 * (end.x[1:] - start[1])).min() < NONE_LEFT**2:
+    end = _lowest(GroupProblem(sums, reml), start)
+    if not end.converged or (end.x[1:] - start[1]).min() < np.log(NONE_LEFT):
         where = groups[int(np.argmin(end.x[1:]))]
         raise ModelError(f"The model fits the students of group {where!r} perfectly: they have no residual variance.")
+    return _result(moments, tuple(groups), end, method, common)
+
+
+def _lowest(problem: GroupProblem, start: tuple[float, float]) -> End[GroupProblem]:
+    """The minimum from tau and a common log sigma."""
+    end = minimise(problem, np.concatenate([[start[0]], np.full(len(problem.sums.count), start[1])]))
     if start[0] == 0.0:  # tau = 0 is stationary: look beside it too
         other = minimise(problem, np.concatenate([[0.2 * np.exp(start[1])], end.x[1:]]))
         end = other if other.at.deviance < end.at.deviance else end
-    return _result(moments, tuple(groups), end, method, common)
+    return end
+
+
+def fit_exponential(
+    X: FloatArray, y: FloatArray, cells: Cells, names: tuple[str, ...], v: FloatArray, method: Method = "ML"
+) -> GroupVariances:
+    """Fit the model whose residual variance follows a covariate, sigma2 exp(2 delta (v - vbar)).
+
+    X (N, p), y (N,), v (N,); cells: the schools of the rows. ``sd`` of the result is that at the mean of v, its ``slope`` says
+    the rest. Raises ModelError as :func:`fit_groups`, and for a v that does not vary.
+    """
+    plain = moments_from_arrays(X, y, cells, names)
+    common, reml = fit_moments(plain, method), method == "REML"
+    centre, spread = float(v.mean()), float(v.std())
+    if spread <= 1e-12 * max(abs(centre), 1e-300):
+        raise ModelError("The covariate of the residual variance is constant.")
+    z = (v - centre) / spread
+    whole = group_sums(plain)
+    start = _start(whole, common)
+    columns = [*(X.T - plain.shift[:-1, None]), y - plain.shift[-1]]
+    Z = np.column_stack(columns) / whole.scale
+
+    def at(slope: float) -> End[GroupProblem]:
+        weight = np.exp(-2 * slope * z)
+        own = Z * weight[:, None]
+        s = np.stack([np.bincount(cells.code, c, len(cells.n)) for c in own.T], axis=1).astype(np.float64)
+        n: FloatArray = np.bincount(cells.code, weight, len(cells.n)).astype(np.float64)
+        sums = GroupSums(n[:, None], s[:, None], (Z.T @ own)[None], whole.scale, whole.count)
+        return _lowest(GroupProblem(sums, reml), start)
+
+    def deviance(slope: float) -> float:
+        return float(at(slope).at.deviance)
+
+    best = optimize.minimize_scalar(deviance, bracket=(-0.1, 0.1), tol=1e-9)
+    slope = float(best.x) if best.fun < deviance(0.0) else 0.0
+    bend = (deviance(slope + 0.01) - 2 * deviance(slope) + deviance(slope - 0.01)) / 1e-4
+    error = float(np.sqrt(2 / bend)) / spread if bend > 0 else float("nan")
+    found = _result(plain, ("at the mean",), at(slope), method, common)
+    factor_of_mean = float(np.mean(np.exp(2 * slope * z)))
+    return replace(found, slope=Slope(slope / spread, error, centre, spread, factor_of_mean))
 
 
 def _start(sums: GroupSums, common: MixedFit) -> tuple[float, float]:
     """tau and log sigma of the model with one variance, in units of the scaled response."""
-    return float(np.sqrt(common.tau2)) / sums.scale[-1], 0.5 * float(np.log(common.sigma2)) - float(np.log(sums.scale[-1]))
+    return float(np.sqrt(common.tau2)) / sums.scale[-1], 0.5 * float(np.log(common.sigma2)) - float(
+        np.log(sums.scale[-1])
+    )
 
 
 def _result(
@@ -296,7 +362,7 @@ def _result(
     at = problem.value(x)
     undo = unshift(moments)
     linear = undo[:-1, :-1] * (size / sums.scale[:-1])
-    n, tau = sums.n.sum(axis=0), abs(float(x[0]))
+    n, tau = sums.count, abs(float(x[0]))
     N, p = n.sum(), sums.p
     dof = N - (p if problem.reml else 0)
     constant = dof * np.log(2 * np.pi) + 2 * dof * np.log(size)
@@ -308,6 +374,7 @@ def _result(
     tau = 0.0 if singular else tau
     tau2_se = float("nan") if singular else 2 * tau * float(np.sqrt(max(errors[0, 0], 0.0))) * size**2
     loglik = -0.5 * (at.deviance + constant)
+    sd: FloatArray = np.exp(x[1:]) * float(size)
     return GroupVariances(
         groups,
         n,
@@ -316,14 +383,14 @@ def _result(
         linear @ at.A_inverse @ linear.T,
         tau**2 * size**2,
         tau2_se,
-        np.exp(x[1:]) * size,
+        sd,
         errors[-len(n) :, -len(n) :],
         max(loglik, common.loglik),
         common.loglik,
         method,
         singular,
         moments.schools,
-        sums.n.sum(axis=1),
+        moments.by_school(moments.n[:, None])[:, 0],
         group_blup(at, tau**2, size),
         sums,
         at,
@@ -333,19 +400,10 @@ def _result(
 
 def group_blup(at: GroupPoint, tau2: float, size: float) -> Blup:
     """BLUPs and their errors in score points; tau2 of the scaled response, ``size`` its scale."""
-    a = np.append(-at.b, 1.0)
     known = tau2 * at.a / (1 + tau2 * at.a)
-    residual = (at.t @ a) / at.a
+    residual = (at.t @ np.append(-at.b, 1.0)) / at.a
     own = tau2 * (1 - known)
     common = (known / at.a)[:, None] * (at.t[:, :-1] @ factor(at.A_inverse))
     shared = (common**2).sum(axis=1)
-    squares = [size**2 * v for v in (own, own + shared, np.maximum(known * tau2 - shared, 0.0))]
-    return Blup(size * known * residual, known, size * residual, *squares, size * common)
-
-
-def group_moments(parts: Sequence[Moments]) -> Moments:
-    """Moments by school and group from those of each group (one cohort each): groups stand where cohorts do."""
-    whole = replace(parts[0], cohorts=np.array([0]))
-    for k, part in enumerate(parts[1:], 1):
-        whole = whole + replace(part, cohorts=np.array([k]))
-    return whole
+    a, b, c = (size**2 * v for v in (own, own + shared, np.maximum(known * tau2 - shared, 0.0)))
+    return Blup(size * known * residual, known, size * residual, a, b, c, size * common)

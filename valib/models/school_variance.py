@@ -8,16 +8,20 @@ With d_j = n_j - 1, W_j = sum_i (r_ij - rbar_j)^2 and r = y - x'b, the likelihoo
     L_j = [ Gamma((nu + d_j)/2) / Gamma(nu/2)  (nu s2 / 2)^(nu/2)  ((nu s2 + W_j)/2)^(-(nu + d_j)/2)  (2 pi)^(-d_j/2) ]
           E{ N(rbar_j; 0, tau2 + sigma2/n_j) / sqrt(n_j) },   sigma2 ~ (nu s2 + W_j) / chi2_(nu + d_j)
 
-by the trapezoidal rule in log sigma2, which leaves about 1e-10. (tau, s2, nu) maximise it, b within them by Newton steps; REML is
-by Laplace's approximation of the integral over b, which is exact where the variances are equal (nu infinite, a legal answer on
-the boundary). Given the data a school's variance has the weights q_jg on the nodes sigma2_jg, and
+by the trapezoidal rule in log sigma2, which leaves about 1e-10. (tau, s2, nu) maximise it, b within them by Newton steps; REML
+is by Laplace's approximation of the integral over b, which is exact where the variances are equal (nu infinite, a legal answer
+on the boundary). Given the data a school's variance has the weights q_jg on the nodes sigma2_jg, and
 
     u_hat_j = lambda_j rbar_j,   lambda_j = E_q[ n_j tau2 / (n_j tau2 + sigma2) ]
     Var(u_j | y, b) = E_q[ tau2 (1 - lambda) ] + rbar_j^2 Var_q(lambda)
 
-Sources: Smyth (2004, Statistical Applications in Genetics and Molecular Biology 3, 1) for the empirical Bayes variances; Leonard
-(1975, Technometrics 17, 95-102) and Raudenbush and Bryk (1987) for the question asked of schools; Bartlett (1937, Proceedings of
-the Royal Society A 160, 268-282) for the test.
+What is not known of nu matters for limits, above all on its boundary, where a plug-in limit would say that all schools vary
+alike: limits are mixtures over nodes of omega = sqrt(2 / nu), about the standard deviation of log sigma2_j over schools, with a
+flat prior on it, as on tau; s2 is at its maximum on every node.
+
+Sources: Smyth (2004, Statistical Applications in Genetics and Molecular Biology 3, 3) for the empirical Bayes variances;
+Raudenbush and Bryk (1987, Journal of Educational Statistics 12, 241-269) for the question asked of schools; Bartlett (1937,
+Proceedings of the Royal Society A 160, 268-282) for the test.
 """
 
 from __future__ import annotations
@@ -40,7 +44,10 @@ NU_RANGE = (0.2, 1e5)  # degrees of freedom of the common distribution; the uppe
 STARTS = (6.0, 30.0, 150.0)  # of nu
 FLAT = 1e-6  # a log-likelihood less than this above that of equal variances is on the boundary
 STEPS, CLOSE = 40, 1e-11  # of b: Newton steps, and the decrement that ends them
+SPREADS, DROP, WIDEST = 7, 6.0, 3.0  # nodes of omega, the fall of the log-likelihood at which they end, the largest
+MANY = 400  # schools from which omega is taken as known
 STILL = 1e-7  # tau over s, below which schools do not vary
+ENDS = {"ftol": 1e-13, "gtol": 1e-6}  # of the search
 STEP = 2e-3  # of the differences that the curvature in (tau, log s2, log nu) is found by
 
 
@@ -57,7 +64,7 @@ class SchoolSums:
     @property
     def p(self) -> int:
         """Number of fixed effects."""
-        return self.mean.shape[1] - 1
+        return int(self.mean.shape[1]) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +82,9 @@ class SchoolPoint:
 def school_sums(moments: Moments) -> SchoolSums:
     """The sums of one cohort's moments by cell, about the schools' means. ModelError without cross-products by cell."""
     if moments.cell_cross is None:
-        raise ModelError("Variances by school need the cross-products by school: compute the moments with by_cell=True.")
+        raise ModelError(
+            "Variances by school need the cross-products by school: compute the moments with by_cell=True."
+        )
     n = moments.n[:, None]
     mean = moments.sums / n
     scale = np.sqrt(np.maximum(np.diag(moments.pooled()), np.finfo(float).tiny) / moments.n.sum())
@@ -180,7 +189,7 @@ class SchoolVariances:
 
     schools (J,), n (J,); own_sd (J,): the school's own residual standard deviation, W_j / (n_j - 1) at the estimate of b
     (nan for one student); sd (J,): shrunken, 1 / sqrt(E[1 / sigma2_j | y]). effects: BLUPs with the schools' own variances.
-    sums, b (p,), point, and par = (tau, s2, nu) in scaled units: for the posterior. reml: whether restricted.
+    sums, b (p,), point, and par = (tau, s2, nu) in scaled units: for the posterior; nodes (K, 3): nu, s2 and weight.
     """
 
     names: tuple[str, ...]
@@ -206,6 +215,7 @@ class SchoolVariances:
     b: FloatArray
     point: SchoolPoint
     par: tuple[float, float, float]
+    nodes: FloatArray
 
     @property
     def sigma2(self) -> float:
@@ -245,25 +255,36 @@ class SchoolVariances:
         return 1.0 if self.statistic == 0 else float(0.5 * stats.chi2.sf(self.statistic, 1))
 
     def interval(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-        """(J,) central intervals of sigma_j given the data: of its posterior at the estimates of tau, s2 and nu."""
-        tau, s2, nu = self.par
+        """(J,) central intervals of sigma_j given the data, over the nodes of (nu, s2)."""
+        log, density = zip(*(self._fine(nu, s2) for nu, s2, _ in self.nodes), strict=True)
+        x, mass = (
+            np.concatenate(log, axis=1),
+            np.concatenate([w * d for (_, _, w), d in zip(self.nodes, density, strict=True)], 1),
+        )
+        order = np.argsort(x, axis=1)
+        x, mass = np.take_along_axis(x, order, 1), np.take_along_axis(mass, order, 1)
+        cdf = np.cumsum(mass, axis=1) - mass / 2
+        ends = [
+            np.exp(0.5 * np.array([np.interp(tail, c, v) for c, v in zip(cdf, x, strict=True)])) * self.sums.scale[-1]
+            for tail in ((1 - level) / 2, (1 + level) / 2)
+        ]
+        return ends[0], ends[1]
+
+    def _fine(self, nu: float, s2: float) -> tuple[FloatArray, FloatArray]:
+        """Nodes (J, FINE) of log sigma2_j given (nu, s2) and their masses; of equal variances those of the common one."""
+        shape = (len(self.n), FINE)
         if np.isinf(nu):
-            return self.sd, self.sd
+            z = np.linspace(-6, 6, FINE)
+            mass = np.exp(-(z**2) / 2)
+            return np.broadcast_to(np.log(s2) + 2 * self.log_s_se * z, shape), np.broadcast_to(mass / mass.sum(), shape)
         a = np.append(-self.b, 1.0)
         W = np.maximum(np.einsum("a,jab,b->j", a, self.sums.within, a), 0.0)
         weight, g = _nodes(nu + self.n - 1, FINE)
         sigma2 = (nu * s2 + W)[:, None] / (nu + self.n - 1)[:, None] / g
-        spread = sigma2 + self.n[:, None] * tau**2
+        spread = sigma2 + self.n[:, None] * self.par[0] ** 2
         log_mean = -0.5 * (np.log(spread) + (self.n * (self.sums.mean @ a) ** 2)[:, None] / spread)
         q = weight * np.exp(log_mean - log_mean.max(axis=1, keepdims=True))
-        ends = []
-        order = np.arange(FINE)[::-1]  # sigma2 falls in g
-        cdf = np.cumsum(q[:, order], axis=1) - q[:, order] / 2
-        cdf /= q.sum(axis=1, keepdims=True)
-        for tail in ((1 - level) / 2, (1 + level) / 2):
-            log = [np.interp(tail, c, s) for c, s in zip(cdf, np.log(sigma2[:, order]), strict=True)]
-            ends.append(np.exp(0.5 * np.array(log)) * self.sums.scale[-1])
-        return ends[0], ends[1]
+        return np.log(sigma2), q / q.sum(axis=1, keepdims=True)
 
 
 def fit_schools(moments: Moments, method: Method = "ML") -> SchoolVariances:
@@ -298,13 +319,49 @@ def fit_schools(moments: Moments, method: Method = "ML") -> SchoolVariances:
             f"Residual variances of schools need at least three schools with two students; there are {(sums.n > 1).sum()}."
         )
     tau, s2 = float(np.sqrt(common.tau2)) / sums.scale[-1], common.sigma2 / sums.scale[-1] ** 2
-    b = common.optimum.at.b[0] / sums.scale[-1] * sums.scale[:-1]
+    b: FloatArray = common.optimum.at.b[0] / sums.scale[-1] * sums.scale[:-1]
     equal = profile(sums, b, tau, s2, np.inf, reml)
     par, best = _search(sums, reml, b, max(tau, 0.05 * np.sqrt(s2)), s2)
     boundary = best[0] < equal[0] + FLAT or par[2] > 0.5 * NU_RANGE[1]
     if boundary:
         par, best = (tau, s2, np.inf), equal
     return _result(moments, sums, common, par, best, boundary, method)
+
+
+def _spread_nodes(
+    sums: SchoolSums, reml: bool, b: FloatArray, par: tuple[float, float, float], loglik: float
+) -> FloatArray:
+    """(K, 3): nu, s2 and weight on even nodes of omega = sqrt(2 / nu), with a flat prior on it; tau is held."""
+    tau, s2, nu = par
+    if len(sums.n) >= MANY:
+        return np.array([[nu, s2, 1.0]])
+
+    def best(omega: float) -> tuple[float, float]:
+        """Log-likelihood and s2 at omega."""
+        at, value = float(np.log(s2)), float("-inf")
+        df, h = np.inf if omega < 1e-4 else 2 / omega**2, 1e-3
+        for _ in range(4):
+            low, value, high = (profile(sums, b, tau, float(np.exp(at + k * h)), df, reml)[0] for k in (-1, 0, 1))
+            bend = (2 * value - low - high) / h**2
+            step = float(np.clip((high - low) / (2 * h) / bend, -0.5, 0.5)) if bend > 0 else 0.0
+            at += step
+            if abs(step) < 1e-4:
+                break
+        return value, float(np.exp(at))
+
+    middle, ends = float(np.sqrt(2 / nu)), []
+    for side in (-1, 1):
+        step = 0.01
+        while 0 < middle + side * step < WIDEST and best(middle + side * step)[0] > loglik - DROP:
+            step *= 1.6
+        ends.append(min(max(middle + side * step, 0.0), WIDEST))
+    omega = np.linspace(ends[0], ends[1], SPREADS)
+    values = np.array([best(w) for w in omega])
+    weight = np.exp(values[:, 0] - values[:, 0].max())
+    weight[[0, -1]] /= 2
+    with np.errstate(divide="ignore"):
+        nus = np.where(omega < 1e-4, np.inf, 2 / omega**2)
+    return np.column_stack([nus, values[:, 1], weight / weight.sum()])
 
 
 def _unpack(x: FloatArray) -> tuple[float, float, float]:
@@ -326,7 +383,7 @@ def _search(
     starts = [np.array([tau / np.sqrt(s2), np.log(s2), np.log(nu)]) for nu in STARTS]
     x = starts[int(np.argmin([deviance(s) for s in starts]))]
     bounds = [(-1e3, 1e3), (x[1] - 20, x[1] + 20), tuple(np.log(NU_RANGE))]
-    found = optimize.minimize(deviance, x, method="L-BFGS-B", jac="3-point", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-6})
+    found = optimize.minimize(deviance, x, method="L-BFGS-B", jac="2-point", bounds=bounds, options=ENDS)
     x = _polish(deviance, found.x)
     return _unpack(x), profile(sums, held[0], *_unpack(x), reml)
 
@@ -435,6 +492,7 @@ def _result(
         b,
         at,
         (tau, s2, nu),
+        _spread_nodes(sums, reml, b, (tau, s2, nu), loglik),
     )
 
 
@@ -445,10 +503,11 @@ def school_blup(sums: SchoolSums, b: FloatArray, tau: float, at: SchoolPoint, si
     known = (at.q * lam).sum(axis=1)
     residual = sums.mean @ np.append(-b, 1.0)
     own = D * (1 - known) + residual**2 * np.maximum((at.q * lam**2).sum(axis=1) - known**2, 0.0)
-    common = known[:, None] * (sums.mean[:, :-1] @ factor(np.linalg.inv(at.A)))
+    root = factor(np.asarray(np.linalg.inv(at.A), dtype=np.float64))
+    common = known[:, None] * (sums.mean[:, :-1] @ root)
     shared = (common**2).sum(axis=1)
-    squares = [size**2 * v for v in (own, own + shared, np.maximum(D * known - shared, 0.0))]
-    return Blup(size * known * residual, known, size * residual, *squares, size * common)
+    a, b2, c = (size**2 * v for v in (own, own + shared, np.maximum(D * known - shared, 0.0)))
+    return Blup(size * known * residual, known, size * residual, a, b2, c, size * common)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

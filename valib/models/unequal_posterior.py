@@ -9,8 +9,8 @@ On nodes of tau, evenly spaced in its logarithm over all but e^-12 of its poster
     u_j | tau, sigma2_j, y ~ N(lambda_j rbar_j, tau2 (1 - lambda_j) + lambda_j^2 xbar_j' A^-1 xbar_j)
 
 so that an effect is a mixture of normals. By group, log sigma_k are at their maximum on every node of tau, with Laplace's
-factor; by school, each school's variance runs over its nodes with the weights that its students give them, the common
-distribution of variances being held at its estimate. lambda_j = a_j tau2 / (1 + a_j tau2), a_j = sum_i 1 / sigma2_i.
+factor; by school, nu and s2 run over their nodes too, and each school's variance over its own with the weights that its
+students give them. lambda_j = a_j tau2 / (1 + a_j tau2), a_j = sum_i 1 / sigma2_i.
 """
 
 from __future__ import annotations
@@ -26,21 +26,23 @@ from .blup import factor
 from .mixture import Mixture
 from .newton import minimise
 from .posterior import SCHOOL_LEVEL, refuse_improper
-from .residual_variance import GroupProblem, GroupVariances
-from .school_variance import SchoolVariances, profile
+from .residual_variance import GroupPoint, GroupProblem, GroupVariances
+from .school_variance import MANY, SchoolPoint, SchoolVariances, profile
 
 DROP = 12.0  # fall of the log density at which the nodes end
-COUNT = 41  # nodes of tau; half as many for many schools, of which tau is better known
-MANY = 400
+COUNT, FEWER = (
+    41,
+    17,
+)  # nodes of tau; half as many for many schools, of which it is better known; for each of several nu
 LOOK = np.linspace(-8.0, 6.0, 29)  # of log(tau / sigma), where the bulk is looked for
-LEAST = 1e-8  # weight of a node that is dropped
+LEAST = 1e-7  # weight of a node, of the largest, that is dropped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnequalPosterior:
-    """M nodes of tau (scaled), weight (M,); each school's q (J, M, G) and a (J, M, G) = sum_i 1 / sigma2_i on G nodes of its
-    variance; rbar (J, M), xbar (J, M, p) means weighted by precision; b_root (M, p, p): F with F F' = A^-1. size: score points a
-    scaled unit."""
+    """M nodes of tau (scaled) and what else is common, weight (M,); each school's q (J, M, G) and a (J, M, G), the sum of
+    1 / sigma2_i, on G nodes of its variance; rbar (J, M), xbar (J, M, p) means weighted by precision; b_root (M, p, p): F with
+    F F' = A^-1. size: score points of a scaled unit."""
 
     tau: FloatArray
     weight: FloatArray
@@ -113,23 +115,23 @@ def _by_group(fit: GroupVariances) -> UnequalPosterior:
     sums, size = fit.sums, fit.sums.scale[-1]
     xx = sums.C.sum(axis=0)[:-1, :-1]
     total, n = sums.s.sum(axis=1)[:, :-1], sums.n.sum(axis=1)
-    _check(xx - np.einsum("ja,jb->ab", total / n[:, None], total), xx, len(n), float(n.sum()))
-    start = fit.x[1:].copy()
+    _check(xx - np.einsum("ja,jb->ab", total / n[:, None], total), xx, len(n), float(sums.count.sum()))
 
-    def at(tau: float) -> tuple[float, FloatArray]:
-        end = minimise(GroupProblem(sums, True, tau), start)
-        logdet = np.linalg.slogdet(end.hessian)[1]
-        return -0.5 * (float(end.at.deviance) + logdet), end.x
+    def at(tau: float) -> tuple[float, GroupPoint]:
+        end = minimise(GroupProblem(sums, True, tau), fit.x[1:])
+        point = GroupProblem(sums, True, tau).value(end.x)
+        return -0.5 * (point.deviance + float(np.linalg.slogdet(end.hessian)[1])), point
 
-    sigma = float(np.exp(fit.x[1:]).mean())
-    taus, weight, found = _tau_nodes(at, sigma, abs(float(fit.x[0])), len(n))
-    points = [GroupProblem(sums, True, tau).value(x) for tau, x in zip(taus, found, strict=True)]
+    grid = _tau_grid(lambda tau: at(tau)[0], float(np.exp(fit.x[1:]).mean()), abs(float(fit.x[0])), _count(len(n)))
+    found = [at(float(np.exp(u))) for u in grid]
+    keep, weight = _kept(np.array([value for value, _ in found]) + grid)
+    points = [found[k][1] for k in keep]
     a = np.stack([point.a for point in points], axis=1)
     means = np.stack([point.t / point.a[:, None] for point in points], axis=1)
     b = np.stack([point.b for point in points])
     rbar = means[..., -1] - np.einsum("jmp,mp->jm", means[..., :-1], b)
-    root = factor(np.stack([point.A_inverse for point in points]))
-    return UnequalPosterior(taus, weight, np.ones((*a.shape, 1)), a[..., None], rbar, means[..., :-1], root, float(size))
+    root, one = factor(np.stack([point.A_inverse for point in points])), np.ones((*a.shape, 1))
+    return UnequalPosterior(np.exp(grid[keep]), weight, one, a[..., None], rbar, means[..., :-1], root, float(size))
 
 
 def _by_school(fit: SchoolVariances) -> UnequalPosterior:
@@ -139,19 +141,27 @@ def _by_school(fit: SchoolVariances) -> UnequalPosterior:
     _check(xx, xx + between, len(sums.n), float(sums.n.sum()))
     held = [fit.b]
 
-    def at(tau: float) -> tuple[float, FloatArray]:
-        loglik, held[0], _ = profile(sums, held[0], tau, s2, nu, True)
-        return loglik, held[0]
+    def at(tau: float, s2: float, nu: float) -> tuple[float, FloatArray, SchoolPoint]:
+        loglik, held[0], point = profile(sums, held[0], tau, s2, nu, True)
+        return loglik, held[0], point
 
-    taus, weight, found = _tau_nodes(at, float(np.sqrt(s2)), tau, len(sums.n))
-    points = [profile(sums, b, t, s2, nu, False)[2] for t, b in zip(taus, found, strict=True)]
-    q, sigma2 = (np.stack([getattr(point, name) for point in points], axis=1) for name in ("q", "sigma2"))
-    b, root = np.stack(found), factor(np.stack([np.linalg.inv(point.A) for point in points]))
+    K = len(fit.nodes)
+    grid = _tau_grid(lambda t: at(t, s2, nu)[0], float(np.sqrt(s2)), tau, _count(len(sums.n)) if K == 1 else FEWER)
+    found = [at(float(np.exp(u)), float(node[1]), float(node[0])) for node in fit.nodes for u in grid]
+    even = np.ones(K)
+    even[[0, -1]] = 0.5 if K > 1 else 1.0  # the trapezoidal rule in omega
+    u = np.tile(grid, K)
+    keep, weight = _kept(np.array([value for value, _, _ in found]) + u + np.repeat(np.log(even), len(grid)))
+    b, points = np.stack([found[k][1] for k in keep]), [found[k][2] for k in keep]
+    G = max(point.q.shape[1] for point in points)
+    shape = (len(sums.n), G)
+    q = np.stack([np.broadcast_to(point.q * point.q.shape[1] / G, shape) for point in points], axis=1)
+    sigma2 = np.stack([np.broadcast_to(point.sigma2, shape) for point in points], axis=1)
+    root = factor(np.stack([np.linalg.inv(point.A) for point in points]))
     rbar = sums.mean[:, -1, None] - sums.mean[:, :p] @ b.T
-    xbar = np.repeat(sums.mean[:, None, :p], len(taus), axis=1)
-    return UnequalPosterior(
-        taus, weight, q, sums.n[:, None, None] / sigma2, rbar, xbar, root, float(sums.scale[-1])
-    )
+    xbar = np.repeat(sums.mean[:, None, :p], len(keep), axis=1)
+    a = sums.n[:, None, None] / sigma2
+    return UnequalPosterior(np.exp(u[keep]), weight, q, a, rbar, xbar, root, float(sums.scale[-1]))
 
 
 def _check(within: FloatArray, whole: FloatArray, J: int, N: float) -> None:
@@ -161,13 +171,16 @@ def _check(within: FloatArray, whole: FloatArray, J: int, N: float) -> None:
     refuse_improper(np.array([J]), np.array([flat]), np.array([N - J - (len(size) - flat)]))
 
 
-def _tau_nodes(
-    at: Callable[[float], tuple[float, FloatArray]], sigma: float, tau: float, schools: int
-) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
-    """Nodes of tau with their weights and what ``at`` gives there. at(tau): log density of a flat prior, and the rest."""
+def _count(schools: int) -> int:
+    """Nodes of tau where it is the only thing common that is not known."""
+    return COUNT if schools < MANY else COUNT // 2 + 1
+
+
+def _tau_grid(at: Callable[[float], float], sigma: float, tau: float, count: int) -> FloatArray:
+    """Even nodes of log tau over all but e^-DROP of its posterior. at(tau): log density with a flat prior on tau."""
 
     def density(u: float) -> float:
-        return at(float(np.exp(u)))[0] + u
+        return at(float(np.exp(u))) + u
 
     known = [*(LOOK + np.log(sigma)), *([np.log(tau)] if tau > 0 else [])]
     values = [density(u) for u in known]
@@ -180,12 +193,14 @@ def _tau_nodes(
         while density(mode + side * step) > top - DROP and step < 40:
             step *= 1.5
         ends.append(mode + side * step)
-    grid = np.linspace(*ends, COUNT if schools < MANY else COUNT // 2 + 1)
-    found = [at(float(np.exp(u))) for u in grid]
-    log_weight = np.array([value + u for (value, _), u in zip(found, grid, strict=True)])
+    grid: FloatArray = np.linspace(ends[0], ends[1], count)
+    return grid
+
+
+def _kept(log_weight: FloatArray) -> tuple[np.ndarray, FloatArray]:
+    """Which nodes count, and their weights, which sum to 1."""
     if not np.isfinite(log_weight).all():
         raise ModelError("Intervals cannot be integrated over the variances: the likelihood is not finite.")
     weight = np.exp(log_weight - log_weight.max())
-    keep = np.flatnonzero(weight > LEAST * weight.max())
-    weight = weight[keep] / weight[keep].sum()
-    return np.exp(grid[keep]), weight, [found[k][1] for k in keep]
+    keep = np.flatnonzero(weight > LEAST)
+    return keep, weight[keep] / weight[keep].sum()
