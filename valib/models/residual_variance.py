@@ -375,6 +375,7 @@ def _result(
     tau2_se = float("nan") if singular else 2 * tau * float(np.sqrt(max(errors[0, 0], 0.0))) * size**2
     loglik = -0.5 * (at.deviance + constant)
     sd: FloatArray = np.exp(x[1:]) * float(size)
+    log_sd_vcov = np.asarray(errors[-len(n) :, -len(n) :], dtype=np.float64)
     return GroupVariances(
         groups,
         n,
@@ -384,7 +385,7 @@ def _result(
         tau**2 * size**2,
         tau2_se,
         sd,
-        errors[-len(n) :, -len(n) :],
+        log_sd_vcov,
         max(loglik, common.loglik),
         common.loglik,
         method,

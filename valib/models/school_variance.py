@@ -46,6 +46,7 @@ FLAT = 1e-6  # a log-likelihood less than this above that of equal variances is 
 STEPS, CLOSE = 40, 1e-11  # of b: Newton steps, and the decrement that ends them
 SPREADS, DROP, WIDEST = 7, 6.0, 3.0  # nodes of omega, the fall of the log-likelihood at which they end, the largest
 MANY = 400  # schools from which omega is taken as known
+NO_SPREAD = 1e-10  # variance of a school, of the largest, that is rounding
 STILL = 1e-7  # tau over s, below which schools do not vary
 ENDS = {"ftol": 1e-13, "gtol": 1e-6}  # of the search
 STEP = 2e-3  # of the differences that the curvature in (tau, log s2, log nu) is found by
@@ -478,7 +479,7 @@ def _result(
         errors[1],
         nu,
         errors[2],
-        max(total, common.loglik),
+        common.loglik if boundary else max(total, common.loglik),
         common.loglik,
         method,
         singular,
@@ -545,7 +546,7 @@ def variance_test(sums: SchoolSums) -> VarianceTest:
     if enter.sum() < 2:
         raise ModelError("A test of equal variances needs two schools with two students at least.")
     variance = np.where(enter, W / np.where(enter, d, 1.0), np.nan)
-    if (variance[enter] <= 1e-14 * np.nanmax(variance)).any():
+    if (variance[enter] <= NO_SPREAD * np.nanmax(variance)).any():
         raise ModelError(
             "The students of a school fit perfectly, so that its residual variance is 0 and the test of equal variances "
             "cannot be made."
