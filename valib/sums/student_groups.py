@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..errors import ModelError
 from .arrays import FloatArray
-from .design import INTERCEPT, Design, FormulaState, build_design, make_cells, say_left_out
+from .design import INTERCEPT, ONES, Design, FormulaState, build_design, make_cells, say_left_out
 from .formula import factors, parse, shown
 from .moments import Moments, check_cancelled, moments_from_arrays
 from .students import Records, Summed, single_rows, sum_students
@@ -101,7 +101,8 @@ def _streamed(records: Any, cohort: int, formula: str | FormulaState, column: st
     text = formula.formula if isinstance(formula, FormulaState) else formula
     parsed = parse(text)
     group = next((g for g in (f"C(`{column}`)", f"C(Q('{column}'))") if g not in factors(parsed.rhs)), "")
-    if not group or (isinstance(formula, FormulaState) and formula.transform_state):
+    plain = any(str(term) == ONES for term in parsed.rhs)  # with an intercept
+    if not group or not plain or (isinstance(formula, FormulaState) and formula.transform_state):
         raise _impossible(text, column)
     left, right = (side.strip() for side in text.split("~", 1))
     outcome = left if re.fullmatch(r"\w+|`[^`]*`", left) else f"I({left})"
@@ -109,8 +110,6 @@ def _streamed(records: Any, cohort: int, formula: str | FormulaState, column: st
     levels = found.state.levels.get(group, [])
     _check(column, tuple(levels))
     names = tuple(name for name in found.moments.names[:-1] if group not in name)
-    if INTERCEPT not in names:
-        raise _impossible(text, column)
     own = {k: v for k, v in found.state.levels.items() if k in factors(parsed.rhs)}
     base = [*(found.moments.names.index(name) for name in names), len(found.moments.names) - 1]
     whole = _picked(found.moments, base)
