@@ -92,7 +92,7 @@ def test_zero_variance_between_schools_is_said():
 
 def test_the_shift_and_its_parts(fits, typical):
     parts, context = va.shift_parts(fits, typical), va.shift_in_context(fits, typical)
-    table = shift_context.parts(fits, parts).tables["tab-05-parts"]
+    table = shift_context.parts(fits, parts).tables["tab-06-parts"]
     np.testing.assert_allclose(table["Shift"], [f.shift for f in fits], rtol=1e-12)
     np.testing.assert_allclose(table["SE"], [f.shift_se for f in fits], rtol=1e-12)
     np.testing.assert_allclose(table["SE, students only"], [f.shift_se_students for f in fits], rtol=1e-12)
@@ -108,7 +108,7 @@ def test_one_baseline_cohort_tells_nothing_of_ordinary_years(fits, typical):
     context = va.shift_in_context(fits, typical)
     found = shift_context.ordinary(fits, context)
     assert found.tables == {} and "nothing on how ordinary years differ" in found.sentences[0]
-    assert set(shift_context.context(fits, context).tables["tab-05-context"]["Widest known interval"]) == {"schools"}
+    assert set(shift_context.context(fits, context).tables["tab-06-context"]["Widest known interval"]) == {"schools"}
 
 
 def test_one_focal_cohort_has_no_difference(fits, typical):
@@ -116,7 +116,7 @@ def test_one_focal_cohort_has_no_difference(fits, typical):
     found = shift_context.differences(fits[:1], va.shift_difference(fits, typical), context)
     assert found.tables == {} and "one focal cohort" in found.sentences[0]
     both = shift_context.differences(fits, va.shift_difference(fits, typical), context)
-    table = both.tables["tab-05-differences"]
+    table = both.tables["tab-06-differences"]
     step = table["Difference"].iloc[-1]
     assert step == pytest.approx(fits[1].shift - fits[0].shift, rel=1e-9)
     assert "that of schools" in both.sentences[0] and both.sentences[0].endswith("the difference is below zero.")
@@ -137,7 +137,7 @@ def wide() -> tuple:
 def test_a_verdict_is_by_the_widest_known_interval(wide):
     _, typical, fits, context = wide
     assert fits[0].shift_interval[0] > 0, "clear by the interval over schools alone"
-    table = shift_context.context(fits, context).tables["tab-05-context"]
+    table = shift_context.context(fits, context).tables["tab-06-context"]
     assert table["Verdict"].tolist() == ["not told apart", "below"]
     assert set(table["Widest known interval"]) == {"a further ordinary year"}
     own = [typical.own_shifts[c]["shift"] for c in typical.cohorts]
@@ -147,14 +147,14 @@ def test_a_verdict_is_by_the_widest_known_interval(wide):
     assert values["last_verdict"] == "not told apart from zero, by the interval of a further ordinary year"
     assert values["last_lower"] == as_text(fits[0].shift_interval[0], "+.1f")
     found = shift_context.ordinary(fits, context)
-    np.testing.assert_allclose(found.tables["tab-05-ordinary"]["Own shift"], own)
+    np.testing.assert_allclose(found.tables["tab-06-ordinary"]["Own shift"], own)
     assert found.values["wobble"] == as_text(np.std(own, ddof=1), ".2f~")
 
 
 def test_a_difference_of_shifts_is_held_against_two_ordinary_years(wide):
     _, typical, fits, context = wide
     found = shift_context.differences(fits, va.shift_difference(fits, typical), context)
-    (row,) = found.tables["tab-05-differences"].to_dict("records")
+    (row,) = found.tables["tab-06-differences"].to_dict("records")
     half = stats.t.ppf(0.975, 2) * float(context["wobble_sd"].iloc[0]) * 2**0.5
     assert row["to"] - row["Difference"] == pytest.approx(half)
     assert "that of two ordinary years" in found.sentences[0]

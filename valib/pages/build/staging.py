@@ -32,9 +32,9 @@ FONTS = tuple(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique"
 NEED_BASELINE = (
     "03_blup",
     "04_benchmark",
-    "05_drift",
+    "06_shift",
     "09_quantiles",
-    "09_simulation",
+    "10_simulation",
     "11_practice",
     "12_advice",
     "schools",

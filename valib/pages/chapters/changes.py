@@ -84,7 +84,7 @@ def spread_of_changes(
         "schools of the changes predicted by the joint model, of the differences of separate predictions, and of the "
         "true changes as the joint model estimates it; median standard error of a change, correct and if the errors "
         "of the two cohorts were independent.",
-        "tab-06-changes",
+        "tab-05-changes",
         index=False,
         formats=dict.fromkeys(shown.columns[1:], E),
     )
@@ -109,7 +109,7 @@ def movers(fits: Sequence[CohortFit], named: pd.DataFrame) -> Findings:
         "Schools with the largest rises and falls in relative value added from cohort {glue:text}`start` to cohort "
         "{glue:text}`second` (score points, {glue:text}`level` limits). $n$: "
         "students in the first and the last cohort; P(up): probability that the effect is higher in the last.",
-        "tab-06-movers",
+        "tab-05-movers",
         index=False,
         raw=True,
         formats={"Change": S, "Lower": S, "Upper": S},
@@ -148,7 +148,7 @@ def which(
             "Did the first school improve more than the second from cohort {glue:text}`start` to cohort "
             "{glue:text}`second`? Difference of their changes (score points) and the probability that it is above "
             "zero.",
-            "tab-06-which",
+            "tab-05-which",
             index=False,
             formats={"Difference": S, "SE": E, "Probability": ".2f"},
         )
@@ -176,7 +176,7 @@ def fifths_in_words(transitions: pd.DataFrame | None, schools: int) -> Findings:
     enough = transitions is not None
     found = Findings()
     found.say(
-        "```{glue:figure} fifths\n:name: fig-06-fifths\n:alt: Five by five table; each row gives where the schools of "
+        "```{glue:figure} fifths\n:name: fig-05-fifths\n:alt: Five by five table; each row gives where the schools of "
         "one fifth of the first cohort stand in the second, in per cent with intervals.\n\nWhere the schools of each "
         "fifth of cohort {glue:text}`first` stand in cohort {glue:text}`second`, in per cent of the row, with "
         "{glue:text}`level` limits.\n```",

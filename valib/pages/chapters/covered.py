@@ -56,7 +56,7 @@ def changes_covered() -> Findings:
         "Coverage of the change in value added, of its levels, and of ranks by relative value added, in worlds of the "
         "simulator of the library's tests: integrated intervals, 95% claimed. Effects of two years have a correlation of .7 "
         "where no other is named. Ranks are whole numbers, and an interval of them holds more than it claims.",
-        "tab-09-changes",
+        "tab-10-changes",
         raw=True,
     )
     return found
@@ -88,7 +88,7 @@ def chances() -> Findings:
         "what happens on the probability, 1 if it is right on the whole, less if probabilities are too far apart. Said and "
         "right: of all that was held to be so, or not to be so, with at least 90%, the mean of what was said and the share "
         "that was right (Monte Carlo standard errors in brackets).",
-        "tab-09-chances",
+        "tab-10-chances",
         raw=True,
     )
     if wrong:
@@ -122,7 +122,7 @@ def priors_compared() -> Findings:
             f"Coverage of 95% intervals of {what} under several priors (Monte Carlo standard errors in brackets), and their "
             "mean width as a share of that of the interval without any shrinkage, all means and $\\sigma$ known, which "
             "covers 95% in every world.",
-            f"tab-09-priors-{key}",
+            f"tab-10-priors-{key}",
             raw=True,
         )
         most = {p: max(w[p]["coverage"] for w in shown.values()) for p in names}

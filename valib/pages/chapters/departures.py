@@ -48,7 +48,7 @@ def prior_table(run: MonteCarlo, priors: Sequence[str]) -> Findings:
         table.rename_axis("Method, world"),
         "A changed or unreliable prior test (true slope .8, gradient 0 is fair; Monte Carlo "
         "standard errors in brackets).",
-        "tab-09-prior",
+        "tab-10-prior",
         raw=True,
     )
     return found
@@ -128,7 +128,7 @@ def sizes(run: MonteCarlo, sizes: Sequence[str], level: float) -> Findings:
     found.table(
         table.rename_axis("Method, world"),
         "Numbers and sizes of schools (Monte Carlo standard errors in brackets).",
-        "tab-09-size",
+        "tab-10-size",
         raw=True,
     )
     told = {(s, e): told_coverage(run, s, "estimated", e, level) for s in sizes for e in ("va", "shift")}
@@ -181,7 +181,7 @@ def correlations(run: MonteCarlo) -> Findings:
     found.table(
         table.rename_axis("Way, world"),
         "Correlations over two years; the truth is {glue:text}`rho_true` (Monte Carlo standard errors in brackets).",
-        "tab-09-rho",
+        "tab-10-rho",
         raw=True,
     )
     b = {(s, k): (value(s, k, "rho", "bias"), error(s, k, "rho", "bias")) for s in LASTS for k in WAYS}
@@ -244,7 +244,7 @@ def shapes_table(run: MonteCarlo) -> Findings:
         table.rename_axis("World"),
         "Students and schools that are not as the model says, full analytic intervals (Monte Carlo standard errors "
         "in brackets).",
-        "tab-09-tails",
+        "tab-10-tails",
         raw=True,
     )
     return found
@@ -307,7 +307,7 @@ def missing(run: MonteCarlo) -> Findings:
     found.table(
         table.rename_axis("World"),
         "Missing students, recipe *estimated* (score points; Monte Carlo standard errors in brackets).",
-        "tab-09-missing",
+        "tab-10-missing",
         raw=True,
     )
     b = {s: (value(s, "estimated", "shift", "bias"), error(s, "estimated", "shift", "bias")) for s in GONE}

@@ -31,7 +31,7 @@ def repeated(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
     codes = records[records["cohort"].isin(cohorts)].groupby("student")["cohort"].nunique()
     found.say(
         "In these records most student codes occur in more than one cohort: if they are the same students, what "
-        "follows is about growth from one stage to the next, and {ref}`not about improvement <sec-05-pupils>`.",
+        "follows is about growth from one stage to the next, and {ref}`not about improvement <sec-06-pupils>`.",
         when=(codes > 1).mean() > 0.5,
     )
     return found
@@ -63,7 +63,7 @@ def positive(relative: Sequence[CohortFit], positive: pd.DataFrame) -> Findings:
         positive,
         "Share of schools above zero, relative to their own cohort and against the benchmark, and share of "
         "schools whose {glue:text}`level` interval of benchmark value added lies wholly above or below zero.",
-        "tab-05-positive",
+        "tab-06-positive",
         formats=".0%",
         index=False,
     )
@@ -106,7 +106,7 @@ def centres(fits: Sequence[CohortFit], parted: Sequence[np.ndarray]) -> Findings
     found.table(
         centres,
         "Level and slope part of the shift of cohort {glue:text}`last_cohort` about two centres (score points).",
-        "tab-05-centres",
+        "tab-06-centres",
         formats={"Level": S, "Slope": S, "Total": S},
         index=False,
     )
@@ -156,7 +156,7 @@ def curve_in_words(
         return Findings()
     found = Findings()
     found.say(
-        "```{glue:figure} curve\n:name: fig-05-prior\n:alt: The shift of the last focal cohort as a line over the "
+        "```{glue:figure} curve\n:name: fig-06-prior\n:alt: The shift of the last focal cohort as a line over the "
         "prior score, with a band, above the density of the prior scores.\n\nThe shift of cohort "
         "{glue:text}`last_cohort` for students with each prior score, over the range that holds all but the outer\n2% "
         "at either end; other covariates at their baseline means. Below: the density of the prior scores.\n```"
@@ -166,7 +166,7 @@ def curve_in_words(
     clear = lower > 0 or upper < 0
     word = "That is more than chance explains" if clear else "That is within what chance allows"
     found.say(
-        "In {numref}`fig-05-prior` the shift runs from {glue:text}`shift_low` at a prior score of "
+        "In {numref}`fig-06-prior` the shift runs from {glue:text}`shift_low` at a prior score of "
         "{glue:text}`low_prior` to {glue:text}`shift_high` at {glue:text}`high_prior`. The slope differs from the "
         "benchmark's by {glue:text}`turned`, with a standard error of {glue:text}`turned_se`. "
         + word
@@ -189,7 +189,7 @@ def intake(fits: Sequence[CohortFit], change: pd.DataFrame) -> Findings:
     found.table(
         change.set_axis(["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1),
         "Change of the mean score since the baseline, and what it is made of (score points).",
-        "tab-05-intake",
+        "tab-06-intake",
         formats=dict.fromkeys(["Change of the mean score", "Intake", "Shift", "Weighting"], S),
         index=False,
     )
@@ -224,7 +224,7 @@ def prior(
         shown,
         "The prior score of each focal cohort beside the baseline's, and what the shift would contain *if the whole "
         "change of the prior mean came from the prior test* and none of it from the students (score points).",
-        "tab-05-prior",
+        "tab-06-prior",
         index=False,
         formats=dict.fromkeys(["Prior mean less baseline", "Adds to the shift", "Shift", "Shift without it"], S)
         | {"in SD": "+.2f", "Variance ratio": ".2f"},
@@ -297,7 +297,7 @@ def reliability(
         shown,
         "What an unreliable prior adds to the shift of cohort {glue:text}`last_cohort`, and to students one standard "
         "deviation below and above the mean prior score (score points). First columns: assumed reliabilities.",
-        "tab-05-reliability",
+        "tab-06-reliability",
         index=False,
         formats={"Baseline": ".2f", "Focal": ".2f"}
         | dict.fromkeys(["Adds to the shift", "Low prior", "High prior"], D)
@@ -344,7 +344,7 @@ def links(fits: Sequence[CohortFit], linked: Sequence[CohortFit], errors: Sequen
         "The shift of cohort {glue:text}`last_cohort` across a declared break with an identity link, by the standard "
         "errors of the link (score points), with {glue:text}`level` limits. Last column: the largest part of a "
         "school's standard error that is the link's.",
-        "tab-05-links",
+        "tab-06-links",
         index=False,
         formats={
             "Error at the mean": E,

@@ -45,7 +45,7 @@ def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
         "System shift of each focal cohort and its standard error (score points). Students only: for these very "
         "schools. The cautious error takes the schools of the baseline and of the cohort as different ones; the "
         "squares of its parts, in the last columns, add up to its square." + _without(fits),
-        "tab-05-parts",
+        "tab-06-parts",
         index=False,
         formats={"Shift": S} | dict.fromkeys(list(columns_shown.values())[2:], E),
     )
@@ -114,7 +114,7 @@ def ordinary(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
         ),
         "The shift of each baseline cohort against the whole baseline, with its standard error over schools, and against "
         "a benchmark of the other baseline cohorts (score points).",
-        "tab-05-ordinary",
+        "tab-06-ordinary",
         index=False,
         formats={"Own shift": S, "SE": E, "Against the others": S},
     )
@@ -152,7 +152,7 @@ def context(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
         "The shifts in context (score points): limits and verdict of the widest interval that is known, the standard "
         "deviation of ordinary years at which the shift could no longer be told apart, and what the change of the mean "
         "prior score would add to the shift if all of it were the prior test's." + _without(fits),
-        "tab-05-context",
+        "tab-06-context",
         index=False,
         formats={"Shift": S, "Lower": S, "Upper": S, "Break-even wobble": E, "If the prior test alone": D},
     )
@@ -225,7 +225,7 @@ def differences(fits: Sequence[CohortFit], differences: pd.DataFrame, context: p
         shown,
         "Differences between the shifts of successive focal cohorts, with {glue:text}`level` limits (score points)."
         + _without(fits),
-        "tab-05-differences",
+        "tab-06-differences",
         index=False,
         formats={c: E if c.startswith("SE") else S for c in shown.columns[1:]},
     )

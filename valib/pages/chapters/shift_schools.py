@@ -57,7 +57,7 @@ def against(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame], min_
         "Benchmark value added of some schools in cohort {glue:text}`last_cohort` (the lowest, the quartiles, the "
         "highest, and the reference), and the same less school {glue:text}`reference` in cohort "
         "{glue:text}`before_cohort`, with {glue:text}`level` limits (score points).",
-        "tab-05-school",
+        "tab-06-school",
         index=False,
         formats=dict.fromkeys(["Benchmark VA", "Less the reference", "Lower", "Upper"], S) | {"SE": E, "SE ": E},
     )
@@ -202,7 +202,7 @@ def changes(
         "Change of schools' relative value added between two cohorts: estimated correlation of their effects, median "
         "standard error of a change from the joint model and if the cohorts were independent (score points), and "
         "share of schools whose {glue:text}`level` interval lies wholly above or below zero.",
-        "tab-05-change",
+        "tab-06-change",
         index=False,
         formats={"Correlation": ".2f", "SE": E, "SE if independent": E, "Up": ".0%", "Down": ".0%"},
     )
@@ -215,7 +215,7 @@ def change_directive(
     """The place of the figure of changes, if there is one."""
     found = Findings()
     found.say(
-        "```{glue:figure} change\n:name: fig-05-change\n:alt: Schools in order of the change of their relative value "
+        "```{glue:figure} change\n:name: fig-06-change\n:alt: Schools in order of the change of their relative value "
         "added, each a point with an interval and two ticks, around a line at zero.\n\nChange of relative value added "
         "from cohort {glue:text}`before_cohort` to cohort {glue:text}`last_cohort`, from the joint model.\n```",
         when=_can_be_shown(joint, frame, before, last, min_students),
@@ -248,7 +248,7 @@ def verdicts(frame: pd.DataFrame, fixed: pd.DataFrame | None) -> Findings:
         "Schools by what their {glue:text}`level` interval says of their change from cohort "
         "{glue:text}`before_cohort` to cohort {glue:text}`last_cohort`: rows, relative value added; columns, on the "
         "benchmark's scale.",
-        "tab-05-flips",
+        "tab-06-flips",
     )
     flips = int(cross.to_numpy().sum() - np.trace(cross.to_numpy()))
     found.record("change_answer", f"there the conclusion is another one for {flips} of {len(fixed)} schools")

@@ -62,7 +62,7 @@ def world(world: Scenario) -> Findings:
     found.table(
         pd.DataFrame({"Parameter": shown.keys(), "Value": [str(v) for v in shown.values()]}),
         "The calibrated world: cohort {glue:text}`last` against {glue:text}`calibrated_baseline` (score points).",
-        "tab-09-world",
+        "tab-10-world",
         index=False,
         raw=True,
     )
@@ -113,7 +113,7 @@ def table(mine: MonteCarlo, ours: Sequence[Scenario]) -> Findings:
         table.join(extra).fillna("").rename_axis("World"),
         "This analysis in worlds made like its records (score points; Monte "
         "Carlo standard errors in brackets); the last rows give the two other recipes.",
-        "tab-09-calibrated",
+        "tab-10-calibrated",
         raw=True,
     )
     return found

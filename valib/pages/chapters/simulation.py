@@ -59,7 +59,7 @@ def plain_world(plain: Mapping[str, Any]) -> Findings:
     found.table(
         pd.DataFrame(rows, columns=["Parameter", "Value in the plain world"]),
         "The plain world: its parameters, which are its truth. SDs and drift in score points.",
-        "tab-09-plain",
+        "tab-10-plain",
         index=False,
         raw=True,
     )
@@ -90,7 +90,7 @@ def worlds_table(worlds: Sequence[Scenario]) -> Findings:
         ),
         "The simulated worlds and their true parameters (score points). The true shift is what the focal cohort's "
         "students gain on the baseline's line.",
-        "tab-09-worlds",
+        "tab-10-worlds",
         index=False,
         raw=True,
         formats={"True shift": ".1f"},
@@ -162,7 +162,7 @@ def drift(run: MonteCarlo, world: Scenario) -> Findings:
         table.rename_axis("Recipe"),
         "The world *drift* (score points; Monte Carlo standard errors in brackets). Relative "
         "value added has mean zero by construction and no shift.",
-        "tab-09-drift",
+        "tab-10-drift",
         raw=True,
     )
     b, se = value("drift", "estimated", "shift", "bias"), error("drift", "estimated", "shift", "bias")
@@ -232,7 +232,7 @@ def sorting_table(run: MonteCarlo) -> Findings:
         table.rename_axis("Estimator, world"),
         "Sorting of intakes, without and with a drift and an intake that is better "
         "than the baseline's (true slope .8; Monte Carlo standard errors in brackets).",
-        "tab-09-sorting",
+        "tab-10-sorting",
         raw=True,
     )
     return found
@@ -320,7 +320,7 @@ def intervals(run: MonteCarlo) -> Findings:
         "Coverage and mean width of {glue:text}`level` intervals (score points; Monte "
         "Carlo standard errors in brackets). An interval of the right width is about twice "
         "1.96 empirical SEs wide at the 95% level.",
-        "tab-09-coverage",
+        "tab-10-coverage",
         raw=True,
     )
     return found
@@ -370,8 +370,8 @@ def published(run: MonteCarlo, level: float) -> Findings:
     found.table(
         table.rename_axis("Interval of"),
         "Coverage of the intervals that are published, {glue:text}`level` claimed; those of changes and of ranks are in "
-        "{numref}`tab-09-changes`.",
-        "tab-09-published",
+        "{numref}`tab-10-changes`.",
+        "tab-10-published",
         raw=True,
     )
     return found
@@ -401,7 +401,7 @@ def answer(run: MonteCarlo) -> Findings:
         "Where its model holds, benchmark value added with an estimated shift does what it says: under a drift its "
         "bias is "
         f"{as_text(b, '+.2f')} points ({direction(abs(b), 'more', 'more', 'no more', 1.96 * se)} than Monte Carlo "
-        f"error explains), and its intervals cover as in {{numref}}`tab-09-coverage`. Of a drift of that size, the "
+        f"error explains), and its intervals cover as in {{numref}}`tab-10-coverage`. Of a drift of that size, the "
         f"mean of value added loses {-left['question']:.0%} under the question's recipe and {-left['answer']:.0%} "
         f"under the answer's."
     )

@@ -166,7 +166,7 @@ def neighbours(
         shown,
         "Correlations of school effects of neighbouring cohorts from separate models, over the schools with students "
         "in both.",
-        "tab-06-separate",
+        "tab-05-separate",
         index=False,
         formats=dict.fromkeys(["EB", "Reflated", "Unshrunken", "Disattenuated"], ".3f"),
     )
@@ -239,7 +239,7 @@ def expected(wide: pd.DataFrame) -> Findings:
         shown,
         r"Expected correlation of school effects in two cohorts by the true correlation $\rho$ and the reliability "
         r"$\lambda$, all schools of one size.",
-        "tab-06-expected",
+        "tab-05-expected",
         index=False,
         formats={r"$\rho$": ".1f", r"$\lambda$": ".1f", **dict.fromkeys(shown.columns[2:], ".3f")},
     )
@@ -330,7 +330,7 @@ def one_pair(ways: pd.DataFrame, first: int, second: int, stand_in: bool) -> Fin
         "School effects of cohorts {glue:text}`first` and {glue:text}`second` ({glue:text}`pair_schools` shared "
         "schools): the correlation in six ways with {glue:text}`level` limits, and what to expect of each if the "
         "joint model's estimates were the truth.",
-        "tab-06-pair",
+        "tab-05-pair",
         index=False,
         raw=True,
         formats=dict.fromkeys(shown.columns[1:], ".3f"),
@@ -369,12 +369,12 @@ def by_gap(ways: pd.DataFrame, many: bool) -> Findings:
         found.table(
             shown,
             "Correlations of school effects by the number of years between cohorts, averaged over pairs.",
-            "tab-06-gap",
+            "tab-05-gap",
             index=False,
             formats=dict.fromkeys(shown.columns[2:], ".3f"),
         )
     found.say(
-        "{numref}`tab-06-gap` shows the same for all pairs, by the years between them. Of the {glue:text}`n_pairs` "
+        "{numref}`tab-05-gap` shows the same for all pairs, by the years between them. Of the {glue:text}`n_pairs` "
         "pairs, the EB correlation lies nearer to zero than the joint model's in {glue:text}`eb_nearer`, and that of "
         "the joint model's EB predictions farther from zero in {glue:text}`joint_eb_farther`. Every pair is in "
         "`stability_correlations.csv`.",
@@ -410,7 +410,7 @@ def intervals(joint: JointFit, two: JointFit, boot: JointBootstrap, first: int, 
         "Cohorts {glue:text}`first` and {glue:text}`second`: the joint model's correlation with {glue:text}`level` "
         "limits by the delta method, from {glue:text}`replicates` draws of schools, and from its posterior (of more than 300 "
         "schools, whose fit is not singular, by the delta method as well).",
-        "tab-06-bootstrap",
+        "tab-05-bootstrap",
         index=False,
         formats=dict.fromkeys(shown.columns[1:], ".3f"),
     )
@@ -460,7 +460,7 @@ def structures(comparison: pd.DataFrame, many: bool) -> Findings:
             shown,
             "Structures of $\\boldsymbol\\Omega$: AIC and BIC (with the number of students) less the smallest in "
             "the table (0 is best), and the likelihood-ratio test against the unstructured model.",
-            "tab-06-structures",
+            "tab-05-structures",
             index=False,
             raw=True,
             formats={"AIC": ".1f", "BIC": ".1f"},
@@ -501,7 +501,7 @@ def fading_in_words(
     best_aic, best_bic = (comparison.loc[comparison[k].idxmin(), "covariance"] for k in ("aic", "bic"))
     found = Findings()
     found.say(
-        "```{glue:figure} gap\n:name: fig-06-gap\n:alt: Correlation of school effects against the years between two "
+        "```{glue:figure} gap\n:name: fig-05-gap\n:alt: Correlation of school effects against the years between two "
         "cohorts, a point a pair with its interval, and the curve of the autoregressive model.\n\nCorrelations of the "
         "unstructured joint model by the years between the cohorts, with {glue:text}`level` limits where these exist. "
         "The line and its band: first-order autoregression on the calendar.\n```",
@@ -509,14 +509,14 @@ def fading_in_words(
     )
     found.say(
         (
-            "By both AIC and BIC the best structure of {numref}`tab-06-structures` is *{glue:text}`best_aic`*."
+            "By both AIC and BIC the best structure of {numref}`tab-05-structures` is *{glue:text}`best_aic`*."
             if best_aic == best_bic
-            else "By AIC the best structure of {numref}`tab-06-structures` is *{glue:text}`best_aic`*; by BIC, which counts a "
+            else "By AIC the best structure of {numref}`tab-05-structures` is *{glue:text}`best_aic`*; by BIC, which counts a "
             "parameter more heavily, *{glue:text}`best_bic`*."
         )
         + " Under AR(1) the correlation at a distance of {glue:text}`fade_gap` "
         + ("year" if fade["gap"].iloc[0] == 1 else "years")
-        + " is {glue:text}`fade_rho` ({numref}`fig-06-gap`). A structure that fits "
+        + " is {glue:text}`fade_rho` ({numref}`fig-05-gap`). A structure that fits "
         "as a rule gives narrower intervals; one that does not may give narrow intervals around wrong values. The "
         "unstructured model is the safe choice where there are enough schools.",
         when=many,
@@ -551,7 +551,7 @@ def simulated_ways(
         "Simulated correlations: expected value, mean over replicates with its Monte Carlo standard error (MC SE), "
         "standard deviation over replicates, and how often the {glue:text}`level` interval covers the true "
         "correlation of {glue:text}`sim_rho`.",
-        "tab-06-simulated",
+        "tab-05-simulated",
         index=False,
         raw=True,
         formats={**dict.fromkeys(["Expected", "Mean", "SD"], ".3f"), "MC SE": ".4f", "Coverage": ".0%"},
@@ -571,13 +571,13 @@ def calibrated_ways(calibrated: pd.DataFrame | None) -> Findings:
             shown,
             "The same, over 100 replicates, with the school sizes, variances and correlation ({glue:text}`own_rho`) "
             "of cohorts {glue:text}`first` and {glue:text}`second`.",
-            "tab-06-calibrated",
+            "tab-05-calibrated",
             index=False,
             raw=True,
             formats={**dict.fromkeys(["Expected", "Mean", "SD"], ".3f"), "MC SE": ".4f", "Coverage": ".0%"},
         )
     found.say(
-        "In {numref}`tab-06-calibrated` the expected values are those of many schools of these sizes. With few "
+        "In {numref}`tab-05-calibrated` the expected values are those of many schools of these sizes. With few "
         "schools all ways, the joint model among them, can be off by a little more, and coverage is affected by the "
         "size of $\\rho$ too: a correlation near zero is hardly shrunk, so that even the wrong interval covers it "
         "often.",
