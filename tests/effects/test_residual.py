@@ -48,7 +48,7 @@ class TestBySchool:
         table, own = by_school.school_effects, by_school.unequal
         assert list(table.index) == list(plain.school_effects.index) and list(table) == list(plain.school_effects)
         assert by_school.loglik > plain.loglik and by_school.residual == "by_school"
-        assert by_school.sigma2 == pytest.approx((table["n"] * own.sd**2).sum() / table["n"].sum())
+        assert by_school.sigma2 == own.s**2 and by_school.vpc == pytest.approx(own.tau2 / (own.tau2 + own.s**2))
         assert by_school.summary()["residual_sd"] == {"common": own.s, "spread": own.spread}
         assert "SD of residuals, common" in str(by_school) and "Spread of schools' log SD" in str(by_school)
         assert by_school.intervals == "integrated" and (table["lower"] < table["upper"]).all()

@@ -101,7 +101,7 @@ class CohortFit(Shown):
         mean of every random column, and :func:`valib.va_at` has them elsewhere.
     residual, unequal : str, GroupVariances or SchoolVariances; or None
         Of a fit with unequal residual variances, what they follow and the model (:mod:`valib.models.residual_variance`,
-        :mod:`valib.models.school_variance`); sigma2 is then their mean over students.
+        :mod:`valib.models.school_variance`); sigma2 is then their mean over students, of schools the common one.
     findings : tuple of Finding
         What would mislead in the fit.
     min_linked_share : float
@@ -274,12 +274,7 @@ class CohortFit(Shown):
         if self.slopes is not None:
             plain["random"] = list(self.slopes.random[1:])
             plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))
-        if isinstance(self.unequal, GroupVariances):
-            sds = zip(map(str, self.unequal.groups), self.unequal.sd.tolist(), strict=True)
-            plain |= {"residual": self.residual, "residual_sd": dict(sds)}
-        elif self.unequal is not None:
-            common = {"common": self.unequal.s, "spread": self.unequal.spread}
-            plain |= {"residual": self.residual, "residual_sd": common}
+        plain |= self._residual_summary()
         plain |= {"n_tested": self._n_tested, "left_out": dict(self.left_out)}
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
@@ -313,6 +308,17 @@ class CohortFit(Shown):
             moved = [f"System shift: {interval_text(self.shift, self.shift_se, self.shift_interval, self.level)}"]
         heads = ("of the benchmark" if self.model == "benchmark" else "", "estimate", "std. error")
         return Table(title, facts, heads, rows, [*moved, *found(self.findings)])
+
+    def _residual_summary(self) -> dict[str, Any]:
+        """What unequal residual variances follow, and their sizes."""
+        unequal = self.unequal
+        if unequal is None:
+            return {}
+        if isinstance(unequal, GroupVariances):
+            sds = dict(zip(map(str, unequal.groups), unequal.sd.tolist(), strict=True))
+        else:
+            sds = {"common": unequal.s, "spread": unequal.spread}
+        return {"residual": self.residual, "residual_sd": sds}
 
     def _residual_rows(self) -> list[list[str]]:
         """The rows of residual standard deviations."""

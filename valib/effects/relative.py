@@ -86,7 +86,8 @@ def fit_relative(
     residual : str, optional
         Residual variances that are not equal. ``"by_school"``: each school has its own, shrunk towards the common one.
         The name of a column of students, such as ``"female"``: each of its groups has its own. ``"exp(prior_score)"``: the
-        variance follows a numeric column, of records in memory. ``sigma2`` is then their mean over students;
+        variance follows a numeric column, of records in memory. ``sigma2`` is then their mean over students, of schools
+        the common one;
         :func:`valib.residual_variances` has them all, :func:`valib.variance_test` asks whether they differ.
 
     Returns

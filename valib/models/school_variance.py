@@ -108,6 +108,12 @@ def _nodes(df: FloatArray, size: int = NODES) -> tuple[FloatArray, FloatArray]:
     return (weight / weight.sum(axis=1, keepdims=True))[code], np.exp(x)[code]
 
 
+def _squares(sums: SchoolSums, b: FloatArray) -> FloatArray:
+    """W (J,), the residual sum of squares of each school about its own mean."""
+    a = np.append(-b, 1.0)
+    return np.maximum(np.einsum("a,jab,b->j", a, sums.within, a), 0.0)
+
+
 def evaluate(sums: SchoolSums, b: FloatArray, tau: float, s2: float, nu: float) -> SchoolPoint:
     """The model at b (p,), tau >= 0, s2 > 0 and nu > 0, inf for equal variances; everything in scaled units."""
     p, n, d = sums.p, sums.n, sums.n - 1
@@ -220,8 +226,8 @@ class SchoolVariances:
 
     @property
     def sigma2(self) -> float:
-        """Mean of the shrunken residual variances over students."""
-        return float(self.n @ self.sd**2 / self.n.sum())
+        """The common residual variance s2."""
+        return self.s**2
 
     @property
     def sigma2_se(self) -> float:
@@ -278,8 +284,7 @@ class SchoolVariances:
             z = np.linspace(-6, 6, FINE)
             mass = np.exp(-(z**2) / 2)
             return np.broadcast_to(np.log(s2) + 2 * self.log_s_se * z, shape), np.broadcast_to(mass / mass.sum(), shape)
-        a = np.append(-self.b, 1.0)
-        W = np.maximum(np.einsum("a,jab,b->j", a, self.sums.within, a), 0.0)
+        a, W = np.append(-self.b, 1.0), _squares(self.sums, self.b)
         weight, g = _nodes(nu + self.n - 1, FINE)
         sigma2 = (nu * s2 + W)[:, None] / (nu + self.n - 1)[:, None] / g
         spread = sigma2 + self.n[:, None] * self.par[0] ** 2
@@ -464,10 +469,7 @@ def _result(
     constant = sums.n.sum() * np.log(size)
     if reml:
         constant += -sums.p * np.log(size) + float(np.log(sums.scale[:-1]).sum())
-    a = np.append(-b, 1.0)
-    W = np.maximum(np.einsum("a,jab,b->j", a, sums.within, a), 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        own_sd = size * np.sqrt(np.where(sums.n > 1, W / (sums.n - 1), np.nan))
+    own_sd = size * np.sqrt(_squares(sums, b) / np.where(sums.n > 1, sums.n - 1, np.nan))
     total = loglik - constant
     return SchoolVariances(
         moments.names[:-1],
