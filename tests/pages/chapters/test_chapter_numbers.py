@@ -89,6 +89,9 @@ def test_zero_variance_between_schools_is_said():
     assert fit.singular
     (sentence,) = relative.variances([fit]).sentences
     assert "In cohort 2031 the school variance is estimated as exactly zero" in sentence
+    assert "how far a school may still lie" in sentence
+    known = va.fit_relative(va.read_records(flat), 2031, "score ~ 1", intervals="plugin")
+    assert "take the variance of zero as known" in relative.variances([known]).sentences[0]
     assert relative.pairs(fit, None, None, 0.95, 1).values["z_pair"] == "not available"
 
 
@@ -218,6 +221,22 @@ def test_equating_that_is_not_known_is_no_zero():
     unknown, none, some = (shift_context.scale(e).sentences for e in (None, 0.0, 1.5))
     assert len(unknown) == len(none) == len(some) == 1
     assert "without equating error" in unknown[0] and "assumption" in none[0] and "is the equating error" in some[0]
+
+
+def test_whether_the_slopes_are_those_of_the_baseline(rows, typical):
+    """One slope: its F is the squared t of the shift's slope, which the library computes apart."""
+    free = va.fit_relative(rows, 2035, typical.state, influences=True)
+    changes = free.fixed_effects - typical.coefficients
+    one = va.shift_at(free, typical, np.array([0.0, 1.0])).iloc[0]
+    schools = len(free.influence.index.union(typical.influence.index))
+    found = benchmark_choices.same_coefficients(changes, [10.0, (one["shift"] / one["se"]) ** 2], schools, 7.0, 0.95)
+    table = found.tables["tab-04-test"].set_index("Held equal")
+    p = 2 * stats.t.sf(abs(one["shift"] / one["se"]), schools - 1)
+    assert table.loc["all but the intercept", "p-value"] == (f"{p:.3f}" if p >= 0.001 else "below 0.001")
+    assert table["p-value"].iloc[0] == f"{np.exp(-3.5):.3f}"  # chi-squared of 2 degrees of freedom
+    assert ("do not differ" in found.sentences[0]) == (p > 0.05)
+    again = benchmark_choices.same_coefficients(changes, [10.0, 400.0], schools, 7.0, 0.95)
+    assert "by more than chance" in again.sentences[0] and "do not" not in again.sentences[0]
 
 
 def test_a_benchmark_from_its_file_gives_the_cautious_error(wide, tmp_path):
