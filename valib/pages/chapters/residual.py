@@ -156,6 +156,7 @@ def consequences(fit: CohortFit | None, plain: CohortFit, min_students: int, see
     sides = int((plain.school_effects["side"][may] != fit.school_effects["side"][may]).sum())
     found.say(
         "{numref}`tab-own-variances` compares the two kinds of fit. The schools' own variances change the probability to be in "
-        f"the highest fifth by more than a tenth for {moved} of the {len(sd)} schools shown. For {sides} of them it changes whether the interval lies above zero, below it, or holds it."
+        f"the highest fifth by more than a tenth for {moved} of the {len(sd)} schools shown. For {sides} of them it "
+        "changes whether the interval lies above zero, below it, or holds it."
     )
     return found
