@@ -14,6 +14,8 @@ from valib.study.dictionary import COLUMNS, ELSEWHERE, FILES, explained, meaning
 STUDY = ["--baseline-cohorts", "2015,2016", "--focal-cohorts", "2019,2021"]
 RUNS = {
     "relative": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019", "--random", "prior_score"],
+    "spread": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019", "--residual", "by_school"],
+    "spreads": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019", "--residual", "district"],
     "benchmark": ["fit", "my.csv", "--model", "benchmark", *STUDY, "--groups", "district", "--similar", "prior_score",
                   "--neighbours", "3", "--cap", "3"],
     "joint": ["fit", "my.csv", "--model", "joint", "--cohorts", "2019,2021", "--average", "2019,2021",

@@ -31,6 +31,8 @@ FILES = {  # what a command writes, and what a row of it is
         "lasting.csv": "one row a school: what it keeps from cohort to cohort",
         "va_at.csv": "one row a school, cohort and value of a column: value added there",
         "slopes.csv": "one row a cohort and column: how its slope differs between schools",
+        "residual_sds.csv": "one row a cohort and school, or group of students: how much its students differ",
+        "variance_tests.csv": "one row a cohort and test that residual variances are equal",
         "fixed_effects.csv": "one row a coefficient of the model",
         "correlations.csv": "one row a pair of cohorts: how school effects correlate",
         "omega.csv": "one row a pair of cohorts: variances and covariances of school effects",
@@ -75,6 +77,9 @@ FILES = {  # what a command writes, and what a row of it is
 COLUMNS: dict[str, tuple[str, str]] = {
     "at": ("the value of the column, other columns at their mean", "that of the column"),
     "sd_se": ("standard error of that standard deviation", "points per unit of the column"),
+    "residual": ("what residual variances follow: by_school, or a column of groups of students", TEXT),
+    "own_sd": ("residual standard deviation of the school's students alone", POINTS),
+    "test": ("which test", TEXT),
     "statistic": ("likelihood-ratio statistic of the test that slopes do not differ", TEXT),
     "p": ("p-value of the test", SHARE),
     "changed_fifth": ("share of the schools shown in another fifth at the highest value than at the lowest", SHARE),
@@ -218,6 +223,14 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 ELSEWHERE: dict[tuple[str, str], tuple[str, str]] = {
     ("va_at.csv", "column"): ("the column with slopes, at a value of which value added is given", TEXT),
+    ("residual_sds.csv", "group"): ("the group of students, or the value of the column", TEXT),
+    ("residual_sds.csv", "n"): ("students of the school or group", STUDENTS),
+    ("residual_sds.csv", "sd"): ("residual standard deviation; of a school drawn towards the common one", POINTS),
+    ("residual_sds.csv", "se"): ("standard error of the standard deviation", POINTS),
+    ("residual_sds.csv", "lower"): ("lower limit of the interval of the standard deviation", POINTS),
+    ("residual_sds.csv", "upper"): ("upper limit of the interval of the standard deviation", POINTS),
+    ("variance_tests.csv", "statistic"): ("statistic of the test that residual variances are equal", TEXT),
+    ("variance_tests.csv", "df"): ("its degrees of freedom", TEXT),
     ("slopes.csv", "column"): ("the column whose slope differs between schools", TEXT),
     ("slopes.csv", "sd"): ("standard deviation of the slopes of schools", "points per unit of the column"),
     ("slopes.csv", "correlation"): ("correlation of slopes with value added at the mean", "-1 to 1"),

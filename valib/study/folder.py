@@ -27,7 +27,17 @@ from ..files import PREFIX, sync, write_file
 NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
 FITS = (
     *("school_effects.csv", "fixed_effects.csv", "shifts.csv", "shift_in_context.csv", "correlations.csv", "omega.csv"),
-    *("averages.csv", "lasting.csv", "va_at.csv", "slopes.csv", "groups.csv", "similar.csv", "capped.csv"),
+    *(
+        "averages.csv",
+        "lasting.csv",
+        "va_at.csv",
+        "slopes.csv",
+        "residual_sds.csv",
+        "variance_tests.csv",
+        "groups.csv",
+        "similar.csv",
+        "capped.csv",
+    ),
     *("fits.json", "scoring.json"),
 )
 BESIDE = ("about.csv", "columns.csv")  # how the results were made, and what their columns mean

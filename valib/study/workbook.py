@@ -31,6 +31,8 @@ SHEETS = {  # by file; in this order, others after them, and the last three at t
     "capped.csv": "capped scores",
     "va_at.csv": "value added at values",
     "slopes.csv": "slopes",
+    "residual_sds.csv": "residual SDs",
+    "variance_tests.csv": "tests of variances",
     "averages.csv": "averages",
     "report_averages.csv": "averages",
     "lasting.csv": "lasting",
