@@ -274,8 +274,7 @@ class CohortFit(Shown):
         if self.slopes is not None:
             plain["random"] = list(self.slopes.random[1:])
             plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))
-        plain |= self._residual_summary()
-        plain |= {"n_tested": self._n_tested, "left_out": dict(self.left_out)}
+        plain |= {**self._residual_summary(), "n_tested": self._n_tested, "left_out": dict(self.left_out)}
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
         errors = np.sqrt(np.diag(self.vcov))
