@@ -43,7 +43,7 @@ def written(tmp_path_factory):
 @pytest.mark.parametrize("name", RUNS)
 def test_every_column_of_every_written_file_is_explained_beside_it(written, name):
     folder = written / name
-    list_of = "simulation_columns.csv" if RUNS[name][0] == "simulate" else "columns.csv"
+    list_of = {"simulate": "simulation_columns.csv", "report": "report_columns.csv"}.get(RUNS[name][0], "columns.csv")
     told = pd.read_csv(folder / list_of, keep_default_na=False)
     assert told["meaning"].ne("").all(), told[told["meaning"] == ""]
     tables = {path.name for path in folder.iterdir() if path.suffix in (".csv", ".parquet")}

@@ -30,6 +30,7 @@ from ..sums.students import Records, Summed, only_cohort, sum_students, summed
 from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, slope_boundary, tell
 from .linkage import of_fit
+from .long_records import of_long
 from .residual import Unequal, fit_unequal
 from .verdict import sides
 
@@ -140,9 +141,9 @@ def fit_relative(
     students = sum_students(records, [cohort], formula, by_cell=by_cell)
     if random:
         fit = relative_with_slopes(students, random, method, level, int(cohort), intervals)
-        return with_findings(fit, of_correlation(records, [cohort]))
-    fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals, reliability)
-    return with_findings(fit, of_correlation(records, [cohort]))
+    else:
+        fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals, reliability)
+    return with_findings(fit, [*of_correlation(records, [cohort]), *of_long(records, [cohort], fit.formula)])
 
 
 def with_findings(fit: CohortFit, more: Iterable[Finding | None] = ()) -> CohortFit:

@@ -42,6 +42,10 @@ FILES = {  # what a command writes, and what a row of it is
     "report": {
         "report.csv": "one row a school and cohort: the figures of its page",
         "changes.csv": "one row a school and pair of cohorts: its change",
+        "report_averages.csv": "one row a school: the mean of its value added over the focal cohorts",
+        "report_lasting.csv": "one row a school: what it keeps from cohort to cohort",
+        "report_about.csv": "one row a setting: how the results were made",
+        "report_columns.csv": "one row a column of a file: this list",
     },
     "simulate": {
         "performance.csv": "one row a measure of a method in a scenario",
@@ -59,6 +63,10 @@ FILES = {  # what a command writes, and what a row of it is
         "relative_to_school.csv": "one row a school: against a named one",
         "recipes.csv": "one row a recipe and cohort",
         "change_in_va.csv": "one row a school",
+        "averages.csv": "one row a school: its average over several cohorts",
+        "lasting.csv": "one row a school: what it keeps from cohort to cohort",
+        "groups.csv": "one row a group of schools: its mean value added",
+        "similar.csv": "one row a school: beside the schools most like it",
         "quintile_transitions.csv": "one row a move between fifths",
         "stability_correlations.csv": "one row a way to correlate and pair of cohorts",
         "simulation.csv": "one row a measure",
@@ -270,7 +278,7 @@ def meaning(file: str, column: str) -> tuple[str, str] | None:
     """The meaning and unit of a column of a file; None if it is nowhere explained."""
     if file == "scenarios.csv":
         return _scenario().get(column) or COLUMNS.get(column)
-    return ELSEWHERE.get((file, column)) or COLUMNS.get(column)
+    return ELSEWHERE.get((file.removeprefix("report_"), column)) or COLUMNS.get(column)
 
 
 def explained(files: Mapping[str, Iterable[object]], unit: str = "score points") -> pd.DataFrame:
@@ -287,10 +295,12 @@ def explained(files: Mapping[str, Iterable[object]], unit: str = "score points")
     return pd.DataFrame(rows, columns=HEADS)
 
 
-def with_columns(tables: Mapping[str, pd.DataFrame], unit: str = "score points") -> dict[str, pd.DataFrame]:
-    """The tables by file name and, last, columns.csv, which explains every column, its own too."""
-    columns = {name: list(table.columns) for name, table in tables.items()} | {"columns.csv": HEADS}
-    return {**tables, "columns.csv": explained(columns, unit)}
+def with_columns(
+    tables: Mapping[str, pd.DataFrame], unit: str = "score points", name: str = "columns.csv"
+) -> dict[str, pd.DataFrame]:
+    """The tables by file name and, last, columns.csv (or what it is called), which explains every column, its own too."""
+    columns = {file: list(table.columns) for file, table in tables.items()} | {name: HEADS}
+    return {**tables, name: explained(columns, unit)}
 
 
 def explain_folder(folder: Path) -> None:
