@@ -373,7 +373,9 @@ def _spread_nodes(
         top, x, error = best(float(omega))
         for z, w in hermite:
             value = at(x + z * error, float(omega)) if z else top
-            factor = w * error * np.exp(z**2 / 2) * (0.5 if k in (0, SPREADS - 1) else 1.0)
+            factor = (
+                w * np.exp(z**2 / 2) * (error if len(hermite) > 1 else 1.0) * (0.5 if k in (0, SPREADS - 1) else 1.0)
+            )
             found.append((_degrees(float(omega)), np.exp(x + z * error), value, factor))
     nodes = np.array(found)
     nodes[:, 2] = nodes[:, 3] * np.exp(nodes[:, 2] - nodes[:, 2].max())
