@@ -113,11 +113,11 @@ def fit(
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
     compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
     benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
-    with --similar, capped.csv with --cap; with --random (or random in the params file) of a relative model va_at.csv, value
-    added of weak and strong students or of groups, and slopes.csv, how schools differ in it. about.csv says how they were
-    made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out), and --excel writes
-    results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits, estimates to the last
-    place of their errors.
+    with --similar, capped.csv with --cap; with --random (or random in the params file, or slopes of schools in the benchmark)
+    va_at.csv, value added of weak and strong students or of groups, and slopes.csv, how schools differ in it. about.csv
+    says how they were made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out),
+    and --excel writes results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits,
+    estimates to the last place of their errors.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -141,7 +141,7 @@ def fit(
             column,
             baseline_cohorts,
             focal_cohorts,
-            random=None if random is None else [name.strip() for name in random.split(",") if name.strip()],
+            random=opt.names_of(random),
             similar=None if similar is None else [part.strip() for part in similar.split(",")],
             pseudonym_key=pseudonyms,
             **{name: given[name] for name in SETTINGS},
@@ -183,8 +183,8 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("groups", "similar", "cap"):
         if given[name] is not None and model is opt.Model.joint:
             raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
-    if given["random"] is not None and model is not opt.Model.relative:
-        raise ParamsError(f"--random is for --model relative; a {model.value} model has none.")
+    if given["random"] is not None and model is opt.Model.joint:
+        raise ParamsError("--random is for --model relative or benchmark; a joint model has none.")
     return structure
 
 
@@ -206,20 +206,21 @@ def _fit(
     check_outside(study.pseudonym_key, out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
-        output.refuse_foreign(out, "fit", _names(study, model, structure, exact))
+        output.refuse_foreign(out, "fit", _names(study, model, structure, exact, bool(study.random or benchmark_file)))
         _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
 
 
-def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool) -> list[str]:
-    """The files that a fit of this model makes."""
+def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool, slopes: bool) -> list[str]:
+    """The files that a fit of this model makes, with those of slopes if it may have some."""
     from ..study.beside import FILES
 
     more = {
-        opt.Model.relative: ["va_at.csv", "slopes.csv"] if study.random else [],
+        opt.Model.relative: [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
     for name in (opt.Model.relative, opt.Model.benchmark):
+        more[name] += ["va_at.csv", "slopes.csv"] if slopes else []
         more[name] += ["scoring.json"] + [file for parameter, file in FILES.items() if getattr(study, parameter)]
     more[opt.Model.joint] += ["averages.csv"] if "average" in structure else []
     more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
@@ -248,12 +249,7 @@ def _fit_into(
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
-        study,
-        engine,
-        saved.formula if saved else study.formula,
-        by_cell=bool(study.random or study.reliability)
-        if model is opt.Model.relative
-        else model is opt.Model.benchmark and saved is None,
+        study, engine, saved.formula if saved else study.formula, by_cell=_by_cell(study, model, saved)
     )
     if model is opt.Model.joint:
         cohorts = cohorts or _focal(study, records, model, saved)
@@ -274,6 +270,13 @@ def _fit_into(
     )
     for line in [*said, *side_lines(effects, study.level)]:
         typer.echo(line)
+
+
+def _by_cell(study: Params, model: opt.Model, saved: Benchmark | None) -> bool:
+    """Whether the fit needs cross-products by school."""
+    if model is opt.Model.benchmark:
+        return saved is None or bool(study.random or saved.random)
+    return model is opt.Model.relative and bool(study.random or study.reliability)
 
 
 def _low(study: Params) -> str:
@@ -429,6 +432,7 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benc
                     level=study.level,
                     intervals=study.intervals,
                     scale_breaks=study.scale_breaks,
+                    random=study.random or None,
                 )
             )
     return fits, benchmark

@@ -16,6 +16,11 @@ class Model(str, Enum):
     joint = "joint"
 
 
+def names_of(text: str | None) -> list[str] | None:
+    """The names in a list with commas; None where none was given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
 Data = Annotated[
     str | None,
     typer.Argument(
@@ -155,7 +160,8 @@ Random = Annotated[
         "--random",
         metavar="NAME,NAME,...",
         show_default=False,
-        help="Relative model: columns of the formula whose slope varies over schools; writes va_at.csv and slopes.csv.",
+        help="Columns of the formula whose slope varies over schools (relative and benchmark models); a fit then writes "
+        "va_at.csv and slopes.csv.",
     ),
 ]
 MinStudents = Annotated[

@@ -66,6 +66,7 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
     rows = []
     for fit in fits:
         check_belongs(fit, benchmark)
+        fit.refuse_slopes("The parts of a shift are those of")
         if fit.shift is None or fit.shift_interval is None:
             raise BenchmarkError(f"The shift of cohort {fit.cohort} was absorbed, not estimated: it has no parts.")
         a = _blup.precision(fit.own_moments.n, fit.theta)
@@ -301,6 +302,7 @@ def relative_to_school(
     {'0029': -6.3, '0109': 7.2}
     """
     check_belongs(fit, benchmark)
+    fit.refuse_slopes("Value added relative to a school of a baseline cohort is that of")
     if baseline_cohort not in benchmark.cohorts:
         raise BenchmarkError(f"Cohort {baseline_cohort} is not in the baseline {list(benchmark.cohorts)}.")
     base = compute_moments(build_design(select(records, [baseline_cohort]), benchmark.state))

@@ -255,7 +255,7 @@ class Params(Publishing):
         {}, description="Reliability of covariates with errors of measurement, taken off in relative and benchmark fits"
     )
     random: Annotated[list[str], AfterValidator(_distinct)] = Field(
-        [], description="Columns whose slope varies over schools, in relative fits"
+        [], description="Columns whose slope varies over schools, in relative and benchmark fits"
     )
     subgroups: Annotated[list[str], AfterValidator(_distinct)] = Field(
         ["female"], description="Indicators of groups whose value added is set side by side"
