@@ -12,7 +12,7 @@ from oracle import indicators
 
 from valib.models.estimators import benchmark_va, residual_moments
 from valib.models.mixed import fit_moments
-from valib.models.slope_benchmark import Kept, fit_benchmark_slopes, fit_slope_baseline
+from valib.models.slope_benchmark import Kept, fit_benchmark_slopes, fit_slope_baseline, system_slopes
 from valib.models.slope_benchmark_posterior import integrate_benchmark_slopes
 from valib.sums.design import build_design, make_cells
 from valib.sums.moments import compute_moments, moments_from_arrays
@@ -191,6 +191,19 @@ def test_a_baseline_with_slopes_written_out():
 def found():
     _, _, _, moments = problem(21, sizes=np.random.default_rng(2).integers(5, 18, 30), slope=5.0)
     return moments, {mode: fit_benchmark_slopes(moments, [1], B, V_B, mode, scale_se=SCALE) for mode in MODES}
+
+
+def test_the_system_s_own_slope():
+    """d of r = z'd + z'g + e by generalised least squares, written out."""
+    X, y, school, moments = problem(13, offset=2.0)
+    fit = fit_benchmark_slopes(moments, [1], B, V_B).fit
+    S, Z = indicators(school)[1], X[:, :2]
+    big = np.einsum("ij,iq->ijq", S, Z).reshape(len(y), -1)
+    Vi = np.linalg.inv(big @ np.kron(np.eye(S.shape[1]), fit.raw) @ big.T + fit.sigma2 * np.eye(len(y)))
+    A = np.linalg.inv(Z.T @ Vi @ Z)
+    moved, se = system_slopes(moments, fit, B, V_B)
+    np.testing.assert_allclose(moved, (A @ Z.T @ Vi @ (y - X @ B))[1:], rtol=1e-8)
+    np.testing.assert_allclose(se**2, A[1, 1] + V_B[1, 1], rtol=1e-8)
 
 
 class TestPosterior:

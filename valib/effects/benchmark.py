@@ -25,6 +25,7 @@ from ..models.likelihood import compress
 from ..models.mixed import MixedFit, fit_compressed, fit_moments, loglik_at
 from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.posterior import Posterior
+from ..models.slope_benchmark import system_slopes
 from ..models.slope_posterior import SlopePosterior
 from ..models.slopes import SlopesFit
 from ..records.coverage import sizes_of
@@ -164,6 +165,10 @@ def fit_benchmark(
     found = _findings(records, int(cohort), benchmark, links)
     if shift == "estimated":
         found.append(findings.few_schools(int(cohort), fit.n_schools))
+    if fit.slopes is not None:
+        b, vcov = benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy()
+        moves = system_slopes(fit.own_moments, fit.slopes, b, vcov)
+        found.append(findings.slopes_moved(int(cohort), fit.slopes.random[1:], *moves))
     return with_findings(fit, [*found, findings.prior_shift({int(cohort): prior_of_shift(fit, benchmark)})])
 
 

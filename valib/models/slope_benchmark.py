@@ -303,6 +303,30 @@ def _shift_of(
     return told, c
 
 
+def system_slopes(moments: Moments, fit: SlopesFit, b: FloatArray, vcov: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(q - 1,) how far the system's slopes have moved from the benchmark's, with their errors, at the fit's covariance.
+
+    The coefficients d of r = z'd + z'g_j + e: d of a slope is b_t - b_B, and carries the error of b_B whole.
+    """
+    columns = np.zeros((len(b) + 1, len(fit.random) + 1))
+    columns[list(fit.sums.columns), range(len(fit.random))] = 1.0
+    columns[:, -1] = np.append(-b, 1.0)
+    sums = slope_sums(moments.transform(columns, (*fit.random, "residual")), range(len(fit.random)))
+    at = profile_slopes(sums, factor(fit.profile.Lambda), False)
+    size = sums.scale[:-1] / sums.scale[-1]
+    slopes = list(fit.sums.columns[1:])
+    own = fit.sigma2 * np.diag(at.A_inverse) / sums.scale[:-1] ** 2
+    return (at.b / size)[1:], np.sqrt(own[1:] + np.diag(vcov)[slopes])
+
+
+def shift_centre(moments: Moments, fit: SlopesFit, b: FloatArray) -> FloatArray:
+    """c (p,) of a fit with an estimated shift, from the sums it was made of: the weights of the coefficients in the shift."""
+    sums = focal_sums(moments, fit.sums.columns, b, "estimated")
+    U = sums.of_columns(weigh(sums.full, factor(fit.profile.Lambda))[0].U)
+    c: FloatArray = U[0].sum(axis=-1) / fit.profile.K[0, 0].sum()
+    return c
+
+
 def _loglik(sums: FocalSums, at: SlopeProfile, sigma2: float, reml: bool) -> float:
     """Log-likelihood of r at the profile's Lambda and this sigma2 (scaled)."""
     dof, size = sums.own.dof(reml), sums.size
