@@ -150,8 +150,8 @@ Reliability = Annotated[
         "--reliability",
         metavar="NAME=0.9,...",
         show_default=False,
-        help="Covariates with errors of measurement, and their reliability among the students of the fit: the errors are "
-        "taken off (relative model, baseline).",
+        help="Covariates with errors of measurement, and their reliability among the students of the fit, or NAME=se:COLUMN, "
+        "the column of their standard errors: the errors are taken off (relative model, baseline).",
     ),
 ]
 Random = Annotated[

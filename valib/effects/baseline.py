@@ -41,6 +41,7 @@ from ..sums.students import Records, Summed, in_several, require_cohorts, sum_st
 from .artefact import ESTIMATORS, FORMAT, GROUPS, OWN_SHIFT, check_content, checksum, parsed, with_blanks
 from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
+from .measured import Reliability, with_columns
 
 COLUMNS = ("", "estimate", "std. error")  # of the table in print
 STANDARDISED = (
@@ -295,7 +296,7 @@ def fit_baseline(
     groups: Groups = "school_cohort",
     method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
-    reliability: Mapping[str, float] | None = None,
+    reliability: Reliability | None = None,
     random: Sequence[str] | None = None,
 ) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
@@ -319,9 +320,10 @@ def fit_baseline(
         Variance of the error of measurement in a column, where known, for example
         ``{"prior_score": (1 - reliability) * variance}``; the coefficients are then those of true scores
         (:mod:`valib.models.measurement`).
-    reliability : mapping of str to float, optional
+    reliability : mapping of str to float or to mapping, optional
         Reliability of a column, above 0 and not above 1, in place of the variance of its error: that is then
-        (1 - reliability) times the variance of the column over all students of the baseline cohorts.
+        (1 - reliability) times the variance of the column over all students of the baseline cohorts. Or the column of its
+        standard errors of measurement, as for :func:`valib.fit_relative`.
     random : sequence of str, optional
         Columns of the formula whose coefficient varies over schools (by ``groups``: over schools in each cohort), beside the
         intercept, for the estimator "mixed"; the formula may say the same, as for :func:`valib.fit_relative`. The benchmark
@@ -369,6 +371,7 @@ def fit_baseline(
     scores = score_moments(records, cohorts)
     if looks_standardised(scores):
         raise BenchmarkError(STANDARDISED)
+    error_variance, reliability = with_columns(records, cohorts, fixed, error_variance, reliability)
     students = sum_students(records, cohorts, fixed, by_cell=True, describe=True)
     tell([alike_scores(scores), several_cohorts(*in_several(records, cohorts))])
     return baseline_from_moments(

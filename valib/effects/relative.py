@@ -29,6 +29,7 @@ from ..sums.students import Records, Summed, only_cohort, sum_students, summed
 from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, slope_boundary, tell
 from .linkage import of_fit
+from .measured import Reliability, with_columns
 from .verdict import sides
 
 INTERVALS: tuple[Intervals, ...] = ("integrated", "plugin")
@@ -44,7 +45,7 @@ def fit_relative(
     intervals: Intervals = "integrated",
     influences: bool = False,
     random: Sequence[str] | None = None,
-    reliability: Mapping[str, float] | None = None,
+    reliability: Reliability | None = None,
 ) -> CohortFit:
     """Relative value added of one cohort: all of the model is estimated on that cohort.
 
@@ -76,10 +77,12 @@ def fit_relative(
         Columns of the formula whose coefficient varies over schools (random slopes), beside the intercept. The formula may
         say the same: ``"score ~ prior_score + (1 + prior_score | school)"``. ``effect`` is then value added at the mean of
         each; :func:`valib.va_at` gives it elsewhere.
-    reliability : mapping of str to float, optional
+    reliability : mapping of str to float or to mapping, optional
         Reliability of a column, above 0 and not above 1, in place of the variance of its error: that is then
         (1 - reliability) times the variance of the column over the students of the fit, for example
-        ``{"prior_score": 0.9}``.
+        ``{"prior_score": 0.9}``. Or the column of its standard errors of measurement, a number for each student, as in
+        ``{"prior_score": {"se": "prior_se"}}``: the variance is then the mean of their squares. The school mean of such a
+        column in the formula is corrected too.
 
     Returns
     -------
@@ -119,6 +122,7 @@ def fit_relative(
     if cohort is None:
         cohort = only_cohort(records)
     by_cell = influences or has_errors(error_variance, reliability) or bool(random)
+    error_variance, reliability = with_columns(records, [cohort], formula, error_variance, reliability)
     students = sum_students(records, [cohort], formula, by_cell=by_cell)
     if random:
         fit = relative_with_slopes(students, random, method, level, int(cohort), intervals)
