@@ -30,6 +30,7 @@ from ..models.measurement import error_vector, fit_corrected, has_errors, known_
 from ..models.mixed import check_estimable
 from ..models.options import Estimator, Groups, Method
 from ..models.slope_benchmark import fit_benchmark_slopes, fit_slope_baseline
+from ..models.slopes import SlopesFit
 from ..names import listed_cohorts
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
@@ -399,19 +400,8 @@ def baseline_from_moments(
         raise BenchmarkError(f"The formula {state.formula!r} has no intercept; a benchmark needs one.")
     grouped = cells.pool_cohorts() if groups == "school" else cells
     errors = error_vector(grouped, known := known_errors(cells, error_variance, reliability))
-    sloped, slopes = random_columns(state.names, random), None
-    if sloped:
-        slopes, found = fit_slope_baseline(grouped, sloped, method)
-    else:
-        mixed = fit_corrected(grouped, errors, method)
-        if estimator == "within":
-            check_within(grouped)
-        found = fit_baselines(grouped, estimator, reml=method == "REML", errors=errors, theta=mixed.optimum.theta)
-    own = np.diag(found.vcov_model[0])
-    if not (np.isfinite(found.b[0]).all() and np.isfinite(found.vcov[0]).all() and (own >= 0).all()):
-        raise BenchmarkError(
-            f"The baseline has too few students or schools for the formula {state.formula!r} and the estimator {estimator}."
-        )
+    sloped = random_columns(state.names, random)
+    slopes, found = _coefficients(grouped, estimator, method, errors, sloped, state.formula)
     names = list(state.names)
     means = cells.weight @ cells.sums / cells.n_students + cells.shift
     outcome = {"n": round(cells.n_students), "mean": float(means[-1]), "sd": float(cells.response_sd)}
@@ -440,6 +430,26 @@ def baseline_from_moments(
         () if slopes is None else slopes.random[1:],
         None if slopes is None else pd.DataFrame(slopes.G, index=slopes.random, columns=slopes.random),
     )
+
+
+def _coefficients(
+    grouped: Moments, estimator: Estimator, method: Method, errors: np.ndarray, sloped: Sequence[int], formula: str
+) -> tuple[SlopesFit | None, Baseline]:
+    """The baseline's coefficients, and its model with slopes of schools where it has some."""
+    slopes = None
+    if sloped:
+        slopes, found = fit_slope_baseline(grouped, sloped, method)
+    else:
+        mixed = fit_corrected(grouped, errors, method)
+        if estimator == "within":
+            check_within(grouped)
+        found = fit_baselines(grouped, estimator, reml=method == "REML", errors=errors, theta=mixed.optimum.theta)
+    own = np.diag(found.vcov_model[0])
+    if not (np.isfinite(found.b[0]).all() and np.isfinite(found.vcov[0]).all() and (own >= 0).all()):
+        raise BenchmarkError(
+            f"The baseline has too few students or schools for the formula {formula!r} and the estimator {estimator}."
+        )
+    return slopes, found
 
 
 def _own_shift(
