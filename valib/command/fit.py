@@ -13,6 +13,7 @@ from ..names import about, listed
 from . import options as opt
 from .console import plain_errors
 from .like import refuse_choices, score
+from .quantile import MADE, check_options, fit_quantiles, is_quantile
 from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ SETTINGS = (  # options that stand for a parameter of the study of the same name
         "neighbours",
         "cap",
     ),
-    *("excel", "figures", "decimal", "byte_order_mark"),
+    *("excel", "figures", "decimal", "byte_order_mark", "quantiles", "quantile_draws"),
 )
 CHOICES = (  # options that a fit has settled
     *("formula", "estimator", "shift", "variances", "method", "level", "intervals", "equating_se", "cohort_sd"),
     *("covariance", "residual", "average", "random", "groups", "similar", "cap", "reliability"),
+    *("quantiles", "quantile_draws"),
 )
 
 
@@ -47,7 +49,10 @@ def fit(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
     model: Annotated[
         opt.Model | None,
-        typer.Option("--model", help="Against the other schools, against the baseline, or several cohorts at once."),
+        typer.Option(
+            "--model",
+            help="Against the other schools, against the baseline, several cohorts at once, or at quantiles of the scores.",
+        ),
     ] = None,
     like: Annotated[
         str | None,
@@ -88,6 +93,8 @@ def fit(
     average: opt.Average = None,
     reliability: opt.Reliability = None,
     random: opt.Random = None,
+    quantiles: opt.Quantiles = None,
+    quantile_draws: opt.QuantileDraws = None,
     min_students: opt.MinStudents = None,
     min_linked_share: opt.MinLinkedShare = None,
     fdr: opt.Fdr = None,
@@ -118,6 +125,8 @@ def fit(
     says how they were made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out),
     and --excel writes results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits,
     estimates to the last place of their errors.
+    Models quantile and quantile-benchmark (against the baseline's quantiles) write quantile_effects.csv and quantiles.csv,
+    with R-hat and effective draws, in place of school_effects.csv; their students must fit in memory.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -130,6 +139,7 @@ def fit(
       valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
+      valib fit --model quantile --cohorts 2024 --quantile 0.25,0.75 --out results/quantiles
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
     """
     given = dict(locals())
@@ -169,6 +179,7 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
         raise ParamsError(
             "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
         )
+    check_options(given)
     if benchmark and any(given[name] for name in ("baseline_cohorts", "formula", "estimator", "reliability")):
         raise ParamsError(
             "--benchmark brings its own baseline cohorts, formula, estimator and reliability: leave those out."
@@ -207,7 +218,10 @@ def _fit(
     cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
         output.refuse_foreign(out, "fit", _names(study, model, structure, exact, bool(study.random or benchmark_file)))
-        _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
+        if is_quantile(model):
+            fit_quantiles(study, model, out, cohorts, engine, exact)
+        else:
+            _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
 
 
 def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool, slopes: bool) -> list[str]:
@@ -226,6 +240,8 @@ def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bo
     more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
     mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
     mark += ["results.xlsx"] if study.excel else []
+    if is_quantile(model):
+        return [*MADE, *mark]
     mark += ["figures"] if study.figures else []
     made = ["school_effects.csv", "fixed_effects.csv", "fits.json", "about.csv", "columns.csv"]
     return [*made, *more[model], *mark]

@@ -14,6 +14,8 @@ class Model(str, Enum):
     relative = "relative"
     benchmark = "benchmark"
     joint = "joint"
+    quantile = "quantile"
+    quantile_benchmark = "quantile-benchmark"
 
 
 def names_of(text: str | None) -> list[str] | None:
@@ -162,6 +164,21 @@ Random = Annotated[
         show_default=False,
         help="Columns of the formula whose slope varies over schools (relative and benchmark models); a fit then writes "
         "va_at.csv and slopes.csv.",
+    ),
+]
+Quantiles = Annotated[
+    str | None,
+    typer.Option(
+        "--quantile",
+        metavar="0.25,0.5,...",
+        show_default=False,
+        help="Quantile models: the quantiles of the scores at which value added is taken. Default: 0.25, 0.5 and 0.75.",
+    ),
+]
+QuantileDraws = Annotated[
+    int | None,
+    typer.Option(
+        "--quantile-draws", help="Quantile models: draws of each of four chains. Default: 600.", show_default=False
     ),
 ]
 MinStudents = Annotated[

@@ -28,6 +28,7 @@ NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
 FITS = (
     *("school_effects.csv", "fixed_effects.csv", "shifts.csv", "shift_in_context.csv", "correlations.csv", "omega.csv"),
     *("averages.csv", "lasting.csv", "va_at.csv", "slopes.csv", "groups.csv", "similar.csv", "capped.csv"),
+    *("quantile_effects.csv", "quantiles.csv"),
     *("fits.json", "scoring.json"),
 )
 BESIDE = ("about.csv", "columns.csv")  # how the results were made, and what their columns mean
