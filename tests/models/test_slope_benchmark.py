@@ -150,7 +150,7 @@ def test_without_variance_of_slopes_it_is_the_random_intercept(mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("method", ["ML", "REML"])
 def test_exam_as_lme4_has_it(exam, mode, method):
-    told = reference("case12_benchmark_slopes")[f"{mode}_{method}"]
+    told = reference("case13_benchmark_slopes")[f"{mode}_{method}"]
     moments = compute_moments(build_design(exam, "score ~ prior_score"), by_cell=True)
     fit = fit_benchmark_slopes(moments, [1], np.array([-0.1, 0.5]), np.zeros((2, 2)), mode, method).fit
     assert fit.loglik >= told["logLik"] - 1e-7

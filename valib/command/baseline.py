@@ -68,7 +68,7 @@ def baseline(
             estimator=estimator,
             method=method,
             reliability=reliability,
-            random=opt.names_of(random),
+            random=random,
         )
         from ..study.writing import check_apart, check_file, claim
 

@@ -42,6 +42,7 @@ from ..sums.students import Records, Summed, in_several, require_cohorts, sum_st
 from .artefact import ESTIMATORS, FORMAT, GROUPS, OWN_SHIFT, check_content, checksum, parsed, with_blanks
 from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
+from .long_records import of_long
 from .measured import Reliability, with_columns
 
 COLUMNS = ("", "estimate", "std. error")  # of the table in print
@@ -374,7 +375,13 @@ def fit_baseline(
         raise BenchmarkError(STANDARDISED)
     error_variance, reliability = with_columns(records, cohorts, fixed, error_variance, reliability)
     students = sum_students(records, cohorts, fixed, by_cell=True, describe=True)
-    tell([alike_scores(scores), several_cohorts(*in_several(records, cohorts))])
+    tell(
+        [
+            alike_scores(scores),
+            several_cohorts(*in_several(records, cohorts)),
+            *of_long(records, cohorts, students.state.formula),
+        ]
+    )
     return baseline_from_moments(
         students, cohorts, scores, estimator, groups, method, error_variance, reliability, random
     )
