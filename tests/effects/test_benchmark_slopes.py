@@ -235,7 +235,9 @@ def test_each_refusal_in_a_sentence(records, bench, fit):
 
 def test_the_commands_write_lines(records, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    columns_of(records).to_csv("my.csv", index=False)
+    rows = columns_of(records)
+    small = rows.index[(rows["school"] == "S0003") & (rows["cohort"] == 2021)]
+    rows.drop(small[3:]).to_csv("my.csv", index=False)  # three students: never shown
     run = CliRunner().invoke
     made = run(cli.app, "baseline my.csv --baseline-cohorts 2015,2016 --random prior_score --out kept.json".split())
     assert made.exit_code == 0 and "slopes of schools of prior_score" in made.output
@@ -244,7 +246,10 @@ def test_the_commands_write_lines(records, tmp_path, monkeypatch):
         assert found.exit_code == 0, found.output
         slopes = pd.read_csv(f"r{place}/slopes.csv")
         assert slopes["model"].tolist() == ["benchmark"] and slopes["p"].iloc[0] < 0.01
-        assert {"va_at.csv", "shift_in_context.csv"} <= {path.name for path in (tmp_path / f"r{place}").iterdir()}
+        written = {path.name: path for path in (tmp_path / f"r{place}").iterdir() if path.is_file()}
+        assert {"va_at.csv", "shift_in_context.csv"} <= set(written)
+        lines = pd.read_csv(written["va_at.csv"], dtype={"school": str})
+        assert lines["school"].nunique() >= 46 and all("S0003" not in path.read_text() for path in written.values())
     refused = run(cli.app, "fit my.csv --model joint --cohorts 2015,2016 --random prior_score --out r3".split())
     assert refused.exit_code == 2 and "a joint model has none" in refused.output
 

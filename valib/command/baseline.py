@@ -51,7 +51,7 @@ def baseline(
     Examples:
       valib baseline --out baseline.json
       valib baseline my.csv --baseline-cohorts 2016,2017 --estimator within --out baseline.json
-      valib baseline --random prior_score --out baseline.json
+      valib baseline --random prior_score --out slopes.json
       valib baseline --influences --out baseline.json
     """
     with plain_errors(debug):

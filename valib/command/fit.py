@@ -143,7 +143,7 @@ def fit(
       valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
-      valib fit --model quantile --cohorts 2024 --quantile 0.25,0.75 --out results/quantiles
+      valib fit my.csv --model quantile --cohorts 2024 --quantile 0.25,0.75 --out results/quantiles
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
     """
     given = dict(locals())
