@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from ..models.slopes import SlopesFit
 from ..names import listed_cohorts
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
+from ..records.told import rows_chosen
 from ..sums.algebra import outcome_of
 from ..sums.design import INTERCEPT, FormulaState
 from ..sums.moments import Moments
@@ -93,6 +94,9 @@ class Benchmark(Shown):
         Columns with slopes of schools; tau2 is then the variance at the baseline mean of each.
     random_covariance : DataFrame (q, q) or None
         Of the random effects, intercept first, about the baseline means of the columns; None without slopes.
+    rows : mapping of str to str
+        Which rows of their source the baseline's students are, where that was chosen: ``where``, the expression, and
+        ``prior``, where prior scores are from.
 
     Notes
     -----
@@ -128,6 +132,7 @@ class Benchmark(Shown):
     own_shifts: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     random: tuple[str, ...] = ()
     random_covariance: pd.DataFrame | None = field(default=None, repr=False)
+    rows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def formula(self) -> str:
@@ -200,6 +205,8 @@ class Benchmark(Shown):
         }
         if self.error_variance:
             content["error_variance"] = dict(self.error_variance)
+        if self.rows:
+            content["rows"] = dict(self.rows)
         if self.vcov_students is not None:
             content["vcov_students"] = self.vcov_students.to_numpy().tolist()
         if self.own_shifts:
@@ -287,6 +294,7 @@ class Benchmark(Shown):
             },
             tuple(content.get("random", ())),
             _square(content["random_covariance"], [INTERCEPT, *content["random"]]) if "random" in content else None,
+            dict(content.get("rows", {})),
         )
 
 
@@ -382,9 +390,10 @@ def fit_baseline(
             *of_long(records, cohorts, students.state.formula),
         ]
     )
-    return baseline_from_moments(
+    fit = baseline_from_moments(
         students, cohorts, scores, estimator, groups, method, error_variance, reliability, random
     )
+    return replace(fit, rows=rows_chosen(records.attrs))
 
 
 def baseline_from_moments(

@@ -30,6 +30,7 @@ from ..models.slope_posterior import SlopePosterior
 from ..models.slopes import SlopesFit
 from ..records.coverage import sizes_of
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
+from ..records.told import rows_chosen
 from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, describe_column, in_several, sum_students
@@ -38,7 +39,7 @@ from .baseline import STANDARDISED, Benchmark, check_choice, contribution_varian
 from .benchmark_slopes import fitted as slopes_against
 from .benchmark_slopes import integrated_slopes, random_of
 from .cohort_fit import CohortFit
-from .long_records import of_long
+from .long_records import of_long, other_rows
 from .relative import assemble, check_intervals, integrated, with_findings
 
 PRIOR = "prior_score"
@@ -509,6 +510,7 @@ def _findings(
             stacklevel=3,
         )
     found = [*findings.of_correlation(records, [cohort]), *of_long(records, [cohort], benchmark.formula)]
+    found.append(other_rows(cohort, benchmark.rows, rows_chosen(records.attrs)))
     scores = benchmark.summaries["score_by_cohort"].values()
     means, sds = (np.array([one[name] for one in scores], dtype=np.float64) for name in ("mean", "sd"))
     own = score_moments(records, [cohort])[cohort]
