@@ -62,6 +62,8 @@ def test_the_files_say_what_the_library_does(made):
     assert summary["residual"] == "by_school" and summary["residual_sd"]["common"] == pytest.approx(
         fit.unequal.s, rel=5e-3
     )
+    about = pd.read_csv(made / "out" / "about.csv").set_index("setting")["value"]
+    assert about["residual"] == "by_school"
     assert not (made / "out" / "scoring.json").exists()  # late students are not scored by such a fit
 
 

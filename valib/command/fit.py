@@ -321,6 +321,7 @@ def one_cohort_results(
         said = results.shift_lines(context, fits)
     found |= results.slope_tables(fits, study.min_students, lambda table: with_names(table, names))
     found |= residual_tables(fits, study.min_students, lambda table: with_names(table, names))
+    told |= {"residual": study.residual} if model is opt.Model.relative else {}
     more, lines = beside(study, records, fits, reference)
     found |= {name: with_names(table, names) for name, table in more.items()}
     return cohorts, fits, found, told, said + lines
