@@ -99,7 +99,7 @@ def test_groups_of_students_from_the_params_file_in_memory_and_streamed(made):
     ("words", "said"),
     [
         (["--model", "benchmark", "--residual", "by_school"], "--residual is for --model joint or relative"),
-        (["--model", "relative", "--residual", "common"], "--residual common is for --model joint"),
+        (["--model", "relative", "--residual", "common"], "--residual is for --model joint where it is common"),
         (["--model", "relative", "--residual", "nothing"], "need a column that groups students"),
         (["--model", "relative", "--residual", "tiny"], "fewer than the 5"),
         (["--model", "relative", "--residual", "female", "--random", "prior_score"], "not offered with unequal"),

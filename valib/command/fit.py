@@ -182,7 +182,7 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
     several = {"covariance": given["covariance"], "residual": None if relative else given["residual"]}
     if relative and given["residual"] in ("by_cohort", "common"):
         raise ParamsError(
-            f"--residual {given['residual']} is for --model joint; a relative model has by_school or a column."
+            f"--residual is for --model joint where it is {given['residual']}; of a relative model it is by_school or a column."
         )
     several["average"] = parse_cohorts(given["average"], "--average")
     structure = {k: v for k, v in several.items() if v is not None}
