@@ -193,7 +193,7 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
     several = {"covariance": given["covariance"], "residual": None if relative else given["residual"]}
     if relative and given["residual"] in ("by_cohort", "common"):
         raise ParamsError(
-            f"--residual {given['residual']} is for --model joint; a relative model has by_school or a column."
+            f"--residual is for --model joint where it is {given['residual']}; of a relative model it is by_school or a column."
         )
     several["average"] = parse_cohorts(given["average"], "--average")
     structure = {k: v for k, v in several.items() if v is not None}
@@ -339,6 +339,7 @@ def one_cohort_results(
         said = results.shift_lines(context, fits)
     found |= results.slope_tables(fits, study.min_students, lambda table: with_names(table, names))
     found |= residual_tables(fits, study.min_students, lambda table: with_names(table, names))
+    told |= {"residual": study.residual} if model is opt.Model.relative else {}
     more, lines = beside(study, records, fits, reference)
     found |= {name: with_names(table, names) for name, table in more.items()}
     return cohorts, fits, found, told, said + lines
