@@ -254,7 +254,7 @@ def test_the_pdf(tiny, tmp_path, rng, monkeypatch):
     monkeypatch.setattr("valib.pages.build.render.make_pdf", keep_log)
     result = book.build(study(tmp_path / "in", rng), tmp_path / "out", pdf=True, progress=False, sources=tiny)
     assert result.pdf.read_bytes().startswith(b"%PDF") and result.seconds["pdf"] > 0
-    assert not re.search(r"Overfull \\hbox \(\d{2,}\.", logs["log"]), "more than 10 points too wide"
+    assert not log_faults(logs["log"])
     assert not re.search("undefined|Missing character", logs["log"])
     assert logs["tex"].index("{What is asked}") < logs["tex"].index(r"\chapter{One}")
     assert r"\section{Equation}" in logs["tex"] and r"\begin{tabulary}{\linewidth}[t]{RLR}" in logs["tex"]
