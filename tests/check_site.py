@@ -8,17 +8,21 @@ it is a fault. `make check-site` calls it; nothing is fetched.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--allow-file-access-from-files"]
+SOUGHT = ("confidence interval", "ICC", "pandemic", "p-value")  # what readers look for
 HEAVIEST = 1_000_000  # bytes that a page may load before the reader does anything, uncompressed
 GRAVE = ("serious", "critical")  # impacts of axe-core that are faults
 LOOKS = (
@@ -27,7 +31,8 @@ LOOKS = (
 )
 ALL = {"resultTypes": ["violations"], "preload": False}
 OF_LOOK = {**ALL, "runOnly": ["color-contrast", "scrollable-region-focusable", "target-size"]}  # what the look changes
-TRIED = {"exclude": [[".schools-table tbody tr:nth-child(n+6)"]]}  # a thousand rows like the first five
+# What stands a thousand times on a page is tried elsewhere: rows of schools, the code of examples, letters of formulas.
+TRIED = {"exclude": [[".schools-table tbody tr:nth-child(n+6)"], ["dl.py .highlight"], ["math"]]}
 LOADED = {("img", "src"), ("script", "src"), ("link", "href"), ("source", "src"), ("iframe", "src")}
 
 
@@ -102,12 +107,16 @@ def visits(html: Path, browser: str) -> Iterator[tuple[str, str, Visit]]:
 
     axe = Axe()
     with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=browser, args=["--no-sandbox", "--allow-file-access-from-files"])
+        running = play.chromium.launch(executable_path=browser, args=ARGUMENTS)
         for look in LOOKS:
             context = running.new_context(**look)
             said = f"{look['viewport']['width']} px, {look['color_scheme']}"
             for path in pages(html):
-                yield str(path.relative_to(html.resolve())), said, visit(context, path, axe, OF_LOOK if look is LOOKS[1] else ALL)
+                yield (
+                    str(path.relative_to(html.resolve())),
+                    said,
+                    visit(context, path, axe, OF_LOOK if look is LOOKS[1] else ALL),
+                )
             context.close()
         running.close()
 
@@ -117,14 +126,19 @@ def visit(context: Any, path: Path, axe: Any, rules: dict[str, Any]) -> Visit:
     found, loaded = Visit(), set()
     tab = context.new_page()
     tab.on("request", lambda request: loaded.add(request.url.partition("#")[0].partition("?")[0]))
-    tab.on("console", lambda line: line.type in ("error", "warning") and found.faults.append(f"the console says: {line.text}"))
+    tab.on(
+        "console",
+        lambda line: line.type in ("error", "warning") and found.faults.append(f"the console says: {line.text}"),
+    )
     tab.on("requestfailed", lambda request: found.faults.append(f"{request.url} cannot be loaded"))
     tab.on("pageerror", lambda error: found.faults.append(f"a script failed: {error}"))
     tab.goto(path.as_uri(), wait_until="load")
     tab.wait_for_function("document.fonts.status === 'loaded'")
     local = [Path(unquote(urlsplit(url).path)) for url in loaded if url.startswith("file:")]
     found.weight = sum(file.stat().st_size for file in local if file.is_file())
-    found.faults += [f"{url} was asked for" for url in sorted(loaded) if not url.startswith(("file:", "data:", "blob:"))]
+    found.faults += [
+        f"{url} was asked for" for url in sorted(loaded) if not url.startswith(("file:", "data:", "blob:"))
+    ]
     if tab.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"):
         found.faults.append("the whole page scrolls sideways")
     if formulas := tab.evaluate("document.querySelectorAll('mjx-container[tabindex], math[tabindex]').length"):
@@ -136,6 +150,24 @@ def visit(context: Any, path: Path, axe: Any, rules: dict[str, Any]) -> Visit:
             found.faults.append(f"{rule['id']} ({rule['impact']}), {len(rule['nodes'])} times, such as {first}")
     tab.close()
     return found
+
+
+def unfound(html: Path, browser: str) -> Iterator[str]:
+    """Words that readers look for and the search does not find; among them the code of a school, if a page lists them."""
+    from playwright.sync_api import TimeoutError, sync_playwright
+
+    listed = html / "chapters" / "schools.html"
+    cell = re.search(r"<tbody><tr><td>([^<]+)</td>", listed.read_text(encoding="utf-8")) if listed.is_file() else None
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=browser, args=ARGUMENTS)
+        tab = running.new_page()
+        for words in (*SOUGHT, *([unescape(cell[1])] if cell else [])):
+            tab.goto(f"{(html / 'search.html').resolve().as_uri()}?q={quote(words)}")
+            try:
+                tab.wait_for_selector("#search-results ul.search li", timeout=10_000)
+            except TimeoutError:
+                yield f"the search does not find {words!r}"
+        running.close()
 
 
 def browser_faults(html: Path, browser: str) -> Iterator[str]:
@@ -150,6 +182,7 @@ def browser_faults(html: Path, browser: str) -> Iterator[str]:
         print(f"{weight / 1000:8,.0f} kB  {name}")
         if weight > HEAVIEST:
             yield f"{name}: {weight / 1e6:.2f} MB are loaded at once; at most {HEAVIEST / 1e6:g} may be"
+    yield from unfound(html, browser)
     print("axe-core:", ", ".join(f"{rule} {count}" for rule, count in counts.most_common()) or "no violation")
 
 

@@ -16,10 +16,14 @@ STYLES = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css")  # minified
 SETS = ("fa-brands", "fa-regular", "fa-solid")  # in the order of the script
 GAP = 20  # characters of other code between two icons, by which a new set begins
 ICON = re.compile(r'(?:"([a-z0-9-]+)"|([a-z0-9]+)):\[(\d+),(\d+),\[([^\]]*)\],"[0-9a-f]+","([^"]*)"\]')
-PLACE = re.compile(r'<i\s([^>]*?)class="([^"]*\bfa-[^"]*)"([^>]*)>\s*</i>')
+PLACE = re.compile(r'<(?:i|span)\s([^>]*?)class="([^"]*\bfa-[^"]*)"([^>]*)>\s*</(?:i|span)>')
+TABLE = re.compile(r'<table class="(docutils[^"]*)"(.*?</table>)', re.DOTALL)  # of a notebook's output
+CAPTION = re.compile(r'(<p class="caption" role="heading")(?=>)')
 LOADING = re.compile(r'\s*<script[^>]*\ssrc="[^"]*/fontawesome\.js[^"]*"[^>]*></script>|<link[^>]*fontawesome[^>]*/?>')
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
-PLAIN = re.compile(r'<span class="pre">([^<]*)</span>')  # it keeps words together, which the book's own styles do not want
+PLAIN = re.compile(
+    r'<span class="pre">([^<]*)</span>'
+)  # it keeps words together, which the book's own styles do not want
 REFERENCES = re.compile(r'(<div class="citation" id="[^"]*") role="doc-biblioentry"')  # an item of a list of citations
 IMAGE = re.compile(r'<img\s([^>]*?)src="([^"]+\.png)"([^>]*?)/?>')
 RULE = re.compile(r"(?<=[{}])([^{}@]+)\{[^{}]*\}")
@@ -56,6 +60,8 @@ def lighter(path: Path, drawn: dict[tuple[str, str], tuple[str, str]]) -> str:
     if path.name != "search.html":  # the field on the other pages leads there
         text = SEARCH.sub("", text)
     text = REFERENCES.sub(r'\1 role="listitem"', PLAIN.sub(r"\1", text))
+    text = CAPTION.sub(r'\1 aria-level="2"', text)
+    text = TABLE.sub(r'<div class="table-wrapper"><table class="table \1"\2</div>', text)
     text = PLACE.sub(lambda found: icon(found, drawn), text)
     return IMAGE.sub(lambda found: sized(found, path.parent), text)
 

@@ -14,7 +14,6 @@ import sphinxcontrib.bibtex.plugin
 from docutils import nodes
 from docutils.parsers.rst import directives
 from myst_nb.ext.glue.utils import create_pending_glue_ref
-from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
