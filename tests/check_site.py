@@ -111,12 +111,9 @@ def visits(html: Path, browser: str) -> Iterator[tuple[str, str, Visit]]:
         for look in LOOKS:
             context = running.new_context(**look)
             said = f"{look['viewport']['width']} px, {look['color_scheme']}"
+            rules = OF_LOOK if look is LOOKS[1] else ALL
             for path in pages(html):
-                yield (
-                    str(path.relative_to(html.resolve())),
-                    said,
-                    visit(context, path, axe, OF_LOOK if look is LOOKS[1] else ALL),
-                )
+                yield (str(path.relative_to(html.resolve())), said, visit(context, path, axe, rules))
             context.close()
         running.close()
 

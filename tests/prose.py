@@ -23,10 +23,10 @@ OFF = (
     "misc.preferred_forms",  # takes a formula's "ne" for a French word
 )
 DOUBLED = r"lexical illusion in '(?!(\w\w+)\s+\1')"  # other than a word that stands twice, such as "A a"
-CODE = re.compile(
-    r"^(`{3,}|:{3,}|~{3,})\{?(?:code|math|python|r\b|stata|yaml|bash|sh\b|text|mermaid|bibliography|glue|auto).*?^\1\s*$",
-    re.M | re.S,
+KINDS = (
+    r"code|math|python|r\b|stata|yaml|bash|sh\b|text|mermaid|bibliography|glue|auto"  # of blocks that hold no sentences
 )
+CODE = re.compile(rf"^(`{{3,}}|:{{3,}}|~{{3,}})\{{?(?:{KINDS}).*?^\1\s*$", re.M | re.S)
 FENCE = re.compile(r"^(?:`{3,}|~{3,}).*?^(?:`{3,}|~{3,})\s*$", re.M | re.S)
 MARKS = (
     re.compile(r"\$\$.*?\$\$", re.S),

@@ -8,7 +8,8 @@ import pytest
 GOOD = """<!DOCTYPE html><html lang="en"><head><title>Good</title></head><body><main id="top"><h1>Good</h1>
 <p><a href="other.html#there">There</a> <a href="#top">up</a> <a href="https://example.org">away</a>
 <img src="dot.png" alt="A dot"></p></main></body></html>"""
-OTHER = '<!DOCTYPE html><html lang="en"><head><title>Other</title></head><body><main><h1 id="there">Here</h1></main></body></html>'
+OTHER = """<!DOCTYPE html><html lang="en"><head><title>Other</title></head><body><main><h1 id="there">Here</h1></main>
+</body></html>"""
 BAD = {
     '<a href="none.html">x</a>': "the link to none.html leads nowhere",
     '<a href="other.html#nowhere">x</a>': "no 'nowhere' on the page of other.html",

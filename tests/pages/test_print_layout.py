@@ -1,10 +1,11 @@
-"""What makes the PDF fit to be printed: columns no wider than the page, and a refusal of what stands out or refers to nothing."""
+"""What makes the PDF fit to be printed: columns no wider than the page; what stands out or refers to nothing is refused."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from docutils import nodes
@@ -12,6 +13,7 @@ from docutils import nodes
 from valib.errors import BookError
 from valib.pages.build.children import Children
 from valib.pages.build.latex import log_faults, make_pdf
+from valib.pages.build.letters import appendices, letter
 from valib.pages.build.print_layout import SENTENCE, long_columns
 
 LOG = r"""
@@ -82,3 +84,20 @@ def test_numbers_of_a_long_table_stand_flush_right():
 def test_the_list_of_figures_has_first_sentences():
     assert SENTENCE.split("Effects of 2019. The line is zero.")[0] == "Effects of 2019."
     assert SENTENCE.split("Rank 1 to 2.5 of vs. all, e.g. these.") == ["Rank 1 to 2.5 of vs. all, e.g. these."]
+
+
+def test_appendices_are_lettered(tmp_path):
+    """The first number of what they hold becomes a letter; what has no number keeps none; chapters keep theirs."""
+    methods = "- caption: Methods\n  chapters: [{file: one}]\n"
+    toc = f"root: intro\nparts:\n{methods}- caption: Appendices\n  chapters: [{{file: a}}, {{file: b}}]\n"
+    (tmp_path / "_toc.yml").write_text(toc)
+    assert appendices(tmp_path) == ["a", "b"]
+    env = SimpleNamespace(
+        toc_secnumbers={"one": {"": (1,)}, "a": {"": (2,), "#s": (2, 1), "#t": None}, "b": {"": (3,)}},
+        tocs={name: nodes.bullet_list("", nodes.reference(secnumber=[2, 1]), nodes.reference()) for name in "ab"},
+        titles={name: nodes.title(secnumber=[2]) for name in "ab"},
+    )
+    letter(env, ["a", "b"])
+    assert env.toc_secnumbers == {"one": {"": (1,)}, "a": {"": ("A",), "#s": ("A", 1), "#t": None}, "b": {"": ("B",)}}
+    assert env.titles["b"]["secnumber"] == ["B"] and env.tocs["a"][0]["secnumber"] == ["A", 1]
+    assert "secnumber" not in env.tocs["a"][1]

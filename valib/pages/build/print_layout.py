@@ -6,16 +6,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.latex import LaTeXTranslator
 
+from .letters import appendices
+
 LONGTABLE = 30  # Sphinx sets a longer table as a longtable, whose columns do not break by themselves
 LINE = 92.0  # characters of small print that a line of the page holds
-APPENDICES = "Appendices"  # the part of _toc.yml whose chapters are lettered
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 
 
@@ -53,11 +53,10 @@ class FrontMatter(SphinxPostTransform):
             root.insert(place, node)
 
     def letter_appendices(self) -> None:
-        """Number the chapters of the part "Appendices" with letters."""
-        toc = yaml.safe_load((Path(self.app.srcdir) / "_toc.yml").read_text(encoding="utf-8"))
-        named = [part["chapters"][0]["file"] for part in toc.get("parts", ()) if part.get("caption") == APPENDICES]
+        """Number the appendices with letters."""
+        first = appendices(Path(self.app.srcdir))[:1]
         for page in list(self.document.findall(addnodes.start_of_file)):
-            if page["docname"] in named:
+            if page["docname"] in first:
                 page.parent.insert(page.parent.index(page), nodes.raw("", "\\appendix\n", format="latex"))
 
 

@@ -6,6 +6,7 @@ Light pages without MathJax, round citations, and figures of one chapter on anot
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from sphinx.util.docutils import SphinxDirective
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
-from . import mathml, print_layout
+from . import letters, mathml, print_layout
 from .slim import slim
 
 LOGGER = logging.getLogger(__name__)
+DESCRIPTION = "Value added of schools, relative to their own year and against a benchmark of earlier years."
 
 
 def _round() -> BracketStyle:
@@ -112,6 +114,17 @@ def _leave_out(app: Sphinx, page: str, template: str, context: dict[str, Any], d
         context[kind] = [file for file in context.get(kind, ()) if "thebe" not in _content(file).lower()]
 
 
+def _for_links(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Tell those who show a link to a page what it is: title, description, and a picture where the pages have an address."""
+    about = {"og:type": "book", "og:site_name": app.config.html_title, "og:description": DESCRIPTION}
+    about["og:title"] = re.sub(r"<[^>]*>", "", context.get("title") or app.config.html_title)
+    if app.config.html_baseurl:
+        about["og:image"] = f"{app.config.html_baseurl.rstrip('/')}/_static/social.png"
+    tags = [f'<meta property="{name}" content="{html.escape(text)}">' for name, text in about.items()]
+    tags.append(f'<meta name="description" content="{html.escape(DESCRIPTION)}">')
+    context["metatags"] = "\n".join([context.get("metatags") or "", *tags])
+
+
 def _content(file: Any) -> str:
     """The name of a script or style sheet, and what stands in it."""
     return f"{file} {getattr(file, 'filename', '')} {getattr(file, 'attributes', {}).get('body', '')}"
@@ -131,9 +144,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("figure-from", FigureFrom)
     app.add_post_transform(PastedImages)
     print_layout.setup(app)
+    letters.setup(app)
     app.add_post_transform(OneOfEachId)
     mathml.setup(app)
     app.connect("html-page-context", _escape_title)
+    app.connect("html-page-context", _for_links)
     app.connect("html-page-context", _leave_out, priority=900)
     app.connect("build-finished", _slim, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
