@@ -14,6 +14,11 @@ SCRIPT = (
     'y={moon:[320,512,[127769],"f186","M5 6"],sun:[512,512,[],"f185","M7 8"]};and(some,more,code);'
     'z={moon:[300,500,[],"f186","M9 9"]}'
 )
+PYGMENTS = """html[data-theme="light"] .highlight { background: #f2f2f2; color: #080808 }
+html[data-theme="light"] .highlight .n { color: #080808 } /* Name */
+html[data-theme="light"] .highlight .w { color: #080808 }
+html[data-theme="light"] .highlight .k { color: #6730C5 }
+"""
 STYLES = (
     "@font-face{font-family:Font Awesome 6;src:url(a.woff2)}body{margin:0}.used,.gone{color:red}.gone{color:blue}"
     "@media (min-width:10px){.gone .used{top:0}.used:not(.gone){left:0}}a:is(.gone,.lost){right:0}.by-script{top:1px}"
@@ -69,6 +74,7 @@ def html(tmp_path):
     (scripts / "fontawesome.js.map").write_text("{}")
     (scripts / "other.js").write_text('box.classList.add("by-script")')
     (styles / "pydata-sphinx-theme.css").write_text(STYLES)
+    (tmp_path / "_static" / "pygments.css").write_text(PYGMENTS)
     Image.new("RGB", (30, 20)).save(tmp_path / "dot.png")
     (tmp_path / "index.html").write_text(
         '<script defer src="_static/scripts/fontawesome.js?digest=1"></script>\n<script src="searchindex.js"></script>'
@@ -76,6 +82,7 @@ def html(tmp_path):
         '<i class="fa-solid fa-none"></i><p class="used"><img alt="Dot" src="dot.png"></p>'
         '<table class="docutils align-center"><tr><td>1</td></tr></table>'
         '<p class="caption" role="heading"><span>Methods</span></p>'
+        '<pre><span class="n">name</span><span class="w"> </span><span class="k">for</span></pre>'
     )
     (tmp_path / "search.html").write_text('<script src="searchindex.js"></script>')
     slim.slim(tmp_path)
@@ -98,6 +105,10 @@ def test_pictures_tell_their_size_and_tables_can_scroll(html):
     assert '<img alt="Dot" src="dot.png" width="30" height="20" loading="lazy" decoding="async">' in page
     assert '<div class="table-wrapper"><table class="table docutils align-center">' in page
     assert '<p class="caption" role="heading" aria-level="2">' in page
+
+
+def test_words_of_code_are_marked_where_they_look_different(html):
+    assert '<pre>name <span class="k">for</span></pre>' in (html / "index.html").read_text()
 
 
 def test_styles_of_what_is_named_stay(html):

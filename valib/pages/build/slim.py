@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 SCRIPT = Path("scripts") / "fontawesome.js"
-STYLES = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css")  # minified, and mostly about what no page holds
+OWN = "book.css"  # the book's own style sheet, which is short, stays as it is written
 SETS = ("fa-brands", "fa-regular", "fa-solid")  # in the order of the script
 GAP = 20  # characters of other code between two icons, by which a new set begins
 ICON = re.compile(r'(?:"([a-z0-9-]+)"|([a-z0-9]+)):\[(\d+),(\d+),\[([^\]]*)\],"[0-9a-f]+","([^"]*)"\]')
@@ -24,6 +24,7 @@ SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchin
 PLAIN = re.compile(
     r'<span class="pre">([^<]*)</span>'
 )  # it keeps words together, which the book's own styles do not want
+TOKEN = re.compile(r'<span class="([a-z]{1,2})">([^<]*)</span>')  # a word of code
 REFERENCES = re.compile(r'(<div class="citation" id="[^"]*") role="doc-biblioentry"')  # an item of a list of citations
 IMAGE = re.compile(r'<img\s([^>]*?)src="([^"]+\.png)"([^>]*?)/?>')
 RULE = re.compile(r"(?<=[{}])([^{}@]+)\{[^{}]*\}")
@@ -38,28 +39,38 @@ def slim(html: Path) -> None:
     if not (static / SCRIPT).is_file():
         return
     drawn = icons((static / SCRIPT).read_text(encoding="utf-8"))
+    plain = uncoloured((static / "pygments.css").read_text(encoding="utf-8"))
     names: set[str] = set()
     for path in html.rglob("*.html"):
         if static not in path.parents:
-            text = lighter(path, drawn)
+            text = lighter(path, drawn, plain)
             path.write_text(text, encoding="utf-8")
             names.update(*(classes.split() for classes in re.findall(r'\sclass="([^"]*)"', text)))
     for script in static.rglob("*.js"):
         if script.name != SCRIPT.name:
             names.update(NAME.findall(script.read_text(encoding="utf-8")))
-    for styles in map(static.joinpath, STYLES):
-        if styles.is_file():
+    for styles in static.rglob("*.css"):
+        if styles.name != OWN:
             styles.write_text(used(styles.read_text(encoding="utf-8"), names), encoding="utf-8")
     for gone in {*static.rglob("fontawesome.js*"), *static.rglob("*.map"), *static.rglob("webfonts/*")}:
         gone.unlink()
 
 
-def lighter(path: Path, drawn: dict[tuple[str, str], tuple[str, str]]) -> str:
+def uncoloured(styles: str) -> set[str]:
+    """Classes of words in code that look like all other code: none of their rules gives them a colour or face of their own."""
+    base = set(re.findall(r"\.highlight *\{[^}]*?(?<!-)color: (#\w+)", styles))
+    rules = re.findall(r"\.highlight \.(\w+) *\{([^}]*)\}", styles)
+    own = {name for name, look in rules if look.strip().removeprefix("color: ") not in base}
+    return {name for name, _ in rules} - own
+
+
+def lighter(path: Path, drawn: dict[tuple[str, str], tuple[str, str]], plain: set[str]) -> str:
     """The text of a page without what it need not load or say."""
     text = LOADING.sub("", path.read_text(encoding="utf-8"))
     if path.name != "search.html":  # the field on the other pages leads there
         text = SEARCH.sub("", text)
     text = REFERENCES.sub(r'\1 role="listitem"', PLAIN.sub(r"\1", text))
+    text = TOKEN.sub(lambda found: found[2] if found[1] in plain else found[0], text)
     text = CAPTION.sub(r'\1 aria-level="2"', text)
     text = TABLE.sub(r'<div class="table-wrapper"><table class="table \1"\2</div>', text)
     text = PLACE.sub(lambda found: icon(found, drawn), text)
@@ -109,7 +120,7 @@ def sized(found: re.Match[str], folder: Path) -> str:
 
 
 def used(styles: str, names: set[str]) -> str:
-    """A style sheet without the rules of classes that neither a page nor a script names, and without the icon font.
+    """A style sheet without the rules of classes that neither a page nor a script names, the icon font, and comments.
 
     A rule whose selector has brackets other than those of ``:not`` stays.
     """
@@ -120,4 +131,5 @@ def used(styles: str, names: set[str]) -> str:
             return rule.group()
         return ""
 
+    styles = re.sub(r"/\*.*?\*/", "", styles, flags=re.DOTALL)
     return RULE.sub(keep, re.sub(r"@font-face\{[^{}]*Font ?Awesome[^{}]*\}", "", styles))
