@@ -79,7 +79,7 @@ def test_the_book_shows_what_can_be_shown(folder):
     html = folder / "book" / "html"
     text = {p.stem: p.read_text(encoding="utf-8") for p in html.rglob("*.html")}
     assert "no baseline was named" in text["intro"]
-    for chapter in ("04_benchmark", "05_drift"):
+    for chapter in ("04_benchmark", "06_shift"):
         assert "everything below is about the simulated demo panel" in text[chapter]
     assert "it means all cohorts of the study" in text["02_relative"].replace("\n", " ")
     effects = pd.read_csv(folder / "book" / "results" / "relative_effects.csv")

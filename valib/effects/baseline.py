@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ..models.options import Estimator, Groups, Method
 from ..names import listed_cohorts
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
+from ..records.told import rows_chosen
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
@@ -39,6 +40,7 @@ from ..sums.students import Records, Summed, in_several, require_cohorts, sum_st
 from .artefact import ESTIMATORS, FORMAT, GROUPS, OWN_SHIFT, check_content, checksum, parsed, with_blanks
 from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
+from .long_records import of_long
 
 COLUMNS = ("", "estimate", "std. error")  # of the table in print
 STANDARDISED = (
@@ -84,6 +86,9 @@ class Benchmark(Shown):
     own_shifts : mapping of int to mapping
         By baseline cohort, its shift against this benchmark and against that of the other cohorts (``shift``, ``se``,
         ``leave_one_out``, ``leave_one_out_se``; nan where it cannot be estimated).
+    rows : mapping of str to str
+        Which rows of their source the baseline's students are, where that was chosen: ``where``, the expression, and
+        ``prior``, where prior scores are from.
 
     Notes
     -----
@@ -117,6 +122,7 @@ class Benchmark(Shown):
     vcov_students: pd.DataFrame | None = field(default=None, repr=False)
     influence: pd.DataFrame | None = field(default=None, repr=False)
     own_shifts: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def formula(self) -> str:
@@ -186,6 +192,8 @@ class Benchmark(Shown):
         }
         if self.error_variance:
             content["error_variance"] = dict(self.error_variance)
+        if self.rows:
+            content["rows"] = dict(self.rows)
         if self.vcov_students is not None:
             content["vcov_students"] = self.vcov_students.to_numpy().tolist()
         if self.own_shifts:
@@ -268,6 +276,7 @@ class Benchmark(Shown):
                 int(c): {k: np.nan if row[k] is None else float(row[k]) for k in OWN_SHIFT}
                 for c, row in content.get("own_shifts", {}).items()
             },
+            dict(content.get("rows", {})),
         )
 
 
@@ -343,8 +352,15 @@ def fit_baseline(
     if looks_standardised(scores):
         raise BenchmarkError(STANDARDISED)
     students = sum_students(records, cohorts, formula, by_cell=True, describe=True)
-    tell([alike_scores(scores), several_cohorts(*in_several(records, cohorts))])
-    return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance, reliability)
+    tell(
+        [
+            alike_scores(scores),
+            several_cohorts(*in_several(records, cohorts)),
+            *of_long(records, cohorts, students.state.formula),
+        ]
+    )
+    fit = baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance, reliability)
+    return replace(fit, rows=rows_chosen(records.attrs))
 
 
 def baseline_from_moments(

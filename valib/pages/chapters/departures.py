@@ -48,7 +48,7 @@ def prior_table(run: MonteCarlo, priors: Sequence[str]) -> Findings:
         table.rename_axis("Method, world"),
         "A changed or unreliable prior test (true slope .8, gradient 0 is fair; Monte Carlo "
         "standard errors in brackets).",
-        "tab-09-prior",
+        "tab-10-prior",
         raw=True,
     )
     return found
@@ -81,9 +81,9 @@ def prior(run: MonteCarlo, priors: Sequence[str]) -> Findings:
         f"in *measurement error*."
     )
     found.say(
-        "**Act on it:** a reliability, if the publisher states one, repairs what random error does. It cannot repair "
-        "a prior test that became easier or harder: nothing in the records can. Ask the testing authority before the "
-        "shift is published."
+        "**Act on it:** if the publisher states a reliability, the correction repairs what random error does. It cannot "
+        "repair a prior test that became easier or harder, and nothing else in the records can. Ask the testing authority "
+        "before the shift is published."
     )
     return found
 
@@ -128,7 +128,7 @@ def sizes(run: MonteCarlo, sizes: Sequence[str], level: float) -> Findings:
     found.table(
         table.rename_axis("Method, world"),
         "Numbers and sizes of schools (Monte Carlo standard errors in brackets).",
-        "tab-09-size",
+        "tab-10-size",
         raw=True,
     )
     told = {(s, e): told_coverage(run, s, "estimated", e, level) for s in sizes for e in ("va", "shift")}
@@ -181,7 +181,7 @@ def correlations(run: MonteCarlo) -> Findings:
     found.table(
         table.rename_axis("Way, world"),
         "Correlations over two years; the truth is {glue:text}`rho_true` (Monte Carlo standard errors in brackets).",
-        "tab-09-rho",
+        "tab-10-rho",
         raw=True,
     )
     b = {(s, k): (value(s, k, "rho", "bias"), error(s, k, "rho", "bias")) for s in LASTS for k in WAYS}
@@ -244,7 +244,7 @@ def shapes_table(run: MonteCarlo) -> Findings:
         table.rename_axis("World"),
         "Students and schools that are not as the model says, full analytic intervals (Monte Carlo standard errors "
         "in brackets).",
-        "tab-09-tails",
+        "tab-10-tails",
         raw=True,
     )
     return found
@@ -260,8 +260,8 @@ def shapes(run: MonteCarlo, level: float) -> Findings:
         f"Full intervals cover, for schools and for the shift, {told['heavy tails', 'va']} and "
         f"{told['heavy tails', 'shift']} with heavy tails, {told['heteroscedastic', 'va']} and "
         f"{told['heteroscedastic', 'shift']} with unequal spreads. The largest distance from the nominal level is "
-        f"{100 * far:.1f} percentage points. This is an average over schools: a school whose "
-        "students are spread more widely than the model's $\\sigma$ has less coverage than that, and another more."
+        f"{100 * far:.1f} percentage points. This is an average over schools. A school whose "
+        "students are spread more widely than the model's $\\sigma$ has less coverage than that, and another school has more."
     )
     found.say(
         "**Act on it:** "
@@ -307,7 +307,7 @@ def missing(run: MonteCarlo) -> Findings:
     found.table(
         table.rename_axis("World"),
         "Missing students, recipe *estimated* (score points; Monte Carlo standard errors in brackets).",
-        "tab-09-missing",
+        "tab-10-missing",
         raw=True,
     )
     b = {s: (value(s, "estimated", "shift", "bias"), error(s, "estimated", "shift", "bias")) for s in GONE}
@@ -321,8 +321,7 @@ def missing(run: MonteCarlo) -> Findings:
         f"{told['missing always']} if that was so in the baseline too."
     )
     found.say(
-        "**Act on it:** compare the share of students without a score between baseline and focal cohorts before the "
-        "shift is read. A steady loss cancels to the extent that it is the same loss; a new one looks like progress "
-        "or decline."
+        "**Act on it:** before you read a shift, compare the share of students without a score between baseline and focal "
+        "cohorts. A steady loss cancels as far as it is the same loss, and a new one looks like progress or decline."
     )
     return found

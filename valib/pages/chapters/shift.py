@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from ...effects.baseline import Benchmark
+from ...effects.benchmark import fit_benchmark
 from ...effects.findings import REPEATED_SHARE
 from ...effects.relative import CohortFit
 from ...effects.shift_profile import prior_sensitivity, shift_at
 from ...models.blup import interval, quantile
 from ...records.prior_check import PriorCheck
+from ...sums.equating import Link, ScaleBreak
 from .. import figures
 from ..figures.style import percent
 from ..findings import Findings, check, formats
@@ -31,7 +35,7 @@ def repeated(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
     codes = records[records["cohort"].isin(cohorts)].groupby("student")["cohort"].nunique()
     found.say(
         "In these records most student codes occur in more than one cohort: if they are the same students, what "
-        "follows is about growth from one stage to the next, and {ref}`not about improvement <sec-05-pupils>`.",
+        "follows is about growth from one stage to the next, and {ref}`not about improvement <sec-06-pupils>`.",
         when=(codes > 1).mean() > 0.5,
     )
     return found
@@ -63,7 +67,7 @@ def positive(relative: Sequence[CohortFit], positive: pd.DataFrame) -> Findings:
         positive,
         "Share of schools above zero, relative to their own cohort and against the benchmark, and share of "
         "schools whose {glue:text}`level` interval of benchmark value added lies wholly above or below zero.",
-        "tab-05-positive",
+        "tab-06-positive",
         formats=".0%",
         index=False,
     )
@@ -106,7 +110,7 @@ def centres(fits: Sequence[CohortFit], parted: Sequence[np.ndarray]) -> Findings
     found.table(
         centres,
         "Level and slope part of the shift of cohort {glue:text}`last_cohort` about two centres (score points).",
-        "tab-05-centres",
+        "tab-06-centres",
         formats={"Level": S, "Slope": S, "Total": S},
         index=False,
     )
@@ -156,7 +160,7 @@ def curve_in_words(
         return Findings()
     found = Findings()
     found.say(
-        "```{glue:figure} curve\n:name: fig-05-prior\n:alt: The shift of the last focal cohort as a line over the "
+        "```{glue:figure} curve\n:name: fig-06-prior\n:alt: The shift of the last focal cohort as a line over the "
         "prior score, with a band, above the density of the prior scores.\n\nThe shift of cohort "
         "{glue:text}`last_cohort` for students with each prior score, over the range that holds all but the outer\n2% "
         "at either end; other covariates at their baseline means. Below: the density of the prior scores.\n```"
@@ -166,7 +170,7 @@ def curve_in_words(
     clear = lower > 0 or upper < 0
     word = "That is more than chance explains" if clear else "That is within what chance allows"
     found.say(
-        "In {numref}`fig-05-prior` the shift runs from {glue:text}`shift_low` at a prior score of "
+        "In {numref}`fig-06-prior` the shift runs from {glue:text}`shift_low` at a prior score of "
         "{glue:text}`low_prior` to {glue:text}`shift_high` at {glue:text}`high_prior`. The slope differs from the "
         "benchmark's by {glue:text}`turned`, with a standard error of {glue:text}`turned_se`. "
         + word
@@ -189,12 +193,49 @@ def intake(fits: Sequence[CohortFit], change: pd.DataFrame) -> Findings:
     found.table(
         change.set_axis(["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1),
         "Change of the mean score since the baseline, and what it is made of (score points).",
-        "tab-05-intake",
+        "tab-06-intake",
         formats=dict.fromkeys(["Change of the mean score", "Intake", "Shift", "Weighting"], S),
         index=False,
     )
     for key in ("change", "intake", "weighting"):
         found.record(f"mean_{key}", float(change[key].iloc[-1]), S)
+    return found
+
+
+def movements(fits: Sequence[CohortFit], change: pd.DataFrame, context: pd.DataFrame, level: float) -> Findings:
+    """The figure of the change of the mean score, its parts, and what the prior test alone would make of the shift.
+
+    change: of :func:`valib.mean_change`; context: of :func:`valib.shift_in_context`.
+    """
+    found = Findings()
+    part = context.loc[context["role"] == "focal", "prior_part"].reindex([f.cohort for f in fits])
+    found.figure("movements", figures.mean_change(change.assign(prior_part=part.to_numpy(dtype=float)), level=level))
+    return found
+
+
+def easier_prior(
+    records: pd.DataFrame, fit: CohortFit, benchmark: Benchmark, breaks: Sequence[ScaleBreak], report: Mapping[str, Any]
+) -> Findings:
+    """The exercise of a prior test that was two points too easy, by its formula and by a declared break.
+
+    breaks, report: the study's breaks and the options of the fit.
+    """
+    _, S, E, _ = formats(fit.student_sd)
+    found = Findings()
+    plain = benchmark.state.formula.replace(" ", "") == "score~prior_score"
+    if not plain or any(b.column == "prior_score" for b in breaks):
+        found.record("easier_answer", "The formula or the breaks of this copy add further terms to the first form.")
+        return found
+    easier = ScaleBreak(fit.cohort, "prior_score", Link(intercept=-2.0, intercept_se=1.0))
+    with warnings.catch_warnings(action="ignore"):  # the chapter has said what there is to say of this cohort
+        again = fit_benchmark(records, fit.cohort, benchmark, **report, scale_breaks=[*breaks, easier])
+    by_hand = fit.shift + 2 * float(benchmark.coefficients["prior_score"])
+    check(abs(again.shift - by_hand) < 1e-6 * fit.student_sd, "a link of the prior moves the shift by its slope")
+    found.record(
+        "easier_answer",
+        f"For these records both give a shift of {as_text(by_hand, S)} points, and the second gives it a standard error of "
+        f"{as_text(again.shift_se, E)}.",
+    )
     return found
 
 
@@ -224,7 +265,7 @@ def prior(
         shown,
         "The prior score of each focal cohort beside the baseline's, and what the shift would contain *if the whole "
         "change of the prior mean came from the prior test* and none of it from the students (score points).",
-        "tab-05-prior",
+        "tab-06-prior",
         index=False,
         formats=dict.fromkeys(["Prior mean less baseline", "Adds to the shift", "Shift", "Shift without it"], S)
         | {"in SD": "+.2f", "Variance ratio": ".2f"},
@@ -251,7 +292,8 @@ def prior_in_words(fits: Sequence[CohortFit], benchmark: Benchmark, checks: Sequ
     )
     found.record("needed_word", direction(needed, "easier", "harder", "different"))
     found.say(
-        "A point of the prior is worth {glue:text}`per_point` points of the shift. To make the whole shift of cohort "
+        "{numref}`tab-06-prior` works this out for the change of the prior mean that these records show. A point of the prior "
+        "is worth {glue:text}`per_point` points of the shift. To make the whole shift of cohort "
         "{glue:text}`last_cohort`, its prior test would have had to be {glue:text}`needed` points "
         "{glue:text}`needed_word` than that of the baseline, {glue:text}`needed_sd` standard deviations. The prior "
         "mean in fact differs from the baseline's by {glue:text}`prior_moved` points; both could be true only if the "
@@ -271,11 +313,11 @@ def demo_prior(is_demo: bool) -> Findings:
     """What to look at in the demo panel."""
     found = Findings()
     found.say(
-        "In the demo panel the 2023 cohort is the one to look at: its prior test was sat in 2021, a disturbed year, "
-        "and it is the cohort whose prior mean lies lowest. Students may have known less at that time, or the sitting "
-        "may have been another one. The first is intake and leaves the shift as it is; the second would make the "
-        "shift that the last column gives. (The panel is simulated and its truth is on file, but this chapter does "
-        "not use it: with real records there is none to look up.)",
+        "In the demo panel the 2023 cohort is the example. Its prior test was sat in 2021, a disturbed year, and its prior "
+        "mean is the lowest. Either students knew less at that time, or the sitting differed. In the first case the "
+        "difference is intake, and the shift stands. In the second case the shift is that of the last column of "
+        "{numref}`tab-06-prior`. (The panel is simulated and its truth is on file, but this chapter does not use it, because "
+        "with real records there is none to look up.)",
         when=is_demo,
     )
     return found
@@ -297,13 +339,14 @@ def reliability(
         shown,
         "What an unreliable prior adds to the shift of cohort {glue:text}`last_cohort`, and to students one standard "
         "deviation below and above the mean prior score (score points). First columns: assumed reliabilities.",
-        "tab-05-reliability",
+        "tab-06-reliability",
         index=False,
         formats={"Baseline": ".2f", "Focal": ".2f"}
         | dict.fromkeys(["Adds to the shift", "Low prior", "High prior"], D)
         | {"Shift without it": S},
     )
     check(np.ptp(reliability["artefact"].iloc[:2]) < 1e-9, "the focal reliability does not enter the mean")
+    found.say("{numref}`tab-06-reliability` shows what both terms come to in these records.")
     return found
 
 
@@ -344,7 +387,7 @@ def links(fits: Sequence[CohortFit], linked: Sequence[CohortFit], errors: Sequen
         "The shift of cohort {glue:text}`last_cohort` across a declared break with an identity link, by the standard "
         "errors of the link (score points), with {glue:text}`level` limits. Last column: the largest part of a "
         "school's standard error that is the link's.",
-        "tab-05-links",
+        "tab-06-links",
         index=False,
         formats={
             "Error at the mean": E,
@@ -367,13 +410,13 @@ def link_needed(fits: Sequence[CohortFit], level: float) -> Findings:
     found.record("link_needed", float(max(room, 0) ** 0.5), E)
     found.say(
         "The shift stays where it is, since the link is the identity; its error grows by the rule of squares, "
-        "$\\sqrt{\\mathrm{SE}^2 + s_c^2}$. An error of the link of {glue:text}`link_needed` points would be enough "
-        "for the interval of this shift to reach zero.",
+        "$\\sqrt{\\mathrm{SE}^2 + s_{\\text{level}}^2}$. An error of the link of {glue:text}`link_needed` points would be "
+        "enough for the interval of this shift to reach zero.",
         when=room > 0,
     )
     found.say(
         "The shift stays where it is, since the link is the identity; its error grows by the rule of squares, "
-        "$\\sqrt{\\mathrm{SE}^2 + s_c^2}$. The interval of this shift includes zero even without such an error.",
+        "$\\sqrt{\\mathrm{SE}^2 + s_{\\text{level}}^2}$. The interval of this shift includes zero even without such an error.",
         when=room <= 0,
     )
     return found

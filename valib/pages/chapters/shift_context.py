@@ -45,7 +45,7 @@ def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
         "System shift of each focal cohort and its standard error (score points). Students only: for these very "
         "schools. The cautious error takes the schools of the baseline and of the cohort as different ones; the "
         "squares of its parts, in the last columns, add up to its square." + _without(fits),
-        "tab-05-parts",
+        "tab-06-parts",
         index=False,
         formats={"Shift": S} | dict.fromkeys(list(columns_shown.values())[2:], E),
     )
@@ -102,7 +102,7 @@ def ordinary(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
     own = context[context["role"] == "baseline"].reset_index()
     B, found = len(own), Findings()
     found.say(
-        "The baseline is one cohort, so these records hold nothing on how ordinary years differ: every interval of a shift "
+        "The baseline is one cohort, so these records say nothing about how ordinary years differ. Every interval of a shift "
         "is that over schools alone, and a verdict by it says nothing about the year.",
         when=B == 1,
     )
@@ -114,18 +114,18 @@ def ordinary(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
         ),
         "The shift of each baseline cohort against the whole baseline, with its standard error over schools, and against "
         "a benchmark of the other baseline cohorts (score points).",
-        "tab-05-ordinary",
+        "tab-06-ordinary",
         index=False,
         formats={"Own shift": S, "SE": E, "Against the others": S},
     )
     found.record_all(("n_baseline", B, None), ("wobble", float(context["wobble_sd"].iloc[-1]), E))
     found.say(
-        "The own shifts of the {glue:text}`n_baseline` baseline cohorts have a standard deviation of {glue:text}`wobble` "
-        "points"
+        "{numref}`tab-06-ordinary` sets each baseline cohort against the whole baseline. These own shifts of the "
+        "{glue:text}`n_baseline` baseline cohorts have a standard deviation of {glue:text}`wobble` points"
         + (
-            ". From two years a standard deviation is hardly known; the interval made of it is a caution and no more."
+            ". Two years hardly determine a standard deviation, so the interval made of it is a caution and no more."
             if B == 2
-            else ", which is part sampling and part the years themselves."
+            else ". Part of it is sampling, and part comes from the years themselves."
         )
     )
     return found
@@ -152,7 +152,7 @@ def context(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
         "The shifts in context (score points): limits and verdict of the widest interval that is known, the standard "
         "deviation of ordinary years at which the shift could no longer be told apart, and what the change of the mean "
         "prior score would add to the shift if all of it were the prior test's." + _without(fits),
-        "tab-05-context",
+        "tab-06-context",
         index=False,
         formats={"Shift": S, "Lower": S, "Upper": S, "Break-even wobble": E, "If the prior test alone": D},
     )
@@ -162,7 +162,7 @@ def context(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
     found.say(
         f"In {'cohort' if len(large) == 1 else 'cohorts'} {as_text(large)} the part that the prior test alone would make is "
         "larger than the standard error of the shift. There the prior test, its sitting and the intake have to be looked "
-        "at before the shift is told.",
+        "at before the shift is published.",
         when=large,
     )
     return found
@@ -177,8 +177,8 @@ def scale(equating_se: float | None) -> Findings:
     """What the part of the scale is in this copy."""
     found = Findings()
     found.say(
-        "Every error of this chapter is without equating error. The parameters of this copy give none, which means that "
-        "it is not known, not that there is none: no student record holds evidence of it. "
+        "Every error of this chapter is without equating error. The parameters of this copy give none. This means that it is "
+        "not known, not that there is none, because no student record holds evidence of it. "
         "{numref}`tab-04-equating` shows what errors of 2% and 5% of the students' standard deviation would do.",
         when=equating_se is None,
     )
@@ -225,7 +225,7 @@ def differences(fits: Sequence[CohortFit], differences: pd.DataFrame, context: p
         shown,
         "Differences between the shifts of successive focal cohorts, with {glue:text}`level` limits (score points)."
         + _without(fits),
-        "tab-05-differences",
+        "tab-06-differences",
         index=False,
         formats={c: E if c.startswith("SE") else S for c in shown.columns[1:]},
     )
@@ -249,7 +249,7 @@ def _last_difference(
     )
     by = "schools" if v.interval == SCHOOLS else "two ordinary years"
     found.say(
-        f"From cohort {cohorts[0]} to cohort {cohorts[1]} the shift changed by "
+        f"From cohort {cohorts[0]} to cohort {cohorts[1]} ({{numref}}`tab-06-differences`) the shift changed by "
         "{glue:text}`step` points, with a standard error of {glue:text}`step_se`; two shifts that shared nothing would "
         f"give {{glue:text}}`step_naive`. By the widest interval that is known, that of {by}, from "
         "{glue:text}`step_lower` to {glue:text}`step_upper`, the difference is "
