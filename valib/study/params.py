@@ -6,6 +6,7 @@ import ast
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 FILE_NAME = "params.yml"
 
 
+@lru_cache(maxsize=64)
 def _formula(text: str) -> str:
     """Check that a formula parses and explains the score, or what is made of it, by something else than the score."""
     from ..sums.formula import columns_of, parse
@@ -78,14 +80,16 @@ def _reshape(given: dict[str, Any] | None) -> dict[str, Any] | None:
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 NULL = ("", "~", "null", "Null", "NULL", "None")
+COLUMN_LISTS = ("random", "subgroups", "similar")  # text names columns, with commas between them
 
 
 def understood(name: str, value: Any) -> Any:
     """A parameter's value as it is meant, from wherever it comes: params file, command line, papermill or a cell.
 
     Text stands for what it spells: ``"2024"``, ``"[2024]"``, ``"2019, 2024"`` for cohorts, ``"0.9"`` for a number,
-    ``"null"`` or ``"None"`` for none, a list or mapping in YAML, JSON or Python. One entry stands for a list of one, a
-    tuple for a list. What cannot be read surely is returned as it is, for the validation to refuse.
+    ``"null"`` or ``"None"`` for none, ``"ses, female"`` for columns, a list or mapping in YAML, JSON or Python. One
+    entry stands for a list of one, a tuple for a list. What cannot be read surely is returned as it is, for the
+    validation to refuse.
     """
     field = Params.model_fields.get(name)
     if field is None:
@@ -102,6 +106,8 @@ def understood(name: str, value: Any) -> Any:
             return _pairs(spelt) if isinstance(spelt, str) else spelt
         if name == "reliability":
             value = _numbers_by_name(value.strip())
+        if name in COLUMN_LISTS and not value.strip().startswith("["):
+            return [part.strip() for part in value.split(",") if part.strip()]
         if kind is bool:
             return {"true": True, "false": False}.get(value.strip().lower(), value)
         value = (
@@ -187,13 +193,25 @@ def _numbers_by_name(text: str) -> Any:
     found = {key: value for key, _, value in pairs} if plain else _spelt(text, dict, ())
     if not isinstance(found, dict):
         return text
-    return {k: _spelt(v, float, ()) if isinstance(v, str) else v for k, v in found.items()}
+    return {k: _reliability(v) if isinstance(v, str) else v for k, v in found.items()}
 
 
-def _reliabilities(given: dict[str, float]) -> dict[str, float]:
-    """Refuse what is no reliability."""
-    if wrong := [name for name, value in given.items() if not 0 < value <= 1]:
-        raise ValueError(f"reliabilities above 0 and not above 1, but that of {wrong[0]} is {given[wrong[0]]:g}")
+def _reliability(text: str) -> Any:
+    """0.9 as a number, se:COLUMN as {"se": COLUMN}; the text itself if it is neither."""
+    kind, mark, column = text.partition(":")
+    return {"se": column.strip()} if mark and kind.strip() == "se" and column.strip() else _spelt(text, float, ())
+
+
+def _reliabilities(given: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is no reliability and names no column of standard errors."""
+    for name, value in given.items():
+        if type(value) in (int, float):
+            if not 0 < value <= 1:
+                raise ValueError(f"reliabilities above 0 and not above 1, but that of {name} is {value:g}")
+        elif not (isinstance(value, dict) and set(value) == {"se"} and isinstance(value["se"], str) and value["se"]):
+            raise ValueError(
+                f"reliabilities, or {{se: column}} with standard errors of measurement, but that of {name} is {value!r}"
+            )
     return given
 
 
@@ -251,11 +269,17 @@ class Params(Publishing):
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
     )
-    reliability: Annotated[dict[str, float], AfterValidator(_reliabilities)] = Field(
-        {}, description="Reliability of covariates with errors of measurement, taken off in relative and benchmark fits"
+    reliability: Annotated[dict[str, Any], AfterValidator(_reliabilities)] = Field(
+        {},
+        description="Reliability of covariates, or the column of their standard errors of measurement, taken off in fits",
     )
     random: Annotated[list[str], AfterValidator(_distinct)] = Field(
-        [], description="Columns whose slope varies over schools, in relative fits"
+        [], description="Columns whose slope varies over schools, in relative and benchmark fits"
+    )
+    residual: str | None = Field(
+        None,
+        min_length=1,
+        description="What residual variances follow in relative fits: by_school or a column; empty: one for all",
     )
     subgroups: Annotated[list[str], AfterValidator(_distinct)] = Field(
         ["female"], description="Indicators of groups whose value added is set side by side"

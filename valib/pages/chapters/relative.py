@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ...effects.multiplicity import count_sides, false_discoveries
-from ...effects.relative import CohortFit, fit_relative, school_residuals
+from ...effects.relative import CohortFit
 from ...effects.verdict import ABOVE, BELOW
 from ...models.mixed import MixedFit
 from ...records.disclosure import only_shown
@@ -107,17 +107,13 @@ def profile(
                 "Inside the interval": np.where(inside, "yes", "no"),
             }
         ),
-        f"The examination scores with the variance ratio held at seven values. The {100 * level:g}% profile interval "
-        f"of "
+        f"The examination scores with the variance ratio held at seven values. The {100 * level:g}% profile interval of "
         r"the VPC holds the values for which $-2\ell$ is less than the chi-squared quantile (1 degree of freedom) "
         r"above its minimum.",
         "tab-02-profile",
         index=False,
         formats={
-            "VPC, held": ".2f",
-            r"$\theta$": ".3f",
-            "Slope": ".4f",
-            r"$\hat\sigma$": ".4f",
+            **{"VPC, held": ".2f", r"$\theta$": ".3f", "Slope": ".4f", r"$\hat\sigma$": ".4f"},
             r"$-2\ell$ above its minimum": ".1f",
         },
     )
@@ -260,12 +256,20 @@ def variances(fits: Sequence[CohortFit]) -> Findings:
         index=False,
         raw=True,
     )
+    zero = [f for f in fits if f.singular]
+    without_limits = zero and zero[-1].school_effects["upper"].isna().all()
     found.say(
-        "In cohort " + ", ".join(str(f.cohort) for f in fits if f.singular) + " the school variance is estimated as "
-        "exactly zero: these records show no difference between schools there, and all school effects are zero. Their "
-        "intervals have no width only because the variance is taken as known; they do not prove that schools are "
-        "equal.",
-        when=any(f.singular for f in fits),
+        "In cohort "
+        + ", ".join(str(f.cohort) for f in zero)
+        + " the school variance is estimated as exactly zero: these "
+        "records show no difference between schools there, and all school effects are zero. This does not prove that "
+        "schools are equal. "
+        + (
+            "Plug-in limits are not given there, because they would take the variance of zero as known."
+            if without_limits
+            else "The intervals show how far a school may still lie from the average."
+        ),
+        when=zero,
     )
     return found
 
@@ -359,6 +363,7 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
     check((effects["se_comparative"] >= effects["se_conditional"]).all(), "the comparative error is never the smaller")
     by_size = only_shown(effects, min_students).sort_values("n", kind="stable")
     three = by_size.iloc[np.unique([0, len(by_size) // 2, len(by_size) - 1])]
+    kinds, places = ("Conditional", "Comparative", "Diagnostic"), ".2f" if last.student_sd >= 10 else ".3f"
     found.table(
         three[["n", "shrinkage", "se_conditional", "se_comparative", "se_diagnostic"]].set_axis(
             ["Students $n_j$", r"Reliability $\lambda_j$", "Conditional SE", "Comparative SE", "Diagnostic SE"], axis=1
@@ -366,12 +371,7 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
         "The three standard errors (score points) for the smallest, the middle and the largest school shown.",
         "tab-02-errors",
         index=False,
-        formats={
-            r"Reliability $\lambda_j$": ".2f",
-            **dict.fromkeys(
-                ["Conditional SE", "Comparative SE", "Diagnostic SE"], ".2f" if last.student_sd >= 10 else ".3f"
-            ),
-        },
+        formats={r"Reliability $\lambda_j$": ".2f", **dict.fromkeys((f"{k} SE" for k in kinds), places)},
     )
     found.say(
         "In this cohort the comparative standard error exceeds the conditional one by {glue:text}`ratio` at most.",
@@ -381,12 +381,11 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
 
 
 def shrinkage(last: CohortFit, min_students: int) -> Findings:
-    """School effects before and after shrinkage."""
+    """How much predictions are shrunken, and by how much their comparative error exceeds the conditional one."""
     effects = last.school_effects
     by_size = only_shown(effects, min_students)
     found = Findings()
     ratio = effects["se_comparative"] / effects["se_conditional"].where(effects["se_conditional"] > 0)
-    found.figure("shrinkage", figures.shrinkage(effects, school_residuals(last)["residual"], min_n=min_students))
     found.record("ratio", ratio.max() - 1, ".1%")
     found.record("lambda_low", by_size["shrinkage"].min(), ".2f")
     found.record("lambda_high", by_size["shrinkage"].max(), ".2f")
@@ -577,18 +576,6 @@ def moved_in_words(fits: Sequence[CohortFit]) -> Findings:
         "The mean relative value added is zero in both.",
         when=len(fits) > 1 and _with_intercept(fits[-1]),
     )
-    return found
-
-
-def large_schools(exam: pd.DataFrame, both: Mapping[str, CohortFit]) -> Findings:
-    """The London records without small schools (exercise)."""
-    found = Findings()
-    many = exam.groupby("school")["student"].transform("size") >= 40
-    large = fit_relative(exam[many], formula="score ~ prior_score", method="REML")
-    check(abs(large.school_effects["effect"].sum()) < 1e-8, "effects of the large schools sum to zero")
-    found.record("large_schools", large.n_schools)
-    found.record("large_tau", large.tau2**0.5, ".3f")
-    found.record("exam_tau_reml", both["REML"].tau2 ** 0.5, ".3f")
     return found
 
 
