@@ -179,8 +179,8 @@ def browser_faults(html: Path, browser: str) -> Iterator[str]:
         print(f"{weight / 1000:8,.0f} kB  {name}")
         if weight > HEAVIEST:
             yield f"{name}: {weight / 1e6:.2f} MB are loaded at once; at most {HEAVIEST / 1e6:g} may be"
-    yield from unfound(html, browser)
     print("axe-core:", ", ".join(f"{rule} {count}" for rule, count in counts.most_common()) or "no violation")
+    yield from unfound(html, browser)
 
 
 def main() -> int:
