@@ -32,6 +32,8 @@ SETTINGS = (  # options that stand for a parameter of the study of the same name
         "groups",
         "group_weights",
         "min_schools",
+        "random",
+        "similar",
         "neighbours",
         "cap",
     ),
@@ -141,8 +143,6 @@ def fit(
             column,
             baseline_cohorts,
             focal_cohorts,
-            random=None if random is None else [name.strip() for name in random.split(",") if name.strip()],
-            similar=None if similar is None else [part.strip() for part in similar.split(",")],
             pseudonym_key=pseudonyms,
             **{name: given[name] for name in SETTINGS},
         )

@@ -78,14 +78,16 @@ def _reshape(given: dict[str, Any] | None) -> dict[str, Any] | None:
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 NULL = ("", "~", "null", "Null", "NULL", "None")
+COLUMN_LISTS = ("random", "subgroups", "similar")  # text names columns, with commas between them
 
 
 def understood(name: str, value: Any) -> Any:
     """A parameter's value as it is meant, from wherever it comes: params file, command line, papermill or a cell.
 
     Text stands for what it spells: ``"2024"``, ``"[2024]"``, ``"2019, 2024"`` for cohorts, ``"0.9"`` for a number,
-    ``"null"`` or ``"None"`` for none, a list or mapping in YAML, JSON or Python. One entry stands for a list of one, a
-    tuple for a list. What cannot be read surely is returned as it is, for the validation to refuse.
+    ``"null"`` or ``"None"`` for none, ``"ses, female"`` for columns, a list or mapping in YAML, JSON or Python. One
+    entry stands for a list of one, a tuple for a list. What cannot be read surely is returned as it is, for the
+    validation to refuse.
     """
     field = Params.model_fields.get(name)
     if field is None:
@@ -102,6 +104,8 @@ def understood(name: str, value: Any) -> Any:
             return _pairs(spelt) if isinstance(spelt, str) else spelt
         if name == "reliability":
             value = _numbers_by_name(value.strip())
+        if name in COLUMN_LISTS and not value.strip().startswith("["):
+            return [part.strip() for part in value.split(",") if part.strip()]
         if kind is bool:
             return {"true": True, "false": False}.get(value.strip().lower(), value)
         value = (
