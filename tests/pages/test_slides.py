@@ -97,4 +97,4 @@ def test_the_book_s_own_list_names_figures_of_the_book_once_each_and_no_number()
 def test_the_page_for_lecturers_refers_to_what_the_slides_show():
     page = Path(ROOT / "chapters" / "appendix_teaching.ipynb").read_text(encoding="utf-8")
     figures = {s.figure for session in read_plan(ROOT / "chapters" / PLAN) for s in session.slides if s.figure}
-    assert {f for f in re.findall(r"\{numref\}`(fig-[\w-]+)`", page)} <= figures
+    assert set(re.findall(r"\{numref\}`(fig-[\w-]+)`", page)) <= figures

@@ -12,6 +12,7 @@ from ...effects.cohort_fit import CohortFit
 from ...effects.multiplicity import side_counts
 from ...records.disclosure import only_shown
 from ...sums.design import build_design
+from .. import figures
 from ..findings import Findings
 from ..prose import as_text, in_words
 
@@ -90,6 +91,13 @@ def exam_order(fits: Mapping[str, CohortFit]) -> Findings:
     return found
 
 
+def exam_figure(fit: CohortFit) -> Findings:
+    """London's schools with their intervals."""
+    found = Findings()
+    found.figure("exam_schools", figures.caterpillar(fit.school_effects, fit.level, unit="standard deviations"))
+    return found
+
+
 def exam_single_sex(fit: CohortFit) -> Findings:
     """Girls' and boys' schools against mixed ones, in words that hold for what the fit gives."""
     found = Findings()
@@ -164,7 +172,7 @@ def chem_shape(records: pd.DataFrame, fit: CohortFit, curved: CohortFit) -> Find
                 "SD, line": rows[0][1].array,
             }
         ),
-        "What is left of Chem97's scores within schools, by fifth of the prior score, from the line and from the curve (points).",
+        "What is left of Chem97's scores within schools, by fifth of the prior score, from the line and from the curve.",
         "tab-cases-chem-shape",
         formats=".2f",
         index=False,
