@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from valib.pages import progress
+
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "tests" / "reference"
 CODES = {"school": "str", "student": "str", "Subject": "str", "school_id": "str", "student_id": "str", "lea": "str"}
@@ -24,6 +26,12 @@ def read_table(path: Path) -> pd.DataFrame:
 def reference(name: str) -> dict:
     """One JSON file of tests/reference."""
     return json.loads((REFERENCE / f"{name}.json").read_text())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> None:
+    """What a command says depends on no clock: a slow machine would add that it reads."""
+    progress.PATIENCE = 1e6
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import ast
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 FILE_NAME = "params.yml"
 
 
+@lru_cache(maxsize=64)
 def _formula(text: str) -> str:
     """Check that a formula parses and explains the score, or what is made of it, by something else than the score."""
     from ..sums.formula import columns_of, parse

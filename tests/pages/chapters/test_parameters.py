@@ -95,8 +95,9 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@cache
 def by_papermill(*options: str) -> dict:
-    """The parameters that papermill's own command line passes on."""
+    """The parameters that papermill's own command line passes on; a file that it reads has the same name and content."""
     passed: list[dict] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(papermill.cli, "execute_notebook", lambda **given: passed.append(given["parameters"]))
@@ -150,9 +151,9 @@ def test_every_parameter_means_the_same_however_a_chapter_gets_it(here, path):
     counts = dict.fromkeys(("-p", "-r", "-y", "-f", "cell"), 0)
     for name, (value, spelt) in VALUES.items():
         meant = getattr(from_file(here, **{name: value}), name)
-        Path("one.yml").write_text(yaml.safe_dump({name: value}), encoding="utf-8")
+        Path(f"{name}.yml").write_text(yaml.safe_dump({name: value}), encoding="utf-8")
         ways = [(option, by_papermill(option, name, text)) for text in spelt for option in ("-p", "-r")]
-        ways += [("-y", by_papermill("-y", yaml.safe_dump({name: value}))), ("-f", by_papermill("-f", "one.yml"))]
+        ways += [("-y", by_papermill("-y", yaml.safe_dump({name: value}))), ("-f", by_papermill("-f", f"{name}.yml"))]
         for way, passed in ways:
             assert getattr(in_chapter(path, passed), name) == meant, (name, way, passed)
             counts[way] += 1
