@@ -1,0 +1,133 @@
+"""The numbers of the study of SGPdata's COVID set (studies/sgpdata): scores with and without a disturbed year."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ...effects.baseline import Benchmark
+from ...effects.cohort_fit import CohortFit
+from ...effects.verdict import shift_verdicts
+from ...records.prior_check import PriorCheck
+from ..findings import Findings, formats
+from ..prose import as_text, in_words
+
+WITH, WITHOUT = "as published", "without the disturbance"
+KEY = ["student", "school", "cohort"]
+
+
+def put_in(records: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """By cohort: the mean difference of the scores of the two readings, and of the prior scores (points); students.
+
+    Over the students who stand in both readings with both scores, each once.
+    """
+    both = (r.dropna(subset=["score", "prior_score"]).drop_duplicates(KEY) for r in (records[WITH], records[WITHOUT]))
+    joined = next(both).merge(next(both), on=KEY, suffixes=("", "_without"))
+    apart = pd.DataFrame(
+        {
+            "cohort": joined["cohort"],
+            "score": joined["score"] - joined["score_without"],
+            "prior": joined["prior_score"] - joined["prior_score_without"],
+        }
+    )
+    table = apart.groupby("cohort").mean()
+    return table.assign(students=apart.groupby("cohort").size())
+
+
+def names(fits: Mapping[str, Sequence[CohortFit]], table: pd.DataFrame) -> Findings:
+    """The cohorts, for the prose: the one whose scores are disturbed most, and the one whose prior scores are."""
+    found, focal = Findings(), [f.cohort for f in fits[WITH]]
+    f = formats(fits[WITH][-1].student_sd)
+    for key, column in (("score", "score"), ("prior", "prior")):
+        cohort = table.loc[focal, column].abs().idxmax()
+        found.record(f"{key}_cohort", str(cohort))
+        found.record(f"{key}_put_in", float(table.loc[cohort, column]), f.signed)
+    found.record("focal", in_words([str(t) for t in focal]))
+    return found
+
+
+def expected(table: pd.DataFrame, benchmark: Benchmark) -> pd.Series:
+    """By cohort: what the disturbance adds to the shift, its mean in the scores less the slope times that in the priors."""
+    slope = float(benchmark.coefficients["prior_score"])
+    made: pd.Series = table["score"] - slope * table["prior"]
+    return made
+
+
+def known_answer(
+    fits: Mapping[str, Sequence[CohortFit]], table: pd.DataFrame, benchmark: Benchmark, contexts: Mapping[str, pd.DataFrame]
+) -> Findings:
+    """The shifts of both readings beside what was put in."""
+    found, f = Findings(), formats(fits[WITH][-1].student_sd)
+    focal, should = [one.cohort for one in fits[WITH]], expected(table, benchmark)
+    shift = {name: pd.Series({one.cohort: float(one.shift or 0.0) for one in given}) for name, given in fits.items()}
+    apart = shift[WITH] - shift[WITHOUT]
+    verdicts = {name: shift_verdicts(context)["side"] for name, context in contexts.items()}
+    found.table(
+        pd.DataFrame(
+            {
+                "Cohort": focal,
+                "Put into the scores": table.loc[focal, "score"].array,
+                "into the prior scores": table.loc[focal, "prior"].array,
+                "Shift, as published": shift[WITH].loc[focal].array,
+                "Shift, without": shift[WITHOUT].loc[focal].array,
+                "Difference": apart.loc[focal].array,
+                "Should be": should.loc[focal].array,
+            }
+        ),
+        "What was put in, as the mean over students, and what the benchmark makes of it (score points).",
+        "tab-pandemic-known",
+        formats=dict.fromkeys(
+            ["Put into the scores", "into the prior scores", "Shift, as published", "Shift, without", "Difference", "Should be"],
+            f.signed,
+        ),
+        index=False,
+    )
+    off = float((apart - should).loc[focal].abs().max())
+    found.say(
+        f"The last two columns differ by at most {as_text(off, f.plain)} points. They would be equal if every student weighed the "
+        "same in a shift and the two readings had the same slope; a shift weighs schools."
+    )
+    for cohort in focal:
+        a, b = (verdicts[name].get(cohort, "") or "not known" for name in (WITH, WITHOUT))
+        found.say(f"- Cohort {cohort}: the verdict is *{a}* from the scores as published and *{b}* without the disturbance.")
+    return found
+
+
+def trap(
+    fits: Mapping[str, Sequence[CohortFit]], table: pd.DataFrame, checks: Sequence[PriorCheck], context: pd.DataFrame
+) -> Findings:
+    """What the cohort with disturbed prior scores looks like to someone who has the published scores alone."""
+    found, f = Findings(), formats(fits[WITH][-1].student_sd)
+    cohort = int(table.loc[[one.cohort for one in fits[WITH]], "prior"].abs().idxmax())
+    one, other = (next(x for x in fits[name] if x.cohort == cohort) for name in (WITH, WITHOUT))
+    check = next(c for c in checks if c.cohort == cohort)
+    row = context.loc[cohort]
+    found.say(
+        f"From the published scores cohort {cohort} has a shift of {as_text(float(one.shift or 0.0), f.signed)} points "
+        f"(interval over schools {as_text(float(row['lower']), f.signed)} to {as_text(float(row['upper']), f.signed)}). "
+        f"Without the disturbance it would be {as_text(float(other.shift or 0.0), f.signed)}."
+    )
+    limits = "lies inside" if check.ok else "lies outside"
+    found.say(
+        f"The check of the prior score {limits} its limits: its mean differs from the baseline's by "
+        f"{as_text(check.smd, '+.2f')} standard deviations. The part of the shift that the prior test's change alone would make is "
+        f"{as_text(float(row['prior_part']), f.signed)} points, beside a standard error of the shift of "
+        f"{as_text(float(row['se']), f.fine)}."
+    )
+    moved = one.school_effects["side"] != other.school_effects["side"].reindex(one.school_effects.index)
+    found.say(
+        f"{as_text(int(moved.sum()))} of {as_text(len(moved))} schools stand on another side of the benchmark (above, below, not "
+        "told apart) than they would without the disturbance. Their relative value added hardly notices: its correlation with that "
+        f"without the disturbance is {as_text(_correlation(one, other), '.2f')}, because what all students of a cohort have lost is "
+        "taken up by the shift."
+    )
+    return found
+
+
+def _correlation(one: CohortFit, other: CohortFit) -> float:
+    """Of the effects of the schools that stand in both, each less its own shift."""
+    a, b = (x.school_effects["effect"] for x in (one, other))
+    joined = pd.concat([a, b], axis=1, join="inner").to_numpy()
+    return float(np.corrcoef(joined.T)[0, 1]) if (joined.std(axis=0) > 0).all() else float("nan")
