@@ -36,7 +36,7 @@ def put_in(records: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return table.assign(students=apart.groupby("cohort").size())
 
 
-def names(fits: Mapping[str, Sequence[CohortFit]], table: pd.DataFrame) -> Findings:
+def names(fits: Mapping[str, Sequence[CohortFit]], table: pd.DataFrame, benchmark: Benchmark) -> Findings:
     """The cohorts, for the prose: the one whose scores are disturbed most, and the one whose prior scores are."""
     found, focal = Findings(), [f.cohort for f in fits[WITH]]
     f = formats(fits[WITH][-1].student_sd)
@@ -45,6 +45,9 @@ def names(fits: Mapping[str, Sequence[CohortFit]], table: pd.DataFrame) -> Findi
         found.record(f"{key}_cohort", str(cohort))
         found.record(f"{key}_put_in", float(table.loc[cohort, column]), f.signed)
     found.record("focal", in_words([str(t) for t in focal]))
+    found.record("n_baseline", as_text(len(benchmark.cohorts)))
+    cohort = table.loc[focal, "prior"].abs().idxmax()
+    found.record("from_prior", float(-benchmark.coefficients["prior_score"] * table.loc[cohort, "prior"]), f.signed)
     return found
 
 
@@ -56,7 +59,10 @@ def expected(table: pd.DataFrame, benchmark: Benchmark) -> pd.Series:
 
 
 def known_answer(
-    fits: Mapping[str, Sequence[CohortFit]], table: pd.DataFrame, benchmark: Benchmark, contexts: Mapping[str, pd.DataFrame]
+    fits: Mapping[str, Sequence[CohortFit]],
+    table: pd.DataFrame,
+    benchmark: Benchmark,
+    contexts: Mapping[str, pd.DataFrame],
 ) -> Findings:
     """The shifts of both readings beside what was put in."""
     found, f = Findings(), formats(fits[WITH][-1].student_sd)
@@ -79,19 +85,37 @@ def known_answer(
         "What was put in, as the mean over students, and what the benchmark makes of it (score points).",
         "tab-pandemic-known",
         formats=dict.fromkeys(
-            ["Put into the scores", "into the prior scores", "Shift, as published", "Shift, without", "Difference", "Should be"],
+            [
+                "Put into the scores",
+                "into the prior scores",
+                "Shift, as published",
+                "Shift, without",
+                "Difference",
+                "Should be",
+            ],
             f.signed,
         ),
         index=False,
     )
-    off = float((apart - should).loc[focal].abs().max())
+    off = (apart - should).loc[focal].abs()
+    most = as_text(float(off.max()), f.fine_signed.replace("+", ""))
     found.say(
-        f"The last two columns differ by at most {as_text(off, f.plain)} points. They would be equal if every student weighed the "
-        "same in a shift and the two readings had the same slope; a shift weighs schools."
+        f"The last two columns differ by at most {most} points. They would be equal if every student weighed the same in a "
+        "shift, which weighs schools, and if the two readings had the same slope."
+    )
+    cohort = table.loc[focal, "score"].abs().idxmax()
+    se = float(contexts[WITH].loc[cohort, "se"])
+    gives = (
+        "gives back what was put in to less than" if off[cohort] < se else "differs from what was put in by more than"
+    )
+    found.say(
+        f"In cohort {cohort} the benchmark {gives} one standard error of the shift ({as_text(se, f.fine)} points)."
     )
     for cohort in focal:
         a, b = (verdicts[name].get(cohort, "") or "not known" for name in (WITH, WITHOUT))
-        found.say(f"- Cohort {cohort}: the verdict is *{a}* from the scores as published and *{b}* without the disturbance.")
+        found.say(
+            f"- Cohort {cohort}: the verdict is *{a}* from the scores as published and *{b}* without the disturbance."
+        )
     return found
 
 
@@ -110,18 +134,19 @@ def trap(
         f"Without the disturbance it would be {as_text(float(other.shift or 0.0), f.signed)}."
     )
     limits = "lies inside" if check.ok else "lies outside"
+    part, se = as_text(float(row["prior_part"]), f.signed), as_text(float(row["se"]), f.fine)
     found.say(
         f"The check of the prior score {limits} its limits: its mean differs from the baseline's by "
-        f"{as_text(check.smd, '+.2f')} standard deviations. The part of the shift that the prior test's change alone would make is "
-        f"{as_text(float(row['prior_part']), f.signed)} points, beside a standard error of the shift of "
-        f"{as_text(float(row['se']), f.fine)}."
+        f"{as_text(check.smd, '+.2f')} standard deviations. The part of the shift that the prior test's change alone would "
+        f"make is {part} points, beside a standard error of the shift of {se}."
     )
     moved = one.school_effects["side"] != other.school_effects["side"].reindex(one.school_effects.index)
     found.say(
-        f"{as_text(int(moved.sum()))} of {as_text(len(moved))} schools stand on another side of the benchmark (above, below, not "
-        "told apart) than they would without the disturbance. Their relative value added hardly notices: its correlation with that "
-        f"without the disturbance is {as_text(_correlation(one, other), '.2f')}, because what all students of a cohort have lost is "
-        "taken up by the shift."
+        f"{as_text(int(moved.sum()))} of {as_text(len(moved))} schools stand on another side of the benchmark (above, below, "
+        "not told apart) than they would without the disturbance. The effects of the schools less the shift have a "
+        f"correlation of {as_text(_correlation(one, other), '.2f')} with those without the disturbance: what all students of "
+        "a cohort have lost alike is taken up by the shift, and only what some have lost more than others moves a school "
+        "among its contemporaries."
     )
     return found
 
