@@ -1,21 +1,18 @@
-"""The lecturer's page: the wrong report and its mending on records whose answers are known; commands that can be typed."""
+"""The lecturer's page: the wrong report and its mending on records whose answers are known."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import shlex
 
 import numpy as np
 import pytest
-import typer
 from conftest import ROOT, simulate
 from scipy import stats
 
 import valib as va
-from valib.command import cli
 from valib.pages.chapters import teaching
+from valib.pages.slides import PLAN, read_plan
 
 COHORTS, LAST = (2031, 2032, 2033, 2036), 2036
 PAGE = json.loads((ROOT / "chapters" / "appendix_teaching.ipynb").read_text(encoding="utf-8"))
@@ -83,26 +80,12 @@ def test_what_is_known_stands_in_the_table_and_the_sentence(found):
     assert told["95% interval of a further ordinary year"] == "not known from one baseline cohort"
 
 
-def commands() -> list[str]:
-    plan = (ROOT / "chapters" / "slides.yml").read_text(encoding="utf-8")
-    typed = "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)) + plan
-    return [line.strip() for line in typed.splitlines() if re.match(r"\s*(valib|papermill|make) ", line)]
-
-
-@pytest.mark.parametrize("line", sorted(set(commands())))
-def test_every_command_can_be_typed(line):
-    """valib's are parsed as the command line parses them, papermill's name a chapter and parameters that it declares."""
-    program, *words = shlex.split(line.partition("#")[0])
-    if program == "make":
-        assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    elif program == "valib":
-        command = typer.main.get_command(cli.app).commands[words[0]]
-        assert command.make_context(words[0], words[1:]).params
-    else:
-        cells = json.loads((ROOT / words[0]).read_text(encoding="utf-8"))["cells"]
-        (source,) = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
-        declared = {node.targets[0].id for node in ast.parse(source).body}
-        assert {words[k + 1] for k, word in enumerate(words) if word == "-p"} <= declared
+def test_the_slides_show_commands_of_the_page_alone():
+    """Those of the page are run by tests/command/test_readme.py."""
+    typed = set(re.findall(r"^(valib .*)$", "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)), re.MULTILINE))
+    plan = read_plan(ROOT / "chapters" / PLAN)
+    live = {line for session in plan for slide in session.slides for line in slide.live.splitlines()}
+    assert live and live <= typed
 
 
 def test_no_number_of_a_study_is_typed_into_the_page():
