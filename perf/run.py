@@ -1,9 +1,10 @@
 """Time valib beside other packages and print one table of ratios; `make perf` runs it.
 
-    python perf/run.py [--quick] [--only relative,slopes,joint,bootstrap,reading,streaming,growth] [--out FILE]
+    python perf/run.py [--quick] [--only relative,slopes,joint,bootstrap,reading,streaming,reports,growth] [--out FILE]
 
 The full run writes perf/results/performance.json, which the book's appendix on performance shows. --quick takes smaller
-records and writes nothing unless --out names a file. Data lie in a temporary folder and are made from fixed seeds.
+records and writes nothing unless --out names a file. With --only, the rows of other cases in that file stay, and the new
+ones say when they were measured. Data lie in a temporary folder and are made from fixed seeds.
 ``cases.py`` says what is measured, ``worker.py`` holds the contenders in Python, ``*.R`` those in R, ``timing.py`` lets them
 take turns.
 
@@ -20,7 +21,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cases import CASES, HERE, Plan, growth
@@ -29,7 +30,7 @@ from rich.table import Table
 from timing import machine, versions
 
 from valib.files import write_file
-from valib.pages.speed import FORMAT
+from valib.pages.speed import FORMAT, load
 
 RESULTS = HERE / "results" / "performance.json"
 
@@ -62,7 +63,7 @@ def main() -> None:
     Console(width=None if sys.stdout.isatty() else 170).print(as_table(result))
     out = args.out or (None if args.quick or args.only else RESULTS)
     if out:
-        write(result, out)
+        write(beside_others(result, out, wanted) if args.only and out.exists() else result, out)
 
 
 def make_plan(folder: Path, args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
@@ -144,6 +145,18 @@ def target(row: dict) -> str:
     """The bound and whether it is kept."""
     t = row["target"]
     return "" if t is None else f"{t['of']} {t['sense']} {t['value']:g}: {'met' if row['met'] else 'not met'}"
+
+
+def beside_others(result: dict, out: Path, measured: Sequence[str]) -> dict:
+    """The measurements of a file with those of some cases replaced; the new ones say when they were made."""
+    kept = load(out)
+    own = {row["case"] for row in result["rows"]}
+    for row in result["rows"]:
+        row["note"] = "; ".join(filter(None, (row["note"], f"measured on {result['date']}")))
+    rows = [row for row in kept["rows"] if row["case"] not in own] + result["rows"]
+    order = list(dict.fromkeys([*(row["case"] for row in kept["rows"]), *CASES, *own]))
+    rows.sort(key=lambda row: order.index(row["case"]))
+    return {**kept, "rows": rows, "growth": result["growth"] if "growth" in measured else kept["growth"]}
 
 
 def write(result: dict, out: Path) -> None:

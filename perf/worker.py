@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 from timing import clock, serve
 
 import valib as va
@@ -43,15 +45,53 @@ def relative(file: str, model: str) -> Runs:
 
 
 def reports(file: str, out: str) -> Runs:
-    """valib report --all --pdf of a file with six cohorts; the peak of memory is that of the process that leads."""
+    """valib report --all --pdf of a file with six cohorts; the peak of memory is that of the process that leads.
+
+    Found besides: seconds of processor of all processes, and the largest of those that make pages in MiB, in the first and
+    in the second half of the run.
+    """
     cohorts = sorted(int(c) for c in pd.read_parquet(file, columns=["cohort"])["cohort"].unique())
     study = Params(data=file, baseline_cohorts=cohorts[:3], focal_cohorts=cohorts[3:], further_formulas=[])
 
     def made():
-        seconds, result = clock(lambda: report.build(study, Path(out), pdf=True, jobs=2, progress=False))
-        return seconds, {"schools": len(result.files)}
+        with Family() as family:
+            seconds, result = clock(lambda: report.build(study, Path(out), pdf=True, jobs=2, progress=False))
+        return seconds, {"schools": len(result.files), **family.found()}
 
     return {"made": made}
+
+
+class Family:
+    """Watches this process and its children while it is entered."""
+
+    def __enter__(self) -> Family:
+        self._sizes, self._cpu, self._over = [], {}, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        before = sum(me.cpu_times()[:2])
+        while not self._over.wait(0.5):
+            largest = 0
+            for one in me.children(recursive=True):
+                try:
+                    self._cpu[one.pid], largest = sum(one.cpu_times()[:2]), max(largest, one.memory_info().rss)
+                except psutil.Error:  # it has ended
+                    continue
+            self._sizes.append(largest)
+            self._cpu[me.pid] = sum(me.cpu_times()[:2]) - before
+
+    def found(self) -> dict:
+        """What was seen."""
+        half = len(self._sizes) // 2
+        first, second = (max(part, default=0) / 2**20 for part in (self._sizes[:half], self._sizes[half:]))
+        return {"processor": sum(self._cpu.values()), "first_mib": first, "second_mib": second}
 
 
 def slopes(file: str, model: str) -> Runs:
@@ -308,6 +348,7 @@ CONTENDERS = {
         quantile,
         bootstrap,
         reading,
+        reports,
         growth,
     )
 }

@@ -19,6 +19,7 @@ persistence   persistence, temporal_models, with_previous_mean, adjusted_associa
               forecast_calibration
 quantiles     fit_quantile, QuantileFit, share_below
 weak and strong students   va_at, va_gap, slope_test, fifths_at: of a relative fit with random slopes
+students who vary more   residual_variances, variance_test: of a relative fit with unequal residual variances
 several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint, average_va, lasting_va
 stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,
               change_in_va, which_improved, quintile_transitions, mean_reliability, present_schools, usable_cohorts

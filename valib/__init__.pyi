@@ -92,6 +92,10 @@ from .effects.differential import slope_test as slope_test
 from .effects.differential import va_at as va_at
 from .effects.differential import va_gap as va_gap
 
+# students who vary more
+from .effects.residual import residual_variances as residual_variances
+from .effects.residual import variance_test as variance_test
+
 # several cohorts
 from .effects.average import average_va as average_va
 from .effects.average import lasting_va as lasting_va
@@ -213,6 +217,7 @@ __all__ = [
     "read_records",
     "reflate_matrix",
     "relative_to_school",
+    "residual_variances",
     "scenario",
     "school_effects",
     "school_groups",
@@ -245,6 +250,7 @@ __all__ = [
     "usable_cohorts",
     "va_at",
     "va_gap",
+    "variance_test",
     "which_improved",
     "with_previous_mean",
 ]

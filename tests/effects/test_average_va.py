@@ -11,6 +11,7 @@ from valib import load_records
 from valib.effects.average import average_va, lasting_va
 from valib.effects.joint import fit_joint, posterior_of
 from valib.errors import ModelError
+from valib.models import joint_posterior
 from valib.models.average import predict_lasting
 
 LME4 = reference("case10_lasting")
@@ -130,3 +131,23 @@ def test_what_cannot_be_averaged_is_named(few, case):
         average_va(few, **options)
     with pytest.raises(ModelError, match="defined by covariance='compound_symmetry'; this fit is unstructured"):
         lasting_va(few)
+
+
+def test_five_schools_have_limits_though_the_grid_begins_where_nothing_can_be_inverted(monkeypatch):
+    """The same as from ends of the grid half as far out, where every node can be: the mass is between."""
+    records = simulate(np.random.default_rng(7), schools=5, size=(20, 30), cohorts=(2030, 2031, 2033))
+    fit = fit_joint(records, [2031, 2033])
+    table = average_va(fit)
+    near = joint_posterior.place
+
+    def nearer(alone):
+        centre, low, high, order = near(alone)
+        return centre, (centre + low) / 2, (centre + high) / 2, order
+
+    monkeypatch.setattr(joint_posterior, "place", nearer)
+    nodes = joint_posterior.integrate_joint(fit.arrays.data)
+    lower, upper = nodes.contrast(np.array([0.5, 0.5])).interval(0.95)
+    width = (table["upper"] - table["lower"]).to_numpy()
+    assert np.isfinite(width).all() and fit.singular
+    np.testing.assert_allclose(table["lower"], lower[0], atol=2e-3 * width.max())  # two grids
+    np.testing.assert_allclose(table["upper"], upper[0], atol=2e-3 * width.max())

@@ -48,6 +48,8 @@ DAMAGES = {
         prior_score=f["prior_score"].where(~focal(f), f["prior_score"].sample(frac=1, random_state=1).to_numpy())
     ),
     "several_cohorts": lambda f: repeated(f, 0.65),
+    "mixed_grades": lambda f: f.assign(GRADE=5 - (focal(f) & (np.arange(len(f)) % 4 == 0))),
+    "mixed_subjects": lambda f: f.assign(subject=np.where(focal(f) & (np.arange(len(f)) % 3 == 0), "maths", "reading")),
     "prior_drift": lambda f: f.assign(prior_score=f["prior_score"] + 40 * focal(f)),
 }
 
@@ -86,7 +88,9 @@ def test_check_and_the_fit_say_the_same(frame, code):
 def test_a_stream_says_it_too(frame, tmp_path):
     from valib.sums.streams import stream_records
 
-    rows = DAMAGES["several_cohorts"](DAMAGES["scale"](frame))
+    rows = frame
+    for code in ("scale", "several_cohorts", "mixed_grades", "mixed_subjects"):
+        rows = DAMAGES[code](rows)
     rows.to_parquet(tmp_path / "records.parquet")
     assert fitted(stream_records(tmp_path / "records.parquet")) == fitted(va.read_records(rows))
 

@@ -170,6 +170,7 @@ NORMAL = np.random.default_rng(5).normal(size=5000)
 DRAWS = np.random.default_rng(6).normal(-14, 1.6, 200)
 
 FIGURES = {
+    "benchmark_idea": lambda: plotting.benchmark_idea(),
     "growth": lambda: plotting.growth(*students(), LINE),
     "cohort_scores": lambda: plotting.cohort_scores(summary()),
     "school_sizes": lambda: plotting.school_sizes(effects()["n"], min_n=5),
@@ -257,6 +258,14 @@ def shown(text: Text, fig) -> bool:
                 low, high = sorted(axis.get_view_interval())
                 return any(t.label1 is text and low <= t.get_loc() <= high for t in ticks)
     return True
+
+
+def test_the_parts_of_benchmark_value_added_are_drawn_to_scale():
+    fig = plotting.benchmark_idea(intercept=10.0, slope=0.5, prior=100.0, shift=-4.0, relative=3.0)
+    words = " ".join(" ".join(texts(fig)).split())
+    assert "system shift −4" in words and "relative value added +3" in words and "benchmark value added −1" in words
+    (school,) = by_gid(fig, "school")
+    assert (school.get_xdata()[0], school.get_ydata()[0]) == (100.0, 10.0 + 50.0 - 4.0 + 3.0)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -78,6 +78,21 @@ def parts() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cohort", "part", "shift", "lower", "upper"])
 
 
+def movements() -> pd.DataFrame:
+    shift = np.array([3.5, -7.0, -9.8, -12.5])
+    return pd.DataFrame(
+        {
+            "cohort": YEARS,
+            "change": shift + [1.0, -2.0, 0.5, 0.4],
+            "intake": [1.0, -2.0, 0.5, 0.4],
+            "shift": shift,
+            "lower": shift - 2.5,
+            "upper": shift + 2.5,
+            "prior_part": [-0.5, 1.5, 3.6, np.nan],
+        }
+    )
+
+
 FIGURES = {
     "ways by gap": lambda: plotting.correlation_ways(ways_table()),
     "ways of many cohorts": lambda: plotting.correlation_ways(ways_table([2015, 2016, 2017, 2019, 2021, 2024])),
@@ -89,6 +104,8 @@ FIGURES = {
     "quintiles": lambda: plotting.quintile_transitions(quintiles(), first=2019, second=2024),
     "changes": lambda: plotting.change_in_va(changes(), HOSTILE[5], min_n=5),
     "parts": lambda: plotting.shift_split(parts()),
+    "movements": lambda: plotting.mean_change(movements()),
+    "movements without a prior": lambda: plotting.mean_change(movements().assign(prior_part=np.nan)),
     "attenuation": lambda: plotting.attenuation(attenuation_curves([0.3, 0.5, 0.7, 0.9]), at=0.8),
     "attenuation of one": lambda: plotting.attenuation(attenuation_curves([0.7])),
 }
@@ -206,6 +223,17 @@ def test_parts_of_the_shift_with_the_total_in_words():
     assert {"+3.5", "−7.0", "−9.8", "−12.5"} <= set(texts(fig))
 
 
+def test_a_change_of_the_mean_stands_beside_what_it_is_made_of():
+    table = movements()
+    fig = plotting.mean_change(table.sample(frac=1, random_state=2), level=0.9)
+    for part in ("change", "intake", "shift", "prior_part"):
+        np.testing.assert_array_equal(by_gid(fig, part)[0].get_ydata(), table[part])
+    np.testing.assert_array_equal(segments(fig, "interval shift")[:, :, 1], table[["lower", "upper"]])
+    assert {"+3.5", "−7.0", "−9.8", "−12.5"} <= set(texts(fig))
+    assert "90% interval of the shift over schools" in note(fig)
+    assert not by_gid(plotting.mean_change(table.assign(prior_part=np.nan)), "prior_part")
+
+
 def test_attenuation_draws_ways_that_agree_as_one_line():
     curves = attenuation_curves([0.5, 0.7], [0.2, 0.5, 0.8])
     fig = plotting.attenuation(curves, at=0.8)
@@ -229,6 +257,7 @@ def test_attenuation_draws_ways_that_agree_as_one_line():
         (lambda: plotting.change_in_va(changes().drop(columns="n_first"), min_n=5), "min_n = 5. needs .* n_first"),
         (lambda: plotting.change_in_va(changes(), min_n=500), "every school has fewer than 500"),
         (lambda: plotting.shift_split(parts().iloc[:0]), "without rows"),
+        (lambda: plotting.mean_change(movements().drop(columns="intake")), "needs the column.* intake"),
         (lambda: plotting.attenuation(pd.DataFrame({"rho": [0.5]})), "needs the column.* reliability, way, expected"),
     ],
 )

@@ -54,7 +54,7 @@ def page(folder, school: str) -> BeautifulSoup:
 def test_a_page_has_a_part_for_each_study_and_one_index(folder):
     soup = page(folder, "S0007")
     assert [h.get_text() for h in soup.select("h2")] == ["The reading", "The maths"]
-    assert len(soup.select("h1")) == 1 and len(soup.select("h3")) == 12 and len(soup.select("figure")) == 6
+    assert len(soup.select("h1")) == 1 and len(soup.select("h3")) == 14 and len(soup.select("figure")) == 6
     index = BeautifulSoup((folder / "both" / "html" / "index.html").read_text(encoding="utf-8"), "html.parser")
     listed = [[c.get_text() for c in row.select("th, td")] for row in index.select("tbody tr")]
     assert len(listed) == 20 + 20 - len(hidden(folder)) - 1

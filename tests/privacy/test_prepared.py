@@ -53,6 +53,18 @@ def test_student_codes_become_numbers_and_nothing_else_changes(study, tmp_path):
     pd.testing.assert_frame_equal(whole.school_effects, prepared.school_effects)
 
 
+def test_what_a_parameter_names_comes_along_and_nothing_else(study, tmp_path):
+    """Subgroups, groups, similar schools and slopes of the study are chapters' business as formulas are."""
+    table = pd.read_csv(study.data)
+    table["district"], table["ses"], table["size"], table["boy"] = "D", 1.5, 3, 0
+    table.to_csv(study.data, index=False)
+    named = {"groups": "district", "similar": ["log(ses)"], "random": ["size"], "subgroups": ["boy"]}
+    prepare_records(study.model_copy(update=named), tmp_path)
+    assert set(pd.read_parquet(tmp_path / "records.parquet").columns) == {
+        *("student", "school", "cohort", "score", "prior_score", "female", "district", "ses", "size", "boy")
+    }
+
+
 def test_only_its_owner_may_read_it_and_it_holds_no_code(study, tmp_path):
     path = prepare_records(study, tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

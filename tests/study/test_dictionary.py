@@ -14,6 +14,8 @@ from valib.study.dictionary import COLUMNS, ELSEWHERE, FILES, explained, meaning
 STUDY = ["--baseline-cohorts", "2015,2016", "--focal-cohorts", "2019,2021"]
 RUNS = {
     "relative": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019", "--random", "prior_score"],
+    "spread": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019", "--residual", "by_school"],
+    "spreads": ["fit", "my.csv", "--model", "relative", "--cohorts", "2019", "--residual", "district"],
     "benchmark": ["fit", "my.csv", "--model", "benchmark", *STUDY, "--groups", "district", "--similar", "prior_score",
                   "--neighbours", "3", "--cap", "3"],
     "joint": ["fit", "my.csv", "--model", "joint", "--cohorts", "2019,2021", "--average", "2019,2021",
@@ -41,7 +43,7 @@ def written(tmp_path_factory):
 @pytest.mark.parametrize("name", RUNS)
 def test_every_column_of_every_written_file_is_explained_beside_it(written, name):
     folder = written / name
-    list_of = "simulation_columns.csv" if RUNS[name][0] == "simulate" else "columns.csv"
+    list_of = {"simulate": "simulation_columns.csv", "report": "report_columns.csv"}.get(RUNS[name][0], "columns.csv")
     told = pd.read_csv(folder / list_of, keep_default_na=False)
     assert told["meaning"].ne("").all(), told[told["meaning"] == ""]
     tables = {path.name for path in folder.iterdir() if path.suffix in (".csv", ".parquet")}

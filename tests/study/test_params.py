@@ -233,6 +233,7 @@ SAME = {
         ],
     ),
     "random": (["prior_score"], ["prior_score", "[prior_score]", "['prior_score']", ("prior_score",)]),
+    "residual": ("by_school", ["by_school"]),
     "subgroups": (["female", "ses"], ["[female, ses]", "['female', 'ses']", ("female", "ses")]),
     "quantiles": ([0.5], [[0.5], "[0.5]", "0.5", 0.5]),
     "quantile_draws": (60, ["60"]),

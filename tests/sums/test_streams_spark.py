@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_streams import FORMULAS, assert_same_sums, quietly, records, write
+from test_streams_rows import PRIORS, WHERE, long, outcome, written
+from test_streams_rows import same as same_rows
 from test_streams_texts import CASES, assert_alike
 
 from valib.effects.baseline import fit_baseline
 from valib.effects.benchmark import fit_benchmark
+from valib.effects.joint import fit_joint
 from valib.effects.relative import fit_relative
 from valib.errors import RecordsError
 from valib.records.reading import read_records
@@ -147,3 +150,51 @@ def test_levels_are_never_sql(session):
         formula=formula,
     )
     same(stream, read_records(rows, mapping), formula)
+
+
+@pytest.mark.parametrize(("kind", "where", "prior"), [("csv", 1, 0), ("parquet", 9, 2)])
+def test_rows_and_earlier_rows_are_those_of_memory(session, tmp_path, kind, where, prior):
+    file = written(long(1), tmp_path, kind)
+    choices = {"where": WHERE[where], "prior": PRIORS[prior]}
+    memory = outcome(lambda: read_records(file, **choices))
+    assert memory[0]["prior"]["linked"]
+    same_rows(memory, outcome(lambda: stream_records(file, engine="spark", **choices)))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_another_files_scores_are_those_of_memory(session, tmp_path, monkeypatch, large):
+    """The other file is read into memory, or by Spark too."""
+    monkeypatch.setattr("valib.sums.streams.engines.MOST_ROWS", 0)
+    monkeypatch.setattr("valib.sums.streams.engines.SHARE", 1e9 if large else 16)
+    frame = long(7)
+    before = frame[frame["cohort"] == 2021].rename(columns={"student": "ID", "score": "POINTS"})
+    now = written(frame[frame["cohort"] == 2022], tmp_path, "parquet")
+    file = str(written(before, tmp_path, "csv", "before"))
+    prior = {"file": file, "columns": {"student": "ID", "score": "POINTS"}, "match": ["subject"]}
+    memory = outcome(lambda: read_records(now, where=WHERE[1], prior=prior))
+    same_rows(memory, outcome(lambda: stream_records(now, engine="spark", where=WHERE[1], prior=prior)))
+
+
+def test_wide_records_and_their_students_without_codes_are_those_of_memory(session, tmp_path):
+    rng = np.random.default_rng(4)
+    wide = pd.DataFrame({"school": [f"{i % 9:03d}" for i in range(300)], "sex": rng.choice(["f", "m"], 300)})
+    for year in (2019, 2021, 2023):
+        wide[f"read_{year}"] = np.where(rng.random(300) < 0.2, np.nan, rng.normal(500, 50, 300).round(1))
+    reshape = {"cohort": [2021, 2023], "columns": {"score": "read_{cohort}", "prior_score": "read_{cohort-2}"}}
+    choices = {"columns": {"student": "row_number"}, "reshape": reshape, "where": "sex == 'f'"}
+    file = written(wide, tmp_path, "csv")
+    memory = outcome(lambda: read_records(file, **choices))
+    same_rows(memory, outcome(lambda: stream_records(file, engine="spark", **choices)))
+
+
+def test_fits_tell_of_grades_and_of_students_who_move_up(session, tmp_path):
+    frame = long(3).assign(prior_score=lambda f: f["points"] * 40)
+    frame = frame[frame["subject"] == "maths"].drop_duplicates(["student", "cohort"])
+    file = written(frame, tmp_path, "parquet")
+    told = []
+    for one in (read_records(file), stream_records(file, engine="spark")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            told.append([item.text for item in fit_joint(one, [2021, 2022]).findings])
+    assert told[0] == told[1]
+    assert any("move up a grade" in text for text in told[0]) and any("several grades" in text for text in told[0])

@@ -116,7 +116,8 @@ def fit(
     compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
     benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
     with --similar, capped.csv with --cap; with --random (or random in the params file) of a relative model va_at.csv, value
-    added of weak and strong students or of groups, and slopes.csv, how schools differ in it. about.csv says how they were
+    added of weak and strong students or of groups, and slopes.csv, how schools differ in it; with --residual of a relative
+    model residual_sds.csv and variance_tests.csv, how much students differ by school or group. about.csv says how they were
     made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out), and --excel writes
     results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits, estimates to the last
     place of their errors.
@@ -128,6 +129,7 @@ def fit(
       valib fit --model benchmark --out results/benchmark
       valib fit my.csv --model relative --cohorts 2024 --formula "score ~ prior_score + ses" --out results
       valib fit --model relative --cohorts 2024 --random prior_score --out results/slopes
+      valib fit --model relative --cohorts 2024 --residual by_school --out results/spread
       valib fit new.csv --model benchmark --benchmark baseline.json --cohorts 2025 --out results
       valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
@@ -143,6 +145,7 @@ def fit(
             column,
             baseline_cohorts,
             focal_cohorts,
+            residual=residual if model is opt.Model.relative else None,
             pseudonym_key=pseudonyms,
             **{name: given[name] for name in SETTINGS},
         )
@@ -175,11 +178,18 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
         )
     if benchmark and model is not opt.Model.benchmark:
         raise ParamsError(f"--benchmark is for --model benchmark; a {model.value} model has none.")
-    several = {name: given[name] for name in ("covariance", "residual")}
+    relative = model is opt.Model.relative
+    several = {"covariance": given["covariance"], "residual": None if relative else given["residual"]}
+    if relative and given["residual"] in ("by_cohort", "common"):
+        raise ParamsError(
+            f"--residual {given['residual']} is for --model joint; a relative model has by_school or a column."
+        )
     several["average"] = parse_cohorts(given["average"], "--average")
     structure = {k: v for k, v in several.items() if v is not None}
     if structure and model is not opt.Model.joint:
-        raise ParamsError(f"--{next(iter(structure))} is for --model joint; a {model.value} model has none.")
+        named = next(iter(structure))
+        told = "joint or relative" if named == "residual" else "joint"
+        raise ParamsError(f"--{named} is for --model {told}; a {model.value} model has none.")
     for name in ("groups", "similar", "cap"):
         if given[name] is not None and model is opt.Model.joint:
             raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
@@ -215,7 +225,8 @@ def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bo
     from ..study.beside import FILES
 
     more = {
-        opt.Model.relative: ["va_at.csv", "slopes.csv"] if study.random else [],
+        opt.Model.relative: (["va_at.csv", "slopes.csv"] if study.random else [])
+        + (["residual_sds.csv", "variance_tests.csv"] if study.residual else []),
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
@@ -251,7 +262,7 @@ def _fit_into(
         study,
         engine,
         saved.formula if saved else study.formula,
-        by_cell=bool(study.random or study.reliability)
+        by_cell=bool(study.random or study.reliability or study.residual == "by_school")
         if model is opt.Model.relative
         else model is opt.Model.benchmark and saved is None,
     )
@@ -293,6 +304,7 @@ def one_cohort_results(
     from ..records.school_names import school_names, with_names
     from ..study import tables as results
     from ..study.beside import beside
+    from ..study.residual_tables import residual_tables
 
     names = school_names(records)
     cohorts = cohorts or _focal(study, records, model, saved)
@@ -308,6 +320,7 @@ def one_cohort_results(
         found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
         said = results.shift_lines(context, fits)
     found |= results.slope_tables(fits, study.min_students, lambda table: with_names(table, names))
+    found |= residual_tables(fits, study.min_students, lambda table: with_names(table, names))
     more, lines = beside(study, records, fits, reference)
     found |= {name: with_names(table, names) for name, table in more.items()}
     return cohorts, fits, found, told, said + lines
@@ -401,6 +414,7 @@ def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> 
                     intervals=study.intervals,
                     random=study.random,
                     reliability=study.reliability,
+                    residual=study.residual,
                 )
             )
     return fits, None

@@ -125,9 +125,10 @@ Residual = Annotated[
     str | None,
     typer.Option(
         "--residual",
-        metavar="by_cohort|common",
+        metavar="by_school|COLUMN|by_cohort|common",
         show_default=False,
-        help="Joint model: a student variance for each cohort (the default), or one for all.",
+        help="Relative model: residual variances by_school, or by a column of groups of students; writes residual_sds.csv "
+        "and variance_tests.csv. Joint model: a student variance for each cohort (by_cohort, the default), or common.",
     ),
 ]
 Average = Annotated[

@@ -65,9 +65,9 @@ def report(
 ) -> None:
     """Make a page about each school: its students, its value added over the years, its place, and how sure all that is.
 
-    DIR gets html/index.html, a page for each school below html/schools, report.csv and changes.csv with about.csv and
-    columns.csv that explain them, report.xlsx with --excel, and pdf/ with --pdf. A page names no other school.
-    Years in which a school has too few students are not shown; a school without
+    DIR gets html/index.html, a page for each school below html/schools, report.csv, changes.csv, report_averages.csv and
+    report_lasting.csv with report_about.csv and report_columns.csv that explain them, report.xlsx with --excel, and pdf/
+    with --pdf. A page names no other school. Years in which a school has too few students are not shown; a school without
     any year that may be shown has no page.
 
     \b

@@ -39,6 +39,7 @@ from ..sums.students import Records, Summed, in_several, require_cohorts, sum_st
 from .artefact import ESTIMATORS, FORMAT, GROUPS, OWN_SHIFT, check_content, checksum, parsed, with_blanks
 from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
+from .long_records import of_long
 
 COLUMNS = ("", "estimate", "std. error")  # of the table in print
 STANDARDISED = (
@@ -343,7 +344,13 @@ def fit_baseline(
     if looks_standardised(scores):
         raise BenchmarkError(STANDARDISED)
     students = sum_students(records, cohorts, formula, by_cell=True, describe=True)
-    tell([alike_scores(scores), several_cohorts(*in_several(records, cohorts))])
+    tell(
+        [
+            alike_scores(scores),
+            several_cohorts(*in_several(records, cohorts)),
+            *of_long(records, cohorts, students.state.formula),
+        ]
+    )
     return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance, reliability)
 
 

@@ -33,6 +33,7 @@ from ..sums.students import Records, Summed, describe_column, in_several, sum_st
 from . import findings
 from .baseline import STANDARDISED, Benchmark, check_choice, contribution_variance, contributions
 from .cohort_fit import CohortFit
+from .long_records import of_long
 from .relative import assemble, check_intervals, integrated, with_findings
 
 PRIOR = "prior_score"
@@ -465,7 +466,7 @@ def _findings(
             ValibWarning,
             stacklevel=3,
         )
-    found = findings.of_correlation(records, [cohort])
+    found = [*findings.of_correlation(records, [cohort]), *of_long(records, [cohort], benchmark.formula)]
     scores = benchmark.summaries["score_by_cohort"].values()
     means, sds = (np.array([one[name] for one in scores], dtype=np.float64) for name in ("mean", "sd"))
     own = score_moments(records, [cohort])[cohort]

@@ -184,6 +184,7 @@ def _design(
         raise ModelError(f"The distance at which scores are capped must be positive, not {distance}.")
     if fit.cohort is None or fit.state is None:
         raise ModelError("Scores are capped for a fit of one cohort of records.")
+    fit.refuse_slopes("Scores are capped for")
     if (fit.model == "benchmark") != (benchmark is not None):
         raise ModelError(
             "Scores of a benchmark fit are capped with its benchmark, those of a relative fit without one."

@@ -13,8 +13,11 @@ from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior
+from ..models.residual_variance import GroupVariances
+from ..models.school_variance import SchoolVariances
 from ..models.slope_posterior import SlopePosterior
 from ..models.slopes import SlopesFit
+from ..models.unequal_posterior import UnequalPosterior
 from ..records.coverage import LEAST
 from ..records.disclosure import shown
 from ..sums.design import FormulaState
@@ -87,7 +90,7 @@ class CohortFit(Shown):
         "integrated" where lower and upper come from the posterior, the variances not known
         (:mod:`valib.models.posterior`); "plugin" where they are effect -+ z se_comparative, which takes the estimated
         variances as known, and missing where the effects are 0 on the boundary.
-    posterior : Posterior, SlopePosterior or None
+    posterior : Posterior, SlopePosterior, UnequalPosterior or None
         That posterior.
     moments, state
         The sums by school; the design's state, so that other students can be scored.
@@ -96,6 +99,9 @@ class CohortFit(Shown):
     slopes : SlopesFit or None
         Of a fit with random slopes (:mod:`valib.models.slopes`); tau2, the effects and their errors are then those at the
         mean of every random column, and :func:`valib.va_at` has them elsewhere.
+    residual, unequal : str, GroupVariances or SchoolVariances; or None
+        Of a fit with unequal residual variances, what they follow and the model (:mod:`valib.models.residual_variance`,
+        :mod:`valib.models.school_variance`); sigma2 is then their mean over students, of schools the common one.
     findings : tuple of Finding
         What would mislead in the fit.
     min_linked_share : float
@@ -142,7 +148,7 @@ class CohortFit(Shown):
     shift_mode: str | None = None
     variances_from: str = "focal"
     intervals: Intervals = "plugin"
-    posterior: Posterior | SlopePosterior | None = field(default=None, repr=False)
+    posterior: Posterior | SlopePosterior | UnequalPosterior | None = field(default=None, repr=False)
     moments: Moments | None = field(default=None, repr=False)
     state: FormulaState | None = field(default=None, repr=False)
     shift_error: str | None = None
@@ -155,6 +161,8 @@ class CohortFit(Shown):
     findings: tuple[Finding, ...] = ()
     slopes: SlopesFit | None = field(default=None, repr=False)
     min_linked_share: float = LEAST
+    residual: str | None = None
+    unequal: GroupVariances | SchoolVariances | None = field(default=None, repr=False)
 
     @property
     def theta(self) -> float:
@@ -176,9 +184,11 @@ class CohortFit(Shown):
         return pd.DataFrame(self.slopes.raw, index=names, columns=names)
 
     def refuse_slopes(self, what: str) -> None:
-        """Raise ModelError where ``what`` is not offered for a fit with random slopes."""
+        """Raise ModelError where ``what`` is not offered for a fit with random slopes or unequal residual variances."""
         if self.slopes is not None:
             raise ModelError(f"{what} a random-intercept model; fit it without random slopes.")
+        if self.unequal is not None:
+            raise ModelError(f"{what} a model with one residual variance; fit it without residual={self.residual!r}.")
 
     @property
     def own_moments(self) -> Moments:
@@ -264,6 +274,7 @@ class CohortFit(Shown):
         if self.slopes is not None:
             plain["random"] = list(self.slopes.random[1:])
             plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))
+        plain |= self._residual_summary()
         plain |= {"n_tested": self._n_tested, "left_out": dict(self.left_out)}
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
@@ -291,12 +302,35 @@ class CohortFit(Shown):
         if (slopes := self.slopes) is not None:
             found_sds = zip(slopes.random, np.diag(slopes.G), np.diag(slopes.G_se), strict=True)
             rows += [standard_deviation(f"SD of slopes of {name}", v, se) for name, v, se in list(found_sds)[1:]]
-        rows.append(standard_deviation("SD of residuals", self.sigma2, self.sigma2_se))
+        rows += self._residual_rows()
         moved = []
         if self.shift is not None and self.shift_se is not None and self.shift_interval is not None:
             moved = [f"System shift: {interval_text(self.shift, self.shift_se, self.shift_interval, self.level)}"]
         heads = ("of the benchmark" if self.model == "benchmark" else "", "estimate", "std. error")
         return Table(title, facts, heads, rows, [*moved, *found(self.findings)])
+
+    def _residual_summary(self) -> dict[str, Any]:
+        """What unequal residual variances follow, and their sizes."""
+        unequal = self.unequal
+        if unequal is None:
+            return {}
+        if isinstance(unequal, GroupVariances):
+            sds = dict(zip(map(str, unequal.groups), unequal.sd.tolist(), strict=True))
+        else:
+            sds = {"common": unequal.s, "spread": unequal.spread}
+        return {"residual": self.residual, "residual_sd": sds}
+
+    def _residual_rows(self) -> list[list[str]]:
+        """The rows of residual standard deviations."""
+        unequal = self.unequal
+        if isinstance(unequal, GroupVariances):
+            errors = 2 * unequal.sd**2 * np.sqrt(np.diag(unequal.log_sd_vcov))
+            found = zip(unequal.groups, unequal.sd**2, errors, strict=True)
+            return [standard_deviation(f"SD of residuals, {g}", v, se) for g, v, se in found]
+        if unequal is not None:
+            common = standard_deviation("SD of residuals, common", unequal.s**2, unequal.sigma2_se)
+            return [common, ["Spread of schools' log SD", f"{unequal.spread:.3f}", ""]]
+        return [standard_deviation("SD of residuals", self.sigma2, self.sigma2_se)]
 
     def _line(self) -> str:
         cohort = "" if self.cohort is None else f"cohort {self.cohort}, "

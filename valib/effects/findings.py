@@ -102,13 +102,18 @@ def _correlation(code: str, r: Mapping[int, float], told: str, meaning: str) -> 
     return Finding(code, tuple(r), f"The correlation of score and prior score is {told} ({values}): {meaning}.")
 
 
-def several_cohorts(several: int, students: int, where: Iterable[int]) -> Finding | None:
-    """Student codes in two or more cohorts. several of students (counts of codes); where: cohorts of codes seen before."""
+def several_cohorts(several: int, students: int, where: Iterable[int], moving_up: int = 0) -> Finding | None:
+    """Student codes in two or more cohorts. several of students (counts of codes); where: cohorts of codes seen before;
+    moving_up: how many of them are in a grade as much higher as years have gone by."""
     if several <= REPEATED_SHARE * students:
         return None
     where, share = tuple(where), several / students
     meaning = (
-        "the records follow students over the years, or codes are used again; the models take cohorts as different "
+        f"{percent(moving_up / several)} of them move up a grade a year, so that later cohorts are the earlier ones grown "
+        "older, and the models take cohorts as different students: make one study a grade (where: grade == 5), to which "
+        "prior: {years_before: 1} still links the year before"
+        if moving_up > several / 2
+        else "the records follow students over the years, or codes are used again; the models take cohorts as different "
         "students, so choose cohorts that share none, and where each year has several grades make one study a grade"
         if share > REUSED_SHARE
         else "repeaters, or codes used again; each row counts as a student of its own, so keep one row a student"

@@ -26,6 +26,7 @@ from ..sums.students import Records, Summed, in_several, sum_students
 from .display import Shown, Table, found, joint_rows, one_line
 from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 from .linkage import of_fit
+from .long_records import of_long
 from .relative import check_intervals
 from .verdict import sides
 
@@ -303,6 +304,7 @@ def fit_joint(
     parts, students = cohort_moments(records, cohorts, formula)
     fit = joint_from_moments(parts, formula, covariance, residual, method, level, students)
     found = [*of_correlation(records, fit.cohorts), several_cohorts(*in_several(records, fit.cohorts))]
+    found += of_long(records, fit.cohorts, fit.formula)
     for cohort in fit.cohorts:
         table = pd.DataFrame(fit.school_effects.xs(cohort, level="cohort"))
         found += [repeated_rows(table, cohort), *of_fit(cohort, table, students[cohort].least)]

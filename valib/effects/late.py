@@ -27,6 +27,7 @@ from ..models import blup as _blup
 from ..models.estimators import benchmark_va, predict_shifted
 from ..models.posterior import Nodes, Posterior
 from ..models.slope_posterior import SlopePosterior
+from ..models.unequal_posterior import UnequalPosterior
 from ..records.precision import kept_fit
 from ..sums.arrays import FloatArray
 from ..sums.design import FormulaState
@@ -131,6 +132,8 @@ class SavedFit:
             raise ModelError("Only a fit of one cohort of records can score other students.")
         if fit.slopes is not None or isinstance(fit.posterior, SlopePosterior):
             raise ModelError("A fit with random slopes is not kept for scoring: fit all schools again.")
+        if fit.unequal is not None or isinstance(fit.posterior, UnequalPosterior):
+            raise ModelError("A fit with unequal residual variances is not kept for scoring: fit all schools again.")
         if scale is not None and scale.shape[1] > 1:
             raise ModelError(
                 f"The fit of cohort {fit.cohort} has crossed a scale break, and the errors of its link are not kept: "

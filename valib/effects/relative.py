@@ -20,6 +20,7 @@ from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
 from ..models.slope_posterior import SlopePosterior, integrate_slopes
 from ..models.slopes import SlopesFit, fit_slopes
+from ..models.unequal_posterior import UnequalPosterior, integrate_unequal
 from ..records.coverage import with_coverage
 from ..records.reading import select
 from ..sums.design import Design, FormulaState, build_design
@@ -29,6 +30,8 @@ from ..sums.students import Records, Summed, only_cohort, sum_students, summed
 from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, slope_boundary, tell
 from .linkage import of_fit
+from .long_records import of_long
+from .residual import Unequal, fit_unequal
 from .verdict import sides
 
 INTERVALS: tuple[Intervals, ...] = ("integrated", "plugin")
@@ -45,6 +48,7 @@ def fit_relative(
     influences: bool = False,
     random: Sequence[str] | None = None,
     reliability: Mapping[str, float] | None = None,
+    residual: str | None = None,
 ) -> CohortFit:
     """Relative value added of one cohort: all of the model is estimated on that cohort.
 
@@ -80,6 +84,12 @@ def fit_relative(
         Reliability of a column, above 0 and not above 1, in place of the variance of its error: that is then
         (1 - reliability) times the variance of the column over the students of the fit, for example
         ``{"prior_score": 0.9}``.
+    residual : str, optional
+        Residual variances that are not equal. ``"by_school"``: each school has its own, shrunk towards the common one.
+        The name of a column of students, such as ``"female"``: each of its groups has its own. ``"exp(prior_score)"``: the
+        variance follows a numeric column, of records in memory. ``sigma2`` is then their mean over students, of schools
+        the common one;
+        :func:`valib.residual_variances` has them all, :func:`valib.variance_test` asks whether they differ.
 
     Returns
     -------
@@ -116,15 +126,24 @@ def fit_relative(
     formula, random = random_part(formula, random)
     if random and (influences or has_errors(error_variance, reliability)):
         raise ModelError("Influences and corrections for errors of measurement are not offered with random slopes.")
+    if residual is not None and (random or influences or has_errors(error_variance, reliability)):
+        raise ModelError(
+            "Random slopes, influences and corrections for errors of measurement are not offered with unequal residual "
+            "variances."
+        )
     if cohort is None:
         cohort = only_cohort(records)
+    if residual is not None:
+        unequal = fit_unequal(records, int(cohort), formula, residual, method)
+        fit = relative_with_residual(*unequal, residual, level, int(cohort), intervals)
+        return with_findings(fit, of_correlation(records, [cohort]))
     by_cell = influences or has_errors(error_variance, reliability) or bool(random)
     students = sum_students(records, [cohort], formula, by_cell=by_cell)
     if random:
         fit = relative_with_slopes(students, random, method, level, int(cohort), intervals)
-        return with_findings(fit, of_correlation(records, [cohort]))
-    fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals, reliability)
-    return with_findings(fit, of_correlation(records, [cohort]))
+    else:
+        fit = relative_from_moments(students, method, level, int(cohort), error_variance, intervals, reliability)
+    return with_findings(fit, [*of_correlation(records, [cohort]), *of_long(records, [cohort], fit.formula)])
 
 
 def with_findings(fit: CohortFit, more: Iterable[Finding | None] = ()) -> CohortFit:
@@ -258,6 +277,20 @@ def relative_with_slopes(
     return assemble(fit, fit.blup(), students, level, over, cohort=cohort, model="relative", slopes=fit)
 
 
+def relative_with_residual(
+    students: Summed, fit: Unequal, residual: str, level: float, cohort: int, intervals: Intervals
+) -> CohortFit:
+    """The relative model with unequal residual variances, labelled; students: their sums by school."""
+    over = None
+    if intervals == "integrated":
+        try:
+            over = integrate_unequal(fit)
+        except ModelError as error:
+            warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+    told: dict[str, Any] = {"cohort": cohort, "model": "relative", "residual": residual, "unequal": fit}
+    return assemble(fit, fit.effects, students, level, over, **told)
+
+
 def check_intervals(intervals: Intervals) -> None:
     """Refuse another word than those of :data:`INTERVALS`."""
     if intervals not in INTERVALS:
@@ -284,11 +317,11 @@ def integrated(
 
 
 def assemble(
-    fit: MixedFit | SlopesFit,
+    fit: MixedFit | SlopesFit | Unequal,
     effects: _blup.Blup,
     students: Summed,
     level: float,
-    over: Posterior | SlopePosterior | None = None,
+    over: Posterior | SlopePosterior | UnequalPosterior | None = None,
     *,
     names: Iterable[str] | None = None,
     coefficients: np.ndarray | None = None,
@@ -331,7 +364,11 @@ def assemble(
 
 
 def effects_table(
-    moments: Moments, effects: _blup.Blup, level: float, over: Posterior | SlopePosterior | None, students: Summed
+    moments: Moments,
+    effects: _blup.Blup,
+    level: float,
+    over: Posterior | SlopePosterior | UnequalPosterior | None,
+    students: Summed,
 ) -> pd.DataFrame:
     """``school_effects`` of a :class:`CohortFit`: one row a cell of the moments (one cohort), sorted by school.
 

@@ -315,6 +315,7 @@ def _grid(data: JointMoments, centre: FloatArray, edges: FloatArray, counts: lis
     steps = [(y[1] - y[0]) * np.cosh(y / 2) for y in ys]
     rule = steps[0][:, None, None] * steps[1][:, None] * gauss * np.ptp(edges[2]) / 2
     density = _log_density(data, omega.reshape(-1, 2, 2)).reshape(rule.shape)
+    density = np.where(np.isnan(density), -np.inf, density)  # phi of e^50 at an end, too large to invert: no mass there
     return omega, rule, density + log_phi.sum(axis=-1) + np.log(np.cos(angle))
 
 

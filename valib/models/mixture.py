@@ -3,10 +3,10 @@
 
     F_j(x) = sum_m w_m T_df((x - mean_jm) / scale_jm)
 
-The nodes m and their weights are common to the schools of a data set. Quantiles are found for all schools at once by
-Newton steps on the probit scale, Phi^-1(F(x)) = Phi^-1(p), on which a mixture is nearly a straight line; a step that
-leaves the bracket is replaced by halving. Source of the t distribution function for df >= 30: Hill (1970, Communications
-of the ACM 13, 617-619), whose error is below 2e-12 there.
+The nodes m are common to the schools of a data set, and so are their weights unless they are given by school. Quantiles
+are found for all schools at once by Newton steps on the probit scale, Phi^-1(F(x)) = Phi^-1(p), on which a mixture is
+nearly a straight line; a step that leaves the bracket is replaced by halving. Source of the t distribution function for
+df >= 30: Hill (1970, Communications of the ACM 13, 617-619), whose error is below 2e-12 there.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ BLOCK = 65_536  # components held at a time, so that they stay in the processor'
 class Mixture:
     """Mixtures of R data sets of J schools over M nodes.
 
-    weight (R, M), sums to 1; mean, scale (R, J, M), scale > 0; df: degrees of freedom, broadcastable to (R, J, M), inf
-    for normal components. order (R,): moments of this order and above do not exist (inf: all exist).
+    weight (R, M), or (R, J, M) by school, sums to 1; mean, scale (R, J, M), scale > 0; df: degrees of freedom,
+    broadcastable to (R, J, M), inf for normal components. order (R,): moments of this order and above do not exist (inf: all
+    exist).
     """
 
     weight: FloatArray
@@ -40,9 +41,15 @@ class Mixture:
     df: FloatArray
     order: np.ndarray
 
+    def _weighted(self, values: FloatArray) -> FloatArray:
+        """(R, J): values (R, J, M) added up by their weights."""
+        if self.weight.ndim == 3:
+            return np.asarray(np.einsum("rjm,rjm->rj", values, self.weight))
+        return np.asarray((values @ self.weight[..., None])[..., 0])
+
     def expectation(self) -> FloatArray:
         """(R, J) means; nan where the mean does not exist."""
-        mean = (self.mean @ self.weight[..., None])[..., 0]
+        mean = self._weighted(self.mean)
         return np.where(self.order[:, None] > 1, mean, np.nan)
 
     def sd(self) -> FloatArray:
@@ -50,15 +57,15 @@ class Mixture:
         with np.errstate(divide="ignore", invalid="ignore"):
             own = self.scale**2 * np.where(self.df > 2, self.df / (self.df - 2), np.inf)
             own = np.where(np.isinf(self.df), self.scale**2, own)
-        centre = (self.mean @ self.weight[..., None])[..., 0]
-        variance = ((own + (self.mean - centre[..., None]) ** 2) @ self.weight[..., None])[..., 0]
+        centre = self._weighted(self.mean)
+        variance = self._weighted(own + (self.mean - centre[..., None]) ** 2)
         return np.where(self.order[:, None] > 2, np.sqrt(variance), np.inf)
 
     def cdf(self, x: FloatArray | float) -> FloatArray:
         """(R, J) probability of a value of at most x, x broadcastable to (R, J)."""
         x = np.broadcast_to(np.asarray(x, dtype=np.float64), self.mean.shape[:2])
         F = _distribution((x[..., None] - self.mean) / self.scale, np.broadcast_to(self.df, self.mean.shape))[0]
-        return (F @ self.weight[..., None])[..., 0]
+        return self._weighted(F)
 
     def above(self, x: FloatArray | float = 0.0) -> FloatArray:
         """(R, J) probability of a value above x."""
@@ -83,7 +90,9 @@ class Mixture:
             raise ModelError(f"A probability must lie between 0 and 1, not {p}.")
         R, J, M = self.mean.shape
         mean, scale = self.mean.reshape(-1, M), self.scale.reshape(-1, M)
-        weight = np.broadcast_to(self.weight[:, None], (R, J, M)).reshape(-1, M) if R > 1 else self.weight
+        weight = self.weight
+        if weight.ndim == 3 or R > 1:
+            weight = np.broadcast_to(weight if weight.ndim == 3 else weight[:, None], (R, J, M)).reshape(-1, M)
         df = np.broadcast_to(self.df, (R, J, M)).reshape(-1, M) if np.size(self.df) > 1 else self.df.reshape(1, 1)
         out, step = np.empty(R * J), max(1, BLOCK // M)
         for first in range(0, R * J, step):

@@ -167,11 +167,12 @@ def _sums(data: Compressed) -> _Sums:
     within = (left @ within @ full) * keep[:, :, None] * keep[:, None, :]
     between = left[:, None] @ between @ full[:, None]
     J, q = data.counts.sum(axis=1), p - keep[:, :p].sum(axis=1)
-    _check(J, q, data.n - J - (p - q))
+    refuse_improper(J, q, data.n - J - (p - q))
     return _Sums(data.sizes, data.counts, within, between.reshape(R, -1, k * k), data.n - p - 1, J - q - 1, turn)
 
 
-def _check(J: FloatArray, q: FloatArray, spare: FloatArray) -> None:
+def refuse_improper(J: FloatArray, q: FloatArray, spare: FloatArray) -> None:
+    """Raise ModelError where the posterior is improper: J schools, q school-level columns, spare students within (R,)."""
     few = np.flatnonzero(J < q + 2)
     if len(few):
         j, s = round(J[few[0]]), int(q[few[0]])

@@ -28,6 +28,7 @@ CASES = {
     "reading": "Reading records",
     "streaming": "Streaming",
     "spark": "Spark",
+    "reports": "Reports of schools",
 }
 AXES = {"students": "Students", "schools": "Schools", "covariates": "Covariates", "cohorts": "Cohorts"}
 _ROW = {

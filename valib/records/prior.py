@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import RecordsError
 from ..names import LONGEST, readable
+from .long import grades, level_text
 from .sources import as_numbers, data_name
 
 FORM = (
@@ -72,8 +73,10 @@ class Linked:
 def linkage(prior: Prior, counted: pd.DataFrame, source: str) -> dict[str, Any]:
     """What is told of a linkage: counts in all, by cohort, by school, and by grades moved up.
 
-    counted: rows by cohort, school, outcome and step, each missing where unknown. Raises RecordsError where more rows have
-    several earlier rows than have one with a score: the join lacks a column.
+    Where grades are known, grade_step is how many they should have moved up (the years between; from another file, what
+    most have), and odd_steps by cohort how many rows have not, of how many. counted: rows by cohort, school, outcome and
+    step, each missing where unknown. Raises RecordsError where more rows have several earlier rows than have one with a
+    score: the join lacks a column.
     """
     told: dict[str, Any] = {
         "from": data_name(prior.file)
@@ -93,8 +96,14 @@ def linkage(prior: Prior, counted: pd.DataFrame, source: str) -> dict[str, Any]:
             {by: int(key) if by == "cohort" else str(key), **dict(zip(OUTCOMES, map(int, row), strict=True))}
             for key, row in zip(cross.index, cross.to_numpy(), strict=True)
         ]
-    steps = counted.dropna(subset=["step"]).groupby("step")["rows"].sum()
+    known = counted.dropna(subset=["step"])
+    steps = known.groupby("step")["rows"].sum()
     told["grade_steps"] = [{"step": float(step), "rows": int(rows)} for step, rows in steps.items()]
+    if len(steps):
+        told["grade_step"] = float(steps.idxmax() if prior.years_before is None else prior.years_before)
+        odd = known["rows"].where(known["step"] != told["grade_step"], 0).groupby(known["cohort"]).sum()
+        every = known.groupby("cohort")["rows"].sum()
+        told["odd_steps"] = {int(t): (int(odd[t]), int(every[t])) for t in every.index}
     return told
 
 
@@ -121,7 +130,7 @@ def link_prior(
     if prior.years_before is not None:
         cohort = as_numbers(frame["cohort"])[0]
         left["cohort"], right["cohort"] = cohort - prior.years_before, cohort
-    return _joined(pd.DataFrame(left), pd.DataFrame(right), values, _grades(frame), _grades(earlier))
+    return _joined(pd.DataFrame(left), pd.DataFrame(right), values, grades(frame), grades(earlier))
 
 
 def _joined(
@@ -158,15 +167,5 @@ def _alike(left: pd.Series, right: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Two columns as values that can be equal: numbers if both hold numbers, else texts."""
     if all(pd.api.types.is_numeric_dtype(c.dtype) and not pd.api.types.is_bool_dtype(c.dtype) for c in (left, right)):
         return as_numbers(left)[0], as_numbers(right)[0]
-    texts = [c.astype(object).map(_text, na_action="ignore") for c in (left, right)]
+    texts = [c.astype(object).map(level_text, na_action="ignore") for c in (left, right)]
     return texts[0].to_numpy(dtype=object), texts[1].to_numpy(dtype=object)
-
-
-def _text(value: Any) -> str:
-    """A value as text; 3.0, as a column of whole numbers with missing ones holds it, is "3"."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _grades(frame: pd.DataFrame) -> np.ndarray:
-    """The grades of rows, NaN where there are none or they are no numbers."""
-    return as_numbers(frame["grade"])[0] if "grade" in frame.columns else np.full(len(frame), np.nan)

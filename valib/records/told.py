@@ -33,7 +33,7 @@ def told_linkage(linkage: Mapping[str, Any] | None, floor: int) -> dict[str, Any
     would give away; schools of fewer rows are left out."""
     if linkage is None:
         return None
-    told = dict(linkage)
+    told = {name: value for name, value in linkage.items() if name != "odd_steps"}
     for by in ("by_cohort", "by_school"):
         rows = [dict(row) for row in linkage[by]]
         whole = few_of_total([sum(row[name] for name in OUTCOMES) for row in rows], floor)

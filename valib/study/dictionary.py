@@ -31,6 +31,8 @@ FILES = {  # what a command writes, and what a row of it is
         "lasting.csv": "one row a school: what it keeps from cohort to cohort",
         "va_at.csv": "one row a school, cohort and value of a column: value added there",
         "slopes.csv": "one row a cohort and column: how its slope differs between schools",
+        "residual_sds.csv": "one row a cohort and school, or group of students: how much its students differ",
+        "variance_tests.csv": "one row a cohort and test that residual variances are equal",
         "fixed_effects.csv": "one row a coefficient of the model",
         "correlations.csv": "one row a pair of cohorts: how school effects correlate",
         "omega.csv": "one row a pair of cohorts: variances and covariances of school effects",
@@ -40,6 +42,10 @@ FILES = {  # what a command writes, and what a row of it is
     "report": {
         "report.csv": "one row a school and cohort: the figures of its page",
         "changes.csv": "one row a school and pair of cohorts: its change",
+        "report_averages.csv": "one row a school: the mean of its value added over the focal cohorts",
+        "report_lasting.csv": "one row a school: what it keeps from cohort to cohort",
+        "report_about.csv": "one row a setting: how the results were made",
+        "report_columns.csv": "one row a column of a file: this list",
     },
     "simulate": {
         "performance.csv": "one row a measure of a method in a scenario",
@@ -57,6 +63,10 @@ FILES = {  # what a command writes, and what a row of it is
         "relative_to_school.csv": "one row a school: against a named one",
         "recipes.csv": "one row a recipe and cohort",
         "change_in_va.csv": "one row a school",
+        "averages.csv": "one row a school: its average over several cohorts",
+        "lasting.csv": "one row a school: what it keeps from cohort to cohort",
+        "groups.csv": "one row a group of schools: its mean value added",
+        "similar.csv": "one row a school: beside the schools most like it",
         "quintile_transitions.csv": "one row a move between fifths",
         "stability_correlations.csv": "one row a way to correlate and pair of cohorts",
         "simulation.csv": "one row a measure",
@@ -67,6 +77,9 @@ FILES = {  # what a command writes, and what a row of it is
 COLUMNS: dict[str, tuple[str, str]] = {
     "at": ("the value of the column, other columns at their mean", "that of the column"),
     "sd_se": ("standard error of that standard deviation", "points per unit of the column"),
+    "residual": ("what residual variances follow: by_school, or a column of groups of students", TEXT),
+    "own_sd": ("residual standard deviation of the school's students alone", POINTS),
+    "test": ("which test", TEXT),
     "statistic": ("likelihood-ratio statistic of the test that slopes do not differ", TEXT),
     "p": ("p-value of the test", SHARE),
     "changed_fifth": ("share of the schools shown in another fifth at the highest value than at the lowest", SHARE),
@@ -210,6 +223,14 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 ELSEWHERE: dict[tuple[str, str], tuple[str, str]] = {
     ("va_at.csv", "column"): ("the column with slopes, at a value of which value added is given", TEXT),
+    ("residual_sds.csv", "group"): ("the group of students, or the value of the column", TEXT),
+    ("residual_sds.csv", "n"): ("students of the school or group", STUDENTS),
+    ("residual_sds.csv", "sd"): ("residual standard deviation; of a school drawn towards the common one", POINTS),
+    ("residual_sds.csv", "se"): ("standard error of the standard deviation", POINTS),
+    ("residual_sds.csv", "lower"): ("lower limit of the interval of the standard deviation", POINTS),
+    ("residual_sds.csv", "upper"): ("upper limit of the interval of the standard deviation", POINTS),
+    ("variance_tests.csv", "statistic"): ("statistic of the test that residual variances are equal", TEXT),
+    ("variance_tests.csv", "df"): ("its degrees of freedom", TEXT),
     ("slopes.csv", "column"): ("the column whose slope differs between schools", TEXT),
     ("slopes.csv", "sd"): ("standard deviation of the slopes of schools", "points per unit of the column"),
     ("slopes.csv", "correlation"): ("correlation of slopes with value added at the mean", "-1 to 1"),
@@ -257,7 +278,7 @@ def meaning(file: str, column: str) -> tuple[str, str] | None:
     """The meaning and unit of a column of a file; None if it is nowhere explained."""
     if file == "scenarios.csv":
         return _scenario().get(column) or COLUMNS.get(column)
-    return ELSEWHERE.get((file, column)) or COLUMNS.get(column)
+    return ELSEWHERE.get((file.removeprefix("report_"), column)) or COLUMNS.get(column)
 
 
 def explained(files: Mapping[str, Iterable[object]], unit: str = "score points") -> pd.DataFrame:
@@ -274,10 +295,12 @@ def explained(files: Mapping[str, Iterable[object]], unit: str = "score points")
     return pd.DataFrame(rows, columns=HEADS)
 
 
-def with_columns(tables: Mapping[str, pd.DataFrame], unit: str = "score points") -> dict[str, pd.DataFrame]:
-    """The tables by file name and, last, columns.csv, which explains every column, its own too."""
-    columns = {name: list(table.columns) for name, table in tables.items()} | {"columns.csv": HEADS}
-    return {**tables, "columns.csv": explained(columns, unit)}
+def with_columns(
+    tables: Mapping[str, pd.DataFrame], unit: str = "score points", name: str = "columns.csv"
+) -> dict[str, pd.DataFrame]:
+    """The tables by file name and, last, columns.csv (or what it is called), which explains every column, its own too."""
+    columns = {file: list(table.columns) for file, table in tables.items()} | {name: HEADS}
+    return {**tables, name: explained(columns, unit)}
 
 
 def explain_folder(folder: Path) -> None:

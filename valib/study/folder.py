@@ -27,15 +27,29 @@ from ..files import PREFIX, sync, write_file
 NOT_FOR_PUBLICATION = "NOT_FOR_PUBLICATION.txt"  # beside exact results
 FITS = (
     *("school_effects.csv", "fixed_effects.csv", "shifts.csv", "shift_in_context.csv", "correlations.csv", "omega.csv"),
-    *("averages.csv", "lasting.csv", "va_at.csv", "slopes.csv", "groups.csv", "similar.csv", "capped.csv"),
+    *(
+        "averages.csv",
+        "lasting.csv",
+        "va_at.csv",
+        "slopes.csv",
+        "residual_sds.csv",
+        "variance_tests.csv",
+        "groups.csv",
+        "similar.csv",
+        "capped.csv",
+    ),
     *("fits.json", "scoring.json"),
 )
 BESIDE = ("about.csv", "columns.csv")  # how the results were made, and what their columns mean
+REPORTED = (  # names of its own beside those of a fit, so that one folder may hold both
+    *("report.csv", "changes.csv", "report_averages.csv", "report_lasting.csv"),
+    *("report_about.csv", "report_columns.csv", "report.xlsx"),
+)
 OUTPUTS = {  # all that a command may make in its output folder
     "fit": (*FITS, *BESIDE, "results.xlsx", "figures", NOT_FOR_PUBLICATION),
     "simulate": ("performance.csv", "scenarios.csv", "replicates.parquet", "simulation_columns.csv"),
     "book": ("html", "results", "baseline.json", "valib.pdf"),
-    "report": ("html", "pdf", "report.csv", "changes.csv", *BESIDE, "report.xlsx"),
+    "report": ("html", "pdf", *REPORTED),
     "summary": ("summary.html", "summary.pdf"),
 }
 MARK = ".made-by-valib"

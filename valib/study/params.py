@@ -263,6 +263,11 @@ class Params(Publishing):
     random: Annotated[list[str], AfterValidator(_distinct)] = Field(
         [], description="Columns whose slope varies over schools, in relative fits"
     )
+    residual: str | None = Field(
+        None,
+        min_length=1,
+        description="What residual variances follow in relative fits: by_school or a column; empty: one for all",
+    )
     subgroups: Annotated[list[str], AfterValidator(_distinct)] = Field(
         ["female"], description="Indicators of groups whose value added is set side by side"
     )

@@ -237,13 +237,16 @@ def several_years(
         found["averages.csv"].insert(0, "averaged", ", ".join(str(c) for c in sorted(average)))
     if fit.covariance == "compound_symmetry":
         found["lasting.csv"] = lasting_va(fit)
+    return {name: named_years(fit, table, min_students) for name, table in found.items()}
+
+
+def named_years(fit: JointFit, table: pd.DataFrame, min_students: int) -> pd.DataFrame:
+    """The rows of averages or lasting parts (index school) of schools held back in no cohort of the fit, with their side."""
     mask = whole(fit.school_effects[fit.school_effects["n"] > 0], min_students)
-    named = mask.index[mask].get_level_values("school")
-    for name, table in found.items():
-        found[name] = table[table.index.isin(named)].reset_index()
-        found[name]["side"] = sides(found[name]["lower"], found[name]["upper"])
-        found[name].insert(0, "model", "joint")
-    return found
+    told = table[table.index.isin(mask.index[mask].get_level_values("school"))].reset_index()
+    told["side"] = sides(told["lower"], told["upper"])
+    told.insert(0, "model", "joint")
+    return told
 
 
 def summaries(fits: list, min_students: int = 1, attrs: Mapping[str, Any] | None = None) -> list[dict]:

@@ -31,15 +31,21 @@ SHEETS = {  # by file; in this order, others after them, and the last three at t
     "capped.csv": "capped scores",
     "va_at.csv": "value added at values",
     "slopes.csv": "slopes",
+    "residual_sds.csv": "residual SDs",
+    "variance_tests.csv": "tests of variances",
     "averages.csv": "averages",
+    "report_averages.csv": "averages",
     "lasting.csv": "lasting",
+    "report_lasting.csv": "lasting",
     "correlations.csv": "correlations",
     "omega.csv": "variances",
     "fixed_effects.csv": "coefficients",
     "columns.csv": "what columns mean",
+    "report_columns.csv": "what columns mean",
     "about.csv": "how it was made",
+    "report_about.csv": "how it was made",
 }
-LAST = ("columns.csv", "about.csv")
+LAST = ("what columns mean", "how it was made")  # sheets
 MADE = datetime.datetime(2000, 1, 1)  # the date in the file, always the same
 LABELS = ("cohort", "other", "first", "second")  # whole numbers that are years, without a sign between thousands
 DECIMALS = 10  # at most
@@ -60,7 +66,7 @@ def as_workbook(tables: Mapping[str, pd.DataFrame], title: str) -> bytes:
     book.set_properties({"title": clean_text(title)[:255], "created": MADE})
     formats = _Formats(book)
     for name in _ordered(tables):
-        table = _by_sheet(tables[name]) if name == "columns.csv" else tables[name]
+        table = _by_sheet(tables[name]) if _sheet(name) == LAST[0] else tables[name]
         _fill(book.add_worksheet(_sheet(name)), table, formats, name)
     book.close()
     return stream.getvalue()
@@ -76,9 +82,9 @@ def _by_sheet(columns: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ordered(names: Any) -> list[str]:
-    known = [name for name in SHEETS if name in names and name not in LAST]
+    known = [name for name in SHEETS if name in names]
     others = [name for name in names if name not in SHEETS]
-    return [*known, *others, *(name for name in LAST if name in names)]
+    return sorted([*known, *others], key=lambda name: LAST.index(_sheet(name)) if _sheet(name) in LAST else -1)
 
 
 class _Formats:

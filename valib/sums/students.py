@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..errors import ModelError
 from ..records import coverage, repeats
+from ..records.long import grade_column, grades, levels, moving_up
 from ..records.reading import check_cohorts, select
 from .covariates import is_number
 from .design import Design, FormulaState, build_design, required_columns
@@ -48,6 +49,7 @@ class Stream(Protocol):
 
     attrs: dict[Any, Any]
     cohorts: list[int]
+    columns: list[str]
 
     def sum_students(
         self,
@@ -62,7 +64,9 @@ class Stream(Protocol):
 
     def correlation(self, cohort: int) -> float: ...
 
-    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]: ...
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int], int]: ...
+
+    def levels(self, cohorts: Sequence[int], column: str) -> dict[int, dict[str, int]]: ...
 
     def tested(self, cohorts: Sequence[int]) -> pd.Series | None: ...
 
@@ -174,20 +178,32 @@ def correlation(records: Records, cohort: int) -> float:
         return float((z[:, 0] @ z[:, 1]) / np.sqrt((z[:, 0] @ z[:, 0]) * (z[:, 1] @ z[:, 1])))
 
 
-def in_several(records: Records, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
-    """Student codes that stand in two or more of some cohorts: how many, of how many codes, and in which cohorts they
-    stand again. Cohorts that the records do not have are passed over."""
+def levels_of(records: Records, cohorts: Sequence[int], column: str) -> dict[int, dict[str, int]]:
+    """Rows by cohort and value of a column of grades or subjects; see :func:`valib.records.long.levels`."""
+    if not isinstance(records, pd.DataFrame):
+        return records.levels(cohorts, column)
+    rows = records.loc[records["cohort"].isin(cohorts).to_numpy(), ["cohort", column]]
+    return levels(rows["cohort"], rows[column])
+
+
+def in_several(records: Records, cohorts: Sequence[int]) -> tuple[int, int, list[int], int]:
+    """Student codes that stand in two or more of some cohorts: how many, of how many codes, in which cohorts they stand
+    again, and how many of them move up a grade a year. Cohorts that the records do not have are passed over."""
     cohorts = sorted(set(cohorts) & set(cohorts_of(records)))
     if not isinstance(records, pd.DataFrame):
         return records.in_several(cohorts)
     if "student" not in records.columns:
-        return 0, 0, []
+        return 0, 0, [], 0
     rows = records.loc[records["cohort"].isin(cohorts).to_numpy(), ["cohort", "student"]]
     code, codes = pd.factorize(rows["student"])
     key = np.unique(code.astype(np.int64) * len(cohorts) + np.searchsorted(cohorts, rows["cohort"].to_numpy()))
     again = key[1:][key[1:] // len(cohorts) == key[:-1] // len(cohorts)]
     several = len(np.unique(again // len(cohorts)))
-    return several, len(codes), [cohorts[t] for t in np.unique(again % len(cohorts))]
+    up = 0
+    if several and (grade := grade_column(records.columns)):
+        known = grades(records.loc[rows.index, [grade]])
+        up = moving_up(code, rows["cohort"].to_numpy(), known)
+    return several, len(codes), [cohorts[t] for t in np.unique(again % len(cohorts))], up
 
 
 def hash_rows(data: pd.DataFrame, needed: Sequence[str]) -> int:

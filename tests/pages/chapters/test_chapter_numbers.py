@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -87,6 +89,9 @@ def test_zero_variance_between_schools_is_said():
     assert fit.singular
     (sentence,) = relative.variances([fit]).sentences
     assert "In cohort 2031 the school variance is estimated as exactly zero" in sentence
+    assert "how far a school may still lie" in sentence
+    known = va.fit_relative(va.read_records(flat), 2031, "score ~ 1", intervals="plugin")
+    assert "take the variance of zero as known" in relative.variances([known]).sentences[0]
     assert relative.pairs(fit, None, None, 0.95, 1).values["z_pair"] == "not available"
 
 
@@ -107,7 +112,7 @@ def test_the_shift_and_its_parts(fits, typical):
 def test_one_baseline_cohort_tells_nothing_of_ordinary_years(fits, typical):
     context = va.shift_in_context(fits, typical)
     found = shift_context.ordinary(fits, context)
-    assert found.tables == {} and "nothing on how ordinary years differ" in found.sentences[0]
+    assert found.tables == {} and "say nothing about how ordinary years differ" in found.sentences[0]
     assert set(shift_context.context(fits, context).tables["tab-06-context"]["Widest known interval"]) == {"schools"}
 
 
@@ -218,6 +223,22 @@ def test_equating_that_is_not_known_is_no_zero():
     assert "without equating error" in unknown[0] and "assumption" in none[0] and "is the equating error" in some[0]
 
 
+def test_whether_the_slopes_are_those_of_the_baseline(rows, typical):
+    """One slope: its F is the squared t of the shift's slope, which the library computes apart."""
+    free = va.fit_relative(rows, 2035, typical.state, influences=True)
+    changes = free.fixed_effects - typical.coefficients
+    one = va.shift_at(free, typical, np.array([0.0, 1.0])).iloc[0]
+    schools = len(free.influence.index.union(typical.influence.index))
+    found = benchmark_choices.same_coefficients(changes, [10.0, (one["shift"] / one["se"]) ** 2], schools, 7.0, 0.95)
+    table = found.tables["tab-04-test"].set_index("Held equal")
+    p = 2 * stats.t.sf(abs(one["shift"] / one["se"]), schools - 1)
+    assert table.loc["all but the intercept", "p-value"] == (f"{p:.3f}" if p >= 0.001 else "below 0.001")
+    assert table["p-value"].iloc[0] == f"{np.exp(-3.5):.3f}"  # chi-squared of 2 degrees of freedom
+    assert ("do not differ" in found.sentences[0]) == (p > 0.05)
+    again = benchmark_choices.same_coefficients(changes, [10.0, 400.0], schools, 7.0, 0.95)
+    assert "by more than chance" in again.sentences[0] and "do not" not in again.sentences[0]
+
+
 def test_a_benchmark_from_its_file_gives_the_cautious_error(wide, tmp_path):
     rows, typical, fits, _ = wide
     path = typical.save(tmp_path / "baseline.json")
@@ -305,9 +326,21 @@ def test_a_hidden_cell_calls_and_does_not_compute(path):
         assert "nb.keep(" not in text or "remove-cell" in tags, text
 
 
+def solutions(path: Path) -> list[str]:
+    """The Python that stands in a chapter's solutions."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    prose = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    folded = [s for text in prose for s in re.findall(r"^````\{solution\}.*?^````$", text, re.MULTILINE | re.DOTALL)]
+    return [code for text in folded for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("path", sorted((ROOT / "chapters").glob("0*.ipynb")), ids=lambda p: p.stem)
-def test_visible_cells_run_as_they_are_read(path, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "chapters").glob("0*.ipynb")) + sorted((ROOT / "chapters").glob("1*.ipynb")),
+    ids=lambda p: p.stem,
+)
+def test_visible_cells_and_solutions_run_as_they_are_read(path, tmp_path, monkeypatch):
     monkeypatch.setenv("VALIB_RESULTS", str(tmp_path))
     names: dict = {}
     for text, tags in cells(path.stem):
@@ -315,7 +348,10 @@ def test_visible_cells_run_as_they_are_read(path, tmp_path, monkeypatch):
             exec(compile(text, path.name, "exec"), names)  # noqa: S102
         if "parameters" in tags:
             names |= {"bootstrap_replicates": "5", "simulation_replicates": "20", "focal_cohorts": "[2021, 2024]"}
+            names |= {"quantile_draws": "60"}
     assert names["study"].focal == [2021, 2024]
+    for text in solutions(path):
+        exec(compile(text, path.name, "exec"), names)  # noqa: S102
 
 
 @pytest.mark.long

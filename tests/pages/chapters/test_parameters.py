@@ -82,6 +82,7 @@ VALUES = {  # parameter: how it may be spelt on a command line, each with the sa
     "min_linked_share": (0.25, ["0.25", ".25"]),
     "fdr": (0.05, ["0.05"]),
     "random": (["prior_score"], ["prior_score", "[prior_score]"]),
+    "residual": ("by_school", ["by_school"]),
     "subgroups": (["female", "ses_high"], ["[female, ses_high]", "female,ses_high"]),
     "reliability": ({"prior_score": 0.9}, ["{prior_score: 0.9}", "prior_score=0.9"]),
     "simulation_replicates": (20, ["20"]),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import ValibError
+from ...errors import ParamsError, ValibError, ValibWarning
+from ...names import listed_cohorts
 from ...records.datasets import bundle_root
+from ...records.disclosure import cell_sizes, cells
 from ...study.dictionary import explain_folder
 from ...study.folder import OUTPUTS, claim, move_into_place, refuse_foreign, work_folder
 from .children import TIME_LIMIT, Children
@@ -84,7 +87,7 @@ def build(
         with work_folder(out) as work, Progress(progress) as shown, Children(minutes) as children:
             with reading(params.data_name, progress):
                 records = params.read_records()
-            params = params.settled(records["cohort"].unique())
+            params = shown_cohorts(params.settled(records["cohort"].unique()), records, not params.focal_cohorts)
             rows = _check(params, records)
             params = params.model_copy(update={"school": resolve(params.school, records, params.pseudonym_key)})
             prepare_records(params, work, records)
@@ -92,6 +95,26 @@ def build(
             seconds = _make(params, work, sources or bundle_root(), pdf, jobs, shown, rows, children)
             move_into_place("book", _collect(work, pdf), out, work)
     return BookResult(out / "html" / "index.html", out / "results", out / "valib.pdf" if pdf else None, seconds)
+
+
+def shown_cohorts(params: Params, records: pd.DataFrame, may_leave_out: bool) -> Params:
+    """The study without the focal cohorts of which no school may be shown, since their pages would be empty.
+
+    Warns of them, or raises ParamsError where the study names them (not may_leave_out) or no cohort is left.
+    """
+    shown = cells(cell_sizes(records), params.min_students).groupby(level="cohort").any()
+    empty = [t for t in params.focal_cohorts if t in shown.index and not shown[t]]
+    if not empty:
+        return params
+    told = (
+        f"{params.data_name}: of {listed_cohorts(empty)} no school may be shown, for they have fewer than "
+        f"{params.min_students} students or would give away one that has"
+    )
+    left = [t for t in params.focal_cohorts if t not in empty]
+    if not (may_leave_out and left):
+        raise ParamsError(f"{told}: leave such cohorts out of focal_cohorts, or take larger units than these schools.")
+    warnings.warn(f"{told}: the book leaves them out.", ValibWarning, stacklevel=3)
+    return params.model_copy(update={"focal_cohorts": left})
 
 
 def _check(params: Params, records: pd.DataFrame) -> dict[str, int]:

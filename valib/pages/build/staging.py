@@ -120,12 +120,14 @@ def prepare_records(params: Params, work: Path, records: pd.DataFrame | None = N
     """Write the study's records as its notebooks may have them to ``work/records.parquet``; return that file.
 
     records: as ``params.read_records()`` gives them, which reads them if they are left out. Student codes become
-    running numbers: equal ones stay equal, and their order is drawn (from the study's seed). Columns that no formula
-    of the study names, a student's name perhaps, stay behind. What the records carry along (attrs) comes with them.
+    running numbers: equal ones stay equal, and their order is drawn (from the study's seed). Columns that the study
+    does not name, a student's name perhaps, stay behind. What the records carry along (attrs) comes with them.
     The file is readable by its owner alone; ``work`` should be too.
     """
     records = params.read_records() if records is None else records
-    named = {name for formula in (params.formula, *params.further_formulas) for name in required_columns(formula)}
+    terms = [f"score ~ {' + '.join(part)}" for part in (params.random, params.similar) if part]
+    formulas = (params.formula, *params.further_formulas, *terms)
+    named = {name for formula in formulas for name in required_columns(formula)} | {params.groups, *params.subgroups}
     kept = records[[name for name in records.columns if name in (*CANONICAL, SCHOOL_NAME) or name in named]].copy()
     code, found = pd.factorize(kept["student"])
     numbers = np.random.default_rng(params.seed).permutation(len(found)) + 1

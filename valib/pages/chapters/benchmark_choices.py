@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ...effects.baseline import Benchmark
 from ...effects.benchmark import fit_benchmark
@@ -17,10 +18,11 @@ from ...effects.side_by_side import mean_va_error, prior_table
 from ...records.prior_check import SMD_LIMIT, VARIANCE_RATIO_LIMITS, PriorCheck
 from ...study import tables
 from ...study.params import Params
+from ...sums.design import INTERCEPT
 from ...sums.equating import ScaleBreak
 from .. import figures
 from ..findings import Findings, check, formats
-from ..prose import code, escape, in_words
+from ..prose import as_text, code, escape, in_words
 
 HOLDS = {
     "format": "version of the file format",
@@ -44,6 +46,64 @@ HOLDS = {
     "rounded": "that the figures are rounded for publication",
     "checksum": "tells whether the file was changed",
 }
+
+
+def idea() -> Findings:
+    """The drawn idea of a benchmark."""
+    found = Findings()
+    found.figure("idea", figures.benchmark_idea())
+    return found
+
+
+def _p(p: float) -> str:
+    return "below 0.001" if p < 0.001 else as_text(float(p), ".3f")
+
+
+def same_coefficients(
+    changes: pd.Series, wald: Sequence[float], schools: int, as_if_known: float, level: float
+) -> Findings:
+    """Tests that a cohort's coefficients are those of the baseline: by likelihood ratio, and by Wald (Hotelling) statistics.
+
+    changes: cohort less baseline. wald: of all coefficients, and of those but the intercept. as_if_known: twice the gain of
+    the log-likelihood when the coefficients of the cohort are free, those of the baseline taken as exact.
+    """
+    found, p = Findings(), len(changes)
+    slopes = int((changes.index != INTERCEPT).sum())
+    rows = [("all coefficients, the baseline's taken as exact", as_if_known, str(p), stats.chi2.sf(as_if_known, p))]
+    for name, value, q in (("all coefficients", wald[0], p), ("all but the intercept", wald[1], slopes)):
+        if 0 < q < schools:
+            f = value * (schools - q) / (q * (schools - 1))
+            rows.append((name, f, f"{q} and {schools - q}", stats.f.sf(f, q, schools - q)))
+    found.table(
+        pd.DataFrame(
+            [(name, as_text(float(v), ".1f"), df, _p(tail)) for name, v, df, tail in rows],
+            columns=["Held equal", "Statistic", "Degrees of freedom", "p-value"],
+        ),
+        "Are the coefficients of cohort {glue:text}`last_cohort` those of the baseline? First row: likelihood ratio, referred "
+        "to a chi-squared distribution. Other rows: {eq}`eq-04-test`, which counts the errors of both, referred to an F "
+        "distribution.",
+        "tab-04-test",
+        index=False,
+        raw=True,
+    )
+    differ = slopes > 0 and slopes < schools and rows[-1][-1] < 1 - level
+    found.say(
+        "The slopes differ from those of the baseline by more than chance explains, so that the shift depends on the "
+        "covariates of the student for whom it is told."
+        if differ
+        else "The slopes do not differ from those of the baseline by more than chance explains. That does not prove that they "
+        "are equal.",
+        when=0 < slopes < schools,
+    )
+    return found
+
+
+def implied(shift: np.ndarray) -> Findings:
+    """The smallest and the largest shift that the question's pair of numbers implies (exercise)."""
+    found = Findings()
+    found.record("implied_low", float(shift.min()), ".1f")
+    found.record("implied_high", float(shift.max()), ".1f")
+    return found
 
 
 def bootstrap(
@@ -95,8 +155,8 @@ def bootstrap_in_words(errors: pd.DataFrame, boot: BenchmarkBootstrap, boot_shif
             "analytic error by more than two and a half times that. What the two do differently, the variances estimated "
             "anew in every draw and the skewness of the draws, is then worth a look."
             if apart
-            else "In no focal cohort does it differ from the analytic error by more than two and a half times that: the "
-            "check finds nothing."
+            else "In every focal cohort it differs from the analytic error by less than two and a half times that, so that "
+            "the check finds nothing."
         )
     )
     return found
@@ -156,7 +216,7 @@ def prior_in_words(checks: Sequence[PriorCheck]) -> Findings:
     left = [c.cohort for c in checks if not c.ok]
     found = Findings()
     found.say(
-        "Every focal cohort stays within these limits. That excludes a gross change of the prior, not a small one: an "
+        "Every focal cohort stays within these limits. This excludes a large change of the prior but not a small one. An "
         "undetected difference of a tenth of a standard deviation in the prior test moves the shift by a tenth of the "
         "prior's standard deviation times the slope of the prior.",
         when=not left,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ...effects.joint import JointFit
+from ...effects.joint import JointFit, fit_joint
 from ...effects.relative import CohortFit
 from ...effects.stability import TwoStep
 from .. import figures
-from ..findings import Findings, formats
+from ..findings import Findings, check, formats
 from ..prose import as_text, escape
 
 
@@ -34,17 +35,17 @@ def settled(joint: JointFit, settled: JointFit) -> Findings:
     """Which model the changes come from."""
     found = Findings()
     found.say(
-        "The unstructured $\\boldsymbol\\Omega$ is singular, so this section takes the joint model with a single variance "
-        "and a single correlation in its place (compound symmetry), whose errors take these as known: with few schools they "
-        "are too small. Where correlations fade with time, its intervals between distant years are too narrow. "
-        "The pages about single schools take the two years by themselves instead: where schools tend to keep their "
+        "The unstructured $\\boldsymbol\\Omega$ is singular, so this section uses the joint model with a single variance "
+        "and a single correlation instead (compound symmetry). Its errors take these two numbers as known, so with few schools "
+        "they are too small. Where correlations fade with time, its intervals between distant years are too narrow. "
+        "The pages about single schools fit the two years by themselves instead; where schools tend to keep their "
         "standing, those intervals are rather too wide.",
         when=joint.singular and not settled.singular,
     )
     found.say(
         ":::{warning}\nThe estimated $\\boldsymbol\\Omega$ is singular, also with a single variance and a single "
         "correlation. Errors and probabilities that take it as known cannot be trusted and are left out. Those that "
-        "are printed average over what is not known, and are wide.\n:::",
+        "are printed average over what is not known, and so they are wide.\n:::",
         when=settled.singular,
     )
     return found
@@ -152,6 +153,10 @@ def which(
             index=False,
             formats={"Difference": S, "SE": E, "Probability": ".2f"},
         )
+        found.say(
+            "The last column of {numref}`tab-05-which` is the answer to print: the probability, given the data, that the first "
+            "school improved more."
+        )
     return found
 
 
@@ -185,12 +190,28 @@ def fifths_in_words(transitions: pd.DataFrame | None, schools: int) -> Findings:
     found.say(
         "Of the top fifth in cohort {glue:text}`first`, {glue:text}`top_share` are in the top fifth of cohort "
         "{glue:text}`second` (from {glue:text}`top_lower` to {glue:text}`top_upper`); counted from the predictions "
-        "themselves it would be {glue:text}`top_plugin`. Of the bottom fifth {glue:text}`bottom_share` stay (from "
-        "{glue:text}`bottom_lower` to {glue:text}`bottom_upper`; from predictions {glue:text}`bottom_plugin`). Over "
-        "all fifths {glue:text}`stay_share` stay in theirs, against {glue:text}`stay_plugin` from predictions. If "
-        "effects had nothing to do with one another, a fifth of each row would.",
+        "themselves it would be {glue:text}`top_plugin` ({numref}`fig-05-fifths`). Of the bottom fifth "
+        "{glue:text}`bottom_share` stay (from {glue:text}`bottom_lower` to {glue:text}`bottom_upper`; from predictions "
+        "{glue:text}`bottom_plugin`). Over all fifths {glue:text}`stay_share` of the schools stay in theirs, against "
+        "{glue:text}`stay_plugin` from predictions. If the effects of the two cohorts had nothing to do with each other, a "
+        "fifth of each row would stay.",
         when=enough,
     )
     found.say("A fifth holds fewer than five schools here; such a table says little.", when=enough and schools < 25)
     found.say("There are too few schools for a table of fifths.", when=not enough)
+    return found
+
+
+def moved_scores(records: pd.DataFrame, joint: JointFit, model: str, method: str) -> Findings:
+    """The exercise with ten points more for all students of the last cohort: the largest change of a correlation."""
+    found, cohorts = Findings(), list(joint.cohorts)
+    moved = records.copy()
+    moved.loc[moved["cohort"] == cohorts[-1], "score"] += 10
+    moved.attrs.clear()
+    with warnings.catch_warnings(action="ignore"):  # the chapter has said what there is to say of these cohorts
+        again = fit_joint(moved, cohorts, model, method=method)
+    apart = float((again.correlation - joint.correlation).abs().max().max())
+    # nan where effects do not vary; a flat likelihood stops the optimiser a little earlier or later
+    check(not apart > 0.05, "a constant added to a cohort changes no correlation")
+    found.record("moved_difference", apart, ".4f")
     return found

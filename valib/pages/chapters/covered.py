@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ...records.datasets import bundle_root
 from ...simulation.verdicts import Z, judge
-from ..findings import Findings
+from ...sums.arrays import FloatArray
+from ..findings import Findings, check
 from ..prose import in_words
 
 FOLDER = Path("tests") / "coverage"
 LEAST, MOST = 0.925, 0.97  # of a nominal 95 percent: what the intervals are held to
+RELIABILITIES = (0.5, 0.7, 0.8, 0.9)  # of a mean residual, for coverage given the effect
 FLAT = {"tau": "flat on tau", "rho": "flat on tau and rho"}  # the library's priors
 PRIORS = {
     "flat on tau": r"flat on $\tau$",
@@ -94,11 +98,12 @@ def chances() -> Findings:
     if wrong:
         right, said, name, n, replicates = min(wrong)
         found.say(
-            f"In {len(wrong)} of {len(rows)} worlds, of the changes that were told with at least 90% fewer had that "
-            f"direction than was said; fewest in *{name}*, where {right:.0%} had it and {said:.0%} was said. Such "
-            f"statements are few ({n} there, of the schools of {replicates} data sets). Where schools hardly change they are "
-            "made only when chance has spread the schools, and then they are often wrong. If worlds were as likely as "
-            "the priors have them, a probability would be right as often as it says; in one world it need not be."
+            f"In {len(wrong)} of {len(rows)} worlds, fewer of the changes that were stated with at least 90% had the stated "
+            f"direction than the probability says. The fewest did in *{name}*, where {right:.0%} had it and {said:.0%} was "
+            f"stated. Such statements are few ({n} there, over the schools of {replicates} data sets). Where schools hardly "
+            "change, the statements are made only when chance has spread the schools, and then they are often wrong. A "
+            "probability is right as often as it says on average over worlds that are as likely as the priors have them; in "
+            "one world it need not be."
         )
     return found
 
@@ -136,4 +141,29 @@ def priors_compared() -> Findings:
         others = [p for p in names if p != FLAT[key] and least[p] < least[FLAT[key]] - 0.005]
         told = [f"{p}: {least[p]:.1%} to {most[p]:.1%}" for p in others]
         found.record(f"prior_{key}_others", in_words(told) if told else "none")
+    return found
+
+
+def conditional(level: float) -> Findings:
+    """How often a school's interval covers, given its effect and the reliability of its mean: eq-10-conditional."""
+    z, found = stats.norm.ppf((1 + level) / 2), Findings()
+
+    def covers(effect: FloatArray | float, reliability: float) -> FloatArray:
+        """effect: in standard deviations of effects."""
+        off, sd = np.asarray(effect) * (1 - reliability) ** 0.5, reliability**0.5
+        covered: FloatArray = stats.norm.cdf((z + off) / sd) - stats.norm.cdf((off - z) / sd)
+        return covered
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    for reliability in RELIABILITIES:
+        mean = float(weights @ covers(nodes, reliability)) / (2 * np.pi) ** 0.5
+        check(abs(mean - level) < 1e-3, "over all schools the interval covers as often as it claims")
+    rows = {f"{one:g}": {f"effect {k} SD": float(covers(k, one)) for k in range(4)} for one in RELIABILITIES}
+    found.table(
+        pd.DataFrame.from_dict(rows, orient="index").rename_axis("Shrinkage factor"),
+        "How often the {glue:text}`level` interval of a school covers, by the school's effect (in standard deviations between "
+        "schools) and its shrinkage factor, which is the reliability of its mean residual; variances and coefficients known.",
+        "tab-10-conditional",
+        formats=".1%",
+    )
     return found

@@ -81,9 +81,9 @@ def prior(run: MonteCarlo, priors: Sequence[str]) -> Findings:
         f"in *measurement error*."
     )
     found.say(
-        "**Act on it:** a reliability, if the publisher states one, repairs what random error does. It cannot repair "
-        "a prior test that became easier or harder: nothing in the records can. Ask the testing authority before the "
-        "shift is published."
+        "**Act on it:** if the publisher states a reliability, the correction repairs what random error does. It cannot "
+        "repair a prior test that became easier or harder, and nothing else in the records can. Ask the testing authority "
+        "before the shift is published."
     )
     return found
 
@@ -260,8 +260,8 @@ def shapes(run: MonteCarlo, level: float) -> Findings:
         f"Full intervals cover, for schools and for the shift, {told['heavy tails', 'va']} and "
         f"{told['heavy tails', 'shift']} with heavy tails, {told['heteroscedastic', 'va']} and "
         f"{told['heteroscedastic', 'shift']} with unequal spreads. The largest distance from the nominal level is "
-        f"{100 * far:.1f} percentage points. This is an average over schools: a school whose "
-        "students are spread more widely than the model's $\\sigma$ has less coverage than that, and another more."
+        f"{100 * far:.1f} percentage points. This is an average over schools. A school whose "
+        "students are spread more widely than the model's $\\sigma$ has less coverage than that, and another school has more."
     )
     found.say(
         "**Act on it:** "
@@ -321,8 +321,7 @@ def missing(run: MonteCarlo) -> Findings:
         f"{told['missing always']} if that was so in the baseline too."
     )
     found.say(
-        "**Act on it:** compare the share of students without a score between baseline and focal cohorts before the "
-        "shift is read. A steady loss cancels to the extent that it is the same loss; a new one looks like progress "
-        "or decline."
+        "**Act on it:** before you read a shift, compare the share of students without a score between baseline and focal "
+        "cohorts. A steady loss cancels as far as it is the same loss, and a new one looks like progress or decline."
     )
     return found

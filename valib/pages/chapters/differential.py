@@ -11,7 +11,9 @@ import pandas as pd
 
 from ...effects.cohort_fit import CohortFit
 from ...effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at, va_gap
+from ...effects.relative import fit_relative
 from ...errors import ModelError
+from ...records.datasets import load_records
 from ...records.disclosure import shown
 from .. import figures
 from ..figures.style import percent
@@ -94,6 +96,7 @@ def spread(fit: CohortFit | None, plain: CohortFit) -> Findings:
             "No column of these records can be given slopes of schools: the model has no prior score, or too few students "
             "a school. The rest of this chapter has nothing to show for them."
         )
+        found.record("front_slopes", "These records cannot give schools slopes of their own.")
         return found
     f, table = formats(plain.student_sd), slope_test(fit)
     ranges = reference_values(fit)
@@ -102,15 +105,22 @@ def spread(fit: CohortFit | None, plain: CohortFit) -> Findings:
     for column, row in table.iterrows():
         size = as_text(float(row["sd"] * one[column]), f.fine.rstrip("~"))
         level = as_text(float(np.sqrt(fit.tau2)), f.plain)
+        if column == table.index[0]:
+            test = "rejects" if row["p"] < DOUBT else "does not reject"
+            found.record(
+                "front_slopes",
+                f"In these records schools differ in the slope of {column} by a standard deviation of {size} score points (for "
+                f"a step of one standard deviation, or from 0 to 1), beside {level} between schools at the mean; the test "
+                f"{test} that all slopes are equal.",
+            )
         found.say(
-            f"Schools differ in the slope of `{column}` by a standard deviation of {size} score points, beside {level} between "
-            "schools at the mean, and the test rejects that they do not differ: one number a school hides something.",
+            f"By {{numref}}`tab-slopes`, schools differ in the slope of `{column}`, and the test rejects that they do not. One "
+            "number for each school hides something.",
             when=row["p"] < DOUBT,
         )
         found.say(
-            f"The records do not show that schools differ in the slope of `{column}`: the estimate is {size} score points, "
-            f"beside {level} between schools at the mean, and the test does not reject zero. One number a school is enough "
-            "for what can be seen here.",
+            f"{{numref}}`tab-slopes` does not show that schools differ in the slope of `{column}`, because the test does not "
+            "reject that all slopes are equal. One number for each school is enough for what can be seen here.",
             when=row["p"] >= DOUBT,
         )
     found.say(
@@ -161,8 +171,9 @@ def changes(fit: CohortFit | None, min_students: int) -> Findings:
     )
     moved = int(counts.sum() - np.trace(counts))
     found.say(
-        f"{moved} of {int(counts.sum())} schools stand in another fifth at {high} than at {low} of `{column}`. Some of these "
-        "changes are chance, because predictions near the border of a fifth may belong on either side."
+        f"In {{numref}}`tab-fifths` {moved} of {int(counts.sum())} schools stand in another fifth at {high} than at {low} of "
+        f"`{column}`. Some of these changes are chance, because predictions near the border of a fifth may belong on either "
+        "side."
     )
     return found
 
@@ -197,6 +208,7 @@ def groups(every: Mapping[str, CohortFit | None], min_students: int) -> Findings
         formats={heads[1]: f.fine_signed, heads[2]: f.fine, heads[3]: f.fine.rstrip("~"), heads[4]: ".3f"},
         index=False,
     )
+    found.say("{numref}`tab-groups` gives the gap of the system for each group, and how much schools differ in it.")
     return found
 
 
@@ -215,3 +227,11 @@ def _shown(fit: CohortFit, table: pd.DataFrame, min_students: int) -> pd.DataFra
     """The rows of schools that may be shown."""
     may = fit.school_effects.index[np.asarray(shown(fit.school_effects, min_students))]
     return table[table.index.get_level_values("school").isin(may)]
+
+
+def exam_slopes() -> Findings:
+    """The exercise on the bundled Exam records: how slopes of the prior score differ between 65 schools."""
+    found, row = Findings(), slope_test(fit_relative(load_records("exam"), random=["prior_score"])).loc["prior_score"]
+    found.record_all(("exam_sd", row["sd"], ".2f"), ("exam_statistic", row["statistic"], ".1f"))
+    found.record("exam_p", "below 0.001" if row["p"] < 0.001 else as_text(float(row["p"]), ".3f"))
+    return found

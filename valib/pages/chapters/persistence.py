@@ -58,7 +58,18 @@ def models(table: pd.DataFrame, fits: dict[str, JointFit], level: float) -> Find
         },
         index=False,
     )
-    found.say(_best(table["aic"]) + " " + _persists(table.loc["persistent"]) + " " + _smaller(table))
+    row = table.loc["persistent"]
+    limits = _interval(row["lower"], row["upper"], ".2f")
+    value = as_text(float(row["persistence"]), ".2f") if np.isfinite(row["persistence"]) else "not known"
+    found.record("front_persistence", value + (f" ({limits})" if limits else ""))
+    found.say(
+        "{numref}`tab-persistence-models` compares the four models. "
+        + _best(table["aic"])
+        + " "
+        + _persists(table.loc["persistent"])
+        + " "
+        + _smaller(table)
+    )
     return found
 
 
@@ -106,6 +117,15 @@ def _smaller(table: pd.DataFrame) -> str:
     )
 
 
+def from_omega(joint: JointFit, before: int, cohort: int) -> Findings:
+    """The exercise that takes persistence and correlation from the covariance matrix of the joint model."""
+    found, w = Findings(), joint.omega.loc[[before, cohort], [before, cohort]].to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found.record("solved_persistence", float(w[0, 1] / w[0, 0]), ".2f")
+        found.record("solved_correlation", float(w[0, 1] / np.sqrt(w[0, 0] * w[1, 1])), ".2f")
+    return found
+
+
 def associations(table: pd.DataFrame, cohort: int, level: float) -> Findings:
     """The regression of the last cohort's effects on those of all earlier ones."""
     found = Findings()
@@ -121,14 +141,15 @@ def associations(table: pd.DataFrame, cohort: int, level: float) -> Findings:
     )
     clear = [str(t) for t, row in table.iterrows() if row["lower"] > 0 or row["upper"] < 0]
     found.say(
-        f"Together they explain {as_text(float(table.attrs['r_squared']), '.0%')} of the variance of the effects of cohort "
+        "{numref}`tab-persistence-associations` gives the coefficients. Together the earlier cohorts explain "
+        f"{as_text(float(table.attrs['r_squared']), '.0%')} of the variance of the effects of cohort "
         f"{cohort}. "
         + (
-            f"Given the others, the interval of cohort {in_words(clear)} lies off zero."
+            f"Given the others, the interval of cohort {in_words(clear)} excludes zero."
             if len(clear) == 1
-            else f"Given the others, the intervals of cohorts {in_words(clear)} lie off zero."
+            else f"Given the others, the intervals of cohorts {in_words(clear)} exclude zero."
             if clear
-            else "Given the others, no single cohort's interval lies off zero."
+            else "Given the others, no single cohort's interval excludes zero."
         )
     )
     return found
@@ -160,9 +181,10 @@ def calibration(table: pd.DataFrame, level: float) -> Findings:
     off = table[np.abs(table["slope"] - 1) > quantile(level) * table["se"]]
     expected = (1 - level) * len(table)
     found.say(
-        "No slope differs from 1 by more than its error explains."
+        "{numref}`tab-persistence-calibration` gives the slopes. No slope differs from 1 by more than its error explains."
         if off.empty
-        else f"The slope of {'cohort' if len(off) == 1 else 'cohorts'} {in_words([str(t) for t in off.index])} differs from 1 "
+        else "{numref}`tab-persistence-calibration` gives the slopes. "
+        f"The slope of {'cohort' if len(off) == 1 else 'cohorts'} {in_words([str(t) for t in off.index])} differs from 1 "
         f"by more than its own error explains. With {len(table)} cohorts, {as_text(expected, '.1f')} would be expected to do "
         "so by chance alone."
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from ...effects.cohort_fit import CohortFit
-from ...effects.quantiles import QuantileFit
+from ...effects.quantiles import QuantileFit, share_below
 from ...models.blup import quantile as normal_quantile
 from ...records.datasets import bundle_root
 from .. import figures
@@ -111,9 +111,9 @@ def contrast(fits: Fits, level: float) -> Findings:
     expected = (1 - level) * len(far)
     beyond = stats.binom.sf(far.sum() - 1, len(far), 1 - level) < 0.05
     found.say(
-        f"In {int(far.sum())} of {len(far)} schools the two lie further apart than the errors of both explain, when the mean "
-        f"difference over schools is taken off. If no school differed, at most about {expected:.0f} would, because the two "
-        "errors are taken as independent. "
+        f"In {int(far.sum())} of {len(far)} schools the two values lie further apart than the errors of both explain, after "
+        f"the mean difference over schools is taken off. If no school differed, about {expected:.0f} or fewer would, because "
+        "the two errors are taken as independent. "
         + (
             "More schools differ than chance would make: the mean hides something in this cohort."
             if beyond
@@ -129,7 +129,13 @@ def shift_figure(benchmarked: Fits, mean: CohortFit, level: float) -> Findings:
     found, moved = Findings(), None
     if mean.shift is not None and mean.shift_interval is not None:
         moved = (mean.shift, *mean.shift_interval)
-    found.figure("fig_quantile_shift", figures.quantile_shifts(shift_table(benchmarked), moved, level=level))
+    table, S = shift_table(benchmarked), formats(mean.student_sd).signed
+    found.record_all(
+        ("low_shift", float(table["shift"].iloc[0]), S),
+        ("high_shift", float(table["shift"].iloc[-1]), S),
+        ("mean_shift", float("nan") if mean.shift is None else float(mean.shift), S),
+    )
+    found.figure("fig_quantile_shift", figures.quantile_shifts(table, moved, level=level))
     return found
 
 
@@ -169,6 +175,7 @@ def shift(benchmarked: Fits, mean: CohortFit, shares: Mapping[float, tuple[float
         tolerance=normal_quantile(level) * se,
     )
     found.say(
+        "{numref}`tab-quantiles-shift` gives the shifts with their errors. "
         f"Quantile {low['quantile']:g} has shifted by {as_text(float(low['shift']), f.signed)} points and quantile "
         f"{high['quantile']:g} by {as_text(float(high['shift']), f.signed)}, a difference of {as_text(apart, f.signed)} "
         f"(standard error at most {as_text(se, f.fine)}): {word}."
@@ -183,3 +190,14 @@ def shift_table(benchmarked: Fits) -> pd.DataFrame:
         assert fit.shift_interval is not None
         rows.append((p, fit.shift, fit.shift_se, *fit.shift_interval))
     return pd.DataFrame(rows, columns=["quantile", "shift", "se", "lower", "upper"])
+
+
+def moved_up(records: pd.DataFrame, cohort: int, typical: Fits) -> Findings:
+    """The exercise with ten points more for the last cohort: the share below the baseline's lowest line, before and after."""
+    found, lowest = Findings(), typical[min(typical)]
+    moved = records.copy()
+    moved.loc[moved["cohort"] == cohort, "score"] += 10
+    moved.attrs.clear()
+    found.record("share_as_is", share_below(lowest, records, cohort)[0], ".1%")
+    found.record("share_moved", share_below(lowest, moved, cohort)[0], ".1%")
+    return found

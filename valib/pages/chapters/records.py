@@ -170,8 +170,8 @@ def gaps(summary: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int], i
     found.say("In the records, but neither baseline nor focal: {glue:text}`idle`.", when=bool(idle))
     found.say(
         "Two cohorts do not exist. No test was sat in 2020, so 2020 has no outcome, and the students who would have "
-        "been the cohort of 2022 have no prior score. Nothing can fill this in. A figure over the years has a gap "
-        "there.",
+        "been the cohort of 2022 have no prior score. No model can fill these gaps, so that figures over the years "
+        "show them.",
         when=is_demo,
     )
     found.say(
@@ -343,9 +343,9 @@ def doubled(typical: pd.DataFrame, classical: Any, clustered: Any) -> Findings:
 def expected(records: pd.DataFrame, typical: pd.DataFrame, first: int, last: int) -> Findings:
     """The expected score of one and the same student in two cohorts (exercise)."""
     found = Findings()
-    digits, mean_prior = _digits(records), typical["prior_score"].mean()
+    digits, alike = _digits(records), pd.DataFrame({"prior_score": [typical["prior_score"].mean()]})
     lines = {t: smf.ols("score ~ prior_score", records[records["cohort"] == t]).fit() for t in (first, last)}
-    at = {t: float(line.predict({"prior_score": [mean_prior]}).iloc[0]) for t, line in lines.items()}
+    at = {t: float(line.predict(alike).iloc[0]) for t, line in lines.items()}
     found.record("first_cohort", first, "d")
     found.record("last_cohort", last, "d")
     found.record("first_expected", at[first], digits)

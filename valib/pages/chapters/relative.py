@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ...effects.multiplicity import count_sides, false_discoveries
-from ...effects.relative import CohortFit, fit_relative, school_residuals
+from ...effects.relative import CohortFit, fit_relative
 from ...effects.verdict import ABOVE, BELOW
 from ...models.mixed import MixedFit
 from ...records.disclosure import only_shown
@@ -260,12 +260,20 @@ def variances(fits: Sequence[CohortFit]) -> Findings:
         index=False,
         raw=True,
     )
+    zero = [f for f in fits if f.singular]
+    without_limits = zero and zero[-1].school_effects["upper"].isna().all()
     found.say(
-        "In cohort " + ", ".join(str(f.cohort) for f in fits if f.singular) + " the school variance is estimated as "
-        "exactly zero: these records show no difference between schools there, and all school effects are zero. Their "
-        "intervals have no width only because the variance is taken as known; they do not prove that schools are "
-        "equal.",
-        when=any(f.singular for f in fits),
+        "In cohort "
+        + ", ".join(str(f.cohort) for f in zero)
+        + " the school variance is estimated as exactly zero: these "
+        "records show no difference between schools there, and all school effects are zero. This does not prove that "
+        "schools are equal. "
+        + (
+            "Plug-in limits are not given there, because they would take the variance of zero as known."
+            if without_limits
+            else "The intervals show how far a school may still lie from the average."
+        ),
+        when=zero,
     )
     return found
 
@@ -381,12 +389,11 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
 
 
 def shrinkage(last: CohortFit, min_students: int) -> Findings:
-    """School effects before and after shrinkage."""
+    """How much predictions are shrunken, and by how much their comparative error exceeds the conditional one."""
     effects = last.school_effects
     by_size = only_shown(effects, min_students)
     found = Findings()
     ratio = effects["se_comparative"] / effects["se_conditional"].where(effects["se_conditional"] > 0)
-    found.figure("shrinkage", figures.shrinkage(effects, school_residuals(last)["residual"], min_n=min_students))
     found.record("ratio", ratio.max() - 1, ".1%")
     found.record("lambda_low", by_size["shrinkage"].min(), ".2f")
     found.record("lambda_high", by_size["shrinkage"].max(), ".2f")

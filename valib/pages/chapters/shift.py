@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from ...effects.baseline import Benchmark
+from ...effects.benchmark import fit_benchmark
 from ...effects.findings import REPEATED_SHARE
 from ...effects.relative import CohortFit
 from ...effects.shift_profile import prior_sensitivity, shift_at
 from ...models.blup import interval, quantile
 from ...records.prior_check import PriorCheck
+from ...sums.equating import Link, ScaleBreak
 from .. import figures
 from ..figures.style import percent
 from ..findings import Findings, check, formats
@@ -198,6 +202,43 @@ def intake(fits: Sequence[CohortFit], change: pd.DataFrame) -> Findings:
     return found
 
 
+def movements(fits: Sequence[CohortFit], change: pd.DataFrame, context: pd.DataFrame, level: float) -> Findings:
+    """The figure of the change of the mean score, its parts, and what the prior test alone would make of the shift.
+
+    change: of :func:`valib.mean_change`; context: of :func:`valib.shift_in_context`.
+    """
+    found = Findings()
+    part = context.loc[context["role"] == "focal", "prior_part"].reindex([f.cohort for f in fits])
+    found.figure("movements", figures.mean_change(change.assign(prior_part=part.to_numpy(dtype=float)), level=level))
+    return found
+
+
+def easier_prior(
+    records: pd.DataFrame, fit: CohortFit, benchmark: Benchmark, breaks: Sequence[ScaleBreak], report: Mapping[str, Any]
+) -> Findings:
+    """The exercise of a prior test that was two points too easy, by its formula and by a declared break.
+
+    breaks, report: the study's breaks and the options of the fit.
+    """
+    _, S, E, _ = formats(fit.student_sd)
+    found = Findings()
+    plain = benchmark.state.formula.replace(" ", "") == "score~prior_score"
+    if not plain or any(b.column == "prior_score" for b in breaks):
+        found.record("easier_answer", "The formula or the breaks of this copy add further terms to the first form.")
+        return found
+    easier = ScaleBreak(fit.cohort, "prior_score", Link(intercept=-2.0, intercept_se=1.0))
+    with warnings.catch_warnings(action="ignore"):  # the chapter has said what there is to say of this cohort
+        again = fit_benchmark(records, fit.cohort, benchmark, **report, scale_breaks=[*breaks, easier])
+    by_hand = fit.shift + 2 * float(benchmark.coefficients["prior_score"])
+    check(abs(again.shift - by_hand) < 1e-6 * fit.student_sd, "a link of the prior moves the shift by its slope")
+    found.record(
+        "easier_answer",
+        f"For these records both give a shift of {as_text(by_hand, S)} points, and the second gives it a standard error of "
+        f"{as_text(again.shift_se, E)}.",
+    )
+    return found
+
+
 def prior(
     fits: Sequence[CohortFit], parts: pd.DataFrame, checks: Sequence[PriorCheck], if_test: pd.DataFrame | None
 ) -> Findings:
@@ -251,7 +292,8 @@ def prior_in_words(fits: Sequence[CohortFit], benchmark: Benchmark, checks: Sequ
     )
     found.record("needed_word", direction(needed, "easier", "harder", "different"))
     found.say(
-        "A point of the prior is worth {glue:text}`per_point` points of the shift. To make the whole shift of cohort "
+        "{numref}`tab-06-prior` works this out for the change of the prior mean that these records show. A point of the prior "
+        "is worth {glue:text}`per_point` points of the shift. To make the whole shift of cohort "
         "{glue:text}`last_cohort`, its prior test would have had to be {glue:text}`needed` points "
         "{glue:text}`needed_word` than that of the baseline, {glue:text}`needed_sd` standard deviations. The prior "
         "mean in fact differs from the baseline's by {glue:text}`prior_moved` points; both could be true only if the "
@@ -271,11 +313,11 @@ def demo_prior(is_demo: bool) -> Findings:
     """What to look at in the demo panel."""
     found = Findings()
     found.say(
-        "In the demo panel the 2023 cohort is the one to look at: its prior test was sat in 2021, a disturbed year, "
-        "and it is the cohort whose prior mean lies lowest. Students may have known less at that time, or the sitting "
-        "may have been another one. The first is intake and leaves the shift as it is; the second would make the "
-        "shift that the last column gives. (The panel is simulated and its truth is on file, but this chapter does "
-        "not use it: with real records there is none to look up.)",
+        "In the demo panel the 2023 cohort is the example. Its prior test was sat in 2021, a disturbed year, and its prior "
+        "mean is the lowest. Either students knew less at that time, or the sitting differed. In the first case the "
+        "difference is intake, and the shift stands. In the second case the shift is that of the last column of "
+        "{numref}`tab-06-prior`. (The panel is simulated and its truth is on file, but this chapter does not use it, because "
+        "with real records there is none to look up.)",
         when=is_demo,
     )
     return found
@@ -304,6 +346,7 @@ def reliability(
         | {"Shift without it": S},
     )
     check(np.ptp(reliability["artefact"].iloc[:2]) < 1e-9, "the focal reliability does not enter the mean")
+    found.say("{numref}`tab-06-reliability` shows what both terms come to in these records.")
     return found
 
 
@@ -367,13 +410,13 @@ def link_needed(fits: Sequence[CohortFit], level: float) -> Findings:
     found.record("link_needed", float(max(room, 0) ** 0.5), E)
     found.say(
         "The shift stays where it is, since the link is the identity; its error grows by the rule of squares, "
-        "$\\sqrt{\\mathrm{SE}^2 + s_c^2}$. An error of the link of {glue:text}`link_needed` points would be enough "
-        "for the interval of this shift to reach zero.",
+        "$\\sqrt{\\mathrm{SE}^2 + s_{\\text{level}}^2}$. An error of the link of {glue:text}`link_needed` points would be "
+        "enough for the interval of this shift to reach zero.",
         when=room > 0,
     )
     found.say(
         "The shift stays where it is, since the link is the identity; its error grows by the rule of squares, "
-        "$\\sqrt{\\mathrm{SE}^2 + s_c^2}$. The interval of this shift includes zero even without such an error.",
+        "$\\sqrt{\\mathrm{SE}^2 + s_{\\text{level}}^2}$. The interval of this shift includes zero even without such an error.",
         when=room <= 0,
     )
     return found

@@ -102,7 +102,7 @@ def ordinary(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
     own = context[context["role"] == "baseline"].reset_index()
     B, found = len(own), Findings()
     found.say(
-        "The baseline is one cohort, so these records hold nothing on how ordinary years differ: every interval of a shift "
+        "The baseline is one cohort, so these records say nothing about how ordinary years differ. Every interval of a shift "
         "is that over schools alone, and a verdict by it says nothing about the year.",
         when=B == 1,
     )
@@ -120,12 +120,12 @@ def ordinary(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
     )
     found.record_all(("n_baseline", B, None), ("wobble", float(context["wobble_sd"].iloc[-1]), E))
     found.say(
-        "The own shifts of the {glue:text}`n_baseline` baseline cohorts have a standard deviation of {glue:text}`wobble` "
-        "points"
+        "{numref}`tab-06-ordinary` sets each baseline cohort against the whole baseline. These own shifts of the "
+        "{glue:text}`n_baseline` baseline cohorts have a standard deviation of {glue:text}`wobble` points"
         + (
-            ". From two years a standard deviation is hardly known; the interval made of it is a caution and no more."
+            ". Two years hardly determine a standard deviation, so the interval made of it is a caution and no more."
             if B == 2
-            else ", which is part sampling and part the years themselves."
+            else ". Part of it is sampling, and part comes from the years themselves."
         )
     )
     return found
@@ -162,7 +162,7 @@ def context(fits: Sequence[CohortFit], context: pd.DataFrame) -> Findings:
     found.say(
         f"In {'cohort' if len(large) == 1 else 'cohorts'} {as_text(large)} the part that the prior test alone would make is "
         "larger than the standard error of the shift. There the prior test, its sitting and the intake have to be looked "
-        "at before the shift is told.",
+        "at before the shift is published.",
         when=large,
     )
     return found
@@ -177,8 +177,8 @@ def scale(equating_se: float | None) -> Findings:
     """What the part of the scale is in this copy."""
     found = Findings()
     found.say(
-        "Every error of this chapter is without equating error. The parameters of this copy give none, which means that "
-        "it is not known, not that there is none: no student record holds evidence of it. "
+        "Every error of this chapter is without equating error. The parameters of this copy give none. This means that it is "
+        "not known, not that there is none, because no student record holds evidence of it. "
         "{numref}`tab-04-equating` shows what errors of 2% and 5% of the students' standard deviation would do.",
         when=equating_se is None,
     )
@@ -249,7 +249,7 @@ def _last_difference(
     )
     by = "schools" if v.interval == SCHOOLS else "two ordinary years"
     found.say(
-        f"From cohort {cohorts[0]} to cohort {cohorts[1]} the shift changed by "
+        f"From cohort {cohorts[0]} to cohort {cohorts[1]} ({{numref}}`tab-06-differences`) the shift changed by "
         "{glue:text}`step` points, with a standard error of {glue:text}`step_se`; two shifts that shared nothing would "
         f"give {{glue:text}}`step_naive`. By the widest interval that is known, that of {by}, from "
         "{glue:text}`step_lower` to {glue:text}`step_upper`, the difference is "

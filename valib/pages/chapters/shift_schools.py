@@ -12,17 +12,9 @@ from ...effects.joint import JointFit
 from ...effects.relative import CohortFit
 from ...effects.verdict import ABOVE, BELOW, UNCLEAR, sides
 from ...records import disclosure
-from .. import figures, prose
+from .. import prose
 from ..findings import Findings, check, formats
 from ..prose import as_text, escape
-
-
-def _can_be_shown(joint: JointFit | None, frame: pd.DataFrame, before: int, last: int, min_students: int) -> bool:
-    """Whether any school's change may be shown."""
-    if joint is None or frame.empty:
-        return False
-    shown = disclosure.shown_in_all(joint.school_effects, min_students, [before, last])
-    return bool(shown.reindex(frame.index).any())
 
 
 def against(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame], min_students: int) -> Findings:
@@ -90,15 +82,16 @@ def reference(
     )
     check(np.ptp(plain["effect"] - one["effect"]) < 1e-9 * fits[-1].student_sd, "one number is taken from every school")
     found.say(
-        "From every school's value one and the same number is taken, {glue:text}`school_effect`, the predicted effect "
-        "of school {glue:text}`reference` in cohort {glue:text}`before_cohort` ({glue:text}`school_n` students). So "
-        "the order of schools is that of benchmark value added, and only the zero has another place. The error of "
-        "that place is {glue:text}`school_se` points for the reference school, where the coefficients contribute "
-        "{glue:text}`coefficients_se` to the shift; the median standard error of a school goes from "
-        "{glue:text}`median_plain` to {glue:text}`median_against`. That error is common to all schools, as the error "
-        "of the coefficients is: no averaging removes it."
+        "{numref}`tab-06-school` shows some schools. The same number, {glue:text}`school_effect`, is taken from the value of "
+        "every school. It is the predicted effect "
+        "of school {glue:text}`reference` in cohort {glue:text}`before_cohort` ({glue:text}`school_n` students). The "
+        "order of schools is therefore that of benchmark value added, and only the zero has moved. The reference school "
+        "adds an error of {glue:text}`school_se` points to the place of the zero, while the coefficients contribute "
+        "{glue:text}`coefficients_se` to the error of the shift. The median standard error of a school goes from "
+        "{glue:text}`median_plain` to {glue:text}`median_against`. All schools share the error of the reference, as they "
+        "share that of the coefficients, so averaging over schools does not remove it."
         + (
-            " And this is the reference with the most students; a smaller one has a larger error."
+            " This is the reference with the most students; a smaller one has a larger error."
             if len(shared) > 1 and benchmark.tau2 > 0
             else ""
         )
@@ -119,9 +112,9 @@ def choice_of_reference(
     found.record("mean_least", float(means.min()), S)
     found.record("mean_most", float(means.max()), S)
     found.say(
-        f"The choice matters too. With each of the {len(means)} largest eligible schools in turn as the reference, "
-        "the mean over schools in cohort {glue:text}`last_cohort` runs from {glue:text}`mean_least` to {glue:text}`mean_most`. "
-        "One school is a poor yardstick for a system: its effect in one cohort is its own, and known with error.",
+        f"The choice of the reference matters too. With each of the {len(means)} largest eligible schools in turn, the mean "
+        "over schools in cohort {glue:text}`last_cohort` runs from {glue:text}`mean_least` to {glue:text}`mean_most`. One "
+        "school is a poor yardstick for a system, because its effect in one cohort is its own and is known with error.",
         when=len(means) > 1 and benchmark.tau2 > 0,
     )
     found.say(
@@ -130,21 +123,10 @@ def choice_of_reference(
         when=len(means) > 1 and benchmark.tau2 == 0,
     )
     found.say(
-        "The formulation works, then, but the typical school of the baseline does the same service "
+        "The formulation works, but the typical school of the baseline does the same service "
         + ("with less error, and " if plain["se_comparative"].median() < one["se"].median() else "")
         + "without making one school the measure of all the others."
     )
-    return found
-
-
-def change_figure(
-    joint: JointFit | None, frame: pd.DataFrame, before: int, last: int, level: float, min_students: int
-) -> Findings:
-    """The figure of the changes of schools, if any can be shown."""
-    found = Findings()
-    if _can_be_shown(joint, frame, before, last, min_students):
-        frame = frame.assign(shown=disclosure.shown_in_all(joint.school_effects, min_students, [before, last]))
-        found.figure("change", figures.change_in_va(frame, level=level, min_n=min_students))
     return found
 
 
@@ -206,19 +188,9 @@ def changes(
         index=False,
         formats={"Correlation": ".2f", "SE": E, "SE if independent": E, "Up": ".0%", "Down": ".0%"},
     )
-    return found
-
-
-def change_directive(
-    joint: JointFit | None, frame: pd.DataFrame, before: int, last: int, min_students: int
-) -> Findings:
-    """The place of the figure of changes, if there is one."""
-    found = Findings()
     found.say(
-        "```{glue:figure} change\n:name: fig-06-change\n:alt: Schools in order of the change of their relative value "
-        "added, each a point with an interval and two ticks, around a line at zero.\n\nChange of relative value added "
-        "from cohort {glue:text}`before_cohort` to cohort {glue:text}`last_cohort`, from the joint model.\n```",
-        when=_can_be_shown(joint, frame, before, last, min_students),
+        "{numref}`tab-06-change` sets the standard error of a change beside the one that would hold if the two cohorts were "
+        "independent. The two differ as far as effects last."
     )
     return found
 
@@ -251,7 +223,7 @@ def verdicts(frame: pd.DataFrame, fixed: pd.DataFrame | None) -> Findings:
         "tab-06-flips",
     )
     flips = int(cross.to_numpy().sum() - np.trace(cross.to_numpy()))
-    found.record("change_answer", f"there the conclusion is another one for {flips} of {len(fixed)} schools")
+    found.record("change_answer", f"there the conclusion differs for {flips} of {len(fixed)} schools")
     return found
 
 
@@ -283,13 +255,13 @@ def verdicts_in_words(
         "coefficients, which schools that last produce). Among their contemporaries {glue:text}`up_relative` of the "
         "{glue:text}`change_schools` schools went up by more than their interval allows for and "
         "{glue:text}`down_relative` went down; on the fixed scale it is {glue:text}`up_fixed` and "
-        "{glue:text}`down_fixed`. For {glue:text}`flips` schools the conclusion is another one."
+        "{glue:text}`down_fixed`. The conclusion differs for {glue:text}`flips` schools ({numref}`tab-06-flips`)."
     )
     both = int(cross.loc[1, -1] + cross.loc[-1, 1])
     found.say(
-        "For none of them is it turned into its opposite."
+        "For none of them does it turn into its opposite."
         if both == 0
-        else f"For {both} of them it is turned into its opposite.",
+        else f"For {both} of them it turns into its opposite.",
         when=flips > 0,
     )
     return found

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ...simulation.runs import MonteCarlo
+from ...errors import ValibError
+from ...simulation.calibrate import calibrate
+from ...simulation.methods import Method
+from ...simulation.runs import MonteCarlo, simulate
 from ...simulation.verdicts import nearer
-from ...simulation.worlds import Scenario
+from ...simulation.worlds import Scenario, combine
 from .. import figures
 from ..findings import Findings, formats
+from ..notebook import Study
 from ..prose import as_text, in_words, simulated
 from .simulation import told_coverage
 
@@ -33,8 +37,8 @@ def made_like(world: Scenario, refusal: str | None, last: int, baseline: Sequenc
         when=refusal is not None,
     )
     found.say(
-        "The between-school SD is estimated at zero or nearly so: in this world schools hardly differ, ranks and "
-        "fifths are chance, sorting is not to be told, and only the results on the shift mean anything.",
+        "The between-school SD is estimated at zero or nearly so. In this world schools hardly differ, ranks and fifths are "
+        "chance, sorting cannot be seen, and only the results on the shift mean anything.",
         when=world.tau < 0.1 * world.sigma,
     )
     found.say(
@@ -55,7 +59,7 @@ def world(world: Scenario) -> Findings:
         r"$\sigma$": as_text(world.sigma, F),
         "True shift": as_text(world.shift, "+" + F),
         r"$\rho$, one year": f"{world.rho:.2f}",
-        "Correlation of intake and effect": as_text(world.sorting, ".2f"),
+        r"$\rho_{xu}$, correlation of intake and effect": as_text(world.sorting, ".2f"),
         "SD of prior scores": as_text(world.prior_sd, F),
         "of it, between schools": as_text(world.intake_sd, F),
     }
@@ -167,9 +171,45 @@ def and_others(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Find
         "Of the changed worlds, "
         + (
             in_words([f"*{x}*" for x in bad]) + " moved the estimated shift off its truth by more than half of "
-            "that standard deviation: against that this analysis has no defence but knowledge from outside."
+            "that standard deviation. Against these only knowledge from outside the records helps."
             if bad
             else "none moved the estimated shift off its truth by more than half of that standard deviation."
         )
     )
+    return found
+
+
+def weaker(methods: Sequence[Method], replicates: int, seed: int) -> Findings:
+    """The exercise of a very weak shift: what each recipe's mean value added is."""
+    found, world = Findings(), combine("very weak drift", delta=-2.0)
+    results = simulate([world], methods, replicates=replicates, seed=seed)
+    means = [
+        (
+            m.name,
+            results.get(world.name, m.name, "mean_va", "mean"),
+            results.mcse(world.name, m.name, "mean_va", "mean"),
+        )
+        for m in methods
+    ]
+    found.record("weak_truth", world.delta, "+.1f")
+    found.record("weak_means", in_words([f"{as_text(one, '+.2f')} ({se:.2f}) by *{name}*" for name, one, se in means]))
+    return found
+
+
+def reliable(study: Study, methods: Sequence[Method], replicates: int, seed: int) -> Findings:
+    """The exercise of a stated reliability: bias of the shift in a world made like the records, without and with correction."""
+    found = Findings()
+    try:
+        world = calibrate(study.records, study.baseline, study.focal[-1], reliability=0.9)
+    except ValibError:
+        found.record("reliable_answer", "These records could not be used for it.")
+        return found
+    results = simulate([world], methods, replicates=replicates, seed=seed)
+    D = formats(world.sigma).fine_signed
+    told = [
+        f"{as_text(results.get(world.name, m.name, 'shift', 'bias'), D)} by *{m.name}* (Monte Carlo standard error "
+        f"{as_text(results.mcse(world.name, m.name, 'shift', 'bias'), D.lstrip('+'))})"
+        for m in methods
+    ]
+    found.record("reliable_answer", f"The bias of the shift is {in_words(told)}.")
     return found

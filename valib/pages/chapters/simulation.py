@@ -49,16 +49,16 @@ def plain_world(plain: Mapping[str, Any]) -> Findings:
         "tau": r"$\tau$",
         "sigma": r"$\sigma$",
         "prior_sd": "SD of true prior scores",
-        "intake_sd": "of it, SD between schools",
+        "intake_sd": r"$\sigma_{\bar x}$, of it between schools",
         "rho": r"$\rho$",
-        "sorting": "correlation of intake and effect",
-        "delta": r"$\delta$, drift",
+        "sorting": r"$\rho_{xu}$, correlation of intake and effect",
+        "delta": r"$\delta$, shift of the system",
         "reliability": "reliability of the prior",
     }
     rows = [(text, " to ".join(map(str, plain[k])) if k == "sizes" else f"{plain[k]:g}") for k, text in fixed.items()]
     found.table(
         pd.DataFrame(rows, columns=["Parameter", "Value in the plain world"]),
-        "The plain world: its parameters, which are its truth. SDs and drift in score points.",
+        "The plain world: its parameters, which are its truth. SDs and the shift are in score points.",
         "tab-10-plain",
         index=False,
         raw=True,
@@ -117,6 +117,14 @@ def drift_figure(run: MonteCarlo, worlds: Sequence[Scenario], drifts: Sequence[s
     """Mean and SD of value added by the true shift: simulated, and by the formulas of the text."""
     found = Findings()
     deltas = {x.name: x.delta for x in worlds if x.name in drifts}
+    found.record_all(
+        ("front_truth", deltas["drift"], "+.1f"),
+        ("front_sd", worlds[0].tau, ".1f"),
+        ("front_estimated", run.get("drift", "estimated", "shift", "mean"), "+.1f"),
+        ("front_question", run.get("drift", "question", "mean_va", "mean"), "+.1f"),
+        ("front_question_sd", run.get("drift", "question", "tau", "mean"), ".1f"),
+        ("front_answer", run.get("drift", "answer", "mean_va", "mean"), "+.1f"),
+    )
     panels = {"mean_va": "mean", "tau": "sd"}
     marks = figures.measured(run, "mean", list(panels), {k: k for k in deltas}, MAIN, panels)
     d, n, w = np.linspace(min(deltas.values()), 0, 60), np.arange(10, 61)[:, None], worlds[0]
@@ -143,7 +151,7 @@ def drift_figure(run: MonteCarlo, worlds: Sequence[Scenario], drifts: Sequence[s
 
 
 def drift(run: MonteCarlo, world: Scenario) -> Findings:
-    """The recipes under a drift; world is the plain one."""
+    """The recipes where the system shifts, in the world *drift*; world is the plain one."""
     value, error = run.get, run.mcse
     found = Findings()
     table = simulated(
@@ -172,7 +180,8 @@ def drift(run: MonteCarlo, world: Scenario) -> Findings:
         b, "misses it upwards by more than", "misses it downwards by more than", "finds it within", tolerance=1.96 * se
     )
     found.say(
-        f"The true shift is {as_text(scenario('drift').delta, '+.1f')} points and the true SD between schools "
+        f"{{numref}}`tab-10-drift` gives the world *drift*, where the true shift is "
+        f"{as_text(scenario('drift').delta, '+.1f')} points and the true SD between schools "
         f"{world.tau:.1f}. The question's recipe reports a mean of {as_text(t['question'], '+.1f')} and an SD of "
         f"{s['question']:.1f}, the answer's a mean of {as_text(t['answer'], '+.1f')}. The estimated shift is "
         f"{as_text(value('drift', 'estimated', 'shift', 'mean'), '+.1f')}: it {word} its Monte Carlo error."
@@ -214,7 +223,7 @@ def sorting_figure(run: MonteCarlo, worlds: Sequence[Scenario], sorts: Sequence[
 
 
 def sorting_table(run: MonteCarlo) -> Findings:
-    """The estimators under sorted intakes, without and with a drift."""
+    """The estimators under sorted intakes, without and with a shift of the system."""
     found = Findings()
     table = simulated(
         run,
@@ -230,7 +239,7 @@ def sorting_table(run: MonteCarlo) -> Findings:
     )
     found.table(
         table.rename_axis("Estimator, world"),
-        "Sorting of intakes, without and with a drift and an intake that is better "
+        "Sorting of intakes, without a shift, and with a shift and an intake that is better "
         "than the baseline's (true slope .8; Monte Carlo standard errors in brackets).",
         "tab-10-sorting",
         raw=True,
@@ -257,13 +266,13 @@ def sorting(run: MonteCarlo, world: Scenario) -> Findings:
         )
     )
     found.say(
-        "With the school mean in the model, what goes together with the intake is no longer counted as value added: "
-        "that is another estimand, and against the one of this chapter it is off."
+        "With the school mean in the model, what goes together with the intake is no longer counted as value added. "
+        "That is another estimand, and measured against the one of this chapter it is off."
     )
     found.say(
         "**Act on it:** take the coefficients from the mixed model, or from within schools if intakes and effects "
-        "plainly go together, and compare the two slopes; where they differ, do not use OLS. None of them makes the "
-        "ratings fair by intake: look at the gradient before schools of unlike intakes are compared."
+        "plainly go together. Compare the two slopes, and do not use OLS where they differ. None of the estimators makes the "
+        "ratings fair by intake, so look at the gradient before you compare schools of unlike intakes."
     )
     return found
 
@@ -334,27 +343,26 @@ def intervals_in_words(run: MonteCarlo, level: float, draws: int) -> Findings:
     found.say(
         f"In the plain world the full intervals cover {told['plain', 'estimated', 'va']} for schools and "
         f"{told['plain', 'estimated', 'shift']} for the shift. With the coefficients taken as known they cover "
-        f"{told['plain', 'b known', 'va']} and {told['plain', 'b known', 'shift']}: the error of the benchmark is "
-        f"small beside "
-        "that of one school and a good part of that of the system."
+        f"{told['plain', 'b known', 'va']} and {told['plain', 'b known', 'shift']}. The error of the benchmark is small "
+        "beside that of one school, and it is a good part of that of the system."
     )
     found.say(
         f"With lasting effects the analytic interval of the shift covers {told['serial', 'estimated', 'shift']} and "
         f"the bootstrap {told['serial', 'bootstrap', 'shift']}. The same schools carry their effects from the "
-        "baseline into the focal cohort, so that the errors of the two cancel in part; both intervals know it, since both "
-        "take what a school adds to the two errors together. With an "
+        "baseline into the focal cohort, so the errors of the two cancel in part. Both intervals allow for it, because both "
+        "take together what a school adds to the two errors. With an "
         f"equating error it covers {told['equating error', 'estimated', 'shift']} if the error is left out and "
         f"{told['equating error', 'equating', 'shift']} if its size is known and included."
     )
     B, tail = draws, (1 - level) / 2
     found.say(
-        f"The bootstrap here makes do with {B} samples of schools for each data set, of which the limits are "
-        f"quantiles; that alone brings a nominal {lv} down to about {1 - 2 * (1 + (B - 1) * tail) / (B + 1):.1%}. On "
-        f"one data set take many more."
+        f"The bootstrap has only {B} samples of schools for each data set here, and its limits are quantiles of them. "
+        f"That alone brings a nominal {lv} down to about {1 - 2 * (1 + (B - 1) * tail) / (B + 1):.1%}. On one data set, "
+        f"take many more."
     )
     found.say(
-        "**Act on it:** publish full intervals for schools and for the shift, and put the published equating error in. The "
-        "bootstrap is a check of the shift's error, not a result of its own."
+        "**Act on it:** publish full intervals for schools and for the shift, and include the published equating error. Use "
+        "the bootstrap as a check of the shift's error and not as a result."
     )
     return found
 
@@ -401,7 +409,7 @@ def answer(run: MonteCarlo) -> Findings:
         "Where its model holds, benchmark value added with an estimated shift does what it says: under a drift its "
         "bias is "
         f"{as_text(b, '+.2f')} points ({direction(abs(b), 'more', 'more', 'no more', 1.96 * se)} than Monte Carlo "
-        f"error explains), and its intervals cover as in {{numref}}`tab-10-coverage`. Of a drift of that size, the "
+        f"error explains), and its intervals cover as in {{numref}}`tab-10-coverage`. Of a shift of that size, the "
         f"mean of value added loses {-left['question']:.0%} under the question's recipe and {-left['answer']:.0%} "
         f"under the answer's."
     )

@@ -135,6 +135,7 @@ def reflating(eb: np.ndarray, reflated: np.ndarray, reliability: np.ndarray) -> 
     found.record("reliability_low", own.min(), ".2f")
     found.record("reliability_high", own.max(), ".2f")
     found.record("reliability_mean", own.mean(), ".2f")
+    found.record("seen_of_true", 0.8 * own.mean(), ".2f")  # of a correlation of 0.8, by eq-05-attenuation
     return found
 
 
@@ -201,10 +202,10 @@ def absent(joint: JointFit) -> Findings:
     found.say(
         "Of the schools, {glue:text}`complete` have students in every cohort; {glue:text}`absent` combinations of "
         "school and cohort ({glue:text}`absent_share`) have none. The two-step correlations of a pair of cohorts use "
-        "the schools that both have. The joint model uses all schools: one with a single cohort helps with the "
-        "variances, one with two with their covariance. It does so on the assumption that whether a cohort is missing "
-        "depends on nothing but what is in the records, not on the missing effect itself. Schools that close because "
-        "of poor results that no record shows would break it.",
+        "the schools that both have. The joint model uses all schools: a school with one cohort helps to estimate the "
+        "variances, and a school with two helps with their covariance. It assumes that whether a cohort is missing depends on "
+        "what is in the records and not on the missing effect itself. Schools that close because of poor results that no "
+        "record shows would violate this.",
         when=not there.all(),
     )
     found.say("Every school has students in every cohort.", when=bool(there.all()))
@@ -266,8 +267,8 @@ def matrix_reflating(
     found.record("matrix_in", joint.correlation.loc[first, second], ".3f")
     found.say(
         "For cohorts {glue:text}`first` and {glue:text}`second` the joint model's correlation is "
-        "{glue:text}`matrix_in`, and that of the moved predictions (about zero) {glue:text}`matrix_out`. Nothing was "
-        "learnt by moving them.",
+        "{glue:text}`matrix_in`, and that of the moved predictions (about zero) {glue:text}`matrix_out`. Moving them adds "
+        "no information, because the result was put in.",
         when=bool(possible),
     )
     found.say(
@@ -284,8 +285,8 @@ def boundary(joint: JointFit) -> Findings:
     found.say(
         ":::{important}\nThe estimated $\\boldsymbol\\Omega$ of these records is *singular*: a variance is zero, or "
         "the effects of some cohorts are an exact combination of those of others, such as a correlation of one. This "
-        "is a legal answer of maximum likelihood, and as a rule a sign of too few schools or students for so many "
-        "parameters, not of perfect stability. On the boundary the delta method does not hold: its standard errors and "
+        "can happen in maximum likelihood. As a rule it is a sign of too few schools or students for so many parameters "
+        "and not of perfect stability. On the boundary the delta method does not hold: its standard errors and "
         "intervals are left out below. Those that average over what is not known of $\\boldsymbol\\Omega$ remain, unless "
         "there are too many cohorts to draw from it. Use fewer cohorts or a simpler structure.\n:::",
         when=joint.singular,
@@ -317,11 +318,6 @@ def one_pair(ways: pd.DataFrame, first: int, second: int, stand_in: bool) -> Fin
     found.record("pair_schools", int(one["schools"].iloc[0]))
     for way, key in [("eb", "pair_eb"), ("joint_eb", "pair_joint_eb"), ("joint_model", "pair_rho")]:
         found.record(key, one.loc[way, "correlation"], ".2f")
-    limits = [as_text(float(one.loc["joint_model", k]), ".2f") for k in ("lower", "upper")]
-    found.record(
-        "pair_interval",
-        "from {} to {}".format(*limits) if np.isfinite(one.loc["joint_model", "lower"]) else "without an interval",
-    )
     shown = one.reset_index()[["way", "correlation", "lower", "upper", "expected"]].replace({"way": WAYS})
     shown = shown.map(lambda v: "–" if isinstance(v, float) and np.isnan(v) else v)
     shown.columns = ["Way", "Correlation", "Lower", "Upper", "Expected"]
@@ -374,9 +370,9 @@ def by_gap(ways: pd.DataFrame, many: bool) -> Findings:
             formats=dict.fromkeys(shown.columns[2:], ".3f"),
         )
     found.say(
-        "{numref}`tab-05-gap` shows the same for all pairs, by the years between them. Of the {glue:text}`n_pairs` "
-        "pairs, the EB correlation lies nearer to zero than the joint model's in {glue:text}`eb_nearer`, and that of "
-        "the joint model's EB predictions farther from zero in {glue:text}`joint_eb_farther`. Every pair is in "
+        "{numref}`tab-05-gap` shows the same for all pairs, by the years between them. The EB correlation lies nearer to zero "
+        "than the joint model's in {glue:text}`eb_nearer` of the {glue:text}`n_pairs` pairs, and that of the joint model's "
+        "EB predictions lies farther from zero in {glue:text}`joint_eb_farther`. Every pair is in "
         "`stability_correlations.csv`.",
         when=many,
     )
@@ -405,6 +401,11 @@ def intervals(joint: JointFit, two: JointFit, boot: JointBootstrap, first: int, 
     shown.loc[0, "Correlation"] = rows[0]["correlation"]
     shown = shown.map(lambda v: "–" if isinstance(v, float) and np.isnan(v) else v)
     found.record("replicates", int(c["replicates"]))
+    limits = [as_text(float(alone[k]), ".2f") for k in ("lower", "upper")]
+    found.record("two_rho", float(alone["correlation"]), ".2f")
+    found.record(
+        "two_interval", "from {} to {}".format(*limits) if np.isfinite(alone["lower"]) else "without an interval"
+    )
     found.table(
         shown,
         "Cohorts {glue:text}`first` and {glue:text}`second`: the joint model's correlation with {glue:text}`level` "
@@ -422,20 +423,19 @@ def what_structures_are(many: bool) -> Findings:
     found = Findings()
     found.say(
         "With {glue:text}`n_cohorts` cohorts $\\boldsymbol\\Omega$ has {glue:text}`omega_size` parameters. Simpler "
-        "*structures* say what it may look like. *Compound symmetry*: one variance, and the same correlation for "
-        "every pair of cohorts, as if a school had a lasting part and a new yearly part. *First-order "
-        "autoregression*, AR(1): one variance and $\\rho^{|t-s|}$, a correlation that fades by a constant factor a "
-        "year; $|t-s|$ counts calendar years, so a year without a cohort still counts. *Toeplitz*: one variance, and "
-        "a correlation for every distance in the sequence of cohorts. *Antedependence*: a variance for each cohort, "
-        "and each depends on the one before, with a correlation of its own for each step. *Independent*: a variance "
-        "for each, no correlation. Drift of this kind is also what {cite:t}`chetty2014` allow for in the value added "
-        "of teachers.",
+        "*structures* restrict what it may look like. *Compound symmetry* has one variance and the same correlation for "
+        "every pair of cohorts, as if a school had a lasting part and a new part each year. *First-order "
+        "autoregression*, AR(1), has one variance and the correlation $\\rho^{|t-s|}$, which fades by a constant factor a "
+        "year; $|t-s|$ counts calendar years, so that a year without a cohort still counts. *Toeplitz* has one variance "
+        "and a correlation for every distance in the sequence of cohorts. *Antedependence* has a variance for each cohort; "
+        "each cohort depends on the one before, with a correlation of its own for each step. *Independent* has a variance "
+        "for each cohort and no correlation. {cite:t}`chetty2014` let the value added of teachers change slowly in the "
+        "same way. {numref}`tab-05-structures` compares the structures.",
         when=many,
     )
     found.say(
-        "How a correlation changes with the years between cohorts cannot be shown with two cohorts: there is one "
-        "correlation, and structures of $\\boldsymbol\\Omega$ that describe how correlations fade need at least three "
-        "cohorts.",
+        "Two cohorts have one correlation, so how correlations fade with the years cannot be shown here. The structures of "
+        "$\\boldsymbol\\Omega$ that describe it need at least three cohorts.",
         when=not many,
     )
     return found
@@ -517,7 +517,7 @@ def fading_in_words(
         + " Under AR(1) the correlation at a distance of {glue:text}`fade_gap` "
         + ("year" if fade["gap"].iloc[0] == 1 else "years")
         + " is {glue:text}`fade_rho` ({numref}`fig-05-gap`). A structure that fits "
-        "as a rule gives narrower intervals; one that does not may give narrow intervals around wrong values. The "
+        "gives narrower intervals as a rule, and one that does not fit may give narrow intervals around wrong values. The "
         "unstructured model is the safe choice where there are enough schools.",
         when=many,
     )
@@ -578,9 +578,8 @@ def calibrated_ways(calibrated: pd.DataFrame | None) -> Findings:
         )
     found.say(
         "In {numref}`tab-05-calibrated` the expected values are those of many schools of these sizes. With few "
-        "schools all ways, the joint model among them, can be off by a little more, and coverage is affected by the "
-        "size of $\\rho$ too: a correlation near zero is hardly shrunk, so that even the wrong interval covers it "
-        "often.",
+        "schools all ways, the joint model among them, can be off by a little more. Coverage also depends on the size of "
+        "$\\rho$, because a correlation near zero is hardly shrunk, so that even the wrong interval often covers it.",
         when=calibrated is not None,
     )
     found.say(

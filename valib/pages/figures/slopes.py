@@ -1,4 +1,4 @@
-"""Figures of random slopes: the lines of schools, and gaps between groups."""
+"""Figures of random slopes and residual variances: the lines of schools, gaps between groups, standard deviations."""
 
 from __future__ import annotations
 
@@ -72,4 +72,28 @@ def school_gaps(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
         ax.plot(rows[mask], part["gap"], "o", color=colour, mec="white", mew=0.3, ms=3.5, rasterized=many, ls="none")
     ax.set(xlabel="Schools, sorted", ylabel=f"{label} ({unit})", xticks=[])
     note(ax, f"{percent(level)} intervals; blue: off zero ({int(clear.sum())} of {plural(len(table), 'school')}).")
+    return fig
+
+
+@styled
+def residual_sds(table: pd.DataFrame, common: float, *, level: float = 0.95, unit: str = "score points") -> Figure:
+    """The residual standard deviation of every school, shrunken, sorted, with its interval, beside the common one.
+
+    table: of :func:`valib.residual_variances` by school, of schools that may be shown; columns sd, own_sd, lower, upper.
+    """
+    require(table, ["sd", "own_sd", "lower", "upper"], "residual_sds")
+    table = table.sort_values("sd", kind="stable")
+    rows = np.arange(len(table))
+    clear = ((table["lower"] > common) | (table["upper"] < common)).to_numpy()
+    fig, ax = canvas(3.2)
+    ax.axhline(common, color=INK, lw=0.8, zorder=1)
+    many = len(table) > RASTER_ABOVE
+    for mask, colour in ((~clear, MUTED), (clear, BLUE)):
+        part = table[mask]
+        ax.vlines(rows[mask], part["lower"], part["upper"], color=colour, lw=0.8, rasterized=many, gid="interval")
+        ax.plot(rows[mask], part["sd"], "o", color=colour, mec="white", mew=0.3, ms=3.5, rasterized=many, ls="none")
+    ax.plot(rows, table["own_sd"], "x", color=ORANGE, ms=3, mew=0.7, rasterized=many, ls="none", gid="own", zorder=3)
+    ax.set(xlabel="Schools, sorted", ylabel=f"Residual SD ({unit})", xticks=[])
+    off = f"blue: off the common one ({int(clear.sum())} of {plural(len(table), 'school')})"
+    note(ax, f"Dots: shrunken, with {percent(level)} intervals; {off}; crosses: of the school's students alone.")
     return fig

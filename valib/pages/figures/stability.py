@@ -1,4 +1,4 @@
-"""Figures of stability and drift: correlations of every pair of cohorts, moves between fifths, a shift split."""
+"""Figures of stability and shift: correlations of every pair of cohorts, moves between fifths, what a shift is made of."""
 
 from __future__ import annotations
 
@@ -174,25 +174,50 @@ def shift_split(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
         "slope": (GREEN, "s", "Slope: changed intake at changed slopes"),
         "total": (INK, "D", "Total: at the cohort's own means"),
     }
+    return _parts(table, looks, "total", f"Shift from the benchmark ({unit})", f"Lines: {percent(level)} intervals.")
+
+
+@styled
+def mean_change(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score points") -> Figure:
+    """The change of each cohort's mean score, what the intake and the shift are of it, and what the prior test may be.
+
+    table: columns cohort, change, intake, shift, lower, upper (of the shift), prior_part (of the shift, missing if not known).
+    """
+    require(table, ["cohort", "change", "intake", "shift", "lower", "upper", "prior_part"], "mean_change")
+    looks = {
+        "change": (INK, "D", "Change of the mean score since the baseline"),
+        "intake": (GREEN, "s", "of it, the intake: students with other prior scores"),
+        "shift": (BLUE, "o", "of it, the shift: other results from the same prior scores"),
+        "prior_part": (VERMILLION, "^", "of the shift, if the prior test alone had changed, not the students"),
+    }
+    looks = {part: look for part, look in looks.items() if table[part].notna().any()}
+    long = table.melt("cohort", list(looks), "part", "value").rename(columns={"value": "shift"})
+    shift = long["part"].eq("shift")
+    limits = table.set_index("cohort").reindex(long["cohort"])
+    long = long.assign(**{c: limits[c].where(shift.to_numpy()).to_numpy() for c in ("lower", "upper")})
+    words = f"Line: {percent(level)} interval of the shift over schools."
+    return _parts(long, looks, "shift", f"Score against the baseline ({unit})", words)
+
+
+def _parts(table: pd.DataFrame, looks: dict[str, tuple[str, str, str]], bold: str, label: str, words: str) -> Figure:
+    """Values by cohort, a mark a part, with intervals; the part ``bold`` has its values written beside it."""
     cohorts = sorted(table["cohort"].unique())
-    fig, ax = canvas(3.6)
+    fig, ax = canvas(3.0 + 0.2 * len(looks))
     ax.axhline(0, color=INK, lw=0.8, zorder=1)
-    for k, (part, (colour, marker, words)) in enumerate(looks.items()):
-        rows = table[table["part"] == part].set_index("cohort").reindex(cohorts)
-        x = np.arange(len(cohorts)) + 0.24 * (k - 1)
+    step = 0.72 / len(looks)
+    places = {part: np.arange(len(cohorts)) + step * (k - (len(looks) - 1) / 2) for k, part in enumerate(looks)}
+    for part, (colour, marker, name) in looks.items():
+        rows, x = table[table["part"] == part].set_index("cohort").reindex(cohorts), places[part]
         ax.vlines(x, rows["lower"], rows["upper"], color=colour, lw=1.3, zorder=2, gid=f"interval {part}")
         marks = {"color": colour, "mec": "white", "mew": 0.6, "ms": 6.5, "ls": "none", "zorder": 3}
-        ax.plot(x, rows["shift"], marker, label=words, gid=part, **marks)
-    for x, value in enumerate(table[table["part"] == "total"].set_index("cohort").reindex(cohorts)["shift"]):
-        words = number(value, digits_for(table["shift"]), True)
-        write(ax, words, (x + 0.24, value), (6, 0), fontsize=SMALL, fontweight="bold")
+        ax.plot(x, rows["shift"], marker, label=name, gid=part, **marks)
+    values = table[table["part"] == bold].set_index("cohort").reindex(cohorts)["shift"]
+    for x, value in zip(places[bold], values, strict=True):
+        written = number(value, digits_for(table["shift"]), True)
+        write(ax, written, (x, value), (6, 0), fontsize=SMALL, fontweight="bold")
     ax.set_xticks(range(len(cohorts)), [str(c) for c in cohorts])
-    ax.set(
-        xlim=(-0.5, len(cohorts) - 0.35),
-        xlabel="Cohort (year of the test)",
-        ylabel=f"Shift from the benchmark ({unit})",
-    )
+    ax.set(xlim=(-0.5, len(cohorts) - 0.35), xlabel="Cohort (year of the test)", ylabel=label)
     ax.tick_params(axis="x", length=0)
     fig.legend(loc="outside upper left", ncols=1, handletextpad=0.3, borderpad=0.1)
-    note(ax, f"Lines: {percent(level)} intervals.")
+    note(ax, words)
     return fig

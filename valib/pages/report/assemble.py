@@ -65,9 +65,9 @@ def build(
     Parameters
     ----------
     params : the study, or several by what they are called (:func:`valib.pages.report.several.labelled`).
-    out : gets html/, report.csv, changes.csv, about.csv, columns.csv, report.xlsx if a study says excel, and pdf/ if
-        ``pdf``. What an earlier run left there is replaced when all
-        has succeeded, and stays as it was if anything fails.
+    out : gets html/, report.csv, changes.csv, report_averages.csv, report_lasting.csv (where they can be estimated),
+        report_about.csv, report_columns.csv, report.xlsx if a study says excel, and pdf/ if ``pdf``. What an earlier run
+        left there is replaced when all has succeeded, and stays as it was if anything fails.
     schools : their codes; None for all that may be shown.
     jobs : schools worked on at a time.
     progress : show on stderr what is being done.
@@ -137,23 +137,23 @@ def _write_tables(
     studies: Mapping[str, Params], results: Mapping[str, StudyResults], files: dict[str, str], work: Path
 ) -> list[str]:
     """Write the tables in the form that the first study asks for; return the names of the files."""
-    made: dict[str, list[pd.DataFrame]] = {"report.csv": [], "changes.csv": [], "about.csv": []}
+    made: dict[str, list[pd.DataFrame]] = {}
     for label, one in results.items():
         study, names = studies[label], one.study.get("names", {})
         told = {"baseline": study.baseline_cohorts, "focal": study.focal_cohorts, "seed": study.seed}
         shown = set(one.schools_shown())
         own = {school: name for school, name in files.items() if school in shown}  # as if the study were alone
-        for name, rows in (("report.csv", table(one, own)), ("changes.csv", changes_table(one, own))):
-            made[name].append(published(with_names(rows, names)))
-        made["about.csv"].append(settings(study, **told))
-        for parts in made.values() if len(results) > 1 else ():
-            parts[-1].insert(0, "study", label)
+        found = {name: published(with_names(rows, names)) for name, rows in tables_of(one, own).items()}
+        for name, rows in (found | {"report_about.csv": settings(study, **told)}).items():
+            if len(results) > 1:
+                rows.insert(0, "study", label)
+            made.setdefault(name, []).append(rows)
     tables = {
         name: parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True) for name, parts in made.items()
     }
     first = next(iter(studies.values()))
     excel = any(study.excel for study in studies.values())
-    written = as_files(with_columns(tables), first, "report.xlsx" if excel else "")
+    written = as_files(with_columns(tables, name="report_columns.csv"), first, "report.xlsx" if excel else "")
     for name, content in written.items():
         (work / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     return list(written)
@@ -180,6 +180,18 @@ def choose(results: StudyResults | Together, schools: Sequence[str] | None, min_
     if not shown:
         raise ValibError(f"No school of the study may be shown with min_students {min_students}, so there is no page.")
     return {school: names[school] for school in dict.fromkeys(schools or shown)}
+
+
+def tables_of(results: StudyResults, files: dict[str, str]) -> dict[str, pd.DataFrame]:
+    """The tables of these schools by file name; those of several cohorts only where there is one."""
+    found = {"report.csv": table(results, files), "changes.csv": changes_table(results, files)}
+    for name in ("averages", "lasting"):
+        rows = getattr(results.over_years, name)
+        rows = rows[rows["school"].isin(set(files))].reset_index(drop=True)
+        if len(rows):
+            rows.insert(1, "file", rows["school"].map(files))
+            found[f"report_{name}.csv"] = rows
+    return found
 
 
 def table(results: StudyResults, files: dict[str, str]) -> pd.DataFrame:

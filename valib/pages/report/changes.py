@@ -20,6 +20,7 @@ from ...errors import ModelError
 if TYPE_CHECKING:
     from ...effects.joint import JointFit
     from ...study.params import Params
+    from ...sums.moments import Moments
 
 NOT_FITTED, SINGULAR = "not_fitted", "singular"
 COLUMNS = {
@@ -40,32 +41,41 @@ class Years:
 
     joint: the model with correlated effects, None where it cannot be used, and ``why`` ("not_fitted" or "singular").
     apart: the same students with effects of different cohorts independent, which is every cohort's own model; None of
-    one cohort, in which nothing changes.
+    one cohort, in which nothing changes. together: the model with correlated effects of the focal cohorts alone, also where it
+    is singular. lasting: of these cohorts, with a part that all of them share (compound symmetry). None where there are
+    fewer than two, or it cannot be fitted.
     """
 
     joint: JointFit | None
     apart: JointFit | None
     why: str | None
+    together: JointFit | None = None
+    lasting: JointFit | None = None
 
 
 def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Years:
-    """Fit both models of all cohorts of a study."""
+    """Fit the models of all cohorts of a study, and of its focal ones."""
     from ...effects.joint import cohort_moments, joint_from_moments
 
     if len(cohorts) == 1:
         return Years(None, None, NOT_FITTED)
     parts, _ = cohort_moments(records, cohorts, params.formula)
-    joint, apart = (
-        None,
-        joint_from_moments(parts, params.formula, "independent", "by_cohort", params.method, params.level),
-    )
-    try:
-        joint = joint_from_moments(parts, params.formula, "unstructured", "by_cohort", params.method, params.level)
-    except ModelError:
-        return Years(None, apart, NOT_FITTED)
-    if joint.singular or not joint.converged:
-        return Years(None, apart, SINGULAR if joint.singular else NOT_FITTED)
-    return Years(joint, apart, None)
+    focal = [part for cohort, part in zip(cohorts, parts, strict=True) if cohort in params.focal_cohorts]
+
+    def fitted(covariance: str, parts: list[Moments]) -> JointFit | None:
+        try:
+            fit = joint_from_moments(parts, params.formula, covariance, "by_cohort", params.method, params.level)
+        except ModelError:
+            return None
+        return fit if fit.converged else None
+
+    apart = joint_from_moments(parts, params.formula, "independent", "by_cohort", params.method, params.level)
+    joint = fitted("unstructured", parts)
+    together = joint if len(focal) == len(parts) else fitted("unstructured", focal) if len(focal) > 1 else None
+    lasting = fitted("compound_symmetry", focal) if len(focal) > 1 else None
+    if joint is None or joint.singular:
+        return Years(None, apart, SINGULAR if joint is not None else NOT_FITTED, together, lasting)
+    return Years(joint, apart, None, together, lasting)
 
 
 def changes(

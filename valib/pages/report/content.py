@@ -67,7 +67,7 @@ TABLES = {
 
 def content(page: SchoolPage) -> dict[str, Any]:
     """The title and the parts of a page, each a dictionary with its kind and what that needs (JSON)."""
-    places = page.place_table()
+    places, warned, chance = page.place_table(), page.warnings(), page.by_chance()
     parts = [
         _text(page.opening()),
         _text(page.about()),
@@ -78,6 +78,9 @@ def content(page: SchoolPage) -> dict[str, Any]:
         _figure(school_va(page.cells), VA_ALT, VA.format(level=percent(page.level))),
         _text(page.over_the_years()),
         _table("value_added", page.value_added_table()),
+        _heading("Several years in one number"),
+        _list(page.several_years()),
+        _text(page.about_several_years()),
         _heading("The place among the schools"),
         _figure(school_place(page.cells), PLACE_ALT, PLACE.format(level=percent(page.level))),
         *([_text(PLACES), _table("place", places)] if len(places) else []),
@@ -86,10 +89,10 @@ def content(page: SchoolPage) -> dict[str, Any]:
         _table("intake", page.intake_table()),
         _text(page.coverage()),
         _heading("What these figures cannot say"),
-        _list([text.format(chance=page.by_chance()) for text in CANNOT]),
+        _list([text.format(chance=chance) for text in CANNOT]),
         _heading("For the analyst"),
         _text(page.settings()),
-        *([_text("Warnings when the models were fitted:"), _list(page.warnings())] if page.warnings() else []),
+        *([_text("Warnings when the models were fitted:"), _list(warned)] if warned else []),
         _table("analyst", page.analyst_table()),
     ]
     return {

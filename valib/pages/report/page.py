@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...records.coverage import FULL
 from ..figures.style import digits_for
 from ..prose import as_text, code, escape, in_words
 from . import words
+from .over_years import OverYears
 from .results import ABSENT, HELD_BACK, SHOWN, StudyResults
 from .words import Estimate, Place
 
@@ -23,18 +25,19 @@ NONE = "\N{EN DASH}"  # stands where there is no figure
 NOT_SHOWN = {HELD_BACK: "not shown", ABSENT: "no students"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots: what several texts need is computed once
 class SchoolPage:
     """One school of a study.
 
     school: its code. cells: its rows of the study's results, index cohort, with those of the study's cohorts beside
-    them. changes: its changes between years. study: what the results say of the study. digits: decimals of values in
-    score points, by the spread of the students' scores.
+    them. changes: its changes between years. over_years: its mean over years and its lasting part. study: what the results
+    say of the study. digits: decimals of values in score points, by the spread of the students' scores.
     """
 
     school: str
     cells: pd.DataFrame
     changes: pd.DataFrame
+    over_years: OverYears
     study: dict[str, Any] = field(repr=False)
     digits: int
 
@@ -47,24 +50,34 @@ class SchoolPage:
         """How often an exactly average school is called above or below in the years of the page that have a figure."""
         return words.by_chance(self.level, sum(c not in self.singular for c in self.shown.index))
 
-    @property
+    @cached_property
+    def rows(self) -> dict[int, dict[str, Any]]:
+        """The rows of cells by cohort, as plain values: a page reads hundreds of them one by one."""
+        return self.cells.to_dict("index")
+
+    @cached_property
     def shown(self) -> pd.DataFrame:
         """The cohorts in which the school is shown."""
         return self.cells[self.cells["state"] == SHOWN]
+
+    @property
+    def shown_rows(self) -> list[tuple[int, dict[str, Any]]]:
+        """The cohorts in which the school is shown, with their rows."""
+        return [(cohort, row) for cohort, row in self.rows.items() if row["state"] == SHOWN]
 
     @property
     def last(self) -> int:
         """The last cohort in which the school is shown."""
         return int(self.shown.index[-1])
 
-    @property
+    @cached_property
     def singular(self) -> list[int]:
         """The cohorts in which the differences between schools are no larger than chance."""
         return self.cells.index[self.cells["singular"].astype(bool)].tolist()
 
     def estimate(self, cohort: int, model: str) -> Estimate:
         """Value added and interval, model "relative", "benchmark" or "shift"."""
-        row = self.cells.loc[cohort]
+        row = self.rows[cohort]
         return Estimate(*(float(row[f"{model}{end}"]) for end in ("", "_lower", "_upper")))
 
     def opening(self) -> str:
@@ -91,7 +104,7 @@ class SchoolPage:
 
     def in_short(self) -> list[str]:
         """The sentences that matter most: the last year against both yardsticks, change, and place."""
-        row, last = self.cells.loc[self.last], self.last
+        row, last = self.rows[self.last], self.last
         said = [words.relative(last, self.estimate(last, "relative"), self.level, self.digits, row["singular"])]
         focal = [c for c in self.shown.index if c in self.study["focal"]]
         if not self.study["baseline"]:
@@ -102,7 +115,7 @@ class SchoolPage:
 
     def against_baseline(self, cohort: int) -> str:
         """The benchmark value added of a focal cohort, and what of it is common to all schools."""
-        row = self.cells.loc[cohort]
+        row = self.rows[cohort]
         text = words.benchmark(
             cohort,
             self.estimate(cohort, "benchmark"),
@@ -116,6 +129,31 @@ class SchoolPage:
         common = words.system(cohort, shift, self.level, self.digits, row["shift_by"], equated)
         parts = [text, "" if row["benchmark_singular"] else common, words.PRIOR_MOVED if row["prior_moved"] else ""]
         return " ".join(part for part in parts if part)
+
+    def several_years(self) -> list[str]:
+        """The mean over the years judged and the lasting part, each with its interval, or why it is not given."""
+        found, focal = self.over_years, sorted(self.study["focal"])
+        said = []
+        for table, name, why in (
+            (found.averages, "average", found.why_no_average),
+            (found.lasting, "lasting", found.why_no_lasting),
+        ):
+            if table.empty:
+                why = why or ("held_back" if (self.cells["state"] == HELD_BACK).any() else "absent")
+                said.append(words.no_mean(why, focal) if name == "average" else words.no_lasting(why))
+                continue
+            row = table.iloc[0]
+            estimate = Estimate(*(float(row[c]) for c in (name, "lower", "upper")))
+            told = (estimate, self.level, self.digits)
+            said.append(words.mean(focal, int(row["cohorts"]), *told) if name == "average" else words.lasting(*told))
+        return said
+
+    def about_several_years(self) -> str:
+        """How the figures of several years are to be read; empty if there is none."""
+        found = self.over_years
+        if found.averages.empty and found.lasting.empty:
+            return ""
+        return words.several_years(not found.lasting.empty, found.fits_worse)
 
     def over_the_years(self) -> str:
         """In which years it was above or below, by both yardsticks, and which years have no figure."""
@@ -165,7 +203,7 @@ class SchoolPage:
     def value_added_table(self) -> pd.DataFrame:
         """One row a cohort: students, both kinds of value added, each with its interval and side in words."""
         rows = []
-        for cohort, row in self.cells.iterrows():
+        for cohort, row in self.rows.items():
             texts = [NOT_SHOWN.get(row["state"], "")] + [NONE] * 6
             if row["state"] == SHOWN:
                 texts = [as_text(int(row["n"]))]
@@ -186,7 +224,7 @@ class SchoolPage:
         """One row a cohort with a place: schools shown, expected place, interval, highest and lowest fifth, by the
         relative value added; and expected place and interval by the benchmark value added."""
         rows = []
-        for cohort, row in self.shown.iterrows():
+        for cohort, row in self.shown_rows:
             own, against = (
                 _place_of(row, *names)
                 for names in (
@@ -234,7 +272,7 @@ class SchoolPage:
                 words.share(row["linked_share"]) if np.isfinite(row["linked_share"]) else NONE,
                 *(_number(row[c], digits) for c in columns),
             ]
-            for cohort, row in self.shown.iterrows()
+            for cohort, row in self.shown_rows
         ]
         heads = [
             "Year",
@@ -256,7 +294,7 @@ class SchoolPage:
     def analyst_table(self) -> pd.DataFrame:
         """One row a cohort in which it is shown: standard errors, reliability, effect size, and the system's shift."""
         rows = []
-        for cohort, row in self.shown.iterrows():
+        for cohort, row in self.shown_rows:
             shift = self.estimate(cohort, "shift")
             told = f"{words.points(shift, self.digits)} ({words.interval(shift, self.digits)})"
             rows.append(
@@ -295,7 +333,7 @@ class SchoolPage:
         return [escape(text) for text in self.study["warnings"]]
 
     def _place(self, cohort: int) -> str:
-        row = self.cells.loc[cohort]
+        row = self.rows[cohort]
         place = Place(
             row["expected_rank"],
             row["rank_lower"],
@@ -311,7 +349,7 @@ class SchoolPage:
         return f"{cohort}*" if cohort in self.study["baseline"] else str(cohort)
 
 
-def _place_of(row: pd.Series, expected: str, lower: str, upper: str) -> list[str] | None:
+def _place_of(row: Mapping[str, Any], expected: str, lower: str, upper: str) -> list[str] | None:
     """The place and its interval as texts; None if there is no place."""
     if not np.isfinite(row[expected]):
         return None
@@ -336,7 +374,8 @@ def school_page(results: StudyResults, school: str) -> SchoolPage:
         raise ValibError(f"School '{school}' may not be shown in any cohort of the study, or is not in its records.")
     about = results.cohorts.rename(columns={"prior_mean": "all_prior_mean", "prior_sd": "all_prior_sd"})
     changes = results.changes[results.changes["school"] == school].drop(columns="school")
-    return SchoolPage(school, cells.join(about), changes, results.study, digits_for(results.cohorts["student_sd"]))
+    digits, several = digits_for(results.cohorts["student_sd"]), results.over_years.of({school})
+    return SchoolPage(school, cells.join(about), changes, several, results.study, digits)
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:

@@ -109,10 +109,7 @@ def as_pdf(parts: Mapping[str, Any]) -> bytes:
 def _parts(results: Mapping[str, StudyResults], chunk: list[tuple[str, str]]) -> dict[str, StudyResults]:
     """The results of these schools alone: what a worker is sent stays small, however many schools there are."""
     names = {school for school, _ in chunk}
-    return {
-        label: StudyResults(*(t[t["school"].isin(names)] for t in (one.cells, one.changes)), one.cohorts, one.study)
-        for label, one in results.items()
-    }
+    return {label: one.of(names) for label, one in results.items()}
 
 
 def _chunk(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from ...records.school_names import school_names
 from ...sums.design import required_columns
 from ...sums.equating import ScaleBreak, check_baseline, on_one_scale
 from .changes import changes, fit_years
+from .over_years import OverYears, over_years
 
 if TYPE_CHECKING:
     from ...study.params import Params
@@ -113,6 +114,7 @@ class StudyResults:
     (of all students), quantiles of the mean and SD of the schools shown (mean_q05 ... sd_q95), tau, sigma, vpc,
     student_sd, singular, benchmark_singular, shift, shift_se, shift_lower, shift_upper (limits of the widest
     interval that is known), shift_by (its name), prior_moved (the prior's distribution has left the baseline's).
+    over_years: means over the focal cohorts and lasting parts, as :func:`valib.pages.report.over_years.over_years` gives them.
     study: title, source, day, settings, baseline, focal, why_not_joint (None where changes are from the joint model),
     warnings, linked (the scores carried back over a declared break), covariates.
     """
@@ -121,6 +123,12 @@ class StudyResults:
     changes: pd.DataFrame
     cohorts: pd.DataFrame
     study: dict[str, Any]
+    over_years: OverYears
+
+    def of(self, schools: set[str]) -> StudyResults:
+        """The results with the rows of these schools alone."""
+        cells, moved = (t[t["school"].isin(schools)] for t in (self.cells, self.changes))
+        return replace(self, cells=cells, changes=moved, over_years=self.over_years.of(schools))
 
     def schools(self) -> list[str]:
         """All schools of the study's cohorts, in order."""
@@ -175,7 +183,9 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
     table = _cohorts(params, records, cells, relative, against, baseline, _verdicts(reference, against))
     table["prior_moved"] = table.index.isin(moved)
     flat = {c for c in cohorts if relative[c].singular}
-    return StudyResults(cells, changes(years, shown, held_back, flat, params.intervals), table, study)
+    change = changes(years, shown, held_back, flat, params.intervals)
+    several = over_years(years, focal, shown, held_back, params.intervals)
+    return StudyResults(cells, change, table, study, several)
 
 
 def _groups(params: Params, records: pd.DataFrame, shown: pd.DataFrame) -> dict[str, str]:

@@ -50,6 +50,25 @@ WHY_NOT_JOINT = {
     "singular": "in these records its estimates lie on the edge of what is possible, and their errors are not known",
     "held_back": "it would give away the figure that is held back",
 }
+SEVERAL_YEARS = (
+    "These are answers to two questions. The mean is of these very years, with what was of one of them alone. The lasting "
+    "part is what all years of the school share, and what could be expected of a further one; it is drawn nearer to zero, "
+    "because less is known of it. Both compare each year with its own average, so that neither holds a change of the whole "
+    "system."
+)
+LASTING_MODEL = (
+    "The lasting part rests on a model in which any two years of a school are alike to the same degree, and its interval "
+    "takes the variances as known."
+)
+NO_FIGURE = {
+    "not_fitted": "it needs one model of these years, which could not be fitted to the records",
+    "singular": "it needs one model of these years, whose estimates lie on the edge of what is possible in these records, so "
+    "that errors are not known",
+    "held_back": "it would give away the figure that is held back",
+    "one_year": "the study has one such year only",
+    "no_part": "in these records nothing of what schools are in one year is found again in another",
+    "absent": "the school has no students in these years",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +215,53 @@ def apart(why: str) -> str:
         "schools tend to keep their standing, that makes it too wide rather than too narrow: a small change is "
         "missed, and chance is not taken for one more often than the level says."
     )
+
+
+def mean(cohorts: Sequence[int], present: int, estimate: Estimate, level: float, digits: int) -> str:
+    """The mean of a school's value added over named years; present: in how many of them it has students."""
+    text = f"Over {_years(cohorts)}, the mean of the school's value added is {_to_average(estimate, level, digits)}"
+    if present < len(cohorts):
+        text += (
+            f" It has students in {present} of these {len(cohorts)} years; the rest is predicted from its other years, and the "
+            "interval counts that."
+        )
+    return text
+
+
+def lasting(estimate: Estimate, level: float, digits: int) -> str:
+    """The part of a school's value added that all its years share."""
+    return f"The lasting part of the school's value added is {_to_average(estimate, level, digits)}"
+
+
+def no_mean(why: str, cohorts: Sequence[int] = ()) -> str:
+    """Why there is no mean over years; why: a key of NO_FIGURE."""
+    of = f"the years {_years(cohorts)}" if len(cohorts) > 1 else "years"
+    return f"No mean over {of} is given: {NO_FIGURE[why]}."
+
+
+def no_lasting(why: str) -> str:
+    """Why there is no lasting part; why: a key of NO_FIGURE."""
+    return f"No lasting part is given: {NO_FIGURE[why]}."
+
+
+def several_years(has_lasting: bool, fits_worse: float | None) -> str:
+    """How the two figures of several years are to be read; fits_worse: p-value of the lasting part's model."""
+    parts = [SEVERAL_YEARS, *([LASTING_MODEL] if has_lasting else [])]
+    if has_lasting and fits_worse is not None and fits_worse < 0.05:
+        p = "p < 0.001" if fits_worse < 0.001 else f"p = {fits_worse:.3f}"
+        parts.append(
+            f"In these records a model that leaves every year and pair of years its own fits better ({p}), so that the lasting "
+            "part is a simplification."
+        )
+    return " ".join(parts)
+
+
+def _to_average(estimate: Estimate, level: float, digits: int) -> str:
+    """Where a figure of several years lies, with its interval."""
+    figures = _figures(estimate, level, digits)
+    if estimate.side == "unclear":
+        return f"**not distinguishable from the average** of schools: {figures}, which holds zero."
+    return f"**{estimate.side} the average** of schools: {figures}."
 
 
 def position(cohort: int, place: Place, level: float, singular: bool = False) -> str:

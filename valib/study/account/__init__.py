@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ...effects.findings import alike_scores
+from ...effects.long_records import of_long
+from ...errors import ModelError
 from ...names import by_cohort, percent
 from ...records.coverage import least
 from ...records.prior_check import score_moments
@@ -64,7 +66,7 @@ def check_records(
         schools=len(coded.schools) if coded.data is records else records["school"].nunique(),
         cohorts_in_data=len(present),
         left_out=lost,
-        findings=(*_rows_findings(records, table, lost, len(present), ask), *found),
+        findings=(*_rows_findings(records, table, lost, len(present), ask), *_long(records, ask), *found),
         problems=tuple(problems),
         where=records.attrs.get("where"),
         prior_linkage=records.attrs.get("prior"),
@@ -139,6 +141,14 @@ def _alike(records: pd.DataFrame, table: pd.DataFrame, odd: list[Finding], ask: 
     there = [t for t in ask.cohorts if t in table.index]
     item = alike_scores(score_moments(records, there)) if ask.baseline else None
     return [item] if item and not any(one.code == "z_scores" for one in odd) else []
+
+
+def _long(records: pd.DataFrame, ask: Ask) -> list[Finding]:
+    """Warn of grades and subjects that share a regression, and of a linkage of prior scores that is amiss."""
+    try:
+        return [item for item in of_long(records, ask.cohorts, ask.formula) if item is not None]
+    except ModelError:  # a formula that cannot be read, which is among the problems
+        return []
 
 
 def _rows_findings(

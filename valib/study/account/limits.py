@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ...effects.findings import CORRELATION_HIGH, CORRELATION_LOW, REPEATED_SHARE, REUSED_SHARE, SCALE_MEAN, SCALE_SD
 from ...effects.linkage import FAMILY
+from ...effects.long_records import AMBIGUOUS, MIXED
 from ...records import prior_check as comparability
 from ...records.coverage import FULL
 from ...records.repeats import MANY_ROWS, MOST_SHARE
@@ -37,6 +38,10 @@ LINKED_SCORE_CHANGE = 0.02
 # Of a school, likewise; see valib.records.coverage for what this and min_linked_share are held against.
 COVERAGE_FULL = FULL
 COVERAGE_FAMILY = FAMILY  # probability of naming any school of a cohort as differing where none does
+# Long records: rows outside a cohort's largest grade or subject, or with a prior score of another grade than the others';
+# and rows with two earlier rows.
+MIXED_SHARE = MIXED
+AMBIGUOUS_SHARE = AMBIGUOUS
 CHANCE = 3.0  # standard errors; what is smaller is not told apart from chance
 
 # A code in two schools of a cohort is one student where the prior score is the same, in this share of such codes.

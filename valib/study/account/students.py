@@ -9,6 +9,7 @@ from ...effects.findings import low_correlation, same_test, several_cohorts
 from ...errors import RecordsError
 from ...names import by_cohort, counts, percent
 from ...records import repeats
+from ...records.long import grade_column, grades, moving_up
 from .coded import Ask, Coded, Finding
 from .limits import (
     CHANCE,
@@ -254,5 +255,7 @@ def _between_schools(coded: Coded, table: pd.DataFrame) -> list[Finding]:
 
 def _between_cohorts(coded: Coded, table: pd.DataFrame, several: int) -> list[Finding]:
     """Warn of codes that stand in several cohorts."""
-    item = several_cohorts(several, coded.students, table.index[table["seen_before"] > 0])
+    known = several and grade_column(coded.data.columns)
+    up = moving_up(coded.student, coded.data["cohort"].to_numpy(), grades(coded.data)) if known else 0
+    item = several_cohorts(several, coded.students, table.index[table["seen_before"] > 0], up)
     return [item] if item else []

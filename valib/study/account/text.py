@@ -94,7 +94,9 @@ def _chosen(content: dict[str, Any]) -> str:
             lines.append(f"Schools with the lowest share linked: {', '.join(told)}.")
         steps = [f"{row['step']:g} ({_size(row['rows'], floor)} rows)" for row in prior["grade_steps"]]
         if steps:
-            lines.append(f"Grades moved up since the earlier row: {', '.join(steps[:8])}.")
+            lines.append(
+                f"Grades moved up since the earlier row, expected {prior['grade_step']:g}: {', '.join(steps[:8])}."
+            )
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...records.long import GRADE
 from .columns import CALENDAR, Column, correlation, distinct_within, same_but_for_a_number, scalar, varies_within
 
 # Words of names in English, German, French, Spanish, Italian, Portuguese, Dutch and the languages of the North.
@@ -106,18 +107,6 @@ SUBJECT = (
     "read", "reading", "lezen", "lesen", "lecture", "lectura", "lang", "language", "taal", "ela", "english", "literacy",
     "writing", "spelling", "science", "deutsch", "francais", "lengua", "vocab", "verbal",
 )  # fmt: skip
-GRADE = (
-    "grade",
-    "grades",
-    "klasse",
-    "klassenstufe",
-    "jahrgang",
-    "jahrgangsstufe",
-    "groep",
-    "grado",
-    "niveau",
-    "yeargroup",
-)
 STAGES = ("primary", "secondary", "second", "elementary", "middle", "high", "kindergarten")  # kinds of schools
 POST = ("post", "posttest", "postt")
 BEFORE = (*("pret", "pretests", "lastyear", "prev"), *PRIOR)

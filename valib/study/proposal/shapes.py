@@ -11,21 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...records.long import GRADE
 from .columns import CALENDAR, Column, describe, words
-from .roles import (
-    COHORT,
-    GRADE,
-    NOT_COHORT,
-    NOT_SCHOOL,
-    NOT_STUDENT,
-    SCHOOL,
-    SCORE,
-    STUDENT,
-    SUBJECT,
-    TESTED,
-    Tests,
-    is_test,
-)
+from .roles import COHORT, NOT_COHORT, NOT_SCHOOL, NOT_STUDENT, SCHOOL, SCORE, STUDENT, SUBJECT, TESTED, Tests, is_test
 
 FEWEST = 30  # rows of a study
 LINKED = 0.3  # of a grade's rows, where the earlier year is in the records

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import RecordsError
+from ...records.long import grade_column, grades, level_text, subject_column
 from ...records.prior import OUTCOMES, Prior, linkage, need, not_finite
 from ...records.reading import other_file, resolve_names
 from ...records.sources import as_numbers
@@ -23,7 +24,7 @@ from .aggregate import Pass, labels, years
 from .condition import Condition
 from .engines import choose_engine
 from .judge import Judge, with_stripped
-from .layout import LINKED, Column, Engine, Layout
+from .layout import LINKED, ODD, Column, Engine, Layout
 from .values import Values
 
 MOST_JOINED = 2_000_000  # rows that are joined at once; more are joined a cohort at a time,
@@ -177,23 +178,26 @@ class Choice:
             theirs, both = frame[column], self._values.kind(column) == "number"
             both = both and theirs.dtype.kind in "iuf"
             self._keys.append(self._values.number(column) if both else self._values.as_text(column))
-            texts = theirs.astype(object).map(_as_text, na_action="ignore")
+            texts = theirs.astype(object).map(level_text, na_action="ignore")
             made[f"k{number}"] = as_numbers(theirs)[0] if both else texts.where(texts.notna(), None)
         self._code_key()
-        grades = as_numbers(frame["grade"])[0] if "grade" in frame else np.full(len(frame), np.nan)
         kinds = [pa.float64() if getattr(v, "dtype", None) == np.float64 else pa.string() for v in made.values()]
         arrays = [pa.array(v, kind, from_pandas=True) for v, kind in zip(made.values(), kinds, strict=True)]
-        arrays += [pa.array(v, pa.float64(), from_pandas=True) for v in (scores, grades)]
+        arrays += [pa.array(v, pa.float64(), from_pandas=True) for v in (scores, grades(frame))]
         table = self._engine.put("earlier_file", pa.table(arrays, names=[*made, "y", "g"]))
         return _grouped(table, list(made), "y", "g")
 
     def _linked_rows(self, layout: Layout, columns: list[Column]) -> str:
         """The rows with what is linked to them, made anew where they lack a column or a check."""
-        base = [column.sql for column in self._engine.columns]
+        base = [*(column.sql for column in self._engine.columns), ODD]
         asked = [layout.columns[name] for name in ("student", "school", "cohort", "score")] + columns
-        asked += [layout.columns[name] for name in self._asked]
+        known = (
+            grade_column(layout.columns),
+            subject_column(layout.columns),
+        )  # whether they are mixed is asked of every fit
+        asked += [layout.columns[name] for name in {*self._asked, *known} if name]
         used = {word for column in asked for word in re.findall(r"\bc[0-9]+\b", column.sql)}
-        used |= set(re.findall(r"\bc[0-9]+\b", layout.short))
+        used |= set(re.findall(rf"\b(?:c[0-9]+|{ODD})\b", layout.short))
         needed = frozenset(name for name in base if name in used)
         odd = frozenset(f"({test.sql})" for test in layout.tests if test.fault and test.name != LINKED)
         if self._made and needed <= self._made[0] and odd <= self._made[1]:
@@ -263,7 +267,3 @@ def _grouped(table: str, keys: list[str], score: str, grade: str, engine: Engine
 
 def _renamed(column: Column, name: str) -> Column:
     return replace(column, name=name)
-
-
-def _as_text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -20,6 +20,7 @@ REASONS = ("cohort", "school", "student", "score", "prior_score")  # a row that 
 NUMBERS = ("score", "prior_score")
 LINKED = "prior_score"  # the column that a join with earlier rows makes
 JOINED = "prior"  # what it is called in SQL
+ODD = "odd"  # in Spark, a text file's row as it stands if it has fewer or more fields than the header
 LEFT_OUT = "left out"  # the name of the test for rows that an expression leaves out
 
 

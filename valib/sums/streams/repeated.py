@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...records import repeats
+from ...records.long import MOST
 from .aggregate import labels, years
 from .layout import REASONS, Engine, Layout
 
@@ -69,8 +70,11 @@ class Repeated:
     @property
     def _coded(self) -> str:
         """The rows with a number for the student's code."""
-        code = f"{self._layout.sql.hashed(self._student)} AS p"
-        return f"({self._layout.rows(code)}) AS l"
+        return f"({self._layout.rows(self._hashed)}) AS l"
+
+    @property
+    def _hashed(self) -> str:
+        return f"{self._layout.sql.hashed(self._student)} AS p"
 
     @cached_property
     def _correlations(self) -> dict[int, float]:
@@ -83,30 +87,48 @@ class Repeated:
         """Of score and prior score over the rows of a cohort; nan where one does not vary."""
         return self._correlations.get(cohort, float("nan"))
 
-    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
-        """See :func:`valib.sums.students.in_several`."""
-        number = self._layout.sql.number
-        asked = ", ".join(number(t) for t in cohorts)
+    def in_several(self, cohorts: Sequence[int], grade: str) -> tuple[int, int, list[int], int]:
+        """See :func:`valib.sums.students.in_several`. grade: the SQL of a row's grade."""
         cast = "CAST(t AS DOUBLE)"
-        each = f"(SELECT DISTINCT p, {cast} AS y FROM {self._coded} WHERE status = 0 AND {cast} IN ({asked})) AS e"
-        first = f"(SELECT p, count(*) AS k, min(y) AS y FROM {each} GROUP BY p) AS f"
+        rows = f"({self._layout.rows(f'{self._hashed}, {grade} AS g')}) AS l"
+        chosen = f"{rows} WHERE status = 0 AND {cast} IN ({self._asked(cohorts)})"
+        since = f"min(g) - {cast} AS low, max(g) - {cast} AS high, count(*) - count(g) AS unknown"
+        each = f"(SELECT p, {cast} AS y, {since} FROM {chosen} GROUP BY p, {cast}) AS e"
+        up = "CASE WHEN count(*) > 1 AND sum(unknown) = 0 AND min(low) = max(high) THEN 1 ELSE 0 END"
+        first = f"(SELECT p, count(*) AS k, min(y) AS y, {up} AS up FROM {each} GROUP BY p) AS f"
         found = self._engine.query(
-            f"SELECT y, count(*), sum(CASE WHEN k > 1 THEN 1 ELSE 0 END) FROM {first} GROUP BY y"
+            f"SELECT y, count(*), sum(CASE WHEN k > 1 THEN 1 ELSE 0 END), sum(up) FROM {first} GROUP BY y"
         )
         counts = self._engine.query(f"SELECT y, count(*) FROM {each} GROUP BY y")
-        total, several = (int(sum(found.column(k).to_pylist())) for k in (1, 2))
+        total, several, moving = (int(sum(found.column(k).to_pylist())) for k in (1, 2, 3))
         new = dict(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
         here = dict(zip(counts.column(0).to_pylist(), counts.column(1).to_pylist(), strict=True))
-        return several, total, [int(t) for t in sorted(here) if here[t] > new.get(t, 0)]
+        return several, total, [int(t) for t in sorted(here) if here[t] > new.get(t, 0)], moving
+
+    def levels(self, cohorts: Sequence[int], value: str) -> dict[int, dict[str, int]]:
+        """See :func:`valib.sums.students.levels_of`. value: the SQL of the column, as text."""
+        rows = f"({self._layout.rows(f'{value} AS v')}) AS l WHERE status = 0 AND v IS NOT NULL"
+        asked = f"CAST(t AS DOUBLE) IN ({self._asked(cohorts)})"
+        most = MOST * len(cohorts)  # groups that so few values can have
+        found = self._engine.query(f"SELECT t, v, count(*) FROM {rows} AND {asked} GROUP BY t, v LIMIT {most + 1}")
+        values, counts = (found.column(k).to_pylist() for k in (1, 2))
+        if len(values) > most or len(set(values)) > MOST:
+            return {}
+        told: dict[int, dict[str, int]] = {}
+        for t, value, n in zip(years(found.column(0)).tolist(), values, counts, strict=True):
+            told.setdefault(int(t), {})[value] = n
+        return told
+
+    def _asked(self, cohorts: Sequence[int]) -> str:
+        return ", ".join(self._layout.sql.number(t) for t in cohorts)
 
     def _examples(self, cohorts: list[int]) -> pd.DataFrame:
         """Some of the repeated rows, with all their columns under the library's names."""
         layout, columns = self._layout, list(self._layout.columns.values())
         values = ", ".join(f"{column.sql} AS x{k}" for k, column in enumerate(columns))
         rows = f"({layout.rows(f'{self._student} AS p, {values}', self._every_column(layout))})"
-        years_asked = ", ".join(layout.sql.number(cohort) for cohort in cohorts)
         again = (
-            f"SELECT s, t, p FROM {rows} AS l WHERE status = 0 AND CAST(t AS DOUBLE) IN ({years_asked}) "
+            f"SELECT s, t, p FROM {rows} AS l WHERE status = 0 AND CAST(t AS DOUBLE) IN ({self._asked(cohorts)}) "
             f"GROUP BY s, t, p HAVING count(*) > 1 LIMIT {FEW // 4}"
         )
         found = self._engine.query(

@@ -17,12 +17,11 @@ import pyarrow as pa
 from ...errors import RecordsError
 from ...records.sources import Source, TextSource, open_source
 from ...records.sources.parquet import ParquetSource, parts_of
-from .layout import Column, kept_order
+from .layout import ODD, Column, kept_order
 from .sql import SparkSql
 
 _NUMBERS = ("double", "float", "decimal")
 _WHOLE = ("tinyint", "smallint", "int", "bigint")
-_ODD = "odd"  # a text file's row as it stands if it has fewer or more fields than the header
 _names = (f"valib_{k}" for k in itertools.count())
 
 
@@ -51,7 +50,7 @@ class SparkEngine:
             self._session = SparkSession.getActiveSession() or _begin(SparkSession.builder)
             self.name, self.names = opened.name, list(opened.columns)
             frame = self._read(opened)
-        renamed = frame.toDF(*(f"c{i}" for i in range(len(self.names))), *([_ODD] if self.is_text else []))
+        renamed = frame.toDF(*(f"c{i}" for i in range(len(self.names))), *([ODD] if self.is_text else []))
         self.table = next(_names)
         renamed.createOrReplaceTempView(self.table)
         decimal = self.text.dialect.decimal if self.text and self.text.dialect else "."
@@ -154,8 +153,8 @@ class SparkEngine:
                 f"{opened.name}: the engine spark reads Parquet files, folders of Parquet parts, and "
                 "text files that begin with their header; take --engine duckdb or memory."
             )
-        self.text, self.short = opened, f"({_ODD} IS NOT NULL)"
-        schema = ", ".join(f"{name} STRING" for name in (*(f"c{i}" for i in range(len(self.names))), _ODD))
+        self.text, self.short = opened, f"({ODD} IS NOT NULL)"
+        schema = ", ".join(f"{name} STRING" for name in (*(f"c{i}" for i in range(len(self.names))), ODD))
         read = self._session.read.schema(schema).options(
             sep=dialect.delimiter,
             encoding=dialect.encoding.removesuffix("-sig"),
@@ -165,12 +164,12 @@ class SparkEngine:
             header=True,
             enforceSchema=True,
             mode="PERMISSIVE",
-            columnNameOfCorruptRecord=_ODD,
+            columnNameOfCorruptRecord=ODD,
             columnPruning=False,
         )
         # c0 adds nothing to what is blank; but Spark refuses a query that takes no other column than the odd row
-        blank = " OR ".join(f"{self.sql.trimmed(column)} <> ''" for column in (_ODD, "c0"))
-        return read.csv(_as_url(path)).filter(f"{_ODD} IS NULL OR {blank}")
+        blank = " OR ".join(f"{self.sql.trimmed(column)} <> ''" for column in (ODD, "c0"))
+        return read.csv(_as_url(path)).filter(f"{ODD} IS NULL OR {blank}")
 
     def _read_parquet(self, path: Path) -> Any:
         self._parquet = path

@@ -50,6 +50,10 @@ class DuckSql:
         """A hash of 64 bits of a value, for counting different ones."""
         return f"hash({x})"
 
+    def row_number(self) -> str:
+        """Another whole number for each row."""
+        return "row_number() OVER ()"
+
     def listed(self, x: str, words: tuple[str, ...] = MISSING) -> str:
         """Whether text is one of some words."""
         return f"{x} IN ({', '.join(map(self.text, words))})"
@@ -73,6 +77,10 @@ class DuckSql:
 
 class SparkSql(DuckSql):
     """The SQL of Spark."""
+
+    def row_number(self) -> str:
+        """Another whole number for each row."""
+        return "monotonically_increasing_id()"
 
     def text(self, value: str) -> str:
         """A text literal: everything but letters, digits and spaces as an escape, so that nothing is substituted."""

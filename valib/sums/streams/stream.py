@@ -31,6 +31,7 @@ from .columns import category_columns, pick, structure
 from .judge import SAMPLE, Judge, check_line_breaks, with_stripped, with_years
 from .layout import JOINED, LINKED, Column, Engine, Layout, Test, number_sql
 from .repeated import Repeated
+from .values import Values
 from .wide import number_rows, reshape_rows, with_joined
 
 
@@ -69,6 +70,8 @@ class StreamedRecords:
         self.attrs = {"source": engine.name, **self._base.account(), **self._choice.account(self._base)}
         self.cohorts = self._base.cohorts()
         self._repeated = Repeated(engine, self._base.layout, self._choice.every_column)
+        self._values = Values(engine.sql, self._judge)
+        self.columns = list(self._judge.columns)
 
     def sum_students(
         self,
@@ -109,9 +112,13 @@ class StreamedRecords:
         """Students with an outcome score, index (cohort, school)."""
         return self._repeated.tested(cohorts)
 
-    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int]]:
+    def in_several(self, cohorts: Sequence[int]) -> tuple[int, int, list[int], int]:
         """See :func:`valib.sums.students.in_several`."""
-        return self._repeated.in_several(cohorts)
+        return self._repeated.in_several(cohorts, self._values.grade())
+
+    def levels(self, cohorts: Sequence[int], column: str) -> dict[int, dict[str, int]]:
+        """See :func:`valib.sums.students.levels_of`."""
+        return self._repeated.levels(cohorts, self._values.as_text(column))
 
     def close(self) -> None:
         """Let go of the source."""

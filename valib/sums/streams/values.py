@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...names import CODES
+from ...records.long import grade_column
 from .judge import Judge
 from .layout import number_sql
 from .sql import DuckSql
@@ -41,7 +42,8 @@ class Values:
 
     def grade(self) -> str:
         """The grades of rows as numbers."""
-        return self.number("grade") if "grade" in self._judge.columns else NO_NUMBER
+        name = grade_column(self._judge.columns)
+        return NO_NUMBER if name is None else self.number(name)
 
     def present(self, name: str) -> str:
         """Whether a column of numbers holds anything."""

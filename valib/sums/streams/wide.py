@@ -15,10 +15,10 @@ from .layout import JOINED, Column, Engine
 
 
 def number_rows(engine: Engine) -> None:
-    """Give the engine's rows a column of their numbers."""
+    """Give the engine's rows a column of their numbers; in Spark, whose rows have no order, of different numbers."""
     at = f"c{len(engine.columns)}"
     column = Column(ROW_NUMBER, at, "number", whole=True, original=ROW_NUMBER)
-    number = "row_number() OVER ()"
+    number = engine.sql.row_number()
     engine.derive(
         lambda table: f"SELECT *, {number} AS {at} FROM {table} AS numbered",
         [*engine.columns, column],
