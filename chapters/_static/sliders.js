@@ -121,11 +121,11 @@
   function start(figure, number) {
     var still = figure.querySelector("img, svg, object");
     if (!still) return;
-    var link = still.closest("a");
+    while (still.parentNode !== figure) still = still.parentNode; // a link or a button around the picture
     var box = document.createElement("div"), at = Object.assign({}, START);
     box.className = "sliders";
-    (link && figure.contains(link) ? link : still).before(box);
-    (link && figure.contains(link) ? link : still).classList.add("sliders-still");
+    still.before(box);
+    still.classList.add("sliders-still");
     var picture = svg("svg", { viewBox: "0 0 " + WIDTH + " " + HEIGHT, role: "img" }, box);
     var key = html("ul", { "class": "sliders-key" }, box);
     [["true", "true effects"], ["residuals", "mean residuals"], ["absorbed", "predictions, shift absorbed"],
@@ -170,7 +170,9 @@
     module.exports = { shrinkageAndShift: shrinkageAndShift, START: START, CONTROLS: CONTROLS };
   } else {
     document.addEventListener("DOMContentLoaded", function () {
-      document.querySelectorAll("figure[id$='-sliders']").forEach(start);
+      setTimeout(function () { // when other scripts have put their buttons around pictures
+        document.querySelectorAll("figure[id$='-sliders']").forEach(start);
+      });
     });
   }
 })();

@@ -114,6 +114,7 @@ def _from_here(node: Any) -> str:
     for link in node.find_all("a", class_="headerlink"):
         link.decompose()
     for part in (node, *node.find_all(True)):
+        part.attrs.pop("loading", None)  # a slide that is printed before it is seen has its picture too
         for key in ("src", "href", "data"):
             target = part.get(key)
             if target and not target.startswith(AWAY):
