@@ -26,6 +26,13 @@ from .display import Shown, Table, coefficient_rows, found, interval_text, one_l
 from .findings import Finding
 from .ranking import rank_draws, rank_effects
 
+PLAIN = (  # attributes that stand in a summary as they are
+    *("cohort", "model", "formula", "method", "tau2", "tau2_se", "sigma2", "sigma2_se", "theta", "vpc", "loglik"),
+    *("singular", "n_students", "n_schools", "student_sd", "level", "shift", "shift_se", "shift_error"),
+    *("shift_se_students", "equating_se", "cohort_sd", "coefficient_source", "shift_mode", "variances_from"),
+    *("intervals"),
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CohortFit(Shown):
@@ -240,37 +247,7 @@ class CohortFit(Shown):
 
     def summary(self) -> dict[str, Any]:
         """The fit in plain numbers, for tables and JSON (no school, no student)."""
-        plain = {
-            k: getattr(self, k)
-            for k in (
-                "cohort",
-                "model",
-                "formula",
-                "method",
-                "tau2",
-                "tau2_se",
-                "sigma2",
-                "sigma2_se",
-                "theta",
-                "vpc",
-                "loglik",
-                "singular",
-                "n_students",
-                "n_schools",
-                "student_sd",
-                "level",
-                "shift",
-                "shift_se",
-                "shift_error",
-                "shift_se_students",
-                "equating_se",
-                "cohort_sd",
-                "coefficient_source",
-                "shift_mode",
-                "variances_from",
-                "intervals",
-            )
-        }
+        plain = {name: getattr(self, name) for name in PLAIN}
         if self.slopes is not None:
             plain["random"] = list(self.slopes.random[1:])
             plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))

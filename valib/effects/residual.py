@@ -90,7 +90,7 @@ def residual_variances(fit: CohortFit, level: float | None = None) -> pd.DataFra
              n  own_sd     sd
     school
     1       73   0.840  0.802
-    10      50   0.705  0.719
+    10      50   0.652  0.693
     """
     level = fit.level if level is None else level
     z, unequal = _blup.quantile(level), _unequal(fit)

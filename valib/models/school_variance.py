@@ -111,7 +111,8 @@ def _nodes(df: FloatArray, size: int = NODES) -> tuple[FloatArray, FloatArray]:
 def _squares(sums: SchoolSums, b: FloatArray) -> FloatArray:
     """W (J,), the residual sum of squares of each school about its own mean."""
     a = np.append(-b, 1.0)
-    return np.maximum(np.einsum("a,jab,b->j", a, sums.within, a), 0.0)
+    squares: FloatArray = np.einsum("a,jab,b->j", a, sums.within, a)
+    return np.maximum(squares, 0.0)
 
 
 def evaluate(sums: SchoolSums, b: FloatArray, tau: float, s2: float, nu: float) -> SchoolPoint:

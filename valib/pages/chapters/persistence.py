@@ -64,11 +64,7 @@ def models(table: pd.DataFrame, fits: dict[str, JointFit], level: float) -> Find
     found.record("front_persistence", value + (f" ({limits})" if limits else ""))
     found.say(
         "{numref}`tab-persistence-models` compares the four models. "
-        + _best(table["aic"])
-        + " "
-        + _persists(table.loc["persistent"])
-        + " "
-        + _smaller(table)
+        f"{_best(table['aic'])} {_persists(row)} {_smaller(table)}"
     )
     return found
 

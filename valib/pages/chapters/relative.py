@@ -107,17 +107,13 @@ def profile(
                 "Inside the interval": np.where(inside, "yes", "no"),
             }
         ),
-        f"The examination scores with the variance ratio held at seven values. The {100 * level:g}% profile interval "
-        f"of "
+        f"The examination scores with the variance ratio held at seven values. The {100 * level:g}% profile interval of "
         r"the VPC holds the values for which $-2\ell$ is less than the chi-squared quantile (1 degree of freedom) "
         r"above its minimum.",
         "tab-02-profile",
         index=False,
         formats={
-            "VPC, held": ".2f",
-            r"$\theta$": ".3f",
-            "Slope": ".4f",
-            r"$\hat\sigma$": ".4f",
+            **{"VPC, held": ".2f", r"$\theta$": ".3f", "Slope": ".4f", r"$\hat\sigma$": ".4f"},
             r"$-2\ell$ above its minimum": ".1f",
         },
     )
@@ -367,6 +363,7 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
     check((effects["se_comparative"] >= effects["se_conditional"]).all(), "the comparative error is never the smaller")
     by_size = only_shown(effects, min_students).sort_values("n", kind="stable")
     three = by_size.iloc[np.unique([0, len(by_size) // 2, len(by_size) - 1])]
+    kinds, places = ("Conditional", "Comparative", "Diagnostic"), ".2f" if last.student_sd >= 10 else ".3f"
     found.table(
         three[["n", "shrinkage", "se_conditional", "se_comparative", "se_diagnostic"]].set_axis(
             ["Students $n_j$", r"Reliability $\lambda_j$", "Conditional SE", "Comparative SE", "Diagnostic SE"], axis=1
@@ -374,12 +371,7 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
         "The three standard errors (score points) for the smallest, the middle and the largest school shown.",
         "tab-02-errors",
         index=False,
-        formats={
-            r"Reliability $\lambda_j$": ".2f",
-            **dict.fromkeys(
-                ["Conditional SE", "Comparative SE", "Diagnostic SE"], ".2f" if last.student_sd >= 10 else ".3f"
-            ),
-        },
+        formats={r"Reliability $\lambda_j$": ".2f", **dict.fromkeys((f"{k} SE" for k in kinds), places)},
     )
     found.say(
         "In this cohort the comparative standard error exceeds the conditional one by {glue:text}`ratio` at most.",
