@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from ...effects.baseline import Benchmark
 from ...effects.cohort_fit import CohortFit
 from ...effects.verdict import shift_verdicts
 from ...records.prior_check import PriorCheck
-from ..findings import Findings, formats
+from ..findings import Findings, Formats, formats
 from ..prose import as_text, in_words
 
 WITH, WITHOUT = "as published", "without the disturbance"
@@ -66,10 +66,9 @@ def known_answer(
 ) -> Findings:
     """The shifts of both readings beside what was put in."""
     found, f = Findings(), formats(fits[WITH][-1].student_sd)
-    focal, should = [one.cohort for one in fits[WITH]], expected(table, benchmark)
+    focal = [one.cohort for one in fits[WITH]]
     shift = {name: pd.Series({one.cohort: float(one.shift or 0.0) for one in given}) for name, given in fits.items()}
-    apart = shift[WITH] - shift[WITHOUT]
-    verdicts = {name: shift_verdicts(context)["side"] for name, context in contexts.items()}
+    apart, should = (shift[WITH] - shift[WITHOUT]).loc[focal], expected(table, benchmark).loc[focal]
     found.table(
         pd.DataFrame(
             {
@@ -78,45 +77,37 @@ def known_answer(
                 "into the prior scores": table.loc[focal, "prior"].array,
                 "Shift, as published": shift[WITH].loc[focal].array,
                 "Shift, without": shift[WITHOUT].loc[focal].array,
-                "Difference": apart.loc[focal].array,
-                "Should be": should.loc[focal].array,
+                "Difference": apart.array,
+                "Should be": should.array,
             }
         ),
         "What was put in, as the mean over students, and what the benchmark makes of it (score points).",
         "tab-pandemic-known",
-        formats=dict.fromkeys(
-            [
-                "Put into the scores",
-                "into the prior scores",
-                "Shift, as published",
-                "Shift, without",
-                "Difference",
-                "Should be",
-            ],
-            f.signed,
-        ),
+        formats=f.signed,
         index=False,
     )
-    off = (apart - should).loc[focal].abs()
+    for sentence in _agreement((apart - should).abs(), table, contexts, f):
+        found.say(sentence)
+    return found
+
+
+def _agreement(off: pd.Series, table: pd.DataFrame, contexts: Mapping[str, pd.DataFrame], f: Formats) -> Iterator[str]:
+    """How near the difference of the shifts comes to what was put in, and the verdicts. off: by focal cohort."""
     most = as_text(float(off.max()), f.fine_signed.replace("+", ""))
-    found.say(
+    yield (
         f"The last two columns differ by at most {most} points. They would be equal if every student weighed the same in a "
         "shift, which weighs schools, and if the two readings had the same slope."
     )
-    cohort = table.loc[focal, "score"].abs().idxmax()
+    cohort = table.loc[off.index, "score"].abs().idxmax()
     se = float(contexts[WITH].loc[cohort, "se"])
     gives = (
         "gives back what was put in to less than" if off[cohort] < se else "differs from what was put in by more than"
     )
-    found.say(
-        f"In cohort {cohort} the benchmark {gives} one standard error of the shift ({as_text(se, f.fine)} points)."
-    )
-    for cohort in focal:
+    yield f"In cohort {cohort} the benchmark {gives} one standard error of the shift ({as_text(se, f.fine)} points)."
+    verdicts = {name: shift_verdicts(context)["side"] for name, context in contexts.items()}
+    for cohort in off.index:
         a, b = (verdicts[name].get(cohort, "") or "not known" for name in (WITH, WITHOUT))
-        found.say(
-            f"- Cohort {cohort}: the verdict is *{a}* from the scores as published and *{b}* without the disturbance."
-        )
-    return found
+        yield f"- Cohort {cohort}: the verdict is *{a}* from the scores as published and *{b}* without the disturbance."
 
 
 def trap(
