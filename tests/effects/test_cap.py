@@ -105,6 +105,11 @@ def test_schools_that_are_not_told_apart_share_a_fifth():
         fit = va.fit_relative(frame, 2021)
     found = va.capped_va(frame, fit, 2.0)
     assert found.table["fifth"].nunique() == 1 and (found.table["side"] == "not told apart").all()
+    with pytest.warns(va.ValibWarning, match="cannot be told apart"):
+        fit = va.fit_relative(frame, 2021, intervals="plugin")
+    found = va.capped_va(frame, fit, 2.0)
+    assert (found.table["side"] == "").all() and found.changed_side == 0, "no interval is known, so no side is"
+    assert "no school's side is known and 0 of 12 change fifth" in found.sentence
 
 
 def test_a_link_of_scales_is_carried_into_the_capped_fit(world):

@@ -127,7 +127,7 @@ def test_the_grade_of_earlier_rows_is_said_and_checked(engine, tmp_path):
     found = records(rows, engine, tmp_path, prior={"years_before": 2})
     told = found.attrs["prior"]
     assert told["grade_steps"] == [{"step": 1.0, "rows": 24}, {"step": 2.0, "rows": 216}]
-    assert told["grade_step"] == 2.0 and told["odd_steps"] == {2023: (24, 240)}
+    assert told["grade_step"] == 2.0 and told["odd_steps"] == [{"cohort": 2023, "odd": 24, "rows": 240}]
     (item,) = [one for one in of_linkage(told, [2023]) if one]
     assert (
         item.code == "grade_steps"
@@ -139,9 +139,9 @@ def test_the_grade_of_earlier_rows_is_said_and_checked(engine, tmp_path):
         assert item in va.fit_relative(found, 2023).findings
     assert item.text in [str(one.message) for one in caught]
     one = records(rows, engine, tmp_path, prior={"years_before": 1})  # of 2022 a tenth stayed; in 2023 all have moved
-    assert one.attrs["prior"]["odd_steps"] == {2022: (24, 240), 2023: (0, 240)}
+    assert [row["odd"] for row in one.attrs["prior"]["odd_steps"]] == [24, 0]
     few = records(rows[~slow | (rows["student"] < "0012")], engine, tmp_path, prior={"years_before": 2})
-    assert few.attrs["prior"]["odd_steps"] == {2023: (12, 228)} and [
+    assert few.attrs["prior"]["odd_steps"] == [{"cohort": 2023, "odd": 12, "rows": 228}] and [
         one for one in of_linkage(few.attrs["prior"], [2023]) if one
     ]
     none = records(rows[~slow | (rows["student"] < "0010")], engine, tmp_path, prior={"years_before": 2})
@@ -155,7 +155,9 @@ def test_of_another_file_the_grade_that_most_have_is_expected(engine, tmp_path):
     before.to_csv(tmp_path / "before.csv", index=False)
     prior = {"file": str(tmp_path / "before.csv")}
     found = records(rows[rows["cohort"] == 2023], engine, tmp_path, prior=prior)
-    assert found.attrs["prior"]["grade_step"] == 2.0 and found.attrs["prior"]["odd_steps"] == {2023: (30, 240)}
+    assert found.attrs["prior"]["grade_step"] == 2.0 and found.attrs["prior"]["odd_steps"] == [
+        {"cohort": 2023, "odd": 30, "rows": 240}
+    ]
 
 
 @ENGINES

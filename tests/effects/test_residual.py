@@ -1,10 +1,6 @@
-"""Unequal residual variances through the public face: tables, tests, streams, coverage that was measured, refusals."""
+"""Unequal residual variances through the public face: tables, tests, streams, refusals."""
 
 from __future__ import annotations
-
-import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +12,6 @@ from valib.errors import ModelError, RowsLeftOut, ValibWarning
 from valib.models.residual_variance import fit_groups
 from valib.sums.student_groups import sum_groups
 
-COVERAGE = Path(__file__).parents[1] / "coverage"
 SAME = 1e-8  # relative; two ways to the same sums, and where a search ends
 
 
@@ -164,61 +159,6 @@ class TestAlongAColumn:
         assert len(table) == 3 and table.index[1] == pytest.approx(records["prior_score"].mean())
         assert table["se"].iloc[1] < table["se"].iloc[0] == pytest.approx(table["se"].iloc[2], rel=0.2)
         assert test["p"].iloc[0] > 0.001 and fit.loglik >= va.fit_relative(records).loglik
-
-
-class TestMeasuredCoverage:
-    """Worlds whose variances are lognormal, by a simulator of its own (tests/coverage/residuals.py)."""
-
-    @pytest.fixture(autouse=True)
-    def _stored(self):
-        self.stored = json.loads((COVERAGE / "residuals.json").read_text(encoding="utf-8"))["worlds"]
-
-    def of(self, name, what):
-        return self.stored[name][what]["mean"], self.stored[name][what]["mcse"]
-
-    UNEQUAL = ("40 schools, 10-40 students, spread .3", "100 schools, 10-40 students, spread .3")
-
-    def test_one_variance_covers_too_little_where_students_vary_most_and_too_much_elsewhere(self):
-        for name in self.UNEQUAL:
-            large, small = self.of(name, "common, large"), self.of(name, "common, small")
-            assert large[0] + 2 * large[1] < 0.92 and small[0] - 2 * small[1] > 0.955
-
-    def test_own_variances_cover_in_both(self):
-        for name in self.stored:
-            for part in ("all", "small", "large"):
-                share, error = self.of(name, f"by_school, {part}")
-                assert 0.925 - 2 * error < share < 0.975 + 2 * error, (name, part)
-
-    def test_effects_and_variances_are_nearer_to_the_truth(self):
-        for name in self.UNEQUAL:
-            assert self.of(name, "by_school, mse")[0] < 0.97 * self.of(name, "common, mse")[0]
-        for name in self.stored:
-            shrunken = self.of(name, "sigma_j, shrunken")[0]
-            assert shrunken < self.of(name, "sigma_j, own")[0]
-            assert shrunken < (0.75 * self.of(name, "sigma_j, common")[0] if "equal" not in name else 0.02)
-            share, error = self.of(name, "sigma_j, covered")
-            assert share > 0.92 - 2 * error
-        for name in self.UNEQUAL:
-            assert self.of(name, "spread")[0] == pytest.approx(0.3, abs=0.03)
-
-    def test_tests_reject_as_often_as_they_say(self):
-        for name in (n for n in self.stored if "equal" in n):
-            for test in ("Bartlett", "ratio"):
-                share, error = self.of(name, f"{test} rejects")
-                assert share < 0.05 + 3 * max(error, 0.015)
-
-    def test_two_replicates_repeat_what_is_stored(self):
-        sys.path.insert(0, str(COVERAGE))
-        try:
-            from residuals import WORLDS, measure
-        finally:
-            sys.path.remove(str(COVERAGE))
-        assert set(self.stored) == set(WORLDS)
-        name = "20 schools, 3-12 students, spread .3"
-        now = measure(name, 2)
-        for what in ("by_school, all", "common sd", "by_school, width"):
-            told = self.stored[name][what]
-            assert abs(now[what]["mean"] - told["mean"]) < 4 * told["mcse"] * np.sqrt(100 / 2)
 
 
 class TestRefusals:

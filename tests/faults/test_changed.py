@@ -80,3 +80,29 @@ def test_records_that_change_while_they_are_read(tmp_path, monkeypatch, data, ch
     if (tmp_path / data).exists():
         again = CliRunner().invoke(cli.app, [*words, "--engine", "duckdb"], prog_name="valib")
         assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("change", [grow, replace, Path.unlink])
+def test_a_file_of_prior_scores_that_changes_while_it_is_read(tmp_path, monkeypatch, change, command):
+    params = make_study(tmp_path)
+    records = pd.read_csv(tmp_path / "records.csv", dtype={"student": str, "school": str})
+    before = records[["student", "prior_score"]].rename(columns={"prior_score": "score"})
+    before.to_csv(tmp_path / "before.csv", index=False)
+    records.drop(columns="prior_score").to_csv(tmp_path / "records.csv", index=False)
+    params.write_text(params.read_text() + "prior: {file: before.csv}\n")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    module, name, order = COMMANDS[command]
+    fit = getattr(module, name)
+
+    def fit_then_change(*arguments, **settings):
+        fitted = fit(*arguments, **settings)
+        change(tmp_path / "before.csv")
+        return fitted
+
+    monkeypatch.setattr(module, name, fit_then_change)
+    words = [order[0], "--params", "study.yml", *order[1:], "--engine", "duckdb"]
+    done = CliRunner().invoke(cli.app, words, prog_name="valib")
+    assert done.exit_code == 2 and "changed while" in done.stderr, done.output
+    assert not contents(tmp_path / "out")

@@ -132,8 +132,11 @@ def test_words_follow_the_interval():
         "The lasting part of the school's value added is **not distinguishable from the average** of schools: +1.0 score "
         "points, with a 90% interval from \N{MINUS SIGN}2.0 to 4.0, which holds zero."
     )
-    assert "(p < 0.001)" in words.several_years(True, 1e-5) and "(p = 0.012)" in words.several_years(True, 0.012)
-    assert "fits better" not in words.several_years(True, 0.2) + words.several_years(False, 0.001)
+    told = words.several_years
+    assert "(p < 0.001)" in told(True, True, 1e-5) and "(p = 0.012)" in told(False, True, 0.012)
+    assert "fits better" not in told(True, True, 0.2) + told(True, False, 0.001)
+    assert "two questions" in told(True, True, None) and "two questions" not in told(False, True, None)
+    assert "lasting" not in told(True, False, None).lower() and told(False, False, 0.001) == ""
 
 
 def of(results, **changed):

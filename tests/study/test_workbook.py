@@ -104,6 +104,13 @@ def test_formats_header_filters_and_widths(book):
     assert all(5 < dimension.width <= 102 for dimension in sheet.column_dimensions.values())
 
 
+def test_a_declared_number_is_seen_whole():
+    """A level of .95 is no 1, and an equating error that was typed has the digits that were typed."""
+    table = pd.DataFrame({"shift": [-4.53], "se": [1.2], "level": [0.95], "equating_se": [1.125]})
+    sheet = openpyxl.load_workbook(io.BytesIO(as_workbook({"shifts.csv": table}, "t")))["shifts"]
+    assert [cell.number_format for cell in sheet[2]] == ["0.0", "0.0", "0.00", "0.000"]
+
+
 def test_the_same_tables_give_the_same_bytes(tables):
     first, again = (as_files(tables, Params(), "results.xlsx") for _ in range(2))
     assert first == again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def score(
         before = stamp(study)
         records = open_records(study, engine, next(iter(saved.values())).state.formula)
         cohorts = _cohorts(like, saved, records, cohorts_text)
+        _tell_other_rows(like, cohorts, records)
         effects, held_back = _effects(study, like, [saved[c] for c in cohorts], records)
         check_unchanged(study, records, before)
         effects = with_names(effects, school_names(records))
@@ -91,6 +93,20 @@ def _check_same(
         raise ParamsError(
             f"{like} holds rounded figures, from which none are exact: leave --exact out, or fit it with --exact."
         )
+
+
+def _tell_other_rows(like: Path, cohorts: list[int], records: Any) -> None:
+    """Warn where the rows or their prior scores are chosen otherwise than those of the fit, as its folder tells them."""
+    from ..effects.findings import tell
+    from ..effects.long_records import other_rows
+    from ..records.told import rows_chosen
+
+    try:
+        fits = json.loads((like / "fits.json").read_text(encoding="utf-8"))
+        known = {one["cohort"]: rows_chosen(one) for one in fits}
+    except (OSError, ValueError, LookupError, TypeError):  # the folder's fit is in another file, which is whole
+        return
+    tell(other_rows(t, known[t], rows_chosen(records.attrs), "fit") for t in cohorts if t in known)
 
 
 def _cohorts(like: Path, saved: dict[int, SavedFit], records: Any, text: str | None) -> list[int]:

@@ -10,7 +10,7 @@ import typer
 from ..errors import ParamsError
 from . import options as opt
 from .console import plain_errors
-from .study import load_study, open_records, read_from
+from .study import check_unchanged, load_study, open_records, read_from, stamp
 
 if TYPE_CHECKING:
     from ..study.earlier import Results
@@ -72,8 +72,10 @@ def _fitted(study: Params) -> Results:
     from .fit import one_cohort_results
     from .options import Model
 
+    before = stamp(study)
     records = open_records(study, None, by_cell=bool(study.baseline_cohorts))
     model = Model.benchmark if study.baseline_cohorts else Model.relative
     cohorts, fits, found, told, _ = one_cohort_results(study, records, None, model, None)
+    check_unchanged(study, records, before)
     shown = publish(found, study, model=model.value, cohorts=cohorts, **told)
     return Results(shown, published(plain(tables.summaries(fits, study.min_students))))

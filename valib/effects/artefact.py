@@ -32,7 +32,7 @@ NEEDED = (
     *("format", "design", "cohorts", "estimator", "groups", "method", "coefficients", "vcov", "vcov_model", "tau2"),
     *("sigma2", "n_students", "n_schools", "column_means", "summaries", "fingerprint", "checksum"),
 )
-EXTRA = ("error_variance", "vcov_students", "own_shifts", "school_influences", "publication")
+EXTRA = ("error_variance", "vcov_students", "own_shifts", "school_influences", "publication", "rows")
 ROUNDED = 0.01  # column means are published to three digits
 
 
@@ -219,6 +219,10 @@ def _check_variances(content: dict[str, Any], state: FormulaState) -> None:
 
 def _check_extras(content: dict[str, Any], cohorts: np.ndarray, schools: int, state: FormulaState) -> None:
     """What only some benchmarks hold."""
+    if "rows" in content:
+        _same_keys(content["rows"], (), "the choice of rows", ("where", "prior"))
+        if not content["rows"] or not all(isinstance(text, str) and text for text in content["rows"].values()):
+            raise ValueError("the choice of rows: no text")
     spread = content["summaries"]["columns"][outcome_of(state.formula)]["sd"]
     if "own_shifts" in content:
         _same_keys(content["own_shifts"], map(str, cohorts), "the shifts of its own cohorts")

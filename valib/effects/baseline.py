@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ..models.options import Estimator, Groups, Method
 from ..names import listed_cohorts
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
+from ..records.told import rows_chosen
 from ..sums.algebra import outcome_of
 from ..sums.design import FormulaState
 from ..sums.moments import Moments
@@ -85,6 +86,9 @@ class Benchmark(Shown):
     own_shifts : mapping of int to mapping
         By baseline cohort, its shift against this benchmark and against that of the other cohorts (``shift``, ``se``,
         ``leave_one_out``, ``leave_one_out_se``; nan where it cannot be estimated).
+    rows : mapping of str to str
+        Which rows of their source the baseline's students are, where that was chosen: ``where``, the expression, and
+        ``prior``, where prior scores are from.
 
     Notes
     -----
@@ -118,6 +122,7 @@ class Benchmark(Shown):
     vcov_students: pd.DataFrame | None = field(default=None, repr=False)
     influence: pd.DataFrame | None = field(default=None, repr=False)
     own_shifts: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def formula(self) -> str:
@@ -187,6 +192,8 @@ class Benchmark(Shown):
         }
         if self.error_variance:
             content["error_variance"] = dict(self.error_variance)
+        if self.rows:
+            content["rows"] = dict(self.rows)
         if self.vcov_students is not None:
             content["vcov_students"] = self.vcov_students.to_numpy().tolist()
         if self.own_shifts:
@@ -269,6 +276,7 @@ class Benchmark(Shown):
                 int(c): {k: np.nan if row[k] is None else float(row[k]) for k in OWN_SHIFT}
                 for c, row in content.get("own_shifts", {}).items()
             },
+            dict(content.get("rows", {})),
         )
 
 
@@ -351,7 +359,8 @@ def fit_baseline(
             *of_long(records, cohorts, students.state.formula),
         ]
     )
-    return baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance, reliability)
+    fit = baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance, reliability)
+    return replace(fit, rows=rows_chosen(records.attrs))
 
 
 def baseline_from_moments(

@@ -27,13 +27,14 @@ from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.posterior import Posterior
 from ..records.coverage import sizes_of
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
+from ..records.told import rows_chosen
 from ..sums.equating import ScaleBreak, crossed, perturbed
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, describe_column, in_several, sum_students
 from . import findings
 from .baseline import STANDARDISED, Benchmark, check_choice, contribution_variance, contributions
 from .cohort_fit import CohortFit
-from .long_records import of_long
+from .long_records import of_long, other_rows
 from .relative import assemble, check_intervals, integrated, with_findings
 
 PRIOR = "prior_score"
@@ -467,6 +468,7 @@ def _findings(
             stacklevel=3,
         )
     found = [*findings.of_correlation(records, [cohort]), *of_long(records, [cohort], benchmark.formula)]
+    found.append(other_rows(cohort, benchmark.rows, rows_chosen(records.attrs)))
     scores = benchmark.summaries["score_by_cohort"].values()
     means, sds = (np.array([one[name] for one in scores], dtype=np.float64) for name in ("mean", "sd"))
     own = score_moments(records, [cohort])[cohort]

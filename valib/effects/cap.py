@@ -30,6 +30,7 @@ from .baseline import Benchmark
 from .benchmark import benchmark_from_moments
 from .cohort_fit import CohortFit
 from .relative import relative_from_moments
+from .verdict import sides
 
 AGREE = 1e-6  # of the standard deviation of scores: the fit made again gives the effects of the fit that was given
 
@@ -49,8 +50,8 @@ class Capped:
     table : DataFrame
         One row a school that may be shown (index): ``n``, ``effect``, ``se``, ``lower``, ``upper``, ``side``, ``fifth`` without
         the cap; ``capped``, ``capped_se``, ``capped_lower``, ``capped_upper``, ``capped_side``, ``capped_fifth`` with it;
-        ``move`` (capped - effect). side: "above", "below" or "not told apart" by the interval; fifth: 1 is the lowest,
-        among these schools.
+        ``move`` (capped - effect). side: "above", "below" or "not told apart" by the interval, "" where none is known;
+        fifth: 1 is the lowest, among these schools.
     fit : CohortFit
         The fit to the capped scores.
     min_students : int
@@ -80,8 +81,13 @@ class Capped:
 
     @property
     def changed_side(self) -> int:
-        """Schools of another side with the cap."""
-        return int((self.table["side"] != self.table["capped_side"]).sum())
+        """Schools of another side with the cap, of those whose side is known with and without it."""
+        return int((self._known & (self.table["side"] != self.table["capped_side"])).sum())
+
+    @property
+    def _known(self) -> pd.Series:
+        """Which schools have a side with and without the cap."""
+        return (self.table["side"] != "") & (self.table["capped_side"] != "")
 
     @property
     def changed_fifth(self) -> int:
@@ -100,9 +106,10 @@ class Capped:
             return f"{head}, no school may be shown."
         move = self.table["move"]
         most = str(move.abs().idxmax())
-        schools = len(self.table)
+        schools, known = len(self.table), int(self._known.sum())
+        changed = f"{self.changed_side:,} of {known:,} schools change side" if known else "no school's side is known"
         return (
-            f"{head}, {self.changed_side:,} of {schools:,} schools change side and {self.changed_fifth:,} change fifth; the "
+            f"{head}, {changed} and {self.changed_fifth:,} of {schools:,} change fifth; the "
             f"largest move is {move[most]:+.2g} {units} (school {most})."
         )
 
@@ -239,16 +246,13 @@ def _table(fit: CohortFit, capped: CohortFit, min_students: int) -> pd.DataFrame
     """Both fits of the schools that may be shown."""
     ours, theirs = (only_shown(one.school_effects, min_students) for one in (fit, capped))
     out = ours[["n", "effect", "se", "lower", "upper"]].copy()
-    out["side"], out["fifth"] = _sides(ours), _fifths(ours["effect"])
+    out["side"], out["fifth"] = sides(ours["lower"], ours["upper"]), _fifths(ours["effect"])
     out["capped"] = theirs["effect"]
     for name in ("se", "lower", "upper"):
         out[f"capped_{name}"] = theirs[name]
-    out["capped_side"], out["capped_fifth"] = _sides(theirs), _fifths(theirs["effect"])
+    out["capped_side"] = sides(theirs["lower"], theirs["upper"])
+    out["capped_fifth"] = _fifths(theirs["effect"])
     return out.assign(move=out["capped"] - out["effect"])
-
-
-def _sides(table: pd.DataFrame) -> np.ndarray:
-    return np.select([table["lower"] > 0, table["upper"] < 0], ["above", "below"], "not told apart")
 
 
 def _fifths(effect: pd.Series) -> np.ndarray:

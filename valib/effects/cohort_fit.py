@@ -29,8 +29,15 @@ from .ranking import rank_draws, rank_effects
 PLAIN = (  # attributes that stand in a summary as they are
     *("cohort", "model", "formula", "method", "tau2", "tau2_se", "sigma2", "sigma2_se", "theta", "vpc", "loglik"),
     *("singular", "n_students", "n_schools", "student_sd", "level", "shift", "shift_se", "shift_error"),
-    *("shift_se_students", "equating_se", "cohort_sd", "coefficient_source", "shift_mode", "variances_from"),
-    *("intervals"),
+    *(
+        "shift_se_students",
+        "equating_se",
+        "cohort_sd",
+        "coefficient_source",
+        "shift_mode",
+        "variances_from",
+        "intervals",
+    ),
 )
 
 
@@ -251,8 +258,7 @@ class CohortFit(Shown):
         if self.slopes is not None:
             plain["random"] = list(self.slopes.random[1:])
             plain["random_sd"] = dict(zip(self.slopes.random, np.sqrt(np.diag(self.slopes.G)).tolist(), strict=True))
-        plain |= self._residual_summary()
-        plain |= {"n_tested": self._n_tested, "left_out": dict(self.left_out)}
+        plain |= {**self._residual_summary(), "n_tested": self._n_tested, "left_out": dict(self.left_out)}
         plain["findings"] = [item.summary() for item in self.findings]
         plain["fixed_effects"] = {k: float(v) for k, v in self.fixed_effects.items()}
         errors = np.sqrt(np.diag(self.vcov))

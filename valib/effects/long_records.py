@@ -10,6 +10,7 @@ from typing import Any
 
 from ..names import by_cohort, percent, readable
 from ..records.long import grade_column, subject_column
+from ..records.prior import OUTCOMES
 from ..sums.design import required_columns
 from ..sums.students import Records, levels_of
 from .findings import Finding
@@ -18,7 +19,7 @@ from .findings import Finding
 MIXED = 0.05  # of a cohort's rows outside its largest grade or subject
 AMBIGUOUS = 0.01  # of a cohort's rows that have two earlier rows
 SHOWN, FEW = 6, 0.01  # grades or subjects of a cohort, the largest first; of a smaller share none is named
-SHORT = 20  # characters of one
+SHORT, LONGEST = 20, 120  # characters of one, and of an expression
 
 
 def of_long(records: Records, cohorts: Iterable[int], formula: str) -> list[Finding | None]:
@@ -73,8 +74,8 @@ def of_linkage(linkage: Mapping[str, Any] | None, cohorts: Sequence[int]) -> lis
 
 
 def _ambiguous(linkage: Mapping[str, Any], cohorts: Sequence[int]) -> Finding | None:
-    rows = {row["cohort"]: row for row in linkage["by_cohort"] if row["cohort"] in cohorts}
-    shares = {t: row["ambiguous"] / max(sum(v for k, v in row.items() if k != "cohort"), 1) for t, row in rows.items()}
+    rows = {row["cohort"]: row for row in linkage["by_cohort"] if row["cohort"] in cohorts and None not in row.values()}
+    shares = {t: row["ambiguous"] / max(sum(row[name] for name in OUTCOMES), 1) for t, row in rows.items()}
     many = {t: percent(share) for t, share in sorted(shares.items()) if share > AMBIGUOUS}
     if not many:
         return None
@@ -86,7 +87,8 @@ def _ambiguous(linkage: Mapping[str, Any], cohorts: Sequence[int]) -> Finding | 
 
 
 def _grade_steps(linkage: Mapping[str, Any], cohorts: Sequence[int]) -> Finding | None:
-    odd = {t: n / rows for t, (n, rows) in linkage.get("odd_steps", {}).items() if t in cohorts and rows}
+    steps = [row for row in linkage.get("odd_steps", ()) if row["cohort"] in cohorts]
+    odd = {row["cohort"]: row["odd"] / row["rows"] for row in steps}
     many = {t: percent(share) for t, share in sorted(odd.items()) if share > MIXED}
     if not many:
         return None
@@ -98,3 +100,22 @@ def _grade_steps(linkage: Mapping[str, Any], cohorts: Sequence[int]) -> Finding 
         "skips a grade."
     )
     return Finding("grade_steps", tuple(many), text)
+
+
+def other_rows(
+    cohort: int, benchmark: Mapping[str, str], own: Mapping[str, str], what: str = "benchmark"
+) -> Finding | None:
+    """A cohort whose rows or prior scores are chosen otherwise than those of a kept benchmark, or of another fit (what);
+    see :func:`valib.records.told.rows_chosen`."""
+    said = []
+    for name, none in (("where", "no expression"), ("prior", "a column of the records")):
+        theirs, ours = (str(readable(told.get(name, none), LONGEST)) for told in (benchmark, own))
+        if theirs != ours:
+            said.append(f"{name}: {theirs} in the {what}, {ours} here")
+    if not said:
+        return None
+    text = (
+        f"The students of cohort {cohort} are chosen otherwise than those of the {what} ({'; '.join(said)}): like is compared "
+        "with like only where both choices mean the same students and tests."
+    )
+    return Finding("other_rows", (int(cohort),), text)

@@ -17,7 +17,7 @@ on the boundary). Given the data a school's variance has the weights q_jg on the
 
 What is not known of nu matters for limits, above all on its boundary, where a plug-in limit would say that all schools vary
 alike: limits are mixtures over nodes of omega = sqrt(2 / nu), about the standard deviation of log sigma2_j over schools, with a
-flat prior on it, as on tau; s2 is at its maximum on every node.
+flat prior on it, as on tau; s2 is at its maximum on every node, or, of few students, on nodes too.
 
 Sources: Smyth (2004, Statistical Applications in Genetics and Molecular Biology 3, 3) for the empirical Bayes variances;
 Raudenbush and Bryk (1987, Journal of Educational Statistics 12, 241-269) for the question asked of schools; Bartlett (1937,
@@ -45,6 +45,8 @@ STARTS = (6.0, 30.0, 150.0)  # of nu
 FLAT = 1e-6  # a log-likelihood less than this above that of equal variances is on the boundary
 STEPS, CLOSE = 40, 1e-11  # of b: Newton steps, and the decrement that ends them
 SPREADS, DROP, WIDEST = 7, 6.0, 3.0  # nodes of omega, the fall of the log-likelihood at which they end, the largest
+HERMITE = ((-np.sqrt(3), 1 / 6), (0.0, 2 / 3), (np.sqrt(3), 1 / 6))  # nodes and weights of log s2,
+MANY_STUDENTS = 400  # where there are fewer than so many students
 MANY = 400  # schools from which omega is taken as known
 NO_SPREAD = 1e-10  # variance of a school, of the largest, that is rounding
 STILL = 1e-7  # tau over s, below which schools do not vary
@@ -197,7 +199,8 @@ class SchoolVariances:
 
     schools (J,), n (J,); own_sd (J,): the school's own residual standard deviation, W_j / (n_j - 1) at the estimate of b
     (nan for one student); sd (J,): shrunken, 1 / sqrt(E[1 / sigma2_j | y]). effects: BLUPs with the schools' own variances.
-    sums, b (p,), point, and par = (tau, s2, nu) in scaled units: for the posterior; nodes (K, 3): nu, s2 and weight.
+    sums, b (p,), point, and par = (tau, s2, nu) in scaled units: for the posterior; nodes (K, 4): nu, s2,
+    weight, factor of the quadrature.
     """
 
     names: tuple[str, ...]
@@ -264,10 +267,10 @@ class SchoolVariances:
 
     def interval(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """(J,) central intervals of sigma_j given the data, over the nodes of (nu, s2)."""
-        log, density = zip(*(self._fine(nu, s2) for nu, s2, _ in self.nodes), strict=True)
+        log, density = zip(*(self._fine(nu, s2) for nu, s2, _, _ in self.nodes), strict=True)
         x, mass = (
             np.concatenate(log, axis=1),
-            np.concatenate([w * d for (_, _, w), d in zip(self.nodes, density, strict=True)], 1),
+            np.concatenate([w * d for (_, _, w, _), d in zip(self.nodes, density, strict=True)], 1),
         )
         order = np.argsort(x, axis=1)
         x, mass = np.take_along_axis(x, order, 1), np.take_along_axis(mass, order, 1)
@@ -282,9 +285,9 @@ class SchoolVariances:
         """Nodes (J, FINE) of log sigma2_j given (nu, s2) and their masses; of equal variances those of the common one."""
         shape = (len(self.n), FINE)
         if np.isinf(nu):
-            z = np.linspace(-6, 6, FINE)
+            z, wide = np.linspace(-6, 6, FINE), (2.0 if len(self.nodes) <= SPREADS else 1.0) * self.log_s_se
             mass = np.exp(-(z**2) / 2)
-            return np.broadcast_to(np.log(s2) + 2 * self.log_s_se * z, shape), np.broadcast_to(mass / mass.sum(), shape)
+            return np.broadcast_to(np.log(s2) + wide * z, shape), np.broadcast_to(mass / mass.sum(), shape)
         a, W = np.append(-self.b, 1.0), _squares(self.sums, self.b)
         weight, g = _nodes(nu + self.n - 1, FINE)
         sigma2 = (nu * s2 + W)[:, None] / (nu + self.n - 1)[:, None] / g
@@ -338,23 +341,26 @@ def fit_schools(moments: Moments, method: Method = "ML") -> SchoolVariances:
 def _spread_nodes(
     sums: SchoolSums, reml: bool, b: FloatArray, par: tuple[float, float, float], loglik: float
 ) -> FloatArray:
-    """(K, 3): nu, s2 and weight on even nodes of omega = sqrt(2 / nu), with a flat prior on it; tau is held."""
+    """(K, 4): nu, s2, weight and factor of the quadrature, on even nodes of omega = sqrt(2 / nu), with a flat prior on it,
+    and of few students on three Gauss-Hermite nodes of log s2 for each; tau is held."""
     tau, s2, nu = par
     if len(sums.n) >= MANY:
-        return np.array([[nu, s2, 1.0]])
+        return np.array([[nu, s2, 1.0, 1.0]])
 
-    def best(omega: float) -> tuple[float, float]:
-        """Log-likelihood and s2 at omega."""
-        at, value = float(np.log(s2)), float("-inf")
-        df, h = np.inf if omega < 1e-4 else 2 / omega**2, 1e-3
+    def at(log_s2: float, omega: float) -> float:
+        return profile(sums, b, tau, float(np.exp(log_s2)), _degrees(omega), reml)[0]
+
+    def best(omega: float) -> tuple[float, float, float]:
+        """Log-likelihood, log s2 and its standard error at omega."""
+        x, h = float(np.log(s2)), 1e-3
         for _ in range(4):
-            low, value, high = (profile(sums, b, tau, float(np.exp(at + k * h)), df, reml)[0] for k in (-1, 0, 1))
-            bend = (2 * value - low - high) / h**2
-            step = float(np.clip((high - low) / (2 * h) / bend, -0.5, 0.5)) if bend > 0 else 0.0
-            at += step
+            low, value, high = (at(x + k * h, omega) for k in (-1, 0, 1))
+            bend = max((2 * value - low - high) / h**2, 1e-2)
+            step = float(np.clip((high - low) / (2 * h) / bend, -0.5, 0.5))
+            x += step
             if abs(step) < 1e-4:
                 break
-        return value, float(np.exp(at))
+        return value, x, float(1 / np.sqrt(bend))
 
     middle, ends = float(np.sqrt(2 / nu)), []
     for side in (-1, 1):
@@ -362,13 +368,24 @@ def _spread_nodes(
         while 0 < middle + side * step < WIDEST and best(middle + side * step)[0] > loglik - DROP:
             step *= 1.6
         ends.append(min(max(middle + side * step, 0.0), WIDEST))
-    omega = np.linspace(ends[0], ends[1], SPREADS)
-    values = np.array([best(w) for w in omega])
-    weight = np.exp(values[:, 0] - values[:, 0].max())
-    weight[[0, -1]] /= 2
-    with np.errstate(divide="ignore"):
-        nus = np.where(omega < 1e-4, np.inf, 2 / omega**2)
-    return np.column_stack([nus, values[:, 1], weight / weight.sum()])
+    found, hermite = [], HERMITE if sums.n.sum() < MANY_STUDENTS else ((0.0, 1.0),)
+    for k, omega in enumerate(np.linspace(ends[0], ends[1], SPREADS)):
+        top, x, error = best(float(omega))
+        for z, w in hermite:
+            value = at(x + z * error, float(omega)) if z else top
+            factor = (
+                w * np.exp(z**2 / 2) * (error if len(hermite) > 1 else 1.0) * (0.5 if k in (0, SPREADS - 1) else 1.0)
+            )
+            found.append((_degrees(float(omega)), np.exp(x + z * error), value, factor))
+    nodes = np.array(found)
+    nodes[:, 2] = nodes[:, 3] * np.exp(nodes[:, 2] - nodes[:, 2].max())
+    nodes[:, 2] /= nodes[:, 2].sum()
+    return nodes
+
+
+def _degrees(omega: float) -> float:
+    """nu = 2 / omega^2."""
+    return float("inf") if omega < 1e-4 else 2 / omega**2
 
 
 def _unpack(x: FloatArray) -> tuple[float, float, float]:

@@ -148,10 +148,9 @@ def _by_school(fit: SchoolVariances) -> UnequalPosterior:
     K = len(fit.nodes)
     grid = _tau_grid(lambda t: at(t, s2, nu)[0], float(np.sqrt(s2)), tau, _count(len(sums.n)) if K == 1 else FEWER)
     found = [at(float(np.exp(u)), float(node[1]), float(node[0])) for node in fit.nodes for u in grid]
-    even = np.ones(K)
-    even[[0, -1]] = 0.5 if K > 1 else 1.0  # the trapezoidal rule in omega
     u = np.tile(grid, K)
-    keep, weight = _kept(np.array([value for value, _, _ in found]) + u + np.repeat(np.log(even), len(grid)))
+    log_weight = np.array([value for value, _, _ in found]) + u + np.repeat(np.log(fit.nodes[:, 3]), len(grid))
+    keep, weight = _kept(log_weight)
     b, points = np.stack([found[k][1] for k in keep]), [found[k][2] for k in keep]
     G = max(point.q.shape[1] for point in points)
     shape = (len(sums.n), G)

@@ -83,6 +83,7 @@ def linkage(prior: Prior, counted: pd.DataFrame, source: str) -> dict[str, Any]:
         if prior.file
         else f"{prior.column}, {prior.years_before} year{'s' * (prior.years_before > 1)} before"
     }
+    told["years_before"] = prior.years_before
     told |= {name: int(counted.loc[counted["outcome"] == name, "rows"].sum()) for name in OUTCOMES}
     if told["ambiguous"] > told["linked"]:
         raise RecordsError(
@@ -103,7 +104,7 @@ def linkage(prior: Prior, counted: pd.DataFrame, source: str) -> dict[str, Any]:
         told["grade_step"] = float(steps.idxmax() if prior.years_before is None else prior.years_before)
         odd = known["rows"].where(known["step"] != told["grade_step"], 0).groupby(known["cohort"]).sum()
         every = known.groupby("cohort")["rows"].sum()
-        told["odd_steps"] = {int(t): (int(odd[t]), int(every[t])) for t in every.index}
+        told["odd_steps"] = [{"cohort": int(t), "odd": int(odd[t]), "rows": int(every[t])} for t in every.index]
     return told
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ParamsError
-from ..records.precision import published
+from ..records.precision import DECLARED, published
 from .writing import clean_text, safe_text
 
 SHEETS = {  # by file; in this order, others after them, and the last three at the end
@@ -49,7 +49,7 @@ LAST = ("what columns mean", "how it was made")  # sheets
 MADE = datetime.datetime(2000, 1, 1)  # the date in the file, always the same
 LABELS = ("cohort", "other", "first", "second")  # whole numbers that are years, without a sign between thousands
 DECIMALS = 10  # at most
-WIDEST, NARROWEST = 100, 7  # of a column, in letters
+WIDEST, NARROWEST = 60, 7  # of a column, in letters
 MOST_ROWS, LONGEST = 1_048_575, 32_767  # rows below the header, and letters of a cell
 
 
@@ -106,7 +106,7 @@ class _Formats:
 
     def text(self, text: str, wrap: bool) -> Any:
         """A text; one that a spreadsheet would take for something else is marked as typed behind an apostrophe."""
-        look: dict[str, Any] = {"num_format": "@", "text_wrap": wrap}
+        look: dict[str, Any] = {"num_format": "@", "text_wrap": wrap, "indent": 1}  # numbers end where it begins
         return self(**look, quote_prefix=True) if safe_text(text) != text or text[:1] in "+-" else self(**look)
 
 
@@ -116,9 +116,17 @@ def _fill(sheet: Any, table: pd.DataFrame, formats: _Formats, name: str) -> None
         raise ParamsError(f"{name} has {len(table):,} rows, more than a sheet of a workbook holds: leave --excel out.")
     head = {"bold": True, "bottom": 1, "bg_color": "#DCE6F1", "text_wrap": True}
     places = published(table.reset_index(drop=True), how=lambda _, places: places)
+    places = places.assign(
+        **dict.fromkeys(set(DECLARED) & set(table.columns), np.nan)
+    )  # to be seen as they were declared
     for k, (column, cells) in enumerate(table.items()):
         numeric = pd.api.types.is_numeric_dtype(cells.dtype)
-        sheet.write_string(0, k, clean_text(str(column)), formats(**head, align="right" if numeric else "left"))
+        sheet.write_string(
+            0,
+            k,
+            clean_text(str(column)),
+            formats(**head, **({"align": "right"} if numeric else {"align": "left", "indent": 1})),
+        )
         texts = _column(sheet, k, cells, places.iloc[:, k], formats, name)
         longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
         sheet.set_column(k, k, min(max(len(str(column)) + 3, longest + 2, NARROWEST), WIDEST))
@@ -150,12 +158,19 @@ def _column(sheet: Any, k: int, cells: pd.Series, places: pd.Series, formats: _F
             sheet.write_boolean(row, k, bool(value), formats())
             seen.append(str(value))
         elif isinstance(value, (int, float, np.number)):
-            digits = min(max(int(decimals), 0), DECIMALS) if fraction and not pd.isna(decimals) else 0
+            digits = _places(float(value), decimals) if fraction else 0
             sheet.write_number(row, k, value, formats.number(digits) if fraction else whole)
             seen.append(f"{value:,.{digits}f}")
         else:
             seen.append(_text(sheet, row, k, str(value), formats, name))
     return seen
+
+
+def _places(value: float, decimals: float) -> int:
+    """Decimals of a number: those to which it is published, or all that it has where it was declared, such as a level."""
+    if pd.isna(decimals):
+        decimals = len(f"{value:.{DECIMALS}f}".rstrip("0").partition(".")[2])
+    return min(max(int(decimals), 0), DECIMALS)
 
 
 def _text(sheet: Any, row: int, k: int, value: str, formats: _Formats, name: str) -> str:

@@ -61,6 +61,7 @@ def mean_of_years(
         index=False,
         formats={"SD of predictions": E, "SE (median)": E},
     )
+    found.say("{numref}`tab-05-years` sets the mean of the years beside the single years.")
     return found
 
 

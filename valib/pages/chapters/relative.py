@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ...effects.multiplicity import count_sides, false_discoveries
-from ...effects.relative import CohortFit, fit_relative
+from ...effects.relative import CohortFit
 from ...effects.verdict import ABOVE, BELOW
 from ...models.mixed import MixedFit
 from ...records.disclosure import only_shown
@@ -576,18 +576,6 @@ def moved_in_words(fits: Sequence[CohortFit]) -> Findings:
         "The mean relative value added is zero in both.",
         when=len(fits) > 1 and _with_intercept(fits[-1]),
     )
-    return found
-
-
-def large_schools(exam: pd.DataFrame, both: Mapping[str, CohortFit]) -> Findings:
-    """The London records without small schools (exercise)."""
-    found = Findings()
-    many = exam.groupby("school")["student"].transform("size") >= 40
-    large = fit_relative(exam[many], formula="score ~ prior_score", method="REML")
-    check(abs(large.school_effects["effect"].sum()) < 1e-8, "effects of the large schools sum to zero")
-    found.record("large_schools", large.n_schools)
-    found.record("large_tau", large.tau2**0.5, ".3f")
-    found.record("exam_tau_reml", both["REML"].tau2 ** 0.5, ".3f")
     return found
 
 

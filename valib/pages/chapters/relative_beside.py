@@ -1,13 +1,14 @@
-"""The relative model of chapter 2 by another package, its numbers beside the library's."""
+"""The relative model of chapter 2 beside others: by another package, and without small schools."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ...effects.relative import CohortFit
+from ...effects.relative import CohortFit, fit_relative
 from ...sums.design import INTERCEPT
 from ..findings import Findings, check
 from ..prose import as_text
@@ -35,4 +36,16 @@ def beside_statsmodels(fit: CohortFit, other: Any) -> Findings:
         "tab-02-statsmodels",
         raw=True,
     )
+    return found
+
+
+def large_schools(exam: pd.DataFrame, both: Mapping[str, CohortFit]) -> Findings:
+    """The London records without small schools (exercise)."""
+    found = Findings()
+    many = exam.groupby("school")["student"].transform("size") >= 40
+    large = fit_relative(exam[many], formula="score ~ prior_score", method="REML")
+    check(abs(large.school_effects["effect"].sum()) < 1e-8, "effects of the large schools sum to zero")
+    found.record("large_schools", large.n_schools)
+    found.record("large_tau", large.tau2**0.5, ".3f")
+    found.record("exam_tau_reml", both["REML"].tau2 ** 0.5, ".3f")
     return found

@@ -78,17 +78,18 @@ def _verdict(found: Findings, fit: CohortFit, table: pd.DataFrame, p: float, f: 
     common, spread = table.attrs["common"], table.attrs["spread"]
     low, high = (as_text(float(common * np.exp(k * spread)), f.plain) for k in (-1, 1))
     found.say(
+        "{numref}`tab-variances` gives the tests. "
         f"The common residual standard deviation is {as_text(float(common), f.plain)} score points. The test rejects that all "
         f"schools have it: most schools lie between {low} and {high} by the estimated distribution.",
         when=p < DOUBT and spread > 0,
     )
     found.say(
-        "The test rejects that all schools have one residual variance, although the model finds no spread of them: a few "
-        "schools, or heavy tails, may be behind it.",
+        "By {numref}`tab-variances` the test rejects that all schools have one residual variance, although the model finds no "
+        "spread of them: a few schools, or heavy tails, may be behind it.",
         when=p < DOUBT and spread == 0,
     )
     found.say(
-        "The test does not reject that all schools have one residual standard deviation, "
+        "By {numref}`tab-variances` the test does not reject that all schools have one residual standard deviation, "
         f"{as_text(float(common), f.plain)} score points. One variance is enough for what can be seen here.",
         when=p >= DOUBT,
     )
@@ -154,7 +155,8 @@ def consequences(fit: CohortFit | None, plain: CohortFit, min_students: int, see
     moved = int(((tops[1] - tops[0]).abs() > A_TENTH).sum())
     sides = int((plain.school_effects["side"][may] != fit.school_effects["side"][may]).sum())
     found.say(
-        f"The schools' own variances change the probability to be in the highest fifth by more than a tenth for {moved} of the "
-        f"{len(sd)} schools shown. For {sides} of them it changes whether the interval lies above zero, below it, or holds it."
+        "{numref}`tab-own-variances` compares the two kinds of fit. The schools' own variances change the probability to be in "
+        f"the highest fifth by more than a tenth for {moved} of the {len(sd)} schools shown. For {sides} of them it "
+        "changes whether the interval lies above zero, below it, or holds it."
     )
     return found

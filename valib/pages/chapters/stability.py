@@ -338,6 +338,9 @@ def every_pair(ways: pd.DataFrame, level: float) -> Findings:
     """The figure of six ways over all pairs, and on which side of the joint model they lie."""
     found = Findings()
     found.figure("ways", figures.correlation_ways(ways, level=level))
+    last = ways.iloc[-1]
+    pair = (int(last["cohort"]), int(last["other"]))
+    found.figure("pair", figures.correlation_ways(ways, pair=pair, level=level))
     wide = ways.pivot(index=["cohort", "other"], columns="way", values="correlation")
     found.record("eb_nearer", int((wide["eb"].abs() < wide["joint_model"].abs()).sum()), "d")
     found.record("joint_eb_farther", int((wide["joint_eb"].abs() > wide["joint_model"].abs()).sum()), "d")

@@ -151,9 +151,7 @@ class SchoolPage:
     def about_several_years(self) -> str:
         """How the figures of several years are to be read; empty if there is none."""
         found = self.over_years
-        if found.averages.empty and found.lasting.empty:
-            return ""
-        return words.several_years(not found.lasting.empty, found.fits_worse)
+        return words.several_years(not found.averages.empty, not found.lasting.empty, found.fits_worse)
 
     def over_the_years(self) -> str:
         """In which years it was above or below, by both yardsticks, and which years have no figure."""

@@ -50,16 +50,14 @@ WHY_NOT_JOINT = {
     "singular": "in these records its estimates lie on the edge of what is possible, and their errors are not known",
     "held_back": "it would give away the figure that is held back",
 }
-SEVERAL_YEARS = (
-    "These are answers to two questions. The mean is of these very years, with what was of one of them alone. The lasting "
-    "part is what all years of the school share, and what could be expected of a further one; it is drawn nearer to zero, "
-    "because less is known of it. Both compare each year with its own average, so that neither holds a change of the whole "
-    "system."
+TWO_QUESTIONS = "These are answers to two questions."
+OF_MEAN = "The mean is of these very years, with what was of one of them alone."
+OF_LASTING = (
+    "The lasting part is what all years of the school share, and what could be expected of a further one; it is drawn nearer "
+    "to zero than a mean of the years, because less is known of it. It rests on a model in which any two years of a school "
+    "are alike to the same degree, and its interval takes the variances as known."
 )
-LASTING_MODEL = (
-    "The lasting part rests on a model in which any two years of a school are alike to the same degree, and its interval "
-    "takes the variances as known."
-)
+OF_SYSTEM = "Each year is compared with its own average, so that no change of the whole system is in this."
 NO_FIGURE = {
     "not_fitted": "it needs one model of these years, which could not be fitted to the records",
     "singular": "it needs one model of these years, whose estimates lie on the edge of what is possible in these records, so "
@@ -244,9 +242,10 @@ def no_lasting(why: str) -> str:
     return f"No lasting part is given: {NO_FIGURE[why]}."
 
 
-def several_years(has_lasting: bool, fits_worse: float | None) -> str:
-    """How the two figures of several years are to be read; fits_worse: p-value of the lasting part's model."""
-    parts = [SEVERAL_YEARS, *([LASTING_MODEL] if has_lasting else [])]
+def several_years(has_mean: bool, has_lasting: bool, fits_worse: float | None) -> str:
+    """How the figures of several years that there are are to be read; fits_worse: p-value of the lasting part's model."""
+    parts = [TWO_QUESTIONS] * (has_mean and has_lasting) + [OF_MEAN] * has_mean + [OF_LASTING] * has_lasting
+    parts += [OF_SYSTEM] * (has_mean or has_lasting)
     if has_lasting and fits_worse is not None and fits_worse < 0.05:
         p = "p < 0.001" if fits_worse < 0.001 else f"p = {fits_worse:.3f}"
         parts.append(

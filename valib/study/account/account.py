@@ -27,9 +27,10 @@ KEYS = {
     "where": "which rows were read: expression, rows (of the source), left_out (by the expression; rows_read is without "
     "them; null: fewer than min_students); null: all",
     "prior_linkage": "prior scores found in other rows or another file: linked, unlinked, ambiguous (rows with two earlier "
-    "rows, which have no prior score), from, by_cohort[], by_school[] (of at least min_students rows; null: a count of fewer, "
-    "and one beside it), grade_steps[] (grades moved up: step, rows), grade_step (how many of them they should have moved up; "
-    "only where grades are known); null: a column of the records has them",
+    "rows, which have no prior score), from, years_before (null: another file), by_cohort[], by_school[] (of at least "
+    "min_students rows; null where one of the three counts is of fewer, and in one cohort or school beside it), grade_steps[] "
+    "(grades moved up: step, rows), grade_step (how many of them they should have moved up; only where grades are known); "
+    "null: a column of the records has them",
     "students": "different student codes in the rows used",
     "students_in_several_cohorts": "student codes that stand in two or more cohorts",
     "schools": "different school codes in the rows used",
