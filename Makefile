@@ -1,4 +1,4 @@
-# make book | pdf | slides | test | test-all | lint | perf | clean. The first of them creates .venv and installs valib into it.
+# make book | pdf | slides | check-site | test | test-all | lint | perf | clean. The first of them creates .venv and installs valib into it.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
@@ -7,10 +7,10 @@ OUT ?= _build
 ROOM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf slides test test-all lint perf clean
+.PHONY: help install book pdf slides check-site test test-all lint perf clean
 
 help:  ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 install: $(STAMP)  ## Create .venv with the tested versions
 
@@ -33,6 +33,9 @@ pdf: $(STAMP)  ## Render the book as HTML pages and as PDF into _build (needs La
 slides: book  ## Render the book, and say where the lecturer's slides are
 	@echo "Slides: $(OUT)/html/slides.html"
 
+check-site: $(STAMP)  ## Check the rendered pages in _build: links, ids, and in Chromium accessibility, console, weight, search
+	$(VENV)/bin/python tests/check_site.py "$(OUT)" $(if $(BROWSER),--browser)
+
 PYTEST := $(RUN) pytest -q -n 2 --dist loadfile
 COMPUTING := tests/records tests/sums tests/models tests/effects tests/simulation
 
@@ -47,10 +50,12 @@ endif
 test-all: test $(VENV)/.spark  ## Run the tests, then the long ones (faults, leaks, servers, Spark)
 	$(RUN) pytest -q -n 2 --dist loadfile -m long
 
-lint: $(STAMP)  ## Check the code's style, format and types
+lint: $(STAMP)  ## Check the code's style, format and types, and the prose
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(VENV)/bin/codespell *.md docs chapters valib
+	$(VENV)/bin/python tests/prose.py
 
 $(VENV)/.%: $(STAMP)
 	@echo "Installing what valib[$*] needs ..."

@@ -1,5 +1,6 @@
 /* A field above a table of schools that searches the first column, whatever its case and accents, and a choice of each
-   column that data-choice names by its number. With data-sort the heads of columns sort. Without JavaScript the whole table stands. */
+   column that data-choice names by its number. With data-sort the heads of columns sort. A page may
+   be called with ?school=..., as the side bar's finder does. Without JavaScript the whole table stands. */
 document.addEventListener("DOMContentLoaded", function () {
   function plain(text) {
     return text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().replaceAll("\u00df", "ss").trim();
@@ -71,6 +72,7 @@ document.addEventListener("DOMContentLoaded", function () {
     }
     bar.addEventListener("input", show);
     box.before(bar);
+    search.value = new URLSearchParams(location.search).get("school") || "";
     show();
   });
 });

@@ -43,6 +43,18 @@ def test_a_relative_fit_takes_the_errors_off_and_says_so(folder, engine):
     assert about["reliability"] == "prior_score 0.9"
 
 
+def test_a_column_of_standard_errors(folder):
+    rows = pd.read_parquet("two.parquet")
+    rows.assign(prior_se=np.linspace(5, 25, len(rows))).to_parquet("two.parquet")
+    some = ("fit", "two.parquet", "--model", "relative", "--cohorts", "2031", "--no-figures")
+    run(*some, "--reliability", "prior_score=se:prior_se", "--exact", "--out", "off")
+    want = va.fit_relative(va.read_records("two.parquet"), 2031, reliability={"prior_score": {"se": "prior_se"}})
+    fixed = pd.read_csv(folder / "off" / "fixed_effects.csv")["estimate"]
+    assert fixed.to_numpy() == pytest.approx(want.fixed_effects.to_numpy(), rel=1e-8)
+    about = pd.read_csv(folder / "off" / "about.csv").set_index("setting")["value"]
+    assert about["reliability"] == "prior_score by the standard errors in prior_se"
+
+
 def test_a_baseline_keeps_it_and_another_run_takes_it_from_there(folder):
     told = run("baseline", "two.parquet", *STUDY, "--reliability", "prior_score=0.9", "--exact", "--out", "b.json")
     assert "errors of prior_score taken off" in told

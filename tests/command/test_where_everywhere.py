@@ -23,7 +23,7 @@ ORDERS = {
     "check": (*COHORTS, "--json", "--out", "{out}.json"),
     "fit": ("--model", "relative", "--intervals", "plugin", *COHORTS, "--out", "{out}"),
     "baseline": (*COHORTS, "--out", "{out}.json"),
-    "report": ("--school", "0101", *COHORTS, "--out", "{out}"),
+    "report": ("--school", "S0003", *COHORTS, "--out", "{out}"),
     "simulate": ("--scenarios", "this study", "--methods", "seed", "--replicates", "2", *COHORTS, "--out", "{out}"),
     "key": ("--out", "{out}.csv"),
     "book": (*COHORTS, "--out", "{out}"),

@@ -36,6 +36,8 @@ class World:
 WORLDS = {
     "40 schools, 10-40 students, spread .3": World(40, (10, 40), 15.0, 0.3),
     "100 schools, 10-40 students, spread .3": World(100, (10, 40), 15.0, 0.3),
+    "20 schools, 3-12 students, spread .3": World(20, (3, 12), 15.0, 0.3),
+    "20 schools, 3-12 students, equal": World(20, (3, 12), 15.0, 0.0),
 }
 
 

@@ -72,7 +72,7 @@ def test_tests_reject_as_often_as_they_say(stored):
 
 
 def test_two_replicates_repeat_what_is_stored(stored):
-    name, few = "40 schools, 10-40 students, spread .3", 2
+    name, few = "20 schools, 3-12 students, spread .3", 2
     now = measure(name, few)
     for what in ("by_school, all", "common sd", "by_school, width"):
         mean, error = of(stored, name, what)

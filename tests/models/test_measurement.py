@@ -128,11 +128,12 @@ def test_what_cannot_be_corrected_is_refused(records, variances, part):
         va.fit_baseline(records, COHORTS, error_variance=variances)
 
 
-def test_a_school_mean_with_the_same_error_is_refused(records):
-    with pytest.raises(ModelError, match=r"also in 'school_mean\(prior_score\)'"):
-        va.fit_baseline(
-            records, COHORTS, "score ~ prior_score + school_mean(prior_score)", error_variance={"prior_score": 100.0}
-        )
+def test_a_mean_over_other_schools_than_the_effects_is_refused(records):
+    formula = "score ~ prior_score + school_mean(prior_score)"
+    with pytest.raises(ModelError, match="not the same for all rows of a school"):
+        va.fit_baseline(records, COHORTS, formula, groups="school", error_variance={"prior_score": 100.0})
+    with pytest.raises(ModelError, match="nearly all of the variation of its school means"):  # 625 + 5000 / 30
+        va.fit_baseline(records, COHORTS, formula, error_variance={"prior_score": 30 * 780.0})
 
 
 def test_error_variance_by_hand():

@@ -10,14 +10,14 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from check_site import read_faults
 from conftest import simulate
 from hypothesis import given
 from hypothesis import strategies as st
 
 from valib.errors import ParamsError, RecordsError, ValibError
 from valib.pages import build as book
-from valib.pages.build.latex import PACKAGES, make_pdf, need_latex
-from valib.pages.build.sphinx_extension import MATHJAX
+from valib.pages.build.latex import PACKAGES, log_faults, make_pdf, need_latex
 from valib.pages.build.staging import as_source, put_parameters, toc_files, with_values
 from valib.pages.build.titlepage import tex, titlepage
 from valib.records.datasets import bundle_root
@@ -102,7 +102,7 @@ def tiny_sources(folder: Path) -> Path:
     (folder / "chapters").mkdir(parents=True)
     for name in ("_config.yml", "references.bib"):
         shutil.copyfile(root / name, folder / name)
-    for name in ("_static", "_latex"):
+    for name in ("_static", "_latex", "_templates"):
         shutil.copytree(root / "chapters" / name, folder / "chapters" / name)
     shutil.copyfile(root / "chapters" / "references.md", folder / "chapters" / "references.md")
     (folder / "_toc.yml").write_text(TOC, encoding="utf-8")
@@ -219,8 +219,9 @@ def test_no_folder_of_this_machine_is_published(built):
 def test_the_pages_work_without_a_network(built):
     out, _ = built
     html = (out / "html" / "chapters" / "intro.html").read_text(encoding="utf-8")
-    assert f'src="../_static/mathjax/{MATHJAX}"' in html
-    assert (out / "html" / "_static" / "mathjax" / MATHJAX).stat().st_size > 1_000_000
+    assert "<msub><mi>u</mi><mi>j</mi></msub>" in html, "browsers set the formula themselves"
+    assert not (out / "html" / "_static" / "scripts" / "fontawesome.js").exists() and "fontawesome.js" not in html
+    assert 'class="svg-inline--fa' in html
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//[^"]+"', html)
 
 
@@ -258,6 +259,13 @@ def test_titles_and_names_are_shown_as_they_are(built):
     assert "(Leckie, 2018)" in page(out, "intro")
 
 
+def test_no_fault_is_on_the_pages(built):
+    """But the finder of schools: this book has no page of schools, so it must not offer one."""
+    out, _ = built
+    assert not list(read_faults(out / "html"))
+    assert "school-finder" not in (out / "html" / "chapters" / "intro.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.skipif(not shutil.which("latexmk"), reason="needs LaTeX")
 def test_the_pdf(tiny, tmp_path, rng, monkeypatch):
     logs = {}
@@ -271,9 +279,12 @@ def test_the_pdf(tiny, tmp_path, rng, monkeypatch):
     monkeypatch.setattr("valib.pages.build.render.make_pdf", keep_log)
     result = book.build(study(tmp_path / "in", rng), tmp_path / "out", pdf=True, progress=False, sources=tiny)
     assert result.pdf.read_bytes().startswith(b"%PDF") and result.seconds["pdf"] > 0
-    assert not re.search(r"Overfull \\hbox \(\d{2,}\.", logs["log"]), "more than 10 points too wide"
+    assert not log_faults(logs["log"])
     assert not re.search("undefined|Missing character", logs["log"])
     assert logs["tex"].index("{What is asked}") < logs["tex"].index(r"\chapter{One}")
+    assert (
+        r"\caption[{Dots of" in logs["tex"] and r"\listoffigures" in (tiny / "chapters/_latex/preamble.tex").read_text()
+    )
     assert r"\section{Equation}" in logs["tex"] and r"\begin{tabulary}{\linewidth}[t]{RLR}" in logs["tex"]
 
 

@@ -62,6 +62,8 @@ def test_the_files_say_what_the_library_does(made):
     assert summary["residual"] == "by_school" and summary["residual_sd"]["common"] == pytest.approx(
         fit.unequal.s, rel=5e-3
     )
+    about = pd.read_csv(made / "out" / "about.csv").set_index("setting")["value"]
+    assert about["residual"] == "by_school"
     assert not (made / "out" / "scoring.json").exists()  # late students are not scored by such a fit
 
 
@@ -97,7 +99,7 @@ def test_groups_of_students_from_the_params_file_in_memory_and_streamed(made):
     ("words", "said"),
     [
         (["--model", "benchmark", "--residual", "by_school"], "--residual is for --model joint or relative"),
-        (["--model", "relative", "--residual", "common"], "--residual common is for --model joint"),
+        (["--model", "relative", "--residual", "common"], "--residual is for --model joint where it is common"),
         (["--model", "relative", "--residual", "nothing"], "need a column that groups students"),
         (["--model", "relative", "--residual", "tiny"], "fewer than the 5"),
         (["--model", "relative", "--residual", "female", "--random", "prior_score"], "not offered with unequal"),

@@ -96,8 +96,10 @@ WRONG = {
     "shift: no": ["shift is False", "'estimated' or 'absorbed'"],
     "variances: pooled": ["variances is 'pooled'", "'focal' or 'baseline'"],
     "reliability: {prior_score: 0}": ["reliability is", "above 0 and not above 1, but that of prior_score is 0"],
-    "reliability: {prior_score: se}": ["reliability.prior_score is 'se'", "expected a number"],
+    "reliability: {prior_score: se}": ["reliability is", "{se: column} with standard errors", "prior_score is 'se'"],
     "reliability: 0.9": ["reliability is 0.9", "expected a mapping"],
+    "reliability: {prior_score: {sd: a}}": ["reliability is", "{se: column} with standard errors"],
+    "reliability: {prior_score: {se: ''}}": ["reliability is", "{se: column} with standard errors"],
     "scale_breaks: 2023": ["scale_breaks[0] is 2023", "a mapping such as {cohort: 2023"],
     "scale_breaks: [2023]": ["scale_breaks[0] is 2023", "a mapping such as {cohort: 2023"],
     "scale_breaks: [{column: score}]": ["scale_breaks[0] lacks its cohort"],
@@ -293,6 +295,12 @@ def test_what_cannot_be_read_surely_is_refused_in_one_sentence(name, value):
         load(None, **{name: value})
     said = str(caught.value)
     assert said.startswith(name) and said.endswith(".") and "\n" not in said and len(said) < 400
+
+
+def test_a_column_of_standard_errors_is_named_alike_everywhere():
+    meant = {"prior_score": {"se": "prior_se"}, "ses": 0.8}
+    for way in (meant, "prior_score=se:prior_se,ses=0.8", "{prior_score: {se: prior_se}, ses: .8}"):
+        assert load(None, reliability=way).reliability == meant
 
 
 def test_the_value_in_force_cannot_be_changed():

@@ -27,6 +27,7 @@ def baseline(
     estimator: opt.Estimator = None,
     method: opt.Method = None,
     reliability: opt.Reliability = None,
+    random: opt.Random = None,
     influences: Annotated[
         bool,
         typer.Option(
@@ -50,6 +51,7 @@ def baseline(
     Examples:
       valib baseline --out baseline.json
       valib baseline my.csv --baseline-cohorts 2016,2017 --estimator within --out baseline.json
+      valib baseline --random prior_score --out slopes.json
       valib baseline --influences --out baseline.json
     """
     with plain_errors(debug):
@@ -66,6 +68,7 @@ def baseline(
             estimator=estimator,
             method=method,
             reliability=reliability,
+            random=random,
         )
         from ..study.writing import check_apart, check_file, claim
 
@@ -81,5 +84,6 @@ def baseline(
             f"{out}: {fitted.formula} on cohorts {listed(fitted.cohorts)}, "
             f"{fitted.n_students:,.0f} students in {fitted.n_schools:,} schools"
             + (f", errors of {listed(fitted.error_variance)} taken off" if fitted.error_variance else "")
+            + (f", slopes of schools of {listed(fitted.random)}" if fitted.random else "")
             + ("; exact, not for publication." if exact else ".")
         )

@@ -13,6 +13,7 @@ from ..names import about, listed
 from . import options as opt
 from .console import plain_errors
 from .like import refuse_choices, score
+from .quantile import MADE, check_options, fit_quantiles, is_quantile
 from .study import check_unchanged, fit_study_baseline, load_study, open_records, read_from, stamp
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ SETTINGS = (  # options that stand for a parameter of the study of the same name
         "neighbours",
         "cap",
     ),
-    *("excel", "figures", "decimal", "byte_order_mark"),
+    *("excel", "figures", "decimal", "byte_order_mark", "quantiles", "quantile_draws"),
 )
 CHOICES = (  # options that a fit has settled
     *("formula", "estimator", "shift", "variances", "method", "level", "intervals", "equating_se", "cohort_sd"),
     *("covariance", "residual", "average", "random", "groups", "similar", "cap", "reliability"),
+    *("quantiles", "quantile_draws"),
 )
 
 
@@ -49,7 +51,10 @@ def fit(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
     model: Annotated[
         opt.Model | None,
-        typer.Option("--model", help="Against the other schools, against the baseline, or several cohorts at once."),
+        typer.Option(
+            "--model",
+            help="Against the other schools, against the baseline, several cohorts at once, or at quantiles of the scores.",
+        ),
     ] = None,
     like: Annotated[
         str | None,
@@ -90,6 +95,8 @@ def fit(
     average: opt.Average = None,
     reliability: opt.Reliability = None,
     random: opt.Random = None,
+    quantiles: opt.Quantiles = None,
+    quantile_draws: opt.QuantileDraws = None,
     min_students: opt.MinStudents = None,
     min_linked_share: opt.MinLinkedShare = None,
     fdr: opt.Fdr = None,
@@ -115,12 +122,14 @@ def fit(
     and omega.csv (how school effects covary over cohorts), averages.csv with --average, and with --covariance
     compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
     benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
-    with --similar, capped.csv with --cap; with --random (or random in the params file) of a relative model va_at.csv, value
-    added of weak and strong students or of groups, and slopes.csv, how schools differ in it; with --residual of a relative
-    model residual_sds.csv and variance_tests.csv, how much students differ by school or group. about.csv says how they were
-    made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out), and --excel writes
-    results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits, estimates to the last
-    place of their errors.
+    with --similar, capped.csv with --cap; with --random (or random in the params file, or slopes of schools in the benchmark)
+    va_at.csv, value added of weak and strong students or of groups, and slopes.csv, how schools differ in it; with --residual
+    of a relative model residual_sds.csv and variance_tests.csv, how much students differ by school or group. about.csv says
+    how they were made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out), and
+    --excel writes results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits,
+    estimates to the last place of their errors.
+    Models quantile and quantile-benchmark (against the baseline's quantiles) write quantile_effects.csv and quantiles.csv,
+    with R-hat and effective draws, in place of school_effects.csv; their students must fit in memory.
     Results of an earlier run in DIR are replaced when the run has succeeded.
 
     \b
@@ -134,6 +143,7 @@ def fit(
       valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
+      valib fit my.csv --model quantile --cohorts 2024 --quantile 0.25,0.75 --out results/quantiles
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
     """
     given = dict(locals())
@@ -172,6 +182,7 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
         raise ParamsError(
             "--model is missing, expected relative, benchmark or joint; or --like FOLDER, to score by a fit."
         )
+    check_options(given)
     if benchmark and any(given[name] for name in ("baseline_cohorts", "formula", "estimator", "reliability")):
         raise ParamsError(
             "--benchmark brings its own baseline cohorts, formula, estimator and reliability: leave those out."
@@ -182,7 +193,7 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
     several = {"covariance": given["covariance"], "residual": None if relative else given["residual"]}
     if relative and given["residual"] in ("by_cohort", "common"):
         raise ParamsError(
-            f"--residual {given['residual']} is for --model joint; a relative model has by_school or a column."
+            f"--residual is for --model joint where it is {given['residual']}; of a relative model it is by_school or a column."
         )
     several["average"] = parse_cohorts(given["average"], "--average")
     structure = {k: v for k, v in several.items() if v is not None}
@@ -193,8 +204,8 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("groups", "similar", "cap"):
         if given[name] is not None and model is opt.Model.joint:
             raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
-    if given["random"] is not None and model is not opt.Model.relative:
-        raise ParamsError(f"--random is for --model relative; a {model.value} model has none.")
+    if given["random"] is not None and model is opt.Model.joint:
+        raise ParamsError("--random is for --model relative or benchmark; a joint model has none.")
     return structure
 
 
@@ -216,26 +227,31 @@ def _fit(
     check_outside(study.pseudonym_key, out)
     cohorts = parse_cohorts(cohorts_text, "--cohorts")
     with output.claim(out):
-        output.refuse_foreign(out, "fit", _names(study, model, structure, exact))
-        _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
+        output.refuse_foreign(out, "fit", _names(study, model, structure, exact, bool(study.random or benchmark_file)))
+        if is_quantile(model):
+            fit_quantiles(study, model, out, cohorts, engine, exact)
+        else:
+            _fit_into(study, model, out, cohorts, benchmark_file, structure, engine, exact)
 
 
-def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool) -> list[str]:
-    """The files that a fit of this model makes."""
+def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool, slopes: bool) -> list[str]:
+    """The files that a fit of this model makes, with those of slopes if it may have some."""
     from ..study.beside import FILES
 
     more = {
-        opt.Model.relative: (["va_at.csv", "slopes.csv"] if study.random else [])
-        + (["residual_sds.csv", "variance_tests.csv"] if study.residual else []),
+        opt.Model.relative: ["residual_sds.csv", "variance_tests.csv"] if study.residual else [],
         opt.Model.benchmark: ["shifts.csv"] if study.shift == "estimated" else [],
         opt.Model.joint: ["correlations.csv", "omega.csv"],
     }
     for name in (opt.Model.relative, opt.Model.benchmark):
+        more[name] += ["va_at.csv", "slopes.csv"] if slopes else []
         more[name] += ["scoring.json"] + [file for parameter, file in FILES.items() if getattr(study, parameter)]
     more[opt.Model.joint] += ["averages.csv"] if "average" in structure else []
     more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
     mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
     mark += ["results.xlsx"] if study.excel else []
+    if is_quantile(model):
+        return [*MADE, *mark]
     mark += ["figures"] if study.figures else []
     made = ["school_effects.csv", "fixed_effects.csv", "fits.json", "about.csv", "columns.csv"]
     return [*made, *more[model], *mark]
@@ -259,12 +275,7 @@ def _fit_into(
     said: list[str] = []
     saved, before = Benchmark.load(benchmark_file) if benchmark_file else None, stamp(study)
     records = open_records(
-        study,
-        engine,
-        saved.formula if saved else study.formula,
-        by_cell=bool(study.random or study.reliability or study.residual == "by_school")
-        if model is opt.Model.relative
-        else model is opt.Model.benchmark and saved is None,
+        study, engine, saved.formula if saved else study.formula, by_cell=_by_cell(study, model, saved)
     )
     if model is opt.Model.joint:
         cohorts = cohorts or _focal(study, records, model, saved)
@@ -285,6 +296,13 @@ def _fit_into(
     )
     for line in [*said, *side_lines(effects, study.level)]:
         typer.echo(line)
+
+
+def _by_cell(study: Params, model: opt.Model, saved: Benchmark | None) -> bool:
+    """Whether the fit needs cross-products by school."""
+    if model is opt.Model.benchmark:
+        return saved is None or bool(study.random or saved.random)
+    return model is opt.Model.relative and bool(study.random or study.reliability or study.residual == "by_school")
 
 
 def _low(study: Params) -> str:
@@ -321,6 +339,7 @@ def one_cohort_results(
         said = results.shift_lines(context, fits)
     found |= results.slope_tables(fits, study.min_students, lambda table: with_names(table, names))
     found |= residual_tables(fits, study.min_students, lambda table: with_names(table, names))
+    told |= {"residual": study.residual} if model is opt.Model.relative else {}
     more, lines = beside(study, records, fits, reference)
     found |= {name: with_names(table, names) for name, table in more.items()}
     return cohorts, fits, found, told, said + lines
@@ -443,6 +462,7 @@ def _benchmark_fits(study: Params, records: Any, cohorts: list[int], saved: Benc
                     level=study.level,
                     intervals=study.intervals,
                     scale_breaks=study.scale_breaks,
+                    random=study.random or None,
                 )
             )
     return fits, benchmark

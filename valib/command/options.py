@@ -14,6 +14,8 @@ class Model(str, Enum):
     relative = "relative"
     benchmark = "benchmark"
     joint = "joint"
+    quantile = "quantile"
+    quantile_benchmark = "quantile-benchmark"
 
 
 Data = Annotated[
@@ -146,8 +148,8 @@ Reliability = Annotated[
         "--reliability",
         metavar="NAME=0.9,...",
         show_default=False,
-        help="Covariates with errors of measurement, and their reliability among the students of the fit: the errors are "
-        "taken off (relative model, baseline).",
+        help="Covariates with errors of measurement, and their reliability among the students of the fit, or NAME=se:COLUMN, "
+        "the column of their standard errors: the errors are taken off (relative model, baseline).",
     ),
 ]
 Random = Annotated[
@@ -156,7 +158,23 @@ Random = Annotated[
         "--random",
         metavar="NAME,NAME,...",
         show_default=False,
-        help="Relative model: columns of the formula whose slope varies over schools; writes va_at.csv and slopes.csv.",
+        help="Columns of the formula whose slope varies over schools (relative and benchmark models); a fit then writes "
+        "va_at.csv and slopes.csv.",
+    ),
+]
+Quantiles = Annotated[
+    str | None,
+    typer.Option(
+        "--quantile",
+        metavar="0.25,0.5,...",
+        show_default=False,
+        help="Quantile models: the quantiles of the scores at which value added is taken. Default: 0.25, 0.5 and 0.75.",
+    ),
+]
+QuantileDraws = Annotated[
+    int | None,
+    typer.Option(
+        "--quantile-draws", help="Quantile models: draws of each of four chains. Default: 600.", show_default=False
     ),
 ]
 MinStudents = Annotated[

@@ -140,4 +140,5 @@ def fit_study_baseline(study: Params, records: Any) -> Benchmark:
             estimator=study.estimator,
             method=study.method,
             reliability=study.reliability,
+            random=study.random,
         )

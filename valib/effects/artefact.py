@@ -32,7 +32,10 @@ NEEDED = (
     *("format", "design", "cohorts", "estimator", "groups", "method", "coefficients", "vcov", "vcov_model", "tau2"),
     *("sigma2", "n_students", "n_schools", "column_means", "summaries", "fingerprint", "checksum"),
 )
-EXTRA = ("error_variance", "vcov_students", "own_shifts", "school_influences", "publication", "rows")
+EXTRA = (
+    *("error_variance", "vcov_students", "own_shifts", "school_influences", "publication", "rows"),
+    *("random", "random_covariance"),
+)
 ROUNDED = 0.01  # column means are published to three digits
 
 
@@ -186,6 +189,9 @@ def _check_spread(content: dict[str, Any], state: FormulaState) -> None:
             bound += abs(b) * known["sd"]
         elif name != INTERCEPT:
             bound = math.inf  # a column whose spread the file does not tell
+    for name, row in zip(content.get("random", ()), content.get("random_covariance", [0])[1:], strict=True):
+        place = 1 + content["random"].index(name)
+        bound += math.sqrt(max(row[place], 0)) * told[name]["sd"] if name in told else math.inf
     total, sd = content["tau2"] + content["sigma2"], told[outcome_of(state.formula)]["sd"]
     if total > (2 * sd) ** 2:
         raise ValueError("its variances are beyond the spread of the outcome")
@@ -213,7 +219,12 @@ def _check_variances(content: dict[str, Any], state: FormulaState) -> None:
     noise = ROUNDED * (np.abs(means) @ np.abs(V) @ np.abs(means))
     groups = min(n, content["n_schools"] * (len(content["cohorts"]) if content["groups"] == "school_cohort" else 1))
     fitted = means @ V @ means
-    if fitted + noise < max(sigma2 / n, tau2 / groups) or fitted - noise > tau2 + sigma2 / n:
+    least, most = max(sigma2 / n, tau2 / groups), tau2 + sigma2 / n
+    if (
+        "random" in content
+    ):  # schools may vary less elsewhere than at the means, and slopes add to the variance of a mean
+        least, most = sigma2 / n, math.inf
+    if fitted + noise < least or fitted - noise > most:
         raise ValueError("the model's errors of the coefficients do not agree with its variances")
 
 
@@ -233,6 +244,8 @@ def _check_extras(content: dict[str, Any], cohorts: np.ndarray, schools: int, st
         values = list(content["error_variance"].values())
         if numbers(values, (len(values),), "the errors of measurement").min(initial=1) <= 0:
             raise ValueError("the variance of an error of measurement is not positive")
+    if "random" in content or "random_covariance" in content:
+        _check_random(content, state)
     if "vcov_students" in content:
         covariance(content["vcov_students"], len(state.names))
     if "school_influences" in content:
@@ -241,6 +254,24 @@ def _check_extras(content: dict[str, Any], cohorts: np.ndarray, schools: int, st
         if not isinstance(codes, list) or not all(isinstance(c, str) for c in codes) or len(set(codes)) != schools:
             raise ValueError("the schools' influences are not those of its schools")
         numbers(content["school_influences"]["values"], (schools, len(state.names)), "the schools' influences")
+
+
+def _check_random(content: dict[str, Any], state: FormulaState) -> None:
+    """Slopes of schools: of columns of the formula, with the covariance of all random effects."""
+    random, spread = content.get("random"), content.get("random_covariance")
+    others = [name for name in state.names if name != INTERCEPT]
+    if not isinstance(random, list) or not random or any(name not in others for name in random):
+        raise ValueError("its slopes of schools are not of columns of its formula")
+    if len(set(random)) < len(random) or content["estimator"] != "mixed" or content.get("error_variance"):
+        raise ValueError("its slopes of schools are named twice, or its estimator has none")
+    G = covariance(spread, len(random) + 1, ROUNDED * (len(random) + 1))
+    if abs(G[0, 0] - content["tau2"]) > ROUNDED * content["tau2"]:
+        raise ValueError("the variance of schools is not that of its random effects")
+    outcome = content["summaries"]["columns"][outcome_of(state.formula)]["sd"]
+    for name, variance in zip(random, np.diag(G)[1:], strict=True):
+        known = content["summaries"]["columns"].get(name)
+        if known and variance * known["sd"] ** 2 > (10 * outcome) ** 2:
+            raise ValueError("the variance of its slopes is far beyond the spread of the outcome")
 
 
 def _check_own_shift(row: Any, spread: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,21 +26,25 @@ from ..models.estimators import (
     school_variance,
 )
 from ..models.likelihood import compress, optimise
-from ..models.measurement import error_vector, fit_corrected, known_errors
+from ..models.measurement import error_vector, fit_corrected, has_errors, known_errors
 from ..models.mixed import check_estimable
 from ..models.options import Estimator, Groups, Method
+from ..models.slope_benchmark import fit_benchmark_slopes, fit_slope_baseline
+from ..models.slopes import SlopesFit
 from ..names import listed_cohorts
 from ..records.precision import kept
 from ..records.prior_check import looks_standardised, score_moments
 from ..records.told import rows_chosen
 from ..sums.algebra import outcome_of
-from ..sums.design import FormulaState
+from ..sums.design import INTERCEPT, FormulaState
 from ..sums.moments import Moments
+from ..sums.random_part import random_columns, random_part
 from ..sums.students import Records, Summed, in_several, require_cohorts, sum_students
 from .artefact import ESTIMATORS, FORMAT, GROUPS, OWN_SHIFT, check_content, checksum, parsed, with_blanks
 from .display import Shown, Table, coefficient_rows, one_line, standard_deviation
 from .findings import alike_scores, several_cohorts, tell
 from .long_records import of_long
+from .measured import Reliability, with_columns
 
 COLUMNS = ("", "estimate", "std. error")  # of the table in print
 STANDARDISED = (
@@ -86,6 +90,10 @@ class Benchmark(Shown):
     own_shifts : mapping of int to mapping
         By baseline cohort, its shift against this benchmark and against that of the other cohorts (``shift``, ``se``,
         ``leave_one_out``, ``leave_one_out_se``; nan where it cannot be estimated).
+    random : tuple of str
+        Columns with slopes of schools; tau2 is then the variance at the baseline mean of each.
+    random_covariance : DataFrame (q, q) or None
+        Of the random effects, intercept first, about the baseline means of the columns; None without slopes.
     rows : mapping of str to str
         Which rows of their source the baseline's students are, where that was chosen: ``where``, the expression, and
         ``prior``, where prior scores are from.
@@ -122,6 +130,8 @@ class Benchmark(Shown):
     vcov_students: pd.DataFrame | None = field(default=None, repr=False)
     influence: pd.DataFrame | None = field(default=None, repr=False)
     own_shifts: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    random: tuple[str, ...] = ()
+    random_covariance: pd.DataFrame | None = field(default=None, repr=False)
     rows: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -154,7 +164,10 @@ class Benchmark(Shown):
             ("Random intercepts", "school and cohort" if self.groups == "school_cohort" else "school"),
         ]
         rows = coefficient_rows(zip(self.coefficients.index, self.coefficients, self.se, strict=True))
-        rows.append(standard_deviation("SD of schools", self.tau2))
+        rows.append(standard_deviation("SD of schools" + (" at the mean" if self.random else ""), self.tau2))
+        if (spread := self.random_covariance) is not None:
+            slopes = zip(self.random, np.diag(spread)[1:], strict=True)
+            rows += [standard_deviation(f"SD of slopes of {name}", float(value)) for name, value in slopes]
         rows.append(standard_deviation("SD of residuals", self.sigma2))
         notes = ["Standard errors are clustered by school."]
         if self.error_variance:
@@ -200,6 +213,9 @@ class Benchmark(Shown):
             content["own_shifts"] = {
                 str(c): {k: v if np.isfinite(v) else None for k, v in row.items()} for c, row in self.own_shifts.items()
             }
+        if self.random_covariance is not None:
+            content["random"] = list(self.random)
+            content["random_covariance"] = self.random_covariance.to_numpy().tolist()
         if influences and self.influence is not None:
             content["school_influences"] = {
                 "schools": self.influence.index.tolist(),
@@ -276,6 +292,8 @@ class Benchmark(Shown):
                 int(c): {k: np.nan if row[k] is None else float(row[k]) for k in OWN_SHIFT}
                 for c, row in content.get("own_shifts", {}).items()
             },
+            tuple(content.get("random", ())),
+            _square(content["random_covariance"], [INTERCEPT, *content["random"]]) if "random" in content else None,
             dict(content.get("rows", {})),
         )
 
@@ -288,7 +306,8 @@ def fit_baseline(
     groups: Groups = "school_cohort",
     method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
-    reliability: Mapping[str, float] | None = None,
+    reliability: Reliability | None = None,
+    random: Sequence[str] | None = None,
 ) -> Benchmark:
     """Fit the benchmark: coefficients b_B of the baseline cohorts, with errors clustered by school.
 
@@ -311,9 +330,14 @@ def fit_baseline(
         Variance of the error of measurement in a column, where known, for example
         ``{"prior_score": (1 - reliability) * variance}``; the coefficients are then those of true scores
         (:mod:`valib.models.measurement`).
-    reliability : mapping of str to float, optional
+    reliability : mapping of str to float or to mapping, optional
         Reliability of a column, above 0 and not above 1, in place of the variance of its error: that is then
-        (1 - reliability) times the variance of the column over all students of the baseline cohorts.
+        (1 - reliability) times the variance of the column over all students of the baseline cohorts. Or the column of its
+        standard errors of measurement, as for :func:`valib.fit_relative`.
+    random : sequence of str, optional
+        Columns of the formula whose coefficient varies over schools (by ``groups``: over schools in each cohort), beside the
+        intercept, for the estimator "mixed"; the formula may say the same, as for :func:`valib.fit_relative`. The benchmark
+        keeps their covariance.
 
     Returns
     -------
@@ -346,12 +370,19 @@ def fit_baseline(
     """
     check_choice(estimator, ESTIMATORS, "estimator")
     check_choice(groups, GROUPS, "groups")
+    fixed, random = random_part(formula, random)
+    if random and (estimator != "mixed" or has_errors(error_variance, reliability)):
+        raise ModelError(
+            "Slopes of schools are those of the estimator 'mixed', without corrections for errors of measurement: leave the "
+            "random part out, or these."
+        )
     cohorts = tuple(sorted(int(c) for c in cohorts))
     require_cohorts(records, cohorts)
     scores = score_moments(records, cohorts)
     if looks_standardised(scores):
         raise BenchmarkError(STANDARDISED)
-    students = sum_students(records, cohorts, formula, by_cell=True, describe=True)
+    error_variance, reliability = with_columns(records, cohorts, fixed, error_variance, reliability)
+    students = sum_students(records, cohorts, fixed, by_cell=True, describe=True)
     tell(
         [
             alike_scores(scores),
@@ -359,7 +390,9 @@ def fit_baseline(
             *of_long(records, cohorts, students.state.formula),
         ]
     )
-    fit = baseline_from_moments(students, cohorts, scores, estimator, groups, method, error_variance, reliability)
+    fit = baseline_from_moments(
+        students, cohorts, scores, estimator, groups, method, error_variance, reliability, random
+    )
     return replace(fit, rows=rows_chosen(records.attrs))
 
 
@@ -372,6 +405,7 @@ def baseline_from_moments(
     method: Method = "ML",
     error_variance: Mapping[str, float] | None = None,
     reliability: Mapping[str, float] | None = None,
+    random: Sequence[str] = (),
 ) -> Benchmark:
     """The benchmark from the sums of the baseline's students by cell, with their description; see :func:`fit_baseline`.
 
@@ -382,15 +416,8 @@ def baseline_from_moments(
         raise BenchmarkError(f"The formula {state.formula!r} has no intercept; a benchmark needs one.")
     grouped = cells.pool_cohorts() if groups == "school" else cells
     errors = error_vector(grouped, known := known_errors(cells, error_variance, reliability))
-    mixed = fit_corrected(grouped, errors, method)
-    if estimator == "within":
-        check_within(grouped)
-    found = fit_baselines(grouped, estimator, reml=method == "REML", errors=errors, theta=mixed.optimum.theta)
-    own = np.diag(found.vcov_model[0])
-    if not (np.isfinite(found.b[0]).all() and np.isfinite(found.vcov[0]).all() and (own >= 0).all()):
-        raise BenchmarkError(
-            f"The baseline has too few students or schools for the formula {state.formula!r} and the estimator {estimator}."
-        )
+    sloped = random_columns(state.names, random)
+    slopes, found = _coefficients(grouped, estimator, method, errors, sloped, state.formula)
     names = list(state.names)
     means = cells.weight @ cells.sums / cells.n_students + cells.shift
     outcome = {"n": round(cells.n_students), "mean": float(means[-1]), "sd": float(cells.response_sd)}
@@ -415,8 +442,30 @@ def baseline_from_moments(
         {k: float(v) for k, v in known.items() if v},
         pd.DataFrame(found.vcov_students[0], index=names, columns=names),
         pd.DataFrame(found.influence[0], index=pd.Index(cells.schools, dtype="str"), columns=names),
-        {c: _own_shift(cells, c, found, estimator, groups, method, errors) for c in cohorts},
+        {c: _own_shift(cells, c, found, estimator, groups, method, errors, sloped) for c in cohorts},
+        () if slopes is None else slopes.random[1:],
+        None if slopes is None else pd.DataFrame(slopes.G, index=slopes.random, columns=slopes.random),
     )
+
+
+def _coefficients(
+    grouped: Moments, estimator: Estimator, method: Method, errors: np.ndarray, sloped: Sequence[int], formula: str
+) -> tuple[SlopesFit | None, Baseline]:
+    """The baseline's coefficients, and its model with slopes of schools where it has some."""
+    slopes = None
+    if sloped:
+        slopes, found = fit_slope_baseline(grouped, sloped, method)
+    else:
+        mixed = fit_corrected(grouped, errors, method)
+        if estimator == "within":
+            check_within(grouped)
+        found = fit_baselines(grouped, estimator, reml=method == "REML", errors=errors, theta=mixed.optimum.theta)
+    own = np.diag(found.vcov_model[0])
+    if not (np.isfinite(found.b[0]).all() and np.isfinite(found.vcov[0]).all() and (own >= 0).all()):
+        raise BenchmarkError(
+            f"The baseline has too few students or schools for the formula {formula!r} and the estimator {estimator}."
+        )
+    return slopes, found
 
 
 def _own_shift(
@@ -427,12 +476,13 @@ def _own_shift(
     groups: Groups,
     method: Method,
     errors: np.ndarray,
+    columns: Sequence[int] = (),
 ) -> dict[str, float]:
     """The shift of a baseline cohort against its own benchmark, and against that of the other cohorts.
 
     nan for what cannot be estimated, such as a benchmark of the other cohorts where there are none.
     """
-    focal, reml, told = cells.select([cohort]), method == "REML", []
+    focal, told = cells.select([cohort]), []
     for others in (None, [c for c in cells.cohorts.tolist() if c != cohort]):
         delta = se = np.nan
         with suppress(ModelError, np.linalg.LinAlgError):
@@ -440,21 +490,39 @@ def _own_shift(
             if others is not None:
                 base = cells.select(others)
                 grouped = base.pool_cohorts() if groups == "school" else base
-                check_estimable(grouped)
-                if estimator == "within":
-                    check_within(grouped)
-                typical = fit_baselines(grouped, estimator, reml=reml, errors=errors)
-            residual = residual_moments(focal, typical.b[0], True)
-            check_estimable(residual)
-            fit = optimise(compress(residual), reml)
-            _, moved = benchmark_va(
-                focal.n, focal.means, typical.b[0], typical.vcov[0], fit.tau2[0], fit.sigma2[0], "estimated"
-            )
-            assert moved is not None  # a shift was estimated
+                typical = _typical(grouped, estimator, method, errors, columns)
+            moved = _shift_against(focal, typical, method, columns)
             added = contributions(moved, focal.schools[focal.cell_school], base.schools, typical.influence[0])
             delta, se = float(moved.delta), float(np.sqrt(contribution_variance(added)))
         told += [delta, se]
     return dict(zip(OWN_SHIFT, told, strict=True))
+
+
+def _typical(
+    grouped: Moments, estimator: Estimator, method: Method, errors: np.ndarray, columns: Sequence[int]
+) -> Baseline:
+    """The coefficients of some cohorts of the baseline."""
+    if columns:
+        return fit_slope_baseline(grouped, columns, method)[1]
+    check_estimable(grouped)
+    if estimator == "within":
+        check_within(grouped)
+    return fit_baselines(grouped, estimator, reml=method == "REML", errors=errors)
+
+
+def _shift_against(focal: Moments, typical: Baseline, method: Method, columns: Sequence[int]) -> Shift:
+    """The shift of a cohort against coefficients."""
+    if columns:
+        moved = fit_benchmark_slopes(focal, columns, typical.b[0], typical.vcov[0], "estimated", method).shift
+    else:
+        residual = residual_moments(focal, typical.b[0], True)
+        check_estimable(residual)
+        fit = optimise(compress(residual), method == "REML")
+        _, moved = benchmark_va(
+            focal.n, focal.means, typical.b[0], typical.vcov[0], fit.tau2[0], fit.sigma2[0], "estimated"
+        )
+    assert moved is not None  # a shift was estimated
+    return moved
 
 
 def contributions(moved: Shift, focal: np.ndarray, schools: np.ndarray, influence: np.ndarray) -> pd.Series:

@@ -25,6 +25,9 @@ from ..models.likelihood import compress
 from ..models.mixed import MixedFit, fit_compressed, fit_moments, loglik_at
 from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.posterior import Posterior
+from ..models.slope_benchmark import system_slopes
+from ..models.slope_posterior import SlopePosterior
+from ..models.slopes import SlopesFit
 from ..records.coverage import sizes_of
 from ..records.prior_check import PriorCheck, looks_standardised, prior_check, score_moments
 from ..records.told import rows_chosen
@@ -33,6 +36,8 @@ from ..sums.moments import Moments
 from ..sums.students import Records, Summed, describe_column, in_several, sum_students
 from . import findings
 from .baseline import STANDARDISED, Benchmark, check_choice, contribution_variance, contributions
+from .benchmark_slopes import fitted as slopes_against
+from .benchmark_slopes import integrated_slopes, random_of
 from .cohort_fit import CohortFit
 from .long_records import of_long, other_rows
 from .relative import assemble, check_intervals, integrated, with_findings
@@ -54,6 +59,7 @@ def fit_benchmark(
     scale_breaks: Sequence[ScaleBreak] = (),
     intervals: Intervals = "integrated",
     cohort_sd: float | None = None,
+    random: Sequence[str] | None = None,
 ) -> CohortFit:
     """Benchmark value added of one focal cohort.
 
@@ -87,6 +93,9 @@ def fit_benchmark(
         Standard deviation of ordinary years, score points, where it is known: what is common to all schools of a cohort and
         comes and goes. It adds cohort_sd^2 (1 + 1/B) to the variance of the shift and of every benchmark VA, B the number of
         baseline cohorts.
+    random : sequence of str, optional
+        Columns of the formula whose coefficient varies over schools, as for :func:`valib.fit_relative`; by default those of
+        the benchmark, and an empty list is none. With ``variances="baseline"`` they must be the benchmark's.
 
     Returns
     -------
@@ -114,6 +123,10 @@ def fit_benchmark(
     mislead (:mod:`valib.effects.findings`), and when the cohort is itself part of the baseline (the coefficient error is then
     not independent of the cohort, and the intervals are too wide).
 
+    With slopes of schools, r_ij = delta + z_ij' g_j + e_ij and VA_j(z) = delta_hat + z' g_hat_j
+    (:mod:`valib.models.slope_benchmark`): ``effect`` is that at the focal mean of each column, :func:`valib.va_at` has it
+    elsewhere, and a change of the system's own slope since the baseline is left in the slopes of schools.
+
     Examples
     --------
     >>> import valib as va
@@ -129,16 +142,35 @@ def fit_benchmark(
     for what, value in (("equating standard error", equating_se), ("standard deviation of ordinary years", cohort_sd)):
         if value is not None and not (np.isfinite(value) and value >= 0):
             raise BenchmarkError(f"The {what} must be zero or positive, not {value}.")
-    links = crossed(scale_breaks, benchmark.cohorts, int(cohort))
+    links, slopes = crossed(scale_breaks, benchmark.cohorts, int(cohort)), random_of(benchmark, random, variances)
     _check_scale(records, int(cohort), benchmark)
-    students = sum_students(records, [cohort], benchmark.state, links=links)
-    loadings = _link_loadings(records, int(cohort), links, students.moments, benchmark)
+    students = sum_students(records, [cohort], benchmark.state, by_cell=bool(slopes), links=links)
+    moved = [
+        (sum_students(records, [cohort], benchmark.state, by_cell=bool(slopes), links=other).moments, step)
+        for other, step in perturbed(links)
+    ]
     fit = benchmark_from_moments(
-        students, int(cohort), benchmark, shift, variances, method, equating_se, level, loadings, intervals, cohort_sd
+        students,
+        int(cohort),
+        benchmark,
+        shift,
+        variances,
+        method,
+        equating_se,
+        level,
+        _link_loadings(moved, students.moments, benchmark),
+        intervals,
+        cohort_sd,
+        slopes,
+        moved,
     )
     found = _findings(records, int(cohort), benchmark, links)
     if shift == "estimated":
         found.append(findings.few_schools(int(cohort), fit.n_schools))
+    if fit.slopes is not None:
+        b, vcov = benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy()
+        moves = system_slopes(fit.own_moments, fit.slopes, b, vcov)
+        found.append(findings.slopes_moved(int(cohort), fit.slopes.random[1:], *moves))
     return with_findings(fit, [*found, findings.prior_shift({int(cohort): prior_of_shift(fit, benchmark)})])
 
 
@@ -154,28 +186,29 @@ def benchmark_from_moments(
     link_loadings: np.ndarray | None = None,
     intervals: Intervals = "integrated",
     cohort_sd: float | None = None,
+    random: Sequence[str] = (),
+    moved: Sequence[tuple[Moments, float]] = (),
 ) -> CohortFit:
     """Benchmark value added from the sums of the focal cohort under ``benchmark.state``; see :func:`fit_benchmark`.
 
-    link_loadings (J, m): what m standard normal errors of a scale link do to the schools' mean residuals.
+    link_loadings (J, m): what m standard normal errors of a scale link do to the schools' mean residuals. random: columns
+    with slopes of schools; moved: for those, the sums under each error of a link, and its size.
     """
     moments = students.moments
     scale_se = float(np.hypot(equating_se or 0.0, (cohort_sd or 0.0) * np.sqrt(1 + 1 / len(benchmark.cohorts))))
-    fit = fit_residuals(moments, benchmark, shift, variances, method)
-    effects, moved = benchmark_va(
-        moments.n,
-        moments.means,
-        benchmark.coefficients.to_numpy(),
-        benchmark.vcov.to_numpy(),
-        fit.tau2,
-        fit.sigma2,
-        shift,
-        scale_se,
-        link_loadings,
-    )
-    over = benchmark_posterior(
-        moments, benchmark, shift, scale_se, link_loadings, intervals if variances == "focal" else "plugin"
-    )
+    rest: dict[str, Any] = {}
+    fit: MixedFit | SlopesFit
+    over: Posterior | SlopePosterior | None
+    if random:
+        found = slopes_against(moments, benchmark, random, shift, variances, method, scale_se, moved)
+        over = integrated_slopes(found, benchmark, scale_se, intervals if variances == "focal" else "plugin")
+        fit, effects, system, rest = found.fit, found.blup, found.shift, {"slopes": found.fit}
+    else:
+        fit = plain = fit_residuals(moments, benchmark, shift, variances, method)
+        effects, system = _effects(plain, moments, benchmark, shift, scale_se, link_loadings)
+        over = benchmark_posterior(
+            moments, benchmark, shift, scale_se, link_loadings, intervals if variances == "focal" else "plugin"
+        )
     return assemble(
         fit,
         effects,
@@ -190,11 +223,25 @@ def benchmark_from_moments(
         scale_loadings=_scale_loadings(moments, scale_se, link_loadings),
         equating_se=None if equating_se is None else float(equating_se),
         cohort_sd=None if cohort_sd is None else float(cohort_sd),
-        **({} if moved is None else _shift_errors(moved, moments, benchmark)),
+        **({} if system is None else _shift_errors(system, moments, benchmark)),
         coefficient_source=benchmark.estimator,
         shift_mode=shift,
         variances_from=variances,
+        **rest,
     )
+
+
+def _effects(
+    fit: MixedFit,
+    moments: Moments,
+    benchmark: Benchmark,
+    shift: ShiftMode,
+    scale_se: float,
+    link_loadings: np.ndarray | None,
+) -> tuple[_blup.Blup, Shift | None]:
+    """Benchmark VA and the shift from a fitted random-intercept model of r."""
+    b, vcov = benchmark.coefficients.to_numpy(), benchmark.vcov.to_numpy()
+    return benchmark_va(moments.n, moments.means, b, vcov, fit.tau2, fit.sigma2, shift, scale_se, link_loadings)
 
 
 def _shift_errors(moved: Shift, moments: Moments, benchmark: Benchmark) -> dict[str, Any]:
@@ -263,15 +310,10 @@ def fit_residuals(
     )
 
 
-def _link_loadings(
-    records: Records, cohort: int, links: Sequence[ScaleBreak], moments: Moments, benchmark: Benchmark
-) -> np.ndarray | None:
+def _link_loadings(moved: Sequence[tuple[Moments, float]], moments: Moments, benchmark: Benchmark) -> np.ndarray | None:
     """(J, m) change of each school's mean residual per standard normal error of the links crossed."""
     b = np.append(-benchmark.coefficients.to_numpy(), 1.0)
-    columns = []
-    for moved, step in perturbed(links):
-        means = sum_students(records, [cohort], benchmark.state, links=moved).moments.means
-        columns.append((means - moments.means) @ b / step)
+    columns = [(other.means - moments.means) @ b / step for other, step in moved]
     return np.column_stack(columns) if columns else None
 
 

@@ -24,7 +24,7 @@ from ..models.estimators import benchmark_va, coefficients, optimise_residuals
 from ..models.joint_fit import JointProblem
 from ..models.joint_likelihood import JointMoments, stack_moments, within_by_school
 from ..models.likelihood import compress
-from ..models.measurement import error_vector, remove_error
+from ..models.measurement import error_vector, noise, remove_error
 from ..models.mixed import COLLINEAR, unshift
 from ..models.newton import minimise, minimise_all
 from ..models.options import Estimator, Groups, Method, ShiftMode, Variances
@@ -266,7 +266,7 @@ def _refit_baseline(
     data = compress(base.pool_cohorts() if groups == "school" else base, weights)
     check_determined(remove_error(data, errors).cross[:, :-1, :-1])
     found = coefficients(data, base.intercept, estimator, reml, errors)
-    return found.b, found.mixed.tau2, found.mixed.sigma2 + found.b**2 @ errors
+    return found.b, found.mixed.tau2, found.mixed.sigma2 + noise(found.b, errors)
 
 
 def _refit_focal(

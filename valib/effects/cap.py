@@ -168,6 +168,7 @@ def capped_va(
     >>> capped.n_capped, round(float(capped.table["move"].abs().max()), 3)
     (60, 0.037)
     """
+    fit.refuse_slopes("A cap is about the line of")
     design = _design(records, fit, distance, benchmark, scale_breaks)
     line = design.X @ fit.fixed_effects.to_numpy() + (fit.shift or 0.0)
     limit = float(distance * np.sqrt(fit.tau2 + fit.sigma2))

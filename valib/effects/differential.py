@@ -18,7 +18,10 @@ import pandas as pd
 
 from ..errors import ModelError
 from ..models import blup as _blup
+from ..models.estimators import residual_moments
 from ..models.mixed import fit_moments
+from ..models.options import ShiftMode
+from ..models.slope_benchmark import fit_benchmark_slopes
 from ..models.slope_posterior import SlopePosterior
 from ..models.slopes import SlopesFit, fit_slopes, mixture_p
 from ..records.disclosure import shown
@@ -34,7 +37,7 @@ def va_at(fit: CohortFit, values: Mapping[str, Sequence[Any]] | None = None, **n
     Parameters
     ----------
     fit : CohortFit
-        With random slopes, of :func:`valib.fit_relative`.
+        With random slopes, of :func:`valib.fit_relative` or :func:`valib.fit_benchmark`.
     values : mapping of str to sequence, optional
         By column, the values; for names that Python cannot take as arguments. Columns that are not named are at their mean.
     **named
@@ -54,7 +57,8 @@ def va_at(fit: CohortFit, values: Mapping[str, Sequence[Any]] | None = None, **n
 
     Notes
     -----
-    effect is z'g_hat_j, the BLUP. se_conditional takes b as known; se_comparative adds Var(b_hat); both take the variances
+    effect is z'g_hat_j, the BLUP; of a benchmark fit with an estimated shift, delta_hat + z'g_hat_j.
+    se_conditional takes b as known; se_comparative adds Var(b_hat); both take the variances
     as known. se, lower and upper are integrated over the variances where the fit's intervals are
     (:mod:`valib.models.slope_posterior`), else effect -+ q se_comparative. Where few students of a school are near a value,
     the value added there leans on the school's line and on the other schools, and the limits say how far.
@@ -156,7 +160,8 @@ def slope_test(fit: CohortFit) -> pd.DataFrame:
     -----
     A variance of 0 lies on its boundary, so the statistic is not chi2: with q random effects it is, half and half, chi2
     with q - 1 and with q degrees of freedom; for one slope chi2_1 and chi2_2. Sources: Self and Liang (1987); Stram and Lee
-    (1994).
+    (1994). Of a benchmark fit, slopes are about the benchmark's, so that the test is also one of a system whose slope has
+    moved; variances that were carried over have no test.
 
     Examples
     --------
@@ -167,17 +172,29 @@ def slope_test(fit: CohortFit) -> pd.DataFrame:
     column
     prior_score  0.12      40.37
     """
-    slopes, moments = _slopes(fit), fit.own_moments
+    slopes = _slopes(fit)
     columns, rows = slopes.sums.columns[1:], []
     sd = np.sqrt(np.diag(slopes.G))
     for k, name in enumerate(slopes.random[1:], 1):
         rest = [c for c in columns if c != columns[k - 1]]
-        less = (fit_slopes(moments, rest, fit.method) if rest else fit_moments(moments, fit.method)).loglik
-        statistic = max(2 * (fit.loglik - less), 0.0)
+        statistic = np.nan if fit.variances_from == "baseline" else max(2 * (fit.loglik - _less(fit, rest)), 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             error, correlation = slopes.G_se[k, k] / (2 * sd[k]), slopes.G[0, k] / (sd[0] * sd[k])
-        rows.append((name, sd[k], error, correlation, statistic, mixture_p(statistic, len(sd))))
+        p = np.nan if np.isnan(statistic) else mixture_p(statistic, len(sd))
+        rows.append((name, sd[k], error, correlation, statistic, p))
     return pd.DataFrame(rows, columns=["column", "sd", "sd_se", "correlation", "statistic", "p"]).set_index("column")
+
+
+def _less(fit: CohortFit, rest: Sequence[int]) -> float:
+    """The log-likelihood of the fit's model with slopes of other columns alone, or none."""
+    moments = fit.own_moments
+    if fit.model == "relative":
+        return (fit_slopes(moments, rest, fit.method) if rest else fit_moments(moments, fit.method)).loglik
+    b, estimated = fit.fixed_effects.to_numpy(), fit.shift is not None
+    if not rest:
+        return fit_moments(residual_moments(moments, b, estimated), fit.method).loglik
+    mode: ShiftMode = "estimated" if estimated else "absorbed"
+    return fit_benchmark_slopes(moments, rest, b, fit.vcov.to_numpy(), mode, fit.method).fit.loglik
 
 
 def fifths_at(fit: CohortFit, column: str, low: Any = None, high: Any = None, min_students: int = 1) -> pd.DataFrame:
@@ -283,7 +300,7 @@ def _table(fit: CohortFit, slopes: SlopesFit, z: FloatArray, labels: pd.Index) -
     """z'g_j of every school with its errors and limits; z (q,)."""
     effect, own, whole = (values[:, 0] for values in slopes.at(z[None]))
     comparative = np.sqrt(np.maximum(whole, 0.0))
-    if isinstance(fit.posterior, SlopePosterior):
+    if isinstance(fit.posterior, SlopePosterior):  # of a benchmark fit too
         mixture = fit.posterior.at(z)
         se, (lower, upper) = mixture.sd()[0], (limit[0] for limit in mixture.interval(fit.level))
     else:

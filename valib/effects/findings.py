@@ -33,6 +33,7 @@ SCALE_MEAN = 1.0
 SCALE_SD = 1.5
 FEW_SCHOOLS = 20  # of which a shift is no system's
 FEWEST = 10  # students whose number is told
+SLOPE_MOVED = 2.576  # standard errors: one system in a hundred, by chance
 NO_SLOPE = 1e-6  # standard deviation of a slope, of the largest of the random part, that is none
 EXACT = 1e-7  # smallest eigenvalue of correlations that are exact
 
@@ -241,6 +242,23 @@ def slope_boundary(cohort: int | None, names: Sequence[str], G: np.ndarray) -> F
         "correlation of -1 or 1, a boundary, or singular, fit): there are too few students to tell them apart."
     )
     return Finding("boundary", () if cohort is None else (int(cohort),), text)
+
+
+def slopes_moved(cohort: int, names: Sequence[str], moved: np.ndarray, se: np.ndarray) -> Finding | None:
+    """The system's slopes are others than the benchmark's, about which those of schools are taken to lie."""
+    told = [
+        f"{name} by {d:+.2g} (standard error {e:.2g})"
+        for name, d, e in zip(names, moved, se, strict=True)
+        if abs(d) > SLOPE_MOVED * e
+    ]
+    if not told:
+        return None
+    text = (
+        f"The system's slope in cohort {cohort} has moved from the benchmark's: of {', '.join(told)}. Slopes of schools are "
+        "about the benchmark's, so that this move is left in them and in their variance; value added far from the mean is "
+        "drawn towards the old slope."
+    )
+    return Finding("slope_moved", (int(cohort),), text)
 
 
 def singular_joint(cohorts: Iterable[int]) -> Finding:

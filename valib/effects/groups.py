@@ -98,6 +98,7 @@ def group_va(
     check_intervals(intervals)
     if weights not in WEIGHTS:
         raise ModelError(f"The weights of schools in a group must be one of {', '.join(WEIGHTS)}, not {weights!r}.")
+    fit.refuse_slopes("The mean of a group of schools is that of")
     table = fit.school_effects
     label = pd.Series(groups, dtype="str").reindex(table.index)
     names = sorted(label.dropna().unique())
@@ -242,6 +243,7 @@ def similar_schools(
     10       -0.34     0.19       -0.53
     """
     check_intervals(intervals)
+    fit.refuse_slopes("The difference of similar schools is that of")
     if fit.cohort is None or not by or k < 1:
         raise ModelError(
             "Similar schools need a fit of one cohort of records, one covariate or more, and k of 1 or more."

@@ -31,6 +31,7 @@ from .cohort_fit import CohortFit
 from .findings import Finding, boundary, of_correlation, repeated_rows, slope_boundary, tell
 from .linkage import of_fit
 from .long_records import of_long
+from .measured import Reliability, with_columns
 from .residual import Unequal, fit_unequal
 from .verdict import sides
 
@@ -47,7 +48,7 @@ def fit_relative(
     intervals: Intervals = "integrated",
     influences: bool = False,
     random: Sequence[str] | None = None,
-    reliability: Mapping[str, float] | None = None,
+    reliability: Reliability | None = None,
     residual: str | None = None,
 ) -> CohortFit:
     """Relative value added of one cohort: all of the model is estimated on that cohort.
@@ -80,10 +81,12 @@ def fit_relative(
         Columns of the formula whose coefficient varies over schools (random slopes), beside the intercept. The formula may
         say the same: ``"score ~ prior_score + (1 + prior_score | school)"``. ``effect`` is then value added at the mean of
         each; :func:`valib.va_at` gives it elsewhere.
-    reliability : mapping of str to float, optional
+    reliability : mapping of str to float or to mapping, optional
         Reliability of a column, above 0 and not above 1, in place of the variance of its error: that is then
         (1 - reliability) times the variance of the column over the students of the fit, for example
-        ``{"prior_score": 0.9}``.
+        ``{"prior_score": 0.9}``. Or the column of its standard errors of measurement, a number for each student, as in
+        ``{"prior_score": {"se": "prior_se"}}``: the variance is then the mean of their squares. The school mean of such a
+        column in the formula is corrected too.
     residual : str, optional
         Residual variances that are not equal. ``"by_school"``: each school has its own, shrunk towards the common one.
         The name of a column of students, such as ``"female"``: each of its groups has its own. ``"exp(prior_score)"``: the
@@ -138,6 +141,7 @@ def fit_relative(
         fit = relative_with_residual(*unequal, residual, level, int(cohort), intervals)
         return with_findings(fit, of_correlation(records, [cohort]))
     by_cell = influences or has_errors(error_variance, reliability) or bool(random)
+    error_variance, reliability = with_columns(records, [cohort], formula, error_variance, reliability)
     students = sum_students(records, [cohort], formula, by_cell=by_cell)
     if random:
         fit = relative_with_slopes(students, random, method, level, int(cohort), intervals)

@@ -10,6 +10,7 @@ import pandas as pd
 from ..errors import BenchmarkError
 from ..models import blup as _blup
 from ..models.estimators import benchmark_va
+from ..models.slope_benchmark import shift_centre
 from ..records.coverage import sizes_of
 from ..records.reading import select
 from ..sums.design import build_design
@@ -68,11 +69,10 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
         check_belongs(fit, benchmark)
         if fit.shift is None or fit.shift_interval is None:
             raise BenchmarkError(f"The shift of cohort {fit.cohort} was absorbed, not estimated: it has no parts.")
-        a = _blup.precision(fit.own_moments.n, fit.theta)
-        centre = a @ fit.own_moments.means[:, :-1] / a.sum()
+        between, centre = _of_schools(fit, benchmark)
         coefficients = centre @ benchmark.vcov.to_numpy() @ centre
         scale = _scale_var(fit, benchmark)
-        cautious = fit.sigma2 / a.sum() + coefficients + scale
+        cautious = between + coefficients + scale
         lower, upper = fit.shift_interval
         rows.append(
             {
@@ -81,7 +81,7 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
                 "se": fit.shift_se,
                 "error": fit.shift_error,
                 "se_students": fit.shift_se_students,
-                "se_schools": np.sqrt(fit.sigma2 / a.sum()),
+                "se_schools": np.sqrt(between),
                 "se_coefficients": np.sqrt(coefficients),
                 "se_scale": np.sqrt(scale),
                 "se_cautious": np.sqrt(cautious),
@@ -94,8 +94,20 @@ def shift_parts(fits: Sequence[CohortFit], benchmark: Benchmark) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+def _of_schools(fit: CohortFit, benchmark: Benchmark) -> tuple[float, np.ndarray]:
+    """The variance of the shift with b_B known, and the weights (p,) of the coefficients in it."""
+    if fit.slopes is not None:
+        return float(fit.slopes.vcov[0, 0]), shift_centre(
+            fit.own_moments, fit.slopes, benchmark.coefficients.to_numpy()
+        )
+    a = _blup.precision(fit.own_moments.n, fit.theta)
+    return float(fit.sigma2 / a.sum()), a @ fit.own_moments.means[:, :-1] / a.sum()
+
+
 def _links(fit: CohortFit) -> np.ndarray:
     """(m,) loadings of the shift on the errors of links, after those of delta_hat, b_B and equating."""
+    if fit.common.shape[1] > len(fit.fixed_effects) + 2:  # sums of effects are not 0 then
+        fit.refuse_slopes("The parts of a shift across a linked scale break are those of")
     return np.asarray(
         fit.common.mean(axis=0)[len(fit.fixed_effects) + 2 :]
     )  # sum a_j (L_j - L_w) = 0, so the mean is that at L_w
@@ -301,6 +313,7 @@ def relative_to_school(
     {'0029': -6.3, '0109': 7.2}
     """
     check_belongs(fit, benchmark)
+    fit.refuse_slopes("Value added relative to a school of a baseline cohort is that of")
     if baseline_cohort not in benchmark.cohorts:
         raise BenchmarkError(f"Cohort {baseline_cohort} is not in the baseline {list(benchmark.cohorts)}.")
     base = compute_moments(build_design(select(records, [baseline_cohort]), benchmark.state))
@@ -343,6 +356,7 @@ def coefficient_loadings(fit: CohortFit) -> np.ndarray:
 
     estimated: g_j = (1 - lambda_j) xbar_w + lambda_j xbar_j; absorbed: lambda_j xbar_j.
     """
+    fit.refuse_slopes("The mean of absorbed shifts is that of")
     lam = fit.school_effects["shrinkage"].to_numpy()[:, None]
     xbar = fit.own_moments.means[:, :-1]
     if fit.shift_mode == "absorbed":

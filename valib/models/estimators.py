@@ -25,7 +25,7 @@ from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
 from .blup import Blup, factor, precision, predict_blup, shrinkage
 from .likelihood import Compressed, Optimum, compress, optimise
-from .measurement import remove_error
+from .measurement import noise, remove_error, student_and_cell
 from .mixed import unshift
 from .options import Estimator, Groups, ShiftMode
 
@@ -110,7 +110,8 @@ def coefficients(
     errors: FloatArray,
     theta: FloatArray | None = None,
 ) -> Coefficients:
-    """b of R data sets. errors (p,): error variances of the columns, to be taken off. theta (R,): of the mixed model,
+    """b of R data sets. errors (p,): error variances of the columns, to be taken off, or those that
+    :func:`valib.models.measurement.error_vector` has with school means. theta (R,): of the mixed model,
     where it is known already.
     """
     data = remove_error(recorded, errors)
@@ -168,7 +169,7 @@ def fit_baselines(
     if estimator == "within":
         dof = data.n - data.counts.sum(axis=1) - (p - 1)
     model = (found.rss / dof)[:, None, None] * found.A_inverse
-    sigma2 = found.mixed.sigma2 + found.b**2 @ errors
+    sigma2 = found.mixed.sigma2 + noise(found.b, errors)
     students = sigma2[:, None, None] * (found.A_inverse @ _kept_squares(data, found, estimator) @ found.A_inverse)
     influence = _influences(cells, found, estimator, errors)
     if estimator == "within":
@@ -216,7 +217,9 @@ def _influences(cells: Moments, found: Coefficients, estimator: Estimator, error
     total = (cells.sums @ a[..., None])[..., 0]
     assert cells.cell_cross is not None  # moments by cell
     score = (cells.cell_cross @ a[:, None, :, None])[..., 0] - (w * total)[..., None] * cells.sums
-    score = score[..., :-1] - (n * (1 - w))[..., None] * (errors * a[:, None, :-1])
+    student, cell = ((E @ a[:, :-1, None])[:, None, :, 0] for E in student_and_cell(errors))
+    own, shared = n * (1 - w), (n > 0) - n * w
+    score = score[..., :-1] - own[..., None] * student - shared[..., None] * cell
     return score @ found.A_inverse
 
 
@@ -278,7 +281,7 @@ def relative_va(
     if corrected or influences:
         base = fit_baselines(data, "mixed", reml=reml, errors=errors, theta=fit.theta)
     if corrected and base is not None and errors is not None:
-        vcov, sigma2 = base.vcov, fit.sigma2 + b**2 @ errors
+        vcov, sigma2 = base.vcov, fit.sigma2 + noise(b, errors)
     else:
         vcov, sigma2 = undo[:-1, :-1] @ fit.vcov @ undo[:-1, :-1].T, fit.sigma2
     means = data.means

@@ -71,15 +71,16 @@ class Mixture:
         """(R, J) probability of a value above x."""
         return 1.0 - self.cdf(x)
 
-    def widened(self, sd: float) -> Mixture:
-        """With an independent normal error of standard deviation sd added: normal components exactly, t's by the t of
-        the same variance and fourth moment (above four degrees of freedom; their error is of order 1 / df^2)."""
-        if not sd:
+    def widened(self, sd: FloatArray | float) -> Mixture:
+        """With an independent normal error of standard deviation sd (as ``mean``, or one for all) added: normal components
+        exactly, t's by the t of the same variance and fourth moment (above four degrees of freedom; their error is of
+        order 1 / df^2)."""
+        if not np.any(sd):
             return self
         df = np.maximum(np.broadcast_to(self.df, self.mean.shape), 4.0 + 1e-6)
         finite = np.isfinite(df)
         own = self.scale**2 * np.where(finite, df / np.where(finite, df - 2, 1.0), 1.0)
-        variance = own + sd**2
+        variance = own + np.square(sd)
         matched = np.where(finite, 4 + (df - 4) * (variance / own) ** 2, np.inf)
         ratio = np.where(finite, (matched - 2) / np.where(finite, matched, 1.0), 1.0)
         return replace(self, scale=np.sqrt(variance * ratio), df=matched)

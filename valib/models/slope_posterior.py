@@ -76,8 +76,8 @@ class SlopePosterior:
         J, M, p = len(self.sums.n), len(self.weight), self.sums.p
         mean, variance = np.empty((1, J, M)), np.empty((1, J, M))
         scaled = self.turn.T @ z
-        for rows in _blocks(M, self.sums):
-            S = _inner(self.sums, self.Lambda[rows])[0]
+        for rows in blocks(M, self.sums):
+            S = inner(self.sums, self.Lambda[rows])[0]
             reach = np.einsum("a,abgj->bgj", scaled, S)
             own = np.einsum("b,bgj->gj", scaled, reach)
             W = np.einsum("bgj,bkj->gjk", reach, self.sums.W, optimize=True)
@@ -94,9 +94,9 @@ class SlopePosterior:
         sigma = np.sqrt(self.s2[at] * self.df / random.chisquare(self.df, size))
         J, p, q = len(self.sums.n), self.sums.p, self.sums.q
         drawn, scaled = np.empty((size, J, len(rows_of_z))), rows_of_z @ self.turn
-        for rows in _blocks(size, self.sums):
+        for rows in blocks(size, self.sums):
             chosen, s = at[rows], sigma[rows]
-            S = np.moveaxis(_inner(self.sums, self.Lambda[chosen])[0], (0, 1), (2, 3))
+            S = np.moveaxis(inner(self.sums, self.Lambda[chosen])[0], (0, 1), (2, 3))
             noise = random.standard_normal((len(s), p, 1))
             b = self.b[chosen] + s[:, None] * (factor(self.A_inverse[chosen]) @ noise)[..., 0]
             r = self.sums.W[:, p].T - np.einsum("bkj,gk->gjb", self.sums.W[:, :p], b, optimize=True)
@@ -179,13 +179,13 @@ def _lambda(x: FloatArray, q: int) -> tuple[FloatArray, FloatArray]:
     return np.exp(log_phi[:, :, None] + log_phi[:, None, :]) * R, density + log_phi.sum(axis=1)
 
 
-def _inner(sums: SlopeSums, Lambda: FloatArray) -> tuple[FloatArray, FloatArray]:
+def inner(sums: SlopeSums, Lambda: FloatArray) -> tuple[FloatArray, FloatArray]:
     """S (q, q, G, J) and log|I + D Lambda| (G, J)."""
     q = sums.q
     L = factor(Lambda)
-    inner = np.einsum("gba,bcj,gcd->adgj", L, sums.D, L, optimize=True)
-    inner[np.arange(q), np.arange(q)] += 1.0
-    inverse, logdet = invert(inner)
+    within = np.einsum("gba,bcj,gcd->adgj", L, sums.D, L, optimize=True)
+    within[np.arange(q), np.arange(q)] += 1.0
+    inverse, logdet = invert(within)
     return np.einsum("gac,cdgj,gbd->abgj", L, inverse, L, optimize=True), logdet
 
 
@@ -195,8 +195,8 @@ def _evaluate(
     """Log density without the prior (G,), b (G, p), A^-1 (G, p, p) and rss (G,) at Lambda (G, q, q)."""
     G, p, k = len(Lambda), sums.p, sums.p + 1
     M, penalty = np.empty((G, k, k)), np.empty(G)
-    for rows in _blocks(G, sums):
-        S, logdet = _inner(sums, Lambda[rows])
+    for rows in blocks(G, sums):
+        S, logdet = inner(sums, Lambda[rows])
         flat = S.transpose(2, 0, 1, 3).reshape(S.shape[2], -1)
         M[rows], penalty[rows] = sums.cross - (flat @ products).reshape(-1, k, k), logdet.sum(axis=1)
     A_inverse, logdet_A = invert(np.moveaxis(M[:, :p, :p], 0, -1))
@@ -207,7 +207,7 @@ def _evaluate(
     return np.where(np.isfinite(density), density, -1e300), b, A_inverse, rss
 
 
-def _blocks(M: int, sums: SlopeSums) -> Iterator[slice]:
+def blocks(M: int, sums: SlopeSums) -> Iterator[slice]:
     """Draws in blocks whose arrays stay small."""
     size = max(1, BLOCK // (len(sums.n) * sums.q * max(sums.q, sums.p)))
     return (slice(first, min(first + size, M)) for first in range(0, M, size))

@@ -261,7 +261,33 @@ def _check_varies(moments: Moments, column: int, name: str, spread: float) -> No
 
 def profile_slopes(sums: SlopeSums, L: FloatArray, reml: bool) -> SlopeProfile:
     """The profiled deviance at L (q, q), Lambda = L L'."""
-    p, q = sums.p, sums.q
+    p = sums.p
+    at, LW, solved = weigh(sums, L)
+    M = sums.cross - np.einsum("akj,alj->kl", LW, solved, optimize=True)
+    A, c = M[:p, :p], M[:p, p]
+    lower = np.linalg.cholesky(A)
+    A_inverse = np.linalg.inv(A)
+    b = A_inverse @ c
+    a = np.append(-b, 1.0)
+    rss = max(float(M[p] @ a), np.finfo(float).tiny)
+    penalty = float(at.logdet.sum()) + (2 * float(np.log(np.diag(lower)).sum()) if reml else 0.0)
+    r = np.einsum("akj,k->aj", at.U, a)
+    deviance = sums.dof(reml) * float(np.log(rss)) + penalty
+    return SlopeProfile(deviance, L @ L.T, b, A_inverse, rss, penalty, at.U, at.K, r)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighed:
+    """U = Z'V^-1 [X, y] (q, k, J), K = Z'V^-1 Z (q, q, J) and log|I + L'D L| (J,), V in units of sigma2."""
+
+    U: FloatArray
+    K: FloatArray
+    logdet: FloatArray
+
+
+def weigh(sums: SlopeSums, L: FloatArray) -> tuple[Weighed, FloatArray, FloatArray]:
+    """The sums weighed by V^-1 at Lambda = L L', with L'W and (I + L'D L)^-1 L'W, each (q, k, J)."""
+    q = sums.q
     DL = np.einsum("abj,bc->acj", sums.D, L)
     inner = np.einsum("ba,bcj->acj", L, DL)
     inner[np.arange(q), np.arange(q)] += 1.0
@@ -273,26 +299,7 @@ def profile_slopes(sums: SlopeSums, L: FloatArray, reml: bool) -> SlopeProfile:
     left = (inverse[:, :, None] * np.swapaxes(DL, 0, 1)).sum(axis=1)  # M^-1 L'D
     U = sums.W - (DL[:, :, None] * solved[None]).sum(axis=1)
     K = sums.D - (DL[:, :, None] * left[None]).sum(axis=1)
-    M = sums.cross - np.einsum("akj,alj->kl", LW, solved, optimize=True)
-    A, c = M[:p, :p], M[:p, p]
-    lower = np.linalg.cholesky(A)
-    A_inverse = np.linalg.inv(A)
-    b = A_inverse @ c
-    a = np.append(-b, 1.0)
-    rss = max(float(M[p] @ a), np.finfo(float).tiny)
-    penalty = float(logdet.sum()) + (2 * float(np.log(np.diag(lower)).sum()) if reml else 0.0)
-    r = np.einsum("akj,k->aj", U, a)
-    return SlopeProfile(
-        sums.dof(reml) * float(np.log(rss)) + penalty,
-        L @ L.T,
-        b,
-        A_inverse,
-        rss,
-        penalty,
-        U,
-        (K + K.swapaxes(0, 1)) / 2,
-        r,
-    )
+    return Weighed(U, (K + K.swapaxes(0, 1)) / 2, logdet), LW, solved
 
 
 def _slope_matrix(sums: SlopeSums, at: SlopeProfile, reml: bool) -> FloatArray:
@@ -326,14 +333,14 @@ def derivatives_in_lambda(
 
     R = at.r[:, None] * at.r[None]
     rss1 = -(flat @ R.sum(axis=-1).ravel())
-    reach = -np.einsum("akj,bj->kab", at.U[:, :p], at.r, optimize=True).reshape(p, -1) @ flat.T
+    reach = -np.einsum("akj,bj->kab", at.U[:, :p], at.r, optimize=True).reshape(p, q * q) @ flat.T
     rss2 = 2 * second(R) - 2 * reach.T @ at.A_inverse @ reach
     penalty1 = flat @ at.K.sum(axis=-1).ravel()
     penalty2 = -second(at.K)
     if reml:
         Q = _spread_of_b(sums, at)
-        Up = at.U[:, :p].transpose(0, 1, 2).reshape(q * p, -1)
-        by_entry = (Up @ Up.T).reshape(q, p, q, p).transpose(1, 3, 0, 2).reshape(p * p, -1)
+        Up = at.U[:, :p].reshape(q * p, len(sums.n))
+        by_entry = (Up @ Up.T).reshape(q, p, q, p).transpose(1, 3, 0, 2).reshape(p * p, q * q)
         B = at.A_inverse @ -(by_entry @ flat.T).reshape(p, p, m).transpose(2, 0, 1)
         penalty1 = penalty1 - flat @ Q.sum(axis=-1).ravel()
         penalty2 = penalty2 + 2 * second(Q) - np.einsum("mij,nji->mn", B, B)
@@ -432,7 +439,7 @@ def _result(moments: Moments, end: End[SlopeProblem], method: Method) -> SlopesF
     b = linear @ at.b + undo[:-1, -1]
     vcov = sigma2 * linear @ at.A_inverse @ linear.T
     turn = size * sums.turn
-    G_se, sigma2_se, boundary = _variance_errors(sums, at, reml, turn)
+    G_se, sigma2_se, boundary = covariance_errors(sums, at, reml, turn)
     constant = dof * (1 + np.log(2 * np.pi / dof)) + 2 * dof * np.log(size)
     constant += 2 * float(np.log(sums.scale[:-1]).sum()) if reml else 0.0
     return SlopesFit(
@@ -467,7 +474,9 @@ def predict_slopes(
     return effects, (conditional + np.swapaxes(conditional, 1, 2)) / 2, -reach @ factor(sigma2 * at.A_inverse)
 
 
-def _variance_errors(sums: SlopeSums, at: SlopeProfile, reml: bool, turn: FloatArray) -> tuple[FloatArray, float, bool]:
+def covariance_errors(
+    sums: SlopeSums, at: SlopeProfile, reml: bool, turn: FloatArray
+) -> tuple[FloatArray, float, bool]:
     """Standard errors of G (q, q) and sigma2 from the observed information, and whether G is on its boundary (errors nan)."""
     q, size = sums.q, sums.scale[-1]
     sd = np.sqrt(np.diag(at.Lambda))

@@ -31,26 +31,26 @@ LOW = "low_coverage"  # column of a table of schools, where there are any: which
 ROUNDING = 1e-9  # of a share
 
 
-def unlinked_text(linked: pd.Series, tested: pd.Series) -> str:
+def of_rows(years: tuple[np.ndarray, pd.Index], school: pd.Series, tested: np.ndarray, linked: np.ndarray) -> str:
     """The attribute: rows by cohort, and by school [linked, unlinked] where there are unlinked ones, as JSON text.
 
-    linked, tested: rows by (cohort, school). It is text since pandas copies attributes at every step, each of their
-    entries by itself, and would take longer over them than over the records.
+    years: the number of each row's cohort, and the cohorts; tested, linked: (N,) which rows are. It is text since pandas
+    copies attributes at every step, each of their entries by itself, and would take longer over them than over the records.
     """
-    both = pd.DataFrame({"linked": linked, "tested": tested}).fillna(0).astype(np.int64)
+    (t, cohorts), (s, schools) = years, pd.factorize(school)
+    shape = len(cohorts), len(schools)
+    cell = t.astype(np.int64) * shape[1] + s
+    n, k = (
+        np.bincount(cell if which.all() else cell[which], minlength=shape[0] * shape[1]).reshape(shape)
+        for which in (tested, linked)
+    )
     found: dict[str, Any] = {}
-    for cohort, part in both.groupby(level="cohort"):
-        short = part[part["tested"] > part["linked"]]
-        counts = np.column_stack([short["linked"], short["tested"] - short["linked"]]).tolist()
-        schools = dict(zip(short.index.get_level_values("school"), counts, strict=True))
-        found[str(int(cohort))] = {"rows": int(part["linked"].sum()), "schools": schools}
+    for row, year in enumerate(cohorts):
+        if n[row].any() or k[row].any():
+            short = sorted((str(schools[j]), j) for j in np.flatnonzero(n[row] > k[row]))
+            counts = {name: [int(k[row, j]), int(n[row, j] - k[row, j])] for name, j in short}
+            found[str(int(year))] = {"rows": int(k[row].sum()), "schools": counts}
     return json.dumps(found)
-
-
-def of_rows(cohort: pd.Series, school: pd.Series, tested: np.ndarray, linked: np.ndarray) -> str:
-    """:func:`unlinked_text` of rows; tested, linked: (N,) which rows are."""
-    rows = pd.DataFrame({"cohort": cohort, "school": school})
-    return unlinked_text(*(rows[which].groupby(CELL, observed=True).size() for which in (linked, tested)))
 
 
 def unlinked(attrs: Mapping[Any, Any]) -> pd.DataFrame | None:

@@ -514,14 +514,13 @@ def code_labels(column: pd.Series, from_text: bool) -> pd.Series:
 def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFrame:
     """Leave out the rows that lack something, and count them by cohort and reason."""
     rows_read = len(records)
+    years = pd.factorize(records["cohort"], sort=True)
     with np.errstate(over="ignore", invalid="ignore"):  # scores of 1e308: a model refuses them in a sentence
-        by_cohort = records["score"].groupby(records["cohort"])  # no missing score counts, nor one without a cohort
-        scored = pd.DataFrame({"n": by_cohort.count(), "mean": by_cohort.mean(), "sd": by_cohort.std()})
-        scored = scored[scored["n"] > 0]
+        scored = _moments(years, records["score"].to_numpy())
     lacks = np.array([records[name].isna() for name in _REASONS])
     bad = lacks.any(axis=0)
-    scored_here = ~records[["cohort", "school", "score"]].isna().to_numpy().any(axis=1)  # the code may be lacking
-    covered = coverage.of_rows(records["cohort"], records["school"], scored_here, ~bad)
+    scored_here = ~lacks[[_REASONS.index(name) for name in ("cohort", "school", "score")]].any(axis=0)
+    covered = coverage.of_rows(years, records["school"], scored_here, ~bad)
     counted = []
     if bad.any():
         reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[lacks[:, bad].argmax(axis=0)]
@@ -541,14 +540,26 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         "source": source.name,
         "rows_read": rows_read,
         "left_out": counted,
-        "score_by_cohort": {
-            int(cohort): {"n": int(n), "mean": float(mean), "sd": float(sd)}
-            for cohort, n, mean, sd in scored.itertuples()
-        },
+        "score_by_cohort": scored,
         "as_read": as_read,
         coverage.UNLINKED: covered,
     }
     return records
+
+
+def _moments(years: tuple[np.ndarray, pd.Index], score: np.ndarray) -> dict[int, dict[str, float]]:
+    """n, mean and SD of the scores by cohort (its number in each row, and the cohorts); no missing score counts, nor one
+    without a cohort."""
+    t, cohorts = years
+    there = (t >= 0) & ~np.isnan(score)
+    t, y = (t, score) if there.all() else (t[there], score[there])
+    n = np.bincount(t, minlength=len(cohorts))
+    mean = np.bincount(t, weights=y, minlength=len(cohorts)) / n
+    ss = np.bincount(t, weights=(y - mean[t]) ** 2, minlength=len(cohorts))
+    sd = np.sqrt(ss / np.where(n > 1, n - 1, np.nan))
+    return {
+        int(cohorts[k]): {"n": int(n[k]), "mean": float(mean[k]), "sd": float(sd[k])} for k in range(len(n)) if n[k]
+    }
 
 
 def _listed(names: Iterable, quote: bool = False) -> str:

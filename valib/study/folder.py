@@ -37,6 +37,8 @@ FITS = (
         "groups.csv",
         "similar.csv",
         "capped.csv",
+        "quantile_effects.csv",
+        "quantiles.csv",
     ),
     *("fits.json", "scoring.json"),
 )

@@ -193,13 +193,25 @@ def _numbers_by_name(text: str) -> Any:
     found = {key: value for key, _, value in pairs} if plain else _spelt(text, dict, ())
     if not isinstance(found, dict):
         return text
-    return {k: _spelt(v, float, ()) if isinstance(v, str) else v for k, v in found.items()}
+    return {k: _reliability(v) if isinstance(v, str) else v for k, v in found.items()}
 
 
-def _reliabilities(given: dict[str, float]) -> dict[str, float]:
-    """Refuse what is no reliability."""
-    if wrong := [name for name, value in given.items() if not 0 < value <= 1]:
-        raise ValueError(f"reliabilities above 0 and not above 1, but that of {wrong[0]} is {given[wrong[0]]:g}")
+def _reliability(text: str) -> Any:
+    """0.9 as a number, se:COLUMN as {"se": COLUMN}; the text itself if it is neither."""
+    kind, mark, column = text.partition(":")
+    return {"se": column.strip()} if mark and kind.strip() == "se" and column.strip() else _spelt(text, float, ())
+
+
+def _reliabilities(given: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is no reliability and names no column of standard errors."""
+    for name, value in given.items():
+        if type(value) in (int, float):
+            if not 0 < value <= 1:
+                raise ValueError(f"reliabilities above 0 and not above 1, but that of {name} is {value:g}")
+        elif not (isinstance(value, dict) and set(value) == {"se"} and isinstance(value["se"], str) and value["se"]):
+            raise ValueError(
+                f"reliabilities, or {{se: column}} with standard errors of measurement, but that of {name} is {value!r}"
+            )
     return given
 
 
@@ -257,11 +269,12 @@ class Params(Publishing):
     scale_breaks: Annotated[list[ScaleBreak], AfterValidator(_one_by_one)] = Field(
         [], description="Declared breaks of a test's scale, with their links"
     )
-    reliability: Annotated[dict[str, float], AfterValidator(_reliabilities)] = Field(
-        {}, description="Reliability of covariates with errors of measurement, taken off in relative and benchmark fits"
+    reliability: Annotated[dict[str, Any], AfterValidator(_reliabilities)] = Field(
+        {},
+        description="Reliability of covariates, or the column of their standard errors of measurement, taken off in fits",
     )
     random: Annotated[list[str], AfterValidator(_distinct)] = Field(
-        [], description="Columns whose slope varies over schools, in relative fits"
+        [], description="Columns whose slope varies over schools, in relative and benchmark fits"
     )
     residual: str | None = Field(
         None,

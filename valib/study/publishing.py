@@ -23,6 +23,11 @@ UNKNOWN = {"equating_se": "not known", "cohort_sd": "not declared"}
 EXACT = "exact, not for publication"
 
 
+def _of_measurement(name: str, value: float | dict[str, str]) -> str:
+    """What is known of the errors in a covariate."""
+    return f"{name} by the standard errors in {value['se']}" if isinstance(value, dict) else f"{name} {value:g}"
+
+
 def about(study: Params, exact: bool = False, **facts: Any) -> pd.DataFrame:
     """How results were made, one row a setting: the records, what of the study was in force, and the version.
 
@@ -32,7 +37,7 @@ def about(study: Params, exact: bool = False, **facts: Any) -> pd.DataFrame:
     told: dict[str, Any] = {"title": study.title, "records": study.data_name}
     told |= {name: "given" for name in ("where", "prior", "reshape", "scale_breaks") if getattr(study, name)}
     told |= {"table": study.table_name} if study.table_name else {}
-    told |= {"reliability": ", ".join(f"{name} {value:g}" for name, value in study.reliability.items()) or None}
+    told |= {"reliability": ", ".join(_of_measurement(*item) for item in study.reliability.items()) or None}
     told |= {"formula": study.formula} | facts
     settings = (*AGAINST, *EVERY) if facts.get("baseline") else EVERY
     told |= {name: told.get(name, getattr(study, name)) for name in settings}

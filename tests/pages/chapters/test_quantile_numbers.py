@@ -46,6 +46,8 @@ def test_a_wider_spread_is_told_as_such(study, moved):
     np.testing.assert_allclose(table["Shift"], [fits[p].shift for p in (0.2, 0.8)])
     assert table["Shift"].iloc[0] < 0 < table["Shift"].iloc[1]
     assert "the spread of scores has grown" in found.sentences[0]
+    below = f"{100 * shares[0.2][0]:.1f}% of these students"  # of two as near to the middle, the first
+    assert below in found.sentences[0] and "below percentile 20, where 20% were" in found.sentences[0]
     assert numbers.shift_figure(fits, mean, 0.95).figures["fig_quantile_shift"].axes
 
 

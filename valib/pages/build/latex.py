@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,17 @@ from ...errors import BookError, ValibError
 from .children import Children
 
 TOOLS = ("latexmk", "xelatex", "kpsewhich")
-FILES = ("polyglossia.sty", "unicode-math.sty", "titlesec.sty", "texgyretermes-math.otf", "FreeSerif.otf")
+WIDEST = 5.0  # points that a line or a page may stand out: less is not seen
+OVERFULL = re.compile(r"^Overfull \\([hv])box \((\d+(?:\.\d+)?)pt too (?:wide|high)\) ?(.*)$", re.MULTILINE)
+UNDEFINED = re.compile(r"^.*Warning: ((?:Hyper r|R)eference|Citation) [`'](.+?)' on page (\S+) undefined", re.MULTILINE)
+FILES = (
+    "polyglossia.sty",
+    "unicode-math.sty",
+    "titlesec.sty",
+    "placeins.sty",
+    "texgyretermes-math.otf",
+    "FreeSerif.otf",
+)
 PACKAGES = "latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts-texgyre-math fonts-freefont-otf"
 
 
@@ -31,8 +42,10 @@ def need_latex() -> None:
 def make_pdf(folder: Path, children: Children, environment: Mapping[str, str], name: str = "valib") -> Path:
     """Run latexmk on ``name``.tex in the folder; return the PDF.
 
-    Raises BookError with the first error of LaTeX, or if it passes the time limit.
+    Raises BookError with the first error of LaTeX, if it passes the time limit, or if a page is not fit to be printed:
+    a box that stands out by more than :data:`WIDEST`, a reference to nothing.
     """
+    environment = {**environment, "max_print_line": "1000"}  # a log that does not break its lines
     order = ["latexmk", "-xelatex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", f"{name}.tex"]
     ended = children.run(order, folder, environment)
     if ended.late:
@@ -40,7 +53,23 @@ def make_pdf(folder: Path, children: Children, environment: Mapping[str, str], n
     pdf = folder / f"{name}.pdf"
     if ended.code or not pdf.is_file():
         raise BookError(f"LaTeX failed: {_first_error(ended.text)}")
+    if faults := log_faults((folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")):
+        print("\n".join(faults), file=sys.stderr)
+        more = f", and {len(faults) - 1} more, see above" if len(faults) > 1 else ""
+        raise BookError(f"The PDF is not fit to be printed: {faults[0]}{more}")
     return pdf
+
+
+def log_faults(log: str) -> list[str]:
+    """What LaTeX's log tells of that a reader of the PDF would see, each once and in words."""
+    found = [
+        f"a {'line is' if kind == 'h' else 'page is'} {size} points too {'wide' if kind == 'h' else 'high'}"
+        f"{f' ({place.strip()})' if place.strip() else ''}"
+        for kind, size, place in OVERFULL.findall(log)
+        if float(size) > WIDEST
+    ]
+    found += [f"{what.lower()} {label} on page {page} is undefined" for what, label, page in UNDEFINED.findall(log)]
+    return list(dict.fromkeys(found))
 
 
 def _found(file: str) -> bool:

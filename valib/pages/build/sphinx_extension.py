@@ -1,13 +1,12 @@
 """What the book needs of Sphinx beyond Jupyter Book.
 
-MathJax beside the pages, round citations, the PDF's structure, and figures of one chapter on another page.
+Light pages without MathJax, round citations, and figures of one chapter on another page.
 """
 
 from __future__ import annotations
 
 import html
-import importlib.util
-import shutil
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import sphinxcontrib.bibtex.plugin
 from docutils import nodes
 from docutils.parsers.rst import directives
 from myst_nb.ext.glue.utils import create_pending_glue_ref
-from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
@@ -24,9 +22,11 @@ from sphinx.util.docutils import SphinxDirective
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
+from . import letters, mathml, print_layout
+from .slim import slim
+
 LOGGER = logging.getLogger(__name__)
-LONGTABLE = 30  # Sphinx sets a longer table as a longtable, which does not know the columns of tabulary
-MATHJAX = "tex-svg-full.js"  # one file, no fonts to fetch: it works from file:// without a network
+DESCRIPTION = "Value added of schools, relative to their own year and against a benchmark of earlier years."
 
 
 def _round() -> BracketStyle:
@@ -42,59 +42,6 @@ class RoundReferenceStyle(AuthorYearReferenceStyle):
     bracket_author: BracketStyle = field(default_factory=_round)
     bracket_label: BracketStyle = field(default_factory=_round)
     bracket_year: BracketStyle = field(default_factory=_round)
-
-
-class FrontMatter(SphinxPostTransform):
-    """In the PDF, make the root page a chapter without a number, and take the heading off the page of references.
-
-    Sphinx would drop the root page's title and make chapters of its sections; and LaTeX gathers the references at the
-    end, under a heading of its own.
-    """
-
-    default_priority = 5
-    builders = ("latex",)
-
-    def run(self, **_: Any) -> None:
-        """Rearrange the assembled document."""
-        root = next((node for node in self.document.children if isinstance(node, nodes.section)), None)
-        if root is None:
-            return
-        for page in list(self.document.findall(addnodes.start_of_file)):
-            section = page.next_node(nodes.section)
-            if page["docname"].endswith("/references") and section is not None:
-                content = [child for child in section.children if not isinstance(child, nodes.title)]
-                page.replace(section, nodes.compound("", *content))
-        chapter = nodes.section("", ids=list(root["ids"]), names=list(root["names"]))
-        for child in list(root.children):
-            if not (isinstance(child, nodes.compound) and "toctree-wrapper" in child["classes"]):
-                root.remove(child)
-                chapter.append(child)
-        root.insert(0, nodes.title("", self.config.html_title))
-        root["ids"] = []
-        begin = nodes.raw("", r"\setcounter{secnumdepth}{-1}", format="latex")
-        end = nodes.raw("", r"\setcounter{secnumdepth}{1}", format="latex")
-        for place, node in enumerate((begin, chapter, end), start=1):
-            root.insert(place, node)
-
-
-class NumberColumns(SphinxPostTransform):
-    """In the PDF, set the columns of a Markdown table flush right that are flush right in the pages."""
-
-    default_priority = 6
-    builders = ("latex",)
-
-    def run(self, **_: Any) -> None:
-        """Put a column specification before each table without one."""
-        for table in list(self.document.findall(nodes.table)):
-            body = table.next_node(nodes.tbody)
-            if body is None or not body.children or "colwidths-given" in table["classes"]:
-                continue
-            right = ["text-right" in entry["classes"] for entry in body.children[0].children]
-            if any(right):
-                long = len(body.children) > LONGTABLE or "longtable" in table["classes"]
-                text, number = (rf"\X{{1}}{{{len(right)}}}", "r") if long else ("L", "R")
-                spec = "".join(number if flush else text for flush in right)
-                table.parent.insert(table.parent.index(table), addnodes.tabular_col_spec(spec=spec))
 
 
 class FigureFrom(SphinxDirective):
@@ -143,21 +90,50 @@ class PastedImages(SphinxPostTransform):
             image["uri"], image["candidates"] = file, {"*": file}
 
 
+class OneOfEachId(SphinxPostTransform):
+    """In the pages, take off the id that sphinx-exercise gives to every exercise alike."""
+
+    default_priority = 900
+    builders = ("html",)
+
+    def run(self, **_: Any) -> None:
+        """Remove the ids that are not one element's own."""
+        for section in self.document.findall(nodes.section):
+            section["ids"] = [one for one in section["ids"] if one not in ("exercise-content", "solution-content")]
+
+
 def _escape_title(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """The theme puts the book's title into the head of the search page as it stands: give it escaped there."""
     if page == "search":
         context["docstitle"] = html.escape(context["docstitle"])
 
 
-def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
-    """Put MathJax beside the pages, where mathjax_path names it."""
-    if error or app.builder.format != "html":
-        return
-    package = importlib.util.find_spec("sphinx-mathjax-offline")
-    source = Path(package.origin).parent / "static" / "mathjax" / MATHJAX
-    target = Path(app.outdir) / "_static" / "mathjax"
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target / MATHJAX)
+def _leave_out(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Leave out the scripts of Thebe, which runs cells on a server: the pages need none, and it is loaded twice."""
+    for kind in ("script_files", "css_files"):
+        context[kind] = [file for file in context.get(kind, ()) if "thebe" not in _content(file).lower()]
+
+
+def _for_links(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Tell those who show a link to a page what it is: title, description, and a picture where the pages have an address."""
+    about = {"og:type": "book", "og:site_name": app.config.html_title, "og:description": DESCRIPTION}
+    about["og:title"] = re.sub(r"<[^>]*>", "", context.get("title") or app.config.html_title)
+    if app.config.html_baseurl:
+        about["og:image"] = f"{app.config.html_baseurl.rstrip('/')}/_static/social.png"
+    tags = [f'<meta property="{name}" content="{html.escape(text)}">' for name, text in about.items()]
+    tags.append(f'<meta name="description" content="{html.escape(DESCRIPTION)}">')
+    context["metatags"] = "\n".join([context.get("metatags") or "", *tags])
+
+
+def _content(file: Any) -> str:
+    """The name of a script or style sheet, and what stands in it."""
+    return f"{file} {getattr(file, 'filename', '')} {getattr(file, 'attributes', {}).get('body', '')}"
+
+
+def _slim(app: Sphinx, error: Exception | None) -> None:
+    """Make the pages light when all are written."""
+    if not error and app.builder.format == "html":
+        slim(Path(app.outdir))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -167,8 +143,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
     )
     app.add_directive("figure-from", FigureFrom)
     app.add_post_transform(PastedImages)
-    app.add_post_transform(FrontMatter)
-    app.add_post_transform(NumberColumns)
+    print_layout.setup(app)
+    letters.setup(app)
+    app.add_post_transform(OneOfEachId)
+    mathml.setup(app)
     app.connect("html-page-context", _escape_title)
-    app.connect("build-finished", _copy_mathjax)
+    app.connect("html-page-context", _for_links)
+    app.connect("html-page-context", _leave_out, priority=900)
+    app.connect("build-finished", _slim, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,6 +26,7 @@ SPECIAL = {
     '"': r"\textquotedbl{}",
     "'": "\N{RIGHT SINGLE QUOTATION MARK}",
 }
+AUTHOR = r"\csname @author\endcsname"  # as Sphinx has it from _config.yml
 LONGEST_TITLE = 200  # characters of a title or of a parameter on the title page
 
 
@@ -57,12 +58,13 @@ def titlepage(params: Params) -> str:
     body = "\n".join(rf"{tex(name)} & {tex(value)} \\" for name, value in rows)
     return "\n".join(
         [
+            rf"\hypersetup{{pdftitle={{{tex(params.title)}}},pdfauthor={{{AUTHOR}}},pdflang=en-GB,pdfdisplaydoctitle=true}}",
             r"\begin{titlepage}",
-            r"\raggedright\vspace*{0.16\textheight}",
-            rf"{{\Huge\bfseries {tex(params.title)}\par}}",
-            r"\vspace{1.5em}",
-            rf"{{\Large {today.day} {today:%B %Y}\par}}",
-            r"\vspace{0.08\textheight}",
+            r"\raggedright\vspace*{0.14\textheight}",
+            r"{\color{heading}\rule{0.18\textwidth}{3pt}\par}\vspace{1.4em}",
+            rf"{{\sffamily\bfseries\Huge\color{{heading}} {tex(params.title)}\par}}\vspace{{1.2em}}",
+            rf"{{\sffamily\large {AUTHOR}\\[0.3em] {today.day} {today:%B %Y}\par}}\vspace{{0.08\textheight}}",
+            r"{\sffamily\color{heading} The study of this copy\par}\vspace{0.6em}",
             r"\renewcommand{\arraystretch}{1.25}",
             r"\begin{tabular}{@{}>{\raggedright\arraybackslash}p{0.32\textwidth}>{\raggedright\arraybackslash}p{0.6\textwidth}@{}}",
             r"\toprule",

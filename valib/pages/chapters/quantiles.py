@@ -178,9 +178,19 @@ def shift(benchmarked: Fits, mean: CohortFit, shares: Mapping[float, tuple[float
         "{numref}`tab-quantiles-shift` gives the shifts with their errors. "
         f"Quantile {low['quantile']:g} has shifted by {as_text(float(low['shift']), f.signed)} points and quantile "
         f"{high['quantile']:g} by {as_text(float(high['shift']), f.signed)}, a difference of {as_text(apart, f.signed)} "
-        f"(standard error at most {as_text(se, f.fine)}): {word}."
+        f"(standard error at most {as_text(se, f.fine)}): {word}. {_in_percentiles(shares)}"
     )
     return found
+
+
+def _in_percentiles(shares: Mapping[float, tuple[float, float]]) -> str:
+    """The share below the baseline's middle line, in the words of growth percentiles."""
+    p = min(sorted(shares), key=lambda p: abs(p - 0.5))
+    share, se = shares[p]
+    return (
+        f"In growth percentiles that refer to the baseline, {as_text(share, '.1%')} of these students (standard error "
+        f"{as_text(se, '.1%')}) are below percentile {100 * p:g}, where {100 * p:g}% were in the baseline."
+    )
 
 
 def shift_table(benchmarked: Fits) -> pd.DataFrame:
