@@ -28,6 +28,19 @@ document.addEventListener("DOMContentLoaded", function () {
     });
   });
 
+  // The search knows words; the code of a school is looked for in the table of schools.
+  var results = document.getElementById("search-results"), finder = document.querySelector(".school-finder");
+  var sought = new URLSearchParams(location.search).get("q");
+  if (results && finder && sought) {
+    var link = document.createElement("a");
+    link.className = "among-schools";
+    link.href = finder.action + "?school=" + encodeURIComponent(sought);
+    link.textContent = "Look for \u201c" + sought + "\u201d among the schools";
+    var line = document.createElement("p");
+    line.append(link);
+    results.before(line);
+  }
+
   var wide = ".pst-scrollable-table-container, .table-wrapper, .schools-table, .formula";
   function reach() {
     document.querySelectorAll(wide).forEach(function (box) {

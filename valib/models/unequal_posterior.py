@@ -3,7 +3,7 @@
     y_ij = x_ij' b + u_j + e_ij,   u_j ~ N(0, tau2),   e_ij of the variances of :mod:`valib.models.residual_variance` (by group
     of students) or :mod:`valib.models.school_variance` (by school);   flat priors on b and on tau (Gelman 2006)
 
-On nodes of tau, evenly spaced in its logarithm over all but e^-12 of its posterior,
+On nodes of tau over all but e^-12 of its posterior (near 0 even in tau, beyond in its logarithm),
 
     p(tau | y) ~ L(b(tau), tau) |A(tau)|^(-1/2)      b integrated out by Laplace's approximation, exact by group
     u_j | tau, sigma2_j, y ~ N(lambda_j rbar_j, tau2 (1 - lambda_j) + lambda_j^2 xbar_j' A^-1 xbar_j)
@@ -122,16 +122,17 @@ def _by_group(fit: GroupVariances) -> UnequalPosterior:
         point = GroupProblem(sums, True, tau).value(end.x)
         return -0.5 * (point.deviance + float(np.linalg.slogdet(end.hessian)[1])), point
 
-    grid = _tau_grid(lambda tau: at(tau)[0], float(np.exp(fit.x[1:]).mean()), abs(float(fit.x[0])), _count(len(n)))
-    found = [at(float(np.exp(u))) for u in grid]
-    keep, weight = _kept(np.array([value for value, _ in found]) + grid)
+    sigma, count = float(np.exp(fit.x[1:]).mean()), _count(len(n))
+    taus, factors = _tau_grid(lambda tau: at(tau)[0], sigma, abs(float(fit.x[0])), count)
+    found = [at(float(tau)) for tau in taus]
+    keep, weight = _kept(np.array([value for value, _ in found]) + factors)
     points = [found[k][1] for k in keep]
     a = np.stack([point.a for point in points], axis=1)
     means = np.stack([point.t / point.a[:, None] for point in points], axis=1)
     b = np.stack([point.b for point in points])
     rbar = means[..., -1] - np.einsum("jmp,mp->jm", means[..., :-1], b)
     root, one = factor(np.stack([point.A_inverse for point in points])), np.ones((*a.shape, 1))
-    return UnequalPosterior(np.exp(grid[keep]), weight, one, a[..., None], rbar, means[..., :-1], root, float(size))
+    return UnequalPosterior(taus[keep], weight, one, a[..., None], rbar, means[..., :-1], root, float(size))
 
 
 def _by_school(fit: SchoolVariances) -> UnequalPosterior:
@@ -146,11 +147,12 @@ def _by_school(fit: SchoolVariances) -> UnequalPosterior:
         return loglik, held[0], point
 
     K = len(fit.nodes)
-    grid = _tau_grid(lambda t: at(t, s2, nu)[0], float(np.sqrt(s2)), tau, _count(len(sums.n)) if K == 1 else FEWER)
-    found = [at(float(np.exp(u)), float(node[1]), float(node[0])) for node in fit.nodes for u in grid]
-    u = np.tile(grid, K)
-    log_weight = np.array([value for value, _, _ in found]) + u + np.repeat(np.log(fit.nodes[:, 3]), len(grid))
-    keep, weight = _kept(log_weight)
+    count = _count(len(sums.n)) if K == 1 else FEWER
+    taus, factors = _tau_grid(lambda t: at(t, s2, nu)[0], float(np.sqrt(s2)), tau, count)
+    found = [at(float(t), float(node[1]), float(node[0])) for node in fit.nodes for t in taus]
+    log_factor = np.tile(factors, K) + np.repeat(np.log(fit.nodes[:, 3]), len(taus))
+    keep, weight = _kept(np.array([value for value, _, _ in found]) + log_factor)
+    every = np.tile(taus, K)
     b, points = np.stack([found[k][1] for k in keep]), [found[k][2] for k in keep]
     G = max(point.q.shape[1] for point in points)
     shape = (len(sums.n), G)
@@ -160,7 +162,7 @@ def _by_school(fit: SchoolVariances) -> UnequalPosterior:
     rbar = sums.mean[:, -1, None] - sums.mean[:, :p] @ b.T
     xbar = np.repeat(sums.mean[:, None, :p], len(keep), axis=1)
     a = sums.n[:, None, None] / sigma2
-    return UnequalPosterior(np.exp(u[keep]), weight, q, a, rbar, xbar, root, float(sums.scale[-1]))
+    return UnequalPosterior(every[keep], weight, q, a, rbar, xbar, root, float(sums.scale[-1]))
 
 
 def _check(within: FloatArray, whole: FloatArray, J: int, N: float) -> None:
@@ -175,25 +177,31 @@ def _count(schools: int) -> int:
     return COUNT if schools < MANY else COUNT // 2 + 1
 
 
-def _tau_grid(at: Callable[[float], float], sigma: float, tau: float, count: int) -> FloatArray:
-    """Even nodes of log tau over all but e^-DROP of its posterior. at(tau): log density with a flat prior on tau."""
+def _tau_grid(at: Callable[[float], float], sigma: float, tau: float, count: int) -> tuple[FloatArray, FloatArray]:
+    """Nodes of tau over all but e^-DROP of its posterior, and the logarithms of their factors in the quadrature.
 
-    def density(u: float) -> float:
-        return at(float(np.exp(u))) + u
-
+    at(tau): log density with a flat prior on tau. They are even in v, tau = c sinh(v), c where log tau has its mode: near 0
+    even in tau, beyond c in its logarithm; 0 is a node where the density has not fallen there.
+    """
     known = [*(LOOK + np.log(sigma)), *([np.log(tau)] if tau > 0 else [])]
-    values = [density(u) for u in known]
-    mode = float(known[int(np.argmax(values))])
-    for step in (0.25, 0.12, 0.06, 0.03, 0.015):
-        mode = max((mode - step, mode, mode + step), key=density)
+    c = float(np.exp(known[int(np.argmax([at(float(np.exp(u))) + u for u in known]))]))
+
+    def density(v: float) -> float:
+        return at(c * float(np.sinh(v))) + float(np.log(np.cosh(v)))
+
+    mode = float(np.arcsinh(1.0))
+    for step in (0.4, 0.2, 0.1, 0.05, 0.025, 0.012):
+        mode = max((max(mode - step, 0.0), mode, mode + step), key=density)
     top, ends = density(mode), []
     for side in (-1.0, 1.0):
         step = 0.02
-        while density(mode + side * step) > top - DROP and step < 40:
+        while mode + side * step > 0 and density(mode + side * step) > top - DROP and step < 40:
             step *= 1.5
-        ends.append(mode + side * step)
-    grid: FloatArray = np.linspace(ends[0], ends[1], count)
-    return grid
+        ends.append(max(mode + side * step, 0.0))
+    v = np.linspace(ends[0], ends[1], count)
+    factor = np.cosh(v)
+    factor[[0, -1]] /= 2
+    return c * np.sinh(v), np.log(factor)
 
 
 def _kept(log_weight: FloatArray) -> tuple[np.ndarray, FloatArray]:
