@@ -1,4 +1,4 @@
-# make book | pdf | check-site | test | test-all | lint | perf | clean. The first of them creates .venv and installs valib into it.
+# make book | pdf | slides | check-site | test | test-all | lint | perf | clean. The first of them creates .venv and installs valib into it.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
@@ -7,7 +7,7 @@ OUT ?= _build
 ROOM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf check-site test test-all lint perf clean
+.PHONY: help install book pdf slides check-site test test-all lint perf clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -29,6 +29,9 @@ book: $(STAMP)  ## Render the book as HTML pages into _build
 
 pdf: $(STAMP)  ## Render the book as HTML pages and as PDF into _build (needs LaTeX)
 	$(RUN) valib book --pdf --out "$(OUT)"
+
+slides: book  ## Render the book, and say where the lecturer's slides are
+	@echo "Slides: $(OUT)/html/slides.html"
 
 check-site: $(STAMP)  ## Check the rendered pages in _build: links, ids, and in Chromium accessibility, console, weight, search
 	$(VENV)/bin/python tests/check_site.py "$(OUT)" $(if $(BROWSER),--browser)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from linked import rows as linked_rows
 from rows import PASSES, row, spread
 from streaming import rows as streaming_rows
 from timing import Contender, Timed, in_turn
@@ -44,6 +45,7 @@ class Plan:
     replicates: int = 1_000
     panel_cohorts: tuple[int, ...] = (2015, 2016, 2017, 2019, 2021, 2024)
     streamed: tuple[int, ...] = (6_000_000, 60_000_000)
+    linked: tuple[int, ...] = (20_000_000,)
     reported: int = 3_000
 
     def schools_of(self, students: int) -> int:
@@ -322,6 +324,11 @@ def streaming(plan: Plan) -> Iterator[dict]:
     yield from streaming_rows(plan.folder, plan.streamed, min(plan.rounds, 3), plan.budget, plan.say)
 
 
+def linking(plan: Plan) -> Iterator[dict]:
+    """Prior scores out of the same long file beside DuckDB's own self-join."""
+    yield from linked_rows(plan.folder, plan.linked, min(plan.rounds, 3), plan.budget, plan.say)
+
+
 def reports(plan: Plan) -> Iterator[dict]:
     """A page and a PDF for every school."""
     plan.say(f"reports of {plan.reported:,} schools")
@@ -346,7 +353,10 @@ def reports(plan: Plan) -> Iterator[dict]:
     )
 
 
-CASES = {f.__name__: f for f in (relative, slopes, joint, posterior, quantile, bootstrap, reading, streaming, reports)}
+CASES = {
+    f.__name__: f
+    for f in (relative, slopes, joint, posterior, quantile, bootstrap, reading, streaming, linking, reports)
+}
 GROWTH = {  # a quantity: the values it takes while the others stay at their usual ones
     "students": (20_000, 60_000, 200_000, 600_000, 2_000_000, 6_000_000),
     "schools": (30, 300, 3_000, 30_000, 100_000),

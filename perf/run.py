@@ -1,6 +1,6 @@
 """Time valib beside other packages and print one table of ratios; `make perf` runs it.
 
-    python perf/run.py [--quick] [--only relative,slopes,joint,bootstrap,reading,streaming,reports,growth] [--out FILE]
+    python perf/run.py [--quick] [--only relative,slopes,joint,bootstrap,reading,streaming,linking,reports,growth] [--out FILE]
 
 The full run writes perf/results/performance.json, which the book's appendix on performance shows. --quick takes smaller
 records and writes nothing unless --out names a file. With --only, the rows of other cases in that file stay, and the new
@@ -84,6 +84,7 @@ def make_plan(folder: Path, args: argparse.Namespace, say: Callable[[str], None]
             replicates=100,
             panel_cohorts=(2015, 2019, 2024),
             streamed=(min(600_000, sizes[-1]),),
+            linked=(min(600_000, sizes[-1]),),
             reported=20,
         )
     return Plan(folder, sizes, schools=3_000, rounds=5, budget=60.0, limit=180.0, say=say)

@@ -203,6 +203,7 @@ def elsewhere(tmp_path_factory) -> Path:
     """A folder with all that the commands of the pages name but the records, which are written for each."""
     folder = tmp_path_factory.mktemp("pages")
     small({2024: 2025}).to_csv(folder / "new.csv", index=False)
+    shutil.copytree(ROOT / "studies", folder / "studies")
     (folder / "parts").mkdir()
     small({2024: 2024}).to_parquet(folder / "parts" / "a.parquet")
     rows = small({2016: 2016, 2024: 2024}).head(60)

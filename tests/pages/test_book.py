@@ -38,6 +38,11 @@ parts:
   chapters:
   - file: chapters/references
 """
+SLIDES = """- session: One
+  slides:
+    - {title: The dots, figure: fig-dots}
+    - {title: Not in this book, figure: fig-absent}
+"""
 INTRO = """# What is asked
 The cohorts are {glue:text}`01_one.ipynb::focal:s` ({cite:p}`leckie2018`). See {doc}`02_two` and {numref}`tab-one`.
 
@@ -101,6 +106,7 @@ def tiny_sources(folder: Path) -> Path:
         shutil.copytree(root / "chapters" / name, folder / "chapters" / name)
     shutil.copyfile(root / "chapters" / "references.md", folder / "chapters" / "references.md")
     (folder / "_toc.yml").write_text(TOC, encoding="utf-8")
+    (folder / "chapters" / "slides.yml").write_text(SLIDES, encoding="utf-8")
     (folder / "chapters" / "intro.md").write_text(INTRO, encoding="utf-8")
     notebook(folder / "chapters" / "01_one.ipynb", ONE)
     notebook(folder / "chapters" / "02_two.ipynb", TWO)
@@ -232,6 +238,17 @@ def test_a_figure_of_a_chapter_stands_on_the_first_page_too(built):
             assert "Dots of" in re.sub(r"<[^>]+>", "", figure) and ">2033<" in figure
     assert images["intro"] == images["01_one"]
     assert (out / "html" / "chapters" / images["intro"]).is_file()
+
+
+def test_slides_lie_beside_the_pages_with_the_figures_of_the_book(built):
+    out, _ = built
+    slides = (out / "html" / "slides.html").read_text(encoding="utf-8")
+    image = re.search(r'<img[^>]* src="([^"]+)"', slides)[1]
+    assert (out / "html" / image).is_file() and 'alt="Two dots."' in slides and "Not in this book" not in slides
+    assert "&lt;schools&gt;_50% #1" in slides and "<schools>" not in slides
+    assert all(
+        (out / "html" / file.partition("?")[0]).is_file() for file in re.findall(r'<script[^>]* src="([^"]+)"', slides)
+    )
 
 
 def test_titles_and_names_are_shown_as_they_are(built):

@@ -27,6 +27,7 @@ CASES = {
     "bootstrap": "School bootstrap",
     "reading": "Reading records",
     "streaming": "Streaming",
+    "linking": "Prior scores out of the same file",
     "spark": "Spark",
     "reports": "Reports of schools",
 }

@@ -145,6 +145,7 @@ def _make(
     children: Children,
 ) -> dict[str, float]:
     """Stage, execute and render in the working folder; return the seconds of each step."""
+    from ..slides import PLAN, write_slides
     from .execute import run_chapters
     from .render import render
     from .staging import stage
@@ -158,7 +159,9 @@ def _make(
     facts = {"chapters": {name.name: seconds[name.name] for name in first}, "started": started, **rows}
     (work / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     seconds |= run_chapters(book, last, params, work, 1, shown, children)
-    return seconds | render(book.folder, work, pdf, jobs, shown, children)
+    seconds |= render(book.folder, work, pdf, jobs, shown, children)
+    write_slides(work / "html", book.folder / "chapters" / PLAN, params.title)
+    return seconds
 
 
 def _collect(work: Path, pdf: bool) -> list[str]:

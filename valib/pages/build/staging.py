@@ -37,6 +37,7 @@ NEED_BASELINE = (
     "10_simulation",
     "11_practice",
     "12_advice",
+    "appendix_teaching",
     "schools",
 )
 WIDTH = 72  # a value longer than this in the parameters cell is put on several lines

@@ -382,3 +382,10 @@ def exercises(fm: CohortFit, b_i: float, z: float, conditional: float, typical: 
         "n_needed", int(np.ceil(9 * typical.sigma2 / typical.tau2)) if typical.tau2 > 0 else "no finite number of"
     )
     return found
+
+
+def sliders() -> Findings:
+    """The picture of shrinkage and shift at its starting values, which the pages make movable."""
+    found = Findings()
+    found.figure("sliders", figures.shrinkage_and_shift())
+    return found

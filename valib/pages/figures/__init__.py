@@ -7,6 +7,7 @@ from valib.pages.figures.ranked import caterpillar, change_in_va, rank_intervals
 from valib.pages.figures.report import school_intake, school_place, school_va
 from valib.pages.figures.schools import byhand_blup, recipes, shrinkage, type_ab
 from valib.pages.figures.simulation import bias, coverage, measured, over_parameter
+from valib.pages.figures.sliders import shrinkage_and_shift
 from valib.pages.figures.slopes import nothing, residual_sds, school_gaps, school_lines
 from valib.pages.figures.speed import scaling
 from valib.pages.figures.stability import (
@@ -63,6 +64,7 @@ __all__ = [
     "shift_split",
     "shifts",
     "shrinkage",
+    "shrinkage_and_shift",
     "type_ab",
     "use_style",
     "va_density",
