@@ -98,7 +98,8 @@ def group_va(
     check_intervals(intervals)
     if weights not in WEIGHTS:
         raise ModelError(f"The weights of schools in a group must be one of {', '.join(WEIGHTS)}, not {weights!r}.")
-    fit.refuse_slopes("The mean of a group of schools is that of")
+    if fit.slopes is not None:  # unequal residual variances have means of groups
+        fit.refuse_slopes("The mean of a group of schools is that of")
     table = fit.school_effects
     label = pd.Series(groups, dtype="str").reindex(table.index)
     names = sorted(label.dropna().unique())
