@@ -155,7 +155,7 @@ class Choice:
             self._code_key()
             score = self._score(other, judge, "score")
             return other.keep(
-                [f"SELECT * FROM {_grouped('', [theirs.code('student'), *keys], score, theirs.grade(), other)}"]
+                [f"SELECT * FROM {_earlier_rows(other.table, [theirs.code('student'), *keys], score, theirs.grade())}"]
             )
         finally:
             other.release()
@@ -185,7 +185,7 @@ class Choice:
         arrays = [pa.array(v, kind, from_pandas=True) for v, kind in zip(made.values(), kinds, strict=True)]
         arrays += [pa.array(v, pa.float64(), from_pandas=True) for v in (scores, grades(frame))]
         table = self._engine.put("earlier_file", pa.table(arrays, names=[*made, "y", "g"]))
-        return _grouped(table, list(made), "y", "g")
+        return _earlier_rows(table, list(made), "y", "g")
 
     def _linked_rows(self, layout: Layout, columns: list[Column]) -> str:
         """The rows with what is linked to them, made anew where they lack a column or a check."""
@@ -210,13 +210,26 @@ class Choice:
         if self._engine.is_text and not self._earlier:  # each join would cut the text anew
             more = set(re.findall(r"\bc[0-9]+\b", " ".join([*self._keys, self._score_sql, self._values.grade()])))
             table = self._engine.keep([f"SELECT {', '.join(sorted(needed | more))} FROM {table}"])
-        self._made = needed, odd, self._engine.keep(self._joins(sorted(needed), bad, table))
+        self._made = needed, odd, self._kept(sorted(needed), bad, table)
         return self._made[2]
 
-    def _joins(self, columns: list[str], bad: str, table: str) -> list[str]:
+    def _kept(self, columns: list[str], bad: str, table: str) -> str:
+        """The rows of a table with what is linked to them, put aside.
+
+        Counting the earlier rows of a key costs more than the join. It is spared where the rows that are joined without
+        it are as many as there were: then no key has two.
+        """
+        if not (bad or self._earlier):
+            kept = self._engine.keep(self._joins(columns, bad, table, counted=False))
+            if self._engine.query(f"SELECT count(*) FROM {kept}").column(0)[0].as_py() == self._all_rows:
+                return kept
+        return self._engine.keep(self._joins(columns, bad, table))
+
+    def _joins(self, columns: list[str], bad: str, table: str, counted: bool = True) -> list[str]:
         """The rows of a table with what is linked to them, in one query or several.
 
-        In many rows each cohort is joined by itself to the one that it comes from, so that a join fits into the memory.
+        counted: with the earlier rows of each key counted, of which two are ambiguous. In many rows each cohort is joined
+        by itself to the one that it comes from, so that a join fits into the memory.
         """
         if self._earlier:
             return [self._join(columns, bad, table, self._earlier, self._keys)]
@@ -226,7 +239,7 @@ class Choice:
         few = f"SELECT DISTINCT {cohort} AS t FROM {table} LIMIT {MOST_COHORTS + 1}"
         cohorts = self._engine.query(few).column(0).to_pylist() if self._all_rows > MOST_JOINED else []
         if not 0 < len(cohorts) <= MOST_COHORTS:
-            earlier = _grouped(table, [*self._keys, cohort], self._score_sql, values.grade())
+            earlier = _earlier_rows(table, [*self._keys, cohort], self._score_sql, values.grade(), counted)
             return [self._join(columns, bad, table, earlier, [*self._keys, f"({cohort} - {number(before)})"])]
         year = column.sql if column.whole else cohort
         joins = []
@@ -234,7 +247,7 @@ class Choice:
             own, theirs = (str(int(v)) if column.whole else number(v) for v in (t or 0, (t or 0) - before))
             rows = f"{year} = {own}" if t is not None else f"{year} IS NULL"
             earlier = f"(SELECT * FROM {table} WHERE {year} = {theirs} AND {str(t is not None).lower()})"
-            found = _grouped(earlier, self._keys, self._score_sql, values.grade())
+            found = _earlier_rows(earlier, self._keys, self._score_sql, values.grade(), counted)
             joins.append(self._join(columns, bad, f"(SELECT * FROM {table} WHERE {rows})", found, self._keys))
         return joins
 
@@ -256,13 +269,17 @@ class Choice:
         return f"SELECT {listed}, {self._condition} AS kept FROM ({joined}) AS j WHERE {self._condition} OR bad"
 
 
-def _grouped(table: str, keys: list[str], score: str, grade: str, engine: Engine | None = None) -> str:
-    """Rows by key, in SQL: a key with a missing part matches nothing."""
+def _earlier_rows(table: str, keys: list[str], score: str, grade: str, counted: bool = True) -> str:
+    """Rows by key, in SQL, how often it stands there (n) counted, or taken as one; a key with a missing part links nothing."""
     named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
+    rows = f"(SELECT {named}, {score} AS y, {grade} AS g{'' if counted else ', 1 AS n'} FROM {table})"
+    if not counted:
+        return rows
     listed = ", ".join(f"k{i}" for i in range(len(keys)))
     whole = " AND ".join(f"k{i} IS NOT NULL" for i in range(len(keys)))
-    rows = f"(SELECT {named}, {score} AS y, {grade} AS g FROM {table or (engine and engine.table)}) AS e"
-    return f"(SELECT {listed}, count(*) AS n, max(y) AS y, max(g) AS g FROM {rows} WHERE {whole} GROUP BY {listed})"
+    return (
+        f"(SELECT {listed}, count(*) AS n, max(y) AS y, max(g) AS g FROM {rows} AS e WHERE {whole} GROUP BY {listed})"
+    )
 
 
 def _renamed(column: Column, name: str) -> Column:
