@@ -458,7 +458,7 @@ WRONG = {
     "average of others": (["--model", "joint", "--average", "2019,2031"], "--average is 2019, 2031, expected two"),
     "one cohort, joint": (["--model", "joint", "--cohorts", "2019"], "my.csv, cohort 2019: A joint model needs"),
     "no such option": (["--models", "relative"], "No such option"),
-    "a model that is not offered": (["--model", "quantile"], "--model"),
+    "a model that is not offered": (["--model", "median"], "--model"),
 }
 
 

@@ -70,7 +70,7 @@ def files(out: Path) -> dict[str, str]:
         for path in found
         if path.suffix in (".csv", ".json")
     }
-    for name in ("about.csv", "fits.json"):
+    for name in ("about.csv", "report_about.csv", "fits.json"):
         texts.pop(name, None)
     return {name.replace(out.name, "out"): text.replace("both.csv", "cut.csv") for name, text in texts.items()}
 

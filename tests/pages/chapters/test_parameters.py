@@ -235,7 +235,8 @@ def test_an_option_means_what_the_params_file_means(here, monkeypatch):
     monkeypatch.setattr("valib.study.params.load", caught)
     assert len({name for _, name, *_ in OPTIONS}) >= 15 and len({command for command, *_ in OPTIONS}) >= 5
     for command, name, *words in OPTIONS:
-        more = ["--model", "relative"] if command == "fit" else []
+        model = "quantile" if name in ("quantiles", "quantile_draws") else "relative"
+        more = ["--model", model] if command == "fit" else []
         more += ["--all"] if command == "report" else []
         more += ["--out", "o"] if any(p.name == "out" for p in COMMANDS[command]) else []
         done = typer.testing.CliRunner().invoke(cli.app, [command, *words, *more])
