@@ -270,7 +270,8 @@ def test_no_fault_is_on_the_pages(built):
 def test_the_pdf(tiny, tmp_path, rng, monkeypatch):
     logs = {}
 
-    def keep_log(folder, *arguments, name="valib"):
+    def keep_log(folder, *arguments, strict, name="valib"):
+        assert not strict  # the names are a user's
         pdf = make_pdf(folder, *arguments, name=name)
         logs["log"] = (folder / f"{name}.log").read_text(errors="replace")
         logs["tex"] = (folder / f"{name}.tex").read_text()

@@ -159,7 +159,7 @@ def _make(
     facts = {"chapters": {name.name: seconds[name.name] for name in first}, "started": started, **rows}
     (work / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     seconds |= run_chapters(book, last, params, work, 1, shown, children)
-    seconds |= render(book.folder, work, pdf, jobs, shown, children)
+    seconds |= render(book.folder, work, pdf, jobs, shown, children, strict=params.data == "demo")
     write_slides(work / "html", book.folder / "chapters" / PLAN, params.title)
     return seconds
 

@@ -39,11 +39,14 @@ def need_latex() -> None:
         )
 
 
-def make_pdf(folder: Path, children: Children, environment: Mapping[str, str], name: str = "valib") -> Path:
+def make_pdf(
+    folder: Path, children: Children, environment: Mapping[str, str], name: str = "valib", strict: bool = True
+) -> Path:
     """Run latexmk on ``name``.tex in the folder; return the PDF.
 
-    Raises BookError with the first error of LaTeX, if it passes the time limit, or if a page is not fit to be printed:
-    a box that stands out by more than :data:`WIDEST`, a reference to nothing.
+    strict: refuse a box that stands out by more than :data:`WIDEST`, too. Where the names are a user's, one that cannot
+    be broken must not cost the PDF, so that it is only told. Raises BookError with the first error of LaTeX, if it passes
+    the time limit, or if the PDF is not fit to be printed: a box that stands out, a reference to nothing.
     """
     environment = {**environment, "max_print_line": "1000"}  # a log that does not break its lines
     order = ["latexmk", "-xelatex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", f"{name}.tex"]
@@ -54,9 +57,11 @@ def make_pdf(folder: Path, children: Children, environment: Mapping[str, str], n
     if ended.code or not pdf.is_file():
         raise BookError(f"LaTeX failed: {_first_error(ended.text)}")
     if faults := log_faults((folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")):
-        print("\n".join(faults), file=sys.stderr)
-        more = f", and {len(faults) - 1} more, see above" if len(faults) > 1 else ""
-        raise BookError(f"The PDF is not fit to be printed: {faults[0]}{more}")
+        print("\n".join(f"The PDF: {fault}" for fault in faults), file=sys.stderr)
+        grave = [fault for fault in faults if strict or fault.endswith(" is undefined")]
+        if grave:
+            more = f", and {len(grave) - 1} more, see above" if len(grave) > 1 else ""
+            raise BookError(f"The PDF is not fit to be printed: {grave[0]}{more}")
     return pdf
 
 

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import BookError
@@ -21,13 +22,17 @@ DISK = [os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def render(book: Path, work: Path, pdf: bool, jobs: int, shown: Progress, children: Children) -> dict[str, float]:
+def render(
+    book: Path, work: Path, pdf: bool, jobs: int, shown: Progress, children: Children, strict: bool
+) -> dict[str, float]:
     """Render a staged and executed book to ``work/html``, and to ``work/valib.pdf``; return the seconds of each.
 
-    Raises BookError if Jupyter Book warns of anything, LaTeX fails, or one of them passes the time limit.
+    strict: as in :func:`valib.pages.build.latex.make_pdf`. Raises BookError if Jupyter Book warns of anything, LaTeX fails, or one of them passes the time limit.
     """
     environment = {**os.environ, **surroundings(work), "PYTHONUTF8": "1"}
-    steps = {"pages": _pages, "pdf": _pdf} if pdf else {"pages": _pages}
+    steps: dict[str, Callable[..., None]] = {"pages": _pages}
+    if pdf:
+        steps["pdf"] = functools.partial(_pdf, strict=strict)
 
     def take(name: str) -> float:
         shown.start(name)
@@ -42,9 +47,10 @@ def _pages(book: Path, work: Path, environment: dict[str, str], children: Childr
     (work / "render-html" / "_build" / "html").rename(work / "html")
 
 
-def _pdf(book: Path, work: Path, environment: dict[str, str], children: Children) -> None:
+def _pdf(book: Path, work: Path, environment: dict[str, str], children: Children, strict: bool) -> None:
     run_jupyter_book(book, work / "render-pdf", "latex", environment, children)
-    make_pdf(work / "render-pdf" / "_build" / "latex", children, environment).rename(work / "valib.pdf")
+    folder = work / "render-pdf" / "_build" / "latex"
+    make_pdf(folder, children, environment, strict=strict).rename(work / "valib.pdf")
 
 
 def run_jupyter_book(book: Path, target: Path, builder: str, environment: dict[str, str], children: Children) -> None:

@@ -41,9 +41,14 @@ HOLDS = {
     "column_means": "baseline means of the covariates",
     "summaries": "means and SDs, for the checks above",
     "fingerprint": "tells whether the same baseline rows were used",
+    "vcov_students": r"$\mathrm{Var}(\mathbf b_B)$ for these very schools: of students alone",
     "own_shifts": "the baseline cohorts' own shifts",
+    "school_influences": "by pseudonym, what each school adds to the coefficients (where it was asked for)",
+    "rows": "which rows were read, and where prior scores are from",
+    "random": "covariates whose slope varies over schools",
+    "random_covariance": "covariance of schools' slopes",
     "error_variance": "variance of the error of measurement that was taken off",
-    "rounded": "that the figures are rounded for publication",
+    "publication": "that the figures are rounded for publication",
     "checksum": "tells whether the file was changed",
 }
 
