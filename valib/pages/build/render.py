@@ -27,7 +27,8 @@ def render(
 ) -> dict[str, float]:
     """Render a staged and executed book to ``work/html``, and to ``work/valib.pdf``; return the seconds of each.
 
-    strict: as in :func:`valib.pages.build.latex.make_pdf`. Raises BookError if Jupyter Book warns of anything, LaTeX fails, or one of them passes the time limit.
+    strict: as in :func:`valib.pages.build.latex.make_pdf`. Raises BookError if Jupyter Book warns of anything, LaTeX fails,
+    or one of them passes the time limit.
     """
     environment = {**os.environ, **surroundings(work), "PYTHONUTF8": "1"}
     steps: dict[str, Callable[..., None]] = {"pages": _pages}
