@@ -301,7 +301,7 @@ def papermill_commands() -> list[tuple[str, str, str]]:
     return found
 
 
-QUICK = "{bootstrap_replicates: 4, simulation_replicates: 20}"
+QUICK = "{bootstrap_replicates: 4, simulation_replicates: 20, quantile_draws: 60}"
 
 
 @pytest.mark.long
