@@ -149,7 +149,7 @@ LACKING = {  # what a page names without what it is asked of: the words that mak
 ELSEWHERE = {  # run by .ci/run, by another test, or not to be run by one
     "make test-all lint pdf check-site perf": ".ci/run; perf by hand, as timings are of one machine",
     "python -m valib": "tests/command/test_cli.py",
-    "pip wheel --no-deps .": ".ci/run",
+    "pip wheel --no-deps .": "by hand; tests/test_wheel.py holds what it must carry",
     "pre-commit install": "changes the clone",
 }
 
