@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.environment.collectors.toctree import TocTreeCollector
+from sphinx_external_toc.collectors import TocTreeCollectorWithStyles
 
 APPENDICES = "Appendices"  # the part of _toc.yml whose chapters are lettered
 
@@ -34,14 +34,14 @@ def letter(env: Any, chapters: list[str]) -> None:
 
 def _wrap(app: Sphinx, config: Any) -> None:
     """Letter the appendices whenever Sphinx has numbered the sections."""
-    number = TocTreeCollector.assign_section_numbers
+    number = TocTreeCollectorWithStyles.assign_section_numbers
 
-    def numbered(self: TocTreeCollector, env: Any) -> list[str]:
+    def numbered(self: TocTreeCollectorWithStyles, env: Any) -> list[str]:
         changed = number(self, env)
         letter(env, appendices(Path(app.srcdir)))
         return changed
 
-    TocTreeCollector.assign_section_numbers = numbered
+    TocTreeCollectorWithStyles.assign_section_numbers = numbered
 
 
 def setup(app: Sphinx) -> None:
