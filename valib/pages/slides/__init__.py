@@ -102,14 +102,14 @@ def _floats(html: Path, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
         for label in wanted - set(found):
             node = soup.find(["figure", "table"], id=label)
             if node is not None:
-                found[label] = _from_here(node)
+                found[label] = _from_here(node, page.name)
         for script in soup.find_all("script"):
             if SCRIPTS.search(str(script)):
-                scripts[_from_here(script)] = None
+                scripts[_from_here(script, page.name)] = None
     return found, list(scripts)
 
 
-def _from_here(node: Any) -> str:
+def _from_here(node: Any, page: str) -> str:
     """A part of a page in ``chapters`` as HTML for a page one folder up, without links to itself."""
     for link in node.find_all("a", class_="headerlink"):
         link.decompose()
@@ -118,6 +118,8 @@ def _from_here(node: Any) -> str:
         for key in ("src", "href", "data"):
             target = part.get(key)
             if target and not target.startswith(AWAY):
-                outside = target.startswith("../")
-                part[key] = target[3:] if outside else target if target.startswith("#") else f"chapters/{target}"
+                if target.startswith("#"):  # a place on that page, or within a drawing
+                    part[key] = f"chapters/{page}{target}" if part.name == "a" else target
+                else:
+                    part[key] = target[3:] if target.startswith("../") else f"chapters/{target}"
     return str(node)
