@@ -167,7 +167,9 @@ def unfound(html: Path, browser: str) -> Iterator[str]:
         if cell:
             tab.goto(f"{(html / 'search.html').resolve().as_uri()}?q={quote(unescape(cell[1]))}")
             tab.click("a.among-schools")
-            if tab.locator(".schools-table tbody tr:not([hidden])").count() == 0:
+            try:  # the page of schools has to load first
+                tab.wait_for_selector(".schools-table tbody tr:not([hidden])", timeout=10_000)
+            except TimeoutError:
                 yield f"the search does not find the school {unescape(cell[1])!r}"
         running.close()
 
