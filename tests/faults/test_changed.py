@@ -53,6 +53,19 @@ COMMANDS = {
 }
 
 
+def change_after_fit(patch, command, change) -> None:
+    """Have a file change as soon as the command's fit has read it."""
+    module, name, _ = COMMANDS[command]
+    fit = getattr(module, name)
+
+    def fit_then_change(*arguments, **settings):
+        fitted = fit(*arguments, **settings)
+        change()
+        return fitted
+
+    patch.setattr(module, name, fit_then_change)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(("data", "change"), CHANGES, ids=lambda value: getattr(value, "__name__", value))
 def test_records_that_change_while_they_are_read(tmp_path, monkeypatch, data, change, command):
@@ -63,17 +76,10 @@ def test_records_that_change_while_they_are_read(tmp_path, monkeypatch, data, ch
         (frame if part == "a" else others(frame)).to_parquet(tmp_path / "parts" / f"{part}.parquet")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
-    module, name, order = COMMANDS[command]
-    fit = getattr(module, name)
-
-    def fit_then_change(*arguments, **settings):
-        fitted = fit(*arguments, **settings)
-        change(tmp_path / data)
-        return fitted
-
+    order = COMMANDS[command][-1]
     words = [order[0], data, "--params", "study.yml", *order[1:]]
     with monkeypatch.context() as patch:
-        patch.setattr(module, name, fit_then_change)
+        change_after_fit(patch, command, lambda: change(tmp_path / data))
         done = CliRunner().invoke(cli.app, [*words, "--engine", "duckdb"], prog_name="valib")
     assert done.exit_code == 2 and "changed while" in done.stderr, done.output
     assert one_sentence(done.stderr.replace("Reading", "")) and not contents(tmp_path / "out")
@@ -93,15 +99,8 @@ def test_a_file_of_prior_scores_that_changes_while_it_is_read(tmp_path, monkeypa
     params.write_text(params.read_text() + "prior: {file: before.csv}\n")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
-    module, name, order = COMMANDS[command]
-    fit = getattr(module, name)
-
-    def fit_then_change(*arguments, **settings):
-        fitted = fit(*arguments, **settings)
-        change(tmp_path / "before.csv")
-        return fitted
-
-    monkeypatch.setattr(module, name, fit_then_change)
+    change_after_fit(monkeypatch, command, lambda: change(tmp_path / "before.csv"))
+    order = COMMANDS[command][-1]
     words = [order[0], "--params", "study.yml", *order[1:], "--engine", "duckdb"]
     done = CliRunner().invoke(cli.app, words, prog_name="valib")
     assert done.exit_code == 2 and "changed while" in done.stderr, done.output

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
-from ..errors import BenchmarkError, ModelError, ValibWarning
+from ..errors import BenchmarkError
 from ..models.options import Intervals, Method, ShiftMode, Variances
 from ..models.slope_benchmark import BenchmarkSlopes, Kept, fit_benchmark_slopes
 from ..models.slope_benchmark_posterior import BenchmarkSlopePosterior, integrate_benchmark_slopes
 from ..sums.moments import Moments
 from ..sums.random_part import random_columns
 from .baseline import Benchmark
+from .findings import integrated_or_told
 
 
 def random_of(benchmark: Benchmark, random: Sequence[str] | None, variances: Variances) -> list[str]:
@@ -70,8 +70,7 @@ def integrated_slopes(
     """The posterior of benchmark VA; None for plug-in intervals and, with a warning, where it cannot be had."""
     if intervals == "plugin":
         return None
-    try:
-        return integrate_benchmark_slopes(found, benchmark.vcov.to_numpy(), scale_se)
-    except ModelError as error:
-        warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
-        return None
+    over: BenchmarkSlopePosterior | None = integrated_or_told(
+        lambda: integrate_benchmark_slopes(found, benchmark.vcov.to_numpy(), scale_se)
+    )
+    return over

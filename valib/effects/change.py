@@ -18,7 +18,8 @@ from ..models import blup as _blup
 from ..models.joint_posterior import change_apart, posterior_apart
 from ..models.mixture import Mixture
 from ..models.options import Intervals
-from .joint import JointFit, are_apart, posterior_of, say_plugin
+from .findings import integrated_or_told
+from .joint import JointFit, are_apart, posterior_of
 from .relative import check_intervals
 
 CONTRAST = np.array([-1.0, 1.0])  # the second cohort less the first
@@ -97,12 +98,10 @@ def _draw_posterior(joint: JointFit, cohorts: Sequence[int], rng: np.random.Gene
     if not are_apart(joint):
         nodes = posterior_of(joint)
         return None if nodes is None else nodes.draw(draws, rng, here)[:, :, at]
-    try:
-        alone = {t: posterior_apart(joint.arrays.data, t, here).draw(draws, rng) for t in dict.fromkeys(at)}
-    except ModelError as error:
-        say_plugin(error, stacklevel=4)
-        return None
-    return np.stack([alone[t] for t in at], axis=-1)
+    alone = integrated_or_told(
+        lambda: {t: posterior_apart(joint.arrays.data, t, here).draw(draws, rng) for t in dict.fromkeys(at)}
+    )
+    return None if alone is None else np.stack([alone[t] for t in at], axis=-1)
 
 
 def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
@@ -227,11 +226,8 @@ def _change_posterior(joint: JointFit, first: int, second: int) -> Mixture | Non
     here = np.flatnonzero(present_schools(joint, (first, second)))
     at = joint.cohorts.index(first), joint.cohorts.index(second)
     if are_apart(joint):
-        try:
-            return change_apart(joint.arrays.data, *at, here)
-        except ModelError as error:
-            say_plugin(error, stacklevel=3)
-            return None
+        change: Mixture | None = integrated_or_told(lambda: change_apart(joint.arrays.data, *at, here), stacklevel=3)
+        return change
     nodes = posterior_of(joint)
     return None if nodes is None else nodes.change(*at, here)
 

@@ -7,14 +7,14 @@ ValibWarning and keep them (``findings`` of a fit, and of fits.json).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import SchoolsNamed, ValibWarning
+from ..errors import ModelError, SchoolsNamed, ValibWarning
 from ..names import by_cohort, listed_cohorts, percent
 from ..records.prior_check import SMD_LIMIT, VARIANCE_RATIO_LIMITS, PriorCheck, looks_standardised, may_be_standardised
 from ..records.repeats import SCHOOL_SHARE
@@ -68,6 +68,16 @@ def tell(found: Iterable[Finding | None], stacklevel: int = 3) -> tuple[Finding,
             SchoolsNamed(item.text, item.public) if item.public else ValibWarning(item.text), stacklevel=stacklevel
         )
     return there
+
+
+def integrated_or_told(integrate: Callable[[], Any], stacklevel: int = 4) -> Any:
+    """A posterior; None with a warning where it is improper. stacklevel: as seen from the function that calls this one."""
+    try:
+        return integrate()
+    except ModelError as error:
+        said = f"{error} The intervals take the estimated variances as known."
+        warnings.warn(said, ValibWarning, stacklevel=stacklevel + 1)
+        return None
 
 
 def of_correlation(records: Records, cohorts: Iterable[int]) -> list[Finding | None]:

@@ -24,7 +24,7 @@ from ..sums.design import FormulaState
 from ..sums.moments import Moments
 from ..sums.students import Records, Summed, in_several, sum_students
 from .display import Shown, Table, found, joint_rows, one_line
-from .findings import Finding, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
+from .findings import Finding, integrated_or_told, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 from .linkage import of_fit
 from .long_records import of_long
 from .relative import check_intervals
@@ -485,34 +485,22 @@ def are_apart(joint: JointFit) -> bool:
     return joint.covariance == "independent" and joint.residual == "by_cohort"
 
 
-def say_plugin(error: ModelError, stacklevel: int) -> None:
-    """Warn that there is no posterior."""
-    warnings.warn(
-        f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=stacklevel + 1
-    )
-
-
 def _levels(joint: JointFit) -> list[Mixture] | None:
     """The posterior of the schools' effects in every cohort; None where the variances are taken as known."""
     T = len(joint.cohorts)
     if are_apart(joint):
-        try:
-            return [posterior_apart(joint.arrays.data, t).effects() for t in range(T)]
-        except ModelError as error:
-            say_plugin(error, stacklevel=3)
-            return None
+        apart: list[Mixture] | None = integrated_or_told(
+            lambda: [posterior_apart(joint.arrays.data, t).effects() for t in range(T)], stacklevel=3
+        )
+        return apart
     nodes = posterior_of(joint)
     return [nodes.contrast(c) for c in np.eye(T)] if nodes is not None and nodes.trusted else None
 
 
 @lru_cache(maxsize=8)
 def _posterior(arrays: MultivariateFit) -> JointNodes | None:
-    try:
-        nodes = integrate_joint(arrays.data)
-    except ModelError as error:
-        say_plugin(error, stacklevel=4)
-        return None
-    if not nodes.trusted:
+    nodes: JointNodes | None = integrated_or_told(lambda: integrate_joint(arrays.data))
+    if nodes is not None and not nodes.trusted:
         warnings.warn(
             f"The draws from the posterior of the joint model stand for {nodes.effective:.0f} independent ones (Pareto "
             f"k {nodes.pareto_k:.2f}): limits of changes are rough. Fewer cohorts at a time give better ones.",

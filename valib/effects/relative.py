@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import ModelError, ValibWarning
+from ..errors import ModelError
 from ..models import blup as _blup
 from ..models.estimators import relative_va
 from ..models.likelihood import compress
@@ -28,7 +27,7 @@ from ..sums.moments import Moments
 from ..sums.random_part import random_columns, random_part
 from ..sums.students import Records, Summed, only_cohort, sum_students, summed
 from .cohort_fit import CohortFit
-from .findings import Finding, boundary, of_correlation, repeated_rows, slope_boundary, tell
+from .findings import Finding, boundary, integrated_or_told, of_correlation, repeated_rows, slope_boundary, tell
 from .linkage import of_fit
 from .long_records import of_long
 from .measured import Reliability, with_columns
@@ -272,12 +271,7 @@ def relative_with_slopes(
     """The relative model with random slopes, from sums with cross-products by cell."""
     moments = students.moments
     fit = fit_slopes(moments, random_columns(moments.names[:-1], random), method)
-    over = None
-    if intervals == "integrated":
-        try:
-            over = integrate_slopes(fit)
-        except ModelError as error:
-            warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+    over = None if intervals == "plugin" else integrated_or_told(lambda: integrate_slopes(fit))
     return assemble(fit, fit.blup(), students, level, over, cohort=cohort, model="relative", slopes=fit)
 
 
@@ -285,12 +279,7 @@ def relative_with_residual(
     students: Summed, fit: Unequal, residual: str, level: float, cohort: int, intervals: Intervals
 ) -> CohortFit:
     """The relative model with unequal residual variances, labelled; students: their sums by school."""
-    over = None
-    if intervals == "integrated":
-        try:
-            over = integrate_unequal(fit)
-        except ModelError as error:
-            warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+    over = None if intervals == "plugin" else integrated_or_told(lambda: integrate_unequal(fit))
     told: dict[str, Any] = {"cohort": cohort, "model": "relative", "residual": residual, "unequal": fit}
     return assemble(fit, fit.effects, students, level, over, **told)
 
@@ -311,10 +300,8 @@ def integrated(
     """
     if intervals == "plugin":
         return None
-    try:
-        nodes = integrate(compress(moments))
-    except ModelError as error:
-        warnings.warn(f"{error} The intervals take the estimated variances as known.", ValibWarning, stacklevel=4)
+    nodes = integrated_or_told(lambda: integrate(compress(moments)))
+    if nodes is None:
         return None
     means = moments.sums / moments.n[:, None]
     return posterior(nodes, moments.n[None], means[None], target, None if loadings is None else loadings[None])

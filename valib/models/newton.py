@@ -37,6 +37,16 @@ class Value(Protocol):
     def take(self, rows: Any) -> Self: ...
 
 
+class OneValue:
+    """What a problem gives at a point where there is one data set: nothing to be taken of it."""
+
+    __slots__ = ()
+
+    def take(self, rows: Any) -> Self:
+        """Itself."""
+        return self
+
+
 At = TypeVar("At", bound=Value)
 
 

@@ -37,7 +37,7 @@ from ..sums.design import Cells
 from ..sums.moments import Moments, moments_from_arrays
 from .blup import Blup, factor
 from .mixed import MixedFit, fit_moments, unshift
-from .newton import End, minimise
+from .newton import End, OneValue, minimise
 from .options import Method
 
 SINGULAR = 1e-6  # tau over sigma, below which schools do not vary
@@ -65,7 +65,7 @@ class GroupSums:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GroupPoint:
+class GroupPoint(OneValue):
     """The model at one (tau2, omega): the deviance without its constant, b (p,), A_inverse (p, p), and by school a (J,),
     t (J, k), v (J,), w (J,)."""
 
@@ -76,10 +76,6 @@ class GroupPoint:
     t: FloatArray
     v: FloatArray
     w: FloatArray
-
-    def take(self, rows: Any) -> GroupPoint:
-        """Itself: there is one problem."""
-        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)

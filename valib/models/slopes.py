@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -33,7 +32,7 @@ from .blup import Blup, factor
 from .likelihood import compress, optimise
 from .linalg import invert
 from .mixed import PERFECT, check_estimable, unshift
-from .newton import End, minimise
+from .newton import End, OneValue, minimise
 from .options import Method
 
 SLOPE_STARTS = (0.02, 0.15, 0.5)  # standard deviations of a slope, a standard deviation of its column, over sigma
@@ -77,7 +76,7 @@ class SlopeSums:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SlopeProfile:
+class SlopeProfile(OneValue):
     """The profiled deviance -2 l at Lambda (q, q), without constants, and what its derivatives need.
 
     U (q, k, J), K (q, q, J), r (q, J): as in the module's equations. b (p,), A_inverse (p, p), rss of scaled columns.
@@ -92,10 +91,6 @@ class SlopeProfile:
     U: FloatArray
     K: FloatArray
     r: FloatArray
-
-    def take(self, rows: Any) -> SlopeProfile:
-        """Itself: there is one problem."""
-        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -191,10 +191,8 @@ class Choice:
         """The rows with what is linked to them, made anew where they lack a column or a check."""
         base = [*(column.sql for column in self._engine.columns), ODD]
         asked = [layout.columns[name] for name in ("student", "school", "cohort", "score")] + columns
-        known = (
-            grade_column(layout.columns),
-            subject_column(layout.columns),
-        )  # whether they are mixed is asked of every fit
+        # Every fit is asked whether grades and subjects are mixed.
+        known = (grade_column(layout.columns), subject_column(layout.columns))
         asked += [layout.columns[name] for name in {*self._asked, *known} if name]
         used = {word for column in asked for word in re.findall(r"\bc[0-9]+\b", column.sql)}
         used |= set(re.findall(rf"\b(?:c[0-9]+|{ODD})\b", layout.short))
