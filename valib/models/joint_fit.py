@@ -18,7 +18,9 @@ from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
 from .blup import shrinkage
-from .joint_likelihood import Evaluation, JointMoments, derivatives, evaluate, stack_moments
+from .estimators import clustered, residual_moments
+from .joint_likelihood import Evaluation, JointMoments, derivatives, evaluate, stack_moments, within_by_school
+from .measurement import fit_corrected
 from .mixed import MixedFit, fit_moments
 from .newton import FLAT, End, Quadratic, minimise, minimise_all
 from .options import Covariance, Method, Residual
@@ -131,20 +133,23 @@ def fit_joint_moments(
     structure: Covariance = "unstructured",
     residual: Residual = "by_cohort",
     method: Method = "ML",
+    errors: list[FloatArray] | None = None,
 ) -> MultivariateFit:
     """Fit the joint model to the moments of T single cohorts (in calendar order).
 
     structure: a name of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" sigma2.
-    method: "ML" or
-    "REML". Raises ModelError for fewer than two cohorts, a cohort that no model can be fitted to (named), and an
-    unstructured Omega with two cohorts that share no school.
+    method: "ML" or "REML". errors: of measurement, T of :func:`valib.models.measurement.error_vector`, to be taken off; the
+    moments are then by cell, and the result is what :func:`_as_recorded` says.
+
+    Raises ModelError for fewer than two cohorts, a cohort that no model can be fitted to (named), and an unstructured Omega
+    with two cohorts that share no school.
     """
     if residual not in RESIDUALS:
         raise ModelError(f"The residual variance must be one of {', '.join(RESIDUALS)}, not {residual!r}.")
     if len(parts) < 2:
         raise ModelError("A joint model needs at least two cohorts.")
-    separate = [_fit_cohort(m, method) for m in parts]
-    data = stack_moments(parts, [f.coefficients for f in separate])
+    separate = [_fit_cohort(m, method, None if errors is None else errors[t]) for t, m in enumerate(parts)]
+    data = stack_moments(parts, [f.coefficients for f in separate], errors)
     tau2, sigma2 = np.array([[f.tau2, f.sigma2] for f in separate]).T
     scale = magnitudes(data, tau2, sigma2)
     problem = JointProblem(data, make_structure(structure, data.cohorts, scale), residual == "common", method == "REML")
@@ -157,7 +162,8 @@ def fit_joint_moments(
     else:
         ends = _search(problem, scale, sigma2, log_sigma2)
     best = min(ends, key=lambda end: end.at.deviance)
-    return _result(best, residual, method, tuple(end.at.deviance for end in ends))
+    fit = _result(best, residual, method, tuple(end.at.deviance for end in ends))
+    return fit if errors is None else _as_recorded(fit, best, parts, errors)
 
 
 def _search(
@@ -192,9 +198,9 @@ def _is_doubtful(end: End[JointProblem]) -> bool:
     return not (se < IMPRECISE).all()
 
 
-def _fit_cohort(moments: Moments, method: Method) -> MixedFit:
+def _fit_cohort(moments: Moments, method: Method, errors: FloatArray | None = None) -> MixedFit:
     try:
-        return fit_moments(moments, method)
+        return fit_moments(moments, method) if errors is None else fit_corrected(moments, errors, method)
     except ModelError as error:
         raise ModelError(f"Cohort {moments.cohorts[0]}: {error}") from error
 
@@ -281,6 +287,54 @@ def _result(
         conditional=omega - omega @ at.H @ omega,
         sensitivity=-(omega @ at.G) @ np.linalg.inv(data.back),
     )
+
+
+def _as_recorded(
+    fit: MultivariateFit, end: End[JointProblem], parts: list[Moments], errors: list[FloatArray]
+) -> MultivariateFit:
+    """A fit from which errors of measurement are taken off, as what is recorded has it.
+
+    A residual y - x'b on record has the variance sigma2_t + b_t' F_t b_t: by it effects are shrunk, it is the sigma2 that is
+    told, and at it, b known, Omega and sigma2 have their information. vcov is clustered by school over all its cohorts.
+    """
+    T, P, column = len(fit.sigma2), fit.data.n_fixed, fit.data.column
+    b = [fit.coefficients[column[:P] == t] for t in range(T)]
+    data = stack_moments(parts, b, errors)  # of residuals: the fixed effects are 0
+    assert data.errors is not None
+    sigma2 = fit.sigma2 + np.diag(data.errors)[P:]
+    at = evaluate(replace(data, errors=None), fit.omega, sigma2)
+    psi = _influences(fit, data, within_by_school(parts, b, data, errors))
+    m = end.problem.structure.size
+    plain = stack_moments([residual_moments(one, c, True) for one, c in zip(parts, b, strict=True)], [np.zeros(1)] * T)
+    problem, x = replace(end.problem, data=plain, common=False), np.concatenate([end.x[:m], np.log(sigma2)])
+    there = problem.value(x)
+    variance_vcov = _variance_vcov(End(problem, x, there, problem.derivatives(x, there)[1], True))
+    se, known = np.sqrt(np.maximum(np.diag(variance_vcov), 0)), np.isfinite(fit.omega_se)
+    return replace(
+        fit,
+        data=data,
+        vcov=clustered(psi[None], np.atleast_1d(data.n_students), np.array([len(psi)]))[0],
+        omega_se=np.where(known, se[: T * T].reshape(T, T), np.nan),
+        correlation_se=np.where(known, correlation_se(fit.omega, fit.correlation, variance_vcov), np.nan),
+        sigma2=sigma2,
+        sigma2_se=se[T * T :],
+        variance_vcov=variance_vcov,
+        effects=(at.w + at.G @ at.delta) @ fit.omega,
+        conditional=fit.omega - fit.omega @ at.H @ fit.omega,
+        sensitivity=-(fit.omega @ at.G) @ np.linalg.inv(data.back),
+    )
+
+
+def _influences(fit: MultivariateFit, data: JointMoments, cells: FloatArray) -> FloatArray:
+    """(J, P): what each school adds to b_hat - b; data: of residuals, cells (J, Q, Q) within by school, both without errors."""
+    P, column, s2 = data.n_fixed, data.column, fit.sigma2[data.column]
+    at, z = evaluate(data, fit.omega, fit.sigma2), data.z / np.sqrt(s2)
+    fitted = (at.N * z[:, None, P:]).sum(axis=-1)  # N_j z_j of the residuals
+    assert data.errors is not None
+    taken = np.diagonal(at.N, axis1=1, axis2=2)[:, column] * (data.n[:, column] > 0) * data.errors[:, P:].sum(axis=1)
+    score = (cells[..., P:].sum(axis=-1) - taken) / s2 + z * fitted[:, column]
+    F = data.back @ at.factor
+    return np.asarray(score[:, :P] @ at.factor @ F.T)
 
 
 def _variance_vcov(end: End[JointProblem]) -> FloatArray:
