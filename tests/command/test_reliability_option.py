@@ -72,7 +72,6 @@ def test_a_baseline_keeps_it_and_another_run_takes_it_from_there(folder):
 @pytest.mark.parametrize(
     ("more", "part"),
     [
-        (("--model", "joint", "--cohorts", "2030,2031"), "A joint model takes covariates as they are recorded"),
         (("--model", "benchmark", "--benchmark", "b.json"), "--benchmark brings its own"),
         (("--like", "off"), "leave --reliability out"),
         (("--model", "relative", "--random", "prior_score"), "not offered with random slopes"),

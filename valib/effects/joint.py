@@ -14,7 +14,8 @@ import pandas as pd
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
-from ..models.joint_posterior import JointNodes, integrate_joint, posterior_apart
+from ..models.joint_measurement import effects_apart, integrate_fit
+from ..models.joint_posterior import JointNodes
 from ..models.measurement import error_vector, has_errors, known_errors
 from ..models.mixture import Mixture
 from ..models.options import Covariance, Intervals, Method, Residual
@@ -80,8 +81,8 @@ class JointFit(Shown):
         What would mislead in the fit.
     error_variance : mapping
         By cohort and column the variance of the error of measurement that was taken off; empty: of none. With some, sigma2 is
-        of y - x'b as recorded, vcov is clustered by school, loglik is that of the corrected sums and of no use for comparing
-        models, and intervals take the variances as known.
+        of y - x'b as recorded, vcov is clustered by school, and loglik, that of the corrected sums, is of no use for comparing
+        models.
 
     Notes
     -----
@@ -523,12 +524,11 @@ def posterior_of(joint: JointFit) -> JointNodes | None:
     """The posterior of a joint fit; None where intervals take its variances as known.
 
     These are fits of another structure than an unstructured Omega with a residual variance for every cohort (independent
-    cohorts need no joint posterior), for whose parameters there is no prior that all agree on, fits from which errors of
-    measurement are taken off, and fits of more than :data:`KNOWN_FROM` schools that are not singular: there both kinds
-    agree. None with a warning where the posterior is
+    cohorts need no joint posterior), for whose parameters there is no prior that all agree on, and fits of more than
+    :data:`KNOWN_FROM` schools that are not singular: there both kinds agree. None with a warning where the posterior is
     improper; a warning, too, where the weights of its draws cannot be trusted.
     """
-    if joint.covariance != "unstructured" or joint.residual != "by_cohort" or joint.error_variance:
+    if joint.covariance != "unstructured" or joint.residual != "by_cohort":
         return None
     if joint.n_schools > KNOWN_FROM and not joint.singular:
         return None
@@ -537,7 +537,7 @@ def posterior_of(joint: JointFit) -> JointNodes | None:
 
 def are_apart(joint: JointFit) -> bool:
     """Whether the cohorts of a fit are independent of each other, each with a posterior of its own."""
-    return joint.covariance == "independent" and joint.residual == "by_cohort" and not joint.error_variance
+    return joint.covariance == "independent" and joint.residual == "by_cohort"
 
 
 def _levels(joint: JointFit) -> list[Mixture] | None:
@@ -545,7 +545,7 @@ def _levels(joint: JointFit) -> list[Mixture] | None:
     T = len(joint.cohorts)
     if are_apart(joint):
         apart: list[Mixture] | None = integrated_or_told(
-            lambda: [posterior_apart(joint.arrays.data, t).effects() for t in range(T)], stacklevel=3
+            lambda: [effects_apart(joint.arrays, t) for t in range(T)], stacklevel=3
         )
         return apart
     nodes = posterior_of(joint)
@@ -554,7 +554,7 @@ def _levels(joint: JointFit) -> list[Mixture] | None:
 
 @lru_cache(maxsize=8)
 def _posterior(arrays: MultivariateFit) -> JointNodes | None:
-    nodes: JointNodes | None = integrated_or_told(lambda: integrate_joint(arrays.data))
+    nodes: JointNodes | None = integrated_or_told(lambda: integrate_fit(arrays))
     if nodes is not None and not nodes.trusted:
         warnings.warn(
             f"The draws from the posterior of the joint model stand for {nodes.effective:.0f} independent ones (Pareto "

@@ -11,10 +11,10 @@ import pandas as pd
 
 from ..errors import ModelError
 from ..models import blup as _blup
-from ..models.estimators import relative_va
+from ..models.estimators import relative_va, residual_moments
 from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected, has_errors, known_errors
-from ..models.mixed import MixedFit, fit_moments
+from ..models.mixed import MixedFit, fit_moments, unshift
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
 from ..models.slope_posterior import SlopePosterior, integrate_slopes
@@ -70,9 +70,9 @@ def fit_relative(
         ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
         is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
     intervals : {"integrated", "plugin"}
-        Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand, and
-        the fit's ``intervals`` says so, where errors are taken off and, with a warning, where there are too few schools:
-        fewer than two more than coefficients of school-level columns.
+        Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand with
+        a warning, and the fit's ``intervals`` says so, where there are too few schools: fewer than two more than
+        coefficients of school-level columns.
     influences : bool
         Also find what each school adds to the coefficients, for the errors of :func:`valib.shift_at` and its like; the sums
         are then kept by school in full.
@@ -252,7 +252,9 @@ def relative_from_moments(
     found = relative_va(moments, fit.optimum, method == "REML", errors, moments.cell_cross is not None)
     if errors is not None:
         fit = replace(fit, vcov=found.vcov[0], sigma2=float(found.sigma2[0]), sigma2_se=float("nan"))
-    over = integrated(moments, "plugin" if errors is not None else intervals)
+    over = (
+        integrated(moments, intervals) if errors is None else _corrected(moments, found.b[0], found.vcov[0], intervals)
+    )
     psi = None
     if found.influence is not None:
         index = pd.Index(moments.schools, dtype="str", name="school")
@@ -305,6 +307,34 @@ def integrated(
         return None
     means = moments.sums / moments.n[:, None]
     return posterior(nodes, moments.n[None], means[None], target, None if loadings is None else loadings[None])
+
+
+def _corrected(moments: Moments, b: np.ndarray, vcov: np.ndarray, intervals: Intervals) -> Posterior | None:
+    """As :func:`integrated`, of a fit from which errors of measurement are taken off.
+
+    A residual about the corrected b (p,) is that of a model with a mean alone, whose posterior has the variances. At each node
+    b is then as vcov (p, p) has its slopes, the intercept following the mean residual, on the (shifted) columns.
+    """
+    ones, means = moments.intercept, moments.sums / moments.n[:, None]
+    plain = residual_moments(moments, b, ones is not None)
+    nodes = None if intervals == "plugin" else integrated_or_told(lambda: integrate(compress(plain)))
+    if nodes is None:
+        return None
+    U, p = unshift(moments), len(b)
+    back = np.linalg.inv(U[:-1, :-1])
+    V, slopes = back @ vcov @ back.T, [k for k in range(p) if k != ones]
+    loads = np.zeros((len(nodes.phi[0]), p, len(slopes)))
+    loads[:, slopes] = F = _blup.factor(V[np.ix_(slopes, slopes)])
+    if ones is not None:
+        a = _blup.precision(moments.n, nodes.theta[0][:, None])
+        loads[:, ones] = -(a @ means[:, slopes] / a.sum(axis=1, keepdims=True)) @ F
+    A = loads @ np.swapaxes(loads, 1, 2) / nodes.s2[0][:, None, None] + 1e-14 * np.diag(np.diag(V)) / nodes.s2.max()
+    at = np.tile(back @ (b - U[:-1, -1]), (len(A), 1))
+    if ones is not None:
+        A[:, ones, ones] += nodes.A_inverse[0, :, 0, 0] * nodes.turn[0, 0, 0] ** 2
+        at[:, ones] += nodes.b[0, :, 0] * nodes.turn[0, 0, 0]
+    nodes = replace(nodes, b=at[None], A_inverse=A[None], turn=np.eye(p)[None])
+    return posterior(nodes, moments.n[None], means[None])
 
 
 def assemble(

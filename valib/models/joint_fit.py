@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
-from .blup import shrinkage
+from .blup import factor, shrinkage
 from .estimators import clustered, residual_moments
 from .joint_likelihood import Evaluation, JointMoments, derivatives, evaluate, stack_moments, within_by_school
 from .measurement import fit_corrected
@@ -36,6 +36,21 @@ STARTS = (None, 0.5, 0.9, -0.5)  # correlation of neighbouring cohorts; None: fr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Corrected:
+    """What errors of measurement leave for the posterior (:mod:`valib.models.joint_measurement`).
+
+    plain: moments of the residuals about the coefficients, with a mean in each cohort. means: positions of the intercepts
+    among the P coefficients. slopes (P, m): the others as m standard normal errors have them; loadings (J, T, m): what these
+    do to the mean residuals of schools.
+    """
+
+    plain: JointMoments
+    means: np.ndarray
+    slopes: FloatArray
+    loadings: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MultivariateFit:
     """A fitted joint model of J schools and T cohorts; score points, variances score points squared.
 
@@ -46,7 +61,8 @@ class MultivariateFit:
     rank. converged: the optimiser's own criterion was met. deviances: -2 log-likelihood reached from every start.
     effects (J, T): u_hat, also for cohorts a school is missing from. conditional (J, T, T): error covariance with known
     b. sensitivity (J, T, P): d u_hat / d b, so that the error covariance to report is
-    conditional + sensitivity vcov sensitivity' and Cov(u_hat - u, b_hat - b) = sensitivity vcov.
+    conditional + sensitivity vcov sensitivity' and Cov(u_hat - u, b_hat - b) = sensitivity vcov. corrected: where errors
+    of measurement are taken off.
     """
 
     data: JointMoments
@@ -70,6 +86,7 @@ class MultivariateFit:
     effects: FloatArray
     conditional: FloatArray
     sensitivity: FloatArray
+    corrected: Corrected | None = None
 
     @property
     def comparative(self) -> FloatArray:
@@ -304,16 +321,16 @@ def _as_recorded(
     sigma2 = fit.sigma2 + np.diag(data.errors)[P:]
     at = evaluate(replace(data, errors=None), fit.omega, sigma2)
     psi = _influences(fit, data, within_by_school(parts, b, data, errors))
-    m = end.problem.structure.size
-    plain = stack_moments([residual_moments(one, c, True) for one, c in zip(parts, b, strict=True)], [np.zeros(1)] * T)
-    problem, x = replace(end.problem, data=plain, common=False), np.concatenate([end.x[:m], np.log(sigma2)])
-    there = problem.value(x)
-    variance_vcov = _variance_vcov(End(problem, x, there, problem.derivatives(x, there)[1], True))
+    vcov = clustered(psi[None], np.atleast_1d(data.n_students), np.array([len(psi)]))[0]
+    ones = [m.intercept is not None for m in parts]
+    residuals = [residual_moments(m, c, one) for m, c, one in zip(parts, b, ones, strict=True)]
+    plain = stack_moments(residuals, [np.zeros(int(one)) for one in ones])
+    variance_vcov = _information(end, plain, sigma2)
     se, known = np.sqrt(np.maximum(np.diag(variance_vcov), 0)), np.isfinite(fit.omega_se)
-    return replace(
+    fit = replace(
         fit,
         data=data,
-        vcov=clustered(psi[None], np.atleast_1d(data.n_students), np.array([len(psi)]))[0],
+        vcov=vcov,
         omega_se=np.where(known, se[: T * T].reshape(T, T), np.nan),
         correlation_se=np.where(known, correlation_se(fit.omega, fit.correlation, variance_vcov), np.nan),
         sigma2=sigma2,
@@ -323,6 +340,24 @@ def _as_recorded(
         conditional=fit.omega - fit.omega @ at.H @ fit.omega,
         sensitivity=-(fit.omega @ at.G) @ np.linalg.inv(data.back),
     )
+    starts = np.searchsorted(column[:P], np.arange(T))
+    means = np.array(
+        [i + m.intercept for i, m in zip(starts, parts, strict=True) if m.intercept is not None], dtype=int
+    )
+    slopes = np.zeros((P, P))
+    others = np.setdiff1d(np.arange(P), means)
+    slopes[others[:, None], others] = factor(vcov[np.ix_(others, others)])
+    there = data.z[:, :P] * np.sqrt(data.inverse_n)[:, column[:P]] @ np.linalg.inv(data.back)
+    loadings = np.stack([-(there * (column[:P] == t)) @ slopes for t in range(T)], axis=1)
+    return replace(fit, corrected=Corrected(plain, means, slopes[:, others], loadings[..., others]))
+
+
+def _information(end: End[JointProblem], plain: JointMoments, sigma2: FloatArray) -> FloatArray:
+    """Covariance of (vec Omega, sigma2) from moments of residuals and sigma2 (T,) as recorded."""
+    m = end.problem.structure.size
+    problem, x = replace(end.problem, data=plain, common=False), np.concatenate([end.x[:m], np.log(sigma2)])
+    there = problem.value(x)
+    return _variance_vcov(End(problem, x, there, problem.derivatives(x, there)[1], True))
 
 
 def _influences(fit: MultivariateFit, data: JointMoments, cells: FloatArray) -> FloatArray:

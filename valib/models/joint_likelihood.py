@@ -150,9 +150,9 @@ def stack_moments(
         log_scale += np.log(scale).sum()
     F, spare = np.zeros_like(within), (n - (n > 0)).sum(axis=0)
     for t, one in enumerate(errors or ()):
-        at, (E1, E2) = np.ix_(column == t, column == t), _change_errors(parts[t], one, coefficients[t])
-        within[at] -= spare[t] * E1
-        F[at] = E1 + E2
+        square, (E1, E2) = np.ix_(column == t, column == t), _change_errors(parts[t], one, coefficients[t])
+        within[square] -= spare[t] * E1
+        F[square] = E1 + E2
     return JointMoments(
         schools,
         np.concatenate([m.cohorts for m in parts]),
