@@ -129,11 +129,11 @@ def test_school_means_and_a_column_of_standard_errors():
 
 
 def test_both_kinds_of_intervals_agree_where_schools_are_many():
-    """Integrated limits, changes and the change of the system are near the plug-in ones at 250 schools."""
-    frame = in_error((2015, 2016, 2019), 250, 2).groupby(["school", "cohort"]).head(15)
+    """Integrated limits, changes and the change of the system are near the plug-in ones at 150 schools."""
+    frame = in_error((2015, 2016, 2019), 150, 2).groupby(["school", "cohort"]).head(12)
     joint = va.fit_joint(frame, YEARS, reliability=R80)
     limits, plain = joint.limits(), joint.limits("plugin")
-    assert limits["se"].to_numpy() == pytest.approx(plain["se"].to_numpy(), rel=0.06)
+    assert limits["se"].to_numpy() == pytest.approx(plain["se"].to_numpy(), rel=0.1)
     profile = pd.Series({"Intercept": 1.0, "prior_score": 480.0})
     for find in (
         lambda kind: va.change_in_va(joint, *YEARS, intervals=kind)["se"].to_numpy(),
@@ -144,9 +144,8 @@ def test_both_kinds_of_intervals_agree_where_schools_are_many():
         assert find("integrated") == pytest.approx(find("plugin"), rel=0.12)
     wide = va.system_change(joint, *YEARS, profile)
     assert (wide["lower"] + wide["upper"]) / 2 == pytest.approx(wide["change"], abs=0.1 * wide["se"])
-    assert float(va.quintile_transitions(joint, *YEARS, seed=1, draws=500).to_numpy().sum()) == pytest.approx(
-        250, abs=1
-    )
+    moves = va.quintile_transitions(joint, *YEARS, seed=1, draws=300)
+    assert moves.groupby("from")["share"].sum().to_numpy() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("covariance", ["unstructured", "independent"])
