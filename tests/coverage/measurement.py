@@ -44,7 +44,9 @@ def replicate(world: World, more: str, rng: np.random.Generator) -> dict[str, fl
         warnings.simplefilter("ignore", va.ValibWarning)
         for kind in ("integrated", "plugin"):
             table = va.fit_relative(records, cohorts[0], intervals=kind, **fixed).school_effects
-            found[f"relative, {kind}"] = u[cohorts[0]].reindex(table.index).between(table["lower"], table["upper"]).mean()
+            found[f"relative, {kind}"] = (
+                u[cohorts[0]].reindex(table.index).between(table["lower"], table["upper"]).mean()
+            )
         joint = va.fit_joint(records, cohorts, **fixed)
         limits, change, r = joint.limits(), va.change_in_va(joint, *cohorts), joint.correlations().iloc[0]
     true = u.stack().reindex(limits.index)

@@ -44,6 +44,7 @@ def report(
     title: Annotated[str | None, typer.Option("--title", help="The study's title.")] = None,
     formula: opt.Formula = None,
     estimator: opt.Estimator = None,
+    reliability: opt.Reliability = None,
     shift: opt.Shift = None,
     variances: opt.Variances = None,
     method: opt.Method = None,
@@ -83,7 +84,7 @@ def report(
         given = {
             "title": title,
             "formula": formula,
-            "estimator": estimator,
+            **{"estimator": estimator, "reliability": reliability},
             "shift": shift,
             "variances": variances,
             "method": method,

@@ -22,7 +22,7 @@ from ..models.slopes import SlopesFit, fit_slopes
 from ..models.unequal_posterior import UnequalPosterior, integrate_unequal
 from ..records.coverage import with_coverage
 from ..records.reading import select
-from ..sums.design import Design, FormulaState, build_design
+from ..sums.design import Design, FormulaState, build_design, required_columns
 from ..sums.moments import Moments
 from ..sums.random_part import random_columns, random_part
 from ..sums.students import Records, Summed, only_cohort, sum_students, summed
@@ -427,7 +427,12 @@ def effects_table(
 
 
 def fit_formulas(
-    records: Records, cohort: int, formulas: Iterable[str], method: Method = "ML", level: float = 0.95
+    records: Records,
+    cohort: int,
+    formulas: Iterable[str],
+    method: Method = "ML",
+    level: float = 0.95,
+    reliability: Reliability | None = None,
 ) -> tuple[dict[str, CohortFit], dict[str, str]]:
     """One cohort under several formulas.
 
@@ -443,6 +448,8 @@ def fit_formulas(
         Maximum likelihood, or restricted maximum likelihood.
     level : float
         Coverage of the intervals.
+    reliability : mapping, optional
+        As for :func:`valib.fit_relative`, of those of its columns that a formula has.
 
     Returns
     -------
@@ -468,7 +475,8 @@ def fit_formulas(
     fits, refused = {}, {}
     for formula in formulas:
         try:
-            fits[formula] = fit_relative(records, cohort, formula, method, level)
+            known = {k: v for k, v in (reliability or {}).items() if k in required_columns(formula)}
+            fits[formula] = fit_relative(records, cohort, formula, method, level, reliability=known)
         except ModelError as error:
             refused[formula] = str(error)
     return fits, refused
