@@ -88,6 +88,7 @@ def test_independent_cohorts_are_the_relative_models(records, formula):
     for cohort in YEARS:
         one = va.fit_relative(records, cohort, formula, reliability=R80)
         mine = joint.school_effects.xs(cohort, level="cohort").loc[one.school_effects.index]
+        assert abs(one.school_effects["effect"].sum()) < 1e-8 and abs(mine["effect"].sum()) < 1e-8
         assert joint.fixed_effects[cohort].to_numpy() == pytest.approx(one.fixed_effects.to_numpy(), rel=1e-7)
         assert [joint.tau2[cohort], joint.sigma2[cohort]] == pytest.approx([one.tau2, one.sigma2], rel=1e-7)
         assert mine["effect"].to_numpy() == pytest.approx(one.school_effects["effect"].to_numpy(), abs=1e-6)

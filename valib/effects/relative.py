@@ -68,7 +68,8 @@ def fit_relative(
     error_variance : mapping of str to float, optional
         Variance of the error of measurement in a column, where known, for example
         ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
-        is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
+        is clustered by school, and sigma2 is of y - x'b as recorded; the intercept is fitted at it, so that the effects sum
+        to zero.
     intervals : {"integrated", "plugin"}
         Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand with
         a warning, and the fit's ``intervals`` says so, where there are too few schools: fewer than two more than
@@ -251,7 +252,8 @@ def relative_from_moments(
         fit = fit_moments(moments, method)
     found = relative_va(moments, fit.optimum, method == "REML", errors, moments.cell_cross is not None)
     if errors is not None:
-        fit = replace(fit, vcov=found.vcov[0], sigma2=float(found.sigma2[0]), sigma2_se=float("nan"))
+        own = {"coefficients": found.b[0], "vcov": found.vcov[0], "sigma2": float(found.sigma2[0])}
+        fit = replace(fit, **own, sigma2_se=float("nan"))
     over = (
         integrated(moments, intervals) if errors is None else _corrected(moments, found.b[0], found.vcov[0], intervals)
     )

@@ -312,52 +312,68 @@ def _as_recorded(
     """A fit from which errors of measurement are taken off, as what is recorded has it.
 
     A residual y - x'b on record has the variance sigma2_t + b_t' F_t b_t: by it effects are shrunk, it is the sigma2 that is
-    told, and at it, b known, Omega and sigma2 have their information. vcov is clustered by school over all its cohorts.
+    told, at it the intercepts are fitted to the residuals, so that effects sum to zero, and at it, b known, Omega and sigma2
+    have their information. vcov is clustered by school over all its cohorts.
     """
     T, P, column = len(fit.sigma2), fit.data.n_fixed, fit.data.column
-    b = [fit.coefficients[column[:P] == t] for t in range(T)]
-    data = stack_moments(parts, b, errors)  # of residuals: the fixed effects are 0
+    cohort = column[:P]
+    data = stack_moments(parts, [fit.coefficients[cohort == t] for t in range(T)], errors)  # of residuals
     assert data.errors is not None
     sigma2 = fit.sigma2 + np.diag(data.errors)[P:]
     at = evaluate(replace(data, errors=None), fit.omega, sigma2)
-    psi = _influences(fit, data, within_by_school(parts, b, data, errors))
+    psi = _influences(
+        fit, data, within_by_school(parts, [fit.coefficients[cohort == t] for t in range(T)], data, errors)
+    )
+    first = np.searchsorted(cohort, np.arange(T))
+    means = np.array([i + m.intercept for i, m in zip(first, parts, strict=True) if m.intercept is not None], dtype=int)
+    others = np.setdiff1d(np.arange(P), means)
+    X = data.z[:, :P] * np.sqrt(data.inverse_n)[:, cohort] @ np.linalg.inv(data.back)
+    X = X[:, None, others] * (cohort[others] == np.arange(T)[:, None])  # (J, T, m), means of the slopes' columns
+    w, b = at.w + at.G @ at.delta, fit.coefficients.copy()
+    if len(means):
+        total = at.H.sum(axis=0)
+        move = np.linalg.solve(total, w.sum(axis=0))
+        b[means] += move
+        w = w - at.H @ move
+        psi[:, means] = w @ np.linalg.inv(total) - psi[:, others] @ np.linalg.solve(total, (at.H @ X).sum(axis=0)).T
     vcov = clustered(psi[None], np.atleast_1d(data.n_students), np.array([len(psi)]))[0]
     ones = [m.intercept is not None for m in parts]
-    residuals = [residual_moments(m, c, one) for m, c, one in zip(parts, b, ones, strict=True)]
-    plain = stack_moments(residuals, [np.zeros(int(one)) for one in ones])
-    variance_vcov = _information(end, plain, sigma2)
-    se, known = np.sqrt(np.maximum(np.diag(variance_vcov), 0)), np.isfinite(fit.omega_se)
+    split = [b[cohort == t] for t in range(T)]
+    residuals = [residual_moments(m, own, one) for m, own, one in zip(parts, split, ones, strict=True)]
+    slopes = np.zeros((P, len(others)))
+    slopes[others] = factor(vcov[np.ix_(others, others)])
     fit = replace(
         fit,
-        data=data,
+        data=stack_moments(parts, split, errors),
+        coefficients=b,
         vcov=vcov,
-        omega_se=np.where(known, se[: T * T].reshape(T, T), np.nan),
-        correlation_se=np.where(known, correlation_se(fit.omega, fit.correlation, variance_vcov), np.nan),
         sigma2=sigma2,
-        sigma2_se=se[T * T :],
-        variance_vcov=variance_vcov,
-        effects=(at.w + at.G @ at.delta) @ fit.omega,
+        effects=w @ fit.omega,
         conditional=fit.omega - fit.omega @ at.H @ fit.omega,
         sensitivity=-(fit.omega @ at.G) @ np.linalg.inv(data.back),
+        corrected=Corrected(
+            stack_moments(residuals, [np.zeros(int(one)) for one in ones]), means, slopes, -X @ slopes[others]
+        ),
     )
-    starts = np.searchsorted(column[:P], np.arange(T))
-    means = np.array(
-        [i + m.intercept for i, m in zip(starts, parts, strict=True) if m.intercept is not None], dtype=int
-    )
-    slopes = np.zeros((P, P))
-    others = np.setdiff1d(np.arange(P), means)
-    slopes[others[:, None], others] = factor(vcov[np.ix_(others, others)])
-    there = data.z[:, :P] * np.sqrt(data.inverse_n)[:, column[:P]] @ np.linalg.inv(data.back)
-    loadings = np.stack([-(there * (column[:P] == t)) @ slopes for t in range(T)], axis=1)
-    return replace(fit, corrected=Corrected(plain, means, slopes[:, others], loadings[..., others]))
+    return _with_information(fit, end)
 
 
-def _information(end: End[JointProblem], plain: JointMoments, sigma2: FloatArray) -> FloatArray:
-    """Covariance of (vec Omega, sigma2) from moments of residuals and sigma2 (T,) as recorded."""
-    m = end.problem.structure.size
-    problem, x = replace(end.problem, data=plain, common=False), np.concatenate([end.x[:m], np.log(sigma2)])
+def _with_information(fit: MultivariateFit, end: End[JointProblem]) -> MultivariateFit:
+    """Errors of Omega and sigma2 from the moments of residuals, at sigma2 as recorded."""
+    assert fit.corrected is not None
+    T, m = len(fit.sigma2), end.problem.structure.size
+    problem = replace(end.problem, data=fit.corrected.plain, common=False)
+    x = np.concatenate([end.x[:m], np.log(fit.sigma2)])
     there = problem.value(x)
-    return _variance_vcov(End(problem, x, there, problem.derivatives(x, there)[1], True))
+    vcov = _variance_vcov(End(problem, x, there, problem.derivatives(x, there)[1], True))
+    se, known = np.sqrt(np.maximum(np.diag(vcov), 0)), np.isfinite(fit.omega_se)
+    return replace(
+        fit,
+        omega_se=np.where(known, se[: T * T].reshape(T, T), np.nan),
+        correlation_se=np.where(known, correlation_se(fit.omega, fit.correlation, vcov), np.nan),
+        sigma2_se=se[T * T :],
+        variance_vcov=vcov,
+    )
 
 
 def _influences(fit: MultivariateFit, data: JointMoments, cells: FloatArray) -> FloatArray:

@@ -73,7 +73,11 @@ def same_coefficients(
     the log-likelihood when the coefficients of the cohort are free, those of the baseline taken as exact; None where errors of
     measurement are taken off, for what is left has no likelihood.
     """
-    found, p, first = Findings(), len(changes), "First row: likelihood ratio, referred to a chi-squared distribution. Other "
+    found, p, first = (
+        Findings(),
+        len(changes),
+        "First row: likelihood ratio, referred to a chi-squared distribution. Other ",
+    )
     slopes = int((changes.index != INTERCEPT).sum())
     rows = []
     if as_if_known is not None:
