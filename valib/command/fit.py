@@ -21,25 +21,6 @@ if TYPE_CHECKING:
     from ..study.params import Params
 
 
-SETTINGS = (  # options that stand for a parameter of the study of the same name
-    *("table", "where", "prior", "formula", "estimator", "shift", "variances", "method", "level", "intervals"),
-    *(
-        "reliability",
-        "equating_se",
-        "cohort_sd",
-        "min_students",
-        "min_linked_share",
-        "fdr",
-        "groups",
-        "group_weights",
-        "min_schools",
-        "random",
-        "similar",
-        "neighbours",
-        "cap",
-    ),
-    *("excel", "figures", "decimal", "byte_order_mark", "quantiles", "quantile_draws"),
-)
 CHOICES = (  # options that a fit has settled
     *("formula", "estimator", "shift", "variances", "method", "level", "intervals", "equating_se", "cohort_sd"),
     *("covariance", "residual", "average", "random", "groups", "similar", "cap", "reliability"),
@@ -149,16 +130,7 @@ def fit(
     given = dict(locals())
     with plain_errors(debug):
         structure = _check_choices(given)
-        study = load_study(
-            params,
-            data,
-            column,
-            baseline_cohorts,
-            focal_cohorts,
-            residual=residual if model is opt.Model.relative else None,
-            pseudonym_key=pseudonyms,
-            **{name: given[name] for name in SETTINGS},
-        )
+        study = load_study(given | {"residual": residual if model is opt.Model.relative else None})
         from ..study import writing as output
 
         output.check_folder(out)
