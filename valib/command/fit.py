@@ -294,7 +294,6 @@ def one_cohort_results(
     from ..records.school_names import school_names, with_names
     from ..study import tables as results
     from ..study.beside import beside
-    from ..study.residual_tables import residual_tables
 
     names = school_names(records)
     cohorts = cohorts or _focal(study, records, model, saved)
@@ -310,7 +309,7 @@ def one_cohort_results(
         found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
         said = results.shift_lines(context, fits)
     found |= results.slope_tables(fits, study.min_students, lambda table: with_names(table, names))
-    found |= residual_tables(fits, study.min_students, lambda table: with_names(table, names))
+    found |= results.residual_tables(fits, study.min_students, lambda table: with_names(table, names))
     told |= {"residual": study.residual} if model is opt.Model.relative else {}
     more, lines = beside(study, records, fits, reference)
     found |= {name: with_names(table, names) for name, table in more.items()}
