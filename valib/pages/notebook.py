@@ -201,8 +201,14 @@ def record(key: str, value: Any, spec: str | None = None) -> None:
 def figure(key: str, fig: Any) -> None:
     """Record a figure of valib.pages.figures for a ``glue:figure`` directive: pixels for HTML, vectors for LaTeX.
 
-    It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once.
+    It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once. What
+    the pages put beneath it goes with it: the numbers drawn (:func:`valib.pages.figures.plotted.plotted`) and the code.
     """
+    from ..study.writing import as_csv
+    from .figures.plotted import plotted
+
+    table = plotted(fig)
+    fig.beneath = {"code": fig.code, "csv": "" if table.empty else as_csv(table)}
     _glue(key, fig, display=True)
 
 

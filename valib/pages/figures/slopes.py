@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from valib.pages.figures.style import (
@@ -13,6 +14,7 @@ from valib.pages.figures.style import (
     ORANGE,
     RASTER_ABOVE,
     canvas,
+    named,
     note,
     percent,
     plural,
@@ -35,7 +37,9 @@ def school_lines(
     values = wide.columns.to_numpy(dtype=float)
     fig, ax = canvas(3.6)
     ax.axhline(0, color=INK, lw=0.8, zorder=1)
-    ax.plot(values, wide.to_numpy().T, color=BLUE, lw=0.7, alpha=0.45, rasterized=len(wide) > RASTER_ABOVE, zorder=2)
+    thin = {"color": BLUE, "lw": 0.7, "alpha": 0.45, "rasterized": len(wide) > RASTER_ABOVE, "zorder": 2}
+    for name, line in zip(wide.index, ax.plot(values, wide.to_numpy().T, gid="school", **thin), strict=True):
+        named([name] * len(values), line)
     for name in [name for name in highlight or [] if name in wide.index]:
         ax.plot(values, wide.loc[name], color=ORANGE, lw=2.0, zorder=3, gid="highlight")
     ax.set(xlabel=label, ylabel=f"Value added ({unit})", xlim=(values.min(), values.max()))
@@ -68,11 +72,17 @@ def school_gaps(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
     many = len(table) > RASTER_ABOVE
     for mask, colour in ((~clear, MUTED), (clear, BLUE)):
         part = table[mask]
-        ax.vlines(rows[mask], part["lower"], part["upper"], color=colour, lw=0.8, rasterized=many, gid="interval")
-        ax.plot(rows[mask], part["gap"], "o", color=colour, mec="white", mew=0.3, ms=3.5, rasterized=many, ls="none")
+        _estimates(ax, rows[mask], part, "gap", colour, many)
     ax.set(xlabel="Schools, sorted", ylabel=f"{label} ({unit})", xticks=[])
     note(ax, f"{percent(level)} intervals; blue: off zero ({int(clear.sum())} of {plural(len(table), 'school')}).")
     return fig
+
+
+def _estimates(ax: Axes, rows: np.ndarray, part: pd.DataFrame, column: str, colour: str, many: bool) -> None:
+    """The values of a column as dots, each with its interval."""
+    lines = ax.vlines(rows, part["lower"], part["upper"], color=colour, lw=0.8, rasterized=many, gid="interval")
+    look = {"color": colour, "mec": "white", "mew": 0.3, "ms": 3.5, "rasterized": many, "ls": "none"}
+    named(part.index, lines, *ax.plot(rows, part[column], "o", gid="estimate", **look))
 
 
 @styled
@@ -90,9 +100,9 @@ def residual_sds(table: pd.DataFrame, common: float, *, level: float = 0.95, uni
     many = len(table) > RASTER_ABOVE
     for mask, colour in ((~clear, MUTED), (clear, BLUE)):
         part = table[mask]
-        ax.vlines(rows[mask], part["lower"], part["upper"], color=colour, lw=0.8, rasterized=many, gid="interval")
-        ax.plot(rows[mask], part["sd"], "o", color=colour, mec="white", mew=0.3, ms=3.5, rasterized=many, ls="none")
-    ax.plot(rows, table["own_sd"], "x", color=ORANGE, ms=3, mew=0.7, rasterized=many, ls="none", gid="own", zorder=3)
+        _estimates(ax, rows[mask], part, "sd", colour, many)
+    crosses = {"color": ORANGE, "ms": 3, "mew": 0.7, "rasterized": many, "ls": "none", "gid": "own", "zorder": 3}
+    named(table.index, *ax.plot(rows, table["own_sd"], "x", **crosses))
     ax.set(xlabel="Schools, sorted", ylabel=f"Residual SD ({unit})", xticks=[])
     off = f"blue: off the common one ({int(clear.sum())} of {plural(len(table), 'school')})"
     note(ax, f"Dots: shrunken, with {percent(level)} intervals; {off}; crosses: of the school's students alone.")

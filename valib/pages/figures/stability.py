@@ -68,7 +68,8 @@ def _cell(ax: Axes, x: float, y: float, share: float, words: str, below: str, co
     """One shaded square of a table with its number, and smaller print under it."""
     depth = DEEPEST * min(abs(share), 1.0) if np.isfinite(share) else 0.0
     fill = (1 - depth) * np.ones(3) + depth * np.array(mcolors.to_rgb(colour))
-    ax.fill([x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46], color=fill, lw=0)
+    corners = [x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46]
+    ax.fill(*corners, color=fill, lw=0)[0].told = f"{words} {below}".strip()
     write(ax, words, (x, y), (0, 6 if below else 0), ha="center", fontsize=10, color="black")
     if below:
         write(ax, below, (x, y), (0, -8), ha="center", fontsize=SMALL, color="black")
