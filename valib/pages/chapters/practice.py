@@ -15,6 +15,7 @@ from ...effects.joint import fit_joint
 from ...effects.relative import fit_relative
 from ...errors import ModelError
 from ...records.disclosure import only_shown
+from .. import figures
 from ..findings import Findings, check, formats
 from ..prose import as_text
 
@@ -133,6 +134,14 @@ def rank_moves(table: pd.DataFrame) -> Findings:
     other = float((fifth["raw"] != fifth["relative"]).mean())
     near = float((fifth["groups"] != fifth["relative"]).mean())
     found.record_all(("moved_raw", other, ".0%"), ("moved_groups", near, ".0%"))
+    return found
+
+
+def measures_figure(table: pd.DataFrame) -> Findings:
+    """The schools under every measure."""
+    found = Findings()
+    named = table.rename(columns=ROWS)
+    found.figure("fig_measures", figures.measures_beside(named, marked=ROWS["benchmark"]))
     return found
 
 
