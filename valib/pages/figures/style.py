@@ -30,6 +30,7 @@ STYLE = Path(__file__).with_name("valib.mplstyle")
 WIDTH = 6.4  # inches: the text width of the PDF
 SMALL = 8.5  # points: the smallest print
 UNDATED = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}}
+RHO = "\N{GREEK SMALL LETTER RHO}"  # a correlation, as in the book's notation
 RASTER_ABOVE = 400  # more marks than this are drawn as pixels in PDF and SVG
 
 # Okabe and Ito (2008), told apart by readers with any common form of colour blindness.
@@ -186,11 +187,11 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> str:
-    """Pearson's r in words: `r = 0.912`; one that would round to 1 without being 1 is `r > 0.999`."""
+    """Pearson's correlation in words: `rho = 0.912`, in Greek; one that would round to 1 without being 1 is `rho > 0.999`."""
     if len(a) < 2 or not (np.std(a) > 0 and np.std(b) > 0):
-        return "r not defined"
+        return f"{RHO} not defined"
     r = float(np.corrcoef(a, b)[0, 1])
-    return "r > 0.999" if 0.9995 <= r < 1 - 1e-9 else f"r = {number(r, 3)}"
+    return f"{RHO} > 0.999" if 0.9995 <= r < 1 - 1e-9 else f"{RHO} = {number(r, 3)}"
 
 
 def percent(level: float) -> str:
