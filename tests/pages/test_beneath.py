@@ -17,9 +17,11 @@ from myst_nb.ext import glue
 from valib.pages import figures as plotting
 from valib.pages import notebook
 from valib.pages.build.beneath import added, of_chapters
+from valib.pages.build.lists import listed
 from valib.pages.figures.plotted import COLUMNS, plotted
 
 FIGURES = {**test_figures.FIGURES, **test_figures_stability.FIGURES}
+del FIGURES["release_steps"]  # words alone
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -80,3 +82,16 @@ def test_a_page_links_the_table_and_folds_the_code(tmp_path, monkeypatch):
     assert 'href="../_figures/08_own-lines.csv"' in page and "nb.keep(numbers.lines(fit))" in page
     assert "def shifts(" in page and "ax.vlines" in page
     assert added(body.format("0" * 64), known, "..", str) == body.format("0" * 64)
+
+
+def test_figures_and_tables_are_listed_by_the_first_sentence_of_their_captions():
+    caption = '<span class="caption-number">{} 4.1 </span><span class="caption-text">{}</span><a class="headerlink" href="#{}"'
+    body = caption.format("Fig.", 'Shifts <a href="x.html">by <span id="q">cohort</span></a>. Grey: others.', "fig-a")
+    body += caption.format("Table", "Means.", "tab-b")
+    figure, table = listed(body)
+    assert figure == ("Fig.", "4.1", "Shifts by <span>cohort</span>.", "fig-a")
+    assert table == ("Table", "4.1", "Means.", "tab-b")
+
+
+def test_words_alone_give_no_table():
+    assert plotted(plotting.release_steps()).empty

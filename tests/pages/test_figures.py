@@ -190,7 +190,17 @@ FIGURES = {
     "prior_shift": lambda: plotting.prior_shift(prior_table()),
     "bootstrap_vs_analytic": lambda: plotting.bootstrap_vs_analytic(DRAWS, -14.2, 1.7),
     "scaling": lambda: plotting.scaling(measured_growth()),
+    "measures_beside": lambda: plotting.measures_beside(measures(), marked="Benchmark VA"),
+    "release_steps": plotting.release_steps,
 }
+
+
+def measures() -> pd.DataFrame:
+    """Two measures of the same schools, the second around -14."""
+    relative = effects()["effect"]
+    return pd.DataFrame(
+        {"Relative VA of scores standardised within the year": relative, "Benchmark VA": relative - 14.0}
+    )
 
 
 def png(fig) -> bytes:
@@ -266,6 +276,16 @@ def test_the_parts_of_benchmark_value_added_are_drawn_to_scale():
     assert "system shift −4" in words and "relative value added +3" in words and "benchmark value added −1" in words
     (school,) = by_gid(fig, "school")
     assert (school.get_xdata()[0], school.get_ydata()[0]) == (100.0, 10.0 + 50.0 - 4.0 + 3.0)
+
+
+def test_measures_stand_where_their_quantiles_and_means_are():
+    fig, table = plotting.measures_beside(measures(), marked="Benchmark VA"), measures()
+    thin, thick = segments(fig, "5th to 95th percentile"), segments(fig, "middle half")
+    np.testing.assert_allclose(thin[:, :, 0].T, table.quantile([0.05, 0.95]))
+    np.testing.assert_allclose(thick[:, :, 0].T, table.quantile([0.25, 0.75]))
+    (means,) = by_gid(fig, "mean")
+    np.testing.assert_allclose(means.get_offsets()[:, 0], table.mean())
+    assert np.diff(means.get_offsets()[:, 0])[0] == pytest.approx(-14.0)
 
 
 @pytest.mark.parametrize("name", FIGURES)
