@@ -14,6 +14,7 @@ from ...effects.verdict import ABOVE, BELOW, SCHOOLS, UNCLEAR, shift_verdicts
 from ...records.prior_check import PriorCheck
 from ...records.reading import left_out
 from ...sums.equating import ScaleBreak
+from .. import figures
 from ..figures.style import percent
 from ..findings import Findings, formats
 from ..prose import as_text, in_words
@@ -152,6 +153,13 @@ def thresholds() -> Findings:
     return Findings().record_all(
         ("fewest", FEW_SCHOOLS, "d"), ("reliable", RELIABLE, "g"), ("unreliable", UNRELIABLE, "g")
     )
+
+
+def steps() -> Findings:
+    """The steps of a release, drawn."""
+    found = Findings()
+    found.figure("fig_steps", figures.release_steps())
+    return found
 
 
 def signs(table: pd.DataFrame) -> Findings:

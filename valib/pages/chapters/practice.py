@@ -15,6 +15,7 @@ from ...effects.joint import fit_joint
 from ...effects.relative import fit_relative
 from ...errors import ModelError
 from ...records.disclosure import only_shown
+from .. import figures
 from ..findings import Findings, check, formats
 from ..prose import as_text
 
@@ -128,6 +129,14 @@ def rank_moves(table: pd.DataFrame) -> Findings:
     other = float((fifth["raw"] != fifth["relative"]).mean())
     near = float((fifth["groups"] != fifth["relative"]).mean())
     return Findings().record_all(("moved_raw", other, ".0%"), ("moved_groups", near, ".0%"))
+
+
+def measures_figure(table: pd.DataFrame) -> Findings:
+    """The schools under every measure."""
+    found = Findings()
+    named = table.rename(columns=ROWS)
+    found.figure("fig_measures", figures.measures_beside(named, marked=ROWS["benchmark"]))
+    return found
 
 
 def two_means(records: pd.DataFrame, baseline: Sequence[int], cohort: int, formula: str, method: str) -> Findings:

@@ -64,6 +64,7 @@ def va_density(
 def _name_row(ax: Axes, cohort: object, schools: int) -> None:
     """A row's cohort and number of schools, at its left."""
     place = {"transform": ax.transAxes, "ha": "right"}
+    ax.set_label(f"{cohort}")
     ax.text(-0.015, 0.55, f"{cohort}", va="bottom", fontweight="bold", fontsize=10, **place)
     ax.text(-0.015, 0.5, st.plural(schools, "school"), va="top", fontsize=st.SMALL, color=st.MUTED, **place)
 
@@ -152,7 +153,7 @@ def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "
         (colour, marker, line), a, b = st.look(k), part["Relative"].to_numpy(), part["Benchmark"].to_numpy()
         gap = float(np.mean(b - a))
         ax.plot(ends, ends + gap, color=colour, lw=0.9, ls=line, zorder=2, gid=f"slope one {cohort}")
-        ax.plot(a, b, marker, color=colour, **points)
+        st.named(part.index.get_level_values("school"), *ax.plot(a, b, marker, color=colour, gid=str(cohort), **points))
         words = f"{cohort}:  {st.number(gap, st.digits_for(wide), True)},  {st.correlation(a, b)}"
         tails.append((ends[1] + gap, words, colour))
     ax.set_xlim(ends)

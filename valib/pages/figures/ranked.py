@@ -51,7 +51,7 @@ def caterpillar(
         part = frame[sides == side]
         _intervals(ax, rank[sides == side], part, colour, marker, len(frame))
         if overlap is not None:
-            ax.vlines(
+            thick = ax.vlines(
                 rank[sides == side],
                 part["effect"] - part["overlap"],
                 part["effect"] + part["overlap"],
@@ -61,8 +61,9 @@ def caterpillar(
                 gid="overlap",
                 rasterized=len(frame) > st.RASTER_ABOVE,
             )
+            st.named(part.index, thick)
     if shift is not None:
-        ax.axhline(shift, color=st.MUTED, lw=1, ls=(0, (5, 2)), zorder=1)
+        ax.axhline(shift, color=st.MUTED, lw=1, ls=(0, (5, 2)), zorder=1, gid="shift")
         words = f"shift\n{st.number(shift, st.digits_for(frame['effect']), True)}"
         st.write(ax, words, (1, shift), (3, 0), xycoords=("axes fraction", "data"), fontsize=st.SMALL, color=st.MUTED)
     _name_extremes(ax, frame, rank, label_extremes)
@@ -87,26 +88,30 @@ def _counted(sides: np.ndarray) -> str:
 
 def _intervals(ax: Axes, x: np.ndarray, frame: pd.DataFrame, colour: str, marker: str, total: int) -> None:
     many = total > st.RASTER_ABOVE
-    ax.vlines(
-        x,
-        frame["lower"],
-        frame["upper"],
-        color=colour,
-        lw=float(np.clip(160 / total, 0.25, 1.1)),
-        alpha=0.5,
-        rasterized=many,
-        gid="interval",
-    )
-    ax.plot(
-        x,
-        frame["effect"],
-        marker,
-        color=colour,
-        ms=float(np.clip(600 / total, 1.2, 4.2)),
-        mew=0,
-        ls="none",
-        rasterized=many,
-        zorder=3,
+    st.named(
+        frame.index,
+        ax.vlines(
+            x,
+            frame["lower"],
+            frame["upper"],
+            color=colour,
+            lw=float(np.clip(160 / total, 0.25, 1.1)),
+            alpha=0.5,
+            rasterized=many,
+            gid="interval",
+        ),
+        *ax.plot(
+            x,
+            frame["effect"],
+            marker,
+            gid="estimate",
+            color=colour,
+            ms=float(np.clip(600 / total, 1.2, 4.2)),
+            mew=0,
+            ls="none",
+            rasterized=many,
+            zorder=3,
+        ),
     )
 
 

@@ -35,12 +35,14 @@ def shrinkage(
     fig, (ax, curve) = st.canvas(3.4, columns=2, width_ratios=[1.45, 1])
     ax.axhline(centre, color=st.INK, lw=0.8, zorder=1)
     ax.vlines(n, frame["raw"], frame["effect"], color=st.PALE, lw=0.25 if many else 0.6, rasterized=many, gid="pull")
-    ax.plot(n, frame["raw"], "o", mfc="white", mec=st.VERMILLION, mew=0.8, ms=2.2 if many else 3.8, rasterized=many)
-    ax.plot(n, frame["effect"], "o", color=st.BLUE, mec="white", mew=0.3, ms=2.2 if many else 4, rasterized=many)
+    rings = {"mfc": "white", "mec": st.VERMILLION, "mew": 0.8, "ms": 2.2 if many else 3.8, "rasterized": many}
+    dots = {"color": st.BLUE, "mec": "white", "mew": 0.3, "ms": 2.2 if many else 4, "rasterized": many}
+    st.named(frame.index, *ax.plot(n, frame["raw"], "o", gid="raw mean residual", **rings))
+    st.named(frame.index, *ax.plot(n, frame["effect"], "o", gid="BLUP", **dots))
     theta = float(np.median(factor / (n * np.clip(1 - factor, 1e-12, None))))
     grid = np.geomspace(n.min(), max(n.max(), n.min() * 1.01), 200)
     curve.plot(grid, grid * theta / (1 + grid * theta), color=st.INK, lw=1.2, gid="curve")
-    curve.plot(n, factor, "o", color=st.BLUE, mec="white", mew=0.3, ms=3.4, rasterized=many)
+    st.named(frame.index, *curve.plot(n, factor, "o", gid="shrinkage factor", **{**dots, "ms": 3.4}))
     curve.set(ylim=(0, 1.02), ylabel="Shrinkage factor (reliability)", xlabel="Students (log scale)")
     ax.set(ylabel=f"Value added ({unit})", xlabel="Students (log scale)")
     for axes in (ax, curve):
@@ -75,18 +77,9 @@ def type_ab(
     span = max(np.ptp(a), np.ptp(b), 1e-9) / 2 * 1.12
     ends = np.array([min(a.min(), b.min()) - span * 0.1, max(a.max(), b.max()) + span * 0.1])
     ax.plot(ends, ends, color=st.INK, lw=0.9, ls=(0, (5, 2)), zorder=1, gid="identity")
-    ax.plot(
-        a,
-        b,
-        "o",
-        color=st.BLUE,
-        mec="white",
-        mew=0.4,
-        ms=2.5 if len(a) > st.RASTER_ABOVE else 4.5,
-        ls="none",
-        alpha=0.8,
-        rasterized=len(a) > st.RASTER_ABOVE,
-    )
+    many = len(a) > st.RASTER_ABOVE
+    points = {"color": st.BLUE, "mec": "white", "mew": 0.4, "ms": 2.5 if many else 4.5, "ls": "none", "alpha": 0.8}
+    st.named(frame.index, *ax.plot(a, b, "o", rasterized=many, gid="school", **points))
     ax.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"{label_x} ({unit})", ylabel=f"{label_y} ({unit})")
     ax.yaxis.set_major_locator(MaxNLocator(6))
     ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -187,7 +180,7 @@ def recipes(
     fig, ax = st.canvas(1.05 + float(np.maximum(0.3, 0.15 * lines + 0.1).sum()))
     ax.axvline(0, color=st.INK, lw=0.8, zorder=1)
     ax.hlines(rows, table["lower"], table["upper"], color=st.BLUE, lw=1.6, gid="interval")
-    ax.plot(table["effect"], rows, "o", color=st.BLUE, mec="white", mew=0.6, ms=6.5)
+    ax.plot(table["effect"], rows, "o", color=st.BLUE, mec="white", mew=0.6, ms=6.5, gid="estimate")
     ax.set_yticks(rows, names)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

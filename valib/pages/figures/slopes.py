@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from valib.pages.figures import style as st
@@ -23,9 +24,9 @@ def school_lines(
     values = wide.columns.to_numpy(dtype=float)
     fig, ax = st.canvas(3.6)
     ax.axhline(0, color=st.INK, lw=0.8, zorder=1)
-    ax.plot(
-        values, wide.to_numpy().T, color=st.BLUE, lw=0.7, alpha=0.45, rasterized=len(wide) > st.RASTER_ABOVE, zorder=2
-    )
+    thin = {"color": st.BLUE, "lw": 0.7, "alpha": 0.45, "rasterized": len(wide) > st.RASTER_ABOVE, "zorder": 2}
+    for name, line in zip(wide.index, ax.plot(values, wide.to_numpy().T, gid="school", **thin), strict=True):
+        st.named([name] * len(values), line)
     for name in [name for name in highlight or [] if name in wide.index]:
         ax.plot(values, wide.loc[name], color=st.ORANGE, lw=2.0, zorder=3, gid="highlight")
     ax.set(xlabel=label, ylabel=f"Value added ({unit})", xlim=(values.min(), values.max()))
@@ -58,13 +59,19 @@ def school_gaps(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
     many = len(table) > st.RASTER_ABOVE
     for mask, colour in ((~clear, st.MUTED), (clear, st.BLUE)):
         part = table[mask]
-        ax.vlines(rows[mask], part["lower"], part["upper"], color=colour, lw=0.8, rasterized=many, gid="interval")
-        ax.plot(rows[mask], part["gap"], "o", color=colour, mec="white", mew=0.3, ms=3.5, rasterized=many, ls="none")
+        _estimates(ax, rows[mask], part, "gap", colour, many)
     ax.set(xlabel="Schools, sorted", ylabel=f"{label} ({unit})", xticks=[])
     st.note(
         ax, f"{st.percent(level)} intervals; blue: off zero ({int(clear.sum())} of {st.plural(len(table), 'school')})."
     )
     return fig
+
+
+def _estimates(ax: Axes, rows: np.ndarray, part: pd.DataFrame, column: str, colour: str, many: bool) -> None:
+    """The values of a column as dots, each with its interval."""
+    lines = ax.vlines(rows, part["lower"], part["upper"], color=colour, lw=0.8, rasterized=many, gid="interval")
+    look = {"color": colour, "mec": "white", "mew": 0.3, "ms": 3.5, "rasterized": many, "ls": "none"}
+    st.named(part.index, lines, *ax.plot(rows, part[column], "o", gid="estimate", **look))
 
 
 @st.styled
@@ -82,9 +89,9 @@ def residual_sds(table: pd.DataFrame, common: float, *, level: float = 0.95, uni
     many = len(table) > st.RASTER_ABOVE
     for mask, colour in ((~clear, st.MUTED), (clear, st.BLUE)):
         part = table[mask]
-        ax.vlines(rows[mask], part["lower"], part["upper"], color=colour, lw=0.8, rasterized=many, gid="interval")
-        ax.plot(rows[mask], part["sd"], "o", color=colour, mec="white", mew=0.3, ms=3.5, rasterized=many, ls="none")
-    ax.plot(rows, table["own_sd"], "x", color=st.ORANGE, ms=3, mew=0.7, rasterized=many, ls="none", gid="own", zorder=3)
+        _estimates(ax, rows[mask], part, "sd", colour, many)
+    crosses = {"color": st.ORANGE, "ms": 3, "mew": 0.7, "rasterized": many, "ls": "none", "gid": "own", "zorder": 3}
+    st.named(table.index, *ax.plot(rows, table["own_sd"], "x", **crosses))
     ax.set(xlabel="Schools, sorted", ylabel=f"Residual SD ({unit})", xticks=[])
     off = f"blue: off the common one ({int(clear.sum())} of {st.plural(len(table), 'school')})"
     st.note(ax, f"Dots: shrunken, with {st.percent(level)} intervals; {off}; crosses: of the school's students alone.")

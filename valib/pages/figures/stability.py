@@ -51,7 +51,8 @@ def _cell(ax: Axes, x: float, y: float, share: float, words: str, below: str, co
     """One shaded square of a table with its number, and smaller print under it."""
     depth = DEEPEST * min(abs(share), 1.0) if np.isfinite(share) else 0.0
     fill = (1 - depth) * np.ones(3) + depth * np.array(mcolors.to_rgb(colour))
-    ax.fill([x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46], color=fill, lw=0)
+    corners = [x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46]
+    ax.fill(*corners, color=fill, lw=0)[0].told = f"{words} {below}".strip()
     st.write(ax, words, (x, y), (0, 6 if below else 0), ha="center", fontsize=10, color="black")
     if below:
         st.write(ax, below, (x, y), (0, -8), ha="center", fontsize=st.SMALL, color="black")
@@ -175,7 +176,7 @@ def mean_change(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
         "shift": (st.BLUE, "o", "of it, the shift: other results from the same prior scores"),
         "prior_part": (st.VERMILLION, "^", "of the shift, if the prior test alone had changed, not the students"),
     }
-    looks = {part: look for part, look in looks.items() if table[part].notna().any()}
+    looks = {part: st.look for part, st.look in looks.items() if table[part].notna().any()}
     long = table.melt("cohort", list(looks), "part", "value").rename(columns={"value": "shift"})
     shift = long["part"].eq("shift")
     limits = table.set_index("cohort").reindex(long["cohort"])

@@ -54,7 +54,7 @@ def growth(
         bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     if line is not None:
         x, y, lower, upper = (np.asarray(part, dtype=float) for part in line)
-        ax.fill_between(x, lower, upper, color=st.VERMILLION, alpha=0.35, lw=0, zorder=3)
+        ax.fill_between(x, lower, upper, color=st.VERMILLION, alpha=0.35, lw=0, zorder=3, gid="band")
         outline = [withStroke(linewidth=3.2, foreground="white")]
         ax.plot(x, y, color=st.VERMILLION, lw=1.8, zorder=4, path_effects=outline, gid="line")
     ax.set(xlabel=f"{label_x} ({unit})", ylabel=f"{label_y} ({unit})")
@@ -128,12 +128,12 @@ def school_sizes(records: Any, *, min_n: int = 1) -> Figure:
     st.log_axis(ax)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     median = float(np.median(sizes))
-    ax.axvline(median, color=st.INK, lw=1, ls=(0, (5, 2)))
+    ax.axvline(median, color=st.INK, lw=1, ls=(0, (5, 2)), gid="median")
     words = f"median {median:g}" if median >= min_n else f"median under {min_n}"
     st.write(ax, words, (median, 1), (4, -2), xycoords=("data", "axes fraction"), va="top", bbox=st.on_white())
     sentence = ""
     if min_n > 1:
-        ax.axvline(min_n - 0.5, color=st.VERMILLION, lw=1)
+        ax.axvline(min_n - 0.5, color=st.VERMILLION, lw=1, gid="fewest shown")
         cells = f"{below:,} of {st.plural(sizes.size, 'cell')}"
         sentence = f"{cells} hold fewer than {min_n} students (left of the solid line)."
     ax.set(xlabel="Students of a school in a cohort (log scale)", ylabel="Cells (school and cohort)")
@@ -164,7 +164,7 @@ def prior_shift(summary: pd.DataFrame, *, unit: str = "score points", label_x: s
         words = "Point: mean; bar: one SD on either side."
     colours = [st.MUTED] + [st.BLUE] * (len(summary) - 1)
     ax.hlines(rows, *inner.T, color=colours, lw=5, alpha=0.55, gid="inner")
-    ax.scatter(middle[:, 0], rows, s=26, color=colours, edgecolor="white", lw=0.7, zorder=3)
+    ax.scatter(middle[:, 0], rows, s=26, color=colours, edgecolor="white", lw=0.7, zorder=3, gid="middle")
     ax.axvline(middle[0, 0], color=st.PALE, lw=0.8, ls=(0, (5, 2)), zorder=0)
     ax.set_yticks(rows, [st.safe_name(c) for c in summary["cohort"]])
     ax.set_ylim(len(summary) - 0.5, -0.5)
@@ -206,12 +206,12 @@ def residual_checks(
     expected, low, high = _normal_scores(school.size, level)
     groups = np.array_split(np.arange(student.size), min(200, student.size // min_n))
     scores = _normal_scores(student.size, level)[0]
-    axes[0].fill_between(expected, low, high, color="#E9E9E9", lw=0)
+    axes[0].fill_between(expected, low, high, color="#E9E9E9", lw=0, gid="band")
     pairs = ((expected, school), tuple(np.array([v[g].mean() for g in groups]) for v in (scores, student)))
     for ax, (x, y), colour, marker in zip(axes, pairs, (st.BLUE, st.VERMILLION), ("o", "D"), strict=True):
         ends = np.array([min(x[0], y[0]), max(x[-1], y[-1])]) * 1.05
         ax.plot(ends, ends, color=st.INK, lw=0.9, ls=(0, (5, 2)), zorder=1)
-        ax.plot(x, y, marker, ms=2.8, mfc=colour, mew=0, ls="none", zorder=2, rasterized=x.size > 400)
+        ax.plot(x, y, marker, ms=2.8, mfc=colour, mew=0, ls="none", zorder=2, rasterized=x.size > 400, gid="residual")
         ax.set_xlabel("Expected if normal (SD)")
     axes[0].set_ylabel("School effect over its SD")
     axes[1].set_ylabel("Student residual over its SD")

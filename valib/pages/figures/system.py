@@ -37,7 +37,7 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score point
     if year:
         ax.vlines(cohort, focal["year_lower"], focal["year_upper"], color=st.BLUE, lw=0.9, zorder=2, gid="year")
     ax.vlines(cohort, focal["lower"], focal["upper"], color=st.BLUE, lw=3.2, zorder=3, gid="interval")
-    ax.plot(cohort, shift, "o", color=st.BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none")
+    ax.plot(cohort, shift, "o", color=st.BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none", gid="shift")
     _values(ax, cohort, shift)
     thick = f"{st.percent(level)} interval over schools" + ("; thin line: of a further ordinary year" if year else "")
     dots = "Grey: each baseline cohort against the whole baseline (dot) and against the others (ring)."
