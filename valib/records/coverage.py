@@ -37,9 +37,10 @@ def of_rows(years: tuple[np.ndarray, pd.Index], school: pd.Series, tested: np.nd
     years: the number of each row's cohort, and the cohorts; tested, linked: (N,) which rows are. It is text since pandas
     copies attributes at every step, each of their entries by itself, and would take longer over them than over the records.
     """
-    (t, cohorts), (s, schools) = years, pd.factorize(school)
+    t, cohorts = years
+    s, schools = (0, [""]) if (tested == linked).all() else pd.factorize(school)  # only schools with unlinked are named
     shape = len(cohorts), len(schools)
-    cell = t.astype(np.int64) * shape[1] + s
+    cell = t * shape[1] + s
     n, k = (
         np.bincount(cell if which.all() else cell[which], minlength=shape[0] * shape[1]).reshape(shape)
         for which in (tested, linked)

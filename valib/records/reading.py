@@ -23,7 +23,7 @@ from . import coverage
 from .prior import Prior, link_prior, linkage, need, prior_of
 from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
-from .sources.content import odd_values
+from .sources.content import ODD, odd_values
 from .sources.source import EXACT
 from .where import select_rows
 from .years import MUST, say_years, split_columns, starts_of
@@ -51,8 +51,6 @@ def _are_finite(column: pd.Series) -> pd.Series:
 
 
 def _are_years(column: pd.Series) -> pd.Series:
-    if column.dtype == np.int64 and len(column) and -EXACT < column.min() and column.max() < EXACT:
-        return pd.Series(True, index=column.index)  # as nearly always
     values, bad = as_numbers(column)
     whole = np.isnan(values) | ((values == np.floor(values)) & (np.abs(values) < EXACT))
     return pd.Series(whole & ~bad, index=column.index)
@@ -77,11 +75,11 @@ CHECKS: dict[str, dict[str, Judge]] = {
 
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
-ODD = "odd_values"  # the attribute with what is wrong in columns of text that are meant to hold numbers
 ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}
 WHOLE = r"-?\d+\.0"  # a code of a text file that was an integer once
 # A row that lacks several of these is counted once, under the first.
 _REASONS = ("cohort", "school", "student", "score", "prior_score")
+MOST_YEARS = 1_000  # from the first cohort to the last, of cohorts that are years
 
 
 def read_records(
@@ -264,6 +262,9 @@ def _odd_values(
     told = {}
     for name in frame.columns:
         if name in CANONICAL or not is_text(frame[name]):
+            continue
+        if source.dialect is not None and original.get(name, name) in earlier:  # the reader has seen all of them
+            told[name] = ""
             continue
         typed = source.dialect is None and frame[name].dtype != object and not earlier.get(name)
         odd = odd_values(frame[name], typed)
@@ -452,6 +453,8 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts
     years: dict[str, Judge] = {MUST: lambda there: pd.Series(starts[there.index] >= 0, index=there.index)}
     for column, checks in (CHECKS if starts is None else CHECKS | {"cohort": years}).items():
         name, values = original.get(column, column), frame[column]
+        if checks is CHECKS[column] and _is_sound(column, values):
+            continue
         there = None
         for check, judge in checks.items():
             try:
@@ -469,6 +472,16 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts
                 faults.append(fault(name, column, check, len(bad), len(frame), source.where(bad), first))
     if faults:
         raise RecordsError(f"{source.name}: {'; '.join(faults)}.")
+
+
+def _is_sound(column: str, values: pd.Series) -> bool:
+    """Whether a column passes its checks at a glance, as nearly all do."""
+    kind = values.dtype
+    if column in ("student", "school"):
+        return kind == np.int64 or isinstance(kind, pd.StringDtype)
+    if column == "cohort":
+        return bool(kind == np.int64 and len(values) and -EXACT < values.min() and values.max() < EXACT)
+    return bool(kind == np.int64 or (kind == np.float64 and not np.isinf(values.to_numpy()).any()))
 
 
 def no_column(source: str, missing: Iterable, there: Iterable) -> RecordsError:
@@ -514,7 +527,7 @@ def code_labels(column: pd.Series, from_text: bool) -> pd.Series:
 def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFrame:
     """Leave out the rows that lack something, and count them by cohort and reason."""
     rows_read = len(records)
-    years = pd.factorize(records["cohort"], sort=True)
+    years = _numbered(records["cohort"].to_numpy())
     with np.errstate(over="ignore", invalid="ignore"):  # scores of 1e308: a model refuses them in a sentence
         scored = _moments(years, records["score"].to_numpy())
     lacks = np.array([records[name].isna() for name in _REASONS])
@@ -545,6 +558,18 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         coverage.UNLINKED: covered,
     }
     return records
+
+
+def _numbered(cohort: np.ndarray) -> tuple[np.ndarray, pd.Index]:
+    """The number of each row's cohort, -1 where it is missing, and the cohorts in order: those that no row has may be among
+    them."""
+    first, last = np.fmin.reduce(cohort, initial=np.inf), np.fmax.reduce(cohort, initial=-np.inf)
+    if not 0 <= last - first < MOST_YEARS:
+        t, cohorts = pd.factorize(cohort, sort=True)
+        return t, pd.Index(cohorts)
+    missing = np.isnan(cohort)
+    t = (np.where(missing, first - 1, cohort) if missing.any() else cohort) - first
+    return t.astype(np.int64), pd.Index(np.arange(first, last + 1))
 
 
 def _moments(years: tuple[np.ndarray, pd.Index], score: np.ndarray) -> dict[int, dict[str, float]]:

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from .source import MISSING
 
+ODD = "odd_values"  # the attribute with what is wrong in columns of text that are meant to hold numbers
 NEARLY = 0.9  # share of a numeric column's values that are numbers, at least
 FEW = 10  # more different numbers than this are no categories
 # Both patterns are read alike by Python, RE2 (DuckDB) and Java (Spark).
@@ -76,13 +77,21 @@ def numbers_meant(different: int, rows: int, padded: Mapping[str, int], others: 
     return 2 * (numbers + zeros) >= filled and different + len(foreign) + len(padded) > FEW
 
 
+def are_words(texts: Iterable[str]) -> bool:
+    """Whether none of some texts looks like a number: a column of them holds categories."""
+    return {"number", "padded", "foreign"}.isdisjoint(classify(text.strip()) for text in texts)
+
+
 def odd_values(column: pd.Series, typed: bool) -> np.ndarray | None:
     """Positions of the values that are no numbers in a column that is meant to hold some; None for a category.
 
     column: text, or numbers and text mixed; a number is one. typed: as for :func:`numbers_meant`. Empty where all are
     numbers that only their type calls text.
     """
-    codes, texts = pd.factorize(as_text(column).str.strip())
+    column = as_text(column)
+    if are_words(column.dropna().unique()):
+        return None
+    codes, texts = pd.factorize(column.str.strip())
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     kinds = np.array(["missing" if text in MISSING else classify(text) for text in texts])
     number, padded = kinds == "number", kinds == "padded"
@@ -101,7 +110,9 @@ def odd_values(column: pd.Series, typed: bool) -> np.ndarray | None:
 
 def has_padded(texts: pd.Series) -> bool:
     """Whether some of a column's texts are whole numbers with leading zeros, all others being whole numbers too."""
-    told = pd.Series(texts.dropna().unique(), dtype="str").str.strip()
+    told = texts.dropna().str.strip()
+    if not told.str.startswith("0").any():
+        return False  # as of most columns
     told = told[~told.isin(MISSING)]
     return bool(told.str.fullmatch(PADDED).any() and told.str.fullmatch("[0-9]+").all())
 

@@ -20,25 +20,37 @@ from .source import MISSING, Dialect
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SAMPLE = 1 << 16  # bytes that tell which columns are likely to hold broken numbers
+FIRST = 5_000  # rows that tell whether few texts differ
 
-def quick_table(path: Path, dialect: Dialect, width: int, numbers: Collection[int], quoted: bool) -> pa.Table | None:
+
+def quick_table(
+    source: Path | bytes,
+    dialect: Dialect,
+    width: int,
+    quoted: bool,
+    numbers: Collection[int] = (),
+    broken: Collection[int] = (),
+) -> pa.Table | None:
     """The rows below the header as text c0, c1, ...: an empty field is empty, no line is blank; None if they do not fit.
 
-    numbers: columns that become int64 or float64, null where missing; None too if one of them cannot without doubt. The file is
-    plain text in UTF-8 with its header in the first line. quoted: whether it has quotation marks, which are in order then.
+    numbers: columns that become int64 or float64, null where missing; broken: those that become float64, not all of whose
+    numbers are whole. None too if one of them cannot without doubt. The source is plain text in UTF-8 with its header in the
+    first line. quoted: whether it has quotation marks, which are in order then.
     """
     import pyarrow as pa
     from pyarrow import csv
 
     names = [f"c{k}" for k in range(width)]
+    types = {name: pa.large_string() for k, name in enumerate(names) if k not in numbers}
     try:
-        with pa.OSFile(str(path)) as file:
+        with pa.OSFile(str(source)) if isinstance(source, Path) else pa.BufferReader(source) as file:
             rows = csv.read_csv(
                 file,
                 csv.ReadOptions(skip_rows=1, column_names=names),
                 csv.ParseOptions(delimiter=dialect.delimiter, quote_char='"' if quoted else False),
                 csv.ConvertOptions(
-                    column_types={names[k]: pa.large_string() for k in range(width) if k not in numbers},
+                    column_types=types | {names[k]: pa.float64() for k in broken},
                     null_values=list(MISSING),
                     strings_can_be_null=False,
                     decimal_point=dialect.decimal,
@@ -47,11 +59,30 @@ def quick_table(path: Path, dialect: Dialect, width: int, numbers: Collection[in
             )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
-    return rows if all(_is_number(rows.column(k)) for k in numbers) else None
+    sound = all(_is_number(rows.column(k)) for k in numbers) and all(_is_number(rows.column(k), True) for k in broken)
+    return rows if sound else None
 
 
-def _is_number(column: pa.ChunkedArray) -> bool:
-    """Whether a column was understood as numbers beyond doubt.
+def likely_broken(head: bytes, dialect: Dialect, width: int, quoted: bool, others: Collection[int]) -> list[int]:
+    """Which of some columns hold broken numbers in the first rows of a file."""
+    rows = quick_table(head[: head.rfind(b"\n") + 1], dialect, width, quoted) if others else None
+    found = {k: broken_numbers(rows.column(k), dialect.decimal) for k in others} if rows else {}
+    return [k for k, x in found.items() if x is not None and (x[~np.isnan(x)] % 1 != 0).any()]
+
+
+def distinct(rows: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray | None]:
+    """The different texts of a column, and which of them each row has; where most rows differ, all of them and None."""
+    import pyarrow as pa
+
+    first = rows.slice(0, FIRST)
+    if 2 * len(first.unique()) > len(first):
+        return rows, None
+    encoded = rows.dictionary_encode(null_encoding="encode").combine_chunks()
+    return pa.chunked_array([encoded.dictionary]), encoded.indices.to_numpy()
+
+
+def _is_number(column: pa.ChunkedArray, broken: bool = False) -> bool:
+    """Whether a column was understood as numbers beyond doubt; broken: and some of them are not whole.
 
     "NAN" is none, though Arrow takes it for one, and numbers that are all whole may be integers with a plus sign.
     """
@@ -66,7 +97,7 @@ def _is_number(column: pa.ChunkedArray) -> bool:
         if np.isnan(values).any():
             return False
         whole = whole and bool((values == np.floor(values)).all())
-    return not whole or column.null_count > 0
+    return not whole or (column.null_count > 0 and not broken)
 
 
 def whole_numbers(rows: pa.ChunkedArray, odd: bool = False) -> np.ndarray | None:
@@ -77,11 +108,11 @@ def whole_numbers(rows: pa.ChunkedArray, odd: bool = False) -> np.ndarray | None
     if odd:
         rows = pc.replace_substring_regex(pc.utf8_trim(rows, SPACES), r"^\+", "")
     try:
-        if rows.null_count or pc.any(pc.match_substring_regex(rows, "[xX]")).as_py():  # Arrow takes 0x1F for 31
-            return None
-        return rows.cast("int64").to_numpy()
+        found = None if rows.null_count else rows.cast("int64").to_numpy()
     except pa.ArrowInvalid:
         return None
+    sixteens = any(pc.any(pc.match_substring(rows, x)).as_py() for x in "xX")  # Arrow takes 0x1F for 31
+    return None if sixteens else found
 
 
 def broken_numbers(rows: pa.ChunkedArray, decimal: str) -> np.ndarray | None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...errors import RecordsError
 
@@ -163,8 +165,10 @@ def _plain(column: pd.Series, exact: bool = False) -> pd.Series:
 def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """float64 values (NaN where missing or not a number) and a mask of the values that are not numbers."""
     column = _plain(column)
-    present = column.notna().to_numpy(dtype=bool)
     kind = column.dtype
+    if kind in (np.float64, np.int64):
+        return column.to_numpy(dtype=np.float64, copy=True), np.zeros(len(column), dtype=bool)
+    present = column.notna().to_numpy(dtype=bool)
     if pd.api.types.is_numeric_dtype(kind) and not (
         pd.api.types.is_bool_dtype(kind) or pd.api.types.is_complex_dtype(kind)
     ):
@@ -190,7 +194,10 @@ def as_codes(column: pd.Series) -> pd.Series:
         column = column.astype("Int64") if whole.all() else column.astype(object)
     if column.dtype == object:
         column = column.map(_code_text, na_action="ignore")
-    codes = column.astype("str").str.strip()
+    codes = column.astype("str")
+    if pc.all(pc.ascii_is_alnum(pa.array(codes.array))).as_py():  # as most are: nothing to strip, none blank
+        return codes
+    codes = codes.str.strip()
     return codes.mask(codes == "") if (codes == "").any() else codes
 
 

@@ -12,6 +12,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -20,10 +21,11 @@ import numpy as np
 import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
-from .content import has_padded
+from .content import ODD, are_words, has_padded
 from .foreign import READABLE, foreign_text
 from .plain import BOM, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
-from .quick import broken_numbers, quick_table, whole_numbers
+from .quick import SAMPLE as HEAD
+from .quick import broken_numbers, distinct, likely_broken, quick_table, whole_numbers
 from .source import MISSING, Dialect, Source, check_width
 from .spill import SpillFolder
 
@@ -172,7 +174,7 @@ def header_at(filled: Sequence[int]) -> int:
 
 def count_filled(fields: Iterable[object]) -> int:
     """How many fields of a row are not blank."""
-    return sum(bool(str(field).strip()) for field in fields)
+    return sum(map(bool, map(str.strip, map(str, fields))))
 
 
 def _from_header(rows: list[list[str]]) -> list[list[str]]:
@@ -201,7 +203,7 @@ def _fit(rows: list[list[str]]) -> tuple[float, int]:
 def _decimal(rows: list[list[str]]) -> str:
     """A comma if a column holds numbers that can only be understood with decimal commas, else a point."""
     for column in itertools.zip_longest(*rows[1:], fillvalue=""):
-        if reading(column, ".") == ",":
+        if "," in "".join(column) and reading(column, ".") == ",":
             return ","
     return "."
 
@@ -283,6 +285,9 @@ class TextSource(Source):
         numbers: dict[str, np.ndarray],
     ) -> pd.DataFrame:
         """Rows of text as a table; numbers: the columns of which none is in doubt."""
+        others = [k for k, name in enumerate(self.columns) if name not in text_columns and name not in numbers]
+        with ThreadPoolExecutor() as pool:
+            different = dict(zip(others, pool.map(distinct, map(rows.column, others)), strict=True))
         frame = {}
         for k, name in enumerate(self.columns):
             if name in text_columns:
@@ -291,28 +296,51 @@ class TextSource(Source):
             elif name in numbers:
                 frame[name] = pd.Series(numbers[name], name=name, copy=False)
             else:
-                frame[name] = self._typed(rows.column(k), name, name in number_columns)
-        return pd.DataFrame(frame, columns=list(self.columns), index=range(len(rows)), copy=False)
+                frame[name] = self._typed(rows.column(k), *different[k], name, name in number_columns)
+        table = pd.DataFrame(frame, columns=list(self.columns), index=range(len(rows)), copy=False)
+        few = {self.columns[k]: texts.to_pylist() for k, (texts, at) in different.items() if at is not None}
+        table.attrs[ODD] = {
+            name: ""
+            for name, texts in few.items()
+            if isinstance(frame[name].dtype, pd.StringDtype) and are_words(filter(None, texts))
+        }
+        return table
 
     def _quick(self, text_columns: Collection[str], number_columns: Collection[str]) -> pd.DataFrame | None:
-        """All rows of a file without anything out of the ordinary; None of any other."""
+        """All rows of a file without anything out of the ordinary; None of any other.
+
+        Its bytes are looked at while it is cut into fields, as its first rows suggest; where they mislead, it is cut again.
+        """
         dialect, width = self.dialect, len(self.columns)
         if dialect.encoding not in UTF8 or dialect.gzip or self.skip != 1 or width == 1 or not is_encodable(self.path):
             return None
+        others = [k for k, name in enumerate(self.columns) if name not in text_columns]
+        needed = [k for k in others if self.columns[k] in number_columns]
+        with open(self.path, "rb") as stream:
+            head = stream.read(HEAD)
+        quoted = b'"' in head
+        broken = likely_broken(head, dialect, width, quoted, [k for k in others if k not in needed])
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self._scanned)
+            rows = quick_table(self.path, dialect, width, quoted, needed, broken)
+        if (found := asked.result()) is None:
+            return None
+        misled = rows is None or any(may_be_grouped(rows.column(k).to_numpy()) for k in broken)
+        if (found.quotes and not quoted) or (broken and misled):
+            broken = []
+            rows = quick_table(self.path, dialect, width, found.quotes > 0, needed)
+        if rows is None or any(self._is_doubtful(rows.column(k).to_numpy()) for k in needed):
+            return None
+        numbers = {self.columns[k]: rows.column(k).to_numpy() for k in (*needed, *broken)}
+        return self._framed(rows, text_columns, number_columns, numbers)
+
+    def _scanned(self) -> Scan | None:
+        """What the bytes of the file hold; None where it is not plain, or has what Arrow understands otherwise."""
         try:
-            found = scan(self.path, False, dialect.delimiter)
+            found = scan(self.path, False, self.dialect.delimiter)
         except (UnicodeDecodeError, Unreadable):
             return None
-        if not found.is_plain or found.has_line_breaks or found.has_sixteens:
-            return None
-        places = {name: k for k, name in enumerate(self.columns) if name in number_columns and name not in text_columns}
-        rows = quick_table(self.path, dialect, width, list(places.values()), found.quotes > 0)
-        if rows is None:
-            return None
-        numbers = {name: rows.column(k).to_numpy() for name, k in places.items()}
-        if any(self._is_doubtful(values) for values in numbers.values()):
-            return None
-        return self._framed(rows, text_columns, number_columns, numbers)
+        return found if found.is_plain and not found.has_line_breaks and not found.has_sixteens else None
 
     def _is_doubtful(self, values: np.ndarray) -> bool:
         """Whether the decimal mark of a column of numbers that is needed may stand between thousands."""
@@ -330,27 +358,30 @@ class TextSource(Source):
             connection.register("cut", rows)
             return connection.sql(f"FROM cut WHERE {plain.filled}").to_arrow_table()
 
-    def _typed(self, rows: pa.ChunkedArray, name: str, needed: bool) -> pd.Series:
-        """A column as numbers, as true and false, or as text."""
-        found = whole_numbers(rows)
+    def _typed(
+        self, rows: pa.ChunkedArray, different: pa.ChunkedArray, at: np.ndarray | None, name: str, needed: bool
+    ) -> pd.Series:
+        """A column as numbers, as true and false, or as text; ``different`` and ``at`` of `distinct`."""
+        found = whole_numbers(different)
         if found is None:
-            found = broken_numbers(rows, self.dialect.decimal)
+            found = broken_numbers(different, self.dialect.decimal)
             if found is not None and (found == np.floor(found)).all():
-                whole = whole_numbers(rows, odd=True)
+                whole = whole_numbers(different, odd=True)
                 found = found if whole is None else whole
         text = pd.Series(rows, dtype="str", name=name)
         if (
             found is not None
             and not needed
             and (np.isnan(found) | (found == np.floor(found))).all()
-            and has_padded(text)
+            and has_padded(pd.Series(different, dtype="str"))
         ):
             return text.mask(text.str.strip().isin(MISSING))  # codes
+        found = found if found is None or at is None else found[at]
         if found is not None and found.dtype == np.int64:
             return pd.Series(found, name=name, copy=False)
         if found is not None:
             return self._decimals(pd.Series(found, name=name, copy=False), text, needed)
-        there = set(rows.unique().to_pylist())
+        there = set((rows.unique() if at is None else different.combine_chunks()).to_pylist())
         if there & {None, *MISSING}:
             text = text.mask(text.isin(MISSING))
         if told := there - {None, *MISSING}:
