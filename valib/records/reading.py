@@ -12,6 +12,8 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -509,9 +511,11 @@ def no_row_left(source: str, left_out: list[dict]) -> RecordsError:
 
 
 def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:
-    """Canonical columns first, in their types; cohort stays float while it may be missing."""
+    """Canonical columns first, in their types; a cohort that may be missing is float."""
     columns = {name: code_labels(frame[name], from_text) for name in ("student", "school")}
-    columns |= {name: as_numbers(frame[name])[0] for name in ("cohort", "score", "prior_score")}
+    for name in ("cohort", "score", "prior_score"):
+        kept = frame[name].dtype == np.float64 or (name == "cohort" and frame[name].dtype == np.int64)
+        columns[name] = frame[name] if kept else as_numbers(frame[name])[0]
     columns |= {name: frame[name] for name in frame.columns if name not in columns}
     return pd.DataFrame(columns, index=frame.index, copy=False)
 
@@ -530,13 +534,14 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
     years = _numbered(records["cohort"].to_numpy())
     with np.errstate(over="ignore", invalid="ignore"):  # scores of 1e308: a model refuses them in a sentence
         scored = _moments(years, records["score"].to_numpy())
-    lacks = np.array([records[name].isna() for name in _REASONS])
-    bad = lacks.any(axis=0)
-    scored_here = ~lacks[[_REASONS.index(name) for name in ("cohort", "school", "score")]].any(axis=0)
+    lacks = {name: records[name].isna().to_numpy() for name in _REASONS}
+    bad = reduce(or_, lacks.values())
+    scored_here = ~(lacks["cohort"] | lacks["school"] | lacks["score"])
     covered = coverage.of_rows(years, records["school"], scored_here, ~bad)
     counted = []
     if bad.any():
-        reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[lacks[:, bad].argmax(axis=0)]
+        first = np.array([mask[bad] for mask in lacks.values()]).argmax(axis=0)
+        reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[first]
         lost = pd.DataFrame({"cohort": records["cohort"].to_numpy()[bad], "reason": reasons})
         for (cohort, reason), rows in lost.groupby(["cohort", "reason"], dropna=False).size().items():
             counted.append({"cohort": None if pd.isna(cohort) else int(cohort), "reason": reason, "rows": int(rows)})
@@ -545,7 +550,7 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         raise no_row_left(source.name, counted)
     records["cohort"] = records["cohort"].astype("int64")
     with np.errstate(over="ignore", invalid="ignore"):
-        as_read = [len(records), float(records["score"].sum()), float(records["prior_score"].sum())]
+        as_read = [len(records), *(float(records[c].to_numpy().sum()) for c in ("score", "prior_score"))]
     if earlier.get("as_read") == as_read:  # these very rows were read before: what was said of them then still holds
         records.attrs = {**earlier, "score_by_cohort": {int(t): v for t, v in earlier["score_by_cohort"].items()}}
         return records
@@ -563,13 +568,13 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
 def _numbered(cohort: np.ndarray) -> tuple[np.ndarray, pd.Index]:
     """The number of each row's cohort, -1 where it is missing, and the cohorts in order: those that no row has may be among
     them."""
-    first, last = np.fmin.reduce(cohort, initial=np.inf), np.fmax.reduce(cohort, initial=-np.inf)
-    if not 0 <= last - first < MOST_YEARS:
+    first, last = np.fmin.reduce(cohort), np.fmax.reduce(cohort)
+    if not last - first < MOST_YEARS:
         t, cohorts = pd.factorize(cohort, sort=True)
         return t, pd.Index(cohorts)
     missing = np.isnan(cohort)
     t = (np.where(missing, first - 1, cohort) if missing.any() else cohort) - first
-    return t.astype(np.int64), pd.Index(np.arange(first, last + 1))
+    return t.astype(np.int64, copy=False), pd.Index(np.arange(first, last + 1))
 
 
 def _moments(years: tuple[np.ndarray, pd.Index], score: np.ndarray) -> dict[int, dict[str, float]]:
@@ -580,7 +585,8 @@ def _moments(years: tuple[np.ndarray, pd.Index], score: np.ndarray) -> dict[int,
     t, y = (t, score) if there.all() else (t[there], score[there])
     n = np.bincount(t, minlength=len(cohorts))
     mean = np.bincount(t, weights=y, minlength=len(cohorts)) / n
-    ss = np.bincount(t, weights=(y - mean[t]) ** 2, minlength=len(cohorts))
+    apart = y - mean[t]
+    ss = np.bincount(t, weights=np.square(apart, out=apart), minlength=len(cohorts))
     sd = np.sqrt(ss / np.where(n > 1, n - 1, np.nan))
     return {
         int(cohorts[k]): {"n": int(n[k]), "mean": float(mean[k]), "sd": float(sd[k])} for k in range(len(n)) if n[k]

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from .source import MISSING
+from .source import MISSING, are_bare
 
 ODD = "odd_values"  # the attribute with what is wrong in columns of text that are meant to hold numbers
 NEARLY = 0.9  # share of a numeric column's values that are numbers, at least
@@ -77,11 +77,6 @@ def numbers_meant(different: int, rows: int, padded: Mapping[str, int], others: 
     return 2 * (numbers + zeros) >= filled and different + len(foreign) + len(padded) > FEW
 
 
-def are_words(texts: Iterable[str]) -> bool:
-    """Whether none of some texts looks like a number: a column of them holds categories."""
-    return {"number", "padded", "foreign"}.isdisjoint(classify(text.strip()) for text in texts)
-
-
 def odd_values(column: pd.Series, typed: bool) -> np.ndarray | None:
     """Positions of the values that are no numbers in a column that is meant to hold some; None for a category.
 
@@ -89,7 +84,7 @@ def odd_values(column: pd.Series, typed: bool) -> np.ndarray | None:
     numbers that only their type calls text.
     """
     column = as_text(column)
-    if are_words(column.dropna().unique()):
+    if {"number", "padded", "foreign"}.isdisjoint(classify(text.strip()) for text in column.dropna().unique()):
         return None
     codes, texts = pd.factorize(column.str.strip())
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
@@ -110,7 +105,7 @@ def odd_values(column: pd.Series, typed: bool) -> np.ndarray | None:
 
 def has_padded(texts: pd.Series) -> bool:
     """Whether some of a column's texts are whole numbers with leading zeros, all others being whole numbers too."""
-    told = texts.dropna().str.strip()
+    told = texts.dropna() if are_bare(texts) else texts.dropna().str.strip()
     if not told.str.startswith("0").any():
         return False  # as of most columns
     told = told[~told.isin(MISSING)]

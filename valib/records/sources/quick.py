@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .content import classify
 from .plain import SPACES
-from .source import MISSING, Dialect
+from .source import FALSE, MISSING, TRUE, Dialect, characters
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLE = 1 << 16  # bytes that tell which columns are likely to hold broken numbers
-FIRST = 5_000  # rows that tell whether few texts differ
+SAMPLE = 1 << 15  # bytes that tell which columns are likely to hold broken numbers
 
 
 def quick_table(
@@ -29,34 +29,44 @@ def quick_table(
     dialect: Dialect,
     width: int,
     quoted: bool,
+    codes: Collection[int] = (),
     numbers: Collection[int] = (),
     broken: Collection[int] = (),
 ) -> pa.Table | None:
-    """The rows below the header as text c0, c1, ...: an empty field is empty, no line is blank; None if they do not fit.
+    """The rows below the header as text c0, c1, ..., null where missing; no line is blank. None if they do not fit.
 
-    numbers: columns that become int64 or float64, null where missing; broken: those that become float64, not all of whose
-    numbers are whole. None too if one of them cannot without doubt. The source is plain text in UTF-8 with its header in the
-    first line. quoted: whether it has quotation marks, which are in order then.
+    codes: columns of text none of which is null; numbers: columns that become int64 or float64; broken: those that become
+    float64, not all of whose numbers are whole. None too if one of them cannot without doubt. The source is plain text in
+    UTF-8 with its header in the first line. quoted: whether it has quotation marks, which are in order then.
     """
     import pyarrow as pa
     from pyarrow import csv
 
     names = [f"c{k}" for k in range(width)]
     types = {name: pa.large_string() for k, name in enumerate(names) if k not in numbers}
-    try:
+    types |= {names[k]: pa.float64() for k in broken}
+
+    def cut(columns: Collection[int], null: bool) -> pa.Table:
         with pa.OSFile(str(source)) if isinstance(source, Path) else pa.BufferReader(source) as file:
-            rows = csv.read_csv(
+            return csv.read_csv(
                 file,
                 csv.ReadOptions(skip_rows=1, column_names=names),
                 csv.ParseOptions(delimiter=dialect.delimiter, quote_char='"' if quoted else False),
                 csv.ConvertOptions(
-                    column_types=types | {names[k]: pa.float64() for k in broken},
+                    column_types=types,
+                    include_columns=[names[k] for k in columns],
                     null_values=list(MISSING),
-                    strings_can_be_null=False,
+                    strings_can_be_null=null,
                     decimal_point=dialect.decimal,
                     check_utf8=False,  # as it is known
                 ),
             )
+
+    try:
+        rows = cut(range(width), null=True)
+        blank = [k for k in codes if rows.column(k).null_count]  # or a code NA
+        for k, texts in zip(blank, cut(blank, null=False).columns if blank else (), strict=True):
+            rows = rows.set_column(k, names[k], texts)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
     sound = all(_is_number(rows.column(k)) for k in numbers) and all(_is_number(rows.column(k), True) for k in broken)
@@ -70,15 +80,23 @@ def likely_broken(head: bytes, dialect: Dialect, width: int, quoted: bool, other
     return [k for k, x in found.items() if x is not None and (x[~np.isnan(x)] % 1 != 0).any()]
 
 
-def distinct(rows: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray | None]:
-    """The different texts of a column, and which of them each row has; where most rows differ, all of them and None."""
-    import pyarrow as pa
+def are_words(rows: pa.ChunkedArray) -> bool:
+    """Whether a column, null where missing, can be seen at a glance to hold categories: words without digits."""
+    import pyarrow.compute as pc
 
-    first = rows.slice(0, FIRST)
-    if 2 * len(first.unique()) > len(first):
-        return rows, None
-    encoded = rows.dictionary_encode(null_encoding="encode").combine_chunks()
-    return pa.chunked_array([encoded.dictionary]), encoded.indices.to_numpy()
+    first = (pc.first(rows).as_py() or "").strip()
+    if first in (*MISSING, *TRUE, *FALSE) or classify(first) != "word" or _is_float(first):
+        return False
+    return not any(((texts - ord("0")) < 10).any() or texts.max() > 127 for texts, _ in characters(rows))
+
+
+def _is_float(text: str) -> bool:
+    """Whether Python knows a text as a number, as it does inf."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(column: pa.ChunkedArray, broken: bool = False) -> bool:
@@ -111,8 +129,9 @@ def whole_numbers(rows: pa.ChunkedArray, odd: bool = False) -> np.ndarray | None
         found = None if rows.null_count else rows.cast("int64").to_numpy()
     except pa.ArrowInvalid:
         return None
-    sixteens = any(pc.any(pc.match_substring(rows, x)).as_py() for x in "xX")  # Arrow takes 0x1F for 31
-    return None if sixteens else found
+    if found is None or any(((texts | 32) == ord("x")).any() for texts, _ in characters(rows)):  # it takes 0x1F for 31
+        return None
+    return found
 
 
 def broken_numbers(rows: pa.ChunkedArray, decimal: str) -> np.ndarray | None:
@@ -121,9 +140,9 @@ def broken_numbers(rows: pa.ChunkedArray, decimal: str) -> np.ndarray | None:
     import pyarrow.compute as pc
 
     with contextlib.suppress(pa.ArrowInvalid):
-        if decimal == ".":  # as most columns of numbers are: none missing
+        if decimal == ".":  # as most columns of numbers are: none missing but those that are null
             found = rows.cast("float64").to_numpy()
-            if not np.isnan(found).any():
+            if np.isnan(found).sum() == rows.null_count:
                 return found
     own = pc.utf8_trim(rows, SPACES)
     blank = pc.fill_null(pc.is_in(own, pa.array(MISSING)), True)

@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
-from .content import ODD, are_words, has_padded
+from .content import ODD, has_padded
 from .foreign import READABLE, foreign_text
 from .plain import BOM, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
 from .quick import SAMPLE as HEAD
-from .quick import broken_numbers, distinct, likely_broken, quick_table, whole_numbers
-from .source import MISSING, Dialect, Source, check_width
+from .quick import are_words, broken_numbers, likely_broken, quick_table, whole_numbers
+from .source import FALSE, MISSING, TRUE, Dialect, Source, check_width
 from .spill import SpillFolder
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ UTF8 = ("utf-8", "utf-8-sig")
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE = 1 << 20  # bytes that are looked at
 ROWS = 1000  # rows that are looked at
-TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
 _NUMBER = {mark: re.compile(rf"[+-]?(?:[0-9]+(?:[{mark}][0-9]*)?|[{mark}][0-9]+)(?:[eE][+-]?[0-9]+)?") for mark in ".,"}
 _GROUPED = {mark: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:[{mark}][0-9]{{3}})+") for mark in ".,"}
 
@@ -275,35 +274,32 @@ class TextSource(Source):
         finally:
             folder.remove()
         source._check_rows(rows, text_columns, plain.has_line_breaks)
-        return source._framed(rows, text_columns, number_columns, {})
+        return source._framed(rows, text_columns, number_columns, None)
 
     def _framed(
         self,
         rows: pa.Table,
         text_columns: Collection[str],
         number_columns: Collection[str],
-        numbers: dict[str, np.ndarray],
+        numbers: dict[str, np.ndarray] | None,
     ) -> pd.DataFrame:
-        """Rows of text as a table; numbers: the columns of which none is in doubt."""
-        others = [k for k, name in enumerate(self.columns) if name not in text_columns and name not in numbers]
-        with ThreadPoolExecutor() as pool:
-            different = dict(zip(others, pool.map(distinct, map(rows.column, others)), strict=True))
-        frame = {}
+        """Rows of text as a table; numbers: the columns of which none is in doubt, where what is missing is null."""
+        import pyarrow.compute as pc
+
+        frame, words = {}, {}
         for k, name in enumerate(self.columns):
+            texts = rows.column(k)
             if name in text_columns:
-                codes = pd.Series(rows.column(k), dtype="str", name=name)
-                frame[name] = codes.mask(blank) if (blank := codes == "").any() else codes
-            elif name in numbers:
+                codes = pd.Series(texts, dtype="str", name=name)
+                frame[name] = codes if pc.min(pc.binary_length(texts)).as_py() else codes.mask(codes == "")
+            elif numbers and name in numbers:
                 frame[name] = pd.Series(numbers[name], name=name, copy=False)
+            elif numbers is not None and are_words(texts):
+                frame[name], words[name] = pd.Series(texts, dtype="str", name=name), ""
             else:
-                frame[name] = self._typed(rows.column(k), *different[k], name, name in number_columns)
+                frame[name] = self._typed(texts, name, name in number_columns)
         table = pd.DataFrame(frame, columns=list(self.columns), index=range(len(rows)), copy=False)
-        few = {self.columns[k]: texts.to_pylist() for k, (texts, at) in different.items() if at is not None}
-        table.attrs[ODD] = {
-            name: ""
-            for name, texts in few.items()
-            if isinstance(frame[name].dtype, pd.StringDtype) and are_words(filter(None, texts))
-        }
+        table.attrs[ODD] = words
         return table
 
     def _quick(self, text_columns: Collection[str], number_columns: Collection[str]) -> pd.DataFrame | None:
@@ -314,25 +310,27 @@ class TextSource(Source):
         dialect, width = self.dialect, len(self.columns)
         if dialect.encoding not in UTF8 or dialect.gzip or self.skip != 1 or width == 1 or not is_encodable(self.path):
             return None
-        others = [k for k, name in enumerate(self.columns) if name not in text_columns]
-        needed = [k for k in others if self.columns[k] in number_columns]
+        codes = [k for k, name in enumerate(self.columns) if name in text_columns]
+        needed = [k for k, name in enumerate(self.columns) if name in number_columns and k not in codes]
+        others = [k for k in range(width) if k not in (*codes, *needed)]
         with open(self.path, "rb") as stream:
             head = stream.read(HEAD)
         quoted = b'"' in head
-        broken = likely_broken(head, dialect, width, quoted, [k for k in others if k not in needed])
+        broken = likely_broken(head, dialect, width, quoted, others)
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(self._scanned)
-            rows = quick_table(self.path, dialect, width, quoted, needed, broken)
+            rows = quick_table(self.path, dialect, width, quoted, codes, needed, broken)
         if (found := asked.result()) is None:
             return None
-        misled = rows is None or any(may_be_grouped(rows.column(k).to_numpy()) for k in broken)
+        numbers = _numbers(rows, [*needed, *broken])
+        misled = rows is None or any(may_be_grouped(numbers[k]) for k in broken)
         if (found.quotes and not quoted) or (broken and misled):
-            broken = []
-            rows = quick_table(self.path, dialect, width, found.quotes > 0, needed)
-        if rows is None or any(self._is_doubtful(rows.column(k).to_numpy()) for k in needed):
+            rows = quick_table(self.path, dialect, width, found.quotes > 0, codes, needed)
+            numbers = _numbers(rows, needed)
+        if rows is None or any(self._is_doubtful(numbers[k]) for k in needed):
             return None
-        numbers = {self.columns[k]: rows.column(k).to_numpy() for k in (*needed, *broken)}
-        return self._framed(rows, text_columns, number_columns, numbers)
+        named = {self.columns[k]: values for k, values in numbers.items()}
+        return self._framed(rows, text_columns, number_columns, named)
 
     def _scanned(self) -> Scan | None:
         """What the bytes of the file hold; None where it is not plain, or has what Arrow understands otherwise."""
@@ -358,30 +356,27 @@ class TextSource(Source):
             connection.register("cut", rows)
             return connection.sql(f"FROM cut WHERE {plain.filled}").to_arrow_table()
 
-    def _typed(
-        self, rows: pa.ChunkedArray, different: pa.ChunkedArray, at: np.ndarray | None, name: str, needed: bool
-    ) -> pd.Series:
-        """A column as numbers, as true and false, or as text; ``different`` and ``at`` of `distinct`."""
-        found = whole_numbers(different)
+    def _typed(self, rows: pa.ChunkedArray, name: str, needed: bool) -> pd.Series:
+        """A column as numbers, as true and false, or as text."""
+        found = whole_numbers(rows)
         if found is None:
-            found = broken_numbers(different, self.dialect.decimal)
+            found = broken_numbers(rows, self.dialect.decimal)
             if found is not None and (found == np.floor(found)).all():
-                whole = whole_numbers(different, odd=True)
+                whole = whole_numbers(rows, odd=True)
                 found = found if whole is None else whole
         text = pd.Series(rows, dtype="str", name=name)
         if (
             found is not None
             and not needed
             and (np.isnan(found) | (found == np.floor(found))).all()
-            and has_padded(pd.Series(different, dtype="str"))
+            and has_padded(text)
         ):
             return text.mask(text.str.strip().isin(MISSING))  # codes
-        found = found if found is None or at is None else found[at]
         if found is not None and found.dtype == np.int64:
             return pd.Series(found, name=name, copy=False)
         if found is not None:
             return self._decimals(pd.Series(found, name=name, copy=False), text, needed)
-        there = set((rows.unique() if at is None else different.combine_chunks()).to_pylist())
+        there = set(rows.unique().to_pylist())
         if there & {None, *MISSING}:
             text = text.mask(text.isin(MISSING))
         if told := there - {None, *MISSING}:
@@ -523,6 +518,11 @@ class TextSource(Source):
         except csv.Error:
             pass  # then the general sentence is all that can be said
         return f"{self.name}: cannot be read as CSV; a quotation mark may not be closed."
+
+
+def _numbers(rows: pa.Table | None, columns: Iterable[int]) -> dict[int, np.ndarray]:
+    """Some columns of a table that hold numbers."""
+    return {k: rows.column(k).to_numpy() for k in columns} if rows else {}
 
 
 def open_text(path: Path) -> TextSource:
