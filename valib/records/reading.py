@@ -12,6 +12,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -532,12 +533,12 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
     """Leave out the rows that lack something, and count them by cohort and reason."""
     rows_read = len(records)
     years = _numbered(records["cohort"].to_numpy())
-    with np.errstate(over="ignore", invalid="ignore"):  # scores of 1e308: a model refuses them in a sentence
-        scored = _moments(years, records["score"].to_numpy())
-    lacks = {name: records[name].isna().to_numpy() for name in _REASONS}
-    bad = reduce(or_, lacks.values())
-    scored_here = ~(lacks["cohort"] | lacks["school"] | lacks["score"])
-    covered = coverage.of_rows(years, records["school"], scored_here, ~bad)
+    with ThreadPoolExecutor(1) as pool:
+        scored = pool.submit(_moments, years, records["score"].to_numpy())
+        lacks = {name: records[name].isna().to_numpy() for name in _REASONS}
+        bad = reduce(or_, lacks.values())
+        scored_here = ~(lacks["cohort"] | lacks["school"] | lacks["score"])
+        covered = coverage.of_rows(years, records["school"], scored_here, ~bad)
     counted = []
     if bad.any():
         first = np.array([mask[bad] for mask in lacks.values()]).argmax(axis=0)
@@ -558,7 +559,7 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         "source": source.name,
         "rows_read": rows_read,
         "left_out": counted,
-        "score_by_cohort": scored,
+        "score_by_cohort": scored.result(),
         "as_read": as_read,
         coverage.UNLINKED: covered,
     }
@@ -584,10 +585,12 @@ def _moments(years: tuple[np.ndarray, pd.Index], score: np.ndarray) -> dict[int,
     there = (t >= 0) & ~np.isnan(score)
     t, y = (t, score) if there.all() else (t[there], score[there])
     n = np.bincount(t, minlength=len(cohorts))
-    mean = np.bincount(t, weights=y, minlength=len(cohorts)) / n
-    apart = y - mean[t]
-    ss = np.bincount(t, weights=np.square(apart, out=apart), minlength=len(cohorts))
-    sd = np.sqrt(ss / np.where(n > 1, n - 1, np.nan))
+    with np.errstate(all="ignore"):  # scores of 1e308: a model refuses them in a sentence
+        mean = np.bincount(t, weights=y, minlength=len(cohorts)) / n
+        apart = mean[t]
+        np.square(np.subtract(y, apart, out=apart), out=apart)
+        ss = np.bincount(t, weights=apart, minlength=len(cohorts))
+        sd = np.sqrt(ss / np.where(n > 1, n - 1, np.nan))
     return {
         int(cohorts[k]): {"n": int(n[k]), "mean": float(mean[k]), "sd": float(sd[k])} for k in range(len(n)) if n[k]
     }

@@ -361,14 +361,14 @@ class TextSource(Source):
         found = whole_numbers(rows)
         if found is None:
             found = broken_numbers(rows, self.dialect.decimal)
-            if found is not None and (found == np.floor(found)).all():
+            if found is not None and (found == np.floor(found)).all():  # and none is missing
                 whole = whole_numbers(rows, odd=True)
                 found = found if whole is None else whole
         text = pd.Series(rows, dtype="str", name=name)
         if (
             found is not None
             and not needed
-            and (np.isnan(found) | (found == np.floor(found))).all()
+            and (found.dtype == np.int64 or (np.isnan(found) | (found == np.floor(found))).all())
             and has_padded(text)
         ):
             return text.mask(text.str.strip().isin(MISSING))  # codes
