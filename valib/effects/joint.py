@@ -452,14 +452,13 @@ def joint_from_moments(
     def square(values: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame(values, index=cohorts, columns=cohorts)
 
-    state = formula if isinstance(formula, FormulaState) else None
     return JointFit(
         cohorts=tuple(cohorts.tolist()),
         formula=formula.formula if isinstance(formula, FormulaState) else formula,
         covariance=covariance,
         residual=residual,
         method=method,
-        state=state,
+        state=formula if isinstance(formula, FormulaState) else None,
         fixed_effects=pd.Series(fit.coefficients, index=terms, name="coefficient"),
         vcov=pd.DataFrame(fit.vcov, index=terms, columns=terms),
         omega=square(fit.omega),

@@ -337,9 +337,7 @@ def _as_recorded(
         w = w - at.H @ move
         psi[:, means] = w @ np.linalg.inv(total) - psi[:, others] @ np.linalg.solve(total, (at.H @ X).sum(axis=0)).T
     vcov = clustered(psi[None], np.atleast_1d(data.n_students), np.array([len(psi)]))[0]
-    ones = [m.intercept is not None for m in parts]
     split = [b[cohort == t] for t in range(T)]
-    residuals = [residual_moments(m, own, one) for m, own, one in zip(parts, split, ones, strict=True)]
     slopes = np.zeros((P, len(others)))
     slopes[others] = factor(vcov[np.ix_(others, others)])
     fit = replace(
@@ -351,11 +349,16 @@ def _as_recorded(
         effects=w @ fit.omega,
         conditional=fit.omega - fit.omega @ at.H @ fit.omega,
         sensitivity=-(fit.omega @ at.G) @ np.linalg.inv(data.back),
-        corrected=Corrected(
-            stack_moments(residuals, [np.zeros(int(one)) for one in ones]), means, slopes, -X @ slopes[others]
-        ),
+        corrected=Corrected(_of_residuals(parts, split), means, slopes, -X @ slopes[others]),
     )
     return _with_information(fit, end)
+
+
+def _of_residuals(parts: list[Moments], b: list[FloatArray]) -> JointMoments:
+    """Moments of the residuals about b_t, with the intercepts that the cohorts have."""
+    ones = [m.intercept is not None for m in parts]
+    residuals = [residual_moments(m, own, one) for m, own, one in zip(parts, b, ones, strict=True)]
+    return stack_moments(residuals, [np.zeros(int(one)) for one in ones])
 
 
 def _with_information(fit: MultivariateFit, end: End[JointProblem]) -> MultivariateFit:
