@@ -224,7 +224,7 @@ class JointFit(Shown):
         plain["cohorts"] = list(self.cohorts)
         plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
         if self.error_variance:
-            plain["error_variance"] = {str(k): dict(v) for k, v in self.error_variance.items()}
+            plain["errors_taken_off"] = sorted({name for known in self.error_variance.values() for name in known})
         plain["findings"] = [item.summary() for item in self.findings]
         errors = pd.Series(np.sqrt(np.diag(self.vcov)), self.fixed_effects.index)
         for name, values in (("fixed_effects", self.fixed_effects), ("fixed_effects_se", errors)):

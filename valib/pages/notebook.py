@@ -175,7 +175,7 @@ def setup(chapter: str, **values: Any) -> Study:
     params = _own_cohorts(params, there).settled(there)
     say(STANDS_IN, when=bool(os.environ.get(STAND_IN)))
     say(NO_BASELINE, when=not params.baseline_cohorts)
-    if params.reliability:
+    if params.reliability and not chapter.startswith("appendix"):
         names = in_words([f"`{name}`" for name in params.reliability])
         say(TAKEN_OFF.replace("{names}", names) if "reliability" in values else AS_RECORDED)
     _names.update({} if os.environ.get(STAND_IN) else school_names(records))
