@@ -150,22 +150,19 @@ def linked_shares(records: pd.DataFrame) -> pd.Series | None:
 
 def thresholds() -> Findings:
     """The conventions of the checklist, as the prose names them."""
-    found = Findings()
-    found.record_all(("fewest", FEW_SCHOOLS, "d"), ("reliable", RELIABLE, "g"), ("unreliable", UNRELIABLE, "g"))
-    return found
+    return Findings().record_all(
+        ("fewest", FEW_SCHOOLS, "d"), ("reliable", RELIABLE, "g"), ("unreliable", UNRELIABLE, "g")
+    )
 
 
 def steps() -> Findings:
     """The steps of a release, drawn."""
-    found = Findings()
-    found.figure("fig_steps", figures.release_steps())
-    return found
+    return Findings().figure("fig_steps", figures.release_steps())
 
 
 def signs(table: pd.DataFrame) -> Findings:
     """The checklist as a table, and its sum in words."""
-    found = Findings()
-    found.table(
+    found = Findings().table(
         table.rename(columns={"question": "Question", "here": "Here", "sign": "Sign", "what to do": "What to do"}),
         "The checklist for this study.",
         "tab-advice-checklist",
@@ -173,7 +170,7 @@ def signs(table: pd.DataFrame) -> Findings:
         raw=True,
     )
     stops, cares = ((table["sign"] == sign).sum() for sign in (STOP, CARE))
-    found.say(
+    return found.say(
         f"{_count(stops)} of the {len(table)} questions {'says' if stops < 2 else 'say'} stop, and {_count(cares).lower()} "
         f"{'asks' if cares < 2 else 'ask'} for care. "
         + (
@@ -182,7 +179,6 @@ def signs(table: pd.DataFrame) -> Findings:
             else "Nothing here forbids a benchmark; what asks for care belongs in the text beside the number."
         )
     )
-    return found
 
 
 def _count(n: int) -> str:
