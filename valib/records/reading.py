@@ -471,7 +471,7 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts
                 faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
                 continue
             if len(bad):
-                first = values.iloc[bad[0]]
+                first = source.written(bad[0], name, values.iloc[bad[0]])
                 faults.append(fault(name, column, check, len(bad), len(frame), source.where(bad), first))
     if faults:
         raise RecordsError(f"{source.name}: {'; '.join(faults)}.")

@@ -77,7 +77,7 @@ def likely_broken(head: bytes, dialect: Dialect, width: int, quoted: bool, other
     """Which of some columns hold broken numbers in the first rows of a file."""
     rows = quick_table(head[: head.rfind(b"\n") + 1], dialect, width, quoted) if others else None
     found = {k: broken_numbers(rows.column(k), dialect.decimal) for k in others} if rows else {}
-    return [k for k, x in found.items() if x is not None and (x[~np.isnan(x)] % 1 != 0).any()]
+    return [k for k, x in found.items() if x is not None and ((x != np.floor(x)) & ~np.isnan(x)).any()]
 
 
 def are_words(rows: pa.ChunkedArray) -> bool:

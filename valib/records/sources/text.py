@@ -439,6 +439,11 @@ class TextSource(Source):
             stacklevel=2,
         )
 
+    def written(self, position: int, name: str, value: object) -> object:
+        """The text of a field; see `Source.written`."""
+        fields = next(itertools.islice(self._records(), int(position), None))[1]
+        return fields[self.columns.index(name)]
+
     def _counted(self, positions: list[int]) -> tuple[str, list[int]]:
         """The line on which each row starts: blank lines count, and so do line breaks inside quotation marks."""
         wanted, lines = set(positions), []
