@@ -567,8 +567,7 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
 
 
 def _numbered(cohort: np.ndarray) -> tuple[np.ndarray, pd.Index]:
-    """The number of each row's cohort, -1 where it is missing, and the cohorts in order: those that no row has may be among
-    them."""
+    """The number of each row's cohort, -1 where it is missing, and the cohorts in order, with others that no row has."""
     first, last = np.fmin.reduce(cohort), np.fmax.reduce(cohort)
     if not last - first < MOST_YEARS:
         t, cohorts = pd.factorize(cohort, sort=True)
