@@ -240,8 +240,10 @@ def put_aside(monkeypatch):
 )
 def test_earlier_rows_are_counted_only_where_a_key_may_have_two(kind, where, tmp_path, monkeypatch):
     """And what was put aside in vain, or to be joined, does not stay on the disk until the stream is closed."""
-    few, decided_by_prior = long(3, 40), where is not None and "prior" in where
-    for frame, two in ((few.drop_duplicates(["student", "subject", "cohort"]), False), (few, True)):
+    decided_by_prior = where is not None and "prior" in where
+    few = long(3, 40).drop_duplicates(["student", "subject", "cohort"])
+    twice = pd.concat([few, few[(few["cohort"] == 2021) & (few["subject"] == "art")]])
+    for frame, two in ((few, False), (twice, True)):
         file, asked = written(frame, tmp_path, kind), put_aside(monkeypatch)
         memory = read_records(file, prior=PRIORS[0], where=where)
         stream = stream_records(file, prior=PRIORS[0], where=where)
