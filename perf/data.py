@@ -53,6 +53,16 @@ def several_cohorts(students: int, schools: int, cohorts: int, seed: int = 1) ->
     )
 
 
+def with_background(records: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
+    """The records with two columns of words and one of whole numbers, as a ministry's files have."""
+    rng, n = np.random.default_rng(seed), len(records)
+    words = {"gender": ["f", "m"], "language": ["German", "French", "Turkish", "other"]}
+    return records.assign(
+        **{name: pd.Series(rng.choice(levels, n), dtype="str") for name, levels in words.items()},
+        age=rng.integers(9, 13, n),
+    )
+
+
 def formula(covariates: int) -> str:
     """The formula of :func:`one_cohort`."""
     return "score ~ " + " + ".join(["prior_score", *(f"x{k}" for k in range(1, covariates))])

@@ -251,6 +251,24 @@ def test_a_refusal_names_a_stray_mark_and_no_name_row_or_score(tmp_path, engine,
     assert not re.search(r"\bP\d+", said)
 
 
+@pytest.mark.parametrize("value", ["-inf", "-Infinity", "INF", "+inf", "1e999", " inf "])
+def test_a_refusal_quotes_what_stands_in_a_text_file(tmp_path, value):
+    frame = table().astype({"score": "str"})
+    frame.loc[7, "score"] = value
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    said = [refusal(tmp_path / "a.csv", engine) for engine in ("memory", "duckdb")]
+    assert said[0] == said[1] and f"(line 9; first: '{value.strip()}')" in said[0]
+
+
+def test_a_refusal_quotes_what_stands_in_a_wide_text_file(tmp_path):
+    frame = pd.DataFrame({"student": list("abcd"), "school": "s", "prior_score": 1.5, "r20": 2.5, "r21": 3.5})
+    frame.astype({"r21": "str"}).assign(r21=["1", "2", "-1e999", "3"]).to_csv(tmp_path / "a.csv", index=False)
+    reshape = {"cohort": [2020, 2021], "columns": {"score": {2020: "r20", 2021: "r21"}}}
+    for read in (read_records, stream_records):
+        with pytest.raises(RecordsError, match=r"line 4; first: '-1e999'"):
+            read(tmp_path / "a.csv", reshape=reshape)
+
+
 def test_one_cohort_of_a_single_student_has_lost_no_digits(tmp_path):
     """Of one score no spread is left about its mean, whatever the sums were shifted by: no digits are lost."""
     frame = table()

@@ -7,6 +7,7 @@ import warnings
 import pandas as pd
 import pytest
 
+from valib import read_records
 from valib.errors import RecordsError
 from valib.records.sources import open_source
 from valib.records.sources.text import TextSource
@@ -154,3 +155,64 @@ def test_mixtures_of_pieces_mean_the_same(tmp_path, monkeypatch):
         write(path := tmp_path / "a.csv", rows, "|", chosen.choice(["\n", "\r\n"]), chosen.random() < 0.3)
         quick += assert_same(path, monkeypatch)
     assert quick > 10
+
+
+N = 1_800  # rows, of which the first 32 KiB do not tell of the last
+BROKEN, WORDS = [f"{k / 8}" for k in range(1, N + 1)], ["north", "south", "Zoë"] * (N // 3)
+OTHERS = {
+    "broken": BROKEN,
+    "broken, some missing": ["", "NA", *BROKEN[2:]],
+    "broken, but for the last": [*BROKEN[1:], "unknown"],
+    "broken, a word for missing at the end": [*BROKEN[1:], "NAN"],
+    "broken, in quotation marks at the end": [*BROKEN[1:], '"5,5"'],
+    "marks that may stand between thousands": ["1.234", "2.125", *["150", "999"] * (N // 2 - 1)],
+    "whole": [str(k) for k in range(N)],
+    "whole, some missing": ["", *map(str, range(1, N))],
+    "whole, in base sixteen at the end": [*map(str, range(1, N)), "0x1F"],
+    "whole, with a plus sign": [f"+{k}" for k in range(N)],
+    "whole, with white space": [f" {k}" for k in range(N)],
+    "codes": [f"{k % 12:02}" for k in range(N)],
+    "codes with white space": [f" {k % 12:02}" for k in range(N)],
+    "words": WORDS,
+    "words, some missing": ["", "NA", "n/a", *WORDS[3:]],
+    "words, numbers at the end": [*WORDS[2:], "7", "8.5"],
+    "words in ASCII": ["north", "in the south"] * (N // 2),
+    "words with digits": ["class 1", "class 2"] * (N // 2),
+    "digits of another script": ["٣", "٤"] * (N // 2),
+    "infinite": ["inf", "-Infinity"] * (N // 2),
+    "infinite, then words": ["inf", *WORDS[1:]],
+    "blank": [" ", "  "] * (N // 2),
+    "missing": ["", "NA"] * (N // 2),
+    "truths": ["true", "False"] * (N // 2),
+    "truths, some missing": ["true", "", "False", "NA"] * (N // 4),
+    "truths, then words": ["true", *WORDS[1:]],
+    "percentages": [f"{k}%" for k in range(N)],
+}
+
+
+@pytest.mark.parametrize("note", OTHERS)
+def test_other_columns_mean_the_same(tmp_path, monkeypatch, note):
+    lines = [f"{k:04},s{k % 7},{2020 + k % 3},{k * 1.37:.3f},{k},{text}" for k, text in enumerate(OTHERS[note])]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([",".join(HEADER), *lines]) + "\n", encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quick = read_records(path)
+        assert assert_same(path, monkeypatch) == ("sixteen" not in note)
+        monkeypatch.setattr(TextSource, "_quick", lambda *_: None)
+        assert quick.attrs == read_records(path).attrs
+
+
+@pytest.mark.parametrize("code", ["", "NA", " ", "nan", "1.0", "Å7", "a b"])
+def test_odd_codes_mean_the_same(tmp_path, monkeypatch, code):
+    rows = [[code if k in (3, 77) else f"{k}", code if k == 5 else "s", "2020", "1.5", "2.5", "x"] for k in range(90)]
+    write(path := tmp_path / "a.csv", rows)
+    assert assert_same(path, monkeypatch)
+    quick = read_records(path)
+    monkeypatch.setattr(TextSource, "_quick", lambda *_: None)
+    pd.testing.assert_frame_equal(quick, read_records(path))
+    assert quick.attrs["left_out"] == (
+        []
+        if code.strip()
+        else [{"cohort": 2020, "reason": "no school", "rows": 1}, {"cohort": 2020, "reason": "no student", "rows": 2}]
+    )

@@ -16,6 +16,7 @@ from valib.records.sources.spill import SpillFolder
 from valib.records.where import FUNCTIONS
 from valib.sums import formula as formulas
 from valib.sums.streams import choice, stream_records
+from valib.sums.streams.duck import DuckEngine
 from valib.sums.students import sum_students
 
 WHERE = [
@@ -224,3 +225,42 @@ def test_the_functions_of_where_are_those_of_formulas_that_look_at_one_row():
     ):
         with pytest.raises(RecordsError, match="not understood"):
             read_records(long(1), where=text, prior=PRIORS[0])
+
+
+def put_aside(monkeypatch):
+    """What the queries of a stream put aside were: whether each counts earlier rows."""
+    asked, keep = [], DuckEngine.keep
+    monkeypatch.setattr(DuckEngine, "keep", lambda self, q: asked.append("count(*) AS n" in q[-1]) or keep(self, q))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [("csv", None), ("parquet", None), ("parquet", "grade == 5 or subject == 'art'"), ("parquet", "prior_score > 480")],
+)
+def test_earlier_rows_are_counted_only_where_a_key_may_have_two(kind, where, tmp_path, monkeypatch):
+    """And what was put aside in vain, or to be joined, does not stay on the disk until the stream is closed."""
+    decided_by_prior = where is not None and "prior" in where
+    few = long(3, 40).drop_duplicates(["student", "subject", "cohort"])
+    twice = pd.concat([few, few[(few["cohort"] == 2021) & (few["subject"] == "art")]])
+    for frame, two in ((few, False), (twice, True)):
+        file, asked = written(frame, tmp_path, kind), put_aside(monkeypatch)
+        memory = read_records(file, prior=PRIORS[0], where=where)
+        stream = stream_records(file, prior=PRIORS[0], where=where)
+        assert stream.attrs["prior"] == memory.attrs["prior"] and stream.attrs.get("where") == memory.attrs.get("where")
+        assert asked[kind == "csv" :] == ([True] if decided_by_prior else [False, True] if two else [False])
+        assert len(list(stream._engine._spill.path.glob("kept-*.parquet"))) == 1
+        stream.close()
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("most", "joins"), [(0, 3), (400, 2), (10_000, 1)])
+def test_cohorts_are_linked_as_many_at_a_time_as_fit(most, joins, tmp_path, monkeypatch):
+    frame = long(3)
+    frame.loc[:4, "cohort"] = None
+    file, queries, keep = written(frame, tmp_path, "parquet"), [], DuckEngine.keep
+    monkeypatch.setattr(DuckEngine, "keep", lambda self, q: queries.append(len(q)) or keep(self, q))
+    monkeypatch.setattr(choice, "MOST_JOINED", most)
+    prior = {"years_before": 1, "match": "subject"}
+    same(outcome(lambda: read_records(file, prior=prior)), outcome(lambda: stream_records(file, prior=prior)))
+    assert set(queries) == {joins}

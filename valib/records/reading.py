@@ -471,7 +471,7 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts
                 faults.append(f"{_described(name, column)} {check}, but holds values that cannot be read ({kind})")
                 continue
             if len(bad):
-                first = values.iloc[bad[0]]
+                first = source.written(bad[0], name, values.iloc[bad[0]])
                 faults.append(fault(name, column, check, len(bad), len(frame), source.where(bad), first))
     if faults:
         raise RecordsError(f"{source.name}: {'; '.join(faults)}.")
@@ -567,8 +567,7 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
 
 
 def _numbered(cohort: np.ndarray) -> tuple[np.ndarray, pd.Index]:
-    """The number of each row's cohort, -1 where it is missing, and the cohorts in order: those that no row has may be among
-    them."""
+    """The number of each row's cohort, -1 where it is missing, and the cohorts in order, with others that no row has."""
     first, last = np.fmin.reduce(cohort), np.fmax.reduce(cohort)
     if not last - first < MOST_YEARS:
         t, cohorts = pd.factorize(cohort, sort=True)

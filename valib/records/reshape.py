@@ -63,7 +63,7 @@ class Reshaped(Source):
     Attributes
     ----------
     inner : the source as it is. parts : new name -> cohort -> its column there.
-    at : rows of the source for each row that was read last; filled by `read`.
+    at : rows of the source for each row that was read last, cohort by cohort; filled by `read`.
     """
 
     inner: Source | None = None
@@ -85,13 +85,21 @@ class Reshaped(Source):
             there = np.flatnonzero(own.notna().any(axis=1))
             frames.append(pd.concat([wide[shared], own.assign(cohort=cohort)], axis=1).iloc[there])
             at.append(there)
-        self.at[:] = [np.concatenate(at)]
+        self.at[:] = at
         return pd.concat(frames, ignore_index=True)[list(self.columns)]
 
     def where(self, positions: Collection[int]) -> str:
         """Name the first few rows as the source counts them, each once."""
-        rows = list(dict.fromkeys(int(row) for row in self.at[0][list(positions)])) if self.at else list(positions)
-        return self.inner.where(sorted(rows))
+        rows = np.concatenate(self.at)[list(positions)] if self.at else positions
+        return self.inner.where(sorted({int(row) for row in rows}))
+
+    def written(self, position: int, name: str, value: object) -> object:
+        """A value as the source writes it; see `Source.written`."""
+        cohort = np.repeat(list(next(iter(self.parts.values()))), [len(rows) for rows in self.at])[position]
+        if name == "cohort":
+            return value
+        own = self.parts[name][cohort] if name in self.parts else name
+        return self.inner.written(np.concatenate(self.at)[position], own, value)
 
 
 def parts_of_cohorts(
@@ -157,6 +165,10 @@ class Numbered(Source):
     def where(self, positions: Collection[int]) -> str:
         """Name the first few rows as the source counts them."""
         return self.inner.where(positions)
+
+    def written(self, position: int, name: str, value: object) -> object:
+        """A value as the source writes it; see `Source.written`."""
+        return value if name == ROW_NUMBER else self.inner.written(position, name, value)
 
 
 def numbered(source: Source, columns: Mapping[str, str]) -> Source:

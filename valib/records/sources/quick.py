@@ -73,11 +73,16 @@ def quick_table(
     return rows if sound else None
 
 
+def as_arrays(rows: pa.Table | None, numbers: Collection[int]) -> dict[int, np.ndarray]:
+    """Some columns of a table, if there is one, that hold numbers: nan where missing."""
+    return {k: rows.column(k).to_numpy() for k in numbers} if rows else {}
+
+
 def likely_broken(head: bytes, dialect: Dialect, width: int, quoted: bool, others: Collection[int]) -> list[int]:
     """Which of some columns hold broken numbers in the first rows of a file."""
     rows = quick_table(head[: head.rfind(b"\n") + 1], dialect, width, quoted) if others else None
     found = {k: broken_numbers(rows.column(k), dialect.decimal) for k in others} if rows else {}
-    return [k for k, x in found.items() if x is not None and (x[~np.isnan(x)] % 1 != 0).any()]
+    return [k for k, x in found.items() if x is not None and ((x != np.floor(x)) & ~np.isnan(x)).any()]
 
 
 def are_words(rows: pa.ChunkedArray) -> bool:

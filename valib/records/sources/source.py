@@ -89,6 +89,10 @@ class Source:
             return f"{word} {shown[0]}"
         return f"{word}s {', '.join(shown[:-1])} and {shown[-1]}"
 
+    def written(self, position: int, name: str, value: object) -> object:
+        """A value of the table that ``read`` returned, as the source writes it: a text file may have 1e999 for inf."""
+        return value
+
     def _counted(self, positions: list[int]) -> tuple[str, list[int]]:
         """What a row is called here, and the numbers of the rows at these positions."""
         if self.numbers is None:

@@ -25,7 +25,7 @@ from .content import ODD, has_padded
 from .foreign import READABLE, foreign_text
 from .plain import BOM, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
 from .quick import SAMPLE as HEAD
-from .quick import are_words, broken_numbers, likely_broken, quick_table, whole_numbers
+from .quick import are_words, as_arrays, broken_numbers, likely_broken, quick_table, whole_numbers
 from .source import FALSE, MISSING, TRUE, Dialect, Source, check_width
 from .spill import SpillFolder
 
@@ -322,11 +322,11 @@ class TextSource(Source):
             rows = quick_table(self.path, dialect, width, quoted, codes, needed, broken)
         if (found := asked.result()) is None:
             return None
-        numbers = _numbers(rows, [*needed, *broken])
+        numbers = as_arrays(rows, [*needed, *broken])
         misled = rows is None or any(may_be_grouped(numbers[k]) for k in broken)
         if (found.quotes and not quoted) or (broken and misled):
             rows = quick_table(self.path, dialect, width, found.quotes > 0, codes, needed)
-            numbers = _numbers(rows, needed)
+            numbers = as_arrays(rows, needed)
         if rows is None or any(self._is_doubtful(numbers[k]) for k in needed):
             return None
         named = {self.columns[k]: values for k, values in numbers.items()}
@@ -439,6 +439,11 @@ class TextSource(Source):
             stacklevel=2,
         )
 
+    def written(self, position: int, name: str, value: object) -> object:
+        """The text of a field; see `Source.written`."""
+        fields = next(itertools.islice(self._records(), int(position), None))[1]
+        return fields[self.columns.index(name)]
+
     def _counted(self, positions: list[int]) -> tuple[str, list[int]]:
         """The line on which each row starts: blank lines count, and so do line breaks inside quotation marks."""
         wanted, lines = set(positions), []
@@ -518,11 +523,6 @@ class TextSource(Source):
         except csv.Error:
             pass  # then the general sentence is all that can be said
         return f"{self.name}: cannot be read as CSV; a quotation mark may not be closed."
-
-
-def _numbers(rows: pa.Table | None, columns: Iterable[int]) -> dict[int, np.ndarray]:
-    """Some columns of a table that hold numbers."""
-    return {k: rows.column(k).to_numpy() for k in columns} if rows else {}
 
 
 def open_text(path: Path) -> TextSource:

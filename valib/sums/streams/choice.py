@@ -246,7 +246,7 @@ class Choice:
         for own, theirs in self._at_once(table, cohort, before):
             left, right = (f"(SELECT * FROM {t} WHERE {c})" if c else t for t, c in ((rows, own), (table, theirs)))
             earlier = _earlier_rows(right, [*self._keys, cohort], self._score_sql, self._values.grade(), counted)
-            joins.append(self._join(columns, bad, left, earlier, keys))
+            joins.append(self._join(columns, bad, left, earlier, keys, counted))
         return joins
 
     def _at_once(self, table: str, cohort: str, before: int) -> list[tuple[str, str]]:
@@ -276,17 +276,19 @@ class Choice:
         own[-1] += f" OR {year} IS NULL"
         return list(zip(own, theirs, strict=True)) if len(groups) > 1 else [("", "")]
 
-    def _join(self, columns: list[str], bad: str, table: str, earlier: str, keys: list[str]) -> str:
+    def _join(
+        self, columns: list[str], bad: str, table: str, earlier: str, keys: list[str], counted: bool = True
+    ) -> str:
         """SQL of the rows with their ``prior``, the ``outcome`` (a position in OUTCOMES) and the grades moved up."""
         named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
         more = f", {bad} AS bad" if self._where is not None else ""
         left = f"(SELECT {', '.join(columns)}, {named}, {self._values.grade()} AS g{more} FROM {table}) AS l"
         on = " AND ".join(f"l.k{i} = r.k{i}" for i in range(len(keys)))
-        one = "r.n = 1 AND r.y IS NOT NULL"
+        prior, several = ("CASE WHEN r.n = 1 THEN r.y END", "WHEN r.n > 1 THEN 2") if counted else ("r.y", "")
         joined = (
-            f"SELECT {', '.join(f'l.{c}' for c in [*columns, *(['bad'] if more else [])])}, "
-            f"CASE WHEN r.n = 1 THEN r.y END AS prior, CASE WHEN r.n > 1 THEN 2 WHEN {one} THEN 0 ELSE 1 END AS outcome, "
-            f"CASE WHEN {one} THEN l.g - r.g END AS step FROM {left} LEFT JOIN {earlier} AS r ON {on}"
+            f"SELECT {', '.join(f'l.{c}' for c in [*columns, *(['bad'] if more else [])])}, {prior} AS prior, "
+            f"CASE {several} WHEN r.y IS NOT NULL THEN 0 ELSE 1 END AS outcome, "
+            f"CASE WHEN {prior} IS NOT NULL THEN l.g - r.g END AS step FROM {left} LEFT JOIN {earlier} AS r ON {on}"
         )
         if not more:
             return joined
@@ -295,9 +297,9 @@ class Choice:
 
 
 def _earlier_rows(table: str, keys: list[str], score: str, grade: str, counted: bool = True) -> str:
-    """Rows by key, in SQL, how often it stands there (n) counted, or taken as one; a key with a missing part links nothing."""
+    """Rows by key, in SQL; counted: how often it stands there (n), once each. A key with a missing part links nothing."""
     named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
-    rows = f"(SELECT {named}, {score} AS y, {grade} AS g{'' if counted else ', 1 AS n'} FROM {table})"
+    rows = f"(SELECT {named}, {score} AS y, {grade} AS g FROM {table})"
     if not counted:
         return rows
     listed = ", ".join(f"k{i}" for i in range(len(keys)))

@@ -25,6 +25,7 @@ from .sql import DuckSql
 SOURCE = "source"  # the view of the rows as they are
 SECONDS = 0.2  # between two words on how far a query is
 MEMORY = 1 << 30  # bytes that DuckDB may use, or half of what is free
+PARQUET = "COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 5000"  # of what is put aside: quick to write
 # What takes a Parquet file's statistics for its values: where they are false, conditions would be decided wrongly.
 TRUSTING = "statistics_propagation,compressed_materialization,filter_pushdown,partial_aggregate_pushdown"
 _WHOLE = (
@@ -132,7 +133,7 @@ class DuckEngine:
         with self._plain_errors(), self._watched():
             self._connection.execute("SET preserve_insertion_order = false")
             for file, query in zip(files, queries, strict=True):
-                copy = f"COPY ({query}) TO {self.sql.text(file)} (FORMAT parquet)"
+                copy = f"COPY ({query}) TO {self.sql.text(file)} (FORMAT parquet, {PARQUET})"
                 self._heard(functools.partial(self._connection.execute, copy))
             self._connection.execute("SET preserve_insertion_order = true")
         name = f"read_parquet([{', '.join(self.sql.text(no_pattern(file)) for file in files)}])"
