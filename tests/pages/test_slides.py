@@ -15,7 +15,7 @@ from valib.pages.slides import PLAN, read_plan, write_slides
 PAGE = """<html><head><script src="../_static/mathjax/m.js"></script><script src="../_static/other.js"></script></head>
 <figure id="fig-one"><a href="../_images/a.png"><img alt="A line." loading="lazy" src="../_images/a.png"></a><figcaption>
 <span class="caption-number">Fig. 1 </span>Effects of <a href="#eq-1">(1)</a> and <a href="02.html#x">more</a>.
-<a class="headerlink" href="#fig-one">#</a></figcaption></figure>
+<a class="headerlink" href="#fig-one">#</a><div class="beneath"><a href="a.csv">Numbers (CSV)</a></div></figcaption></figure>
 <table id="tab-two"><caption>Two.</caption><tr><td>1</td></tr></table></html>"""
 LIST = """- session: First
   slides:
@@ -54,6 +54,7 @@ def test_figures_come_with_caption_and_alt_text_and_paths_from_one_folder_up(mad
     figure = made.find(id="fig-one")
     assert figure.img["src"] == figure.a["href"] == "_images/a.png" and figure.img["alt"] == "A line."
     assert "loading" not in figure.img.attrs
+    assert not figure.find(class_="beneath"), "numbers and code stay with the page"
     assert "Fig. 1 Effects of" in figure.get_text() and "#" not in figure.get_text()
     assert [a["href"] for a in figure.figcaption.find_all("a")] == ["chapters/01.html#eq-1", "chapters/02.html#x"]
     assert made.find(id="tab-two").caption.get_text() == "Two."

@@ -7,9 +7,9 @@ picture's file is named by its content, so a page's pictures tell to which figur
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 from base64 import b64decode
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ def of_chapters(folder: Path) -> dict[str, Beneath]:
     return found
 
 
-def added(body: str, known: dict[str, Beneath], place: str, highlight: Callable[[str], str]) -> str:
+def added(body: str, known: dict[str, Beneath], place: str) -> str:
     """The body of a page with both beneath every figure of ``known``; place: the folder of the files, from the page."""
 
     def more(figure: re.Match[str]) -> str:
@@ -52,7 +52,7 @@ def added(body: str, known: dict[str, Beneath], place: str, highlight: Callable[
             return figure[0]
         one = known[figure[1]]
         link = f'<a href="{place}/{one.name}" download>Numbers (CSV)</a>' if one.csv else ""
-        fold = f"<details><summary>Code</summary>{highlight(one.code)}</details>"
+        fold = f"<details><summary>Code</summary><pre>{html.escape(one.code, quote=False)}</pre></details>"
         return f'{figure[0]}<div class="beneath">{link}{fold}</div>'
 
     return FIGURE.sub(more, body)
@@ -67,11 +67,7 @@ def setup(app: Sphinx) -> None:
 
     def page(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
         if "body" in context:
-
-            def highlight(code: str) -> str:
-                return str(app.builder.highlighter.highlight_block(code, "python")) if code else ""
-
-            context["body"] = added(context["body"], known, context["pathto"](FOLDER, 1), highlight)
+            context["body"] = added(context["body"], known, context["pathto"](FOLDER, 1))
 
     def write(app: Sphinx, error: Exception | None) -> None:
         if error or app.builder.format != "html":

@@ -110,9 +110,9 @@ def _floats(html: Path, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _from_here(node: Any, page: str) -> str:
-    """A part of a page in ``chapters`` as HTML for a page one folder up, without links to itself."""
-    for link in node.find_all("a", class_="headerlink"):
-        link.decompose()
+    """A part of a page in ``chapters`` as HTML for a page one folder up, without links to itself, numbers and code."""
+    for gone in (*node.find_all("a", class_="headerlink"), *node.find_all(class_="beneath")):
+        gone.decompose()
     for part in (node, *node.find_all(True)):
         part.attrs.pop("loading", None)  # a slide that is printed before it is seen has its picture too
         for key in ("src", "href", "data"):
