@@ -274,6 +274,8 @@ def _by_cell(study: Params, model: opt.Model, saved: Benchmark | None) -> bool:
     """Whether the fit needs cross-products by school."""
     if model is opt.Model.benchmark:
         return saved is None or bool(study.random or saved.random)
+    if model is opt.Model.joint:
+        return bool(study.reliability)
     return model is opt.Model.relative and bool(study.random or study.reliability or study.residual == "by_school")
 
 
@@ -368,17 +370,13 @@ def _joint_results(
     from ..records.school_names import school_names, with_names
     from ..study import tables as results
 
-    if study.reliability:
-        raise ParamsError(
-            "A joint model takes covariates as they are recorded: leave reliability out, or fit --model relative or benchmark."
-        )
     average = structure.get("average")
     if average is not None and (len(average) < 2 or not set(average) <= set(cohorts)):
         raise ParamsError(
             f"--average is {listed(average)}, expected two or more of the cohorts fitted, {listed(cohorts)}: name them all "
             "with --cohorts."
         )
-    chosen = {k: v for k, v in structure.items() if k != "average"}
+    chosen = {k: v for k, v in structure.items() if k != "average"} | {"reliability": study.reliability}
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
     effects, held_back = results.joint_effects(fit, study.min_students, study.intervals, study.fdr)
