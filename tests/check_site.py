@@ -192,12 +192,14 @@ def browser_faults(html: Path, browser: str) -> Iterator[str]:
     yield from unfound(html, browser)
 
 
-def structure(element: Any) -> Iterator[tuple[str, Any]]:
-    """The elements of a PDF's structure in the order of reading, each with its role."""
-    yield str(element.S)[1:], element
-    for kid in element.get("/K", ()):
-        if "/S" in kid:
-            yield from structure(kid)
+def structure(held: Any) -> Iterator[tuple[str, Any]]:
+    """The elements of a PDF's structure, from one or several of them, in the order of reading, each with its role."""
+    import pikepdf
+
+    for element in held if isinstance(held, pikepdf.Array) else [held]:
+        if isinstance(element, pikepdf.Dictionary) and "/S" in element:
+            yield str(element.S)[1:], element
+            yield from structure(element.get("/K"))
 
 
 def pdf_faults(path: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ from valib.errors import BookError
 from valib.pages.build.children import Children
 from valib.pages.build.latex import log_faults, make_pdf
 from valib.pages.build.letters import appendices, letter
-from valib.pages.build.print_layout import SENTENCE, long_columns
+from valib.pages.build.print_layout import SENTENCE, lines, long_columns
 
 LOG = r"""
 Overfull \hbox (172.50797pt too wide) in alignment at lines 21197--21212
@@ -103,3 +103,10 @@ def test_appendices_are_lettered(tmp_path):
     assert env.toc_secnumbers == {"one": {"": (1,)}, "a": {"": ("A",), "#s": ("A", 1), "#t": None}, "b": {"": ("B",)}}
     assert env.titles["b"]["secnumber"] == ["B"] and env.tocs["a"][0]["secnumber"] == ["A", 1]
     assert "secnumber" not in env.tocs["a"][1]
+
+
+def test_the_lines_of_a_table_are_those_of_its_fullest_cells():
+    assert lines(table(("a", "b"), ("c", "d"), ("e", "f")), 2) == 3
+    full = table(("a" * 10, "b" * 10), ("c" * 10, "d" * 300))  # 10 characters, and 83.2 of 300
+    assert lines(full, 2) == 1 + 4
+    assert lines(table(*[("0.852 (0.000)",) * 8] * 3), 8) == 6  # which has 86 / 8 characters to a column

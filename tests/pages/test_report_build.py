@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from check_site import pdf_faults
 from test_report import HOSTILE, PANEL, STUDY, panel, params_for
 from typer.testing import CliRunner
 
@@ -201,6 +202,7 @@ def test_every_school_has_a_short_pdf(built):
     made = sorted(p.stem for p in (out / "pdf").glob("*.pdf"))
     assert made == sorted(result.files.values())
     for path in (out / "pdf").glob("*.pdf"):
+        assert not list(pdf_faults(path))  # tagged, with title, language and alt texts
         pages = subprocess.run(["pdfinfo", path], capture_output=True, text=True, check=True).stdout
         assert 1 <= int(re.search(r"Pages:\s+(\d+)", pages).group(1)) <= 3
 

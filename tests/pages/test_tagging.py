@@ -6,6 +6,7 @@ import json
 
 import pikepdf
 import pytest
+from check_site import pdf_faults
 from pikepdf import Array, Dictionary, Name
 from test_print_layout import table
 
@@ -129,3 +130,22 @@ def test_a_cell_of_a_table_is_data_and_one_of_its_head_a_heading():
         "TD",
         "P",
     }
+
+
+def test_what_a_pdf_lacks_for_a_reader_who_cannot_see_it_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "a.pdf"
+    with pikepdf.new() as pdf:
+        pdf.add_blank_page()
+        pdf.save(path)
+    lacks = ["/Title", "/Author", "/Lang", "/StructTreeRoot"]
+    assert list(pdf_faults(path)) == [
+        *(f"a.pdf: it has no {name[1:]}" for name in lacks),
+        "a.pdf: its window would not show its title",
+    ]
+    bad = [{"role": "H1", "parent": 0}, {"role": "H3", "parent": 0}, {"role": "Figure", "parent": 0}]
+    monkeypatch.setitem(globals(), "TREE", [TREE[0], *bad])
+    made(tmp_path, *(f"/vt{number} MP (x) Tj /vt- MP" for number in (1, 2, 3))).close()
+    assert list(pdf_faults(path))[1:] == [
+        "a.pdf: a heading of level 3 stands under one of level 1",
+        "a.pdf: a figure has no alt text",
+    ]

@@ -18,15 +18,8 @@ TOOLS = ("latexmk", "xelatex", "kpsewhich")
 WIDEST = 5.0  # points that a line or a page may stand out: less is not seen
 OVERFULL = re.compile(r"^Overfull \\([hv])box \((\d+(?:\.\d+)?)pt too (?:wide|high)\) ?(.*)$", re.MULTILINE)
 UNDEFINED = re.compile(r"^.*Warning: ((?:Hyper r|R)eference|Citation) [`'](.+?)' on page (\S+) undefined", re.MULTILINE)
-FILES = (
-    "polyglossia.sty",
-    "unicode-math.sty",
-    "titlesec.sty",
-    "placeins.sty",
-    "texgyretermes-math.otf",
-    "FreeSerif.otf",
-)
-PACKAGES = "latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts-texgyre-math fonts-freefont-otf"
+FILES = ("polyglossia.sty", "unicode-math.sty", "titlesec.sty", "placeins.sty", "texgyredejavu-math.otf")
+PACKAGES = "latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts-texgyre-math"
 
 
 def need_latex() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from .letters import appendices
 from .structure import StructuredTranslator
 
-LONGTABLE = 30  # Sphinx sets a longer table as a longtable, whose columns do not break by themselves
-LINE = 92.0  # characters of small print that a line of the page holds
+LONGTABLE = 30  # Sphinx sets a table of more rows as a longtable, whose columns do not break by themselves
+TALLEST = 24.0  # lines of a table that need not break: a taller one would leave the page before it half empty
+LINE = 86.0  # characters of small print that a line of the page holds
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 
 
@@ -76,6 +78,8 @@ class Columns(SphinxPostTransform):
                 continue
             right = ["text-right" in entry["classes"] for entry in body.children[0].children]
             spec = None
+            if lines(table, len(right)) > TALLEST:
+                table["classes"].append("longtable")
             if len(body.children) > LONGTABLE or "longtable" in table["classes"]:
                 spec = long_columns(table, right)
             elif any(right):
@@ -102,6 +106,14 @@ def long_columns(table: nodes.table, right: list[bool]) -> str:
     scale = min(LINE / sum(widths), 1.0) / LINE
     kinds = (rf"\Y{{{width * scale:.3f}}}" for width in widths)
     return "".join("r" if flush else kind for flush, kind in zip(right, kinds, strict=True))
+
+
+def lines(table: nodes.table, columns: int) -> float:
+    """About how many lines a table takes whose columns share a line by what they hold, none less than ten characters."""
+    rows = [[len(entry.astext()) for entry in row.children] for row in table.findall(nodes.row)]
+    widest = [max((row[k] for row in rows if k < len(row)), default=1) for k in range(columns)]
+    shares = [max(LINE * wide / sum(widest), min(wide, 10)) if sum(widest) > LINE else LINE for wide in widest]
+    return sum(max(math.ceil(held / share) for held, share in zip(row, shares, strict=False)) for row in rows)
 
 
 class Translator(StructuredTranslator):

@@ -29,7 +29,11 @@ from ...sums.design import required_columns
 if TYPE_CHECKING:
     from ...study.params import Params
 
-FONTS = tuple(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique"))
+FONTS = (
+    *(f"DejaVuSerif{style}.ttf" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
+    *(f"DejaVuSans{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+)
 NEED_BASELINE = (
     "03_blup",
     "04_benchmark",
@@ -158,7 +162,7 @@ def toc_files(toc: Any) -> Iterator[str]:
 
 
 def _configure(path: Path, title: str) -> None:
-    """Put the study's title into the configuration."""
+    """Put the study's title and the PDF's fonts into the configuration."""
     from .titlepage import LONGEST_TITLE, tex
 
     title = readable(title, LONGEST_TITLE)
@@ -166,11 +170,12 @@ def _configure(path: Path, title: str) -> None:
     config["title"] = title
     config["sphinx"]["config"]["html_theme_options"]["logo"] = {"text": html.escape(title)}  # the theme does not escape
     config.setdefault("latex", {}).setdefault("latex_documents", {})["title"] = tex(title)
+    config["sphinx"]["config"]["latex_additional_files"] += FONTS
     path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 
 
 def _copy_fonts(folder: Path) -> None:
-    """Put the PDF's typewriter font beside the sources: matplotlib carries it, so nothing need be installed for it."""
+    """Put the PDF's type, which is that of the figures, beside the sources: matplotlib carries it."""
     package = Path(importlib.util.find_spec("matplotlib").origin).parent  # importing it would look for its settings
     fonts = package / "mpl-data" / "fonts" / "ttf"
     for font in FONTS:
