@@ -220,7 +220,11 @@ def fit_pair(parts: Sequence[Moments], columns: Sequence[Sequence[int]], method:
     Searches start from each cohort's own fit, with several correlations between them, independence among these: the
     log-likelihood is never below the sum of the two.
     """
-    alone = tuple(_alone(m, c, method) for m, c in zip(parts, columns, strict=True))
+    return join(parts, [fit_alone(m, c, method) for m, c in zip(parts, columns, strict=True)], method)
+
+
+def join(parts: Sequence[Moments], alone: Sequence[SlopesFit], method: Method = "ML") -> PairFit:
+    """The same from each cohort's own fit, of :func:`fit_alone`."""
     s, t = (int(m.cohorts[0]) for m in parts)
     if alone[0].random != alone[1].random:
         raise ModelError(
@@ -233,7 +237,8 @@ def fit_pair(parts: Sequence[Moments], columns: Sequence[Sequence[int]], method:
     return _result(parts, alone, schools, _search(sums, alone, method == "REML"), method)
 
 
-def _alone(moments: Moments, columns: Sequence[int], method: Method) -> SlopesFit:
+def fit_alone(moments: Moments, columns: Sequence[int], method: Method = "ML") -> SlopesFit:
+    """One cohort's own fit; an error names it."""
     try:
         return fit_slopes(moments, columns, method)
     except ModelError as error:
@@ -355,11 +360,11 @@ def _errors(
     m = len(moves)
     if on_boundary(at.one.Lambda):
         return np.full((m, m), np.nan), np.full((q, q), np.nan), np.full(2, np.nan)
-    vcov: FloatArray = 2 * np.linalg.pinv(problem.in_lambda(at, moves)[1], hermitian=True)
+    vcov = 2 * np.linalg.pinv(problem.in_lambda(at, moves)[1], hermitian=True)
     G, of_cohort = turn @ at.one.Lambda @ turn.T, np.arange(q) // (q // 2)
     in_gamma = [-G * ((of_cohort[:, None] == c) * 1.0 + (of_cohort == c)) for c in (0, 1)]
     to_G = np.concatenate([turn @ moves @ turn.T, in_gamma]).reshape(m + 2, -1)
     G_se: FloatArray = np.sqrt(np.maximum(np.einsum("ma,mn,na->a", to_G, vcov, to_G), 0.0)).reshape(q, q)
     sigma2_se: FloatArray = 2 * sigma2 * np.sqrt(np.maximum(np.diag(vcov)[m:], 0.0))
-    lambda_vcov: FloatArray = vcov[:m, :m]
+    lambda_vcov = np.array(vcov[:m, :m], dtype=np.float64)
     return lambda_vcov, G_se, sigma2_se

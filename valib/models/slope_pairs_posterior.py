@@ -29,7 +29,7 @@ from .mixture import Mixture
 from .slope_pairs import PairFit, PairSums, covariance_of
 from .slope_posterior import LEAST, SMALLEST, blocks, check_schools, inner, lambda_of, outer_products, pooled
 
-DRAWS = (1024, 1024, 2048, 4096)  # of the looks and of the result; of many schools the first two looks and a result
+DRAWS = (1024, 1024, 2048, 4096)  # of the looks and of the result; of many schools the third is the last
 MORE, ENOUGH = 4, 400.0  # times as many, where those stand for fewer independent ones than that
 DRAWN_IN = 0.8  # share of the estimated correlations from which the search of the mode starts
 
@@ -102,7 +102,7 @@ def integrate_pair(fit: PairFit, random: int | np.random.Generator = 0) -> PairP
 
     location, scale = mode(log_density, _start(fit.profile.one.Lambda))
     for more in (1, MORE):
-        sizes = [more * size for size in (DRAWS if len(sums.n) <= MANY_SCHOOLS else DRAWS[1:3])]
+        sizes = [more * size for size in (DRAWS if len(sums.n) <= MANY_SCHOOLS else DRAWS[:3])]
         x, sigma, log_weight = weighted_draws(evaluate, location, scale, sizes, rng)
         found = _posterior(fit, products, x, sigma, log_weight)
         if found.trusted and found.effective > ENOUGH:
