@@ -264,7 +264,7 @@ def pair_boundary(pairs: Sequence[tuple[int, int]]) -> Finding | None:
         "covariances are not known, and correlations and changes of single schools have limits only where intervals are "
         "integrated."
     )
-    return Finding("singular_pairs", tuple(sorted({c for pair in pairs for c in pair})), text)
+    return Finding("singular", tuple(sorted({c for pair in pairs for c in pair})), text)
 
 
 def slopes_moved(cohort: int, names: Sequence[str], moved: np.ndarray, se: np.ndarray) -> Finding | None:

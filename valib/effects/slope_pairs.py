@@ -183,7 +183,13 @@ class JointSlopes(Shown):
         ]
         told = {k: getattr(self, k) for k in ("formula", "method", "level", "values")}
         told |= {"cohorts": list(self.cohorts), "random": list(self.random)}
-        return {**told, "pairs": pairs, "findings": [item.summary() for item in self.findings]}
+        return {
+            "model": "joint slopes",
+            "left_out": {},
+            **told,
+            "pairs": pairs,
+            "findings": [item.summary() for item in self.findings],
+        }
 
     def _table(self) -> Table:
         facts = [
