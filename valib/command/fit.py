@@ -123,8 +123,8 @@ def fit(
     compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
     benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
     with --similar, capped.csv with --cap; with --random (or random in the params file, or slopes of schools in the benchmark)
-    va_at.csv, value added of weak and strong students or of groups, and slopes.csv, how schools differ in it, and of a joint model, for
-    every pair of its cohorts, change_at.csv, slope_correlations.csv and slope_covariances.csv; with --residual
+    va_at.csv, value added of weak and strong students or of groups, and slopes.csv, how schools differ in it, and of a
+    joint model, for every pair of its cohorts, change_at.csv, slope_correlations.csv and slope_covariances.csv; with --residual
     of a relative model residual_sds.csv and variance_tests.csv, how much students differ by school or group. about.csv says
     how they were made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out), and
     --excel writes results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits,

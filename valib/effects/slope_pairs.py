@@ -107,8 +107,8 @@ class JointSlopes(Shown):
     def correlations(self, values: Values | None = None, intervals: Intervals = "integrated") -> pd.DataFrame:
         """Correlations over schools between two cohorts: one row a pair, column and value, and one for its slopes.
 
-        Columns ``first``, ``second``, ``column``, ``of`` ("value added" or "slope"), ``at``, ``correlation``, ``se``, ``lower``,
-        ``upper``, ``schools`` (in both cohorts). values: by column; the other columns are at the mean of each cohort.
+        Columns ``first``, ``second``, ``column``, ``of`` ("value added" or "slope"), ``at``, ``correlation``, ``se``,
+        ``lower``, ``upper``, ``schools`` (in both cohorts). values: by column; the other columns are at the mean of each cohort.
         correlation is the maximum likelihood estimate, nan where a variance is 0; se and limits are of the posterior or,
         plug-in and where :func:`valib.effects.slope_pairs.posterior_of` has none, by the delta method on Fisher's scale, nan
         on a boundary.
