@@ -108,7 +108,7 @@ class JointSlopes(Shown):
         """Correlations over schools between two cohorts: one row a pair, column and value, and one for its slopes.
 
         Columns ``first``, ``second``, ``column``, ``of`` ("value added" or "slope"), ``at``, ``correlation``, ``se``,
-        ``lower``, ``upper``, ``schools`` (in both cohorts). values: by column; the other columns are at the mean of each cohort.
+        ``lower``, ``upper``, ``schools`` (in both cohorts). values: by column, the others at the mean of each cohort.
         correlation is the maximum likelihood estimate, nan where a variance is 0; se and limits are of the posterior or,
         plug-in and where :func:`valib.effects.slope_pairs.posterior_of` has none, by the delta method on Fisher's scale, nan
         on a boundary.
@@ -120,12 +120,11 @@ class JointSlopes(Shown):
             shared = int((fit.n > 0).all(axis=1).sum())
             for column, of, at, (first, second) in self._rows(fit, values):
                 r, se = fit.correlation(first, second)
-                limits = _blup.correlation_interval(
-                    np.array(r), _blup.delta_error(np.array(r), np.array(se)), self.level
-                )
+                error = _blup.delta_error(np.array(r), np.array(se))
+                lower, upper = map(float, _blup.correlation_interval(np.array(r), error, self.level))
                 if over is not None:
-                    se, *limits = over.correlation(first, second, self.level)
-                rows.append((s, t, column, of, at, r, se, *map(float, limits), shared))
+                    se, lower, upper = over.correlation(first, second, self.level)
+                rows.append((s, t, column, of, at, r, se, lower, upper, shared))
         heads = ["first", "second", "column", "of", "at", "correlation", "se", "lower", "upper", "schools"]
         return pd.DataFrame(rows, columns=heads)
 
@@ -147,7 +146,7 @@ class JointSlopes(Shown):
             if of != SLOPE:
                 part = _change(fit, over, *z, self.level)[here]
                 parts.append(part.assign(column=column, at=at))
-        table = pd.concat(parts).set_index(["column", "at"], append=True)
+        table: pd.DataFrame = pd.concat(parts).set_index(["column", "at"], append=True)
         table = table.sort_index(level="school", sort_remaining=False, kind="stable")
         table.attrs["intervals"] = "plugin" if over is None else "integrated"
         return table

@@ -99,7 +99,8 @@ def _steepness(found: Findings, slopes: pd.DataFrame, cohorts: Sequence[int]) ->
     slope, (first, second) = slopes.iloc[0], cohorts
     steep = f"a school whose line is steep in {first} has a steep line in {second}"
     found.say(
-        f"In {{numref}}`tab-pairs` the interval of the correlation of slopes holds 0, so these cohorts do not show that {steep}.",
+        "In {numref}`tab-pairs` the interval of the correlation of slopes holds 0, so these cohorts do not show that "
+        f"{steep}.",
         when=bool(slope["lower"] <= 0 <= slope["upper"]),
     )
     found.say(f"In {{numref}}`tab-pairs` {steep}, as a rule.", when=bool(slope["lower"] > 0))
