@@ -1,5 +1,7 @@
 """What a reader's browser would find wrong with a rendered book: links, anchors, ids, accessibility, console, weight.
 
+Of the PDF, where there is one: title, author, language, structure and words for its pictures.
+
 ``python tests/check_site.py _build`` reads the pages and, where there is a Chromium, opens each of them twice: wide and
 light, narrow and dark. ``--browser`` makes a missing Chromium a fault. It prints what it found and ends with 1 if any of
 it is a fault. `make check-site` calls it; nothing is fetched.
@@ -190,6 +192,35 @@ def browser_faults(html: Path, browser: str) -> Iterator[str]:
     yield from unfound(html, browser)
 
 
+def structure(element: Any) -> Iterator[tuple[str, Any]]:
+    """The elements of a PDF's structure in the order of reading, each with its role."""
+    yield str(element.S)[1:], element
+    for kid in element.get("/K", ()):
+        if "/S" in kid:
+            yield from structure(kid)
+
+
+def pdf_faults(path: Path) -> Iterator[str]:
+    """What a reader who cannot see a PDF would miss: title, author, language, structure, and words for pictures."""
+    import pikepdf
+
+    with pikepdf.open(path) as pdf:
+        yield from (f"{path.name}: it has no {name[1:]}" for name in ("/Title", "/Author") if not pdf.docinfo.get(name))
+        yield from (
+            f"{path.name}: it has no {name[1:]}" for name in ("/Lang", "/StructTreeRoot") if name not in pdf.Root
+        )
+        if not pdf.Root.get("/ViewerPreferences", {}).get("/DisplayDocTitle"):
+            yield f"{path.name}: its window would not show its title"
+        level = 0
+        for role, element in structure(pdf.Root.StructTreeRoot.K) if "/StructTreeRoot" in pdf.Root else ():
+            if role in ("Figure", "Formula") and not str(element.get("/Alt", "")).strip():
+                yield f"{path.name}: a {role.lower()} has no alt text"
+            if re.fullmatch(r"H\d", role):
+                if int(role[1]) > level + 1:
+                    yield f"{path.name}: a heading of level {role[1]} stands under one of level {level}"
+                level = int(role[1])
+
+
 def main() -> int:
     """Check the book that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -201,6 +232,8 @@ def main() -> int:
         print(f"{html} holds no book: run `make book` first.", file=sys.stderr)
         return 2
     faults = list(read_faults(html))
+    if (pdf := order.out / "valib.pdf").is_file():
+        faults += pdf_faults(pdf)
     if browser:
         faults += browser_faults(html, browser)
     elif order.browser:

@@ -34,6 +34,12 @@ def patience() -> None:
     progress.PATIENCE = 1e6
 
 
+@pytest.fixture
+def no_pictures(monkeypatch) -> None:
+    """A fit by command leaves its pictures out, which take most of its time: tests/pages/test_pictures.py looks at them."""
+    monkeypatch.setattr("valib.pages.pictures.pictures", lambda *_, **__: {})
+
+
 @pytest.fixture(scope="session")
 def sleepstudy() -> pd.DataFrame:
     raw = read_table(ROOT / "data" / "sleepstudy.csv")

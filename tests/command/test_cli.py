@@ -30,7 +30,7 @@ from valib.study.folder import digest
 from valib.sums.equating import Link, ScaleBreak
 
 COHORTS = (2015, 2016, 2019, 2021)
-STUDY = {"baseline_cohorts": [2015, 2016], "focal_cohorts": [2019, 2021], "further_formulas": []}
+STUDY = {"baseline_cohorts": [2015, 2016], "focal_cohorts": [2019, 2021], "further_formulas": [], "figures": False}
 COMMANDS = {
     "check": ["check"],
     "relative": ["fit", "--model", "relative", "--out", "results"],
@@ -81,7 +81,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_fit_relative_writes_what_the_library_finds(here, good):
     done = run(
-        "fit", "--model", "relative", "--cohorts", "2016,2021", "--min-students", "1", "--exact", "--out", "new/folder"
+        *("fit", "--model", "relative", "--cohorts", "2016,2021", "--min-students", "1"),
+        *("--exact", "--figures", "--out", "new/folder"),
     )
     assert done.exit_code == 0, done.stderr
     fit = fit_relative(read_records(good), 2021)
@@ -103,7 +104,7 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
     results = ["fits.json", "fixed_effects.csv", "school_effects.csv", "scoring.json"]
     written = [".made-by-valib", "NOT_FOR_PUBLICATION.txt", *beside, *results]
     assert list(contents(here / "new" / "folder")) == written and "not for publication" in done.stdout
-    assert run("fit", "--model", "relative", "--cohorts", "2021", "--out", "new/folder").exit_code == 0
+    assert run("fit", "--model", "relative", "--cohorts", "2021", "--figures", "--out", "new/folder").exit_code == 0
     rounded = pd.read_csv("new/folder/school_effects.csv", dtype={"school": "str"}).set_index("school")
     pd.testing.assert_frame_equal(rounded, published(tables.school_effects([fit], 5)[0]).set_index("school"))
     left = [name for name in written if "2016" not in name and "NOT_FOR" not in name]

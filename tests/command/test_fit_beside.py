@@ -15,6 +15,8 @@ import valib as va
 from valib.command.cli import app
 from valib.records.precision import last_place
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 COHORTS = ["--baseline-cohorts", "2015,2016", "--cohorts", "2021"]
 
 

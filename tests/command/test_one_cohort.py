@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from valib.command.cli import app
 from valib.study.params import Params
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 DEMO = re.compile(rf"\b({'|'.join(map(str, [*Params().baseline_cohorts, *Params().focal_cohorts]))})\b")
 
 

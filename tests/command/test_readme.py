@@ -25,6 +25,8 @@ import valib
 from valib.command import cli
 from valib.study.params import load
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -35,12 +37,13 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A working directory with the README's study.yml and records that fit it."""
+    """A working directory with the README's study.yml and records that fit it; joint posteriors from few draws."""
+    monkeypatch.setattr("valib.models.joint_posterior.DRAWS", (128, 128, 256, 512))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     columns = next(yaml.safe_load(block)["columns"] for block in blocks("yaml") if block.startswith("data:"))
     demo = valib.load_records("demo")
-    demo.to_parquet("large.parquet")
+    demo[demo["cohort"] >= 2023].to_parquet("large.parquet")
     Path("parts").mkdir()
     for cohort, rows in demo.groupby("cohort"):
         rows.to_parquet(f"parts/{cohort}.parquet")

@@ -13,6 +13,8 @@ from valib.pages import progress
 from valib.records import reading
 from valib.records.sources import opening
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def slow(tmp_path, monkeypatch):

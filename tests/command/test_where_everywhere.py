@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 import valib as va
 from valib.command.cli import app
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 WHERE = "subject == 'maths' and grade == 5"
 COHORTS = ("--baseline-cohorts", "2030,2031", "--focal-cohorts", "2033")
 ORDERS = {

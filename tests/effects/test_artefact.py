@@ -20,6 +20,8 @@ from valib.effects.baseline import Benchmark, fit_baseline
 from valib.errors import BenchmarkError
 from valib.records.reading import read_records
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 CHANGES = {
     "sign": lambda v: -v,
     "zero": lambda v: 0,

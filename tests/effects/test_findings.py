@@ -17,6 +17,8 @@ from valib.effects import findings
 from valib.errors import ValibWarning
 from valib.study.account import check_records
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 CASES = ROOT / "tests" / "cases"
 BASELINE, FOCAL = (2015, 2016), 2021
 

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from valib.command import cli
 from valib.effects import baseline, relative
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def grow(path: Path) -> None:
     with path.open("a", encoding="utf-8") as file:

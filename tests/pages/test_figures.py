@@ -190,7 +190,17 @@ FIGURES = {
     "prior_shift": lambda: plotting.prior_shift(prior_table()),
     "bootstrap_vs_analytic": lambda: plotting.bootstrap_vs_analytic(DRAWS, -14.2, 1.7),
     "scaling": lambda: plotting.scaling(measured_growth()),
+    "measures_beside": lambda: plotting.measures_beside(measures(), marked="Benchmark VA"),
+    "release_steps": plotting.release_steps,
 }
+
+
+def measures() -> pd.DataFrame:
+    """Two measures of the same schools, the second around -14."""
+    relative = effects()["effect"]
+    return pd.DataFrame(
+        {"Relative VA of scores standardised within the year": relative, "Benchmark VA": relative - 14.0}
+    )
 
 
 def png(fig) -> bytes:
@@ -268,6 +278,16 @@ def test_the_parts_of_benchmark_value_added_are_drawn_to_scale():
     assert (school.get_xdata()[0], school.get_ydata()[0]) == (100.0, 10.0 + 50.0 - 4.0 + 3.0)
 
 
+def test_measures_stand_where_their_quantiles_and_means_are():
+    fig, table = plotting.measures_beside(measures(), marked="Benchmark VA"), measures()
+    thin, thick = segments(fig, "5th to 95th percentile"), segments(fig, "middle half")
+    np.testing.assert_allclose(thin[:, :, 0].T, table.quantile([0.05, 0.95]))
+    np.testing.assert_allclose(thick[:, :, 0].T, table.quantile([0.25, 0.75]))
+    (means,) = by_gid(fig, "mean")
+    np.testing.assert_allclose(means.get_offsets()[:, 0], table.mean())
+    assert np.diff(means.get_offsets()[:, 0])[0] == pytest.approx(-14.0)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_same_call_same_bytes_and_pyplot_keeps_nothing(name):
     before = plt.get_fignums()
@@ -324,9 +344,9 @@ def test_number_has_a_typographic_minus_and_no_negative_zero(value, sign, writte
 
 def test_correlation_never_rounds_up_to_one():
     a = np.arange(100.0)
-    assert style.correlation(a, a + NORMAL[:100] / 5) == "r > 0.999"
-    assert style.correlation(a, 2 * a + 1) == "r = 1.000"
-    assert style.correlation(a, -a) == "r = −1.000"
+    assert style.correlation(a, a + NORMAL[:100] / 5) == "\N{GREEK SMALL LETTER RHO} > 0.999"
+    assert style.correlation(a, 2 * a + 1) == "\N{GREEK SMALL LETTER RHO} = 1.000"
+    assert style.correlation(a, -a) == "\N{GREEK SMALL LETTER RHO} = −1.000"
 
 
 def test_break_at_gaps_separates_years_that_do_not_follow():
@@ -484,13 +504,13 @@ def test_type_ab_matches_schools_by_name_and_states_their_correlation():
     fig = plotting.type_ab(a, b, "A", "B", min_n=5)
     both = a.join(b.add_suffix("_b"), how="inner").query("n >= 5 and n_b >= 5")
     r = np.corrcoef(both["effect"], both["effect_b"])[0, 1]
-    assert f"r = {r:.3f}".replace("-", "−") in note(fig) and f"{len(both)} schools" in note(fig)
+    assert f"{style.RHO} = {r:.3f}".replace("-", "−") in note(fig) and f"{len(both)} schools" in note(fig)
     identity = by_gid(fig, "identity")[0].get_xydata()
     np.testing.assert_array_equal(identity[:, 0], identity[:, 1])
 
 
 def test_type_ab_says_so_when_one_set_does_not_vary():
-    assert "r not defined" in note(plotting.type_ab(np.zeros(5), np.arange(5.0), "A", "B"))
+    assert f"{style.RHO} not defined" in note(plotting.type_ab(np.zeros(5), np.arange(5.0), "A", "B"))
 
 
 def test_byhand_blup_draws_limits_and_marks_the_subject():
@@ -590,7 +610,7 @@ def test_relative_vs_benchmark_states_shift_and_correlation_of_each_cohort():
         wide = part.pivot(index="school", columns="model", values="effect")
         gap = (wide["Benchmark"] - wide["Relative"]).mean()
         r = np.corrcoef(wide["Relative"], wide["Benchmark"])[0, 1]
-        assert f"{cohort}:  {style.number(gap, 1, True)},  r = {r:.3f}" in texts(fig)
+        assert f"{cohort}:  {style.number(gap, 1, True)},  {style.RHO} = {r:.3f}" in texts(fig)
         x, y = by_gid(fig, f"slope one {cohort}")[0].get_data()
         np.testing.assert_allclose(y - x, gap)
 

@@ -161,6 +161,21 @@ def test_a_table_shows_what_the_frame_holds():
     assert "| :-- | --: | --: | --: | :-- |" in text
 
 
+@pytest.mark.parametrize(
+    ("column", "mark"),
+    [
+        (["0.95 (0.01)", "−1.20 (0.13)", ""], "--:"),
+        (["−3.2 to 4.5", "1.0 to 2.0", "–"], "--:"),
+        (["95.1% (0.2%), 0.83", "not settled: 94% to 96%", ""], ":--"),
+        (["0531", "1200", "0417"], ":--"),  # codes
+        (["", "", ""], ":--"),
+    ],
+)
+def test_numbers_that_are_text_stand_flush_right_and_codes_do_not(column, mark):
+    (output,) = shown(nb.table, pd.DataFrame({"School": ["a", "b", "c"], "x": column}), "c", "t", index=False)
+    assert f"| :-- | {mark} |" in output.data["text/markdown"]
+
+
 def test_the_index_is_a_column_unless_told_otherwise():
     frame = pd.DataFrame({"n": [3, 4]}, index=pd.Index(["a_b", "c"], name="School"))
     (output,) = shown(nb.table, frame, "c", "t")

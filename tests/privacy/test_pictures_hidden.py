@@ -22,6 +22,8 @@ from typer.testing import CliRunner
 import valib as va
 from valib.command.cli import app
 from valib.pages import figures
+from valib.pages.figures.plotted import plotted
+from valib.records.precision import decimals
 
 COHORTS = (2030, 2031, 2033, 2034)
 SMALL, FAR, MINIMUM = "S0020", 600.0, 5  # four students in every cohort; how far their scores of 2034 are moved
@@ -54,10 +56,21 @@ def ends(figure) -> list[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def moved(one, other) -> float:
+def ends_of_table(figure) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same of the table that the pages give beneath the figure."""
+    table = plotted(figure)
+    numbers = table[["x", "y", "x_to", "y_to"]].apply(pd.to_numeric).to_numpy()
+    found = []
+    for _, rows in table.reset_index().groupby("panel", sort=False)["index"]:
+        along = [np.concatenate([numbers[rows, axis], numbers[rows, axis + 2]]) for axis in (0, 1)]
+        found.append((np.array([np.nanmin(v) for v in along]), np.array([np.nanmax(v) for v in along])))
+    return found
+
+
+def moved(one, other, of=ends) -> float:
     """How far the ends of what is drawn lie apart in two figures, as a share of what is drawn, at most."""
     shares = [0.0]
-    for (low, high), (low_2, high_2) in zip(ends(one), ends(other), strict=True):
+    for (low, high), (low_2, high_2) in zip(of(one), of(other), strict=True):
         span = np.maximum(np.minimum(high - low, high_2 - low_2), 1e-9)
         shares += [*(np.abs(high - high_2) / span), *(np.abs(low - low_2) / span)]
     return float(max(shares))
@@ -97,6 +110,21 @@ def test_no_figure_of_schools_has_a_mark_that_follows_the_school_held_back(table
     """And the test that can fail: with every school shown, the same figure has one."""
     shown = moved(*(DRAWN[name](*world, MINIMUM) for world in tables))
     assert shown < MOST < moved(*(DRAWN[name](*world, 1) for world in tables)), shown
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_table_beneath_a_figure_of_schools_tells_of_the_school_held_back(tables, name):
+    """It names the schools shown and no other, and no number of it follows the school; nor is one finer than published."""
+    hidden, open_ = ([DRAWN[name](*world, n) for world in tables] for n in (MINIMUM, 1))
+    assert moved(*hidden, ends_of_table) < MOST < moved(*open_, ends_of_table)
+    for figure, every in zip(hidden, open_, strict=True):
+        names, all_names = (set(plotted(one)["name"]) - {""} for one in (figure, every))
+        assert SMALL not in names and not any(SMALL in text for text in plotted(figure).to_numpy().ravel())
+        assert name == "va_density" or (SMALL in all_names and names < all_names)
+    own = tables[0][0].school_effects
+    places = decimals("effect", own["effect"].to_numpy(), np.full(len(own), own["se"].min())).max()
+    y = plotted(hidden[0])["y"] if name == "caterpillar" else pd.Series(dtype=str)
+    assert all(len(text.partition(".")[2]) <= max(places, 1) for text in y)
 
 
 def test_the_files_of_a_fit_have_a_mark_for_each_school_shown_and_no_code(tmp_path):
@@ -182,4 +210,5 @@ def test_no_figure_of_a_chapter_has_a_mark_that_follows_the_school_held_back(tmp
         for ax in figure.axes:
             many = [len(c.get_segments()) for c in ax.collections if isinstance(c, LineCollection)]
             assert sum(many) != 40 and 40 not in many, f"{key}: a mark for every school"
-        assert moved(figure, made[1][key]) < MOST, key
+        assert max(moved(figure, made[1][key], of) for of in (ends, ends_of_table)) < MOST, key
+        assert SMALL not in set(plotted(figure)["name"]), key

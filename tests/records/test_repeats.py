@@ -17,6 +17,8 @@ from valib.records import disclosure, repeats
 from valib.study.account import check_records
 from valib.sums.streams import stream_records
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 CASE = ROOT / "tests" / "cases" / "06-two-subjects-a-student"
 
 

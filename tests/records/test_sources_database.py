@@ -18,6 +18,8 @@ from valib.records.reading import left_out, read_records
 from valib.records.sources import data_name, open_source
 from valib.study.params import Params, load
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 HEADER = ("student", "school", "cohort", "score", "prior_score")
 ROWS = [
     ("001", "00417", 2023, 512.5, 430.0),

@@ -25,6 +25,8 @@ from valib.study.params import load
 from valib.study.proposal import params_text, propose
 from valib.study.proposal.columns import scalar, words
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 REFERENCE = ROOT / "tests" / "reference" / "data"
 ROLES = ("student", "school", "cohort", "score", "prior_score")
 

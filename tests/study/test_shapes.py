@@ -19,6 +19,8 @@ from valib.records.school_names import school_names
 from valib.study.params import load
 from valib.study.proposal import propose_all
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 SAME = {"rtol": 1e-9, "atol": 1e-9}  # one computation over the same rows
 
 

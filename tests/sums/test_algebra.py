@@ -28,6 +28,8 @@ from valib.sums.equating import Link, ScaleBreak
 from valib.sums.formula import columns_of, is_in_points, parse, required_columns
 from valib.sums.streams import stream_records
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 CASE = ROOT / "tests" / "cases" / "01-gain-score-left-side"
 GAIN = "score - prior_score ~ 1"
 LME4 = reference("case9_outcomes")

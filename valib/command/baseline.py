@@ -54,22 +54,9 @@ def baseline(
       valib baseline --random prior_score --out slopes.json
       valib baseline --influences --out baseline.json
     """
+    given = dict(locals())
     with plain_errors(debug):
-        study = load_study(
-            params,
-            data,
-            column,
-            baseline_cohorts,
-            focal_cohorts,
-            table=table,
-            where=where,
-            prior=prior,
-            formula=formula,
-            estimator=estimator,
-            method=method,
-            reliability=reliability,
-            random=random,
-        )
+        study = load_study(given)
         from ..study.writing import check_apart, check_file, claim
 
         check_file(out)

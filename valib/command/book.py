@@ -59,32 +59,9 @@ def book(
       valib book my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out somewhere
       valib book --params study.yml --pdf --out somewhere
     """
+    given = dict(locals())
     with plain_errors(debug):
-        study = load_study(
-            params,
-            data,
-            column,
-            baseline_cohorts,
-            focal_cohorts,
-            table=table,
-            where=where,
-            prior=prior,
-            title=title,
-            school=school,
-            formula=formula,
-            estimator=estimator,
-            shift=shift,
-            variances=variances,
-            method=method,
-            level=level,
-            equating_se=equating_se,
-            cohort_sd=cohort_sd,
-            min_students=min_students,
-            min_linked_share=min_linked_share,
-            fdr=fdr,
-            seed=seed,
-            pseudonym_key=pseudonyms,
-        )
+        study = load_study(given)
         from ..pages import build as engine
         from ..study.writing import OUTPUTS, check_apart, check_folder
 

@@ -50,23 +50,12 @@ def check(
       valib check my.csv --column school=SchoolCode --column cohort=Year
       valib check my.csv --baseline-cohorts 2016,2017 --focal-cohorts 2021 --json --out account.json
     """
+    given = dict(locals())
     with plain_errors(debug, quiet=True):
         from ..study.account import check_records
         from ..study.writing import check_apart, check_file
 
-        study = load_study(
-            params,
-            data,
-            column,
-            baseline_cohorts,
-            focal_cohorts,
-            table=table,
-            where=where,
-            prior=prior,
-            formula=formula,
-            min_students=min_students,
-            min_linked_share=min_linked_share,
-        )
+        study = load_study(given)
         if out is not None:
             check_file(out)
             check_apart(out, [out], read_from(study, params))

@@ -21,25 +21,6 @@ if TYPE_CHECKING:
     from ..study.params import Params
 
 
-SETTINGS = (  # options that stand for a parameter of the study of the same name
-    *("table", "where", "prior", "formula", "estimator", "shift", "variances", "method", "level", "intervals"),
-    *(
-        "reliability",
-        "equating_se",
-        "cohort_sd",
-        "min_students",
-        "min_linked_share",
-        "fdr",
-        "groups",
-        "group_weights",
-        "min_schools",
-        "random",
-        "similar",
-        "neighbours",
-        "cap",
-    ),
-    *("excel", "figures", "decimal", "byte_order_mark", "quantiles", "quantile_draws"),
-)
 CHOICES = (  # options that a fit has settled
     *("formula", "estimator", "shift", "variances", "method", "level", "intervals", "equating_se", "cohort_sd"),
     *("covariance", "residual", "average", "random", "groups", "similar", "cap", "reliability"),
@@ -151,16 +132,7 @@ def fit(
     given = dict(locals())
     with plain_errors(debug):
         structure = _check_choices(given)
-        study = load_study(
-            params,
-            data,
-            column,
-            baseline_cohorts,
-            focal_cohorts,
-            residual=residual if model is opt.Model.relative else None,
-            pseudonym_key=pseudonyms,
-            **{name: given[name] for name in SETTINGS},
-        )
+        study = load_study(given | {"residual": residual if model is opt.Model.relative else None})
         from ..study import writing as output
 
         output.check_folder(out)
@@ -326,7 +298,6 @@ def one_cohort_results(
     from ..records.school_names import school_names, with_names
     from ..study import tables as results
     from ..study.beside import beside
-    from ..study.residual_tables import residual_tables
 
     names = school_names(records)
     cohorts = cohorts or _focal(study, records, model, saved)
@@ -342,7 +313,7 @@ def one_cohort_results(
         found |= {"shifts.csv": results.shifts(fits), "shift_in_context.csv": context.reset_index()}
         said = results.shift_lines(context, fits)
     found |= results.slope_tables(fits, study.min_students, lambda table: with_names(table, names))
-    found |= residual_tables(fits, study.min_students, lambda table: with_names(table, names))
+    found |= results.residual_tables(fits, study.min_students, lambda table: with_names(table, names))
     told |= {"residual": study.residual} if model is opt.Model.relative else {}
     more, lines = beside(study, records, fits, reference)
     found |= {name: with_names(table, names) for name, table in more.items()}

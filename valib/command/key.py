@@ -45,6 +45,7 @@ def key(
       valib book --params study.yml --pseudonyms ~/valib.key --out our_book
       valib key ~/valib.key --lookup my.csv --column school=SchoolCode --out lookup.csv
     """
+    given = dict(locals())
     with plain_errors(debug):
         if (lookup is None) != (out is None):
             raise ParamsError("--lookup DATA and --out CSV go together: the list of schools and where it goes.")
@@ -56,7 +57,7 @@ def key(
         else:
             from ..study.writing import check_apart, check_file
 
-            study = load_study(params, lookup, column, None, None, table=table, where=where, prior=prior)
+            study = load_study(given | {"data": lookup})
             study = study.model_copy(update={"pseudonym_key": None})
             check_file(out)
             check_apart(out, [out], read_from(study, params, file))

@@ -77,29 +77,11 @@ def report(
       valib report --studies reading.yml,maths.yml --all --out reports
       valib report my.csv --all --baseline-cohorts 2016,2017 --focal-cohorts 2019,2021 --out reports
     """
+    given = dict(locals())
     with plain_errors(debug):
         if bool(school) == every:
             raise ParamsError("Name the schools: --school ID, once for each, or --all for every school; not both.")
-        given = {
-            "title": title,
-            "formula": formula,
-            "estimator": estimator,
-            "shift": shift,
-            "variances": variances,
-            "method": method,
-            "level": level,
-            "intervals": intervals,
-            "equating_se": equating_se,
-            "cohort_sd": cohort_sd,
-            **{"min_students": min_students, "min_linked_share": min_linked_share, "fdr": fdr},
-            "seed": seed,
-            "pseudonym_key": pseudonyms,
-            "excel": excel,
-            "decimal": decimal,
-            "byte_order_mark": byte_order_mark,
-        }
-        places = {"data": data, "table": table, "where": where, "prior": prior, "column": column, "params": params}
-        found = _studies(studies, places, (baseline_cohorts, focal_cohorts), given)
+        found = _studies(given | {"school": None})  # the schools of the pages, not the one that the study follows
         from ..pages import report as engine
         from ..study.writing import OUTPUTS, check_apart, check_folder
 
@@ -117,22 +99,17 @@ def report(
             typer.echo(str(result.pdf))
 
 
-def _studies(
-    studies: str | None, where_from: dict[str, Any], cohorts: tuple[str | None, str | None], given: dict[str, Any]
-) -> dict[str, tuple[str | None, Params]]:
+def _studies(given: dict[str, Any]) -> dict[str, tuple[str | None, Params]]:
     """The file and the study, or the files and studies by what they are called."""
-    column, params = where_from.pop("column"), where_from.pop("params")
-    data = where_from.pop("data")
-    if studies is None:
-        return {"": (params, load_study(params, data, column, *cohorts, **where_from, **given))}
+    if given["studies"] is None:
+        return {"": (given["params"], load_study(given))}
     from ..pages.report.several import labelled
 
-    alone = {"DATA": data, "--params": params, "--column": column, "--title": given["title"]}
-    alone |= {f"--{name}": value for name, value in where_from.items()}
-    alone |= {"--baseline-cohorts": cohorts[0], "--focal-cohorts": cohorts[1]}
-    if named := [name for name, value in alone.items() if value]:
-        raise ParamsError(f"--studies brings the studies' own records and cohorts: leave {named[0]} out.")
-    files = [part.strip() for part in studies.split(",") if part.strip()]
-    found = [load_study(file, None, None, None, None, **given) for file in files]
+    alone = ("data", "params", "column", "title", "table", "where", "prior", "baseline_cohorts", "focal_cohorts")
+    if named := [name for name in alone if given[name]]:
+        option = "DATA" if named[0] == "data" else f"--{named[0].replace('_', '-')}"
+        raise ParamsError(f"--studies brings the studies' own records and cohorts: leave {option} out.")
+    files = [part.strip() for part in given["studies"].split(",") if part.strip()]
+    found = [load_study(given | {"params": file}) for file in files]
     names = labelled([Path(file) for file in files], found)
     return dict(zip(names, zip(files, found, strict=True), strict=True))

@@ -73,11 +73,11 @@ def simulate(
       valib simulate --scenarios drift,sorting --methods seed,answer,default --replicates 500 --out results/simulation
       valib simulate --params study.yml --scenarios "this study" --reliability 0.9 --out results/simulation
     """
+    given = dict(locals())
     with plain_errors(debug):
         if fast and replicates is not None:
             raise ParamsError("--fast stands for --replicates 200: give one of the two.")
-        choice = {"table": table, "where": where, "prior": prior}
-        study = load_study(params, data, column, baseline_cohorts, focal_cohorts, **choice, level=level, seed=seed)
+        study = load_study(given | {"reliability": None})  # which is of the world, not of the study's model
         from ..study import writing as output
 
         output.check_folder(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,28 +15,23 @@ if TYPE_CHECKING:
     from ..study.params import Params
 
 
-def load_study(
-    params: str | None,
-    data: str | None,
-    column: list[str] | None,
-    baseline_cohorts: str | None,
-    focal_cohorts: str | None,
-    **settings: Any,
-) -> Params:
-    """Load the params file and put what the command line gives in place of its values."""
-    from ..study.params import load, parse_cohorts
+def load_study(given: Mapping[str, Any]) -> Params:
+    """Load the params file and put what the command line gives in place of its values.
+
+    given: a command's options by name; those that the study has as a parameter count, others are the command's own.
+    """
+    from ..study.params import Params, load, parse_cohorts
 
     columns = None
-    if column:
+    if column := given.get("column"):
         pairs = [item.partition("=") for item in column]
         if bad := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
             raise ParamsError(f"--column is '{bad[0]}', expected NAME=SOURCE such as school=SchoolCode.")
         columns = {name: source for name, _, source in pairs}
-    cohorts = {
-        "baseline_cohorts": parse_cohorts(baseline_cohorts, "--baseline-cohorts"),
-        "focal_cohorts": parse_cohorts(focal_cohorts, "--focal-cohorts"),
-    }
-    return load(params, data=data, columns=columns, **cohorts, **settings)
+    settings = {name: value for name, value in given.items() if name in Params.model_fields}
+    for name in ("baseline_cohorts", "focal_cohorts"):
+        settings[name] = parse_cohorts(given.get(name), f"--{name.replace('_', '-')}")
+    return load(given["params"], **settings, columns=columns, pseudonym_key=given.get("pseudonyms"))
 
 
 def read_from(study: Params, params: str | None, *more: str | Path | None) -> list[Path]:

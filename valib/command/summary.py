@@ -51,7 +51,7 @@ def summary(
         output.check_folder(out)
         names = list(output.OUTPUTS["summary"])
         if results is None:
-            study = load_study(params, None, None, None, None)
+            study = load_study({"params": params})
             output.check_apart(out, [out / name for name in names], read_from(study, params))
         with output.claim(out):
             output.refuse_foreign(out, "summary", names)

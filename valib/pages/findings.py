@@ -33,7 +33,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """Values by key as they stand in the prose; tables and sentences in the order of the page; figures; files by name."""
+    """Values by key as they stand in the prose; tables and sentences in the order of the page; figures; files by name.
+
+    What adds to it returns it, so that a function that finds one thing is one expression.
+    """
 
     values: dict[str, str] = field(default_factory=dict)
     shown: list[Table | str] = field(default_factory=list)
@@ -50,16 +53,18 @@ class Findings:
         """The sentences that hold for these records, in order."""
         return [part for part in self.shown if isinstance(part, str)]
 
-    def record(self, key: str, value: Any, spec: str | None = None) -> None:
+    def record(self, key: str, value: Any, spec: str | None = None) -> Findings:
         """Keep a value for the prose as :func:`valib.pages.prose.as_text` writes it, an error as one is published."""
         self.values[key] = as_text(value, as_error(spec) if is_error(key) else spec)
+        return self
 
-    def record_all(self, *items: tuple[str, Any, str | None]) -> None:
+    def record_all(self, *items: tuple[str, Any, str | None]) -> Findings:
         """Keep several values: (key, value, format) each."""
         for key, value, spec in items:
             self.record(key, value, spec)
+        return self
 
-    def table(self, frame: pd.DataFrame, caption: str, name: str, **options: Any) -> None:
+    def table(self, frame: pd.DataFrame, caption: str, name: str, **options: Any) -> Findings:
         """Add a table, its errors as they are published; options as those of :func:`valib.pages.notebook.table`."""
         given = options.pop("formats", None)
         errors = [c for c in frame.columns if ERROR_COLUMN.search(str(c))]
@@ -67,20 +72,24 @@ class Findings:
             by_column = dict.fromkeys(frame.select_dtypes("float"), given) if isinstance(given, str) else given
             given = {**by_column, **{c: as_error(by_column[c]) for c in errors if c in by_column}}
         self.shown.append(Table(frame, caption, name, given, **options))
+        return self
 
-    def say(self, text: str, when: Any = True) -> None:
+    def say(self, text: str, when: Any = True) -> Findings:
         """Add a sentence (MyST), if its condition holds."""
         if when:
             self.shown.append(text)
+        return self
 
-    def figure(self, key: str, fig: Any) -> None:
+    def figure(self, key: str, fig: Any) -> Findings:
         """Add a figure of :mod:`valib.pages.figures`."""
         self.figures[key] = fig
+        return self
 
-    def save(self, frame: pd.DataFrame, name: str, when: Any = True) -> None:
+    def save(self, frame: pd.DataFrame, name: str, when: Any = True) -> Findings:
         """Add a table that is saved beside the pages, if its condition holds."""
         if when:
             self.files[name] = frame
+        return self
 
 
 class Formats(NamedTuple):

@@ -25,7 +25,19 @@ from ..records.disclosure import public
 from ..study.params import DEMO, Params, study_of
 from ..sums.equating import ScaleBreak
 from .findings import Findings, Table, check
-from .prose import as_text, cell_text, code, direction, escape, estimate, in_words, name, parameter_text, simulated
+from .prose import (
+    as_text,
+    cell_text,
+    code,
+    direction,
+    escape,
+    estimate,
+    in_figures,
+    in_words,
+    name,
+    parameter_text,
+    simulated,
+)
 
 __all__ = [
     "Study",
@@ -201,8 +213,14 @@ def record(key: str, value: Any, spec: str | None = None) -> None:
 def figure(key: str, fig: Any) -> None:
     """Record a figure of valib.pages.figures for a ``glue:figure`` directive: pixels for HTML, vectors for LaTeX.
 
-    It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once.
+    It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once. What
+    the pages put beneath it goes with it: the numbers drawn (:func:`valib.pages.figures.plotted.plotted`) and the code.
     """
+    from ..study.writing import as_csv
+    from .figures.plotted import plotted
+
+    table = plotted(fig)
+    fig.beneath = {"code": fig.code, "csv": "" if table.empty else as_csv(table)}
     _glue(key, fig, display=True)
 
 
@@ -248,14 +266,13 @@ def table(
     formats: Mapping[str, str] | str | None = None,
     index: bool = True,
     raw: bool = False,
-    right: bool = False,
 ) -> None:
     """Show a numbered table with a caption, the same in HTML and in PDF.
 
     caption: MyST text, may hold mathematics and citations. name: label for {numref}. formats: format by column label,
     or one for all numbers. Column labels are MyST text; text cells and the index are escaped (names of schools), unless
-    ``raw`` says that they are MyST already. right: all columns but the first hold numbers, be they text, and stand
-    flush right.
+    ``raw`` says that they are MyST already. Columns of numbers stand flush right, also where these are text, as an estimate
+    with its error in brackets is; codes of schools do not.
     """
     from IPython.display import Markdown, display
 
@@ -271,7 +288,7 @@ def table(
         plain = "d" if year else None if whole or not isinstance(formats, str) else spec
         use = spec if isinstance(formats, Mapping) and spec else plain
         cells[position] = [str(v) if raw and isinstance(v, str) else cell_text(v, use) for v in column]
-        align[position] = "--:" if numeric or (right and position) else ":--"
+        align[position] = "--:" if numeric or in_figures(cells[position]) else ":--"
     head = "| " + " | ".join(str(label) for label in shown.columns) + " |"
     rule = "| " + " | ".join(align.values()) + " |"
     body = ["| " + " | ".join(row) + " |" for row in zip(*cells.values(), strict=True)]

@@ -15,6 +15,7 @@ from ..sums.equating import ScaleBreak
 
 MINUS = "\N{MINUS SIGN}"
 AS_ERROR = "~"  # at the end of a format: no more digits than an error is published to
+FIGURES = re.compile(rf"(?:[\d.,;:%()\[\]\s+±–-]|{MINUS}|\bto\b)*")
 PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
 
 
@@ -108,6 +109,12 @@ def code(text: str) -> str:
 def name(value: Any) -> str:
     """A school's name for :func:`record`: one line, 40 characters at most; recorded text stays text."""
     return readable(value, 40)
+
+
+def in_figures(cells: Sequence[str]) -> bool:
+    """Whether cells of a table that are text hold nothing but numbers: intervals, estimates with errors; codes do not count."""
+    plain = [cell.replace("\\", "") for cell in cells if cell]
+    return any(not cell.isdigit() and re.search(r"\d", cell) for cell in plain) and all(map(FIGURES.fullmatch, plain))
 
 
 def cell_text(value: Any, spec: str | None) -> str:

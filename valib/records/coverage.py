@@ -37,13 +37,16 @@ def of_rows(years: tuple[np.ndarray, pd.Index], school: pd.Series, tested: np.nd
     years: the number of each row's cohort, and the cohorts; tested, linked: (N,) which rows are. It is text since pandas
     copies attributes at every step, each of their entries by itself, and would take longer over them than over the records.
     """
-    (t, cohorts), (s, schools) = years, pd.factorize(school)
+    t, cohorts = years
+    same = bool((tested == linked).all())
+    s, schools = (0, [""]) if same else pd.factorize(school)  # only schools with unlinked students are named
     shape = len(cohorts), len(schools)
-    cell = t.astype(np.int64) * shape[1] + s
-    n, k = (
+    cell = t if same else t * shape[1] + s
+    counted = [
         np.bincount(cell if which.all() else cell[which], minlength=shape[0] * shape[1]).reshape(shape)
-        for which in (tested, linked)
-    )
+        for which in ([linked] if same else [tested, linked])
+    ]
+    n, k = counted[0], counted[-1]
     found: dict[str, Any] = {}
     for row, year in enumerate(cohorts):
         if n[row].any() or k[row].any():

@@ -12,6 +12,9 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from . import coverage
 from .prior import Prior, link_prior, linkage, need, prior_of
 from .reshape import numbered, reshaped
 from .sources import Source, all_grouped, as_codes, as_numbers, can_be_codes, check_width, may_be_grouped, open_source
-from .sources.content import odd_values
+from .sources.content import ODD, odd_values
 from .sources.source import EXACT
 from .where import select_rows
 from .years import MUST, say_years, split_columns, starts_of
@@ -51,8 +54,6 @@ def _are_finite(column: pd.Series) -> pd.Series:
 
 
 def _are_years(column: pd.Series) -> pd.Series:
-    if column.dtype == np.int64 and len(column) and -EXACT < column.min() and column.max() < EXACT:
-        return pd.Series(True, index=column.index)  # as nearly always
     values, bad = as_numbers(column)
     whole = np.isnan(values) | ((values == np.floor(values)) & (np.abs(values) < EXACT))
     return pd.Series(whole & ~bad, index=column.index)
@@ -77,11 +78,11 @@ CHECKS: dict[str, dict[str, Judge]] = {
 
 
 CANONICAL = ("student", "school", "cohort", "score", "prior_score")
-ODD = "odd_values"  # the attribute with what is wrong in columns of text that are meant to hold numbers
 ALIASES = {"student_id": "student", "school_id": "school", "year": "cohort"}
 WHOLE = r"-?\d+\.0"  # a code of a text file that was an integer once
 # A row that lacks several of these is counted once, under the first.
 _REASONS = ("cohort", "school", "student", "score", "prior_score")
+MOST_YEARS = 1_000  # from the first cohort to the last, of cohorts that are years
 
 
 def read_records(
@@ -264,6 +265,9 @@ def _odd_values(
     told = {}
     for name in frame.columns:
         if name in CANONICAL or not is_text(frame[name]):
+            continue
+        if source.dialect is not None and original.get(name, name) in earlier:  # the reader has seen all of them
+            told[name] = ""
             continue
         typed = source.dialect is None and frame[name].dtype != object and not earlier.get(name)
         odd = odd_values(frame[name], typed)
@@ -452,6 +456,8 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts
     years: dict[str, Judge] = {MUST: lambda there: pd.Series(starts[there.index] >= 0, index=there.index)}
     for column, checks in (CHECKS if starts is None else CHECKS | {"cohort": years}).items():
         name, values = original.get(column, column), frame[column]
+        if checks is CHECKS[column] and _is_sound(column, values):
+            continue
         there = None
         for check, judge in checks.items():
             try:
@@ -469,6 +475,16 @@ def _check(frame: pd.DataFrame, source: Source, original: dict[str, str], starts
                 faults.append(fault(name, column, check, len(bad), len(frame), source.where(bad), first))
     if faults:
         raise RecordsError(f"{source.name}: {'; '.join(faults)}.")
+
+
+def _is_sound(column: str, values: pd.Series) -> bool:
+    """Whether a column passes its checks at a glance, as nearly all do."""
+    kind = values.dtype
+    if column in ("student", "school"):
+        return kind == np.int64 or isinstance(kind, pd.StringDtype)
+    if column == "cohort":
+        return bool(kind == np.int64 and len(values) and -EXACT < values.min() and values.max() < EXACT)
+    return bool(kind == np.int64 or (kind == np.float64 and not np.isinf(values.to_numpy()).any()))
 
 
 def no_column(source: str, missing: Iterable, there: Iterable) -> RecordsError:
@@ -496,9 +512,11 @@ def no_row_left(source: str, left_out: list[dict]) -> RecordsError:
 
 
 def _convert(frame: pd.DataFrame, from_text: bool) -> pd.DataFrame:
-    """Canonical columns first, in their types; cohort stays float while it may be missing."""
+    """Canonical columns first, in their types; a cohort that may be missing is float."""
     columns = {name: code_labels(frame[name], from_text) for name in ("student", "school")}
-    columns |= {name: as_numbers(frame[name])[0] for name in ("cohort", "score", "prior_score")}
+    for name in ("cohort", "score", "prior_score"):
+        kept = frame[name].dtype == np.float64 or (name == "cohort" and frame[name].dtype == np.int64)
+        columns[name] = frame[name] if kept else as_numbers(frame[name])[0]
     columns |= {name: frame[name] for name in frame.columns if name not in columns}
     return pd.DataFrame(columns, index=frame.index, copy=False)
 
@@ -514,16 +532,17 @@ def code_labels(column: pd.Series, from_text: bool) -> pd.Series:
 def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFrame:
     """Leave out the rows that lack something, and count them by cohort and reason."""
     rows_read = len(records)
-    years = pd.factorize(records["cohort"], sort=True)
-    with np.errstate(over="ignore", invalid="ignore"):  # scores of 1e308: a model refuses them in a sentence
-        scored = _moments(years, records["score"].to_numpy())
-    lacks = np.array([records[name].isna() for name in _REASONS])
-    bad = lacks.any(axis=0)
-    scored_here = ~lacks[[_REASONS.index(name) for name in ("cohort", "school", "score")]].any(axis=0)
-    covered = coverage.of_rows(years, records["school"], scored_here, ~bad)
+    years = _numbered(records["cohort"].to_numpy())
+    with ThreadPoolExecutor(1) as pool:
+        scored = pool.submit(_moments, years, records["score"].to_numpy())
+        lacks = {name: records[name].isna().to_numpy() for name in _REASONS}
+        bad = reduce(or_, lacks.values())
+        scored_here = ~(lacks["cohort"] | lacks["school"] | lacks["score"])
+        covered = coverage.of_rows(years, records["school"], scored_here, ~bad)
     counted = []
     if bad.any():
-        reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[lacks[:, bad].argmax(axis=0)]
+        first = np.array([mask[bad] for mask in lacks.values()]).argmax(axis=0)
+        reasons = np.array([f"no {name.replace('_', ' ')}" for name in _REASONS])[first]
         lost = pd.DataFrame({"cohort": records["cohort"].to_numpy()[bad], "reason": reasons})
         for (cohort, reason), rows in lost.groupby(["cohort", "reason"], dropna=False).size().items():
             counted.append({"cohort": None if pd.isna(cohort) else int(cohort), "reason": reason, "rows": int(rows)})
@@ -532,7 +551,7 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         raise no_row_left(source.name, counted)
     records["cohort"] = records["cohort"].astype("int64")
     with np.errstate(over="ignore", invalid="ignore"):
-        as_read = [len(records), float(records["score"].sum()), float(records["prior_score"].sum())]
+        as_read = [len(records), *(float(records[c].to_numpy().sum()) for c in ("score", "prior_score"))]
     if earlier.get("as_read") == as_read:  # these very rows were read before: what was said of them then still holds
         records.attrs = {**earlier, "score_by_cohort": {int(t): v for t, v in earlier["score_by_cohort"].items()}}
         return records
@@ -540,11 +559,23 @@ def _complete(records: pd.DataFrame, source: Source, earlier: dict) -> pd.DataFr
         "source": source.name,
         "rows_read": rows_read,
         "left_out": counted,
-        "score_by_cohort": scored,
+        "score_by_cohort": scored.result(),
         "as_read": as_read,
         coverage.UNLINKED: covered,
     }
     return records
+
+
+def _numbered(cohort: np.ndarray) -> tuple[np.ndarray, pd.Index]:
+    """The number of each row's cohort, -1 where it is missing, and the cohorts in order: those that no row has may be among
+    them."""
+    first, last = np.fmin.reduce(cohort), np.fmax.reduce(cohort)
+    if not last - first < MOST_YEARS:
+        t, cohorts = pd.factorize(cohort, sort=True)
+        return t, pd.Index(cohorts)
+    missing = np.isnan(cohort)
+    t = (np.where(missing, first - 1, cohort) if missing.any() else cohort) - first
+    return t.astype(np.int64, copy=False), pd.Index(np.arange(first, last + 1))
 
 
 def _moments(years: tuple[np.ndarray, pd.Index], score: np.ndarray) -> dict[int, dict[str, float]]:
@@ -554,9 +585,12 @@ def _moments(years: tuple[np.ndarray, pd.Index], score: np.ndarray) -> dict[int,
     there = (t >= 0) & ~np.isnan(score)
     t, y = (t, score) if there.all() else (t[there], score[there])
     n = np.bincount(t, minlength=len(cohorts))
-    mean = np.bincount(t, weights=y, minlength=len(cohorts)) / n
-    ss = np.bincount(t, weights=(y - mean[t]) ** 2, minlength=len(cohorts))
-    sd = np.sqrt(ss / np.where(n > 1, n - 1, np.nan))
+    with np.errstate(all="ignore"):  # scores of 1e308: a model refuses them in a sentence
+        mean = np.bincount(t, weights=y, minlength=len(cohorts)) / n
+        apart = mean[t]
+        np.square(np.subtract(y, apart, out=apart), out=apart)
+        ss = np.bincount(t, weights=apart, minlength=len(cohorts))
+        sd = np.sqrt(ss / np.where(n > 1, n - 1, np.nan))
     return {
         int(cohorts[k]): {"n": int(n[k]), "mean": float(mean[k]), "sd": float(sd[k])} for k in range(len(n)) if n[k]
     }

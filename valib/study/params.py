@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
 from ..errors import ModelError, ParamsError, RecordsError
 from ..names import listed_cohorts
@@ -20,12 +29,11 @@ from ..records.datasets import bundle_root
 from ..records.pseudonyms import replace_schools
 from ..records.reshape import columns_by_cohort
 from ..records.sources import anchor_url, data_name, is_query, is_url
+from ..records.years import split_columns
 from ..sums.equating import ScaleBreak
 from .complaints import EXPECTED, sentence
-from .form import Publishing
-from .mapping import Columns
-from .plain_yaml import file_text, read_params, yaml_value
-from .questions import refuse_questions
+from .plain_yaml import file_text, read_params, refuse_questions, yaml_value
+from .writing import CsvForm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,6 +230,40 @@ Cohorts = Annotated[list[int], AfterValidator(_distinct)]
 Covariate = Annotated[str, Field(min_length=1)]
 Quantiles = Annotated[list[float], Field(min_length=1), AfterValidator(_distinct), AfterValidator(_shares)]
 DEMO = "demo"
+
+
+def _columns(columns: dict[str, Any]) -> dict[str, Any]:
+    """Check names of columns, and of cohorts which year of a school year is meant."""
+    split_columns(columns)
+    return columns
+
+
+_Name = Annotated[
+    str,
+    WrapValidator(lambda given, name: given if isinstance(given, dict) else name(given)),
+    PlainSerializer(lambda given: given),
+]
+Columns = Annotated[dict[str, _Name], AfterValidator(_columns)]
+
+
+class Publishing(BaseModel):
+    """The parameters of a study that say in which form results are written, and change none of them."""
+
+    excel: bool = Field(False, description="Also one workbook for Excel and LibreOffice")
+    figures: bool = Field(True, description="Pictures beside the results of a fit (PNG and SVG)")
+    decimal: Literal[".", ","] = Field(".", description="Decimal sign of CSV files; with a comma, fields end in ;")
+    byte_order_mark: bool = Field(False, description="Byte-order mark before CSV files, for Excel")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """All parameters, those of this class last."""
+        last = list(Publishing.model_fields)
+        return [name for name in cls.model_fields if name not in last] + last
+
+    @property
+    def csv_form(self) -> CsvForm:
+        """How the study's CSV files are written."""
+        return CsvForm(self.decimal, self.byte_order_mark)
 
 
 class Params(Publishing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import yaml
 
 from ..errors import ParamsError
+
+QUESTION = "?"  # what `valib init` leaves for a value, with the question in the comment behind it
+_ASKED = re.compile(r"^\s*['\"]?([^:#]+?)['\"]?\s*:\s*['\"]\?['\"]\s*#\s*(.+?)\s*$")
 
 LARGEST = 1_000_000  # bytes; a params file has a page or two
 DEEPEST = 20  # lists and mappings inside each other
@@ -142,3 +146,20 @@ def yaml_value(text: str) -> Any:
     """A value in plain YAML."""
     _plain_yaml(text, Path("the value"))
     return yaml.load(text, Loader=yaml.SafeLoader)
+
+
+def refuse_questions(values: dict[str, Any], file: Path, text: str) -> None:
+    """Raise ParamsError, in its own words, for every value that is still a question mark; text: what the file holds."""
+    columns = values.get("columns")
+    inner = columns.items() if isinstance(columns, dict) else ()
+    open_ones = [name for name, value in (*values.items(), *inner) if value == QUESTION]
+    if not open_ones:
+        return
+    told = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if (found := _ASKED.match(line)) and found[1] in open_ones:
+            told.append(f"line {number}: {found[1]} is not answered: {found[2].removesuffix('.')}")
+    told = told or [f"{name} is not answered" for name in open_ones]
+    asked = "; ".join(told)
+    end = "" if asked.endswith("?") else "."
+    raise ParamsError(f"{file}, {asked}{end} Write the answer in place of the question mark.")

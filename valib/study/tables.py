@@ -11,13 +11,16 @@ import pandas as pd
 from ..effects.average import average_va, lasting_va
 from ..effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at
 from ..effects.multiplicity import adjusted, count_sides, false_discoveries, normal_tails, sides_at, sides_line
+from ..effects.residual import BY_SCHOOL, residual_variances, variance_test
 from ..effects.verdict import ABOVE, BELOW, SCHOOLS, shift_verdicts, sides
+from ..errors import ModelError, ParamsError
 from ..records.disclosure import few, shown, told_coverage, whole
 from ..records.told import published
 from .dictionary import HEADS, explained
 from .writing import PLAIN, CsvForm, as_csv
 
 if TYPE_CHECKING:
+    from ..effects.cohort_fit import CohortFit
     from ..effects.joint import JointFit
     from ..models.options import Intervals
     from ..simulation.runs import MonteCarlo
@@ -310,3 +313,46 @@ def simulation_files(run: MonteCarlo, form: CsvForm = PLAIN) -> dict[str, str | 
     tables[name] = explained({**columns, name: HEADS})
     files: dict[str, str | bytes] = {name: as_csv(table, exact=True, form=form) for name, table in tables.items()}
     return files | {"replicates.parquet": run.draws.to_parquet(index=False)}
+
+
+def residual_tables(
+    fits: Sequence[CohortFit], min_students: int, names: Callable[[pd.DataFrame], pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Return the two tables of fits with unequal residual variances; none of others. names: adds schools' names.
+
+    residual_sds.csv has a row for each school that may be shown, or for each group of students; variance_tests.csv one for
+    each test. Raises ParamsError for a group of students that is too small to be shown.
+    """
+    sds, tests = [], []
+    for fit in (fit for fit in fits if fit.unequal is not None):
+        first = {"model": fit.model, "cohort": fit.cohort, "residual": fit.residual}
+        table = residual_variances(fit)
+        if fit.residual == BY_SCHOOL:
+            part = names(
+                table[np.asarray(shown(fit.school_effects, min_students))].reset_index().assign(cohort=fit.cohort)
+            )
+        else:
+            _check_sizes(fit, table["n"], min_students)
+            part = table.rename_axis("group").reset_index()
+            part["group"] = [f"{value:g}" if isinstance(value, float) else str(value) for value in part["group"]]
+        sds.append(part.assign(**first)[[*first, *(c for c in part.columns if c not in first)]])
+        tests.append(_tests(fit).assign(**first)[[*first, "test", "statistic", "df", "p"]])
+    both = {"residual_sds.csv": sds, "variance_tests.csv": tests}
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in both.items() if parts}
+
+
+def _tests(fit: CohortFit) -> pd.DataFrame:
+    """The tests of one fit; without a statistic where none can be made."""
+    try:
+        return variance_test(fit).reset_index()
+    except ModelError:  # the students of a school fit perfectly
+        return pd.DataFrame({"test": ["Bartlett"], "statistic": [np.nan], "df": [fit.n_schools - 1], "p": [np.nan]})
+
+
+def _check_sizes(fit: CohortFit, n: pd.Series, min_students: int) -> None:
+    """Refuse a group of students that is smaller than what may be shown."""
+    if (n < min_students).any():
+        raise ParamsError(
+            f"Cohort {fit.cohort} has {n.min()} students whose {fit.residual} is {n.idxmin()!r}, fewer than the {min_students} "
+            "of whom figures may be shown: join them with another group, or leave residual out."
+        )

@@ -16,8 +16,8 @@ from formulaic.parser.types import Factor
 
 from ..errors import ModelError
 from ..names import example
-from ..records.reading import ODD, complaint, is_text
-from ..records.sources.content import as_text, level_text, odd_values
+from ..records.reading import complaint, is_text
+from ..records.sources.content import ODD, as_text, level_text, odd_values
 from .formula import categories_of, factors, named_levels, spread, used_columns
 
 WIDEST = 1000  # columns of a fixed-effects matrix

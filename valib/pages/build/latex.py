@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ...errors import BookError, ValibError
 from .children import Children
+from .structure import FILE as STRUCTURE
+from .tagging import tag
 
 TOOLS = ("latexmk", "xelatex", "kpsewhich")
 WIDEST = 5.0  # points that a line or a page may stand out: less is not seen
@@ -62,6 +64,8 @@ def make_pdf(
         if grave:
             more = f", and {len(grave) - 1} more, see above" if len(grave) > 1 else ""
             raise BookError(f"The PDF is not fit to be printed: {grave[0]}{more}")
+    if (structure := folder / STRUCTURE).is_file():
+        tag(pdf, structure)
     return pdf
 
 

@@ -10,9 +10,9 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.writers.latex import LaTeXTranslator
 
 from .letters import appendices
+from .structure import StructuredTranslator
 
 LONGTABLE = 30  # Sphinx sets a longer table as a longtable, whose columns do not break by themselves
 LINE = 92.0  # characters of small print that a line of the page holds
@@ -104,7 +104,7 @@ def long_columns(table: nodes.table, right: list[bool]) -> str:
     return "".join("r" if flush else kind for flush, kind in zip(right, kinds, strict=True))
 
 
-class Translator(LaTeXTranslator):
+class Translator(StructuredTranslator):
     """LaTeX of Sphinx, with the first sentence of a figure's caption for the list of figures."""
 
     def visit_caption(self, node: nodes.Element) -> None:
@@ -116,12 +116,14 @@ class Translator(LaTeXTranslator):
     def first_sentence(self, node: nodes.Element) -> str:
         """The first sentence of a caption as LaTeX."""
         whole, self.body = self.body, []
+        self.unmarked += 1
         for child in node.children:
             first, *more = SENTENCE.split(child.astext(), maxsplit=1) if isinstance(child, nodes.Text) else ("",)
             if more:
                 self.body.append(self.encode(first))
                 break
             child.walkabout(self)
+        self.unmarked -= 1
         said, self.body = "".join(self.body), whole
         return " ".join(said.split())
 

@@ -22,7 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
-from . import letters, mathml, print_layout
+from . import beneath, letters, lists, mathml, print_layout
 from .slim import slim
 
 LOGGER = logging.getLogger(__name__)
@@ -147,6 +147,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     letters.setup(app)
     app.add_post_transform(OneOfEachId)
     mathml.setup(app)
+    beneath.setup(app)
+    lists.setup(app)
     app.connect("html-page-context", _escape_title)
     app.connect("html-page-context", _for_links)
     app.connect("html-page-context", _leave_out, priority=900)

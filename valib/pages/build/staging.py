@@ -20,8 +20,9 @@ import yaml
 
 from ...errors import BookError
 from ...names import readable
-from ...records.reading import CANONICAL, ODD
+from ...records.reading import CANONICAL
 from ...records.school_names import SCHOOL_NAME
+from ...records.sources.content import ODD
 from ...records.told import published
 from ...sums.design import required_columns
 

@@ -58,9 +58,9 @@ def titlepage(params: Params) -> str:
     body = "\n".join(rf"{tex(name)} & {tex(value)} \\" for name, value in rows)
     return "\n".join(
         [
-            rf"\hypersetup{{pdftitle={{{tex(params.title)}}},pdfauthor={{{AUTHOR}}},pdflang=en-GB,pdfdisplaydoctitle=true}}",
+            rf"\hypersetup{{pdftitle={{{tex(params.title)}}},pdfauthor={{{AUTHOR}}}}}",
             r"\begin{titlepage}",
-            r"\raggedright\vspace*{0.14\textheight}",
+            r"\tagopen{1}\raggedright\vspace*{0.14\textheight}",
             r"{\color{heading}\rule{0.18\textwidth}{3pt}\par}\vspace{1.4em}",
             rf"{{\sffamily\bfseries\Huge\color{{heading}} {tex(params.title)}\par}}\vspace{{1.2em}}",
             rf"{{\sffamily\large {AUTHOR}\\[0.3em] {today.day} {today:%B %Y}\par}}\vspace{{0.08\textheight}}",
@@ -72,7 +72,7 @@ def titlepage(params: Params) -> str:
             r"\bottomrule",
             r"\end{tabular}",
             r"\vfill",
-            r"The figures and tables about the study were computed from these records with these parameters.\par",
+            r"The figures and tables about the study were computed from these records with these parameters.\par\tagclose{}",
             r"\end{titlepage}",
             "",
         ]

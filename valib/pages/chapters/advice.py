@@ -14,6 +14,7 @@ from ...effects.verdict import ABOVE, BELOW, SCHOOLS, UNCLEAR, shift_verdicts
 from ...records.prior_check import PriorCheck
 from ...records.reading import left_out
 from ...sums.equating import ScaleBreak
+from .. import figures
 from ..figures.style import percent
 from ..findings import Findings, formats
 from ..prose import as_text, in_words
@@ -149,15 +150,21 @@ def linked_shares(records: pd.DataFrame) -> pd.Series | None:
 
 def thresholds() -> Findings:
     """The conventions of the checklist, as the prose names them."""
+    return Findings().record_all(
+        ("fewest", FEW_SCHOOLS, "d"), ("reliable", RELIABLE, "g"), ("unreliable", UNRELIABLE, "g")
+    )
+
+
+def steps() -> Findings:
+    """The steps of a release, drawn."""
     found = Findings()
-    found.record_all(("fewest", FEW_SCHOOLS, "d"), ("reliable", RELIABLE, "g"), ("unreliable", UNRELIABLE, "g"))
+    found.figure("fig_steps", figures.release_steps())
     return found
 
 
 def signs(table: pd.DataFrame) -> Findings:
     """The checklist as a table, and its sum in words."""
-    found = Findings()
-    found.table(
+    found = Findings().table(
         table.rename(columns={"question": "Question", "here": "Here", "sign": "Sign", "what to do": "What to do"}),
         "The checklist for this study.",
         "tab-advice-checklist",
@@ -165,7 +172,7 @@ def signs(table: pd.DataFrame) -> Findings:
         raw=True,
     )
     stops, cares = ((table["sign"] == sign).sum() for sign in (STOP, CARE))
-    found.say(
+    return found.say(
         f"{_count(stops)} of the {len(table)} questions {'says' if stops < 2 else 'say'} stop, and {_count(cares).lower()} "
         f"{'asks' if cares < 2 else 'ask'} for care. "
         + (
@@ -174,7 +181,6 @@ def signs(table: pd.DataFrame) -> Findings:
             else "Nothing here forbids a benchmark; what asks for care belongs in the text beside the number."
         )
     )
-    return found
 
 
 def _count(n: int) -> str:

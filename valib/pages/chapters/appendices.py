@@ -29,26 +29,21 @@ TIMED = {
 
 def parameters() -> Findings:
     """Every parameter of a study and what it means."""
-    found = Findings()
     rows = [(f"`{name}`", Params.model_fields[name].description) for name in Params.names()]
     frame = pd.DataFrame(rows, columns=["Parameter", "Meaning"])
-    found.table(frame, "Parameters of a study", "tab-data-parameters", index=False, raw=True)
-    return found
+    return Findings().table(frame, "Parameters of a study", "tab-data-parameters", index=False, raw=True)
 
 
 def written_files(command: str) -> Findings:
     """The files of results that a command writes, and what a row of each is."""
-    found = Findings()
     rows = [(f"`{name}`", told) for name, told in dictionary.FILES[command].items()]
     frame = pd.DataFrame(rows, columns=["File", "Holds"])
     caption = f"Files of results that `valib {command}` writes"
-    found.table(frame, caption, f"tab-data-files-{command}", index=False, raw=True)
-    return found
+    return Findings().table(frame, caption, f"tab-data-files-{command}", index=False, raw=True)
 
 
 def columns(part: int, of: int) -> Findings:
     """One part, of so many, of the columns of all files by name, with meaning and unit, as columns.csv has them."""
-    found = Findings()
     told = {(name, ""): text for name, text in dictionary.COLUMNS.items()}
     told |= {(name, file): text for (file, name), text in dictionary.ELSEWHERE.items()}
     rows = [
@@ -58,30 +53,25 @@ def columns(part: int, of: int) -> Findings:
     each = -(-len(rows) // of)
     frame = pd.DataFrame(rows[part * each : (part + 1) * each], columns=["Column", "Meaning", "Unit"])
     caption = f"Columns of the files, part {part + 1} of {of}"
-    found.table(frame, caption, f"tab-data-columns-{part + 1}", index=False, raw=True)
-    return found
+    return Findings().table(frame, caption, f"tab-data-columns-{part + 1}", index=False, raw=True)
 
 
 def bundled_data() -> Findings:
     """The data sets that come with the library, with their licences."""
-    found = Findings()
     known = [datasets.describe(name) for name in datasets.names()]
     rows = [(f"`{d.name}`", escape(d.title), escape(d.licence)) for d in known]
     frame = pd.DataFrame(rows, columns=["Name", "Data", "Licence"])
-    found.table(frame, "Data that come with the library", "tab-data-bundled", index=False, raw=True)
-    return found
+    return Findings().table(frame, "Data that come with the library", "tab-data-bundled", index=False, raw=True)
 
 
 def records(records: pd.DataFrame, summary: pd.DataFrame, lost: pd.DataFrame) -> Findings:
     """How many rows, schools and cohorts the records of this copy have."""
-    found = Findings()
-    found.record("source", records.attrs["source"])
+    found = Findings().record("source", records.attrs["source"])
     found.record("rows_read", records.attrs["rows_read"])
     found.record("rows_used", len(records))
     found.record("rows_lost", int(lost["rows"].sum()))
     found.record("schools", records["school"].nunique())
-    found.record("cohorts", len(summary))
-    return found
+    return found.record("cohorts", len(summary))
 
 
 def chosen(records: pd.DataFrame) -> Findings:
@@ -106,12 +96,11 @@ def chosen(records: pd.DataFrame) -> Findings:
 
 def cohorts(summary: pd.DataFrame, lost: pd.DataFrame, min_students: int) -> Findings:
     """Students and schools of each cohort, and what was left out; counts of few students are masked."""
-    found = Findings()
     counts = summary[["students", "schools", "smallest_school", "median_school", "largest_school"]]
     counts = counts.assign(smallest_school=[few(n, min_students) for n in counts["smallest_school"]])
     counts = counts.rename(columns=lambda name: name.replace("_", " ").capitalize()).rename_axis("Cohort")
     caption = "Students and schools in each cohort, and the number of students in a school."
-    found.table(counts, caption, "tab-build-cohorts", formats={"Median school": ",.0f"})
+    found = Findings().table(counts, caption, "tab-build-cohorts", formats={"Median school": ",.0f"})
     if len(lost):
         shown = lost.assign(rows=few_of_total(lost["rows"], min_students)).rename(columns=str.capitalize)
         found.table(
@@ -121,8 +110,7 @@ def cohorts(summary: pd.DataFrame, lost: pd.DataFrame, min_students: int) -> Fin
             "tab-build-left-out",
             index=False,
         )
-    found.say("No row was left out.", when=lost.empty)
-    return found
+    return found.say("No row was left out.", when=lost.empty)
 
 
 def times() -> Findings:
@@ -132,16 +120,15 @@ def times() -> Findings:
     if len(times):
         caption = "Time that each chapter took, in seconds."
         found.table(times, caption, "tab-build-times", formats={"Seconds": ".1f"}, index=False)
-    found.say("This page was made alone: it knows no times of other chapters.", when=times.empty)
-    return found
+    return found.say("This page was made alone: it knows no times of other chapters.", when=times.empty)
 
 
 def versions() -> Findings:
     """Versions of what this copy was made with."""
-    found = Findings()
     versions = account.versions().rename(columns=str.capitalize)
-    found.table(versions, "Versions of the software behind figures and pages.", "tab-build-versions", index=False)
-    return found
+    return Findings().table(
+        versions, "Versions of the software behind figures and pages.", "tab-build-versions", index=False
+    )
 
 
 def machine(result: Mapping[str, Any]) -> Findings:
@@ -158,49 +145,39 @@ def machine(result: Mapping[str, Any]) -> Findings:
 
 def note(result: Mapping[str, Any]) -> Findings:
     """What the run says of itself, if anything."""
-    found = Findings()
-    found.say(escape(result.get("note", "")), when="note" in result)
-    return found
+    return Findings().say(escape(result.get("note", "")), when="note" in result)
 
 
 def timed(result: Mapping[str, Any], what: str) -> Findings:
     """One table of times; what: a key of :data:`TIMED`."""
     caption, cases = TIMED[what]
-    found = Findings()
-    found.table(speed.comparisons(result, *cases), caption, f"tab-performance-{what}", index=False, raw=True)
-    return found
+    return Findings().table(
+        speed.comparisons(result, *cases), caption, f"tab-performance-{what}", index=False, raw=True
+    )
 
 
 def agreement(result: Mapping[str, Any]) -> Findings:
     """Whether the packages that were timed give the same answers."""
-    found = Findings()
     caption = "Agreement of the fits, and peak memory of each process."
-    found.table(speed.agreement(result), caption, "tab-performance-agreement", index=False, raw=True)
-    return found
+    return Findings().table(speed.agreement(result), caption, "tab-performance-agreement", index=False, raw=True)
 
 
 def growth(result: Mapping[str, Any]) -> Findings:
     """How time and memory grow with students, schools, covariates and cohorts."""
-    found = Findings()
     grown = speed.growth(result)
     held = grown[grown["along"] == "Schools"].iloc[0]
-    found.record("held_students", int(held["students"]))
+    found = Findings().record("held_students", int(held["students"]))
     found.record("held_covariates", int(held["covariates"]))
     found.record("held_schools", int(grown[grown["along"] == "Students"]["schools"].max()))
-    found.figure("growth", figures.scaling(grown))
-    return found
+    return found.figure("growth", figures.scaling(grown))
 
 
 def verdicts(result: Mapping[str, Any]) -> Findings:
     """The targets, and whether they were met."""
-    found = Findings()
-    found.say("\n".join(f"- {escape(sentence)}" for sentence in speed.verdicts(result)))
-    return found
+    return Findings().say("\n".join(f"- {escape(sentence)}" for sentence in speed.verdicts(result)))
 
 
 def measured_versions(result: Mapping[str, Any]) -> Findings:
     """Versions of what was measured."""
-    found = Findings()
     versions = pd.DataFrame(result["versions"].items(), columns=["Package", "Version"])
-    found.table(versions, "Versions of what was measured.", "tab-performance-versions", index=False)
-    return found
+    return Findings().table(versions, "Versions of what was measured.", "tab-performance-versions", index=False)

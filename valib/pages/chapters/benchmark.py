@@ -48,26 +48,23 @@ def study_names(relative: Sequence[CohortFit], baseline: Sequence[int], level: f
     """Cohorts, level, and the last cohort by relative value added."""
     last, focal = relative[-1].cohort, [f.cohort for f in relative]
     P = formats(*(f.student_sd for f in relative)).plain
-    found = Findings()
     check(
         all(abs(f.school_effects["effect"].mean()) < 1e-6 * f.student_sd for f in relative),
         "relative value added has mean zero in every cohort",
     )
-    found.record("last_cohort", last, "d")
+    found = Findings().record("last_cohort", last, "d")
     found.record("baseline_cohorts", baseline)
     found.record("focal_cohorts", focal)
     found.record("level", percent(level))
     found.record("relative_sd", relative[-1].tau2 ** 0.5, P)
     found.record("last_schools", relative[-1].n_schools)
-    found.record("last_students", relative[-1].n_students)
-    return found
+    return found.record("last_students", relative[-1].n_students)
 
 
 def question_recipe(
     records: pd.DataFrame, ols: Benchmark, question: Sequence[CohortFit], method: str, level: float
 ) -> Findings:
     """The question's recipe: ML and REML agree, and the slope has a larger error when clustered."""
-    found = Findings()
     other = fit_benchmark(
         records,
         question[-1].cohort,
@@ -83,11 +80,10 @@ def question_recipe(
         "without fixed effects ML and REML are the same",
     )
     slope = slope_name(ols)
-    found.record("ols_slope_name", prose.name(slope))
+    found = Findings().record("ols_slope_name", prose.name(slope))
     found.record("ols_slope", ols.coefficients[slope], ".3f")
     found.record("ols_slope_se", ols.se[slope], ".4f")
-    found.record("ols_slope_se_plain", ols.vcov_model.loc[slope, slope] ** 0.5, ".4f")
-    return found
+    return found.record("ols_slope_se_plain", ols.vcov_model.loc[slope, slope] ** 0.5, ".4f")
 
 
 def lasting_effects(
@@ -95,26 +91,23 @@ def lasting_effects(
 ) -> Findings:
     """The SD between schools with an effect a cohort, and with one effect a school."""
     P = formats(*(f.student_sd for f in relative)).plain
-    found = Findings()
-    found.record("tau_cell", mixed.tau2**0.5, P)
+    found = Findings().record("tau_cell", mixed.tau2**0.5, P)
     found.record("tau_school", lasting.tau2**0.5, P)
     found.say(
         "Over the baseline cohorts the standard deviation between schools is {glue:text}`tau_cell` score points with "
         "an effect for each school and cohort, and {glue:text}`tau_school` with one effect for each school.",
         when=len(baseline) > 1,
     )
-    found.say("This baseline is one cohort, so the two definitions coincide.", when=len(baseline) == 1)
-    return found
+    return found.say("This baseline is one cohort, so the two definitions coincide.", when=len(baseline) == 1)
 
 
 def copy(benchmark: Benchmark, estimated: Sequence[CohortFit], params: Params, crossed: bool) -> Findings:
     """What this copy does differently from the default recipe; crossed: the records cross a declared break of a scale."""
-    found = Findings()
     check(
         all(abs(f.school_effects["effect"].mean() - f.shift) < 1e-6 * f.student_sd for f in estimated),
         "the mean of benchmark value added over schools is the shift",
     )
-    found.say(
+    found = Findings().say(
         f"In this copy the coefficients of step 3 and of all that follows come from the estimator "
         f"`{benchmark.estimator}`, "
         "as its parameters ask.",
@@ -125,12 +118,11 @@ def copy(benchmark: Benchmark, estimated: Sequence[CohortFit], params: Params, c
         "same way as that of equating, and every interval below counts it.",
         when=crossed,
     )
-    found.say(
+    return found.say(
         "The results saved beside the pages follow the parameters of this copy, which differ from the default recipe: "
         f"shift {params.shift}, variances {params.variances}.",
         when=(params.shift, params.variances) != ("estimated", "focal"),
     )
-    return found
 
 
 def followed(
@@ -143,8 +135,7 @@ def followed(
 ) -> Findings:
     """One school under each recipe; by_name: the parameters name it."""
     S = formats(*(f.student_sd for f in relative)).signed
-    found = Findings()
-    found.record("school_name", prose.name(followed))
+    found = Findings().record("school_name", prose.name(followed))
     found.record("school_n", int(estimated[-1].school_effects.loc[followed, "n"]))
     found.record(
         "school_how",
@@ -159,14 +150,12 @@ def followed(
         found.record(key, float(row), S)
     found.record("school_benchmark_lower", float(recipes["lower"].iloc[-1]), S)
     found.record("school_benchmark_upper", float(recipes["upper"].iloc[-1]), S)
-    found.record("school_shrinkage", float(recipes["shrinkage"].iloc[-1]), ".2f")
-    return found
+    return found.record("school_shrinkage", float(recipes["shrinkage"].iloc[-1]), ".2f")
 
 
 def recipes_table(relative: Sequence[CohortFit], recipes: pd.DataFrame) -> Findings:
     """The table of one school under each recipe."""
     P, S, E, _ = formats(*(f.student_sd for f in relative))
-    found = Findings()
     words = {
         "recipe": "Recipe",
         "residual": "Mean residual",
@@ -176,7 +165,7 @@ def recipes_table(relative: Sequence[CohortFit], recipes: pd.DataFrame) -> Findi
         "lower": "Lower",
         "upper": "Upper",
     }
-    found.table(
+    return Findings().table(
         recipes.rename(columns=words),
         "School {glue:text}`school_name` in cohort {glue:text}`last_cohort` "
         "({glue:text}`school_n` students) under each recipe, in score points, with {glue:text}`level` limits. The "
@@ -188,14 +177,11 @@ def recipes_table(relative: Sequence[CohortFit], recipes: pd.DataFrame) -> Findi
         },
         index=False,
     )
-    return found
 
 
 def recipes_figure(recipes: pd.DataFrame, level: float) -> Findings:
     """The figure of one school under each recipe."""
-    found = Findings()
-    found.figure("recipes", figures.recipes(recipes, level=level))
-    return found
+    return Findings().figure("recipes", figures.recipes(recipes, level=level))
 
 
 def followed_over_cohorts(
@@ -203,7 +189,6 @@ def followed_over_cohorts(
 ) -> Findings:
     """One school over the focal cohorts, where it may be shown."""
     S = formats(*(f.student_sd for f in relative)).signed
-    found = Findings()
     rows = [
         {
             "Cohort": f.cohort,
@@ -217,7 +202,7 @@ def followed_over_cohorts(
         for r, f in zip(relative, estimated, strict=True)
         if followed in only_shown(f.school_effects, min_students).index
     ]
-    found.table(
+    return Findings().table(
         pd.DataFrame(rows),
         "School {glue:text}`school_name` over the focal cohorts: relative value added, benchmark "
         "value added with its {glue:text}`level` limits, and the system shift that the latter contains (score points).",
@@ -225,13 +210,11 @@ def followed_over_cohorts(
         index=False,
         formats=dict.fromkeys(["Relative", "Benchmark", "Lower", "Upper", "Shift of all"], S),
     )
-    return found
 
 
 def spread(relative: Sequence[CohortFit], spread: pd.DataFrame) -> Findings:
     """SD between schools and mean value added under each recipe."""
     P, S, E, _ = formats(*(f.student_sd for f in relative))
-    found = Findings()
     sd, mean, _, predicted = _by_recipe(spread)
     shown = pd.DataFrame(
         {
@@ -244,7 +227,7 @@ def spread(relative: Sequence[CohortFit], spread: pd.DataFrame) -> Findings:
             "Mean, answer": mean["answer"],
         }
     )
-    found.table(
+    return Findings().table(
         shown,
         "Standard deviation between schools, and mean value added over schools, under each recipe (score points). The "
         "third column of standard deviations is what {eq}`eq-04-absorbed` leads one to expect of the question's "
@@ -253,7 +236,6 @@ def spread(relative: Sequence[CohortFit], spread: pd.DataFrame) -> Findings:
         index=False,
         formats={c: S if c.startswith("Mean") else P for c in shown.columns[1:]},
     )
-    return found
 
 
 def spread_values(relative: Sequence[CohortFit], spread: pd.DataFrame) -> Findings:
@@ -268,8 +250,7 @@ def spread_values(relative: Sequence[CohortFit], spread: pd.DataFrame) -> Findin
         found.record(f"{key}_shrinkage", lam.loc[last, name], ".2f")
     found.record("predicted_sd", predicted.loc[last], P)
     found.record("ols_shift", mean.loc[last, "ols_shift"], S)
-    found.save(spread.query("recipe != 'ols_shift'"), "recipes.csv")
-    return found
+    return found.save(spread.query("recipe != 'ols_shift'"), "recipes.csv")
 
 
 def estimators(
@@ -279,7 +260,6 @@ def estimators(
     P, S, E, _ = formats(*(f.student_sd for f in relative))
     mixed = baselines["mixed"]
     slope = slope_name(mixed)
-    found = Findings()
     shown = pd.DataFrame(
         [
             {
@@ -294,7 +274,7 @@ def estimators(
             for name, b in baselines.items()
         ]
     )
-    found.table(
+    return Findings().table(
         shown,
         "Benchmark coefficients by estimator, with standard errors clustered by school. The last columns compare "
         f"the coefficient of {code(slope)} with that of `mixed`; the error of the difference is from a bootstrap in "
@@ -312,7 +292,6 @@ def estimators(
             "SE of that": ".4f",
         },
     )
-    return found
 
 
 def estimators_in_words(
@@ -321,14 +300,15 @@ def estimators_in_words(
     """Whether the slope by least squares differs from that of the mixed model by more than chance."""
     ols, mixed = baselines["ols"], baselines["mixed"]
     slope = slope_name(mixed)
-    found = Findings()
-    found.say("\n".join(f"- `{name}` is left out: {escape(why)}" for name, why in refused.items()), when=bool(refused))
+    found = Findings().say(
+        "\n".join(f"- `{name}` is left out: {escape(why)}" for name, why in refused.items()), when=bool(refused)
+    )
     gap = ols.coefficients[slope] - mixed.coefficients[slope]
     gap_se = (draws["ols"][slope] - draws["mixed"][slope]).std()
     found.record("slope_mixed", mixed.coefficients[slope], ".3f")
     found.record("slope_gap", gap, "+.3f")
     found.record("slope_gap_se", gap_se, ".4f")
-    found.say(
+    return found.say(
         "Here the coefficient of {glue:text}`ols_slope_name` is {glue:text}`ols_slope` by least squares and "
         "{glue:text}`slope_mixed` by the mixed model; the difference of {glue:text}`slope_gap` has a standard error "
         "of {glue:text}`slope_gap_se`. "
@@ -339,7 +319,6 @@ def estimators_in_words(
             else "That is within what chance allows."
         )
     )
-    return found
 
 
 def shifts(
@@ -457,8 +436,7 @@ def front_page(relative: Sequence[CohortFit], context: pd.DataFrame, what_if: Ma
         for share, f in what_if.items()
         if share
     ]
-    found.record("front_equating", "; ".join(equating))
-    return found
+    return found.record("front_equating", "; ".join(equating))
 
 
 def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame, context: pd.DataFrame) -> Findings:
@@ -479,8 +457,7 @@ def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame, context: p
         }
     )
     shown = shown.dropna(axis=1, how="all")
-    found = Findings()
-    found.table(
+    found = Findings().table(
         shown,
         "System shift of each focal cohort against the baseline, in score points, with {glue:text}`level` limits over "
         "schools and for a further ordinary year; effect size: divided by the standard deviation of the cohort's "
@@ -491,8 +468,7 @@ def shifts_table(relative: Sequence[CohortFit], errors: pd.DataFrame, context: p
         formats={"Effect size": "+.2f", "SE": E}
         | dict.fromkeys(["Shift", "Lower", "Upper", "Ordinary year: from", "to"], S),
     )
-    found.say(which_is_wider(context))
-    return found
+    return found.say(which_is_wider(context))
 
 
 def against(
@@ -501,21 +477,17 @@ def against(
     """Relative against benchmark value added: named holds the effects of schools shown."""
     P, S, E, _ = formats(*(f.student_sd for f in relative))
     slope = slope_name(benchmark)
-    found = Findings()
-    found.figure("against", figures.relative_vs_benchmark(named))
+    found = Findings().figure("against", figures.relative_vs_benchmark(named))
     row = agreement.iloc[-1]
     found.record("cor_last", _correlation(row["correlation"]))
     found.record("cor_min", _correlation(agreement["correlation"].min()))
     found.record("sd_difference", row["sd_difference"], E)
-    found.record("slope_change", relative[-1].fixed_effects[slope] - benchmark.coefficients[slope], "+.3f")
-    return found
+    return found.record("slope_change", relative[-1].fixed_effects[slope] - benchmark.coefficients[slope], "+.3f")
 
 
 def mean_errors(relative: Sequence[CohortFit], typical: float, independent: float, actual: float) -> Findings:
     """The error of a school, and that of the mean of all: if they were independent, and as it is."""
     P, S, E, _ = formats(*(f.student_sd for f in relative))
-    found = Findings()
-    found.record("typical_se", float(typical), E)
+    found = Findings().record("typical_se", float(typical), E)
     found.record("mean_se_independent", independent, E)
-    found.record("mean_se", actual, E)
-    return found
+    return found.record("mean_se", actual, E)

@@ -55,9 +55,7 @@ HOLDS = {
 
 def idea() -> Findings:
     """The drawn idea of a benchmark."""
-    found = Findings()
-    found.figure("idea", figures.benchmark_idea())
-    return found
+    return Findings().figure("idea", figures.benchmark_idea())
 
 
 def _p(p: float) -> str:
@@ -105,10 +103,8 @@ def same_coefficients(
 
 def implied(shift: np.ndarray) -> Findings:
     """The smallest and the largest shift that the question's pair of numbers implies (exercise)."""
-    found = Findings()
-    found.record("implied_low", float(shift.min()), ".1f")
-    found.record("implied_high", float(shift.max()), ".1f")
-    return found
+    found = Findings().record("implied_low", float(shift.min()), ".1f")
+    return found.record("implied_high", float(shift.max()), ".1f")
 
 
 def bootstrap(
@@ -120,8 +116,7 @@ def bootstrap(
 ) -> Findings:
     """Analytic and bootstrap errors of the shift."""
     P, S, E, _ = formats(*(f.student_sd for f in relative))
-    found = Findings()
-    found.record("replicates", boot.replicates)
+    found = Findings().record("replicates", boot.replicates)
     found.record("n_baseline", len(baseline))
     found.record("boot_se", float(boot_shifts["se"].iloc[-1]), E)
     shown = pd.DataFrame(
@@ -135,7 +130,7 @@ def bootstrap(
             "Upper ": boot_shifts["upper"].to_numpy(),
         }
     )
-    found.table(
+    return found.table(
         shown,
         "Standard error and {glue:text}`level` limits of the system shift, analytic and from "
         "{glue:text}`replicates` bootstrap draws of schools (score points).",
@@ -143,17 +138,15 @@ def bootstrap(
         index=False,
         formats={"Analytic SE": E, "Bootstrap SE": E, "Lower": S, "Upper": S, "Lower ": S, "Upper ": S},
     )
-    return found
 
 
 def bootstrap_in_words(errors: pd.DataFrame, boot: BenchmarkBootstrap, boot_shifts: pd.DataFrame) -> Findings:
     """Whether the bootstrap's error differs from the analytic one by more than its own noise."""
-    found = Findings()
     ratio = boot_shifts["se"].to_numpy() / errors["se"].to_numpy()
     noise = (2 * boot.replicates) ** -0.5  # relative standard error of a standard deviation from so many draws
     apart = [int(c) for c, r in zip(errors["cohort"], ratio, strict=True) if abs(r - 1) > 2.5 * noise]
-    found.record("boot_noise", noise, ".0%")
-    found.say(
+    found = Findings().record("boot_noise", noise, ".0%")
+    return found.say(
         "With {glue:text}`replicates` draws the bootstrap error is itself known to about {glue:text}`boot_noise`. "
         + (
             f"In {'cohorts' if len(apart) > 1 else 'cohort'} {in_words([str(c) for c in apart])} it differs from the "
@@ -164,23 +157,21 @@ def bootstrap_in_words(errors: pd.DataFrame, boot: BenchmarkBootstrap, boot_shif
             "the check finds nothing."
         )
     )
-    return found
 
 
 def bootstrap_figure(errors: pd.DataFrame, boot: BenchmarkBootstrap, level: float) -> Findings:
     """The draws of the last shift beside the analytic normal."""
     end = errors.iloc[-1]
     last = int(end["cohort"])
-    found = Findings()
     se = float((end["se"] ** 2 - end["se_scale"] ** 2) ** 0.5)
-    found.figure("bootstrap", figures.bootstrap_vs_analytic(boot.shift[last], float(end["shift"]), se, level=level))
-    return found
+    return Findings().figure(
+        "bootstrap", figures.bootstrap_vs_analytic(boot.shift[last], float(end["shift"]), se, level=level)
+    )
 
 
 def equating(relative: Sequence[CohortFit], what_if: Mapping[float, CohortFit]) -> Findings:
     """The last shift by the size of the equating error; what_if: fits by share of the students' SD."""
     P, S, E, _ = formats(*(f.student_sd for f in relative))
-    found = Findings()
     shown = pd.DataFrame(
         [
             {
@@ -195,7 +186,7 @@ def equating(relative: Sequence[CohortFit], what_if: Mapping[float, CohortFit]) 
             for share, f in what_if.items()
         ]
     )
-    found.table(
+    return Findings().table(
         shown,
         "The shift of cohort {glue:text}`last_cohort` if equating had this standard error (score points). The "
         "analyses of this chapter use the value of its parameters.",
@@ -203,43 +194,37 @@ def equating(relative: Sequence[CohortFit], what_if: Mapping[float, CohortFit]) 
         index=False,
         formats={"Equating SE": E, "Shift": S, "SE": E, "Lower": S, "Upper": S, "SE of mean VA": E},
     )
-    return found
 
 
 def prior(checks: Sequence[PriorCheck]) -> Findings:
     """The prior score of each focal cohort beside the baseline's."""
-    found = Findings()
-    found.figure("prior", figures.prior_shift(prior_table(checks)))
+    found = Findings().figure("prior", figures.prior_shift(prior_table(checks)))
     found.record("smd_limit", SMD_LIMIT, "g")
     found.record("ratio_low", VARIANCE_RATIO_LIMITS[0], "g")
-    found.record("ratio_high", VARIANCE_RATIO_LIMITS[1], "g")
-    return found
+    return found.record("ratio_high", VARIANCE_RATIO_LIMITS[1], "g")
 
 
 def prior_in_words(checks: Sequence[PriorCheck]) -> Findings:
     """Which focal cohorts lie outside the limits."""
     left = [c.cohort for c in checks if not c.ok]
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "Every focal cohort stays within these limits. This excludes a large change of the prior but not a small one. An "
         "undetected difference of a tenth of a standard deviation in the prior test moves the shift by a tenth of the "
         "prior's standard deviation times the slope of the prior.",
         when=not left,
     )
-    found.say(
+    return found.say(
         f"Outside the limits: {in_words([str(c) for c in left])}. There the benchmark is applied to students unlike "
         f"those it "
         "was estimated on, and the shift may come from the prior, from the extrapolation of the growth line, or, where "
         "the same students are followed as they grow older, from age.",
         when=bool(left),
     )
-    return found
 
 
 def gaps(records: pd.DataFrame, is_demo: bool) -> Findings:
     """Years without a cohort."""
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "The break falls in 2023: the 2023 cohort's prior score (2021) and the 2024 cohort's (2022) are on the old "
         "scale and their outcomes on the new one. No NAPLAN test was sat in 2020, so there is no outcome of 2020 and "
         "no cohort of 2022, whose prior would have been that of 2020. The demo panel of this book has the same gaps "
@@ -255,18 +240,15 @@ def gaps(records: pd.DataFrame, is_demo: bool) -> Findings:
         + ". Nothing can be said about a cohort without records, nor about one whose prior test was not sat.",
         when=bool(absent) and not is_demo,
     )
-    found.say("The cohorts of these records follow one another without a gap.", when=not absent)
-    return found
+    return found.say("The cohorts of these records follow one another without a gap.", when=not absent)
 
 
 def population(relative: Sequence[CohortFit], population: pd.DataFrame, gap: pd.Series, followed: str) -> Findings:
     """The population mean added back: how far it is from benchmark value added (gap), by school."""
     _, S, E, D = formats(*(f.student_sd for f in relative))
-    found = Findings()
-    found.record("population_gap_mean", float(gap.mean()), D)
+    found = Findings().record("population_gap_mean", float(gap.mean()), D)
     found.record("population_gap_max", float(gap.abs().max()), E)
-    found.record("population_school", float(population.loc[followed, "effect"]), S)
-    return found
+    return found.record("population_school", float(population.loc[followed, "effect"]), S)
 
 
 def sensitivity(
@@ -274,7 +256,6 @@ def sensitivity(
 ) -> Findings:
     """The last shift with one choice changed at a time."""
     _, S, E, _ = formats(*(f.student_sd for f in relative))
-    found = Findings()
     shown = sensitivity.assign(
         value=[
             code(v) if c != "baseline cohort" else v
@@ -282,7 +263,7 @@ def sensitivity(
         ]
     )
     shown.columns = ["Changed", "To", "Shift", "SE", "Lower", "Upper"]
-    found.table(
+    found = Findings().table(
         shown,
         "The system shift of cohort {glue:text}`last_cohort` with one choice changed at a time (score points, "
         "{glue:text}`level` limits).",
@@ -294,50 +275,45 @@ def sensitivity(
     found.record("sensitivity_low", float(sensitivity["shift"].min()), S)
     found.record("sensitivity_high", float(sensitivity["shift"].max()), S)
     found.say("Left out, since the records lack a column: " + "; ".join(map(code, unusable)) + ".", when=bool(unusable))
-    found.say(
+    return found.say(
         "Could not be fitted: " + "; ".join(f"{code(k)} ({escape(v)})" for k, v in failed.items()), when=bool(failed)
     )
-    return found
 
 
 def sensitivity_in_words(baseline: Sequence[int], formulas: Sequence[str]) -> Findings:
     """What the rows of the sensitivity table mean."""
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "The rows with one baseline cohort show something that no standard error of a single baseline has in it: how "
         "far the benchmark depends on the year that was chosen.",
         when=len(baseline) > 1,
     )
-    found.say(
+    return found.say(
         "A school-mean covariate changes what is meant by value added ({numref}`chapter {number} <ch-relative>`), so "
         "a row with one answers a slightly different question than a row without.",
         when=len({"school_mean(" in f for f in formulas}) > 1,
     )
-    return found
 
 
 def artefact(path: Path, carried: CohortFit, estimated: CohortFit) -> Findings:
     """What a saved benchmark holds, and that one read back gives the same numbers as far as they are published."""
     E = formats(estimated.student_sd).fine
-    found = Findings()
     gap = (carried.school_effects["effect"] - estimated.school_effects["effect"]).abs().max()
     check(
         abs(carried.shift - estimated.shift) < 0.1 * estimated.shift_se and gap < 0.1 * estimated.shift_se,
         "a benchmark read from its file gives the same numbers to a tenth of their error",
     )
     gap = float(max(abs(carried.shift - estimated.shift), gap))
-    found.record("carried_gap", np.format_float_positional(gap, 1, fractional=False, trim="-"))
+    found = Findings().record("carried_gap", np.format_float_positional(gap, 1, fractional=False, trim="-"))
     found.record("carried_se", carried.shift_se, E)
     entries = json.loads(path.read_text(encoding="utf-8"))
     check(set(entries) <= set(HOLDS), f"the table names every entry of the file ({set(entries) - set(HOLDS)})")
-    found.table(
+    return found.table(
         pd.DataFrame([(f"`{k}`", HOLDS[k]) for k in entries], columns=["Entry", "Holds"]),
         "What a saved benchmark (`baseline.json`) holds.",
         "tab-04-artefact",
         index=False,
         raw=True,
     )
-    return found
 
 
 def files(
@@ -348,7 +324,6 @@ def files(
     scale_breaks: Sequence[ScaleBreak],
 ) -> Findings:
     """Effects, coefficients and shifts for the results folder; the effects follow the parameters of the copy."""
-    found = Findings()
     chosen = [
         fit_benchmark(
             records,
@@ -365,7 +340,6 @@ def files(
         )
         for f in estimated
     ]
-    found.save(tables.school_effects(chosen, params.min_students)[0], "benchmark_effects.csv")
+    found = Findings().save(tables.school_effects(chosen, params.min_students)[0], "benchmark_effects.csv")
     found.save(tables.fixed_effects(chosen[:1]).drop(columns="cohort"), "benchmark_fixed_effects.csv")
-    found.save(tables.shifts(estimated), "shifts.csv")
-    return found
+    return found.save(tables.shifts(estimated), "shifts.csv")

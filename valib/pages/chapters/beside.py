@@ -37,7 +37,6 @@ def tables(params: Params, records: pd.DataFrame, fit: CohortFit, benchmark: Ben
 
 def not_there(params: Params, found: Mapping[str, pd.DataFrame]) -> Findings:
     """What of this section the study does not ask for, or its records cannot bear."""
-    told = Findings()
     lacking = [
         words
         for name, words in (
@@ -46,17 +45,16 @@ def not_there(params: Params, found: Mapping[str, pd.DataFrame]) -> Findings:
         )
         if not getattr(params, name)
     ]
-    told.say(
+    told = Findings().say(
         f"The study of this copy does not name {' nor '.join(lacking)}. Where it does, this section has the tables.",
         when=lacking,
     )
     unable = [name for name in ("groups", "similar") if getattr(params, name) and f"{name}.csv" not in found]
-    told.say(
+    return told.say(
         f"The records of this chapter do not bear {in_words([code(name) for name in unable])}. Where they are the study's own, "
         "`valib fit` with the same parameters says why.",
         when=unable,
     )
-    return told
 
 
 def groups(params: Params, found: Mapping[str, pd.DataFrame], fit: CohortFit) -> Findings:
@@ -88,7 +86,7 @@ def groups(params: Params, found: Mapping[str, pd.DataFrame], fit: CohortFit) ->
         }
     )[["Group", "Schools", "Students", "Mean VA", "Lower", "Upper", "Shift", "from", "to"]]
     shown["Group"] = [escape(name) for name in shown["Group"]]
-    told.table(
+    return told.table(
         shown,
         f"Benchmark value added of groups by {code(str(params.groups))} in cohort {{glue:text}}`cohort`: mean over the schools "
         f"of the group ({WEIGHTS[params.group_weights]}) and shift of the group as a system of its own, each with its "
@@ -98,7 +96,6 @@ def groups(params: Params, found: Mapping[str, pd.DataFrame], fit: CohortFit) ->
         raw=True,
         formats=dict.fromkeys(["Mean VA", "Lower", "Upper", "Shift", "from", "to"], F.signed),
     )
-    return told
 
 
 def similar(params: Params, found: Mapping[str, pd.DataFrame]) -> Findings:
@@ -109,8 +106,7 @@ def similar(params: Params, found: Mapping[str, pd.DataFrame]) -> Findings:
         return told
     told.save(table, "similar.csv")
     above, below = int((table["lower"] > 0).sum()), int((table["upper"] < 0).sum())
-    told.say(
+    return told.say(
         f"Set beside the {params.neighbours} schools most like it in {in_words([code(name) for name in params.similar])}, the "
         f"interval of the difference lies above zero for {above} and below zero for {below} of {len(table):,} schools."
     )
-    return told

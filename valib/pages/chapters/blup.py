@@ -35,11 +35,9 @@ def _schools_of(records: pd.DataFrame, cohorts: Sequence[int]) -> set[str]:
 
 def study_names(level: float, last: int, baseline: Sequence[int]) -> Findings:
     """Level, last focal cohort and baseline, as the prose names them."""
-    found = Findings()
-    found.record("level", f"{100 * level:g}%")
+    found = Findings().record("level", f"{100 * level:g}%")
     found.record("last", last, "d")
-    found.record("baseline", baseline)
-    return found
+    return found.record("baseline", baseline)
 
 
 def one_school(by_matrix: float, by_formula: float, n: int, tau2: float, sigma2: float) -> Findings:
@@ -58,10 +56,9 @@ def one_school(by_matrix: float, by_formula: float, n: int, tau2: float, sigma2:
 
 def sleepstudy_fit(fm: CohortFit, lme4_prints: Sequence[float]) -> Findings:
     """The fit of sleepstudy beside what lme4 prints."""
-    found = Findings()
     here = [*fm.fixed_effects, np.sqrt(fm.tau2), np.sqrt(fm.sigma2)]
     check(np.allclose(here, lme4_prints, rtol=2e-5), "the fit of sleepstudy is lme4's")
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             {
                 "Quantity": [
@@ -79,31 +76,27 @@ def sleepstudy_fit(fm: CohortFit, lme4_prints: Sequence[float]) -> Findings:
         formats={"valib": ".3f", "lme4": ".3f"},
         index=False,
     )
-    return found
 
 
 def one_subject(b_i: float, rbar_i: float, n_i: int, sigma2_b: float, sigma2: float) -> Findings:
     """Subject 308 by hand is lme4's."""
-    found = Findings()
     lme4 = _lme4()
     check(np.isclose(b_i, lme4.loc["308", "blup"], rtol=1e-6), "subject 308 by hand is lme4's ranef")
-    found.record("b_308", b_i, ".2f")
+    found = Findings().record("b_308", b_i, ".2f")
     found.record("b_308_lme4", lme4.loc["308", "blup"], ".2f")
     found.record("rbar_308", rbar_i, ".2f")
     found.record("n_308", n_i)
-    found.record("lambda_308", n_i * sigma2_b / (n_i * sigma2_b + sigma2), ".3f")
-    return found
+    return found.record("lambda_308", n_i * sigma2_b / (n_i * sigma2_b + sigma2), ".3f")
 
 
 def every_subject(fm: CohortFit, rbar: pd.Series, by_hand: pd.Series) -> Findings:
     """All subjects by hand, by the library and by lme4."""
-    found = Findings()
     lme4, library = _lme4(), fm.school_effects["effect"]
     check(list(by_hand.index) == list(library.index) == list(lme4.index), "the subjects are the same")
     check(np.allclose(by_hand, library, rtol=1e-9), "by hand is the library for all subjects")
     check(np.allclose(by_hand, lme4["blup"], rtol=1e-6), "by hand is lme4 for all subjects")
     check((by_hand - lme4["blup"]).abs().max() < 1e-6, "no subject differs from lme4 by a millionth of a millisecond")
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             {
                 "Subject": by_hand.index,
@@ -120,14 +113,12 @@ def every_subject(fm: CohortFit, rbar: pd.Series, by_hand: pd.Series) -> Finding
         formats={"Mean residual": ".4f", "By hand": ".4f", "Library": ".4f", "lme4": ".4f", "Hand − lme4": ".6f"},
         index=False,
     )
-    return found
 
 
 def three_errors(
     fm: CohortFit, b_i: float, z: float, conditional: float, estimated_b: float, comparative: float, diagnostic: float
 ) -> Findings:
     """The three errors of subject 308; each variance is given as computed by hand, z is the multiple of the intervals."""
-    found = Findings()
     by_library = fm.school_effects.loc["308"]
     errors = np.sqrt([conditional, comparative, diagnostic])
     from_library = by_library[["se_conditional", "se_comparative", "se_diagnostic"]].to_numpy(dtype=float)
@@ -136,7 +127,7 @@ def three_errors(
     check(np.isclose(comparative + diagnostic, fm.tau2), "comparative + diagnostic = tau2")
     check(comparative > conditional, "the estimated b adds")
     ends = [[as_text(b_i + sign * z * error, ".2f") for error in errors[:2]] + ["–"] for sign in (-1, 1)]
-    found.table(
+    found = Findings().table(
         pd.DataFrame(
             {
                 "Error": ["conditional", "comparative", "diagnostic"],
@@ -156,22 +147,18 @@ def three_errors(
     )
     found.record("share_b_308", estimated_b / comparative, ".0%")
     found.record("se_conditional_308", errors[0], ".2f")
-    found.record("se_comparative_308", errors[1], ".2f")
-    return found
+    return found.record("se_comparative_308", errors[1], ".2f")
 
 
 def subjects_figure(fm: CohortFit, rbar: pd.Series, level: float) -> Findings:
     """The subjects before and after shrinkage."""
-    found = Findings()
     limits = fm.school_effects.rename_axis("subject")[["effect", "lower", "upper"]].rename(columns={"effect": "blup"})
-    found.figure("byhand", figures.byhand_blup(limits.assign(raw=rbar), highlight="308", level=level))
-    return found
+    return Findings().figure("byhand", figures.byhand_blup(limits.assign(raw=rbar), highlight="308", level=level))
 
 
 def edges() -> Findings:
     """The edge cases of the predictor, in symbols."""
-    found = Findings()
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             {
                 "Case": ["one student", "many students", "no variance between schools", "no student in the data"],
@@ -192,14 +179,12 @@ def edges() -> Findings:
         index=False,
         raw=True,
     )
-    return found
 
 
 def by_hand(
     fit: CohortFit, students: Design, rbar: pd.Series, by_hand: pd.Series, school: str, min_students: int
 ) -> Findings:
     """All schools of the last cohort by hand; students is the design of the cohort, school the one followed."""
-    found = Findings()
     effects = fit.school_effects
     check(list(by_hand.index) == list(effects.index), "the schools are the same")
     scale = effects["effect"].abs().max()
@@ -213,7 +198,7 @@ def by_hand(
         np.isclose(np.sqrt(fit.tau2 * (1 - own["shrinkage"]) + added), own["se_comparative"], rtol=1e-7),
         "the school's comparative error by hand",
     )
-    found.record("n_schools", len(effects))
+    found = Findings().record("n_schools", len(effects))
     found.record("school", prose.name(school))
     found.record(
         "share_b",
@@ -222,15 +207,13 @@ def by_hand(
     )
     found.record("lambda_min", float(big["shrinkage"].min()), ".2f")
     found.record("lambda_max", float(big["shrinkage"].max()), ".2f")
-    found.figure("shrinkage", figures.shrinkage(effects, rbar, min_n=min_students))
-    return found
+    return found.figure("shrinkage", figures.shrinkage(effects, rbar, min_n=min_students))
 
 
 def steps(
     fit: CohortFit, students: Design, rbar: pd.Series, lam: pd.Series, by_hand: pd.Series, school: str
 ) -> Findings:
     """One school from its mean residual to its effect and limits."""
-    found = Findings()
     digits, own = _digits(fit), fit.school_effects.loc[school]
     here = (students.data["school"] == school).to_numpy()
     x_j, y_j = students.X[here].mean(axis=0), students.y[here].mean()
@@ -256,7 +239,7 @@ def steps(
         ("lower limit", r"$\hat u_j - z\,\mathrm{SE}$", as_text(float(own["lower"]), digits)),
         ("upper limit", r"$\hat u_j + z\,\mathrm{SE}$", as_text(float(own["upper"]), digits)),
     ]
-    found.table(
+    return Findings().table(
         pd.DataFrame(steps, columns=["Step", "Symbol", "Value"]),
         "School {glue:text}`school` in cohort {glue:text}`last`, from the mean residual to the effect and its "
         "{glue:text}`level` limits (comparative error), in score points (variances: squared).",
@@ -264,14 +247,12 @@ def steps(
         index=False,
         raw=True,
     )
-    return found
 
 
 def carried(
     records: pd.DataFrame, baseline: Sequence[int], carried: Sequence[CohortFit], rbar: pd.Series, by_hand: pd.Series
 ) -> Findings:
     """The last cohort by the baseline's coefficients and variances, by hand and by the library."""
-    found = Findings()
     there = carried[-1].school_effects
     check(list(by_hand.index) == list(there.index), "the schools are the same")
     check(
@@ -281,18 +262,16 @@ def carried(
     check((by_hand.abs() <= rbar.abs() + 1e-12).all(), "each prediction lies between zero and the residual")
     seen = _schools_of(records, baseline)
     new = [school for school in there.index if school not in seen]
-    found.record("n_last", len(there))
-    found.record("n_new", len(new))
-    return found
+    found = Findings().record("n_last", len(there))
+    return found.record("n_new", len(new))
 
 
 def unseen(fit: CohortFit, tau2: float, two: Blup, n_j: int, effect: float, z: float) -> Findings:
     """A school before and after its students are known; two holds both predictions, effect the one by hand."""
-    found = Findings()
     check(two.effect[0] == 0 and np.isclose(two.var_conditional[0], tau2), "an unseen school: 0 with tau2")
     check(np.isclose(two.effect[1], effect, rtol=1e-9), "with its students: the same as above")
     se = np.sqrt(two.var_conditional)
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             {
                 "School {glue:text}`school`": ["before it has students", "with its students"],
@@ -313,7 +292,6 @@ def unseen(fit: CohortFit, tau2: float, two: Blup, n_j: int, effect: float, z: f
         },
         index=False,
     )
-    return found
 
 
 def means(
@@ -326,7 +304,6 @@ def means(
     method: str,
 ) -> Findings:
     """Means over schools of three kinds of effects in each focal cohort; typical is the baseline's model."""
-    found = Findings()
     focal, digits = [c.cohort for c in carried], _digits(carried[-1])
     seen = _schools_of(records, baseline)
     within = [fit_relative(records, t, formula, method) for t in focal]
@@ -345,7 +322,7 @@ def means(
             "Predictions, mean": [c.school_effects["effect"].mean() for c in carried],
         }
     )
-    found.table(
+    found = Findings().table(
         means,
         "Means over the schools of each focal cohort, in score points: of the effects of the relative model of "
         "that cohort; of the mean residuals $\\bar r_j$ from the baseline's coefficients; and of the predictions "
@@ -356,15 +333,13 @@ def means(
     )
     found.record("mean_raw", float(means["Mean residuals, mean"].iloc[-1]), digits)
     found.record("mean_carried", float(means["Predictions, mean"].iloc[-1]), digits)
-    found.record("side", direction(means["Predictions, mean"].iloc[-1], "above", "below", "at"))
-    return found
+    return found.record("side", direction(means["Predictions, mean"].iloc[-1], "above", "below", "at"))
 
 
 def exercises(fm: CohortFit, b_i: float, z: float, conditional: float, typical: Benchmark) -> Findings:
     """Answers of the exercises: wrong limits, ANOVA estimates of the balanced data, and how many students are needed."""
-    found = Findings()
     wrong = np.sqrt(fm.tau2 * fm.sigma2 / (fm.tau2 + fm.sigma2))
-    found.record("wrong_lower", b_i - z * wrong, ".2f")
+    found = Findings().record("wrong_lower", b_i - z * wrong, ".2f")
     found.record("wrong_upper", b_i + z * wrong, ".2f")
     found.record("wrong_factor", wrong / np.sqrt(conditional), ".1f")
     found.record("se_difference", np.sqrt(2 * conditional), ".2f")
@@ -378,14 +353,11 @@ def exercises(fm: CohortFit, b_i: float, z: float, conditional: float, typical: 
     check(np.allclose([anova_sigma2, anova_tau2], [fm.sigma2, fm.tau2], rtol=1e-6), "REML = ANOVA in the balanced case")
     found.record("anova_sigma2", anova_sigma2, ".2f")
     found.record("anova_tau2", anova_tau2, ".2f")
-    found.record(
+    return found.record(
         "n_needed", int(np.ceil(9 * typical.sigma2 / typical.tau2)) if typical.tau2 > 0 else "no finite number of"
     )
-    return found
 
 
 def sliders() -> Findings:
     """The picture of shrinkage and shift at its starting values, which the pages make movable."""
-    found = Findings()
-    found.figure("sliders", figures.shrinkage_and_shift())
-    return found
+    return Findings().figure("sliders", figures.shrinkage_and_shift())

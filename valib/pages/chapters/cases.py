@@ -21,9 +21,8 @@ FIFTHS = 5
 
 def variances(fits: Mapping[str, CohortFit], name: str, caption: str) -> Findings:
     """Spread between and within schools by model, and how many schools can be told from the average."""
-    found = Findings()
     counts = side_counts(list(fits.values()))
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             {
                 "Model": list(fits),
@@ -40,7 +39,6 @@ def variances(fits: Mapping[str, CohortFit], name: str, caption: str) -> Finding
         formats={"SD between schools": ".3f", "SD within": ".3f", "Share between": ".1%"},
         index=False,
     )
-    return found
 
 
 def coefficients(fit: CohortFit, words: Mapping[str, str], name: str, caption: str) -> Findings:
@@ -48,15 +46,13 @@ def coefficients(fit: CohortFit, words: Mapping[str, str], name: str, caption: s
     se = pd.Series(np.sqrt(np.diag(fit.vcov)), fit.fixed_effects.index)
     z = stats.norm.ppf(0.5 + fit.level / 2)
     rows = [(label, b, s, b - z * s, b + z * s) for label, b, s in _named(fit, se, words)]
-    found = Findings()
-    found.table(
+    return Findings().table(
         pd.DataFrame(rows, columns=["Covariate", "Coefficient", "SE", "Lower", "Upper"]),
         caption,
         name,
         formats=".3f",
         index=False,
     )
-    return found
 
 
 def _named(fit: CohortFit, se: pd.Series, words: Mapping[str, str]) -> list[tuple[str, float, float]]:
@@ -93,9 +89,9 @@ def exam_order(fits: Mapping[str, CohortFit]) -> Findings:
 
 def exam_figure(fit: CohortFit) -> Findings:
     """London's schools with their intervals."""
-    found = Findings()
-    found.figure("exam_schools", figures.caterpillar(fit.school_effects, fit.level, unit="standard deviations"))
-    return found
+    return Findings().figure(
+        "exam_schools", figures.caterpillar(fit.school_effects, fit.level, unit="standard deviations")
+    )
 
 
 def exam_single_sex(fit: CohortFit) -> Findings:
@@ -152,9 +148,8 @@ def chem_sizes(fit: CohortFit, min_students: int) -> Findings:
 
 def chem_shape(records: pd.DataFrame, fit: CohortFit, curved: CohortFit) -> Findings:
     """Residuals of Chem97 by fifth of the prior score: whether a line fits scores that take six values."""
-    found = Findings()
     values = np.sort(records["score"].unique())
-    found.record("chem_values", in_words([f"{v:g}" for v in values]))
+    found = Findings().record("chem_values", in_words([f"{v:g}" for v in values]))
     found.record("chem_top", float((records["score"] == values[-1]).mean()), ".0%")
     rows = []
     for model in (fit, curved):
@@ -182,8 +177,7 @@ def chem_shape(records: pd.DataFrame, fit: CohortFit, curved: CohortFit) -> Find
     for key, (mean, _) in zip(("chem_off_line", "chem_off_curve"), rows, strict=True):
         found.record(key, float(mean.abs().max()), ".2f")
     spread = rows[0][1]
-    found.record("chem_uneven", float(spread.max() / spread.min()), ".1f")
-    return found
+    return found.record("chem_uneven", float(spread.max() / spread.min()), ".1f")
 
 
 def chem_told(fit: CohortFit, fdr: pd.DataFrame) -> Findings:

@@ -20,21 +20,20 @@ def changes(
     change: pd.DataFrame, named: pd.DataFrame, start: int, second: int, stand_in: bool, level: float, min_students: int
 ) -> Findings:
     """Who changed, and the table of schools shown for the results."""
-    found = Findings()
-    found.save(named.reset_index().assign(cohort=start, other=second), "change_in_va.csv", when=not stand_in)
+    found = Findings().save(
+        named.reset_index().assign(cohort=start, other=second), "change_in_va.csv", when=not stand_in
+    )
     found.record("change_schools", len(change))
     found.record("up", int((change["lower"] > 0).sum()))
     found.record("down", int((change["upper"] < 0).sum()))
     found.record("sure_up", int((change["p_up"] > 0.9).sum()))
     found.record("sure_down", int((change["p_up"] < 0.1).sum()))
-    found.figure("change", figures.change_in_va(change, level=level, min_n=min_students))
-    return found
+    return found.figure("change", figures.change_in_va(change, level=level, min_n=min_students))
 
 
 def settled(joint: JointFit, settled: JointFit) -> Findings:
     """Which model the changes come from."""
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "The unstructured $\\boldsymbol\\Omega$ is singular, so this section uses the joint model with a single variance "
         "and a single correlation instead (compound symmetry). Its errors take these two numbers as known, so with few schools "
         "they are too small. Where correlations fade with time, its intervals between distant years are too narrow. "
@@ -42,13 +41,12 @@ def settled(joint: JointFit, settled: JointFit) -> Findings:
         "standing, those intervals are rather too wide.",
         when=joint.singular and not settled.singular,
     )
-    found.say(
+    return found.say(
         ":::{warning}\nThe estimated $\\boldsymbol\\Omega$ is singular, also with a single variance and a single "
         "correlation. Errors and probabilities that take it as known cannot be trusted and are left out. Those that "
         "are printed average over what is not known, and so they are wide.\n:::",
         when=settled.singular,
     )
-    return found
 
 
 def spread_of_changes(
@@ -63,7 +61,6 @@ def spread_of_changes(
     changes: tables of :func:`valib.change_in_va` up to the last cohort, by first cohort.
     """
     E, second = formats(*(f.student_sd for f in fits)).fine, cohorts[-1]
-    found = Findings()
     w, rows = settled.omega, []
     for a, frame in changes.items():
         apart = separate.effects[:, -1] - separate.effects[:, cohorts.index(a)]
@@ -79,7 +76,7 @@ def spread_of_changes(
             }
         )
     shown = pd.DataFrame(rows)
-    found.table(
+    return Findings().table(
         shown,
         "Changes of relative value added up to cohort {glue:text}`second`, in score points: standard deviation over "
         "schools of the changes predicted by the joint model, of the differences of separate predictions, and of the "
@@ -89,13 +86,11 @@ def spread_of_changes(
         index=False,
         formats=dict.fromkeys(shown.columns[1:], E),
     )
-    return found
 
 
 def movers(fits: Sequence[CohortFit], named: pd.DataFrame) -> Findings:
     """Schools with the largest rises and falls."""
     S = formats(*(f.student_sd for f in fits)).signed
-    found = Findings()
     some = min(5, len(named) // 2)
     shown = pd.concat([named.head(some), named.tail(some)]).reset_index()
     shown = shown[["school", "n_first", "n_second", "change", "lower", "upper", "p_up"]]
@@ -105,7 +100,7 @@ def movers(fits: Sequence[CohortFit], named: pd.DataFrame) -> Findings:
     ]
     shown["school"] = [escape(v) for v in shown["school"]]
     shown.columns = ["School", "First $n$", "Last $n$", "Change", "Lower", "Upper", "P(up)"]
-    found.table(
+    return Findings().table(
         shown,
         "Schools with the largest rises and falls in relative value added from cohort {glue:text}`start` to cohort "
         "{glue:text}`second` (score points, {glue:text}`level` limits). $n$: "
@@ -115,7 +110,6 @@ def movers(fits: Sequence[CohortFit], named: pd.DataFrame) -> Findings:
         raw=True,
         formats={"Change": S, "Lower": S, "Upper": S},
     )
-    return found
 
 
 def which(
@@ -129,7 +123,6 @@ def which(
     ranked: names of schools; pairs: places in it; better: what :func:`valib.which_improved` says of each pair.
     """
     _, S, E, _ = formats(*(f.student_sd for f in fits))
-    found = Findings()
     shown = pd.DataFrame(
         [
             {
@@ -142,7 +135,7 @@ def which(
             for (a, b), one in zip(pairs, better, strict=True)
         ]
     )
-    found.say("There are too few schools of some size for such a comparison.", when=not pairs)
+    found = Findings().say("There are too few schools of some size for such a comparison.", when=not pairs)
     if pairs:
         found.table(
             shown,
@@ -164,23 +157,22 @@ def fifths(transitions: pd.DataFrame | None, first: int, second: int, stand_in: 
     """Where the schools of each fifth stand in the next cohort; None with too few schools."""
     if transitions is None:
         return Findings()
-    found = Findings()
-    found.save(transitions.assign(cohort=first, other=second), "quintile_transitions.csv", when=not stand_in)
+    found = Findings().save(
+        transitions.assign(cohort=first, other=second), "quintile_transitions.csv", when=not stand_in
+    )
     found.figure("fifths", figures.quintile_transitions(transitions, first=first, second=second, level=level))
     diagonal = transitions[transitions["from"] == transitions["to"]].set_index("from")
     for k, key in [(1, "bottom"), (5, "top")]:
         for c in ("share", "lower", "upper", "plugin"):
             found.record(f"{key}_{c}", diagonal.loc[k, c], ".0%")
     found.record("stay_share", diagonal["share"].mean(), ".0%")
-    found.record("stay_plugin", diagonal["plugin"].mean(), ".0%")
-    return found
+    return found.record("stay_plugin", diagonal["plugin"].mean(), ".0%")
 
 
 def fifths_in_words(transitions: pd.DataFrame | None, schools: int) -> Findings:
     """The place of the figure of fifths, and what it shows."""
     enough = transitions is not None
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "```{glue:figure} fifths\n:name: fig-05-fifths\n:alt: Five by five table; each row gives where the schools of "
         "one fifth of the first cohort stand in the second, in per cent with intervals.\n\nWhere the schools of each "
         "fifth of cohort {glue:text}`first` stand in cohort {glue:text}`second`, in per cent of the row, with "
@@ -198,8 +190,7 @@ def fifths_in_words(transitions: pd.DataFrame | None, schools: int) -> Findings:
         when=enough,
     )
     found.say("A fifth holds fewer than five schools here; such a table says little.", when=enough and schools < 25)
-    found.say("There are too few schools for a table of fifths.", when=not enough)
-    return found
+    return found.say("There are too few schools for a table of fifths.", when=not enough)
 
 
 def moved_scores(records: pd.DataFrame, joint: JointFit, model: str, method: str) -> Findings:

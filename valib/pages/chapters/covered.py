@@ -41,7 +41,6 @@ def _stored(name: str) -> dict[str, dict[str, Any]]:
 
 def changes_covered() -> Findings:
     """Coverage of the change in value added and of ranks, from the stored run of the independent simulator (95 percent)."""
-    found = Findings()
     worlds = _stored("intervals.json")
     kinds = {"change": "change in VA", "relative": "relative VA", "benchmark": "benchmark VA", "rank": "rank"}
     rows = {
@@ -54,8 +53,8 @@ def changes_covered() -> Findings:
         if "change" in world
     }
     levels = [one["replicates"] for world in worlds.values() for kind, one in world.items() if kind in kinds]
-    found.record("stored_replicates", min(levels))
-    found.table(
+    found = Findings().record("stored_replicates", min(levels))
+    return found.table(
         pd.DataFrame.from_dict(rows, orient="index").rename_axis("World"),
         "Coverage of the change in value added, of its levels, and of ranks by relative value added, in worlds of the "
         "simulator of the library's tests: integrated intervals, 95% claimed. Effects of two years have a correlation of .7 "
@@ -63,7 +62,6 @@ def changes_covered() -> Findings:
         "tab-10-changes",
         raw=True,
     )
-    return found
 
 
 def _with_error(one: Mapping[str, Any], name: str, spec: str) -> str:

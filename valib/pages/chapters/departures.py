@@ -22,17 +22,14 @@ GONE = ("plain", "missing by chance", "missing students", "missing always")
 
 def prior_figure(run: MonteCarlo, priors: Sequence[str]) -> Findings:
     """Bias of the shift with a changed or unreliable prior."""
-    found = Findings()
-    found.figure(
+    return Findings().figure(
         "fig_prior",
         figures.bias(figures.measured(run, "bias", ["shift"], {k: k for k in priors}, BOTH), label="Bias of the shift"),
     )
-    return found
 
 
 def prior_table(run: MonteCarlo, priors: Sequence[str]) -> Findings:
     """The same with and without the correction for reliability."""
-    found = Findings()
     table = simulated(
         run,
         {f"{v}, *{s}*": (s, k) for s in priors for k, v in BOTH.items()},
@@ -44,20 +41,18 @@ def prior_table(run: MonteCarlo, priors: Sequence[str]) -> Findings:
             "Coverage, schools": ("va", "coverage", ".3f"),
         },
     )
-    found.table(
+    return Findings().table(
         table.rename_axis("Method, world"),
         "A changed or unreliable prior test (true slope .8, gradient 0 is fair; Monte Carlo "
         "standard errors in brackets).",
         "tab-10-prior",
         raw=True,
     )
-    return found
 
 
 def prior(run: MonteCarlo, priors: Sequence[str]) -> Findings:
     """The same in words: what the correction leaves of each bias."""
     value, error = run.get, run.mcse
-    found = Findings()
     b = {(s, k): value(s, k, "shift", "bias") for s in priors for k in BOTH}
     undone = {
         s: direction(
@@ -70,7 +65,7 @@ def prior(run: MonteCarlo, priors: Sequence[str]) -> Findings:
         for s in priors
     }
     signed = {k: as_text(v, "+.2f") for k, v in b.items()}
-    found.say(
+    found = Findings().say(
         f"A prior test that is 10 points easier moves the shift by {signed['easier prior', 'estimated']} points, "
         f"about the slope times the ten points, with the sign reversed; the correction {undone['easier prior']} "
         f"{signed['easier prior', 'corrected']}. An unreliable prior with a weaker intake moves it by "
@@ -80,18 +75,16 @@ def prior(run: MonteCarlo, priors: Sequence[str]) -> Findings:
         f"corrected interval of the shift covers {value('measurement error', 'corrected', 'shift', 'coverage'):.1%} "
         f"in *measurement error*."
     )
-    found.say(
+    return found.say(
         "**Act on it:** if the publisher states a reliability, the correction repairs what random error does. It cannot "
         "repair a prior test that became easier or harder, and nothing else in the records can. Ask the testing authority "
         "before the shift is published."
     )
-    return found
 
 
 def sizes_figure(run: MonteCarlo, sizes: Sequence[str], level: float) -> Findings:
     """Coverage by numbers and sizes of schools."""
-    found = Findings()
-    found.figure(
+    return Findings().figure(
         "fig_size",
         figures.coverage(
             figures.measured(
@@ -100,7 +93,6 @@ def sizes_figure(run: MonteCarlo, sizes: Sequence[str], level: float) -> Finding
             level=level,
         ),
     )
-    return found
 
 
 def _reml_is_nearer(run: MonteCarlo) -> bool:
@@ -112,7 +104,6 @@ def _reml_is_nearer(run: MonteCarlo) -> bool:
 def sizes(run: MonteCarlo, sizes: Sequence[str], level: float) -> Findings:
     """Numbers and sizes of schools, as a table and in words."""
     value = run.get
-    found = Findings()
     pairs = [(s, k) for s in sizes for k in ("estimated", "REML")]
     table = simulated(
         run,
@@ -125,7 +116,7 @@ def sizes(run: MonteCarlo, sizes: Sequence[str], level: float) -> Findings:
             "In a wrong fifth": ("va", "misclassified", ".3f"),
         },
     )
-    found.table(
+    found = Findings().table(
         table.rename_axis("Method, world"),
         "Numbers and sizes of schools (Monte Carlo standard errors in brackets).",
         "tab-10-size",
@@ -140,19 +131,17 @@ def sizes(run: MonteCarlo, sizes: Sequence[str], level: float) -> Findings:
         f"{told['few schools', 'shift']} with few. The order of schools suffers first: {wrong['plain']} of schools "
         f"are placed in a wrong fifth in the plain world, {wrong['small schools']} where schools are small."
     )
-    found.say(
+    return found.say(
         "**Act on it:** do not publish fifths or ranks of small schools. With some fifteen schools "
         + ("use REML, whose SD between schools is nearer to the truth, and " if _reml_is_nearer(run) else "")
         + "look at the coverage above before a shift is called significant."
     )
-    return found
 
 
 def correlations_figure(run: MonteCarlo) -> Findings:
     """Bias of six ways to correlate school effects two years apart."""
-    found = Findings()
     marks = figures.measured(run, "bias", ["rho"], LASTS, WAYS)
-    found.figure(
+    found = Findings().figure(
         "fig_rho",
         figures.bias(
             marks.rename(columns={"label": "series", "series": "label"}),
@@ -160,14 +149,12 @@ def correlations_figure(run: MonteCarlo) -> Findings:
             label="Bias of the correlation two years apart",
         ),
     )
-    found.record("rho_true", scenario("serial").effect_correlation, ".2f")
-    return found
+    return found.record("rho_true", scenario("serial").effect_correlation, ".2f")
 
 
 def correlations(run: MonteCarlo) -> Findings:
     """The six ways, as a table and in words."""
     value, error = run.get, run.mcse
-    found = Findings()
     table = simulated(
         run,
         {f"{v}, *{s}*": (s, k) for s in LASTS for k, v in WAYS.items()},
@@ -178,7 +165,7 @@ def correlations(run: MonteCarlo) -> Findings:
             "Coverage": ("rho", "coverage", ".3f"),
         },
     )
-    found.table(
+    found = Findings().table(
         table.rename_axis("Way, world"),
         "Correlations over two years; the truth is {glue:text}`rho_true` (Monte Carlo standard errors in brackets).",
         "tab-10-rho",
@@ -196,19 +183,17 @@ def correlations(run: MonteCarlo) -> Findings:
         f"worlds: {in_words([f'*{x}*' for x in near])}. Nearest to the truth on average: *{WAYS[best[0]]}* with "
         f"schools of usual size, *{WAYS[best[1]]}* with small ones."
     )
-    found.say(
+    return found.say(
         "**Act on it:** report the correlation of the joint model with its interval. A correlation of predictions "
         "depends on the sizes of schools as well as on the stability of their effects, and its interval is about "
         "another number."
     )
-    return found
 
 
 def shapes_figure(run: MonteCarlo, level: float) -> Findings:
     """Coverage where students or schools are not as the model says."""
-    found = Findings()
     one = {"estimated": "full, analytic"}
-    found.figure(
+    return Findings().figure(
         "fig_tails",
         figures.coverage(
             figures.measured(
@@ -222,12 +207,10 @@ def shapes_figure(run: MonteCarlo, level: float) -> Findings:
             level=level,
         ),
     )
-    return found
 
 
 def shapes_table(run: MonteCarlo) -> Findings:
     """Coverage, widths and errors where students or schools are not as the model says."""
-    found = Findings()
     table = simulated(
         run,
         {s: (s, "estimated") for s in SHAPES},
@@ -240,30 +223,28 @@ def shapes_table(run: MonteCarlo) -> Findings:
             "Rank correlation": ("va", "spearman", ".3f"),
         },
     )
-    found.table(
+    return Findings().table(
         table.rename_axis("World"),
         "Students and schools that are not as the model says, full analytic intervals (Monte Carlo standard errors "
         "in brackets).",
         "tab-10-tails",
         raw=True,
     )
-    return found
 
 
 def shapes(run: MonteCarlo, level: float) -> Findings:
     """The same in words, with the largest distance from the nominal level."""
-    found = Findings()
     told = {(s, e): run.judge(s, "estimated", e, level) for s in SHAPES for e in ("va", "shift")}
     far = max(abs(verdict.coverage - level) for verdict in told.values())
     clear = max(verdict.by for verdict in told.values())
-    found.say(
+    found = Findings().say(
         f"Full intervals cover, for schools and for the shift, {told['heavy tails', 'va']} and "
         f"{told['heavy tails', 'shift']} with heavy tails, {told['heteroscedastic', 'va']} and "
         f"{told['heteroscedastic', 'shift']} with unequal spreads. The largest distance from the nominal level is "
         f"{100 * far:.1f} percentage points. This is an average over schools. A school whose "
         "students are spread more widely than the model's $\\sigma$ has less coverage than that, and another school has more."
     )
-    found.say(
+    return found.say(
         "**Act on it:** "
         + (
             "departures of this size need no other model for the intervals at large; "
@@ -272,26 +253,22 @@ def shapes(run: MonteCarlo, level: float) -> Findings:
         )
         + "before a single outlying school is named, look at its students' residuals."
     )
-    return found
 
 
 def missing_figure(run: MonteCarlo) -> Findings:
     """Bias of the shift where students are missing."""
-    found = Findings()
-    found.figure(
+    return Findings().figure(
         "fig_missing",
         figures.bias(
             figures.measured(run, "bias", ["shift"], dict(zip(GONE, GONE, strict=True)), {"estimated": "estimated"}),
             label="Bias of the shift",
         ),
     )
-    return found
 
 
 def missing(run: MonteCarlo) -> Findings:
     """The same, as a table and in words."""
     value, error = run.get, run.mcse
-    found = Findings()
     table = simulated(
         run,
         {k: (k, "estimated") for k in GONE},
@@ -304,7 +281,7 @@ def missing(run: MonteCarlo) -> Findings:
             "Gradient": ("gradient", "mean", "+.3f"),
         },
     )
-    found.table(
+    found = Findings().table(
         table.rename_axis("World"),
         "Missing students, recipe *estimated* (score points; Monte Carlo standard errors in brackets).",
         "tab-10-missing",
@@ -320,8 +297,7 @@ def missing(run: MonteCarlo) -> Findings:
         f"{told['missing students']} if those who do worse than expected are missing more often, and "
         f"{told['missing always']} if that was so in the baseline too."
     )
-    found.say(
+    return found.say(
         "**Act on it:** before you read a shift, compare the share of students without a score between baseline and focal "
         "cohorts. A steady loss cancels as far as it is the same loss, and a new one looks like progress or decline."
     )
-    return found

@@ -116,11 +116,9 @@ def _steepness(found: Findings, slopes: pd.DataFrame, cohorts: Sequence[int]) ->
 
 def study_names(cohort: int, columns: Sequence[str], level: float) -> Findings:
     """What the prose calls the cohort, the columns and the level."""
-    found = Findings()
-    found.record("cohort", cohort, "d")
+    found = Findings().record("cohort", cohort, "d")
     found.record("columns", in_words(list(columns)))
-    found.record("level", percent(level))
-    return found
+    return found.record("level", percent(level))
 
 
 def _slopes(found: Findings, table: pd.DataFrame, one: pd.Series, f: Formats) -> None:
@@ -186,12 +184,11 @@ def spread(fit: CohortFit | None, plain: CohortFit) -> Findings:
             "reject that all slopes are equal. One number for each school is enough for what can be seen here.",
             when=row["p"] >= DOUBT,
         )
-    found.say(
+    return found.say(
         f"There are {fit.n_schools} schools. With so few, a slope must differ greatly between schools to be seen, so a test "
         "that does not reject says little.",
         when=fit.n_schools < FEW,
     )
-    return found
 
 
 def lines(fit: CohortFit | None, min_students: int) -> Findings:
@@ -204,8 +201,7 @@ def lines(fit: CohortFit | None, min_students: int) -> Findings:
     table = _shown(fit, va_at(fit, {column: reference_values(fit)[column]}), min_students)
     wide = table["effect"].unstack(level=1)
     steep = (wide.iloc[:, -1] - wide.iloc[:, 0]).abs().sort_values(ascending=False, kind="stable").index[:STEEPEST]
-    found.figure("fig_lines", figures.school_lines(table, highlight=list(steep), label=column))
-    return found
+    return found.figure("fig_lines", figures.school_lines(table, highlight=list(steep), label=column))
 
 
 def changes(fit: CohortFit | None, min_students: int) -> Findings:
@@ -233,12 +229,11 @@ def changes(fit: CohortFit | None, min_students: int) -> Findings:
         index=False,
     )
     moved = int(counts.sum() - np.trace(counts))
-    found.say(
+    return found.say(
         f"In {{numref}}`tab-fifths` {moved} of {int(counts.sum())} schools stand in another fifth at {high} than at {low} of "
         f"`{column}`. Some of these changes are chance, because predictions near the border of a fifth may belong on either "
         "side."
     )
-    return found
 
 
 def groups(every: Mapping[str, CohortFit | None], min_students: int) -> Findings:

@@ -21,16 +21,15 @@ NAMES = {"independent": "Independent", "persistent": "Persistent", "previous mea
 
 def study_names(before: int, cohort: int, cohorts: Sequence[int], level: float) -> Findings:
     """Cohorts and level as the prose names them."""
-    found = Findings()
-    found.record_all(("before", before, "d"), ("cohort", cohort, "d"), ("years_apart", cohort - before, "d"))
+    found = Findings().record_all(
+        ("before", before, "d"), ("cohort", cohort, "d"), ("years_apart", cohort - before, "d")
+    )
     found.record("cohorts", list(cohorts))
-    found.record("level", percent(level))
-    return found
+    return found.record("level", percent(level))
 
 
 def models(table: pd.DataFrame, fits: dict[str, JointFit], level: float) -> Findings:
     """The four models side by side, and what they say of persistence and of the estimand."""
-    found = Findings()
     f = formats(float(next(iter(fits.values())).student_sd.iloc[-1]))
     shown = pd.DataFrame(
         {
@@ -45,7 +44,7 @@ def models(table: pd.DataFrame, fits: dict[str, JointFit], level: float) -> Find
             "Agreement": table["agreement"],
         }
     )
-    found.table(
+    found = Findings().table(
         shown,
         "Cohorts {glue:text}`before` and {glue:text}`cohort` under four models: persistence of school effects with its "
         "{glue:text}`level` interval, the coefficient of the school's mean score in cohort {glue:text}`before`, the standard "
@@ -62,11 +61,10 @@ def models(table: pd.DataFrame, fits: dict[str, JointFit], level: float) -> Find
     limits = _interval(row["lower"], row["upper"], ".2f")
     value = as_text(float(row["persistence"]), ".2f") if np.isfinite(row["persistence"]) else "not known"
     found.record("front_persistence", value + (f" ({limits})" if limits else ""))
-    found.say(
+    return found.say(
         "{numref}`tab-persistence-models` compares the four models. "
         f"{_best(table['aic'])} {_persists(row)} {_smaller(table)}"
     )
-    return found
 
 
 def _best(aic: pd.Series) -> str:
@@ -124,10 +122,9 @@ def from_omega(joint: JointFit, before: int, cohort: int) -> Findings:
 
 def associations(table: pd.DataFrame, cohort: int, level: float) -> Findings:
     """The regression of the last cohort's effects on those of all earlier ones."""
-    found = Findings()
     shown = table.reset_index().rename(columns={"cohort": "Cohort", "coefficient": "Coefficient", "se": "SE"})
     shown["Interval"] = [_interval(a, b, ".2f") for a, b in zip(table["lower"], table["upper"], strict=True)]
-    found.table(
+    found = Findings().table(
         shown[["Cohort", "Coefficient", "SE", "Interval"]],
         "Regression of the effects of cohort {glue:text}`cohort` on those of the others, from the covariances of the joint "
         "model, with {glue:text}`level` intervals.",
@@ -136,7 +133,7 @@ def associations(table: pd.DataFrame, cohort: int, level: float) -> Findings:
         index=False,
     )
     clear = [str(t) for t, row in table.iterrows() if row["lower"] > 0 or row["upper"] < 0]
-    found.say(
+    return found.say(
         "{numref}`tab-persistence-associations` gives the coefficients. Together the earlier cohorts explain "
         f"{as_text(float(table.attrs['r_squared']), '.0%')} of the variance of the effects of cohort "
         f"{cohort}. "
@@ -148,7 +145,6 @@ def associations(table: pd.DataFrame, cohort: int, level: float) -> Findings:
             else "Given the others, no single cohort's interval excludes zero."
         )
     )
-    return found
 
 
 def calibration(table: pd.DataFrame, level: float) -> Findings:
@@ -176,7 +172,7 @@ def calibration(table: pd.DataFrame, level: float) -> Findings:
     )
     off = table[np.abs(table["slope"] - 1) > quantile(level) * table["se"]]
     expected = (1 - level) * len(table)
-    found.say(
+    return found.say(
         "{numref}`tab-persistence-calibration` gives the slopes. No slope differs from 1 by more than its error explains."
         if off.empty
         else "{numref}`tab-persistence-calibration` gives the slopes. "
@@ -184,7 +180,6 @@ def calibration(table: pd.DataFrame, level: float) -> Findings:
         f"by more than its own error explains. With {len(table)} cohorts, {as_text(expected, '.1f')} would be expected to do "
         "so by chance alone."
     )
-    return found
 
 
 def no_calibration() -> pd.DataFrame:
@@ -196,7 +191,6 @@ def forecast_figure(
     forecast: pd.DataFrame | None, fits: Sequence[CohortFit], cohort: int, min_students: int
 ) -> Findings:
     """Results of a cohort against their forecast, or, without one, against its own predictions."""
-    found = Findings()
     own = next(fit for fit in fits if fit.cohort == cohort)
     result = school_residuals(own).rename(columns={"residual": "effect"})
     ahead = own.school_effects["effect"] if forecast is None else forecast["forecast"]
@@ -204,5 +198,6 @@ def forecast_figure(
     result = result.loc[shared]
     given = pd.DataFrame({"n": result["n"], "effect": ahead.loc[shared]})
     name = "Prediction" if forecast is None else "Forecast"
-    found.figure("fig_forecast", figures.type_ab(given, result, name, "Result, not shrunk", min_n=min_students))
-    return found
+    return Findings().figure(
+        "fig_forecast", figures.type_ab(given, result, name, "Result, not shrunk", min_n=min_students)
+    )

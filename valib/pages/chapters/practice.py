@@ -15,6 +15,7 @@ from ...effects.joint import fit_joint
 from ...effects.relative import fit_relative
 from ...errors import ModelError
 from ...records.disclosure import only_shown
+from .. import figures
 from ..findings import Findings, check, formats
 from ..prose import as_text
 
@@ -92,14 +93,13 @@ def _effects_of(rows: pd.DataFrame, cohort: int, formula: str) -> pd.Series:
 
 def side_by_side(table: pd.DataFrame, records: pd.DataFrame, cohort: int) -> Findings:
     """Mean, spread and agreement of the measures, as a table and in words."""
-    found = Findings()
     f = formats(float(records.loc[records["cohort"] == cohort, "score"].std()))
     rows = [
         (ROWS[name], table[name].mean(), table[name].std(), table[name].corr(table["benchmark"]))
         for name in ROWS
         if name in table
     ]
-    found.table(
+    found = Findings().table(
         pd.DataFrame(
             rows, columns=["Measure", "Mean over schools", "SD over schools", "Correlation with benchmark VA"]
         ),
@@ -110,41 +110,42 @@ def side_by_side(table: pd.DataFrame, records: pd.DataFrame, cohort: int) -> Fin
     )
     zero = [name for name in ("groups", "relative", "standardised") if name in table]
     near = max(abs(float(table[name].mean())) for name in zero)
-    found.say(
+    return found.say(
         f"The benchmark's mean is {as_text(float(table['benchmark'].mean()), f.signed)} points. No measure that takes its zero "
         f"from the year itself has a mean further from zero than {as_text(near, f.plain)}: what is not exactly zero comes from "
         "the weighting of schools and from the schools that are held back."
     )
-    return found
 
 
 def study_names(cohort: int, baseline: Sequence[int]) -> Findings:
     """Cohorts as the prose names them."""
-    found = Findings()
-    found.record("cohort", cohort, "d")
-    found.record("baseline_cohorts", list(baseline))
-    return found
+    found = Findings().record("cohort", cohort, "d")
+    return found.record("baseline_cohorts", list(baseline))
 
 
 def rank_moves(table: pd.DataFrame) -> Findings:
     """How the choice of measure moves schools between fifths."""
-    found = Findings()
     fifth = {name: np.ceil(table[name].rank(pct=True) * 5) for name in ("raw", "groups", "relative") if name in table}
     other = float((fifth["raw"] != fifth["relative"]).mean())
     near = float((fifth["groups"] != fifth["relative"]).mean())
-    found.record_all(("moved_raw", other, ".0%"), ("moved_groups", near, ".0%"))
+    return Findings().record_all(("moved_raw", other, ".0%"), ("moved_groups", near, ".0%"))
+
+
+def measures_figure(table: pd.DataFrame) -> Findings:
+    """The schools under every measure."""
+    found = Findings()
+    named = table.rename(columns=ROWS)
+    found.figure("fig_measures", figures.measures_beside(named, marked=ROWS["benchmark"]))
     return found
 
 
 def two_means(records: pd.DataFrame, baseline: Sequence[int], cohort: int, formula: str, method: str) -> Findings:
     """The exercise that sets the mean of relative value added beside that of benchmark value added."""
-    found = Findings()
     with warnings.catch_warnings(action="ignore"):  # other chapters say what there is to say of these fits
         relative = fit_relative(records, cohort, formula, method)
         against = fit_benchmark(records, cohort, fit_baseline(records, baseline, formula, method=method), method=method)
     S = formats(relative.student_sd).signed
     mean = float(relative.school_effects["effect"].mean())
     check(abs(mean) < 1e-6 * relative.student_sd, "relative value added has mean zero")
-    found.record("solved_relative", abs(mean), S.lstrip("+"))
-    found.record("solved_benchmark", float(against.school_effects["effect"].mean()), S)
-    return found
+    found = Findings().record("solved_relative", abs(mean), S.lstrip("+"))
+    return found.record("solved_benchmark", float(against.school_effects["effect"].mean()), S)

@@ -25,8 +25,7 @@ Fits = Mapping[float, QuantileFit]
 
 def study_names(quantiles: Sequence[float], cohort: int, baseline: Sequence[int], level: float) -> Findings:
     """Cohorts, quantiles and level as the prose names them."""
-    found = Findings()
-    found.record("cohort", cohort, "d")
+    found = Findings().record("cohort", cohort, "d")
     found.record("quantiles", in_words([f"{p:g}" for p in quantiles]))
     found.record("low", f"{min(quantiles):g}")
     found.record("high", f"{max(quantiles):g}")
@@ -44,8 +43,7 @@ def covered() -> Findings:
     for way in ("calibrated", "laplace"):
         found.record(f"least_{way}", 100 * float(other[way].min()), ".1f")
         found.record(f"most_{way}", 100 * float(other[way].max()), ".1f")
-    found.record("replicates", int(stored["replicates"].min()))
-    return found
+    return found.record("replicates", int(stored["replicates"].min()))
 
 
 def relative(fits: Fits, mean: CohortFit) -> Findings:
@@ -87,9 +85,8 @@ def _worst(fit: QuantileFit) -> tuple[float, float]:
 
 def contrast_figure(fits: Fits, min_students: int) -> Findings:
     """Schools at the lowest and at the highest of the quantiles."""
-    found = Findings()
     low, high = min(fits), max(fits)
-    found.figure(
+    return Findings().figure(
         "fig_quantile_schools",
         figures.type_ab(
             fits[low].school_effects,
@@ -99,18 +96,16 @@ def contrast_figure(fits: Fits, min_students: int) -> Findings:
             min_n=min_students,
         ),
     )
-    return found
 
 
 def contrast(fits: Fits, level: float) -> Findings:
     """How many schools do otherwise by their weak than by their strong results."""
-    found = Findings()
     a, b = fits[min(fits)].school_effects, fits[max(fits)].school_effects
     apart = (b["effect"] - b["effect"].mean()) - (a["effect"] - a["effect"].mean())
     far = np.abs(apart) > normal_quantile(level) * np.hypot(a["se"], b["se"])
     expected = (1 - level) * len(far)
     beyond = stats.binom.sf(far.sum() - 1, len(far), 1 - level) < 0.05
-    found.say(
+    return Findings().say(
         f"In {int(far.sum())} of {len(far)} schools the two values lie further apart than the errors of both explain, after "
         f"the mean difference over schools is taken off. If no school differed, about {expected:.0f} or fewer would, because "
         "the two errors are taken as independent. "
@@ -121,7 +116,6 @@ def contrast(fits: Fits, level: float) -> Findings:
             "schools instead of the mean."
         )
     )
-    return found
 
 
 def shift_figure(benchmarked: Fits, mean: CohortFit, level: float) -> Findings:

@@ -25,21 +25,18 @@ def _digits(records: pd.DataFrame) -> str:
 
 def bundled(is_demo: bool) -> Findings:
     """What the bundled panel is."""
-    found = Findings()
-    found.say(
+    return Findings().say(
         "The bundled panel is simulated: reading scores in points, the prior test in Year 3, the outcome in Year 5, "
         "two years later, on one scale. No real student or school is in it. It also holds `female` and `ses`, a "
         "measure of socio-economic status.",
         when=is_demo,
     )
-    return found
 
 
 def rows(lost: pd.DataFrame, rows_read: int, rows_used: int) -> Findings:
     """How many rows were read, used and left out; lost is the table of :func:`valib.left_out`."""
-    found = Findings()
     rows_lost = int(lost["rows"].sum())
-    found.record("rows_read", rows_read)
+    found = Findings().record("rows_read", rows_read)
     found.record("rows_used", rows_used)
     found.record("rows_lost", rows_lost)
     found.record("share_lost", rows_lost / rows_read, ".1%")
@@ -49,18 +46,16 @@ def rows(lost: pd.DataFrame, rows_read: int, rows_used: int) -> Findings:
         "{glue:text}`rows_lost` ({glue:text}`share_lost`) were left out, for the reasons in {numref}`tab-01-left-out`.",
         when=rows_lost > 0,
     )
-    found.say(
+    return found.say(
         "All {glue:text}`rows_read` rows that were read can be used: none lacks a code, a score or a prior score.",
         when=rows_lost == 0,
     )
-    return found
 
 
 def left_out(lost: pd.DataFrame, summary: pd.DataFrame, min_students: int) -> Findings:
     """Rows used and left out by cohort and reason, counts of few students masked."""
     if lost.empty:
         return Findings()
-    found = Findings()
     named = lost.assign(
         cohort=[as_text(int(t), "d") if pd.notna(t) else "unknown" for t in lost["cohort"]],
         told=disclosure.few_of_total(lost["rows"], min_students),
@@ -73,18 +68,16 @@ def left_out(lost: pd.DataFrame, summary: pd.DataFrame, min_students: int) -> Fi
         told.isin([disclosure.few(1, min_students), "not shown"]).any(axis=1).reindex(table.index, fill_value=False)
     )
     table["Left out"] = (gone / (gone + table["Used"])).map("{:.1%}".format).mask(masked, "not shown")
-    found.table(
+    return Findings().table(
         table.rename_axis("Cohort").rename(columns=str.capitalize),
         "Rows used and rows left out, by cohort and reason. A row that lacks several things is counted once. Counts "
         "of few students are not shown, nor those that would give them away.",
         "tab-01-left-out",
     )
-    return found
 
 
 def scored_apart(records: pd.DataFrame, min_students: int) -> Findings:
     """Mean score of the rows that have one but are not used, beside that of the rows used."""
-    found = Findings()
     scored = pd.DataFrame(records.attrs["score_by_cohort"]).T
     n_scored = int(scored["n"].sum())
     n_apart = n_scored - len(records)
@@ -92,17 +85,16 @@ def scored_apart(records: pd.DataFrame, min_students: int) -> Findings:
     mean_used = float(records["score"].mean())
     mean_apart = (float(scored["n"] @ scored["mean"]) - len(records) * mean_used) / n_apart if enough else mean_used
     digits = _digits(records)
-    found.record("n_apart", n_apart)
+    found = Findings().record("n_apart", n_apart)
     found.record("mean_used", mean_used, digits)
     found.record("mean_apart", mean_apart, digits)
     gap = round(mean_apart - mean_used, int(digits[1]))
     found.record("apart_word", direction(gap, "higher than", "lower than", "the same as"))
-    found.say(
+    return found.say(
         "Of the rows left out, {glue:text}`n_apart` have a score. Their mean score is {glue:text}`mean_apart` points, "
         "{glue:text}`apart_word` the {glue:text}`mean_used` of the rows that are used.",
         when=enough,
     )
-    return found
 
 
 def coverage(records: pd.DataFrame, cohort: int, min_linked_share: float) -> Findings:
@@ -132,7 +124,6 @@ def coverage(records: pd.DataFrame, cohort: int, min_linked_share: float) -> Fin
 
 def cohorts(summary: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int], min_students: int) -> Findings:
     """The cohorts of the records and the part each plays in the study."""
-    found = Findings()
     role = {**dict.fromkeys(baseline, "baseline"), **dict.fromkeys(focal, "focal")}
     shown = summary.reset_index()
     shown.insert(1, "role", [role.get(t, "not used") for t in shown["cohort"]])
@@ -146,7 +137,7 @@ def cohorts(summary: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int]
         "median_school": "Median school",
         "largest_school": "Largest school",
     }
-    found.table(
+    return Findings().table(
         shown[list(names)].rename(columns=names),
         "Cohorts of the study: students who can be used, schools, and students of the smallest, median and largest "
         "school.",
@@ -154,17 +145,15 @@ def cohorts(summary: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int]
         formats={"Median school": ".1f"},
         index=False,
     )
-    return found
 
 
 def gaps(summary: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int], is_demo: bool) -> Findings:
     """Cohorts that are there and idle, and years without one."""
-    found = Findings()
     cohorts = summary.index.tolist()
     idle = [t for t in cohorts if t not in (*baseline, *focal)]
     missing = sorted(set(range(cohorts[0], cohorts[-1] + 1)) - set(cohorts)) if cohorts[-1] - cohorts[0] < 200 else []
     years = cohorts[0] >= 1900 and cohorts[-1] <= 2100
-    found.record("cohorts", cohorts)
+    found = Findings().record("cohorts", cohorts)
     found.record("idle", idle)
     found.record("missing", missing)
     found.say("In the records, but neither baseline nor focal: {glue:text}`idle`.", when=bool(idle))
@@ -174,20 +163,18 @@ def gaps(summary: pd.DataFrame, baseline: Sequence[int], focal: Sequence[int], i
         "show them.",
         when=is_demo,
     )
-    found.say(
+    return found.say(
         "Between the first and the last cohort the records hold none for {glue:text}`missing`. If no test was sat in a "
         "year, two cohorts are as a rule lost: the one whose outcome it was, and the one whose prior score it was.",
         when=bool(missing) and years and not is_demo,
     )
-    return found
 
 
 def sizes(records: pd.DataFrame, summary: pd.DataFrame, min_students: int) -> Findings:
     """Sizes of schools in a cohort, with the figures of sizes and scores."""
-    found = Findings()
     sizes = records.groupby(["cohort", "school"]).size()
     small = int((sizes < min_students).sum())
-    found.record("cells", len(sizes))
+    found = Findings().record("cells", len(sizes))
     found.record("cells_small", small)
     found.record("min_students", min_students)
     found.record("median_cell", float(sizes.median()), ".0f")
@@ -195,14 +182,12 @@ def sizes(records: pd.DataFrame, summary: pd.DataFrame, min_students: int) -> Fi
         "top_tenth", float(sizes.sort_values(ascending=False).head(max(len(sizes) // 10, 1)).sum() / sizes.sum()), ".0%"
     )
     found.figure("sizes", figures.school_sizes(records, min_n=min_students))
-    found.figure("scores", figures.cohort_scores(summary))
-    return found
+    return found.figure("scores", figures.cohort_scores(summary))
 
 
 def scores(records: pd.DataFrame, summary: pd.DataFrame) -> Findings:
     """Mean and SD of outcome and prior score by cohort, and their correlation."""
     digits = _digits(records)
-    found = Findings()
     r = records.groupby("cohort")[["score", "prior_score"]].corr().iloc[0::2, 1].droplevel(1)
     scores = pd.DataFrame(
         {
@@ -213,14 +198,13 @@ def scores(records: pd.DataFrame, summary: pd.DataFrame) -> Findings:
             "Correlation": r,
         }
     ).rename_axis("Cohort")
-    found.table(
+    return Findings().table(
         scores,
         "Outcome and prior score by cohort: mean and standard deviation (SD) over the students, in score points, "
         "and the correlation of the two.",
         "tab-01-scores",
         formats={**dict.fromkeys(scores.columns[:4], digits), "Correlation": ".2f"},
     )
-    return found
 
 
 def growth(
@@ -234,14 +218,13 @@ def growth(
 ) -> Findings:
     """The growth regression: typical holds its students, classical and clustered its fits with either error."""
     digits = _digits(records)
-    found = Findings()
     b0, b1 = (float(v) for v in classical.params)
     mean_prior = float(typical["prior_score"].mean())
     z = stats.norm.ppf(0.5 + level / 2)
     x = np.linspace(*typical["prior_score"].quantile([0.01, 0.99]), 80)
     rows = np.column_stack([np.ones_like(x), x])
     half = z * np.sqrt(np.einsum("ij,jk,ik->i", rows, clustered.cov_params(), rows))
-    found.figure(
+    found = Findings().figure(
         "growth",
         figures.growth(
             typical["prior_score"],
@@ -260,8 +243,7 @@ def growth(
     found.record("level", f"{100 * level:g}%")
     found.record("r2", float(classical.rsquared), ".0%")
     found.record("higher", direction(b1, "higher", "lower", "the same"))
-    found.record("b1_size", abs(b1), ".3f")
-    return found
+    return found.record("b1_size", abs(b1), ".3f")
 
 
 def standard_errors(
@@ -281,7 +263,6 @@ def standard_errors(
     digits = _digits(records)
     b0, b1 = (float(v) for v in classical.params)
     mean_prior = float(typical["prior_score"].mean())
-    found = Findings()
     at_mean = np.array([1.0, mean_prior])
     V = [classical.cov_params().to_numpy(), clustered.cov_params()]
     level_se = [float(np.sqrt(at_mean @ v @ at_mean)) for v in V]
@@ -291,7 +272,7 @@ def standard_errors(
         ("slope", b1, *(float(np.sqrt(v[1, 1])) for v in V), ".4f", moulton[0]),
         ("expected score at the mean prior score", b0 + b1 * mean_prior, *level_se, fine, moulton[1]),
     ]
-    found.table(
+    found = Findings().table(
         pd.DataFrame(
             [
                 {
@@ -315,8 +296,7 @@ def standard_errors(
     found.record_all(("deff_slope", deff_slope, ".1f"), ("deff_level", deff_level, ".1f"), ("rho_x", rho_x, ".3f"))
     found.record_all(("rho_e", rho_e, ".3f"), ("rho_e_percent", rho_e, ".0%"), ("n_tilde", n_tilde, ".0f"))
     found.record("factor_level", deff_level**0.5, ".1f")
-    found.record("n_equivalent", int(round(len(typical) / deff_level)))
-    return found
+    return found.record("n_equivalent", int(round(len(typical) / deff_level)))
 
 
 def same_as_statsmodels(growth: Benchmark, classical: Any, clustered: Any) -> Findings:
@@ -330,25 +310,21 @@ def same_as_statsmodels(growth: Benchmark, classical: Any, clustered: Any) -> Fi
 
 def doubled(typical: pd.DataFrame, classical: Any, clustered: Any) -> Findings:
     """Every student twice: what happens to estimates and errors (exercise)."""
-    found = Findings()
     double = pd.concat([typical, typical], ignore_index=True)
     twice = smf.ols("score ~ prior_score", double).fit()
     twice_clustered = twice.get_robustcov_results("cluster", groups=np.tile(pd.factorize(typical["school"])[0], 2))
     check(np.allclose(twice.params, classical.params), "the estimates stay when every student is doubled")
-    found.record("twice_classical", float(twice.bse.iloc[1] / classical.bse.iloc[1]), ".3f")
-    found.record("twice_clustered", float(twice_clustered.bse[1] / clustered.bse[1]), ".3f")
-    return found
+    found = Findings().record("twice_classical", float(twice.bse.iloc[1] / classical.bse.iloc[1]), ".3f")
+    return found.record("twice_clustered", float(twice_clustered.bse[1] / clustered.bse[1]), ".3f")
 
 
 def expected(records: pd.DataFrame, typical: pd.DataFrame, first: int, last: int) -> Findings:
     """The expected score of one and the same student in two cohorts (exercise)."""
-    found = Findings()
     digits, alike = _digits(records), pd.DataFrame({"prior_score": [typical["prior_score"].mean()]})
     lines = {t: smf.ols("score ~ prior_score", records[records["cohort"] == t]).fit() for t in (first, last)}
     at = {t: float(line.predict(alike).iloc[0]) for t, line in lines.items()}
-    found.record("first_cohort", first, "d")
+    found = Findings().record("first_cohort", first, "d")
     found.record("last_cohort", last, "d")
     found.record("first_expected", at[first], digits)
     found.record("last_expected", at[last], digits)
-    found.record("moved", direction(round(at[last] - at[first], int(digits[1])), "higher", "lower", "the same"))
-    return found
+    return found.record("moved", direction(round(at[last] - at[first], int(digits[1])), "higher", "lower", "the same"))

@@ -39,9 +39,8 @@ def _expected(fits: Sequence[CohortFit]) -> list[float]:
 
 def exam_models(null: CohortFit, type_a: CohortFit, level: float) -> Findings:
     """Two models of the London scores: without and with the prior score."""
-    found = Findings()
     slope = type_a.fixed_effects["prior_score"], type_a.vcov.loc["prior_score", "prior_score"] ** 0.5
-    found.table(
+    found = Findings().table(
         pd.DataFrame(
             [
                 {
@@ -74,29 +73,25 @@ def exam_models(null: CohortFit, type_a: CohortFit, level: float) -> Findings:
     found.record("exam_tau", type_a.tau2**0.5, ".2f")
     found.record("exam_tau_null", null.tau2**0.5, ".2f")
     found.record("exam_explained_school", 1 - type_a.tau2 / null.tau2, ".0%")
-    found.record("exam_explained_student", 1 - type_a.sigma2 / null.sigma2, ".0%")
-    return found
+    return found.record("exam_explained_student", 1 - type_a.sigma2 / null.sigma2, ".0%")
 
 
 def halves(together: MixedFit, type_a: CohortFit) -> Findings:
     """Hold that moments of two halves, added, give the fit of the whole."""
-    found = Findings()
     check(
         np.allclose([together.tau2, together.sigma2], [type_a.tau2, type_a.sigma2], rtol=1e-7),
         "moments of halves, added, give the fit of the whole",
     )
-    found.record("tau2_whole", type_a.tau2, ".6f")
-    found.record("tau2_halves", together.tau2, ".6f")
-    return found
+    found = Findings().record("tau2_whole", type_a.tau2, ".6f")
+    return found.record("tau2_halves", together.tau2, ".6f")
 
 
 def profile(
     shares: np.ndarray, held: Sequence[MixedFit], above: np.ndarray, inside: np.ndarray, level: float
 ) -> Findings:
     """Fits with the variance partition coefficient held at shares; above: twice the log-likelihood lost."""
-    found = Findings()
     check((above >= -1e-9).all(), "the fit has the highest likelihood of all values of theta")
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             {
                 "VPC, held": shares,
@@ -117,14 +112,12 @@ def profile(
             r"$-2\ell$ above its minimum": ".1f",
         },
     )
-    return found
 
 
 def likelihoods(both: Mapping[str, CohortFit]) -> Findings:
     """The London model by ML and by REML."""
-    found = Findings()
     check(both["REML"].tau2 > both["ML"].tau2, "REML gives the larger school variance on these records")
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             [
                 {
@@ -142,12 +135,10 @@ def likelihoods(both: Mapping[str, CohortFit]) -> Findings:
         index=False,
         raw=True,
     )
-    return found
 
 
 def random_deals(dealt: Sequence[CohortFit]) -> Findings:
     """Fits of students dealt to schools at random: how often the school variance is exactly zero."""
-    found = Findings()
     check(
         any(f.singular for f in dealt), "some random deal of students to schools has a school variance of exactly zero"
     )
@@ -155,15 +146,13 @@ def random_deals(dealt: Sequence[CohortFit]) -> Findings:
         all((f.school_effects["effect"] == 0).all() for f in dealt if f.singular),
         "on the boundary all effects are zero",
     )
-    found.record("dealt", len(dealt))
+    found = Findings().record("dealt", len(dealt))
     found.record("dealt_zero", sum(f.singular for f in dealt))
-    found.record("dealt_largest", max(fit.tau2 for fit in dealt) ** 0.5, ".2f")
-    return found
+    return found.record("dealt_largest", max(fit.tau2 for fit in dealt) ** 0.5, ".2f")
 
 
 def rich_model(rich: CohortFit) -> Findings:
     """Coefficients with sex, type of school and the school's mean prior score."""
-    found = Findings()
     names = {
         "Intercept": "intercept: a girl in a mixed school",
         "prior_score": "slope of the prior score, girls",
@@ -174,7 +163,7 @@ def rich_model(rich: CohortFit) -> Findings:
     coefficients = tables.fixed_effects([rich])
     gender = coefficients["term"].str.extract(r"\[T\.(boys|girls)\]")[0]
     meaning = coefficients["term"].map(names).fillna(gender + "' school less mixed school")
-    found.table(
+    found = Findings().table(
         pd.DataFrame({"Coefficient": meaning, "Estimate (SD)": coefficients["estimate"], "SE": coefficients["se"]}),
         "Inner London: coefficients with sex, type of school and the school's mean prior score.",
         "tab-02-rich",
@@ -187,15 +176,13 @@ def rich_model(rich: CohortFit) -> Findings:
     check(at["mean prior score of the school"] > 0, "the contextual coefficient is positive")
     found.record("rich_boys", at["boys less girls, at the average prior score"], ".2f")
     found.record("rich_context", at["mean prior score of the school"], ".2f")
-    found.record("rich_tau", rich.tau2**0.5, ".2f")
-    return found
+    return found.record("rich_tau", rich.tau2**0.5, ".2f")
 
 
 def two_types(type_a: CohortFit, type_b: CohortFit, composition: pd.Series) -> Findings:
     """Effects that count the context of the intake as the school's, and effects that do not."""
-    found = Findings()
     a, b = type_a.school_effects["effect"], type_b.school_effects["effect"]
-    found.figure(
+    found = Findings().figure(
         "type_ab", figures.type_ab(type_a.school_effects, type_b.school_effects, "Type A", "Type B", unit="SD")
     )
     check(
@@ -206,21 +193,19 @@ def two_types(type_a: CohortFit, type_b: CohortFit, composition: pd.Series) -> F
     found.record("corr_b", b.corr(composition), ".2f")
     found.record("corr_ab", a.corr(b), ".2f")
     found.record("moved", int(((a.rank() - b.rank()).abs() >= 10).sum()))
-    found.record("tau_b", type_b.tau2**0.5, ".2f")
-    return found
+    return found.record("tau_b", type_b.tau2**0.5, ".2f")
 
 
 def cohort_fits(fits: Sequence[CohortFit]) -> Findings:
     """Fixed effects of each focal cohort."""
     last, focal = fits[-1], [f.cohort for f in fits]
-    found = Findings()
     rows = tables.fixed_effects(fits)[["cohort", "term", "estimate", "se"]]
     kept = focal[-max(1, 20 // len(last.fixed_effects)) :]
-    found.record("focal", focal)
+    found = Findings().record("focal", focal)
     found.record("first_cohort", focal[0], "d")
     found.record("last_cohort", focal[-1], "d")
     rows["estimate"] = [to_error(b, se, ".3f" + AS_ERROR) for b, se in zip(rows["estimate"], rows["se"], strict=True)]
-    found.table(
+    return found.table(
         rows[rows["cohort"].isin(kept)].set_axis(["Cohort", "Coefficient", "Estimate", "SE"], axis=1),
         "Fixed effects of the relative model, each cohort fitted by itself"
         + (" (the last cohorts; all of them are in the saved results)." if len(kept) < len(fits) else "."),
@@ -228,7 +213,6 @@ def cohort_fits(fits: Sequence[CohortFit]) -> Findings:
         index=False,
         formats=".3f",
     )
-    return found
 
 
 def variances(fits: Sequence[CohortFit]) -> Findings:
@@ -282,16 +266,14 @@ def pairs(
     overlap: half-widths by school, z_pair times the comparative error; both None without differences between schools.
     """
     effects = last.school_effects
-    found = Findings()
     half = np.zeros(len(effects)) if overlap is None else overlap.to_numpy()
     value = effects["effect"].to_numpy()
     apart = [np.abs(value[i + 1 :] - value[i]) > half[i + 1 :] + half[i] for i in range(len(value) - 1)]
-    found.figure("caterpillar", figures.caterpillar(effects, level, overlap=overlap, min_n=min_students))
+    found = Findings().figure("caterpillar", figures.caterpillar(effects, level, overlap=overlap, min_n=min_students))
     found.record("z", stats.norm.ppf(0.5 + level / 2), ".2f")
     found.record("z_pair", float("nan") if z_pair is None else z_pair, ".2f")
     found.record("z_equal", stats.norm.ppf(0.5 + level / 2) / 2**0.5, ".2f")
-    found.record("pairs_apart", np.concatenate(apart).mean(), ".0%")
-    return found
+    return found.record("pairs_apart", np.concatenate(apart).mean(), ".0%")
 
 
 def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) -> Findings:
@@ -321,13 +303,11 @@ def last_cohort(last: CohortFit, min_students: int, fdr: float | None = None) ->
 
 def pairs_apart(last: CohortFit) -> Findings:
     """What overlapping intervals allow to be said of pairs."""
-    found = Findings()
-    found.say(
+    return Findings().say(
         "Here $z^*$ is {glue:text}`z_pair`, and of all pairs of schools in this cohort {glue:text}`pairs_apart` can "
         "be told apart.",
         when=not last.singular,
     )
-    return found
 
 
 def two_intervals(compared: Mapping[tuple[str, str], CohortFit]) -> Findings:
@@ -355,7 +335,6 @@ def two_intervals(compared: Mapping[tuple[str, str], CohortFit]) -> Findings:
 def three_errors(last: CohortFit, min_students: int) -> Findings:
     """Conditional, comparative and diagnostic error of the smallest, the middle and the largest school shown."""
     effects = last.school_effects
-    found = Findings()
     check(
         np.allclose(effects["se_comparative"] ** 2 + effects["se_diagnostic"] ** 2, last.tau2, rtol=1e-6, atol=1e-12),
         "comparative and diagnostic variance add up to tau2",
@@ -364,7 +343,7 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
     by_size = only_shown(effects, min_students).sort_values("n", kind="stable")
     three = by_size.iloc[np.unique([0, len(by_size) // 2, len(by_size) - 1])]
     kinds, places = ("Conditional", "Comparative", "Diagnostic"), ".2f" if last.student_sd >= 10 else ".3f"
-    found.table(
+    found = Findings().table(
         three[["n", "shrinkage", "se_conditional", "se_comparative", "se_diagnostic"]].set_axis(
             ["Students $n_j$", r"Reliability $\lambda_j$", "Conditional SE", "Comparative SE", "Diagnostic SE"], axis=1
         ),
@@ -373,23 +352,20 @@ def three_errors(last: CohortFit, min_students: int) -> Findings:
         index=False,
         formats={r"Reliability $\lambda_j$": ".2f", **dict.fromkeys((f"{k} SE" for k in kinds), places)},
     )
-    found.say(
+    return found.say(
         "In this cohort the comparative standard error exceeds the conditional one by {glue:text}`ratio` at most.",
         when=not last.singular,
     )
-    return found
 
 
 def shrinkage(last: CohortFit, min_students: int) -> Findings:
     """How much predictions are shrunken, and by how much their comparative error exceeds the conditional one."""
     effects = last.school_effects
     by_size = only_shown(effects, min_students)
-    found = Findings()
     ratio = effects["se_comparative"] / effects["se_conditional"].where(effects["se_conditional"] > 0)
-    found.record("ratio", ratio.max() - 1, ".1%")
+    found = Findings().record("ratio", ratio.max() - 1, ".1%")
     found.record("lambda_low", by_size["shrinkage"].min(), ".2f")
-    found.record("lambda_high", by_size["shrinkage"].max(), ".2f")
-    return found
+    return found.record("lambda_high", by_size["shrinkage"].max(), ".2f")
 
 
 def residual_checks(
@@ -401,38 +377,31 @@ def residual_checks(
     """
     effects = last.school_effects
     by_size = only_shown(effects, min_students).sort_values("n", kind="stable")
-    found = Findings()
-    found.figure("residuals", figures.residual_checks(standardised[by_size.index], student, level=level))
+    found = Findings().figure("residuals", figures.residual_checks(standardised[by_size.index], student, level=level))
     found.record("outliers", int((standardised.abs() > stats.norm.ppf(0.5 + level / 2)).sum()))
     found.record("outliers_expected", len(standardised) * (1 - level), ".1f")
     found.record("kurtosis", stats.kurtosis(student), "+.2f")
-    found.record("intake_corr", effects["effect"].corr(intake.reindex(effects.index)), ".2f")
-    return found
+    return found.record("intake_corr", effects["effect"].corr(intake.reindex(effects.index)), ".2f")
 
 
 def intake(last: CohortFit) -> Findings:
     """The sentence on effects and intake."""
-    found = Findings()
-    found.say(
+    return Findings().say(
         "The correlation of the school effects with the schools' mean prior score is {glue:text}`intake_corr`.",
         when=not last.singular,
     )
-    return found
 
 
 def ranks(ranks: pd.DataFrame, level: float, min_students: int) -> Findings:
     """How wide intervals of ranks are, and who belongs to an extreme fifth for sure."""
-    found = Findings()
-    found.figure("ranks", figures.rank_intervals(ranks, level=level, min_n=min_students))
+    found = Findings().figure("ranks", figures.rank_intervals(ranks, level=level, min_n=min_students))
     span = ranks["rank_upper"] - ranks["rank_lower"]
     found.record("span", span.median(), ",.0f")
     found.record("wide", (span > len(ranks) / 2).mean(), ".0%")
     found.record("sure_low", int((ranks["p_bottom_quintile"] > level).sum()))
     found.record("sure_high", int((ranks["p_top_quintile"] > level).sum()))
     found.record("in_fifth", max(1, len(ranks) // 5))
-    found.record("ranked", len(ranks))
-
-    return found
+    return found.record("ranked", len(ranks))
 
 
 def both_ends(last: CohortFit, ranks: pd.DataFrame, level: float, min_students: int) -> Findings:
@@ -441,14 +410,13 @@ def both_ends(last: CohortFit, ranks: pd.DataFrame, level: float, min_students: 
     limits = last.school_effects[["lower", "upper"]]
     shown = only_shown(ranks.join(limits), min_students).sort_values("expected_rank", kind="stable")
     ends = shown.iloc[np.unique(np.r_[0:5, -5:0] % len(shown))]
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "All effects are predicted as zero here: all schools are tied, their order in {numref}`tab-02-ends` is that "
         "of chance draws, and there is no ranking to publish.",
         when=last.singular,
     )
     sure = {"1.00": "> 0.99", "0.00": "< 0.01"}  # 2,000 draws prove no certainty
-    found.table(
+    return found.table(
         pd.DataFrame(
             [
                 {
@@ -471,7 +439,6 @@ def both_ends(last: CohortFit, ranks: pd.DataFrame, level: float, min_students: 
         index=False,
         raw=True,
     )
-    return found
 
 
 def formulas(
@@ -479,8 +446,7 @@ def formulas(
 ) -> Findings:
     """The same schools under further formulas; lacking: formulas whose columns are not there, refused: why one failed."""
     effects, points = last.school_effects, formats(last.student_sd).plain
-    found = Findings()
-    found.table(
+    found = Findings().table(
         pd.DataFrame(
             [
                 {
@@ -504,31 +470,27 @@ def formulas(
         raw=True,
     )
     found.say("Left out, because the records lack a column: " + "; ".join(map(code, lacking)) + ".", when=bool(lacking))
-    found.say(
+    return found.say(
         "Not fitted: " + "; ".join(f"{code(text)} ({escape(why)})" for text, why in refused.items()), when=bool(refused)
     )
-    return found
 
 
 def centre(fits: Sequence[CohortFit]) -> Findings:
     """Relative effects sum to zero in every cohort, if the model has an intercept."""
     last, effects = fits[-1], fits[-1].school_effects
-    found = Findings()
     with_intercept = _with_intercept(last)
     largest_sum = max(abs(fit.school_effects["effect"].sum()) for fit in fits)
     check(not with_intercept or largest_sum < 1e-6 * last.student_sd, "relative effects sum to zero in every cohort")
-    found.record("weighted_mean", np.average(effects["effect"], weights=effects["n"]), "+.2f")
-    found.say(
+    found = Findings().record("weighted_mean", np.average(effects["effect"], weights=effects["n"]), "+.2f")
+    return found.say(
         "The formula of this study has no intercept, so the property does not hold in this copy.",
         when=not with_intercept,
     )
-    return found
 
 
 def gain(records: pd.DataFrame, fits: Sequence[CohortFit], change: pd.Series) -> Findings:
     """A gain of all students leaves every effect as it was (change), and moves the expected score."""
     last, points = fits[-1], formats(fits[-1].student_sd).plain
-    found = Findings()
     check(
         not _with_intercept(last) or change.abs().max() < 1e-5 * last.student_sd,
         "a gain of all students changes no relative effect",
@@ -538,16 +500,14 @@ def gain(records: pd.DataFrame, fits: Sequence[CohortFit], change: pd.Series) ->
         "predictions vary less than the school effects they predict",
     )
     scores, typical = _mean_scores(records, fits), _expected(fits)
-    found.record("typical_change", typical[-1] - typical[0], "+" + points)
-    found.record("score_change", scores.iloc[-1] - scores.iloc[0], "+" + points)
-    return found
+    found = Findings().record("typical_change", typical[-1] - typical[0], "+" + points)
+    return found.record("score_change", scores.iloc[-1] - scores.iloc[0], "+" + points)
 
 
 def moved(records: pd.DataFrame, fits: Sequence[CohortFit]) -> Findings:
     """What scores did beside what relative value added shows."""
     points = formats(fits[-1].student_sd).plain
-    found = Findings()
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             {
                 "Cohort": [f.cohort for f in fits],
@@ -564,24 +524,19 @@ def moved(records: pd.DataFrame, fits: Sequence[CohortFit]) -> Findings:
         index=False,
         formats=points,
     )
-    return found
 
 
 def moved_in_words(fits: Sequence[CohortFit]) -> Findings:
     """From the first to the last focal cohort, in words."""
-    found = Findings()
-    found.say(
+    return Findings().say(
         "From cohort {glue:text}`first_cohort` to cohort {glue:text}`last_cohort` the mean score changed by "
         "{glue:text}`score_change` points and the expected score of the same student by {glue:text}`typical_change`. "
         "The mean relative value added is zero in both.",
         when=len(fits) > 1 and _with_intercept(fits[-1]),
     )
-    return found
 
 
 def files(fits: Sequence[CohortFit], min_students: int) -> Findings:
     """Effects and coefficients of every focal cohort, for the results folder."""
-    found = Findings()
-    found.save(tables.school_effects(fits, min_students)[0], "relative_effects.csv")
-    found.save(tables.fixed_effects(fits), "relative_fixed_effects.csv")
-    return found
+    found = Findings().save(tables.school_effects(fits, min_students)[0], "relative_effects.csv")
+    return found.save(tables.fixed_effects(fits), "relative_fixed_effects.csv")

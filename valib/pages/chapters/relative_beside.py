@@ -16,7 +16,6 @@ from ..prose import as_text
 
 def beside_statsmodels(fit: CohortFit, other: Any) -> Findings:
     """The library's estimates beside those of statsmodels' MixedLM of the same students, and that they are the same."""
-    found = Findings()
     effects = pd.Series({school: float(u.iloc[0]) for school, u in other.random_effects.items()})
     apart = effects.reindex(fit.school_effects.index) - fit.school_effects["effect"]
     rows = {
@@ -30,22 +29,19 @@ def beside_statsmodels(fit: CohortFit, other: Any) -> Findings:
         check(np.isclose(ours, theirs, rtol=1e-4, atol=1e-5), f"fit_relative = MixedLM: {name}")
     check(apart.abs().max() < 1e-3 * fit.tau2**0.5, "fit_relative = MixedLM: school effects")
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["valib", "statsmodels"])
-    found.table(
+    return Findings().table(
         table.map(lambda x: as_text(x, ".5f")).rename_axis("estimate"),
         "The model with the prior score by this library and by statsmodels' `MixedLM`.",
         "tab-02-statsmodels",
         raw=True,
     )
-    return found
 
 
 def large_schools(exam: pd.DataFrame, both: Mapping[str, CohortFit]) -> Findings:
     """The London records without small schools (exercise)."""
-    found = Findings()
     many = exam.groupby("school")["student"].transform("size") >= 40
     large = fit_relative(exam[many], formula="score ~ prior_score", method="REML")
     check(abs(large.school_effects["effect"].sum()) < 1e-8, "effects of the large schools sum to zero")
-    found.record("large_schools", large.n_schools)
+    found = Findings().record("large_schools", large.n_schools)
     found.record("large_tau", large.tau2**0.5, ".3f")
-    found.record("exam_tau_reml", both["REML"].tau2 ** 0.5, ".3f")
-    return found
+    return found.record("exam_tau_reml", both["REML"].tau2 ** 0.5, ".3f")

@@ -53,14 +53,13 @@ def if_reliability_were(
     )
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("prior score").reset_index()
     points = formats(np.sqrt(benchmark.sigma2)).fine_signed
-    found.table(
+    return found.table(
         table,
         caption,
         "tab-04-reliability",
         formats={"slope": ".3f", "shift": points, "correlation": "+.2f"},
         index=False,
     )
-    return found
 
 
 def _row(benchmark: Benchmark, fit: CohortFit) -> Mapping[str, float]:

@@ -118,8 +118,7 @@ def sds_figure(fit: CohortFit | None, min_students: int, level: float) -> Findin
     if part.empty:
         found.figure("fig_residual_sds", figures.nothing("No school may be shown."))
         return found
-    found.figure("fig_residual_sds", figures.residual_sds(part, table.attrs["common"], level=level))
-    return found
+    return found.figure("fig_residual_sds", figures.residual_sds(part, table.attrs["common"], level=level))
 
 
 def consequences(fit: CohortFit | None, plain: CohortFit, min_students: int, seed: int) -> Findings:
@@ -154,9 +153,8 @@ def consequences(fit: CohortFit | None, plain: CohortFit, min_students: int, see
     )
     moved = int(((tops[1] - tops[0]).abs() > A_TENTH).sum())
     sides = int((plain.school_effects["side"][may] != fit.school_effects["side"][may]).sum())
-    found.say(
+    return found.say(
         "{numref}`tab-own-variances` compares the two kinds of fit. The schools' own variances change the probability to be in "
         f"the highest fifth by more than a tenth for {moved} of the {len(sd)} schools shown. For {sides} of them it "
         "changes whether the interval lies above zero, below it, or holds it."
     )
-    return found

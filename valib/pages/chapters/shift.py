@@ -31,14 +31,12 @@ def _turned(relative: CohortFit, benchmark: Benchmark) -> pd.Series:
 
 def repeated(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
     """A first warning where most student codes stand in several cohorts."""
-    found = Findings()
     codes = records[records["cohort"].isin(cohorts)].groupby("student")["cohort"].nunique()
-    found.say(
+    return Findings().say(
         "In these records most student codes occur in more than one cohort: if they are the same students, what "
         "follows is about growth from one stage to the next, and {ref}`not about improvement <sec-06-pupils>`.",
         when=(codes > 1).mean() > 0.5,
     )
-    return found
 
 
 def study_names(
@@ -52,18 +50,16 @@ def study_names(
     found.record("before_cohort", baseline[-1], "d")
     found.record("level", percent(level))
     found.record("min_students", min_students)
-    found.record("equating_se", "not known" if equating_se is None else float(equating_se), "g")
-    return found
+    return found.record("equating_se", "not known" if equating_se is None else float(equating_se), "g")
 
 
 def positive(relative: Sequence[CohortFit], positive: pd.DataFrame) -> Findings:
     """Shares of schools above zero, relative and against the benchmark."""
-    found = Findings()
     check(
         all(abs(f.school_effects["effect"].mean()) < 1e-6 * f.student_sd for f in relative),
         "relative value added has mean zero in every cohort",
     )
-    found.table(
+    found = Findings().table(
         positive,
         "Share of schools above zero, relative to their own cohort and against the benchmark, and share of "
         "schools whose {glue:text}`level` interval of benchmark value added lies wholly above or below zero.",
@@ -86,8 +82,7 @@ def splits(
 ) -> Findings:
     """The shift parted into level and slope."""
     E = formats(*(f.student_sd for f in relative)).fine
-    found = Findings()
-    found.figure("split", figures.shift_split(splits.reset_index(), level=level))
+    found = Findings().figure("split", figures.shift_split(splits.reset_index(), level=level))
     totals = splits.xs("total", level="part")["shift"].to_numpy()
     found.record("split_gap", float(np.abs(totals - parts["shift"]).max()), E)
     check(np.allclose(splits["shift"].unstack()[["level", "slope"]].sum(axis=1), totals), "level and slope add up")
@@ -97,7 +92,6 @@ def splits(
 def centres(fits: Sequence[CohortFit], parted: Sequence[np.ndarray]) -> Findings:
     """Level and slope about two centres; parted: the two parts, an entry a centre."""
     S = formats(*(f.student_sd for f in fits)).signed
-    found = Findings()
     centres = pd.DataFrame(
         {
             "Centre": ["baseline means", "all covariates zero"][: len(parted[0])],
@@ -107,14 +101,13 @@ def centres(fits: Sequence[CohortFit], parted: Sequence[np.ndarray]) -> Findings
         }
     )
     check(np.ptp(centres["Total"]) < 1e-6 * fits[-1].student_sd, "the total does not depend on the centre")
-    found.table(
+    return Findings().table(
         centres,
         "Level and slope part of the shift of cohort {glue:text}`last_cohort` about two centres (score points).",
         "tab-06-centres",
         formats={"Level": S, "Slope": S, "Total": S},
         index=False,
     )
-    return found
 
 
 def curve(
@@ -125,10 +118,9 @@ def curve(
     if curve is None:
         return Findings()
     grid = curve["prior"].to_numpy()
-    found = Findings()
     low, high, density = grid[0], grid[-1], stats.gaussian_kde(prior)(grid)
     at = min(max(float(benchmark.column_means["prior_score"]), low), high)
-    found.figure(
+    found = Findings().figure(
         "curve",
         figures.shift_over_prior(
             curve["prior"],
@@ -141,7 +133,7 @@ def curve(
         ),
     )
     turned = _turned(relative[-1], benchmark)
-    found.record_all(
+    return found.record_all(
         ("turned", turned["shift"], "+.3f"),
         ("turned_se", turned["se"], ".3f"),
         ("low_prior", low, P),
@@ -149,7 +141,6 @@ def curve(
         ("shift_low", curve["shift"].iloc[0], S),
         ("shift_high", curve["shift"].iloc[-1], S),
     )
-    return found
 
 
 def curve_in_words(
@@ -158,8 +149,7 @@ def curve_in_words(
     """Whether the shift depends on the prior score by more than chance."""
     if curve is None:
         return Findings()
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "```{glue:figure} curve\n:name: fig-06-prior\n:alt: The shift of the last focal cohort as a line over the "
         "prior score, with a band, above the density of the prior scores.\n\nThe shift of cohort "
         "{glue:text}`last_cohort` for students with each prior score, over the range that holds all but the outer\n2% "
@@ -169,7 +159,7 @@ def curve_in_words(
     lower, upper = interval(turned["shift"], turned["se"], level, relative[-1].n_schools - 1)
     clear = lower > 0 or upper < 0
     word = "That is more than chance explains" if clear else "That is within what chance allows"
-    found.say(
+    return found.say(
         "In {numref}`fig-06-prior` the shift runs from {glue:text}`shift_low` at a prior score of "
         "{glue:text}`low_prior` to {glue:text}`shift_high` at {glue:text}`high_prior`. The slope differs from the "
         "benchmark's by {glue:text}`turned`, with a standard error of {glue:text}`turned_se`. "
@@ -181,16 +171,14 @@ def curve_in_words(
             else "may be the same at every prior score."
         )
     )
-    return found
 
 
 def intake(fits: Sequence[CohortFit], change: pd.DataFrame) -> Findings:
     """The change of the mean score, and what it is made of."""
     S = formats(*(f.student_sd for f in fits)).signed
-    found = Findings()
     change = change[["cohort", "change", "intake", "shift", "weighting"]]
     check(np.allclose(change[["intake", "shift", "weighting"]].sum(axis=1), change["change"]), "the parts add up")
-    found.table(
+    found = Findings().table(
         change.set_axis(["Cohort", "Change of the mean score", "Intake", "Shift", "Weighting"], axis=1),
         "Change of the mean score since the baseline, and what it is made of (score points).",
         "tab-06-intake",
@@ -207,10 +195,10 @@ def movements(fits: Sequence[CohortFit], change: pd.DataFrame, context: pd.DataF
 
     change: of :func:`valib.mean_change`; context: of :func:`valib.shift_in_context`.
     """
-    found = Findings()
     part = context.loc[context["role"] == "focal", "prior_part"].reindex([f.cohort for f in fits])
-    found.figure("movements", figures.mean_change(change.assign(prior_part=part.to_numpy(dtype=float)), level=level))
-    return found
+    return Findings().figure(
+        "movements", figures.mean_change(change.assign(prior_part=part.to_numpy(dtype=float)), level=level)
+    )
 
 
 def easier_prior(
@@ -231,12 +219,11 @@ def easier_prior(
         again = fit_benchmark(records, fit.cohort, benchmark, **report, scale_breaks=[*breaks, easier])
     by_hand = fit.shift + 2 * float(benchmark.coefficients["prior_score"])
     check(abs(again.shift - by_hand) < 1e-6 * fit.student_sd, "a link of the prior moves the shift by its slope")
-    found.record(
+    return found.record(
         "easier_answer",
         f"For these records both give a shift of {as_text(by_hand, S)} points, and the second gives it a standard error of "
         f"{as_text(again.shift_se, E)}.",
     )
-    return found
 
 
 def prior(
@@ -261,7 +248,7 @@ def prior(
             "Shift without it": if_test["corrected"].array,
         }
     )
-    found.table(
+    return found.table(
         shown,
         "The prior score of each focal cohort beside the baseline's, and what the shift would contain *if the whole "
         "change of the prior mean came from the prior test* and none of it from the students (score points).",
@@ -270,7 +257,6 @@ def prior(
         formats=dict.fromkeys(["Prior mean less baseline", "Adds to the shift", "Shift", "Shift without it"], S)
         | {"in SD": "+.2f", "Variance ratio": ".2f"},
     )
-    return found
 
 
 def prior_in_words(fits: Sequence[CohortFit], benchmark: Benchmark, checks: Sequence[PriorCheck]) -> Findings:
@@ -300,19 +286,17 @@ def prior_in_words(fits: Sequence[CohortFit], benchmark: Benchmark, checks: Sequ
         "students themselves differed from those of the baseline by {glue:text}`true_intake` points on the baseline's "
         "scale."
     )
-    found.record(
+    return found.record(
         "prior_answer",
         "the shift vanishes if the last one was {} points {}".format(
             as_text(abs(needed), P), direction(needed, "easier", "harder", "off")
         ),
     )
-    return found
 
 
 def demo_prior(is_demo: bool) -> Findings:
     """What to look at in the demo panel."""
-    found = Findings()
-    found.say(
+    return Findings().say(
         "In the demo panel the 2023 cohort is the example. Its prior test was sat in 2021, a disturbed year, and its prior "
         "mean is the lowest. Either students knew less at that time, or the sitting differed. In the first case the "
         "difference is intake, and the shift stands. In the second case the shift is that of the last column of "
@@ -320,7 +304,6 @@ def demo_prior(is_demo: bool) -> Findings:
         "with real records there is none to look up.)",
         when=is_demo,
     )
-    return found
 
 
 def reliability(
@@ -330,12 +313,11 @@ def reliability(
     if reliability is None:
         return Findings()
     P, S, E, D = formats(*(f.student_sd for f in fits))
-    found = Findings()
     shown = pd.DataFrame({"Baseline": [a for a, _ in scenarios], "Focal": [b for _, b in scenarios]}).join(
         reliability[["artefact", "corrected", "low_prior", "high_prior"]]
     )
     shown.columns = ["Baseline", "Focal", "Adds to the shift", "Shift without it", "Low prior", "High prior"]
-    found.table(
+    found = Findings().table(
         shown,
         "What an unreliable prior adds to the shift of cohort {glue:text}`last_cohort`, and to students one standard "
         "deviation below and above the mean prior score (score points). First columns: assumed reliabilities.",
@@ -346,8 +328,7 @@ def reliability(
         | {"Shift without it": S},
     )
     check(np.ptp(reliability["artefact"].iloc[:2]) < 1e-9, "the focal reliability does not enter the mean")
-    found.say("{numref}`tab-06-reliability` shows what both terms come to in these records.")
-    return found
+    return found.say("{numref}`tab-06-reliability` shows what both terms come to in these records.")
 
 
 def _hold_links(fit: CohortFit, linked: Sequence[CohortFit], errors: Sequence[tuple[float, float]]) -> None:
@@ -364,7 +345,6 @@ def _hold_links(fit: CohortFit, linked: Sequence[CohortFit], errors: Sequence[tu
 def links(fits: Sequence[CohortFit], linked: Sequence[CohortFit], errors: Sequence[tuple[float, float]]) -> Findings:
     """The last shift across a declared break, by the errors of its link (at the mean, of the slope)."""
     _, S, E, _ = formats(*(f.student_sd for f in fits))
-    found = Findings()
     _hold_links(fits[-1], linked, errors)
     known = fits[-1].school_effects["se_comparative"] ** 2
     own = [np.sqrt((f.school_effects["se_comparative"] ** 2 - known).clip(lower=0)) for f in linked]
@@ -382,7 +362,7 @@ def links(fits: Sequence[CohortFit], linked: Sequence[CohortFit], errors: Sequen
             for f, (s_c, s_b), part in zip(linked, errors, own, strict=True)
         ]
     )
-    found.table(
+    return Findings().table(
         shown,
         "The shift of cohort {glue:text}`last_cohort` across a declared break with an identity link, by the standard "
         "errors of the link (score points), with {glue:text}`level` limits. Last column: the largest part of a "
@@ -399,33 +379,29 @@ def links(fits: Sequence[CohortFit], linked: Sequence[CohortFit], errors: Sequen
             "In a school, at most": E,
         },
     )
-    return found
 
 
 def link_needed(fits: Sequence[CohortFit], level: float) -> Findings:
     """How large an error of the link would have to be for the shift's interval to reach zero."""
     E, z = formats(*(f.student_sd for f in fits)).fine, quantile(level, fits[-1].shift_df)
-    found = Findings()
     room = (fits[-1].shift / z) ** 2 - fits[-1].shift_se ** 2
-    found.record("link_needed", float(max(room, 0) ** 0.5), E)
+    found = Findings().record("link_needed", float(max(room, 0) ** 0.5), E)
     found.say(
         "The shift stays where it is, since the link is the identity; its error grows by the rule of squares, "
         "$\\sqrt{\\mathrm{SE}^2 + s_{\\text{level}}^2}$. An error of the link of {glue:text}`link_needed` points would be "
         "enough for the interval of this shift to reach zero.",
         when=room > 0,
     )
-    found.say(
+    return found.say(
         "The shift stays where it is, since the link is the identity; its error grows by the rule of squares, "
         "$\\sqrt{\\mathrm{SE}^2 + s_{\\text{level}}^2}$. The interval of this shift includes zero even without such an error.",
         when=room <= 0,
     )
-    return found
 
 
 def same_students(again: float) -> Findings:
     """How many student codes stand in several cohorts, and what follows; again is their share."""
-    found = Findings()
-    found.record("again", again, ".0%" if again >= 0.005 or again == 0 else ".1%")
+    found = Findings().record("again", again, ".0%" if again >= 0.005 or again == 0 else ".1%")
     found.say(
         "No student code of these records occurs in more than one cohort of the study, as it should be.",
         when=again == 0,
@@ -435,7 +411,7 @@ def same_students(again: float) -> Findings:
         "students who repeated a year; they do no harm worth counting.",
         when=0 < again <= REPEATED_SHARE,
     )
-    found.say(
+    return found.say(
         ":::{warning}\nOf the student codes in these records, {glue:text}`again` occur in more than one cohort. If the "
         "codes are merely used again each year, nothing follows. If they are the same students, the errors, which take "
         "cohorts as different students, do not hold, nor does the joint model, whose student residuals are independent "
@@ -446,4 +422,3 @@ def same_students(again: float) -> Findings:
         "interactions with the prior score.\n:::",
         when=again > REPEATED_SHARE,
     )
-    return found

@@ -23,7 +23,6 @@ def told(v: Verdict, name: str = "zero") -> str:
 def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
     """The shift of each cohort with its error, and the parts of the cautious one."""
     _, S, E, _ = formats(*(f.student_sd for f in fits))
-    found = Findings()
     check(
         np.allclose((parts[["se_schools", "se_coefficients", "se_scale"]] ** 2).sum(axis=1), parts["se_cautious"] ** 2),
         "the squares of the parts add up",
@@ -40,7 +39,7 @@ def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
     }
     known = [f.equating_se is not None or s > 0 for f, s in zip(fits, parts["se_scale"], strict=True)]
     parts = parts.assign(se_scale=parts["se_scale"].where(known))
-    found.table(
+    found = Findings().table(
         parts[list(columns_shown)].rename(columns=columns_shown),
         "System shift of each focal cohort and its standard error (score points). Students only: for these very "
         "schools. The cautious error takes the schools of the baseline and of the cohort as different ones; the "
@@ -54,8 +53,7 @@ def parts(fits: Sequence[CohortFit], parts: pd.DataFrame) -> Findings:
         "chapter are the cautious ones.",
         when=(parts["error"] == "cautious").any(),
     )
-    found.save(parts, "shift_parts.csv")
-    return found
+    return found.save(parts, "shift_parts.csv")
 
 
 def last_shift(fits: Sequence[CohortFit], parts: pd.DataFrame, context: pd.DataFrame) -> Findings:
@@ -175,8 +173,7 @@ def _without(fits: Sequence[CohortFit]) -> str:
 
 def scale(equating_se: float | None) -> Findings:
     """What the part of the scale is in this copy."""
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "Every error of this chapter is without equating error. The parameters of this copy give none. This means that it is "
         "not known, not that there is none, because no student record holds evidence of it. "
         "{numref}`tab-04-equating` shows what errors of 2% and 5% of the students' standard deviation would do.",
@@ -187,12 +184,11 @@ def scale(equating_se: float | None) -> Findings:
         "record holds evidence of it.",
         when=equating_se == 0,
     )
-    found.say(
+    return found.say(
         "The part of the scale is the equating error of {glue:text}`equating_se` points in the parameters of this "
         "copy.",
         when=bool(equating_se),
     )
-    return found
 
 
 def differences(fits: Sequence[CohortFit], differences: pd.DataFrame, context: pd.DataFrame) -> Findings:

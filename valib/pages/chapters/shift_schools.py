@@ -23,8 +23,9 @@ def against(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame], min_
     against: tables of :func:`valib.relative_to_school` by reference, the one with the most students first.
     """
     _, S, E, _ = formats(*(f.student_sd for f in fits))
-    found = Findings()
-    found.say("No school can be shown in both cohorts, so neither can this form of value added.", when=not against)
+    found = Findings().say(
+        "No school can be shown in both cohorts, so neither can this form of value added.", when=not against
+    )
     reference = next(iter(against), None)
     if reference is None:
         return found
@@ -44,7 +45,7 @@ def against(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame], min_
     )
     saved = disclosure.only_shown(one, min_students).assign(reference=reference)
     found.save(saved.reset_index(), "relative_to_school.csv")
-    found.table(
+    return found.table(
         shown,
         "Benchmark value added of some schools in cohort {glue:text}`last_cohort` (the lowest, the quartiles, the "
         "highest, and the reference), and the same less school {glue:text}`reference` in cohort "
@@ -53,7 +54,6 @@ def against(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame], min_
         index=False,
         formats=dict.fromkeys(["Benchmark VA", "Less the reference", "Lower", "Upper"], S) | {"SE": E, "SE ": E},
     )
-    return found
 
 
 def reference(
@@ -81,7 +81,7 @@ def reference(
         ("median_against", float(one["se"].median()), E),
     )
     check(np.ptp(plain["effect"] - one["effect"]) < 1e-9 * fits[-1].student_sd, "one number is taken from every school")
-    found.say(
+    return found.say(
         "{numref}`tab-06-school` shows some schools. The same number, {glue:text}`school_effect`, is taken from the value of "
         "every school. It is the predicted effect "
         "of school {glue:text}`reference` in cohort {glue:text}`before_cohort` ({glue:text}`school_n` students). The "
@@ -96,7 +96,6 @@ def reference(
             else ""
         )
     )
-    return found
 
 
 def choice_of_reference(
@@ -122,18 +121,16 @@ def choice_of_reference(
         "between schools.",
         when=len(means) > 1 and benchmark.tau2 == 0,
     )
-    found.say(
+    return found.say(
         "The formulation works, but the typical school of the baseline does the same service "
         + ("with less error, and " if plain["se_comparative"].median() < one["se"].median() else "")
         + "without making one school the measure of all the others."
     )
-    return found
 
 
 def no_changes(joint: JointFit | None, why: Exception | None, changed: bool) -> Findings:
     """Why the changes of schools are not shown, or by which structure they are had."""
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "The joint model of these cohorts cannot be had"
         + (
             f". {escape(why)}"
@@ -148,12 +145,11 @@ def no_changes(joint: JointFit | None, why: Exception | None, changed: bool) -> 
         "No school has students in both cohorts, so there are no changes to show.",
         when=joint is not None and not changed,
     )
-    found.say(
+    return found.say(
         "The covariance matrix with a parameter for each pair of cohorts is not of full rank on these records, so one "
         "with a single variance and a single correlation is used (compound symmetry).",
         when=changed and joint.covariance != "unstructured",
     )
-    return found
 
 
 def changes(
@@ -163,7 +159,6 @@ def changes(
     if not changed:
         return Findings()
     E = formats(*(f.student_sd for f in fits)).fine
-    found = Findings()
     table = pd.DataFrame(
         [
             {
@@ -179,7 +174,7 @@ def changes(
             if len(c)
         ]
     )
-    found.table(
+    found = Findings().table(
         table,
         "Change of schools' relative value added between two cohorts: estimated correlation of their effects, median "
         "standard error of a change from the joint model and if the cohorts were independent (score points), and "
@@ -188,11 +183,10 @@ def changes(
         index=False,
         formats={"Correlation": ".2f", "SE": E, "SE if independent": E, "Up": ".0%", "Down": ".0%"},
     )
-    found.say(
+    return found.say(
         "{numref}`tab-06-change` sets the standard error of a change beside the one that would hold if the two cohorts were "
         "independent. The two differ as far as effects last."
     )
-    return found
 
 
 def cross_verdicts(frame: pd.DataFrame, fixed: pd.DataFrame) -> pd.DataFrame:
@@ -223,8 +217,7 @@ def verdicts(frame: pd.DataFrame, fixed: pd.DataFrame | None) -> Findings:
         "tab-06-flips",
     )
     flips = int(cross.to_numpy().sum() - np.trace(cross.to_numpy()))
-    found.record("change_answer", f"there the conclusion differs for {flips} of {len(fixed)} schools")
-    return found
+    return found.record("change_answer", f"there the conclusion differs for {flips} of {len(fixed)} schools")
 
 
 def verdicts_in_words(
@@ -258,21 +251,19 @@ def verdicts_in_words(
         "{glue:text}`down_fixed`. The conclusion differs for {glue:text}`flips` schools ({numref}`tab-06-flips`)."
     )
     both = int(cross.loc[1, -1] + cross.loc[-1, 1])
-    found.say(
+    return found.say(
         "For none of them does it turn into its opposite."
         if both == 0
         else f"For {both} of them it turns into its opposite.",
         when=flips > 0,
     )
-    return found
 
 
 def school_answer(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame]) -> Findings:
     """The answer on the form against one school."""
     E, plain = formats(*(f.student_sd for f in fits)).fine, fits[-1].school_effects
     one = next(iter(against.values()), None)
-    found = Findings()
-    found.record(
+    return Findings().record(
         "school_answer",
         "the median standard error of a school goes from {} to {}".format(
             as_text(float(plain["se_comparative"].median()), E), as_text(float(one["se"].median()), E)
@@ -280,4 +271,3 @@ def school_answer(fits: Sequence[CohortFit], against: Mapping[str, pd.DataFrame]
         if against
         else "not shown for these records",
     )
-    return found

@@ -26,8 +26,7 @@ def made_like(world: Scenario, refusal: str | None, last: int, baseline: Sequenc
 
     refusal: why the records could not be used, None if they were.
     """
-    found = Findings()
-    found.record("last", last, "d")
+    found = Findings().record("last", last, "d")
     found.record("calibrated_baseline", baseline)
     found.say(
         "These records could not be used for it ("
@@ -41,16 +40,14 @@ def made_like(world: Scenario, refusal: str | None, last: int, baseline: Sequenc
         "chance, sorting cannot be seen, and only the results on the shift mean anything.",
         when=world.tau < 0.1 * world.sigma,
     )
-    found.say(
+    return found.say(
         "The simulated model has the prior score alone, `score ~ prior_score`; the study's formula has more.",
         when=formula.replace(" ", "") != "score~prior_score",
     )
-    return found
 
 
 def world(world: Scenario) -> Findings:
     """The parameters of the world made like the records."""
-    found = Findings()
     F = formats(world.sigma).plain
     shown = {
         "Schools": world.n_schools,
@@ -63,20 +60,18 @@ def world(world: Scenario) -> Findings:
         "SD of prior scores": as_text(world.prior_sd, F),
         "of it, between schools": as_text(world.intake_sd, F),
     }
-    found.table(
+    return Findings().table(
         pd.DataFrame({"Parameter": shown.keys(), "Value": [str(v) for v in shown.values()]}),
         "The calibrated world: cohort {glue:text}`last` against {glue:text}`calibrated_baseline` (score points).",
         "tab-10-world",
         index=False,
         raw=True,
     )
-    return found
 
 
 def figure(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Findings:
     """Coverage of this analysis in worlds made like its records; the table of the run for the results folder."""
-    found = Findings()
-    found.save(mine.table, "simulation_calibrated.csv")
+    found = Findings().save(mine.table, "simulation_calibrated.csv")
     names = {x.name: x.name for x in ours}
     both = [
         figures.measured(
@@ -86,14 +81,12 @@ def figure(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Findings
             mine, "coverage", ["shift"], names, {"its shift": "analytic", "bootstrap": "bootstrap"}, {"shift": "System"}
         ),
     ]
-    found.figure("fig_mine", figures.coverage(pd.concat(both, ignore_index=True), level=level))
-    return found
+    return found.figure("fig_mine", figures.coverage(pd.concat(both, ignore_index=True), level=level))
 
 
 def table(mine: MonteCarlo, ours: Sequence[Scenario]) -> Findings:
     """This analysis in worlds made like its records."""
     world, names = ours[0], [x.name for x in ours]
-    found = Findings()
     D = formats(world.sigma).fine_signed.lstrip("+")
     rows = {x: (x, "this analysis") for x in names} | {
         f"{m}, *{world.name}*": (world.name, m) for m in ("question", "answer")
@@ -113,36 +106,32 @@ def table(mine: MonteCarlo, ours: Sequence[Scenario]) -> Findings:
         {x: (x, "its shift") for x in names},
         {"Bias of shift": ("shift", "bias", "+" + D), "Coverage, shift": ("shift", "coverage", ".3f")},
     )
-    found.table(
+    return Findings().table(
         table.join(extra).fillna("").rename_axis("World"),
         "This analysis in worlds made like its records (score points; Monte "
         "Carlo standard errors in brackets); the last rows give the two other recipes.",
         "tab-10-calibrated",
         raw=True,
     )
-    return found
 
 
 def told(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Findings:
     """What the intervals of this analysis hold in its own world."""
-    found = Findings()
     world = ours[0]
     own, D = world.name, formats(world.sigma).fine_signed.lstrip("+")
     told = [told_coverage(mine, own, m, e, level) for m, e in OWN]
     wrong = f"{mine.get(own, 'this analysis', 'va', 'misclassified'):.0%}"
     spread = mine.get(own, "its shift", "shift", "emp_se")
-    found.say(
+    return Findings().say(
         f"If the world is {own}, the intervals of this analysis hold a school's true value added in {told[0]} of "
         f"cases and the true shift in {told[1]}; by the bootstrap of schools the latter is {told[2]}. The shift "
         f"varies from one sample to the next with a standard deviation of {as_text(spread, D)} score points. {wrong} "
         f"of schools are placed in another fifth than their true one."
     )
-    return found
 
 
 def and_others(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Findings:
     """Which interval of the shift is nearer to its level, and which changed worlds move the shift off its truth."""
-    found = Findings()
     names, own = [x.name for x in ours], ours[0].name
     spread = mine.get(own, "its shift", "shift", "emp_se")
     bad = [
@@ -158,7 +147,7 @@ def and_others(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Find
         1: "the bootstrap comes",
     }
     close = nearer(*told, level)
-    found.say(
+    found = Findings().say(
         f"For the shift of these records {word[close]} "
         + (
             "nearer to the nominal level."
@@ -167,7 +156,7 @@ def and_others(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Find
             "differ by no more than Monte Carlo error."
         )
     )
-    found.say(
+    return found.say(
         "Of the changed worlds, "
         + (
             in_words([f"*{x}*" for x in bad]) + " moved the estimated shift off its truth by more than half of "
@@ -176,7 +165,6 @@ def and_others(mine: MonteCarlo, ours: Sequence[Scenario], level: float) -> Find
             else "none moved the estimated shift off its truth by more than half of that standard deviation."
         )
     )
-    return found
 
 
 def weaker(methods: Sequence[Method], replicates: int, seed: int) -> Findings:
@@ -211,5 +199,4 @@ def reliable(study: Study, methods: Sequence[Method], replicates: int, seed: int
         f"{as_text(results.mcse(world.name, m.name, 'shift', 'bias'), D.lstrip('+'))})"
         for m in methods
     ]
-    found.record("reliable_answer", f"The bias of the shift is {in_words(told)}.")
-    return found
+    return found.record("reliable_answer", f"The bias of the shift is {in_words(told)}.")

@@ -43,7 +43,6 @@ def _interval_pairs(run: MonteCarlo) -> list[tuple[str, str]]:
 
 def plain_world(plain: Mapping[str, Any]) -> Findings:
     """The parameters of the plain world."""
-    found = Findings()
     fixed = {
         "schools": "schools",
         "sizes": "students of a school, lowest and highest",
@@ -58,20 +57,18 @@ def plain_world(plain: Mapping[str, Any]) -> Findings:
         "reliability": "reliability of the prior",
     }
     rows = [(text, " to ".join(map(str, plain[k])) if k == "sizes" else f"{plain[k]:g}") for k, text in fixed.items()]
-    found.table(
+    return Findings().table(
         pd.DataFrame(rows, columns=["Parameter", "Value in the plain world"]),
         "The plain world: its parameters, which are its truth. SDs and the shift are in score points.",
         "tab-10-plain",
         index=False,
         raw=True,
     )
-    return found
 
 
 def worlds_table(worlds: Sequence[Scenario]) -> Findings:
     """The simulated worlds, and in what they differ from the plain one, which is the first."""
     plain = worlds[0].parameters()
-    found = Findings()
     skip = {"name", "about", "shift"}
     changed = [
         ", ".join(
@@ -81,7 +78,7 @@ def worlds_table(worlds: Sequence[Scenario]) -> Findings:
         )
         for w in worlds
     ]
-    found.table(
+    return Findings().table(
         pd.DataFrame(
             {
                 "World": [w.name for w in worlds],
@@ -97,13 +94,11 @@ def worlds_table(worlds: Sequence[Scenario]) -> Findings:
         raw=True,
         formats={"True shift": ".1f"},
     )
-    return found
 
 
 def run_values(run: MonteCarlo, worlds: Sequence[Scenario], level: float) -> Findings:
     """Sizes of the run, and its table for the results folder."""
-    found = Findings()
-    found.save(run.table, "simulation.csv")
+    found = Findings().save(run.table, "simulation.csv")
     found.record("level", percent(level))
     found.record("replicates", run.replicates)
     found.record("schools", worlds[0].schools)
@@ -111,15 +106,13 @@ def run_values(run: MonteCarlo, worlds: Sequence[Scenario], level: float) -> Fin
     found.record("boot_replicates", int(used["plain", "bootstrap", "shift", "coverage"]))
     found.record("rho_replicates", int(used["serial", "joint_model", "rho", "bias"]))
     key = ("plain", "estimated", "shift", "coverage")
-    found.record("plain_mcse", 100 * run.mcse(*key), ".1f")
-    return found
+    return found.record("plain_mcse", 100 * run.mcse(*key), ".1f")
 
 
 def drift_figure(run: MonteCarlo, worlds: Sequence[Scenario], drifts: Sequence[str]) -> Findings:
     """Mean and SD of value added by the true shift: simulated, and by the formulas of the text."""
-    found = Findings()
     deltas = {x.name: x.delta for x in worlds if x.name in drifts}
-    found.record_all(
+    found = Findings().record_all(
         ("front_truth", deltas["drift"], "+.1f"),
         ("front_sd", worlds[0].tau, ".1f"),
         ("front_estimated", run.get("drift", "estimated", "shift", "mean"), "+.1f"),
@@ -140,7 +133,7 @@ def drift_figure(run: MonteCarlo, worlds: Sequence[Scenario], drifts: Sequence[s
         for k, v in s.items()
     ]
     labels = {"mean": "Mean value added (score points)", "sd": "SD between schools (score points)"}
-    found.figure(
+    return found.figure(
         "fig_drift",
         figures.over_parameter(
             marks.assign(x=marks["x"].map(deltas)),
@@ -149,13 +142,11 @@ def drift_figure(run: MonteCarlo, worlds: Sequence[Scenario], drifts: Sequence[s
             labels_y=labels,
         ),
     )
-    return found
 
 
 def drift(run: MonteCarlo, world: Scenario) -> Findings:
     """The recipes where the system shifts, in the world *drift*; world is the plain one."""
     value, error = run.get, run.mcse
-    found = Findings()
     table = simulated(
         run,
         {k: ("drift", k) for k in (*MAIN, "relative")},
@@ -168,7 +159,7 @@ def drift(run: MonteCarlo, world: Scenario) -> Findings:
             "In a wrong fifth": ("va", "misclassified", ".3f"),
         },
     )
-    found.table(
+    found = Findings().table(
         table.rename_axis("Recipe"),
         "The world *drift* (score points; Monte Carlo standard errors in brackets). Relative "
         "value added has mean zero by construction and no shift.",
@@ -188,18 +179,16 @@ def drift(run: MonteCarlo, world: Scenario) -> Findings:
         f"{s['question']:.1f}, the answer's a mean of {as_text(t['answer'], '+.1f')}. The estimated shift is "
         f"{as_text(value('drift', 'estimated', 'shift', 'mean'), '+.1f')}: it {word} its Monte Carlo error."
     )
-    found.say(
+    return found.say(
         "**Act on it:** report the shift as a parameter with its interval. Do not read a change of the system off the "
         "mean of value added from a model without an intercept, nor a wider spread between schools as growing "
         "inequality."
     )
-    return found
 
 
 def sorting_figure(run: MonteCarlo, worlds: Sequence[Scenario], sorts: Sequence[str]) -> Findings:
     """Slope and gradient by the strength of sorting: simulated, and by the formula of the text."""
     w = worlds[0]
-    found = Findings()
     strength = {x.name: x.sorting for x in worlds if x.name in sorts[:3]}
     panels = {"slope": "slope", "gradient": "gradient"}
     marks = figures.measured(run, "mean", list(panels), {k: k for k in strength}, FOUR, panels)
@@ -212,7 +201,7 @@ def sorting_figure(run: MonteCarlo, worlds: Sequence[Scenario], sorts: Sequence[
             ("gradient", "truth", 0 * k),
         )
     ]
-    found.figure(
+    return Findings().figure(
         "fig_sorting",
         figures.over_parameter(
             marks.assign(x=marks["x"].map(strength)),
@@ -221,12 +210,10 @@ def sorting_figure(run: MonteCarlo, worlds: Sequence[Scenario], sorts: Sequence[
             labels_y={"slope": "Estimated slope", "gradient": "Gradient of errors on intake"},
         ),
     )
-    return found
 
 
 def sorting_table(run: MonteCarlo) -> Findings:
     """The estimators under sorted intakes, without and with a shift of the system."""
-    found = Findings()
     table = simulated(
         run,
         {f"{v}, *{s}*": (s, k) for s in SORTED for k, v in FOUR.items()},
@@ -239,23 +226,21 @@ def sorting_table(run: MonteCarlo) -> Findings:
             "Coverage, schools": ("va", "coverage", ".3f"),
         },
     )
-    found.table(
+    return Findings().table(
         table.rename_axis("Estimator, world"),
         "Sorting of intakes: alone, with a shift and an intake that is better than the baseline's, and with a prior score of "
         "reliability .85 and an intake that is weaker (true slope .8; Monte Carlo standard errors in brackets).",
         "tab-10-sorting",
         raw=True,
     )
-    return found
 
 
 def sorting(run: MonteCarlo, world: Scenario) -> Findings:
     """The same in words; world is the plain one, whose slope is the truth."""
     value, error = run.get, run.mcse
-    found = Findings()
     b = {k: value("drift and sorting", k, "shift", "bias") for k in FOUR}
     off = [FOUR[k] for k in FOUR if abs(b[k]) > 1.96 * error("drift and sorting", k, "shift", "bias")]
-    found.say(
+    found = Findings().say(
         f"With strong sorting the OLS slope is {value('sorting', 'OLS', 'slope', 'mean'):.3f} and the mixed one "
         f"{value('sorting', 'estimated', 'slope', 'mean'):.3f}; the truth is {world.slope:g}. A wrong slope does "
         f"little to the shift as long as the intake stays as it was. When it improves, the shift by OLS is off by "
@@ -272,12 +257,11 @@ def sorting(run: MonteCarlo, world: Scenario) -> Findings:
         "With the school mean in the model, what goes together with the intake is no longer counted as value added. "
         "That is another estimand, and measured against the one of this chapter it is off."
     )
-    found.say(
+    return found.say(
         "**Act on it:** take the coefficients from the mixed model, or from within schools if intakes and effects "
         "plainly go together. Compare the two slopes, and do not use OLS where they differ. None of the estimators makes the "
         "ratings fair by intake, so look at the gradient before you compare schools of unlike intakes."
     )
-    return found
 
 
 def _with_error(run: MonteCarlo) -> str:
@@ -305,7 +289,6 @@ def _with_error(run: MonteCarlo) -> str:
 def intervals_figure(run: MonteCarlo, level: float) -> Findings:
     """Coverage of intervals with and without the benchmark's error, and what the text says of their widths."""
     value = run.get
-    found = Findings()
     cover = figures.measured(
         run,
         "coverage",
@@ -314,7 +297,7 @@ def intervals_figure(run: MonteCarlo, level: float) -> Findings:
         KINDS,
         {"va": "Schools", "shift": "System"},
     )
-    found.figure("fig_cover", figures.coverage(cover, level=level))
+    found = Findings().figure("fig_cover", figures.coverage(cover, level=level))
     wide = {
         (s, k, e): value(s, k, e, "width")
         for s in ("plain", "serial")
@@ -336,7 +319,6 @@ def intervals_figure(run: MonteCarlo, level: float) -> Findings:
 
 def intervals(run: MonteCarlo) -> Findings:
     """Coverage and width of intervals of schools and of the shift."""
-    found = Findings()
     pairs = _interval_pairs(run)
     table = simulated(
         run,
@@ -349,7 +331,7 @@ def intervals(run: MonteCarlo) -> Findings:
             "Empirical SE, shift": ("shift", "emp_se", ".2f"),
         },
     )
-    found.table(
+    return Findings().table(
         table.rename_axis("Interval, world"),
         "Coverage and mean width of {glue:text}`level` intervals (score points; Monte "
         "Carlo standard errors in brackets). An interval of the right width is about twice "
@@ -357,15 +339,13 @@ def intervals(run: MonteCarlo) -> Findings:
         "tab-10-coverage",
         raw=True,
     )
-    return found
 
 
 def intervals_in_words(run: MonteCarlo, level: float, draws: int) -> Findings:
     """Which intervals keep their level; draws: samples of the bootstrap."""
-    found = Findings()
     told = {(*pair, e): told_coverage(run, *pair, e, level) for pair in _interval_pairs(run) for e in ("va", "shift")}
     lv = percent(level)
-    found.say(
+    found = Findings().say(
         f"In the plain world the full intervals cover {told['plain', 'estimated', 'va']} for schools and "
         f"{told['plain', 'estimated', 'shift']} for the shift. With the coefficients taken as known they cover "
         f"{told['plain', 'b known', 'va']} and {told['plain', 'b known', 'shift']}. The error of the benchmark is small "
@@ -385,29 +365,26 @@ def intervals_in_words(run: MonteCarlo, level: float, draws: int) -> Findings:
         f"That alone brings a nominal {lv} down to about {1 - 2 * (1 + (B - 1) * tail) / (B + 1):.1%}. On one data set, "
         f"take many more."
     )
-    found.say(
+    return found.say(
         "**Act on it:** publish full intervals for schools and for the shift, and include the published equating error. Use "
         "the bootstrap as a check of the shift's error and not as a result."
     )
-    return found
 
 
 def published(run: MonteCarlo, level: float) -> Findings:
     """Coverage of the intervals of schools and of shifts that are published."""
-    found = Findings()
     worlds, rows = list(run.scenarios.index), {}
     there = set(zip(run.table["scenario"], run.table["method"], run.table["estimand"], strict=True))
     for label, (m, e) in PUBLISHED.items():
         rows[label] = [told_coverage(run, w, m, e, level) if (w, m, e) in there else "" for w in worlds]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[f"*{w}*" for w in worlds])
-    found.table(
+    return Findings().table(
         table.rename_axis("Interval of"),
         "Coverage of the intervals that are published, {glue:text}`level` claimed; those of changes and of ranks are in "
         "{numref}`tab-10-changes`.",
         "tab-10-published",
         raw=True,
     )
-    return found
 
 
 PUBLISHED = {
@@ -427,10 +404,9 @@ PUBLISHED = {
 def answer(run: MonteCarlo) -> Findings:
     """The answer of the chapter."""
     value, error = run.get, run.mcse
-    found = Findings()
     b, se = value("drift", "estimated", "shift", "bias"), error("drift", "estimated", "shift", "bias")
     left = {k: value("drift", k, "mean_va", "bias") / scenario("drift").delta for k in ("question", "answer")}
-    found.say(
+    return Findings().say(
         "Where its model holds, benchmark value added with an estimated shift does what it says: under a drift its "
         "bias is "
         f"{as_text(b, '+.2f')} points ({direction(abs(b), 'more', 'more', 'no more', 1.96 * se)} than Monte Carlo "
@@ -438,4 +414,3 @@ def answer(run: MonteCarlo) -> Findings:
         f"mean of value added loses {-left['question']:.0%} under the question's recipe and {-left['answer']:.0%} "
         f"under the answer's."
     )
-    return found

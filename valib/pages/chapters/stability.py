@@ -70,27 +70,24 @@ def stand_in_notice(refusal: str | None, left_out: Mapping[int, str]) -> Finding
 
     refusal: why the records' effects cannot be correlated, None if they can; left_out: reasons by cohort.
     """
-    found = Findings()
-    found.say(
+    found = Findings().say(
         ":::{important}\nThe school effects of these records cannot be correlated over years. "
         + escape(refusal or "")
         + " So that the methods can be read all the same, everything below is about the simulated demo panel that comes "
         "with the library, not about these records; nothing of it is saved with the results.\n:::",
         when=refusal is not None,
     )
-    found.say(
+    return found.say(
         "Left out of this chapter: " + "; ".join(f"cohort {c} ({why})" for c, why in left_out.items()) + ".",
         when=bool(left_out),
     )
-    return found
 
 
 def study_names(cohorts: Sequence[int], level: float) -> Findings:
     """Cohorts, their number and the number of pairs, as the prose names them."""
-    found = Findings()
     start, first, second = cohorts[0], cohorts[-2], cohorts[-1]
     T = len(cohorts)
-    found.record("level", percent(level))
+    found = Findings().record("level", percent(level))
     for key, value in [
         ("start", start),
         ("first", first),
@@ -100,16 +97,14 @@ def study_names(cohorts: Sequence[int], level: float) -> Findings:
         ("omega_size", T * (T + 1) // 2),
     ]:
         found.record(key, value, "d")
-    found.record("cohorts", cohorts)
-    return found
+    return found.record("cohorts", cohorts)
 
 
 def same_students(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
     """A warning where student codes stand in several cohorts."""
-    found = Findings()
     codes = records[records["cohort"].isin(cohorts)].groupby("student")["cohort"].nunique()
     again = float((codes > 1).mean())
-    found.record("again", again, ".0%" if again >= 0.01 else ".2%")
+    found = Findings().record("again", again, ".0%" if again >= 0.01 else ".2%")
     found.say(
         ":::{warning}\nOf the student codes in these cohorts, {glue:text}`again` occur in more than one of them. If "
         "they are the same students, a central assumption of this chapter fails: that cohorts consist of different "
@@ -119,24 +114,21 @@ def same_students(records: pd.DataFrame, cohorts: Sequence[int]) -> Findings:
         "the results as an illustration of the methods.\n:::",
         when=again > REPEATED_SHARE,
     )
-    found.say(
+    return found.say(
         "Of the student codes in these cohorts, {glue:text}`again` occur in more than one of them: students who repeated "
         "a year, it may be, and too few to matter to what follows.",
         when=0 < again <= REPEATED_SHARE,
     )
-    return found
 
 
 def reflating(eb: np.ndarray, reflated: np.ndarray, reliability: np.ndarray) -> Findings:
     """Reflating changes no correlation; reliabilities over schools."""
-    found = Findings()
     check(np.allclose(eb, reflated, atol=1e-10, equal_nan=True), "reflating changes no correlation")
     own = np.diag(reliability)
-    found.record("reliability_low", own.min(), ".2f")
+    found = Findings().record("reliability_low", own.min(), ".2f")
     found.record("reliability_high", own.max(), ".2f")
     found.record("reliability_mean", own.mean(), ".2f")
-    found.record("seen_of_true", 0.8 * own.mean(), ".2f")  # of a correlation of 0.8, by eq-05-attenuation
-    return found
+    return found.record("seen_of_true", 0.8 * own.mean(), ".2f")  # of a correlation of 0.8, by eq-05-attenuation
 
 
 def neighbours(
@@ -149,7 +141,6 @@ def neighbours(
 ) -> Findings:
     """Correlations of neighbouring cohorts from separate models; separate holds their effects."""
     T = len(cohorts)
-    found = Findings()
     at = np.arange(T - 1)
     shared = [int(((separate.n[:, t] > 0) & (separate.n[:, t + 1] > 0)).sum()) for t in at]
     shown = pd.DataFrame(
@@ -163,7 +154,7 @@ def neighbours(
             "Disattenuated": disattenuated[at, at + 1],
         }
     )
-    found.table(
+    return Findings().table(
         shown,
         "Correlations of school effects of neighbouring cohorts from separate models, over the schools with students "
         "in both.",
@@ -171,15 +162,13 @@ def neighbours(
         index=False,
         formats=dict.fromkeys(["EB", "Reflated", "Unshrunken", "Disattenuated"], ".3f"),
     )
-    return found
 
 
 def joint_model(fits: Sequence[CohortFit], joint: JointFit) -> Findings:
     """Schools, students and correlations of the joint model."""
     T = len(fits)
-    found = Findings()
     there = joint.arrays.data.n > 0
-    found.record("joint_schools", joint.n_schools)
+    found = Findings().record("joint_schools", joint.n_schools)
     found.record("joint_students", joint.n_students)
     found.record("complete", int(there.all(axis=1).sum()))
     found.record("absent", int((~there).sum()))
@@ -191,15 +180,13 @@ def joint_model(fits: Sequence[CohortFit], joint: JointFit) -> Findings:
     values = joint.correlation.to_numpy()[np.triu_indices(T, 1)]
     found.record("rho_low", float(np.nanmin(values)) if np.isfinite(values).any() else float("nan"), ".2f")
     found.record("rho_high", float(np.nanmax(values)) if np.isfinite(values).any() else float("nan"), ".2f")
-    found.figure("matrix", figures.correlation_matrix(joint.correlation, joint.correlation_se))
-    return found
+    return found.figure("matrix", figures.correlation_matrix(joint.correlation, joint.correlation_se))
 
 
 def absent(joint: JointFit) -> Findings:
     """What the models do with schools that lack a cohort."""
     there = joint.arrays.data.n > 0
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "Of the schools, {glue:text}`complete` have students in every cohort; {glue:text}`absent` combinations of "
         "school and cohort ({glue:text}`absent_share`) have none. The two-step correlations of a pair of cohorts use "
         "the schools that both have. The joint model uses all schools: a school with one cohort helps to estimate the "
@@ -208,13 +195,11 @@ def absent(joint: JointFit) -> Findings:
         "record shows would violate this.",
         when=not there.all(),
     )
-    found.say("Every school has students in every cohort.", when=bool(there.all()))
-    return found
+    return found.say("Every school has students in every cohort.", when=bool(there.all()))
 
 
 def expected(wide: pd.DataFrame) -> Findings:
     """Expected correlations by true correlation and reliability, all schools of one size."""
-    found = Findings()
     rho, lam = (wide.index.get_level_values(k).to_numpy() for k in ("rho", "reliability"))
     check(
         np.allclose(wide["joint_eb"], rho * (2 - lam * (1 + rho**2)) / (1 + rho**2 - 2 * lam * rho**2)),
@@ -236,7 +221,7 @@ def expected(wide: pd.DataFrame) -> Findings:
             "Disattenuated; joint model": wide["joint_model"].to_numpy(),
         }
     )
-    found.table(
+    return Findings().table(
         shown,
         r"Expected correlation of school effects in two cohorts by the true correlation $\rho$ and the reliability "
         r"$\lambda$, all schools of one size.",
@@ -244,26 +229,24 @@ def expected(wide: pd.DataFrame) -> Findings:
         index=False,
         formats={r"$\rho$": ".1f", r"$\lambda$": ".1f", **dict.fromkeys(shown.columns[2:], ".3f")},
     )
-    return found
 
 
 def attenuation(reliability: np.ndarray) -> Findings:
     """The figure of expected correlations, at the mean reliability of these schools."""
-    found = Findings()
-    found.figure(
+    return Findings().figure(
         "attenuation", figures.attenuation(attenuation_curves([0.5, 0.7, 0.9]), at=float(np.diag(reliability).mean()))
     )
-    return found
 
 
 def matrix_reflating(
     joint: JointFit, moved: np.ndarray, pair: np.ndarray, possible: bool, first: int, second: int
 ) -> Findings:
     """Effects reflated by matrix have the covariance that was put in: pair is that of the joint model."""
-    found = Findings()
     check(not possible or np.allclose(moved.T @ moved / len(moved), pair), "matrix reflating returns Omega")
     second_moment = moved.T @ moved / len(moved)
-    found.record("matrix_out", second_moment[0, 1] / np.sqrt(second_moment[0, 0] * second_moment[1, 1]), ".3f")
+    found = Findings().record(
+        "matrix_out", second_moment[0, 1] / np.sqrt(second_moment[0, 0] * second_moment[1, 1]), ".3f"
+    )
     found.record("matrix_in", joint.correlation.loc[first, second], ".3f")
     found.say(
         "For cohorts {glue:text}`first` and {glue:text}`second` the joint model's correlation is "
@@ -271,18 +254,16 @@ def matrix_reflating(
         "no information, because the result was put in.",
         when=bool(possible),
     )
-    found.say(
+    return found.say(
         "For cohorts {glue:text}`first` and {glue:text}`second` the estimated correlation lies on its boundary, so "
         "the matrix cannot be formed.",
         when=not possible,
     )
-    return found
 
 
 def boundary(joint: JointFit) -> Findings:
     """Whether the covariance of the joint model is singular, its intervals exist and the optimiser has converged."""
-    found = Findings()
-    found.say(
+    found = Findings().say(
         ":::{important}\nThe estimated $\\boldsymbol\\Omega$ of these records is *singular*: a variance is zero, or "
         "the effects of some cohorts are an exact combination of those of others, such as a correlation of one. This "
         "can happen in maximum likelihood. As a rule it is a sign of too few schools or students for so many parameters "
@@ -303,17 +284,15 @@ def boundary(joint: JointFit) -> Findings:
         "The likelihood is too flat at its maximum to give every pair an interval; those are left out.",
         when=not joint.singular and not exist,
     )
-    found.say(
+    return found.say(
         "The optimiser did not meet its own criterion of convergence; take the joint model's numbers with care.",
         when=not joint.converged,
     )
-    return found
 
 
 def one_pair(ways: pd.DataFrame, first: int, second: int, stand_in: bool) -> Findings:
     """The last two cohorts in six ways; the table of every pair is saved unless it is the stand-in's."""
-    found = Findings()
-    found.save(ways.round(4), "stability_correlations.csv", when=not stand_in)
+    found = Findings().save(ways.round(4), "stability_correlations.csv", when=not stand_in)
     one = ways[(ways["cohort"] == first) & (ways["other"] == second)].set_index("way")
     found.record("pair_schools", int(one["schools"].iloc[0]))
     for way, key in [("eb", "pair_eb"), ("joint_eb", "pair_joint_eb"), ("joint_model", "pair_rho")]:
@@ -321,7 +300,7 @@ def one_pair(ways: pd.DataFrame, first: int, second: int, stand_in: bool) -> Fin
     shown = one.reset_index()[["way", "correlation", "lower", "upper", "expected"]].replace({"way": WAYS})
     shown = shown.map(lambda v: "–" if isinstance(v, float) and np.isnan(v) else v)
     shown.columns = ["Way", "Correlation", "Lower", "Upper", "Expected"]
-    found.table(
+    return found.table(
         shown,
         "School effects of cohorts {glue:text}`first` and {glue:text}`second` ({glue:text}`pair_schools` shared "
         "schools): the correlation in six ways with {glue:text}`level` limits, and what to expect of each if the "
@@ -331,20 +310,17 @@ def one_pair(ways: pd.DataFrame, first: int, second: int, stand_in: bool) -> Fin
         raw=True,
         formats=dict.fromkeys(shown.columns[1:], ".3f"),
     )
-    return found
 
 
 def every_pair(ways: pd.DataFrame, level: float) -> Findings:
     """The figure of six ways over all pairs, and on which side of the joint model they lie."""
-    found = Findings()
-    found.figure("ways", figures.correlation_ways(ways, level=level))
+    found = Findings().figure("ways", figures.correlation_ways(ways, level=level))
     last = ways.iloc[-1]
     pair = (int(last["cohort"]), int(last["other"]))
     found.figure("pair", figures.correlation_ways(ways, pair=pair, level=level))
     wide = ways.pivot(index=["cohort", "other"], columns="way", values="correlation")
     found.record("eb_nearer", int((wide["eb"].abs() < wide["joint_model"].abs()).sum()), "d")
-    found.record("joint_eb_farther", int((wide["joint_eb"].abs() > wide["joint_model"].abs()).sum()), "d")
-    return found
+    return found.record("joint_eb_farther", int((wide["joint_eb"].abs() > wide["joint_model"].abs()).sum()), "d")
 
 
 def by_gap(ways: pd.DataFrame, many: bool) -> Findings:
@@ -379,13 +355,11 @@ def by_gap(ways: pd.DataFrame, many: bool) -> Findings:
         "`stability_correlations.csv`.",
         when=many,
     )
-    found.say("These records have two cohorts, so there is one pair.", when=not many)
-    return found
+    return found.say("These records have two cohorts, so there is one pair.", when=not many)
 
 
 def intervals(joint: JointFit, two: JointFit, boot: JointBootstrap, first: int, second: int) -> Findings:
     """The correlation of the last two cohorts by the delta method and by bootstrap."""
-    found = Findings()
     b, alone, c = two.correlations("plugin").iloc[0], two.correlations().iloc[0], boot.correlations().iloc[0]
     shown = pd.DataFrame(
         {
@@ -403,13 +377,13 @@ def intervals(joint: JointFit, two: JointFit, boot: JointBootstrap, first: int, 
         shown[label] = [float(r[column]) for r in rows]
     shown.loc[0, "Correlation"] = rows[0]["correlation"]
     shown = shown.map(lambda v: "–" if isinstance(v, float) and np.isnan(v) else v)
-    found.record("replicates", int(c["replicates"]))
+    found = Findings().record("replicates", int(c["replicates"]))
     limits = [as_text(float(alone[k]), ".2f") for k in ("lower", "upper")]
     found.record("two_rho", float(alone["correlation"]), ".2f")
     found.record(
         "two_interval", "from {} to {}".format(*limits) if np.isfinite(alone["lower"]) else "without an interval"
     )
-    found.table(
+    return found.table(
         shown,
         "Cohorts {glue:text}`first` and {glue:text}`second`: the joint model's correlation with {glue:text}`level` "
         "limits by the delta method, from {glue:text}`replicates` draws of schools, and from its posterior (of more than 300 "
@@ -418,13 +392,11 @@ def intervals(joint: JointFit, two: JointFit, boot: JointBootstrap, first: int, 
         index=False,
         formats=dict.fromkeys(shown.columns[1:], ".3f"),
     )
-    return found
 
 
 def what_structures_are(many: bool) -> Findings:
     """Simpler structures of the covariance, in words."""
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "With {glue:text}`n_cohorts` cohorts $\\boldsymbol\\Omega$ has {glue:text}`omega_size` parameters. Simpler "
         "*structures* restrict what it may look like. *Compound symmetry* has one variance and the same correlation for "
         "every pair of cohorts, as if a school had a lasting part and a new part each year. *First-order "
@@ -436,12 +408,11 @@ def what_structures_are(many: bool) -> Findings:
         "same way. {numref}`tab-05-structures` compares the structures.",
         when=many,
     )
-    found.say(
+    return found.say(
         "Two cohorts have one correlation, so how correlations fade with the years cannot be shown here. The structures of "
         "$\\boldsymbol\\Omega$ that describe it need at least three cohorts.",
         when=not many,
     )
-    return found
 
 
 def structures(comparison: pd.DataFrame, many: bool) -> Findings:
@@ -475,13 +446,12 @@ def fading(
     joint: JointFit, structures: Mapping[str, JointFit], comparison: pd.DataFrame, level: float, many: bool
 ) -> Findings:
     """The best structure, and how correlations fade with the years between."""
-    found = Findings()
     check(
         set(comparison.loc[comparison["within"].notna(), "within"]) <= {"unstructured, by_cohort"} or not many,
         "every likelihood-ratio test is against the unstructured model",
     )
     best_aic, best_bic = (STRUCTURES[comparison.loc[comparison[k].idxmin(), "covariance"]] for k in ("aic", "bic"))
-    found.record("best_aic", best_aic)
+    found = Findings().record("best_aic", best_aic)
     found.record("best_bic", best_bic)
     fade = _fade(structures)
     found.record("fade_gap", int(fade["gap"].iloc[0]), "d")
@@ -502,8 +472,7 @@ def fading_in_words(
     """The place of the figure, and what it shows."""
     fade = _fade(structures)
     best_aic, best_bic = (comparison.loc[comparison[k].idxmin(), "covariance"] for k in ("aic", "bic"))
-    found = Findings()
-    found.say(
+    found = Findings().say(
         "```{glue:figure} gap\n:name: fig-05-gap\n:alt: Correlation of school effects against the years between two "
         "cohorts, a point a pair with its interval, and the curve of the autoregressive model.\n\nCorrelations of the "
         "unstructured joint model by the years between the cohorts, with {glue:text}`level` limits where these exist. "
@@ -524,23 +493,21 @@ def fading_in_words(
         "unstructured model is the safe choice where there are enough schools.",
         when=many,
     )
-    found.say(
+    return found.say(
         "The chi-square p-values do not hold here, since the unstructured $\\boldsymbol\\Omega$ is singular.",
         when=many and joint.singular,
     )
-    return found
 
 
 def simulated_ways(
     simulated: pd.DataFrame, rho: float, reliability: float, size: int, schools: int, replicates: int
 ) -> Findings:
     """Simulated correlations beside what the formulas expect."""
-    found = Findings()
     check(
         (abs(simulated["mean"] - simulated["expected"]) < 4 * simulated["mc_se"]).all(),
         "the simulated correlations are those that the formulas lead to expect",
     )
-    found.record_all(
+    found = Findings().record_all(
         ("sim_rho", rho, ".1f"),
         ("sim_lambda", reliability, ".1f"),
         ("sim_size", size, "d"),
@@ -549,7 +516,7 @@ def simulated_ways(
     )
     shown = simulated[["way", "expected", "mean", "mc_se", "sd", "coverage"]].replace({"way": WAYS})
     shown.columns = ["Way", "Expected", "Mean", "MC SE", "SD", "Coverage"]
-    found.table(
+    return found.table(
         shown,
         "Simulated correlations: expected value, mean over replicates with its Monte Carlo standard error (MC SE), "
         "standard deviation over replicates, and how often the {glue:text}`level` interval covers the true "
@@ -559,7 +526,6 @@ def simulated_ways(
         raw=True,
         formats={**dict.fromkeys(["Expected", "Mean", "SD"], ".3f"), "MC SE": ".4f", "Coverage": ".0%"},
     )
-    return found
 
 
 def calibrated_ways(calibrated: pd.DataFrame | None) -> Findings:
@@ -585,8 +551,7 @@ def calibrated_ways(calibrated: pd.DataFrame | None) -> Findings:
         "$\\rho$, because a correlation near zero is hardly shrunk, so that even the wrong interval often covers it.",
         when=calibrated is not None,
     )
-    found.say(
+    return found.say(
         "The model of these two cohorts lies on a boundary, so it is not taken as the truth of a simulation.",
         when=calibrated is None,
     )
-    return found

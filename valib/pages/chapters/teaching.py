@@ -47,11 +47,9 @@ def known(fit: CohortFit, context: pd.DataFrame, level: float) -> Findings:
 
 def names(fit: CohortFit, context: pd.DataFrame, level: float) -> Findings:
     """The cohort, and the sentence that its numbers support, for a folded solution."""
-    found = Findings()
-    found.record("cohort", str(fit.cohort))
+    found = Findings().record("cohort", str(fit.cohort))
     found.record("level", percent(level))
-    found.record("sentence", sentences(fit, context, level).sentences[0].removeprefix("> "))
-    return found
+    return found.record("sentence", sentences(fit, context, level).sentences[0].removeprefix("> "))
 
 
 def _limits(lower: float, upper: float, spec: str) -> str:

@@ -2,6 +2,7 @@
 
 from valib.pages.figures.density import relative_vs_benchmark, va_density
 from valib.pages.figures.idea import benchmark_idea
+from valib.pages.figures.practice import measures_beside, release_steps
 from valib.pages.figures.quantiles import quantile_shifts
 from valib.pages.figures.ranked import caterpillar, change_in_va, rank_intervals
 from valib.pages.figures.report import school_intake, school_place, school_va
@@ -41,6 +42,7 @@ __all__ = [
     "growth",
     "mean_change",
     "measured",
+    "measures_beside",
     "nothing",
     "over_parameter",
     "prior_shift",
@@ -49,6 +51,7 @@ __all__ = [
     "rank_intervals",
     "recipes",
     "relative_vs_benchmark",
+    "release_steps",
     "residual_checks",
     "residual_sds",
     "safe_name",

@@ -11,29 +11,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from valib.errors import ValibError
-from valib.pages.figures.style import (
-    INK,
-    MUTED,
-    PALE,
-    RASTER_ABOVE,
-    SMALL,
-    canvas,
-    correlation,
-    digits_for,
-    leader,
-    look,
-    note,
-    number,
-    on_white,
-    plural,
-    require,
-    spread,
-    styled,
-    suppress,
-)
+from valib.pages.figures import style as st
 
 
-@styled
+@st.styled
 def va_density(
     frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score points", label: str = "Value added"
 ) -> Figure:
@@ -45,17 +26,17 @@ def va_density(
     and effect (and n when min_n > 1). Kernel densities are Gaussian with Scott's bandwidth; effects that do
     not vary are drawn as a spike.
     """
-    require(frames, ["cohort", "model", "effect"], "va_density")
+    st.require(frames, ["cohort", "model", "effect"], "va_density")
     frames = frames.assign(model=frames["model"].astype(str).str.capitalize())
     frames = frames.dropna(subset=["effect"])
     means = frames.groupby(["cohort", "model"])["effect"].mean()
-    frames, left = suppress(frames, min_n, "va_density", "school-cohort cell")
+    frames, left = st.suppress(frames, min_n, "va_density", "school-cohort cell")
     cohorts = sorted(frames["cohort"].unique())
     models = sorted(frames["model"].unique(), key=lambda m: (m != "Relative", m != "Benchmark", str(m)))
     pooled = frames["effect"].to_numpy(dtype=float)
     pad = 0.18 * np.ptp(pooled) or 1.0
     grid = np.linspace(pooled.min() - pad, pooled.max() + pad, 512)
-    fig, axes = canvas(min(0.75 + 1.12 * len(cohorts), 8.4), rows=len(cohorts), sharex=True, squeeze=False)
+    fig, axes = st.canvas(min(0.75 + 1.12 * len(cohorts), 8.4), rows=len(cohorts), sharex=True, squeeze=False)
     fig.get_layout_engine().set(hspace=0.0, h_pad=0.01)
     parts = {
         key: frames.loc[(frames["cohort"] == key[0]) & (frames["model"] == key[1]), "effect"]
@@ -71,20 +52,21 @@ def va_density(
     for ax, cohort in zip(axes[:, 0], cohorts, strict=True):
         top = max(peaks.values()) if common else peaks[cohort]
         row = {m: curves[cohort, m] for m in models}
-        _density_row(ax, grid, row, top, peaks[cohort], digits_for(pooled), not whole or cohort == cohorts[0])
+        _density_row(ax, grid, row, top, peaks[cohort], st.digits_for(pooled), not whole or cohort == cohorts[0])
         _name_row(ax, cohort, int(frames.loc[frames["cohort"] == cohort].groupby("model").size().max()))
     axes[-1, 0].spines["bottom"].set_visible(True)
     axes[-1, 0].tick_params(axis="x", bottom=True, labelbottom=True)
     axes[-1, 0].set_xlabel(f"{label} ({unit})")
-    note(axes[0, 0], left, "" if common else "The rows have different vertical scales.")
+    st.note(axes[0, 0], left, "" if common else "The rows have different vertical scales.")
     return fig
 
 
 def _name_row(ax: Axes, cohort: object, schools: int) -> None:
     """A row's cohort and number of schools, at its left."""
     place = {"transform": ax.transAxes, "ha": "right"}
+    ax.set_label(f"{cohort}")
     ax.text(-0.015, 0.55, f"{cohort}", va="bottom", fontweight="bold", fontsize=10, **place)
-    ax.text(-0.015, 0.5, plural(schools, "school"), va="top", fontsize=SMALL, color=MUTED, **place)
+    ax.text(-0.015, 0.5, st.plural(schools, "school"), va="top", fontsize=st.SMALL, color=st.MUTED, **place)
 
 
 def _density(effects: pd.Series, grid: np.ndarray) -> np.ndarray:
@@ -108,13 +90,13 @@ def _density_row(
     named: bool,
 ) -> None:
     """One cohort: filled curves, and a stem at each mean with its value, written away from the other mean."""
-    ax.axvline(0, ymax=1.04, color=INK, lw=0.8, zorder=1, clip_on=False)
+    ax.axvline(0, ymax=1.04, color=st.INK, lw=0.8, zorder=1, clip_on=False)
     present = {m: c for m, c in curves.items() if np.isfinite(c[1])}
     means = [mean for _, mean in present.values()]
     for k, (model, (curve, mean)) in enumerate(curves.items()):
         if model not in present:
             continue
-        colour, marker, line = look(k)
+        colour, marker, line = st.look(k)
         ax.fill_between(grid, curve, color=colour, alpha=0.22, lw=0, zorder=2)
         ax.plot(
             grid, np.where(curve > 0.004 * top, curve, np.nan), color=colour, ls=line, lw=1.6, zorder=3, gid=str(model)
@@ -124,7 +106,7 @@ def _density_row(
             [mean], [0], marker, color=colour, mec="white", mew=0.7, ms=7, zorder=5, clip_on=False, gid=f"mean {model}"
         )
         left = mean < np.mean(means) or (mean == np.mean(means) and k > 0)
-        value = number(mean, digits, True)
+        value = st.number(mean, digits, True)
         words = (f"{model} {value}" if left else f"{value} {model}") if named else value
         ax.annotate(
             words,
@@ -135,17 +117,17 @@ def _density_row(
             ha="right" if left else "left",
             va="center",
             fontweight="bold",
-            fontsize=SMALL,
-            bbox=on_white(0.6),
+            fontsize=st.SMALL,
+            bbox=st.on_white(0.6),
             zorder=2.5,
         )
     ax.set(ylim=(0, top * 1.36), yticks=[], xlim=(grid[0], grid[-1]))
     ax.spines["left"].set_visible(False)
-    ax.spines["bottom"].set_color(PALE)
+    ax.spines["bottom"].set_color(st.PALE)
     ax.tick_params(axis="x", bottom=False)
 
 
-@styled
+@st.styled
 def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "score points") -> Figure:
     """Benchmark against relative value added: a point a school and cohort, a line of slope one a cohort.
 
@@ -153,30 +135,30 @@ def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "
     cohort; at the right: cohort, that difference, and the correlation (Pearson) within the cohort.
     """
     frames = frames.reset_index() if "school" not in frames.columns else frames
-    require(frames, ["school", "cohort", "model", "effect"], "relative_vs_benchmark")
+    st.require(frames, ["school", "cohort", "model", "effect"], "relative_vs_benchmark")
     frames = frames.assign(model=frames["model"].astype(str).str.capitalize())
-    frames, left = suppress(frames, min_n, "relative_vs_benchmark", "school-cohort cell")
+    frames, left = st.suppress(frames, min_n, "relative_vs_benchmark", "school-cohort cell")
     wide = frames.pivot(index=["cohort", "school"], columns="model", values="effect").dropna()
     if not {"Relative", "Benchmark"} <= set(wide.columns) or wide.empty:
         raise ValibError("The figure relative_vs_benchmark needs both models for the same schools.")
-    fig, ax = canvas(4.4)
+    fig, ax = st.canvas(4.4)
     ends = np.array([wide["Relative"].min(), wide["Relative"].max()])
     ends += np.array([-0.04, 0.04]) * (np.ptp(ends) or 1.0)
-    ax.axhline(0, color=PALE, lw=0.7, zorder=0)
-    ax.axvline(0, color=PALE, lw=0.7, zorder=0)
+    ax.axhline(0, color=st.PALE, lw=0.7, zorder=0)
+    ax.axvline(0, color=st.PALE, lw=0.7, zorder=0)
     tails = []
     points = {"mec": "white", "mew": 0.3, "alpha": 0.75, "ls": "none", "zorder": 3}
-    points |= {"ms": 2 if len(wide) > RASTER_ABOVE * 4 else 3.6, "rasterized": len(wide) > RASTER_ABOVE}
+    points |= {"ms": 2 if len(wide) > st.RASTER_ABOVE * 4 else 3.6, "rasterized": len(wide) > st.RASTER_ABOVE}
     for k, (cohort, part) in enumerate(wide.groupby(level="cohort")):
-        (colour, marker, line), a, b = look(k), part["Relative"].to_numpy(), part["Benchmark"].to_numpy()
+        (colour, marker, line), a, b = st.look(k), part["Relative"].to_numpy(), part["Benchmark"].to_numpy()
         gap = float(np.mean(b - a))
         ax.plot(ends, ends + gap, color=colour, lw=0.9, ls=line, zorder=2, gid=f"slope one {cohort}")
-        ax.plot(a, b, marker, color=colour, **points)
-        words = f"{cohort}:  {number(gap, digits_for(wide), True)},  {correlation(a, b)}"
+        st.named(part.index.get_level_values("school"), *ax.plot(a, b, marker, color=colour, gid=str(cohort), **points))
+        words = f"{cohort}:  {st.number(gap, st.digits_for(wide), True)},  {st.correlation(a, b)}"
         tails.append((ends[1] + gap, words, colour))
     ax.set_xlim(ends)
     height = float(np.ptp(ax.get_ylim()))
-    for (end, words, colour), y in zip(tails, spread([t[0] for t in tails], 0.055 * height), strict=True):
+    for (end, words, colour), y in zip(tails, st.spread([t[0] for t in tails], 0.055 * height), strict=True):
         where = ("axes fraction", "data")
         ax.annotate(
             words,
@@ -186,8 +168,8 @@ def relative_vs_benchmark(frames: pd.DataFrame, *, min_n: int = 1, unit: str = "
             textcoords=where,
             va="center",
             annotation_clip=False,
-            arrowprops=leader(0.9, colour, relpos=(0, 0.5)),
+            arrowprops=st.leader(0.9, colour, relpos=(0, 0.5)),
         )
     ax.set(xlabel=f"Relative value added ({unit})", ylabel=f"Benchmark value added ({unit})")
-    note(ax, "Lines: slope one at the mean difference of each cohort.", left)
+    st.note(ax, "Lines: slope one at the mean difference of each cohort.", left)
     return fig

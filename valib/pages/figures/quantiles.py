@@ -30,7 +30,7 @@ def quantile_shifts(
         ax.axhline(mean[0], color=MUTED, lw=1.2, ls=(0, (5, 2)), zorder=2, gid="mean")
     x = table["quantile"].to_numpy(dtype=float)
     ax.vlines(x, table["lower"], table["upper"], color=BLUE, lw=3.0, zorder=3, gid="interval")
-    ax.plot(x, table["shift"], "o", color=BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none")
+    ax.plot(x, table["shift"], "o", color=BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none", gid="shift")
     reach = max(0.06, 0.15 * float(np.ptp(x)))
     ax.set(xlim=(x.min() - reach, x.max() + reach), xticks=x, xticklabels=[f"{v:g}" for v in x])
     ax.set(xlabel="Quantile of the scores", ylabel=f"Shift ({unit})")

@@ -12,35 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from valib.pages.figures.style import (
-    BLUE,
-    INK,
-    MUTED,
-    ORANGE,
-    PALE,
-    RASTER_ABOVE,
-    SMALL,
-    VERMILLION,
-    canvas,
-    digits_for,
-    leader,
-    note,
-    number,
-    on_white,
-    percent,
-    plural,
-    require,
-    safe_name,
-    styled,
-    suppress,
-    write,
-)
+from valib.pages.figures import style as st
 from valib.records.disclosure import shown
 
-SIDES = {0: (MUTED, "o"), -1: (VERMILLION, "v"), 1: (BLUE, "^")}  # colour and mark, in the order of drawing
+SIDES = {0: (st.MUTED, "o"), -1: (st.VERMILLION, "v"), 1: (st.BLUE, "^")}  # colour and mark, in the order of drawing
 
 
-@styled
+@st.styled
 def caterpillar(
     school_effects: pd.DataFrame,
     level: float = 0.95,
@@ -61,19 +39,19 @@ def caterpillar(
     of overlap intervals (Goldstein and Healy 1995), one for each row, drawn thick. shift: the system shift of
     a benchmark fit, a dashed line. left_out: a sentence on schools that the table lacks already.
     """
-    require(school_effects, ["effect", "lower", "upper"], "caterpillar")
+    st.require(school_effects, ["effect", "lower", "upper"], "caterpillar")
     frame = school_effects.assign(overlap=np.nan if overlap is None else np.asarray(overlap, dtype=float))
-    frame, left = suppress(frame, min_n, "caterpillar")
+    frame, left = st.suppress(frame, min_n, "caterpillar")
     frame = frame.sort_values("effect", kind="stable")
     rank = np.arange(1, len(frame) + 1)
-    fig, ax = canvas(4.1)
-    ax.axhline(0, color=INK, lw=0.8, zorder=1)
+    fig, ax = st.canvas(4.1)
+    ax.axhline(0, color=st.INK, lw=0.8, zorder=1)
     sides = _sides(frame)
     for side, (colour, marker) in SIDES.items():
         part = frame[sides == side]
         _intervals(ax, rank[sides == side], part, colour, marker, len(frame))
         if overlap is not None:
-            ax.vlines(
+            thick = ax.vlines(
                 rank[sides == side],
                 part["effect"] - part["overlap"],
                 part["effect"] + part["overlap"],
@@ -81,19 +59,20 @@ def caterpillar(
                 alpha=0.55,
                 lw=float(np.clip(330 / len(frame), 0.5, 3)),
                 gid="overlap",
-                rasterized=len(frame) > RASTER_ABOVE,
+                rasterized=len(frame) > st.RASTER_ABOVE,
             )
+            st.named(part.index, thick)
     if shift is not None:
-        ax.axhline(shift, color=MUTED, lw=1, ls=(0, (5, 2)), zorder=1)
-        words = f"shift\n{number(shift, digits_for(frame['effect']), True)}"
-        write(ax, words, (1, shift), (3, 0), xycoords=("axes fraction", "data"), fontsize=SMALL, color=MUTED)
+        ax.axhline(shift, color=st.MUTED, lw=1, ls=(0, (5, 2)), zorder=1, gid="shift")
+        words = f"shift\n{st.number(shift, st.digits_for(frame['effect']), True)}"
+        st.write(ax, words, (1, shift), (3, 0), xycoords=("axes fraction", "data"), fontsize=st.SMALL, color=st.MUTED)
     _name_extremes(ax, frame, rank, label_extremes)
     _name_highlights(ax, frame, rank, highlight)
     ax.set_xlim(0.5 - 0.01 * len(frame), len(frame) * 1.01 + 0.5)
     _rank_ticks(ax.xaxis, len(frame))
     ax.set(xlabel="Schools, from lowest to highest value added", ylabel=f"{label} ({unit})")
     thick = " Thick: overlap intervals for comparing two schools." if overlap is not None else ""
-    note(ax, f"{percent(level)} intervals: {_counted(sides)}{thick}", left or left_out)
+    st.note(ax, f"{st.percent(level)} intervals: {_counted(sides)}{thick}", left or left_out)
     return fig
 
 
@@ -108,27 +87,31 @@ def _counted(sides: np.ndarray) -> str:
 
 
 def _intervals(ax: Axes, x: np.ndarray, frame: pd.DataFrame, colour: str, marker: str, total: int) -> None:
-    many = total > RASTER_ABOVE
-    ax.vlines(
-        x,
-        frame["lower"],
-        frame["upper"],
-        color=colour,
-        lw=float(np.clip(160 / total, 0.25, 1.1)),
-        alpha=0.5,
-        rasterized=many,
-        gid="interval",
-    )
-    ax.plot(
-        x,
-        frame["effect"],
-        marker,
-        color=colour,
-        ms=float(np.clip(600 / total, 1.2, 4.2)),
-        mew=0,
-        ls="none",
-        rasterized=many,
-        zorder=3,
+    many = total > st.RASTER_ABOVE
+    st.named(
+        frame.index,
+        ax.vlines(
+            x,
+            frame["lower"],
+            frame["upper"],
+            color=colour,
+            lw=float(np.clip(160 / total, 0.25, 1.1)),
+            alpha=0.5,
+            rasterized=many,
+            gid="interval",
+        ),
+        *ax.plot(
+            x,
+            frame["effect"],
+            marker,
+            gid="estimate",
+            color=colour,
+            ms=float(np.clip(600 / total, 1.2, 4.2)),
+            mew=0,
+            ls="none",
+            rasterized=many,
+            zorder=3,
+        ),
     )
 
 
@@ -148,15 +131,15 @@ def _name_extremes(ax: Axes, frame: pd.DataFrame, rank: np.ndarray, count: int) 
         places = places[np.argsort(frame[column].to_numpy()[places], kind="stable")]  # no leaders cross
         for k, i in enumerate(places):
             end, place = (rank[i], frame[column].iloc[i]), (x, start + step * (k - 0.3))
-            line = leader(0.6, PALE, relpos=(0 if side == "left" else 1, 0.5))
+            line = st.leader(0.6, st.PALE, relpos=(0 if side == "left" else 1, 0.5))
             ax.annotate(
-                safe_name(frame.index[i]),
+                st.safe_name(frame.index[i]),
                 end,
                 place,
                 textcoords=("axes fraction", "data"),
                 ha=side,
                 va="center",
-                fontsize=SMALL,
+                fontsize=st.SMALL,
                 arrowprops=line,
             )
 
@@ -170,16 +153,16 @@ def _name_highlights(
     for name in (n for n in names if n in frame.index):
         i = int(frame.index.get_loc(name))
         row = frame.iloc[i]
-        ax.vlines([rank[i]], [row["lower"]], [row["upper"]], color=INK, lw=1.6, zorder=4, gid="highlight")
-        ax.plot([rank[i]], [row["effect"]], "o", color=ORANGE, mec=INK, mew=0.9, ms=6, zorder=5)
+        ax.vlines([rank[i]], [row["lower"]], [row["upper"]], color=st.INK, lw=1.6, zorder=4, gid="highlight")
+        ax.plot([rank[i]], [row["effect"]], "o", color=st.ORANGE, mec=st.INK, mew=0.9, ms=6, zorder=5)
         room = "upper" if rank[i] <= len(frame) / 2 else "lower"
         y = 0.84 - 0.09 * stacked[room] if room == "upper" else 0.16 + 0.09 * stacked[room]
         x = float(np.clip(rank[i] / len(frame), 0.03, 0.97))
         stacked[room] += 1
         value = row["effect"]
-        value = form.format(value) if form else number(value, digits_for(frame["effect"]), True)
+        value = form.format(value) if form else st.number(value, st.digits_for(frame["effect"]), True)
         ax.annotate(
-            f"{safe_name(name)}: {value}",
+            f"{st.safe_name(name)}: {value}",
             (rank[i], row[room]),
             (x, y),
             textcoords="axes fraction",
@@ -187,12 +170,12 @@ def _name_highlights(
             ha="left" if room == "upper" else "right",
             fontweight="bold",
             zorder=6,
-            bbox=on_white(),
-            arrowprops=leader(0.8, INK),
+            bbox=st.on_white(),
+            arrowprops=st.leader(0.8, st.INK),
         )
 
 
-@styled
+@st.styled
 def change_in_va(
     frame: pd.DataFrame,
     highlight: str | Sequence[str] | None = None,
@@ -207,30 +190,30 @@ def change_in_va(
     the school may be shown in both cohorts, as disclosure.shown_in_all says from all schools of both).
     Ticks: ends of the intervals that take the errors of the two cohorts as independent. highlight: school name(s).
     """
-    require(frame, ["change", "lower", "upper", "se_independent"], "change_in_va")
+    st.require(frame, ["change", "lower", "upper", "se_independent"], "change_in_va")
     if min_n > 1:
-        require(frame, ["n_first", "n_second"], f"change_in_va (with min_n = {min_n})")
+        st.require(frame, ["n_first", "n_second"], f"change_in_va (with min_n = {min_n})")
         frame = frame.assign(n=frame[["n_first", "n_second"]].min(axis=1))
         if "shown" not in frame.columns:
             frame["shown"] = shown(frame["n_first"], min_n) & shown(frame["n_second"], min_n)
-    frame, left = suppress(frame.rename(columns={"change": "effect"}), min_n, "change_in_va")
+    frame, left = st.suppress(frame.rename(columns={"change": "effect"}), min_n, "change_in_va")
     frame = frame.sort_values("effect", kind="stable")
     rank, half = np.arange(1, len(frame) + 1), stats.norm.ppf(0.5 + level / 2) * frame["se_independent"]
-    fig, ax = canvas(4.1)
-    ax.axhline(0, color=INK, lw=0.8, zorder=1)
+    fig, ax = st.canvas(4.1)
+    ax.axhline(0, color=st.INK, lw=0.8, zorder=1)
     sides = _sides(frame)
     for side, (colour, marker) in SIDES.items():
         _intervals(ax, rank[sides == side], frame[sides == side], colour, marker, len(frame))
-    width = 0.34 if len(frame) <= RASTER_ABOVE else 0.5
+    width = 0.34 if len(frame) <= st.RASTER_ABOVE else 0.5
     ends = np.concatenate([frame["effect"] - half, frame["effect"] + half])
     ax.hlines(
         ends,
         np.tile(rank - width, 2),
         np.tile(rank + width, 2),
-        color=INK,
+        color=st.INK,
         lw=0.6,
         gid="independent",
-        rasterized=len(frame) > RASTER_ABOVE,
+        rasterized=len(frame) > st.RASTER_ABOVE,
         zorder=2,
     )
     _name_highlights(ax, frame, rank, highlight)
@@ -238,16 +221,16 @@ def change_in_va(
     _rank_ticks(ax.xaxis, len(frame))
     ax.set(xlabel="Schools, from the largest fall to the largest rise", ylabel=f"Change in value added ({unit})")
     apart = int((frame["effect"].abs() > half).sum())
-    note(
+    st.note(
         ax,
-        f"{percent(level)} intervals: {_counted(sides)} "
+        f"{st.percent(level)} intervals: {_counted(sides)} "
         f"Ticks: if the errors of the two cohorts were independent; {apart:,} would then lie off 0.",
         left,
     )
     return fig
 
 
-@styled
+@st.styled
 def rank_intervals(
     ranks: pd.DataFrame, highlight: str | Sequence[str] | None = None, *, level: float = 0.95, min_n: int = 1
 ) -> Figure:
@@ -255,15 +238,15 @@ def rank_intervals(
 
     ranks: index school, columns expected_rank, rank_lower, rank_upper (and n when min_n > 1).
     """
-    require(ranks, ["expected_rank", "rank_lower", "rank_upper"], "rank_intervals")
+    st.require(ranks, ["expected_rank", "rank_lower", "rank_upper"], "rank_intervals")
     total = len(ranks)
-    frame, left = suppress(ranks, min_n, "rank_intervals")
+    frame, left = st.suppress(ranks, min_n, "rank_intervals")
     frame = frame.sort_values("expected_rank", ascending=False, kind="stable")
     frame = frame[["expected_rank", "rank_lower", "rank_upper"]]
     frame = frame.set_axis(["effect", "lower", "upper"], axis=1)
     position = np.arange(1, len(frame) + 1)
-    fig, ax = canvas(3.9)
-    _intervals(ax, position, frame, BLUE, "o", len(frame))
+    fig, ax = st.canvas(3.9)
+    _intervals(ax, position, frame, st.BLUE, "o", len(frame))
     ax.set_ylim(total + 0.03 * total + 0.5, 1 - 0.03 * total - 0.5)
     _rank_ticks(ax.yaxis, total)
     _rank_ticks(ax.xaxis, len(frame))
@@ -271,8 +254,8 @@ def rank_intervals(
     _name_highlights(ax, turned, position, highlight, "expected rank {:.0f}")
     ax.set(xlabel="Schools, from lowest to highest expected rank", ylabel="Rank (1 = highest value added)")
     width = float((frame["upper"] - frame["lower"]).median())
-    places = f"{width:,.0f} of {plural(total, 'place')}"
-    note(ax, f"{percent(level)} intervals; half of the schools have one wider than {places}.", left)
+    places = f"{width:,.0f} of {st.plural(total, 'place')}"
+    st.note(ax, f"{st.percent(level)} intervals; half of the schools have one wider than {places}.", left)
     return fig
 
 

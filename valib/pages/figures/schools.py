@@ -12,36 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from valib.errors import ValibError
-from valib.pages.figures.style import (
-    BLUE,
-    FAINT,
-    INK,
-    MUTED,
-    ORANGE,
-    PALE,
-    RASTER_ABOVE,
-    SMALL,
-    VERMILLION,
-    canvas,
-    correlation,
-    digits_for,
-    leader,
-    log_axis,
-    note,
-    number,
-    on_white,
-    percent,
-    plural,
-    require,
-    safe_name,
-    styled,
-    suppress,
-    write,
-)
+from valib.pages.figures import style as st
 from valib.records.disclosure import shown
 
 
-@styled
+@st.styled
 def shrinkage(
     school_effects: pd.DataFrame, raw: Any, *, centre: float = 0.0, min_n: int = 1, unit: str = "score points"
 ) -> Figure:
@@ -51,34 +26,36 @@ def shrinkage(
     centre: where effects shrink to (0, or the system shift). The curve lambda(n) = n theta/(1 + n theta) runs
     through the factors; theta = tau2/sigma2 is read off them.
     """
-    require(school_effects, ["n", "effect", "shrinkage"], "shrinkage")
+    st.require(school_effects, ["n", "effect", "shrinkage"], "shrinkage")
     raw = raw.reindex(school_effects.index) if isinstance(raw, pd.Series) else np.asarray(raw, dtype=float)
-    frame, left = suppress(school_effects.assign(raw=raw), min_n, "shrinkage")
+    frame, left = st.suppress(school_effects.assign(raw=raw), min_n, "shrinkage")
     frame = frame.sort_values("n", kind="stable")
     n, factor = frame["n"].to_numpy(dtype=float), frame["shrinkage"].to_numpy(dtype=float)
-    many = len(frame) > RASTER_ABOVE
-    fig, (ax, curve) = canvas(3.4, columns=2, width_ratios=[1.45, 1])
-    ax.axhline(centre, color=INK, lw=0.8, zorder=1)
-    ax.vlines(n, frame["raw"], frame["effect"], color=PALE, lw=0.25 if many else 0.6, rasterized=many, gid="pull")
-    ax.plot(n, frame["raw"], "o", mfc="white", mec=VERMILLION, mew=0.8, ms=2.2 if many else 3.8, rasterized=many)
-    ax.plot(n, frame["effect"], "o", color=BLUE, mec="white", mew=0.3, ms=2.2 if many else 4, rasterized=many)
+    many = len(frame) > st.RASTER_ABOVE
+    fig, (ax, curve) = st.canvas(3.4, columns=2, width_ratios=[1.45, 1])
+    ax.axhline(centre, color=st.INK, lw=0.8, zorder=1)
+    ax.vlines(n, frame["raw"], frame["effect"], color=st.PALE, lw=0.25 if many else 0.6, rasterized=many, gid="pull")
+    rings = {"mfc": "white", "mec": st.VERMILLION, "mew": 0.8, "ms": 2.2 if many else 3.8, "rasterized": many}
+    dots = {"color": st.BLUE, "mec": "white", "mew": 0.3, "ms": 2.2 if many else 4, "rasterized": many}
+    st.named(frame.index, *ax.plot(n, frame["raw"], "o", gid="raw mean residual", **rings))
+    st.named(frame.index, *ax.plot(n, frame["effect"], "o", gid="BLUP", **dots))
     theta = float(np.median(factor / (n * np.clip(1 - factor, 1e-12, None))))
     grid = np.geomspace(n.min(), max(n.max(), n.min() * 1.01), 200)
-    curve.plot(grid, grid * theta / (1 + grid * theta), color=INK, lw=1.2, gid="curve")
-    curve.plot(n, factor, "o", color=BLUE, mec="white", mew=0.3, ms=3.4, rasterized=many)
+    curve.plot(grid, grid * theta / (1 + grid * theta), color=st.INK, lw=1.2, gid="curve")
+    st.named(frame.index, *curve.plot(n, factor, "o", gid="shrinkage factor", **{**dots, "ms": 3.4}))
     curve.set(ylim=(0, 1.02), ylabel="Shrinkage factor (reliability)", xlabel="Students (log scale)")
     ax.set(ylabel=f"Value added ({unit})", xlabel="Students (log scale)")
     for axes in (ax, curve):
-        log_axis(axes)
-    ax.plot([], [], "o", mfc="white", mec=VERMILLION, mew=0.8, ms=3.8, label="raw mean residual")
-    ax.plot([], [], "o", color=BLUE, ms=4, label="BLUP")
+        st.log_axis(axes)
+    ax.plot([], [], "o", mfc="white", mec=st.VERMILLION, mew=0.8, ms=3.8, label="raw mean residual")
+    ax.plot([], [], "o", color=st.BLUE, ms=4, label="BLUP")
     ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, handletextpad=0.1, columnspacing=1.2, borderpad=0)
-    note(curve, left.replace(" than ", " than\n"))
+    st.note(curve, left.replace(" than ", " than\n"))
     fig.get_layout_engine().set(wspace=0.06)
     return fig
 
 
-@styled
+@st.styled
 def type_ab(
     effects_a: Any,
     effects_b: Any,
@@ -94,43 +71,34 @@ def type_ab(
     effects_a, effects_b: school_effects tables (column effect), Series by school, or arrays of one length.
     Tables and Series are matched by school; only schools in both are drawn.
     """
-    frame, left = suppress(_paired(effects_a, effects_b, min_n), min_n, "type_ab")
+    frame, left = st.suppress(_paired(effects_a, effects_b, min_n), min_n, "type_ab")
     a, b = frame["a"].to_numpy(dtype=float), frame["b"].to_numpy(dtype=float)
-    fig, ax = canvas(4.3, width=4.7)
+    fig, ax = st.canvas(4.3, width=4.7)
     span = max(np.ptp(a), np.ptp(b), 1e-9) / 2 * 1.12
     ends = np.array([min(a.min(), b.min()) - span * 0.1, max(a.max(), b.max()) + span * 0.1])
-    ax.plot(ends, ends, color=INK, lw=0.9, ls=(0, (5, 2)), zorder=1, gid="identity")
-    ax.plot(
-        a,
-        b,
-        "o",
-        color=BLUE,
-        mec="white",
-        mew=0.4,
-        ms=2.5 if len(a) > RASTER_ABOVE else 4.5,
-        ls="none",
-        alpha=0.8,
-        rasterized=len(a) > RASTER_ABOVE,
-    )
+    ax.plot(ends, ends, color=st.INK, lw=0.9, ls=(0, (5, 2)), zorder=1, gid="identity")
+    many = len(a) > st.RASTER_ABOVE
+    points = {"color": st.BLUE, "mec": "white", "mew": 0.4, "ms": 2.5 if many else 4.5, "ls": "none", "alpha": 0.8}
+    st.named(frame.index, *ax.plot(a, b, "o", rasterized=many, gid="school", **points))
     ax.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"{label_x} ({unit})", ylabel=f"{label_y} ({unit})")
     ax.yaxis.set_major_locator(MaxNLocator(6))
     ax.xaxis.set_major_locator(MaxNLocator(6))
     for name in [highlight] if isinstance(highlight, str) else list(highlight or []):
         if name in frame.index:
             x, y = frame.loc[name, ["a", "b"]]
-            ax.plot([x], [y], "o", color=ORANGE, mec=INK, mew=0.9, ms=6.5, zorder=4)
+            ax.plot([x], [y], "o", color=st.ORANGE, mec=st.INK, mew=0.9, ms=6.5, zorder=4)
             right = x > ends.mean()
-            write(
+            st.write(
                 ax,
-                safe_name(name),
+                st.safe_name(name),
                 (x, y),
                 (-9 if right else 9, 0),
                 ha="right" if right else "left",
                 fontweight="bold",
                 zorder=5,
-                bbox=on_white(),
+                bbox=st.on_white(),
             )
-    note(ax, f"{correlation(a, b)}; {plural(len(a), 'school')}; dashed: equal value added", left)
+    st.note(ax, f"{st.correlation(a, b)}; {st.plural(len(a), 'school')}; dashed: equal value added", left)
     return fig
 
 
@@ -139,7 +107,7 @@ def _paired(effects_a: Any, effects_b: Any, min_n: int) -> pd.DataFrame:
     parts = []
     for name, effects in (("a", effects_a), ("b", effects_b)):
         if isinstance(effects, pd.DataFrame):
-            require(effects, ["effect"], "type_ab")
+            st.require(effects, ["effect"], "type_ab")
             mask = {f"shown_{name}": shown(effects, min_n)} if "n" in effects.columns else {}
             effects = effects.rename(columns={"effect": name, "n": f"n_{name}"}).filter([name, f"n_{name}"])
             effects = effects.assign(**mask)
@@ -158,7 +126,7 @@ def _paired(effects_a: Any, effects_b: Any, min_n: int) -> pd.DataFrame:
     return frame
 
 
-@styled
+@st.styled
 def byhand_blup(
     table: pd.DataFrame, *, highlight: object = None, level: float = 0.95, unit: str = "ms", noun: str = "Subject"
 ) -> Figure:
@@ -167,34 +135,36 @@ def byhand_blup(
     table: columns subject (or the index), raw, blup, lower, upper.
     """
     table = table if "subject" in table.columns else table.rename_axis("subject").reset_index()
-    require(table, ["subject", "raw", "blup", "lower", "upper"], "byhand_blup")
+    st.require(table, ["subject", "raw", "blup", "lower", "upper"], "byhand_blup")
     table = table.sort_values("raw", kind="stable")
     rows = np.arange(len(table))
-    fig, ax = canvas(1.2 + 0.225 * len(table))
-    ax.axvline(0, color=INK, lw=0.8, zorder=1)
-    ax.hlines(rows - 0.18, table["lower"], table["upper"], color=BLUE, lw=2.6, alpha=0.35, gid="interval")
+    fig, ax = st.canvas(1.2 + 0.225 * len(table))
+    ax.axvline(0, color=st.INK, lw=0.8, zorder=1)
+    ax.hlines(rows - 0.18, table["lower"], table["upper"], color=st.BLUE, lw=2.6, alpha=0.35, gid="interval")
     for row, start, end in zip(rows, table["raw"], table["blup"], strict=True):
         ax.annotate(
             "",
             (end, row - 0.18),
             (start, row + 0.24),
-            arrowprops=leader(0.9, MUTED, arrowstyle="->,head_width=0.13,head_length=0.2", shrinkA=2.2, shrinkB=2.4),
+            arrowprops=st.leader(
+                0.9, st.MUTED, arrowstyle="->,head_width=0.13,head_length=0.2", shrinkA=2.2, shrinkB=2.4
+            ),
         )
-    ax.plot(table["raw"], rows + 0.24, "o", mfc="white", mec=VERMILLION, mew=1, ms=4.8, label="raw mean residual")
-    ax.plot(table["blup"], rows - 0.18, "o", color=BLUE, ms=4.8, label=f"BLUP with {percent(level)} limits")
-    ax.set_yticks(rows, [safe_name(s, 24) for s in table["subject"]])
+    ax.plot(table["raw"], rows + 0.24, "o", mfc="white", mec=st.VERMILLION, mew=1, ms=4.8, label="raw mean residual")
+    ax.plot(table["blup"], rows - 0.18, "o", color=st.BLUE, ms=4.8, label=f"BLUP with {st.percent(level)} limits")
+    ax.set_yticks(rows, [st.safe_name(s, 24) for s in table["subject"]])
     for text, subject in zip(ax.get_yticklabels(), table["subject"], strict=True):
         if str(subject) == str(highlight):
             text.set_fontweight("bold")
             row = text.get_position()[1]
-            ax.axhspan(row - 0.5, row + 0.5, color=FAINT, lw=0, zorder=0)
+            ax.axhspan(row - 0.5, row + 0.5, color=st.FAINT, lw=0, zorder=0)
     ax.set_ylim(-0.8, len(table) - 0.2)
     ax.set(xlabel=f"Deviation from the fixed part ({unit})", ylabel=noun)
     ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=2, handletextpad=0.2, borderpad=0)
     return fig
 
 
-@styled
+@st.styled
 def recipes(
     table: pd.DataFrame, *, level: float = 0.95, unit: str = "score points", label: str = "Value added"
 ) -> Figure:
@@ -202,31 +172,31 @@ def recipes(
 
     table: columns recipe, effect, lower, upper, drawn in the order given, the first on top.
     """
-    require(table, ["recipe", "effect", "lower", "upper"], "recipes")
+    st.require(table, ["recipe", "effect", "lower", "upper"], "recipes")
     rows = np.arange(len(table))
-    digits = digits_for(table[["lower", "upper"]])
-    names = ["\n".join(textwrap.wrap(safe_name(r, 80), 30)) for r in table["recipe"]]
+    digits = st.digits_for(table[["lower", "upper"]])
+    names = ["\n".join(textwrap.wrap(st.safe_name(r, 80), 30)) for r in table["recipe"]]
     lines = np.array([n.count("\n") + 1 for n in names])
-    fig, ax = canvas(1.05 + float(np.maximum(0.3, 0.15 * lines + 0.1).sum()))
-    ax.axvline(0, color=INK, lw=0.8, zorder=1)
-    ax.hlines(rows, table["lower"], table["upper"], color=BLUE, lw=1.6, gid="interval")
-    ax.plot(table["effect"], rows, "o", color=BLUE, mec="white", mew=0.6, ms=6.5)
+    fig, ax = st.canvas(1.05 + float(np.maximum(0.3, 0.15 * lines + 0.1).sum()))
+    ax.axvline(0, color=st.INK, lw=0.8, zorder=1)
+    ax.hlines(rows, table["lower"], table["upper"], color=st.BLUE, lw=1.6, gid="interval")
+    ax.plot(table["effect"], rows, "o", color=st.BLUE, mec="white", mew=0.6, ms=6.5, gid="estimate")
     ax.set_yticks(rows, names)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_ylim(len(table) - 0.4, -0.6)
     for row, *values in zip(rows, table["effect"], table["lower"], table["upper"], strict=True):
-        effect, low, high = (number(v, digits, True) for v in values)
-        write(ax, f"{effect}  [{low}, {high}]", (1, row), (10, 0), xycoords=("axes fraction", "data"))
-    write(
+        effect, low, high = (st.number(v, digits, True) for v in values)
+        st.write(ax, f"{effect}  [{low}, {high}]", (1, row), (10, 0), xycoords=("axes fraction", "data"))
+    st.write(
         ax,
-        f"estimate [{percent(level)}]",
+        f"estimate [{st.percent(level)}]",
         (1, 1),
         (10, 0),
         xycoords="axes fraction",
         va="bottom",
-        fontsize=SMALL,
-        color=MUTED,
+        fontsize=st.SMALL,
+        color=st.MUTED,
     )
     ax.set_xlabel(f"{label} ({unit})")
     return fig

@@ -81,7 +81,7 @@ def shrinkage_and_shift(values: Mapping[str, float] = START) -> Figure:
     marks.append(("estimated", at.estimated, VERMILLION, VERMILLION))
     for k, (label, x, face, edge) in enumerate(marks):
         one.plot([values["residual"], x], [-k, -k], color=edge, lw=1.2)
-        one.plot([x], [-k], "o", mfc=face, mec=edge, ms=5)
+        one.plot([x], [-k], "o", mfc=face, mec=edge, ms=5, gid=label)
         write(one, f"{label} {number(x, 1, sign=True)}", (x, -k), (8, 0), bbox=on_white())
     one.set(ylim=(-2.7, 0.7), xlabel="Against the baseline (score points)", ylabel="one\nschool")
     ax.set(ylabel="Density over schools", xlim=(-REACH, REACH))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 import itertools
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ STYLE = Path(__file__).with_name("valib.mplstyle")
 WIDTH = 6.4  # inches: the text width of the PDF
 SMALL = 8.5  # points: the smallest print
 UNDATED = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}}
+RHO = "\N{GREEK SMALL LETTER RHO}"  # a correlation, as in the book's notation
 RASTER_ABOVE = 400  # more marks than this are drawn as pixels in PDF and SVG
 
 # Okabe and Ito (2008), told apart by readers with any common form of colour blindness.
@@ -65,7 +67,10 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @functools.wraps(draw)
     def inside(*args: Any, **kwargs: Any) -> Figure:
         with plt.style.context(STYLE, after_reset=True):
-            return draw(*args, **kwargs)
+            fig = draw(*args, **kwargs)
+        if isinstance(fig, BookFigure):
+            fig.code = inspect.getsource(draw)
+        return fig
 
     return inside
 
@@ -73,11 +78,18 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 class BookFigure(Figure):
     """A figure, unknown to pyplot, that shows itself in any notebook: pixels for HTML, vectors for LaTeX."""
 
+    code = ""  # of the function that drew it
+    beneath: dict[str, str] | None = None  # the code, and the numbers drawn as CSV
+
     def _repr_png_(self) -> bytes:
         return self._bytes("png")
 
     def _repr_pdf_(self) -> bytes:
         return self._bytes("pdf")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        """Nothing to show besides, but what the book puts beneath the picture, where a chapter has noted it."""
+        return {}, {"beneath": self.beneath} if self.beneath else {}
 
     def _bytes(self, ending: str) -> bytes:
         stream = io.BytesIO()
@@ -85,6 +97,11 @@ class BookFigure(Figure):
             to_grid(self)
             self.savefig(stream, format=ending, metadata=UNDATED.get(ending))
         return stream.getvalue()
+
+
+def grid_places(low: float, high: float) -> int:
+    """Decimals of the grid of an axis with these ends; negative: tens, hundreds."""
+    return int(1 - np.floor(np.log10(abs(high - low) / 30))) if low != high else 0
 
 
 def to_grid(fig: Figure) -> None:
@@ -96,10 +113,10 @@ def to_grid(fig: Figure) -> None:
     for ax in fig.axes:
         ends = [list(ax.get_xlim()), list(ax.get_ylim())]
         linear = [scale == "linear" for scale in (ax.get_xscale(), ax.get_yscale())]
-        places = [1 - np.floor(np.log10(abs(high - low) / 30)) if low != high else 0 for low, high in ends]
+        places = [grid_places(*pair) for pair in ends]
         for axis, (limit, set_limit) in enumerate(zip(ends, (ax.set_xlim, ax.set_ylim), strict=True)):
             if linear[axis]:
-                set_limit(*(round(end, int(places[axis])) for end in limit), auto=None)
+                set_limit(*(round(end, places[axis]) for end in limit), auto=None)
 
         def moved(points: Any, which: Sequence[int], places: list = places, linear: list = linear) -> np.ndarray:
             points = np.ma.filled(np.ma.asarray(points, dtype=float), np.nan)
@@ -138,6 +155,12 @@ def save(fig: Figure, path: str | Path | io.BytesIO, ending: str = "") -> None:
         fig.savefig(path, format=ending, metadata=UNDATED.get(ending))
 
 
+def named(names: Iterable[object], *drawn: Any) -> None:
+    """Tell the marks of these artists by the names of schools, for the table of the figure (:mod:`.plotted`)."""
+    for one in drawn:
+        one.names = list(names)
+
+
 def safe_name(name: object, width: int = 32) -> str:
     """A name as matplotlib text: one line, no mathematics, shortened in the middle to `width` characters."""
     return readable(name, width).replace("$", r"\$")
@@ -164,11 +187,11 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> str:
-    """Pearson's r in words: `r = 0.912`; one that would round to 1 without being 1 is `r > 0.999`."""
+    """Pearson's correlation in words: `rho = 0.912`, in Greek; one that would round to 1 without being 1 is `rho > 0.999`."""
     if len(a) < 2 or not (np.std(a) > 0 and np.std(b) > 0):
-        return "r not defined"
+        return f"{RHO} not defined"
     r = float(np.corrcoef(a, b)[0, 1])
-    return "r > 0.999" if 0.9995 <= r < 1 - 1e-9 else f"r = {number(r, 3)}"
+    return f"{RHO} > 0.999" if 0.9995 <= r < 1 - 1e-9 else f"{RHO} = {number(r, 3)}"
 
 
 def percent(level: float) -> str:

@@ -12,28 +12,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from valib.errors import ValibError
-from valib.pages.figures.style import (
-    BLUE,
-    FAINT,
-    INK,
-    MUTED,
-    SMALL,
-    VERMILLION,
-    canvas,
-    cohort_axis,
-    digits_for,
-    note,
-    number,
-    on_white,
-    percent,
-    plural,
-    require,
-    styled,
-    write,
-)
+from valib.pages.figures import style as st
 
 
-@styled
+@st.styled
 def shifts(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score points") -> Figure:
     """System shift by focal cohort with its interval, beside the shifts of the baseline cohorts themselves.
 
@@ -41,25 +23,25 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score point
     cohorts are grey; without it all are focal. year_lower, year_upper: limits of a further ordinary year, a thin line.
     leave_one_out: of a baseline cohort, its shift against the others, a ring.
     """
-    require(table, ["cohort", "shift", "lower", "upper"], "shifts")
+    st.require(table, ["cohort", "shift", "lower", "upper"], "shifts")
     table = table.sort_values("cohort")
     grey = table["role"].eq("baseline") if "role" in table.columns else pd.Series(False, table.index)
-    fig, ax = canvas(3.5)
-    cohort_axis(ax, table["cohort"], grey=False)
+    fig, ax = st.canvas(3.5)
+    st.cohort_axis(ax, table["cohort"], grey=False)
     ax.set_xlim(right=ax.get_xlim()[1] + 0.03 * np.ptp(ax.get_xlim()))
-    ax.axhline(0, color=INK, lw=0.8, zorder=1)
+    ax.axhline(0, color=st.INK, lw=0.8, zorder=1)
     focal = table[~grey]
     _ordinary(ax, table[grey])
     cohort, shift = (focal[c].to_numpy(dtype=float) for c in ("cohort", "shift"))
     year = "year_lower" in focal.columns and focal["year_lower"].notna().any()
     if year:
-        ax.vlines(cohort, focal["year_lower"], focal["year_upper"], color=BLUE, lw=0.9, zorder=2, gid="year")
-    ax.vlines(cohort, focal["lower"], focal["upper"], color=BLUE, lw=3.2, zorder=3, gid="interval")
-    ax.plot(cohort, shift, "o", color=BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none")
+        ax.vlines(cohort, focal["year_lower"], focal["year_upper"], color=st.BLUE, lw=0.9, zorder=2, gid="year")
+    ax.vlines(cohort, focal["lower"], focal["upper"], color=st.BLUE, lw=3.2, zorder=3, gid="interval")
+    ax.plot(cohort, shift, "o", color=st.BLUE, mec="white", mew=0.7, ms=7, zorder=4, ls="none", gid="shift")
     _values(ax, cohort, shift)
-    thick = f"{percent(level)} interval over schools" + ("; thin line: of a further ordinary year" if year else "")
+    thick = f"{st.percent(level)} interval over schools" + ("; thin line: of a further ordinary year" if year else "")
     dots = "Grey: each baseline cohort against the whole baseline (dot) and against the others (ring)."
-    note(ax, f"Thick line: {thick}.", dots if grey.any() else "")
+    st.note(ax, f"Thick line: {thick}.", dots if grey.any() else "")
     ax.set(xlabel="Cohort (year of the test)", ylabel=f"System shift ({unit})")
     return fig
 
@@ -67,10 +49,12 @@ def shifts(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score point
 def _ordinary(ax: Axes, baseline: pd.DataFrame) -> None:
     """The baseline cohorts' own shifts: dots with intervals, and rings for those against the other cohorts."""
     years, ends = baseline["cohort"].to_numpy(dtype=float), baseline[["lower", "upper"]].to_numpy(dtype=float)
-    ax.vlines(years, ends[:, 0], ends[:, 1], color=MUTED, lw=2.4, zorder=3, gid="baseline interval")
-    ax.plot(years, baseline["shift"], "o", color=MUTED, mec="white", mew=0.7, ms=6, zorder=4, ls="none", gid="baseline")
+    ax.vlines(years, ends[:, 0], ends[:, 1], color=st.MUTED, lw=2.4, zorder=3, gid="baseline interval")
+    ax.plot(
+        years, baseline["shift"], "o", color=st.MUTED, mec="white", mew=0.7, ms=6, zorder=4, ls="none", gid="baseline"
+    )
     if "leave_one_out" in baseline.columns:
-        style = {"color": MUTED, "mfc": "none", "mew": 1.1, "ms": 7, "zorder": 4, "ls": "none"}
+        style = {"color": st.MUTED, "mfc": "none", "mew": 1.1, "ms": 7, "zorder": 4, "ls": "none"}
         ax.plot(years + 0.16, baseline["leave_one_out"], "o", gid="left out", **style)
 
 
@@ -79,7 +63,7 @@ def _values(ax: Axes, cohort: np.ndarray, shift: np.ndarray) -> None:
     before, after = np.diff(cohort, prepend=-np.inf), np.diff(cohort, append=np.inf)
     for where, value, left in zip(cohort, shift, before > after, strict=True):
         ax.annotate(
-            number(value, digits_for(shift), True),
+            st.number(value, st.digits_for(shift), True),
             (where, value),
             (-8 if left else 8, 0),
             textcoords="offset points",
@@ -90,7 +74,7 @@ def _values(ax: Axes, cohort: np.ndarray, shift: np.ndarray) -> None:
         )
 
 
-@styled
+@st.styled
 def shift_over_prior(
     x: Any,
     shift: Any,
@@ -109,10 +93,10 @@ def shift_over_prior(
     mark (the baseline mean, where the shift splits into level and slope).
     """
     x, shift, lower, upper = (np.asarray(v, dtype=float) for v in (x, shift, lower, upper))
-    fig, ax = canvas(3.5)
+    fig, ax = st.canvas(3.5)
     if prior_density is not None:
         under = ax.twinx()
-        under.fill_between(x, np.asarray(prior_density, dtype=float), color=FAINT, lw=0, gid="prior")
+        under.fill_between(x, np.asarray(prior_density, dtype=float), color=st.FAINT, lw=0, gid="prior")
         under.set(ylim=(0, 4 * np.nanmax(prior_density)), yticks=[])
         under.spines["right"].set_visible(False)
         ax.set_zorder(under.get_zorder() + 1)
@@ -123,34 +107,34 @@ def shift_over_prior(
             (-8, 5),
             textcoords="offset points",
             ha="right",
-            fontsize=SMALL,
-            color=MUTED,
+            fontsize=st.SMALL,
+            color=st.MUTED,
         )
-    ax.axhline(0, color=INK, lw=0.8)
-    ax.fill_between(x, lower, upper, color=BLUE, alpha=0.22, lw=0, gid="band")
-    ax.plot(x, shift, color=BLUE, lw=1.8, gid="shift")
+    ax.axhline(0, color=st.INK, lw=0.8)
+    ax.fill_between(x, lower, upper, color=st.BLUE, alpha=0.22, lw=0, gid="band")
+    ax.plot(x, shift, color=st.BLUE, lw=1.8, gid="shift")
     if at is not None:
-        ax.axvline(at, color=MUTED, lw=0.8, ls=(0, (5, 2)))
+        ax.axvline(at, color=st.MUTED, lw=0.8, ls=(0, (5, 2)))
         value = float(np.interp(at, x, shift))
-        ax.plot([at], [value], "o", color=BLUE, mec="white", mew=0.7, ms=7)
+        ax.plot([at], [value], "o", color=st.BLUE, mec="white", mew=0.7, ms=7)
         side = "right" if shift[-1] > shift[0] else "left"  # the side where the band falls away
         ax.annotate(
-            f"{number(value, digits_for(shift), True)} at the baseline mean",
+            f"{st.number(value, st.digits_for(shift), True)} at the baseline mean",
             (at, float(np.interp(at, x, upper))),
             (-6 if side == "right" else 6, 8),
             textcoords="offset points",
             ha=side,
             va="bottom",
             fontweight="bold",
-            bbox=on_white(),
+            bbox=st.on_white(),
         )
     ax.set_xlim(x.min(), x.max())
     ax.set(xlabel=f"{label_x} ({unit})", ylabel=f"Shift from the benchmark ({unit})")
-    note(ax, f"Band: {percent(level)}, at each prior score by itself.")
+    st.note(ax, f"Band: {st.percent(level)}, at each prior score by itself.")
     return fig
 
 
-@styled
+@st.styled
 def bootstrap_vs_analytic(
     draws: Any,
     analytic_mean: float,
@@ -175,20 +159,22 @@ def bootstrap_vs_analytic(
         min(draws.min(), analytic_mean - 3.6 * analytic_se), max(draws.max(), analytic_mean + 3.6 * analytic_se), 300
     )
     density = stats.norm.pdf(grid, analytic_mean, analytic_se)
-    fig, ax = canvas(3.5)
+    fig, ax = st.canvas(3.5)
     bins = int(np.clip(np.sqrt(draws.size) * 1.3, 8, 50))
-    sns.histplot(x=draws, bins=bins, stat="density", ax=ax, color=BLUE, alpha=0.35, edgecolor="white", linewidth=0.5)
+    sns.histplot(x=draws, bins=bins, stat="density", ax=ax, color=st.BLUE, alpha=0.35, edgecolor="white", linewidth=0.5)
     highest = max(bar.get_height() for bar in ax.patches)
-    ax.plot(grid, density, color=VERMILLION, lw=1.8, ls=(0, (5, 2)), gid="normal")
+    ax.plot(grid, density, color=st.VERMILLION, lw=1.8, ls=(0, (5, 2)), gid="normal")
     top = max(highest, density.max())
-    looks = ((BLUE, "Bootstrap", "-", draws.std(ddof=1)), (VERMILLION, "Analytic", (0, (5, 2)), analytic_se))
-    digits = digits_for(draws) + (analytic_se < 1)
+    looks = ((st.BLUE, "Bootstrap", "-", draws.std(ddof=1)), (st.VERMILLION, "Analytic", (0, (5, 2)), analytic_se))
+    digits = st.digits_for(draws) + (analytic_se < 1)
     for (low, high), (colour, words, dash, se), y in zip(spans, looks, (1.12, 1.28), strict=True):
         ax.hlines(y * top, low, high, color=colour, lw=2, ls=dash, gid=f"interval {words}")
-        limits = f"{number(low, digits, True)} to {number(high, digits, True)}"
-        stated = f"{words}: SE {number(se, digits + 1)}, {percent(level)} {limits}"
-        write(ax, stated, ((low + high) / 2, y * top), (0, 3), ha="center", va="bottom", color=colour, fontsize=SMALL)
+        limits = f"{st.number(low, digits, True)} to {st.number(high, digits, True)}"
+        stated = f"{words}: SE {st.number(se, digits + 1)}, {st.percent(level)} {limits}"
+        st.write(
+            ax, stated, ((low + high) / 2, y * top), (0, 3), ha="center", va="bottom", color=colour, fontsize=st.SMALL
+        )
     ax.set(ylim=(0, 1.45 * top), yticks=[], xlabel=f"{label} ({unit})", ylabel="Density")
     ax.spines["left"].set_visible(False)
-    note(ax, f"{plural(draws.size, 'replicate')}.")
+    st.note(ax, f"{st.plural(draws.size, 'replicate')}.")
     return fig

@@ -24,8 +24,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from .source import MISSING
+from .source import MISSING, are_bare
 
+ODD = "odd_values"  # the attribute with what is wrong in columns of text that are meant to hold numbers
 NEARLY = 0.9  # share of a numeric column's values that are numbers, at least
 FEW = 10  # more different numbers than this are no categories
 # Both patterns are read alike by Python, RE2 (DuckDB) and Java (Spark).
@@ -82,7 +83,10 @@ def odd_values(column: pd.Series, typed: bool) -> np.ndarray | None:
     column: text, or numbers and text mixed; a number is one. typed: as for :func:`numbers_meant`. Empty where all are
     numbers that only their type calls text.
     """
-    codes, texts = pd.factorize(as_text(column).str.strip())
+    column = as_text(column)
+    if {"number", "padded", "foreign"}.isdisjoint(classify(text.strip()) for text in column.dropna().unique()):
+        return None
+    codes, texts = pd.factorize(column.str.strip())
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     kinds = np.array(["missing" if text in MISSING else classify(text) for text in texts])
     number, padded = kinds == "number", kinds == "padded"
@@ -101,7 +105,9 @@ def odd_values(column: pd.Series, typed: bool) -> np.ndarray | None:
 
 def has_padded(texts: pd.Series) -> bool:
     """Whether some of a column's texts are whole numbers with leading zeros, all others being whole numbers too."""
-    told = pd.Series(texts.dropna().unique(), dtype="str").str.strip()
+    told = texts.dropna() if are_bare(texts) else texts.dropna().str.strip()
+    if not told.str.startswith("0").any():
+        return False  # as of most columns
     told = told[~told.isin(MISSING)]
     return bool(told.str.fullmatch(PADDED).any() and told.str.fullmatch("[0-9]+").all())
 

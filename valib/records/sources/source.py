@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import numbers
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ...errors import RecordsError
 
@@ -144,6 +145,7 @@ def _as_plain(column: pd.Series) -> pd.Series:
 
 EXACT, LONGEST_CODE = 2.0**53, 1e40  # codes that are floating-point numbers, and other numbers, lie below these
 # What a blank value looks like in a text file, outside the columns of codes (where only an empty field is missing).
+TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
 MISSING = ("", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NV", "NaN", "nan", "NULL", "null", ".")
 
 
@@ -163,8 +165,10 @@ def _plain(column: pd.Series, exact: bool = False) -> pd.Series:
 def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """float64 values (NaN where missing or not a number) and a mask of the values that are not numbers."""
     column = _plain(column)
-    present = column.notna().to_numpy(dtype=bool)
     kind = column.dtype
+    if kind in (np.float64, np.int64):
+        return column.to_numpy(dtype=np.float64, copy=True), np.zeros(len(column), dtype=bool)
+    present = column.notna().to_numpy(dtype=bool)
     if pd.api.types.is_numeric_dtype(kind) and not (
         pd.api.types.is_bool_dtype(kind) or pd.api.types.is_complex_dtype(kind)
     ):
@@ -182,6 +186,27 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return values, present & ~(readable & (blank | ~np.isnan(values)))
 
 
+def characters(texts: pa.ChunkedArray | pa.Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Part by part, the bytes of all texts of a column that stand one behind the other, and the length of each."""
+    texts = texts.cast(pa.large_string())
+    for part in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
+        _, offsets, held = part.buffers()
+        ends = (
+            np.frombuffer(offsets, np.int64)[part.offset : part.offset + len(part) + 1]
+            if len(part)
+            else np.zeros(1, int)
+        )
+        yield np.frombuffer(held or b"", np.uint8)[ends[0] : ends[-1]], np.diff(ends)
+
+
+def are_bare(codes: pd.Series) -> bool:
+    """Whether no text of a column is missing or empty and all are of ASCII without white space, as most codes are."""
+    return not codes.hasnans and all(
+        lengths.all() and texts.min(initial=127) > 32 and texts.max(initial=0) < 127
+        for texts, lengths in characters(pa.array(codes.array))
+    )
+
+
 def as_codes(column: pd.Series) -> pd.Series:
     """Text codes (dtype ``str``), stripped; blank is missing. The column must have passed `can_be_codes`."""
     column = _plain(column, exact=True)
@@ -190,7 +215,10 @@ def as_codes(column: pd.Series) -> pd.Series:
         column = column.astype("Int64") if whole.all() else column.astype(object)
     if column.dtype == object:
         column = column.map(_code_text, na_action="ignore")
-    codes = column.astype("str").str.strip()
+    codes = column.astype("str")
+    if are_bare(codes):
+        return codes
+    codes = codes.str.strip()
     return codes.mask(codes == "") if (codes == "").any() else codes
 
 

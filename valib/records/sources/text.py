@@ -12,6 +12,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -20,11 +21,12 @@ import numpy as np
 import pandas as pd
 
 from ...errors import RecordsError, ValibWarning
-from .content import has_padded
+from .content import ODD, has_padded
 from .foreign import READABLE, foreign_text
 from .plain import BOM, Plain, Scan, Unreadable, copy_rows, cut_again, heard, is_encodable, plain_errors, scan
-from .quick import broken_numbers, quick_table, whole_numbers
-from .source import MISSING, Dialect, Source, check_width
+from .quick import SAMPLE as HEAD
+from .quick import are_words, broken_numbers, likely_broken, quick_table, whole_numbers
+from .source import FALSE, MISSING, TRUE, Dialect, Source, check_width
 from .spill import SpillFolder
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ UTF8 = ("utf-8", "utf-8-sig")
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE = 1 << 20  # bytes that are looked at
 ROWS = 1000  # rows that are looked at
-TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
 _NUMBER = {mark: re.compile(rf"[+-]?(?:[0-9]+(?:[{mark}][0-9]*)?|[{mark}][0-9]+)(?:[eE][+-]?[0-9]+)?") for mark in ".,"}
 _GROUPED = {mark: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:[{mark}][0-9]{{3}})+") for mark in ".,"}
 
@@ -172,7 +173,7 @@ def header_at(filled: Sequence[int]) -> int:
 
 def count_filled(fields: Iterable[object]) -> int:
     """How many fields of a row are not blank."""
-    return sum(bool(str(field).strip()) for field in fields)
+    return sum(map(bool, map(str.strip, map(str, fields))))
 
 
 def _from_header(rows: list[list[str]]) -> list[list[str]]:
@@ -201,7 +202,7 @@ def _fit(rows: list[list[str]]) -> tuple[float, int]:
 def _decimal(rows: list[list[str]]) -> str:
     """A comma if a column holds numbers that can only be understood with decimal commas, else a point."""
     for column in itertools.zip_longest(*rows[1:], fillvalue=""):
-        if reading(column, ".") == ",":
+        if "," in "".join(column) and reading(column, ".") == ",":
             return ","
     return "."
 
@@ -273,46 +274,71 @@ class TextSource(Source):
         finally:
             folder.remove()
         source._check_rows(rows, text_columns, plain.has_line_breaks)
-        return source._framed(rows, text_columns, number_columns, {})
+        return source._framed(rows, text_columns, number_columns, None)
 
     def _framed(
         self,
         rows: pa.Table,
         text_columns: Collection[str],
         number_columns: Collection[str],
-        numbers: dict[str, np.ndarray],
+        numbers: dict[str, np.ndarray] | None,
     ) -> pd.DataFrame:
-        """Rows of text as a table; numbers: the columns of which none is in doubt."""
-        frame = {}
+        """Rows of text as a table; numbers: the columns of which none is in doubt, where what is missing is null."""
+        import pyarrow.compute as pc
+
+        frame, words = {}, {}
         for k, name in enumerate(self.columns):
+            texts = rows.column(k)
             if name in text_columns:
-                codes = pd.Series(rows.column(k), dtype="str", name=name)
-                frame[name] = codes.mask(blank) if (blank := codes == "").any() else codes
-            elif name in numbers:
+                codes = pd.Series(texts, dtype="str", name=name)
+                frame[name] = codes if pc.min(pc.binary_length(texts)).as_py() else codes.mask(codes == "")
+            elif numbers and name in numbers:
                 frame[name] = pd.Series(numbers[name], name=name, copy=False)
+            elif numbers is not None and are_words(texts):
+                frame[name], words[name] = pd.Series(texts, dtype="str", name=name), ""
             else:
-                frame[name] = self._typed(rows.column(k), name, name in number_columns)
-        return pd.DataFrame(frame, columns=list(self.columns), index=range(len(rows)), copy=False)
+                frame[name] = self._typed(texts, name, name in number_columns)
+        table = pd.DataFrame(frame, columns=list(self.columns), index=range(len(rows)), copy=False)
+        table.attrs[ODD] = words
+        return table
 
     def _quick(self, text_columns: Collection[str], number_columns: Collection[str]) -> pd.DataFrame | None:
-        """All rows of a file without anything out of the ordinary; None of any other."""
+        """All rows of a file without anything out of the ordinary; None of any other.
+
+        Its bytes are looked at while it is cut into fields, as its first rows suggest; where they mislead, it is cut again.
+        """
         dialect, width = self.dialect, len(self.columns)
         if dialect.encoding not in UTF8 or dialect.gzip or self.skip != 1 or width == 1 or not is_encodable(self.path):
             return None
+        codes = [k for k, name in enumerate(self.columns) if name in text_columns]
+        needed = [k for k, name in enumerate(self.columns) if name in number_columns and k not in codes]
+        others = [k for k in range(width) if k not in (*codes, *needed)]
+        with open(self.path, "rb") as stream:
+            head = stream.read(HEAD)
+        quoted = b'"' in head
+        broken = likely_broken(head, dialect, width, quoted, others)
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self._scanned)
+            rows = quick_table(self.path, dialect, width, quoted, codes, needed, broken)
+        if (found := asked.result()) is None:
+            return None
+        numbers = _numbers(rows, [*needed, *broken])
+        misled = rows is None or any(may_be_grouped(numbers[k]) for k in broken)
+        if (found.quotes and not quoted) or (broken and misled):
+            rows = quick_table(self.path, dialect, width, found.quotes > 0, codes, needed)
+            numbers = _numbers(rows, needed)
+        if rows is None or any(self._is_doubtful(numbers[k]) for k in needed):
+            return None
+        named = {self.columns[k]: values for k, values in numbers.items()}
+        return self._framed(rows, text_columns, number_columns, named)
+
+    def _scanned(self) -> Scan | None:
+        """What the bytes of the file hold; None where it is not plain, or has what Arrow understands otherwise."""
         try:
-            found = scan(self.path, False, dialect.delimiter)
+            found = scan(self.path, False, self.dialect.delimiter)
         except (UnicodeDecodeError, Unreadable):
             return None
-        if not found.is_plain or found.has_line_breaks or found.has_sixteens:
-            return None
-        places = {name: k for k, name in enumerate(self.columns) if name in number_columns and name not in text_columns}
-        rows = quick_table(self.path, dialect, width, list(places.values()), found.quotes > 0)
-        if rows is None:
-            return None
-        numbers = {name: rows.column(k).to_numpy() for name, k in places.items()}
-        if any(self._is_doubtful(values) for values in numbers.values()):
-            return None
-        return self._framed(rows, text_columns, number_columns, numbers)
+        return found if found.is_plain and not found.has_line_breaks and not found.has_sixteens else None
 
     def _is_doubtful(self, values: np.ndarray) -> bool:
         """Whether the decimal mark of a column of numbers that is needed may stand between thousands."""
@@ -335,14 +361,14 @@ class TextSource(Source):
         found = whole_numbers(rows)
         if found is None:
             found = broken_numbers(rows, self.dialect.decimal)
-            if found is not None and (found == np.floor(found)).all():
+            if found is not None and (found == np.floor(found)).all():  # and none is missing
                 whole = whole_numbers(rows, odd=True)
                 found = found if whole is None else whole
         text = pd.Series(rows, dtype="str", name=name)
         if (
             found is not None
             and not needed
-            and (np.isnan(found) | (found == np.floor(found))).all()
+            and (found.dtype == np.int64 or (np.isnan(found) | (found == np.floor(found))).all())
             and has_padded(text)
         ):
             return text.mask(text.str.strip().isin(MISSING))  # codes
@@ -492,6 +518,11 @@ class TextSource(Source):
         except csv.Error:
             pass  # then the general sentence is all that can be said
         return f"{self.name}: cannot be read as CSV; a quotation mark may not be closed."
+
+
+def _numbers(rows: pa.Table | None, columns: Iterable[int]) -> dict[int, np.ndarray]:
+    """Some columns of a table that hold numbers."""
+    return {k: rows.column(k).to_numpy() for k in columns} if rows else {}
 
 
 def open_text(path: Path) -> TextSource:

@@ -13,7 +13,8 @@ from ...effects.relative import fit_relative
 from ...errors import BenchmarkError, ModelError, ValibError
 from ...names import listed_cohorts as cohorts
 from ...records.prior_check import compare_prior, looks_standardised, score_moments
-from ...records.reading import ODD, select
+from ...records.reading import select
+from ...records.sources.content import ODD
 from ...sums.design import required_columns
 from ...sums.equating import carry_back, crossed
 from .coded import Ask, Finding

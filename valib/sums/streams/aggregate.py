@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 from formulaic import Formula
 
-from ...records.reading import ODD, code_labels
+from ...records.reading import code_labels
 from ...records.sources import as_numbers
+from ...records.sources.content import ODD
 from ..design import INTERCEPT
 from ..moments import Moments, has_cancelled, sum_by
 from .columns import Key, Wide, widen

@@ -27,7 +27,7 @@ from .judge import Judge, with_stripped
 from .layout import LINKED, ODD, Column, Engine, Layout
 from .values import Values
 
-MOST_JOINED = 2_000_000  # rows that are joined at once; more are joined a cohort at a time,
+MOST_JOINED = 8_000_000  # earlier rows that are joined at once; of more, some cohorts are joined at a time,
 MOST_COHORTS = 60  # unless there are more than so many
 
 
@@ -200,68 +200,95 @@ class Choice:
         odd = frozenset(f"({test.sql})" for test in layout.tests if test.fault and test.name != LINKED)
         if self._made and needed <= self._made[0] and odd <= self._made[1]:
             return self._made[2]
-        self._all_rows = self._all_rows or int(
-            self._engine.query(f"SELECT count(*) FROM {self._engine.table}").column(0)[0].as_py()
-        )
-        bad = " OR ".join([*sorted(odd), *([layout.short] if layout.short else [])]) if self._where else ""
+        self._all_rows = self._all_rows or self._count(self._engine.table)
+        bad = " OR ".join([*sorted(odd), *([layout.short] if layout.short else [])])
         table = self._engine.table
         if self._engine.is_text and not self._earlier:  # each join would cut the text anew
             more = set(re.findall(r"\bc[0-9]+\b", " ".join([*self._keys, self._score_sql, self._values.grade()])))
             table = self._engine.keep([f"SELECT {', '.join(sorted(needed | more))} FROM {table}"])
-        self._made = needed, odd, self._kept(sorted(needed), bad, table)
+        self._made = needed, odd, self._kept(sorted(needed), f"coalesce({bad or 'false'}, false)", table)
+        if table != self._engine.table:
+            self._engine.forget(table)
         return self._made[2]
 
     def _kept(self, columns: list[str], bad: str, table: str) -> str:
-        """The rows of a table with what is linked to them, put aside.
+        """The rows of a table with what is linked to them, put aside; bad: the condition of those checked all the same.
 
         Counting the earlier rows of a key costs more than the join. It is spared where the rows that are joined without
-        it are as many as there were: then no key has two.
+        it are as many as they should be: then no key has two. How many that is cannot be known where what is linked decides.
         """
-        if not (bad or self._earlier):
-            kept = self._engine.keep(self._joins(columns, bad, table, counted=False))
-            if self._engine.query(f"SELECT count(*) FROM {kept}").column(0)[0].as_py() == self._all_rows:
-                return kept
-        return self._engine.keep(self._joins(columns, bad, table))
+        if self._earlier or LINKED in self._asked:
+            return self._engine.keep(self._joins(columns, bad, table, table))
+        rows, total = table, self._all_rows
+        if self._where is not None:
+            rows = f"(SELECT * FROM {table} WHERE {self._condition} OR {bad})"
+            total = self._count(rows)
+        kept = self._engine.keep(self._joins(columns, bad, rows, table, counted=False))
+        if self._count(kept) == total:
+            return kept
+        self._engine.forget(kept)
+        return self._engine.keep(self._joins(columns, bad, rows, table))
 
-    def _joins(self, columns: list[str], bad: str, table: str, counted: bool = True) -> list[str]:
-        """The rows of a table with what is linked to them, in one query or several.
+    def _count(self, table: str) -> int:
+        return int(self._engine.query(f"SELECT count(*) FROM {table}").column(0)[0].as_py())
 
-        counted: with the earlier rows of each key counted, of which two are ambiguous. In many rows each cohort is joined
-        by itself to the one that it comes from, so that a join fits into the memory.
+    def _joins(self, columns: list[str], bad: str, rows: str, table: str, counted: bool = True) -> list[str]:
+        """Rows with what is linked to them out of a table, in one query or several.
+
+        counted: with the earlier rows of each key counted, of which two are ambiguous.
         """
         if self._earlier:
-            return [self._join(columns, bad, table, self._earlier, self._keys)]
+            return [self._join(columns, bad, rows, self._earlier, self._keys)]
         assert self._prior is not None and self._prior.years_before is not None
-        values, number, before = self._values, self._engine.sql.number, self._prior.years_before
-        cohort, column = values.number("cohort"), self._judge.columns["cohort"]
-        few = f"SELECT DISTINCT {cohort} AS t FROM {table} LIMIT {MOST_COHORTS + 1}"
-        cohorts = self._engine.query(few).column(0).to_pylist() if self._all_rows > MOST_JOINED else []
-        if not 0 < len(cohorts) <= MOST_COHORTS:
-            earlier = _earlier_rows(table, [*self._keys, cohort], self._score_sql, values.grade(), counted)
-            return [self._join(columns, bad, table, earlier, [*self._keys, f"({cohort} - {number(before)})"])]
-        year = column.sql if column.whole else cohort
+        cohort, before = self._values.number("cohort"), self._prior.years_before
+        keys = [*self._keys, f"({cohort} - {self._engine.sql.number(before)})"]
         joins = []
-        for t in cohorts:
-            own, theirs = (str(int(v)) if column.whole else number(v) for v in (t or 0, (t or 0) - before))
-            rows = f"{year} = {own}" if t is not None else f"{year} IS NULL"
-            earlier = f"(SELECT * FROM {table} WHERE {year} = {theirs} AND {str(t is not None).lower()})"
-            found = _earlier_rows(earlier, self._keys, self._score_sql, values.grade(), counted)
-            joins.append(self._join(columns, bad, f"(SELECT * FROM {table} WHERE {rows})", found, self._keys))
+        for own, theirs in self._at_once(table, cohort, before):
+            left, right = (f"(SELECT * FROM {t} WHERE {c})" if c else t for t, c in ((rows, own), (table, theirs)))
+            earlier = _earlier_rows(right, [*self._keys, cohort], self._score_sql, self._values.grade(), counted)
+            joins.append(self._join(columns, bad, left, earlier, keys))
         return joins
+
+    def _at_once(self, table: str, cohort: str, before: int) -> list[tuple[str, str]]:
+        """Conditions of the rows that are joined at once, so that it fits into the memory, and of the earlier rows; "" for all.
+
+        Each join reads the whole table twice, so they are as few as can be.
+        """
+        asked = f"SELECT {cohort} AS t, count(*) AS n FROM {table} GROUP BY {cohort} LIMIT {MOST_COHORTS + 1}"
+        n = (
+            dict(zip(*self._engine.query(asked).to_pydict().values(), strict=True))
+            if self._all_rows > MOST_JOINED
+            else {}
+        )
+        if not 0 < len(n) <= MOST_COHORTS:
+            return [("", "")]
+        groups: list[list[float]] = [[]]
+        size = 0
+        for t in sorted(t for t in n if t is not None):
+            if groups[-1] and size + n.get(t - before, 0) > MOST_JOINED:
+                groups.append([])
+                size = 0
+            groups[-1].append(t)
+            size += n.get(t - before, 0)
+        column = self._judge.columns["cohort"]
+        year, number = (column.sql, lambda t: str(int(t))) if column.whole else (cohort, self._engine.sql.number)
+        own, theirs = ([f"{year} IN ({', '.join(number(t - k) for t in g)})" for g in groups] for k in (0, before))
+        own[-1] += f" OR {year} IS NULL"
+        return list(zip(own, theirs, strict=True)) if len(groups) > 1 else [("", "")]
 
     def _join(self, columns: list[str], bad: str, table: str, earlier: str, keys: list[str]) -> str:
         """SQL of the rows with their ``prior``, the ``outcome`` (a position in OUTCOMES) and the grades moved up."""
         named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
-        more = f", coalesce({bad}, false) AS bad" if bad else ""
+        more = f", {bad} AS bad" if self._where is not None else ""
         left = f"(SELECT {', '.join(columns)}, {named}, {self._values.grade()} AS g{more} FROM {table}) AS l"
         on = " AND ".join(f"l.k{i} = r.k{i}" for i in range(len(keys)))
         one = "r.n = 1 AND r.y IS NOT NULL"
         joined = (
-            f"SELECT {', '.join(f'l.{c}' for c in [*columns, *(['bad'] if bad else [])])}, "
+            f"SELECT {', '.join(f'l.{c}' for c in [*columns, *(['bad'] if more else [])])}, "
             f"CASE WHEN r.n = 1 THEN r.y END AS prior, CASE WHEN r.n > 1 THEN 2 WHEN {one} THEN 0 ELSE 1 END AS outcome, "
             f"CASE WHEN {one} THEN l.g - r.g END AS step FROM {left} LEFT JOIN {earlier} AS r ON {on}"
         )
-        if not bad:
+        if not more:
             return joined
         listed = ", ".join([*columns, "prior", "outcome", "step"])
         return f"SELECT {listed}, {self._condition} AS kept FROM ({joined}) AS j WHERE {self._condition} OR bad"

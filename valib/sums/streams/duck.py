@@ -49,6 +49,7 @@ class DuckEngine:
 
     def __init__(self, path: str | Path, progress: Progress | None = None):
         self._path, self._progress, self.table, self._kept = Path(path), progress, SOURCE, 0
+        self._files: dict[str, list[str]] = {}
         self._derived: Callable[[str], str] | None = None
         self.name = self._path.name
         self.text: TextSource | None = None
@@ -126,16 +127,22 @@ class DuckEngine:
 
     def keep(self, queries: Sequence[str]) -> str:
         """Put the rows of some queries aside in Parquet files, in any order; return what to call them."""
-        files = []
+        self._kept += 1
+        files = [str(self._spill.path / f"kept-{self._kept}-{k}.parquet") for k in range(len(queries))]
         with self._plain_errors(), self._watched():
             self._connection.execute("SET preserve_insertion_order = false")
-            for query in queries:
-                self._kept += 1
-                files.append(str(self._spill.path / f"kept-{self._kept}.parquet"))
-                copy = f"COPY ({query}) TO {self.sql.text(files[-1])} (FORMAT parquet)"
+            for file, query in zip(files, queries, strict=True):
+                copy = f"COPY ({query}) TO {self.sql.text(file)} (FORMAT parquet)"
                 self._heard(functools.partial(self._connection.execute, copy))
             self._connection.execute("SET preserve_insertion_order = true")
-        return f"read_parquet([{', '.join(self.sql.text(no_pattern(file)) for file in files)}])"
+        name = f"read_parquet([{', '.join(self.sql.text(no_pattern(file)) for file in files)}])"
+        self._files[name] = files
+        return name
+
+    def forget(self, kept: str) -> None:
+        """Remove what was put aside."""
+        for file in self._files.pop(kept):
+            Path(file).unlink()
 
     def derive(self, rows: Callable[[str], str], columns: Sequence[Column], names: Sequence[str]) -> None:
         """Take other rows, made of the rows of a table."""

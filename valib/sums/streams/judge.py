@@ -11,11 +11,11 @@ import pandas as pd
 from formulaic import Formula
 
 from ...errors import ModelError, RecordsError
-from ...records.reading import ODD, WHOLE, complaint, fault, is_text
+from ...records.reading import WHOLE, complaint, fault, is_text
 from ...records.sources import MISSING, all_grouped, as_numbers, may_be_grouped
-from ...records.sources.content import NUMBER, PADDED, classify, has_padded, numbers_meant
-from ...records.sources.source import EXACT
-from ...records.sources.text import FALSE, TRUE, has_thousandths, reading, settles
+from ...records.sources.content import NUMBER, ODD, PADDED, classify, has_padded, numbers_meant
+from ...records.sources.source import EXACT, FALSE, TRUE
+from ...records.sources.text import has_thousandths, reading, settles
 from ...records.years import MARKS, MUST, SHAPE, say_years
 from ..covariates import as_covariates, uses
 from .aggregate import Pass

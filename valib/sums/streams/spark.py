@@ -114,6 +114,12 @@ class SparkEngine:
         self._put.append(view)
         return view
 
+    def forget(self, kept: str) -> None:
+        """Remove what was put aside."""
+        self._put.remove(kept)
+        self._session.table(kept).unpersist()
+        self._session.catalog.dropTempView(kept)
+
     def release(self) -> None:
         """Nothing to let go of: the session stays."""
 
