@@ -20,25 +20,26 @@ import pandas as pd
 import valib as va
 
 STORED = Path(__file__).resolve().parent / "slope_pairs.json"
-SEED, REPLICATES = 20261127, 60
+SEED = 20261127
 SIGMA = (45.0, 38.0)
 VALUES = {"low": 355.0, "mean": 430.0, "high": 505.0}
 
 
 @dataclass(frozen=True)
 class World:
-    """schools: J. size: least and most students. sd: of a_j and b_j. between: correlation of cohorts."""
+    """schools: J. size: least and most students. sd: of a_j and b_j. between: correlation of cohorts. replicates."""
 
     schools: int
     size: tuple[int, int]
     sd: tuple[float, float]
     between: float
+    replicates: int
 
 
 WORLDS = {
-    "20 schools, 10-30 students": World(20, (10, 30), (15.0, 0.12), 0.7),
-    "20 schools, 40-80 students": World(20, (40, 80), (15.0, 0.12), 0.7),
-    "60 schools, 20-60 students": World(60, (20, 60), (15.0, 0.12), 0.5),
+    "20 schools, 10-30 students": World(20, (10, 30), (15.0, 0.12), 0.7, 24),
+    "20 schools, 40-80 students": World(20, (40, 80), (15.0, 0.12), 0.7, 60),
+    "60 schools, 20-60 students": World(60, (20, 60), (15.0, 0.12), 0.5, 60),
 }
 
 
@@ -107,11 +108,11 @@ def measure(name: str, replicates: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Measure every world that is not stored and write the result, world by world."""
-    start = {"seed": SEED, "replicates": REPLICATES, "worlds": {}}
+    start = {"seed": SEED, "worlds": {}}
     stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else start
     for name in WORLDS:
         if name not in stored["worlds"]:
-            stored["worlds"][name] = measure(name, REPLICATES)
+            stored["worlds"][name] = measure(name, WORLDS[name].replicates)
             print(
                 name,
                 {k: (round(v["mean"], 3), round(v["mcse"], 3), v["n"]) for k, v in stored["worlds"][name].items()},
