@@ -19,6 +19,7 @@ CAPTION = re.compile(
     r'<span class="caption-text">(.*?)</span><a class="headerlink" href="#([^"]+)"',
     re.DOTALL,
 )
+PARAMETERS = "Parameters of this chapter."
 NOT_HERE = re.compile(r'</?a\b[^>]*>| id="[^"]*"')  # of a caption: its links, and ids, which are one page's
 
 
@@ -32,10 +33,11 @@ class Listed(NamedTuple):
 
 
 def listed(body: str) -> list[Listed]:
-    """The numbered figures and tables of a page, in order."""
+    """The numbered figures and tables of a page, in order, without the tables of a chapter's parameters."""
     return [
         Listed(kind, number, SENTENCE.split(NOT_HERE.sub("", " ".join(caption.split())))[0], anchor)
         for kind, number, caption, anchor in CAPTION.findall(body)
+        if caption != PARAMETERS
     ]
 
 

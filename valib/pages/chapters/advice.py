@@ -157,9 +157,7 @@ def thresholds() -> Findings:
 
 def steps() -> Findings:
     """The steps of a release, drawn."""
-    found = Findings()
-    found.figure("fig_steps", figures.release_steps())
-    return found
+    return Findings().figure("fig_steps", figures.release_steps())
 
 
 def signs(table: pd.DataFrame) -> Findings:

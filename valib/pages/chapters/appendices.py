@@ -100,8 +100,10 @@ def cohorts(summary: pd.DataFrame, lost: pd.DataFrame, min_students: int) -> Fin
     counts = counts.assign(smallest_school=[few(n, min_students) for n in counts["smallest_school"]])
     counts = counts.rename(columns=lambda name: name.replace("_", " ").capitalize()).rename_axis("Cohort")
     caption = "Students and schools in each cohort, and the number of students in a school."
-    found = Findings().table(counts, caption, "tab-build-cohorts", formats={"Median school": ",.0f"})
+    found = Findings().say("{numref}`tab-build-cohorts` counts the students and schools of each cohort.")
+    found.table(counts, caption, "tab-build-cohorts", formats={"Median school": ",.0f"})
     if len(lost):
+        found.say("{numref}`tab-build-left-out` says which rows were left out.")
         shown = lost.assign(rows=few_of_total(lost["rows"], min_students)).rename(columns=str.capitalize)
         found.table(
             shown.assign(Cohort=shown["Cohort"].astype("str").fillna("unknown")),
@@ -119,6 +121,7 @@ def times() -> Findings:
     times = account.times().rename(columns=str.capitalize)
     if len(times):
         caption = "Time that each chapter took, in seconds."
+        found.say("{numref}`tab-build-times` has the time that each chapter took.")
         found.table(times, caption, "tab-build-times", formats={"Seconds": ".1f"}, index=False)
     return found.say("This page was made alone: it knows no times of other chapters.", when=times.empty)
 
@@ -126,9 +129,9 @@ def times() -> Findings:
 def versions() -> Findings:
     """Versions of what this copy was made with."""
     versions = account.versions().rename(columns=str.capitalize)
-    return Findings().table(
-        versions, "Versions of the software behind figures and pages.", "tab-build-versions", index=False
-    )
+    found = Findings().say("{numref}`tab-build-versions` lists the software.")
+    caption = "Versions of the software behind figures and pages."
+    return found.table(versions, caption, "tab-build-versions", index=False)
 
 
 def machine(result: Mapping[str, Any]) -> Findings:

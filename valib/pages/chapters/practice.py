@@ -133,10 +133,8 @@ def rank_moves(table: pd.DataFrame) -> Findings:
 
 def measures_figure(table: pd.DataFrame) -> Findings:
     """The schools under every measure."""
-    found = Findings()
     named = table.rename(columns=ROWS)
-    found.figure("fig_measures", figures.measures_beside(named, marked=ROWS["benchmark"]))
-    return found
+    return Findings().figure("fig_measures", figures.measures_beside(named, marked=ROWS["benchmark"]))
 
 
 def two_means(records: pd.DataFrame, baseline: Sequence[int], cohort: int, formula: str, method: str) -> Findings:

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from valib.pages.figures.style import INK, LINES, MUTED, Look, canvas, look, note, percent, require, styled
 
+ROUND = [1, 2, 2.5, 5, 10]  # steps of ticks
 MC = 1.96  # Monte Carlo standard errors on either side of a value
 LINE = 88  # characters of a legend that fit in one line
 
@@ -95,7 +96,7 @@ def over_parameter(
             _lines(ax, formula[formula["panel"] == panel], series)
         ax.set_xlabel(label_x)
         ax.set_ylabel(labels_y[panel])
-        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
     handles = {t: h for ax in axes.ravel() for h, t in zip(*ax.get_legend_handles_labels(), strict=True)}
     fig.legend(handles.values(), handles, loc="outside lower center", ncols=_columns(list(handles)))
     note(axes[0, 0], "Marks: simulated, with 95% Monte Carlo intervals.", "" if formula is None else "Lines: formula.")
@@ -153,7 +154,7 @@ def _dots(table: pd.DataFrame, figure: str, reference: float, label_x: str) -> t
         if panel:
             ax.set_title(panel, pad=34)
         ax.set_xlabel(label_x if len(panels) == 1 else label_x.replace(" that", "\nthat"))
-        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
         ax.tick_params(axis="y", length=0)
     axes[0, 0].set_yticks(range(len(labels)), labels)
     axes[0, 0].set_ylim(len(labels) - 0.5, -0.5)

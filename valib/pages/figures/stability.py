@@ -176,7 +176,7 @@ def mean_change(table: pd.DataFrame, *, level: float = 0.95, unit: str = "score 
         "shift": (st.BLUE, "o", "of it, the shift: other results from the same prior scores"),
         "prior_part": (st.VERMILLION, "^", "of the shift, if the prior test alone had changed, not the students"),
     }
-    looks = {part: st.look for part, st.look in looks.items() if table[part].notna().any()}
+    looks = {part: one for part, one in looks.items() if table[part].notna().any()}
     long = table.melt("cohort", list(looks), "part", "value").rename(columns={"value": "shift"})
     shift = long["part"].eq("shift")
     limits = table.set_index("cohort").reindex(long["cohort"])
