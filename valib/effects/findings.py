@@ -260,7 +260,7 @@ def pair_boundary(pairs: Sequence[tuple[int, int]]) -> Finding | None:
         return None
     text = (
         f"In the pairs of cohorts {', '.join(f'{s} and {t}' for s, t in pairs)} a variance of schools' slopes or levels "
-        "is estimated as zero, or some follow exactly from others (a correlation of -1 or 1; a boundary, or singular, fit): "
+        "is estimated as zero, or some follow exactly from others (a perfect correlation; a boundary, or singular, fit): "
         "errors of their covariances are not known, and correlations and changes of single schools have limits only where "
         "intervals are integrated."
     )
