@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from typer.testing import CliRunner
 
 import valib as va
 from valib.command.cli import app
-from valib.errors import ParamsError
 from valib.study.params import Params
 
 STUDY = ("--baseline-cohorts", "2030", "--focal-cohorts", "2031")
@@ -72,7 +72,6 @@ def test_a_baseline_keeps_it_and_another_run_takes_it_from_there(folder):
 @pytest.mark.parametrize(
     ("more", "part"),
     [
-        (("--model", "joint", "--cohorts", "2030,2031"), "A joint model takes covariates as they are recorded"),
         (("--model", "benchmark", "--benchmark", "b.json"), "--benchmark brings its own"),
         (("--like", "off"), "leave --reliability out"),
         (("--model", "relative", "--random", "prior_score"), "not offered with random slopes"),
@@ -92,6 +91,29 @@ def test_what_is_no_reliability(folder, text):
     assert told.startswith("Error: reliability") and not (folder / "no").exists()
 
 
-def test_the_book_and_the_reports_refuse_it():
-    with pytest.raises(ParamsError, match="take covariates as they are recorded"):
-        Params(reliability={"prior_score": 0.9}).require_points()
+def test_a_joint_fit_takes_them_off(folder):
+    some = ("fit", "two.parquet", "--model", "joint", "--cohorts", "2030,2031", "--no-figures")
+    run(*some, "--reliability", "prior_score=0.9", "--exact", "--out", "off")
+    want = va.fit_joint(va.read_records("two.parquet"), [2030, 2031], reliability={"prior_score": 0.9})
+    fixed = pd.read_csv(folder / "off" / "fixed_effects.csv")["estimate"]
+    assert fixed.to_numpy() == pytest.approx(want.fixed_effects.to_numpy(), rel=1e-8)
+    told = json.loads((folder / "off" / "fits.json").read_text(encoding="utf-8"))
+    assert "'errors_taken_off': ['prior_score']" in str(told)
+
+
+def test_the_reports_take_them_off_and_say_so(folder):
+    from valib.pages.report.results import compute
+    from valib.pages.report.words import taken_off
+
+    study = Params(data="two.parquet", baseline_cohorts=[2030], focal_cohorts=[2031], reliability={"prior_score": 0.9})
+    records = study.read_records()
+    found = compute(study, records)
+    cells = found.cells.set_index(["cohort", "school"])["relative"]
+    want = va.fit_relative(records, 2031, reliability={"prior_score": 0.9}).school_effects["effect"]
+    assert cells[2031].to_numpy() == pytest.approx(want.loc[cells[2031].index].to_numpy(), rel=1e-9)
+    joint = va.fit_joint(records, [2030, 2031], reliability={"prior_score": 0.9})
+    moved = va.change_in_va(joint, 2030, 2031)["change"]
+    told = found.changes.set_index("school")["change"]
+    assert told.to_numpy() == pytest.approx(moved.loc[told.index].to_numpy(), rel=1e-6)
+    assert taken_off(study.reliability) == "Errors of measurement are taken off prior_score (reliability 0.9). "
+    assert taken_off({}) == ""

@@ -98,8 +98,11 @@ def test_a_folder_that_is_published_gives_the_published_rows_to_a_unit_of_their_
     theirs, ours = (tables.school_effects([one])[0] for one in (fit, va.score_like(world, tmp_path)))
     assert (ours[["school", "n"]] == theirs[["school", "n"]]).all(axis=None)
     unit = 10.0 ** -last_place(theirs["se"].min(), 2)
+    most = (
+        2 if kind == "errors of measurement" else 1.1
+    )  # what is kept is the clustered covariance, not that at each node
     for name in ("effect", "lower", "upper"):
-        assert (ours[name] - theirs[name]).abs().max() < 1.1 * unit, name
+        assert (ours[name] - theirs[name]).abs().max() < most * unit, name
     for name in ("se", "se_conditional", "se_comparative", "se_diagnostic"):
         units = 10.0 ** -last_place(theirs[name].to_numpy(), 2).astype(float)
         assert ((ours[name] - theirs[name]).abs() < 1.1 * units).all(), name

@@ -47,7 +47,7 @@ def test_it_stands_for_the_variance_of_the_students_of_the_fit(records):
     one = va.fit_relative(records, 2019, reliability=R80)
     same = va.fit_relative(records, 2019, error_variance={"prior_score": of_variance(focal)})
     assert one.fixed_effects.to_numpy() == pytest.approx(same.fixed_effects.to_numpy(), rel=1e-9)
-    assert one.intervals == "plugin" and np.isnan(one.sigma2_se)
+    assert one.intervals == "integrated" and np.isnan(one.sigma2_se)
     benchmark = va.fit_baseline(records, BASELINE, reliability=R80)
     assert benchmark.error_variance == pytest.approx({"prior_score": of_variance(base)}, rel=1e-9)
     assert va.fit_baseline(records, BASELINE, groups="school", reliability=R80).error_variance == pytest.approx(

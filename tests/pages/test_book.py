@@ -462,3 +462,12 @@ def test_the_title_page_prints_names_as_they_are():
 def test_the_files_of_a_table_of_contents_come_in_order():
     found = list(toc_files(yaml.safe_load(TOC)))
     assert found == ["chapters/intro", "chapters/01_one", "chapters/02_two", "chapters/references"]
+
+
+def test_a_chapter_that_leaves_errors_of_measurement_in_is_given_them_to_say_so(tmp_path):
+    study = Params(reliability={"prior_score": 0.9})
+    for name, source in (("a", "level = 0.95"), ("b", "reliability = {}  # of covariates")):
+        notebook(tmp_path / f"{name}.ipynb", [("parameters", source)])
+        put_parameters(tmp_path / f"{name}.ipynb", study)
+        cell = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4).cells[0].source
+        assert cell.count('reliability = {"prior_score": 0.9}') == 1, cell

@@ -336,3 +336,15 @@ def test_a_declared_break_carries_the_records_to_one_scale_and_keeps_the_error()
 def test_a_declared_break_without_a_link_is_refused():
     with pytest.raises(va.BenchmarkError, match="changes with cohort 2023"):
         nb.setup("x", scale_breaks=[{"cohort": 2023}])
+
+
+def test_a_chapter_says_whether_errors_of_measurement_are_taken_off(monkeypatch):
+    """It declares reliability, and its models take them off; or it does not, and the study's stands in the notebook."""
+    known = {"reliability": {"prior_score": 0.9}}
+    with warnings.catch_warnings():
+        off = shown(nb.setup, "x", **known)
+        monkeypatch.setattr(nb, "_in_notebook", lambda: known)
+        left, plain = shown(nb.setup, "x"), shown(nb.setup, "x", reliability={})
+    assert "taken off `prior_score`" in off[0].data["text/markdown"]
+    assert "This chapter does not" in left[0].data["text/markdown"] and plain == []
+    assert nb.parameter_text(known["reliability"]).replace("\\", "") == "prior_score: 0.9"

@@ -82,12 +82,12 @@ def test_changes_are_those_of_the_joint_model_for_schools_shown_in_both_cohorts(
 def test_without_the_joint_model_a_change_is_the_difference_of_two_years(tmp_path, monkeypatch, why):
     from valib.effects.joint import joint_from_moments as fit
 
-    def other(parts, formula, covariance="unstructured", *rest):
+    def other(parts, formula, covariance="unstructured", **how):
         if covariance == "independent":
-            return fit(parts, formula, covariance, *rest)
+            return fit(parts, formula, covariance, **how)
         if why == NOT_FITTED:
             raise ModelError("no")
-        made = fit(parts, formula, covariance, *rest)
+        made = fit(parts, formula, covariance, **how)
         object.__setattr__(made, *(("singular", True) if why == SINGULAR else ("converged", False)))
         return made
 

@@ -25,6 +25,7 @@ def book(
     school: Annotated[str | None, typer.Option("--school", help="The school to follow, else chosen by rule.")] = None,
     formula: opt.Formula = None,
     estimator: opt.Estimator = None,
+    reliability: opt.Reliability = None,
     shift: opt.Shift = None,
     variances: opt.Variances = None,
     method: opt.Method = None,

@@ -277,7 +277,7 @@ def _by_cell(study: Params, model: opt.Model, saved: Benchmark | None) -> bool:
     if model is opt.Model.benchmark:
         return saved is None or bool(study.random or saved.random)
     if model is opt.Model.joint:
-        return bool(study.random)
+        return bool(study.random or study.reliability)
     return model is opt.Model.relative and bool(study.random or study.reliability or study.residual == "by_school")
 
 
@@ -374,9 +374,9 @@ def _joint_results(
     from ..study import tables as results
     from ..study.pair_tables import pair_tables
 
-    if study.reliability:
+    if study.random and study.reliability:
         raise ParamsError(
-            "A joint model takes covariates as they are recorded: leave reliability out, or fit --model relative or benchmark."
+            "Slopes of pairs of cohorts take covariates as they are recorded: leave reliability or random out."
         )
     average = structure.get("average")
     if average is not None and (len(average) < 2 or not set(average) <= set(cohorts)):
@@ -384,7 +384,7 @@ def _joint_results(
             f"--average is {listed(average)}, expected two or more of the cohorts fitted, {listed(cohorts)}: name them all "
             "with --cohorts."
         )
-    chosen = {k: v for k, v in structure.items() if k != "average"}
+    chosen = {k: v for k, v in structure.items() if k != "average"} | {"reliability": study.reliability}
     with about(records, cohorts):
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
     effects, held_back = results.joint_effects(fit, study.min_students, study.intervals, study.fdr)

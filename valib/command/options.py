@@ -149,7 +149,7 @@ Reliability = Annotated[
         metavar="NAME=0.9,...",
         show_default=False,
         help="Covariates with errors of measurement, and their reliability among the students of the fit, or NAME=se:COLUMN, "
-        "the column of their standard errors: the errors are taken off (relative model, baseline).",
+        "the column of their standard errors: the errors are taken off (relative and joint models, baseline).",
     ),
 ]
 Random = Annotated[

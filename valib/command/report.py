@@ -44,6 +44,7 @@ def report(
     title: Annotated[str | None, typer.Option("--title", help="The study's title.")] = None,
     formula: opt.Formula = None,
     estimator: opt.Estimator = None,
+    reliability: opt.Reliability = None,
     shift: opt.Shift = None,
     variances: opt.Variances = None,
     method: opt.Method = None,

@@ -460,8 +460,11 @@ def bootstrap_joint(
     rng = np.random.default_rng(seed)
     parts, _ = cohort_moments(records, fit.cohorts, fit.state or fit.formula, by_cell=True)
     b = [fit.fixed_effects[c].to_numpy() for c in fit.cohorts]
-    data = stack_moments(parts, b)
-    cells = within_by_school(parts, b, data)
+    errors = [
+        error_vector(m, fit.error_variance[c]) for m, c in zip(parts, fit.cohorts, strict=True) if fit.error_variance
+    ]
+    data = stack_moments(parts, b, errors)
+    cells = within_by_school(parts, b, data, errors)
     sigma2 = fit.sigma2.to_numpy()
     typical = sigma2 * (data.n > 0).sum(axis=0) / data.n.sum(axis=0)
     scale = np.sqrt(np.maximum(np.diag(fit.omega), 0.1 * typical))

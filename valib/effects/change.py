@@ -15,7 +15,7 @@ from scipy import stats
 
 from ..errors import ModelError
 from ..models import blup as _blup
-from ..models.joint_posterior import change_apart, posterior_apart
+from ..models.joint_measurement import draw_apart, fit_change_apart
 from ..models.mixture import Mixture
 from ..models.options import Intervals
 from .findings import integrated_or_told
@@ -98,10 +98,8 @@ def _draw_posterior(joint: JointFit, cohorts: Sequence[int], rng: np.random.Gene
     if not are_apart(joint):
         nodes = posterior_of(joint)
         return None if nodes is None else nodes.draw(draws, rng, here)[:, :, at]
-    alone = integrated_or_told(
-        lambda: {t: posterior_apart(joint.arrays.data, t, here).draw(draws, rng) for t in dict.fromkeys(at)}
-    )
-    return None if alone is None else np.stack([alone[t] for t in at], axis=-1)
+    drawn: np.ndarray | None = integrated_or_told(lambda: draw_apart(joint.arrays, at, here, draws, rng))
+    return drawn
 
 
 def present_schools(joint: JointFit, cohorts: Sequence[int]) -> np.ndarray:
@@ -226,7 +224,7 @@ def _change_posterior(joint: JointFit, first: int, second: int) -> Mixture | Non
     here = np.flatnonzero(present_schools(joint, (first, second)))
     at = joint.cohorts.index(first), joint.cohorts.index(second)
     if are_apart(joint):
-        change: Mixture | None = integrated_or_told(lambda: change_apart(joint.arrays.data, *at, here), stacklevel=3)
+        change: Mixture | None = integrated_or_told(lambda: fit_change_apart(joint.arrays, *at, here), stacklevel=3)
         return change
     nodes = posterior_of(joint)
     return None if nodes is None else nodes.change(*at, here)

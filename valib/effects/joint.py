@@ -14,7 +14,9 @@ import pandas as pd
 from ..errors import ModelError, ValibWarning
 from ..models import blup as _blup
 from ..models.joint_fit import MultivariateFit, fit_joint_moments
-from ..models.joint_posterior import JointNodes, integrate_joint, posterior_apart
+from ..models.joint_measurement import effects_apart, integrate_fit
+from ..models.joint_posterior import JointNodes
+from ..models.measurement import error_vector, has_errors, known_errors
 from ..models.mixture import Mixture
 from ..models.options import Covariance, Intervals, Method, Residual
 from ..models.structures import STRUCTURES
@@ -27,6 +29,7 @@ from .display import Shown, Table, found, joint_rows, one_line
 from .findings import Finding, integrated_or_told, of_correlation, repeated_rows, several_cohorts, singular_joint, tell
 from .linkage import of_fit
 from .long_records import of_long
+from .measured import Reliability, with_columns
 from .relative import check_intervals
 from .verdict import sides
 
@@ -76,6 +79,10 @@ class JointFit(Shown):
         That of another design, where the formula was given as one; None where transforms and levels are each cohort's own.
     findings : tuple of Finding
         What would mislead in the fit.
+    error_variance : mapping
+        By cohort and column the variance of the error of measurement that was taken off; empty: of none. With some, sigma2 is
+        of y - x'b as recorded, vcov is clustered by school, and loglik, that of the corrected sums, is of no use for comparing
+        models.
 
     Notes
     -----
@@ -117,6 +124,7 @@ class JointFit(Shown):
     arrays: MultivariateFit = field(repr=False)
     state: FormulaState | None = field(default=None, repr=False)
     findings: tuple[Finding, ...] = ()
+    error_variance: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def aic(self) -> float:
@@ -215,6 +223,8 @@ class JointFit(Shown):
         }
         plain["cohorts"] = list(self.cohorts)
         plain["left_out"] = {str(k): dict(v) for k, v in self.left_out.items()}
+        if self.error_variance:
+            plain["errors_taken_off"] = sorted({name for known in self.error_variance.values() for name in known})
         plain["findings"] = [item.summary() for item in self.findings]
         errors = pd.Series(np.sqrt(np.diag(self.vcov)), self.fixed_effects.index)
         for name, values in (("fixed_effects", self.fixed_effects), ("fixed_effects_se", errors)):
@@ -239,6 +249,8 @@ class JointFit(Shown):
         errors = pd.Series(np.sqrt(np.diag(self.vcov)), index=self.fixed_effects.index)
         heads, rows = joint_rows(self.cohorts, self.fixed_effects, errors, self.tau2, self.sigma2, self.correlation)
         notes = [] if self.converged else ["The search for the maximum did not converge."]
+        if taken := {name: None for known in self.error_variance.values() for name in known}:
+            notes.append(f"Errors of measurement taken off: {one_line(', '.join(taken))}.")
         title = f"Joint value added, {listed_cohorts(self.cohorts)}"
         return Table(title, facts, heads, rows, [*notes, *found(self.findings)])
 
@@ -255,6 +267,8 @@ def fit_joint(
     residual: Residual = "by_cohort",
     method: Method = "ML",
     level: float = 0.95,
+    error_variance: Mapping[str, float] | None = None,
+    reliability: Reliability | None = None,
 ) -> JointFit:
     """Joint model of several cohorts: fixed effects of each cohort's own, school effects correlated over cohorts.
 
@@ -276,6 +290,11 @@ def fit_joint(
         Maximum likelihood, or restricted maximum likelihood.
     level : float
         Coverage of the intervals.
+    error_variance : mapping of str to float, optional
+        Variance of the error of measurement in a column, the same in every cohort, as for :func:`valib.fit_relative`.
+    reliability : mapping of str to float or to mapping, optional
+        As for :func:`valib.fit_relative`: the error variance of each cohort is (1 - reliability) times the variance of the
+        column over its students, or the mean square of a column of standard errors among them.
 
     Returns
     -------
@@ -292,7 +311,9 @@ def fit_joint(
     Notes
     -----
     y_ijt = x_ijt' b_t + u_jt + e_ijt, Cov(u_jt, u_js) = Omega_ts. With covariance="independent" and
-    residual="by_cohort" this is :func:`valib.fit_relative` for every cohort. Source: Leckie (2018).
+    residual="by_cohort" this is :func:`valib.fit_relative` for every cohort. Source: Leckie (2018). Errors of measurement of
+    variance s2m_t in column k add s2m_t sum_i [V^-1]_ii over the students of cohort t to [X'V^-1 X]_kk on average; that is
+    taken off wherever it stands (Fuller 1987; :mod:`valib.models.joint_likelihood`).
 
     Examples
     --------
@@ -301,8 +322,9 @@ def fit_joint(
     >>> round(float(joint.correlation.loc[2021, 2024]), 1)
     0.8
     """
-    parts, students = cohort_moments(records, cohorts, formula)
-    fit = joint_from_moments(parts, formula, covariance, residual, method, level, students)
+    parts, students = cohort_moments(records, cohorts, formula, has_errors(error_variance, reliability))
+    known = cohort_errors(records, students, formula, error_variance, reliability)
+    fit = joint_from_moments(parts, formula, covariance, residual, method, level, students, known)
     found = [*of_correlation(records, fit.cohorts), several_cohorts(*in_several(records, fit.cohorts))]
     found += of_long(records, fit.cohorts, fit.formula)
     for cohort in fit.cohorts:
@@ -321,6 +343,8 @@ def fit_structures(
     residual: Residual = "by_cohort",
     method: Method = "ML",
     level: float = 0.95,
+    error_variance: Mapping[str, float] | None = None,
+    reliability: Reliability | None = None,
 ) -> dict[str, JointFit]:
     """The same joint model under several covariance structures, from one pass over the students.
 
@@ -340,6 +364,8 @@ def fit_structures(
         Maximum likelihood, or restricted maximum likelihood.
     level : float
         Coverage of the intervals.
+    error_variance, reliability : mapping, optional
+        As for :func:`valib.fit_joint`.
 
     Returns
     -------
@@ -365,8 +391,9 @@ def fit_structures(
     >>> {name: fit.n_parameters for name, fit in fits.items()}
     {'unstructured': 9, 'compound_symmetry': 8}
     """
-    parts, students = cohort_moments(records, cohorts, formula)
-    return {c: joint_from_moments(parts, formula, c, residual, method, level, students) for c in covariances}
+    parts, students = cohort_moments(records, cohorts, formula, has_errors(error_variance, reliability))
+    known = cohort_errors(records, students, formula, error_variance, reliability)
+    return {c: joint_from_moments(parts, formula, c, residual, method, level, students, known) for c in covariances}
 
 
 def cohort_moments(
@@ -377,6 +404,28 @@ def cohort_moments(
     return [one.moments for one in students.values()], students
 
 
+def cohort_errors(
+    records: Records,
+    students: Mapping[int, Summed],
+    formula: str | FormulaState,
+    error_variance: Mapping[str, float] | None,
+    reliability: Reliability | None,
+) -> dict[int, dict[str, float]]:
+    """Variances of the errors of measurement by cohort and column, zeros left out; empty where there are none.
+
+    students: as :func:`cohort_moments` gives them. Raises ModelError as for :func:`valib.fit_relative`, naming the cohort.
+    """
+    found = {}
+    for cohort, one in students.items() if error_variance or reliability else ():
+        try:
+            known = known_errors(one.moments, *with_columns(records, [cohort], formula, error_variance, reliability))
+            error_vector(one.moments, known)
+        except ModelError as error:
+            raise ModelError(f"Cohort {cohort}: {error}") from error
+        found[cohort] = {name: value for name, value in known.items() if value}
+    return found if any(found.values()) else {}
+
+
 def joint_from_moments(
     parts: list[Moments],
     formula: str | FormulaState,
@@ -385,9 +434,15 @@ def joint_from_moments(
     method: Method = "ML",
     level: float = 0.95,
     students: Mapping[int, Summed] | None = None,
+    error_variance: Mapping[int, Mapping[str, float]] | None = None,
 ) -> JointFit:
-    """The joint model from the moments of single cohorts in calendar order, wherever they were computed."""
-    fit = fit_joint_moments(parts, covariance, residual, method)
+    """The joint model from the moments of single cohorts in calendar order, wherever they were computed.
+
+    error_variance: of measurement, by cohort and column (then moments by cell).
+    """
+    known = dict(error_variance or {})
+    errors = [error_vector(m, known[int(m.cohorts[0])]) for m in parts] if known else None
+    fit = fit_joint_moments(parts, covariance, residual, method, errors)
     cohorts = pd.Index(fit.data.cohorts.astype(np.int64), name="cohort")
     terms = pd.MultiIndex.from_tuples(
         [(int(c), name) for c, names in zip(cohorts, fit.data.names, strict=True) for name in names],
@@ -397,14 +452,13 @@ def joint_from_moments(
     def square(values: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame(values, index=cohorts, columns=cohorts)
 
-    state = formula if isinstance(formula, FormulaState) else None
     return JointFit(
         cohorts=tuple(cohorts.tolist()),
         formula=formula.formula if isinstance(formula, FormulaState) else formula,
         covariance=covariance,
         residual=residual,
         method=method,
-        state=state,
+        state=formula if isinstance(formula, FormulaState) else None,
         fixed_effects=pd.Series(fit.coefficients, index=terms, name="coefficient"),
         vcov=pd.DataFrame(fit.vcov, index=terms, columns=terms),
         omega=square(fit.omega),
@@ -424,6 +478,7 @@ def joint_from_moments(
         school_effects=_effects_table(fit, level, students or {}),
         left_out={cohort: one.left_out for cohort, one in (students or {}).items()},
         arrays=fit,
+        error_variance=known,
     )
 
 
@@ -490,7 +545,7 @@ def _levels(joint: JointFit) -> list[Mixture] | None:
     T = len(joint.cohorts)
     if are_apart(joint):
         apart: list[Mixture] | None = integrated_or_told(
-            lambda: [posterior_apart(joint.arrays.data, t).effects() for t in range(T)], stacklevel=3
+            lambda: [effects_apart(joint.arrays, t) for t in range(T)], stacklevel=3
         )
         return apart
     nodes = posterior_of(joint)
@@ -499,7 +554,7 @@ def _levels(joint: JointFit) -> list[Mixture] | None:
 
 @lru_cache(maxsize=8)
 def _posterior(arrays: MultivariateFit) -> JointNodes | None:
-    nodes: JointNodes | None = integrated_or_told(lambda: integrate_joint(arrays.data))
+    nodes: JointNodes | None = integrated_or_told(lambda: integrate_fit(arrays))
     if nodes is not None and not nodes.trusted:
         warnings.warn(
             f"The draws from the posterior of the joint model stand for {nodes.effective:.0f} independent ones (Pareto "

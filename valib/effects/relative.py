@@ -11,10 +11,10 @@ import pandas as pd
 
 from ..errors import ModelError
 from ..models import blup as _blup
-from ..models.estimators import relative_va
+from ..models.estimators import relative_va, residual_moments
 from ..models.likelihood import compress
 from ..models.measurement import error_vector, fit_corrected, has_errors, known_errors
-from ..models.mixed import MixedFit, fit_moments
+from ..models.mixed import MixedFit, fit_moments, unshift
 from ..models.options import Intervals, Method
 from ..models.posterior import Posterior, integrate, posterior
 from ..models.slope_posterior import SlopePosterior, integrate_slopes
@@ -22,7 +22,7 @@ from ..models.slopes import SlopesFit, fit_slopes
 from ..models.unequal_posterior import UnequalPosterior, integrate_unequal
 from ..records.coverage import with_coverage
 from ..records.reading import select
-from ..sums.design import Design, FormulaState, build_design
+from ..sums.design import Design, FormulaState, build_design, required_columns
 from ..sums.moments import Moments
 from ..sums.random_part import random_columns, random_part
 from ..sums.students import Records, Summed, only_cohort, sum_students, summed
@@ -68,11 +68,12 @@ def fit_relative(
     error_variance : mapping of str to float, optional
         Variance of the error of measurement in a column, where known, for example
         ``{"prior_score": (1 - reliability) * variance}``. The coefficients are then those of true scores, their covariance
-        is clustered by school, sigma2 is of y - x'b as recorded, and the effects sum to zero only about.
+        is clustered by school, and sigma2 is of y - x'b as recorded; the intercept is fitted at it, so that the effects sum
+        to zero.
     intervals : {"integrated", "plugin"}
-        Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand, and
-        the fit's ``intervals`` says so, where errors are taken off and, with a warning, where there are too few schools:
-        fewer than two more than coefficients of school-level columns.
+        Integrated over what is not known of the variances, or taking their estimates as known. Plug-in intervals stand with
+        a warning, and the fit's ``intervals`` says so, where there are too few schools: fewer than two more than
+        coefficients of school-level columns.
     influences : bool
         Also find what each school adds to the coefficients, for the errors of :func:`valib.shift_at` and its like; the sums
         are then kept by school in full.
@@ -251,8 +252,11 @@ def relative_from_moments(
         fit = fit_moments(moments, method)
     found = relative_va(moments, fit.optimum, method == "REML", errors, moments.cell_cross is not None)
     if errors is not None:
-        fit = replace(fit, vcov=found.vcov[0], sigma2=float(found.sigma2[0]), sigma2_se=float("nan"))
-    over = integrated(moments, "plugin" if errors is not None else intervals)
+        own = {"coefficients": found.b[0], "vcov": found.vcov[0], "sigma2": float(found.sigma2[0])}
+        fit = replace(fit, **own, sigma2_se=float("nan"))
+    over = (
+        integrated(moments, intervals) if errors is None else _corrected(moments, found.b[0], found.vcov[0], intervals)
+    )
     psi = None
     if found.influence is not None:
         index = pd.Index(moments.schools, dtype="str", name="school")
@@ -305,6 +309,34 @@ def integrated(
         return None
     means = moments.sums / moments.n[:, None]
     return posterior(nodes, moments.n[None], means[None], target, None if loadings is None else loadings[None])
+
+
+def _corrected(moments: Moments, b: np.ndarray, vcov: np.ndarray, intervals: Intervals) -> Posterior | None:
+    """As :func:`integrated`, of a fit from which errors of measurement are taken off.
+
+    A residual about the corrected b (p,) is that of a model with a mean alone, whose posterior has the variances. At each node
+    b is then as vcov (p, p) has its slopes, the intercept following the mean residual, on the (shifted) columns.
+    """
+    ones, means = moments.intercept, moments.sums / moments.n[:, None]
+    plain = residual_moments(moments, b, ones is not None)
+    nodes = None if intervals == "plugin" else integrated_or_told(lambda: integrate(compress(plain)))
+    if nodes is None:
+        return None
+    U, p = unshift(moments), len(b)
+    back = np.linalg.inv(U[:-1, :-1])
+    V, slopes = back @ vcov @ back.T, [k for k in range(p) if k != ones]
+    loads = np.zeros((len(nodes.phi[0]), p, len(slopes)))
+    loads[:, slopes] = F = _blup.factor(V[np.ix_(slopes, slopes)])
+    if ones is not None:
+        a = _blup.precision(moments.n, nodes.theta[0][:, None])
+        loads[:, ones] = -(a @ means[:, slopes] / a.sum(axis=1, keepdims=True)) @ F
+    A = loads @ np.swapaxes(loads, 1, 2) / nodes.s2[0][:, None, None] + 1e-14 * np.diag(np.diag(V)) / nodes.s2.max()
+    at = np.tile(back @ (b - U[:-1, -1]), (len(A), 1))
+    if ones is not None:
+        A[:, ones, ones] += nodes.A_inverse[0, :, 0, 0] * nodes.turn[0, 0, 0] ** 2
+        at[:, ones] += nodes.b[0, :, 0] * nodes.turn[0, 0, 0]
+    nodes = replace(nodes, b=at[None], A_inverse=A[None], turn=np.eye(p)[None])
+    return posterior(nodes, moments.n[None], means[None])
 
 
 def assemble(
@@ -397,7 +429,12 @@ def effects_table(
 
 
 def fit_formulas(
-    records: Records, cohort: int, formulas: Iterable[str], method: Method = "ML", level: float = 0.95
+    records: Records,
+    cohort: int,
+    formulas: Iterable[str],
+    method: Method = "ML",
+    level: float = 0.95,
+    reliability: Reliability | None = None,
 ) -> tuple[dict[str, CohortFit], dict[str, str]]:
     """One cohort under several formulas.
 
@@ -413,6 +450,8 @@ def fit_formulas(
         Maximum likelihood, or restricted maximum likelihood.
     level : float
         Coverage of the intervals.
+    reliability : mapping, optional
+        As for :func:`valib.fit_relative`, of those of its columns that a formula has.
 
     Returns
     -------
@@ -438,7 +477,8 @@ def fit_formulas(
     fits, refused = {}, {}
     for formula in formulas:
         try:
-            fits[formula] = fit_relative(records, cohort, formula, method, level)
+            known = {k: v for k, v in (reliability or {}).items() if k in required_columns(formula)}
+            fits[formula] = fit_relative(records, cohort, formula, method, level, reliability=known)
         except ModelError as error:
             refused[formula] = str(error)
     return fits, refused

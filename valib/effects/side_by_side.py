@@ -20,6 +20,7 @@ from .artefact import ESTIMATORS
 from .baseline import Benchmark, fit_baseline
 from .benchmark import fit_benchmark
 from .cohort_fit import CohortFit
+from .measured import Reliability
 
 
 def fit_estimators(
@@ -28,6 +29,7 @@ def fit_estimators(
     formula: str = "score ~ prior_score",
     groups: Groups = "school_cohort",
     method: Method = "ML",
+    reliability: Reliability | None = None,
 ) -> tuple[dict[str, Benchmark], dict[str, str]]:
     """The benchmark by each estimator.
 
@@ -43,6 +45,8 @@ def fit_estimators(
         As for :func:`valib.fit_baseline`.
     method : {"ML", "REML"}
         Maximum likelihood, or restricted maximum likelihood.
+    reliability : mapping, optional
+        As for :func:`valib.fit_baseline`.
 
     Returns
     -------
@@ -71,7 +75,9 @@ def fit_estimators(
     refused: dict[str, str] = {}
     for estimator in ESTIMATORS:
         try:
-            fits[estimator] = fit_baseline(records, cohorts, formula, estimator, groups, method)
+            fits[estimator] = fit_baseline(
+                records, cohorts, formula, estimator, groups, method, reliability=reliability
+            )
         except ModelError as error:
             refused[estimator] = str(error)
     return fits, refused

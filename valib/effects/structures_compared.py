@@ -62,6 +62,11 @@ def compare_joint(fits: Iterable[JointFit]) -> pd.DataFrame:
     kinds = {(f.cohorts, f.formula, f.method, f.n_students, f.n_schools) for f in fits}
     if len(kinds) != 1:
         raise ModelError("Only joint models of the same students, formula and method can be compared.")
+    if any(f.error_variance for f in fits):
+        raise ModelError(
+            "Joint models from which errors of measurement are taken off have no likelihood to be compared by: compare the "
+            "structures without reliability."
+        )
     rows = []
     for f in fits:
         larger = max((g for g in fits if _is_nested(f, g)), key=lambda g: g.n_parameters, default=None)

@@ -272,22 +272,41 @@ def relative_va(
 
     influences: with those of the schools on b (by cell too).
 
-    With them the model's covariance of b does not hold, so the clustered one is taken; and a student's residual y - x'b
-    on record has the variance sigma2 + b^2 errors, by which the effects are shrunk.
+    With errors the model's covariance of b does not hold, so the clustered one is taken; and a student's residual y - x'b on
+    record has the variance sigma2 + b^2 errors, by which the effects are shrunk, and at which the intercept is fitted to the
+    residuals, so that the effects sum to zero.
     """
     data, undo = moments.batch, unshift(moments)
     b = fit.at.b @ undo[:-1, :-1].T + undo[:-1, -1]
     corrected, base = errors is not None and errors.any(), None
     if corrected or influences:
         base = fit_baselines(data, "mixed", reml=reml, errors=errors, theta=fit.theta)
+    means = data.means
     if corrected and base is not None and errors is not None:
-        vcov, sigma2 = base.vcov, fit.sigma2 + noise(b, errors)
+        sigma2 = fit.sigma2 + noise(b, errors)
+        a = precision(data.n, (fit.tau2 / sigma2)[:, None])
+        b, psi = _refitted(moments.intercept, b, base.influence, means, a / a.sum(axis=1, keepdims=True))
+        base = replace(base, influence=psi)
+        vcov = clustered(psi, data.n.sum(axis=1), data.present)
     else:
         vcov, sigma2 = undo[:-1, :-1] @ fit.vcov @ undo[:-1, :-1].T, fit.sigma2
-    means = data.means
     residual = (means @ _residual(b)[..., None])[..., 0]
     blup = predict_blup(data.n, residual, fit.tau2[:, None], sigma2[:, None], means[..., :-1], vcov)
     return Predictions(blup, b, vcov, fit.tau2, sigma2, influence=None if base is None else base.influence)
+
+
+def _refitted(
+    i: int | None, b: FloatArray, influence: FloatArray, means: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """b (R, p) and influences (R, J, p) with the intercept, at i, from the residuals: their mean by weight (R, J)."""
+    if i is None:
+        return b, influence
+    b, psi = b.copy(), influence.copy()
+    b[:, i] += (weight * (means @ _residual(b)[..., None])[..., 0]).sum(axis=1)
+    centre = (weight[:, None] @ means[..., :-1])[:, 0]
+    centre[:, i] = psi[..., i] = 0.0
+    psi[..., i] = weight * (means @ _residual(b)[..., None])[..., 0] - (psi @ centre[..., None])[..., 0]
+    return b, psi
 
 
 def optimise_residuals(

@@ -17,8 +17,10 @@ import numpy as np
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from ..sums.moments import Moments
-from .blup import shrinkage
-from .joint_likelihood import Evaluation, JointMoments, derivatives, evaluate, stack_moments
+from .blup import factor, shrinkage
+from .estimators import clustered, residual_moments
+from .joint_likelihood import Evaluation, JointMoments, derivatives, evaluate, stack_moments, within_by_school
+from .measurement import fit_corrected
 from .mixed import MixedFit, fit_moments
 from .newton import FLAT, End, Quadratic, minimise, minimise_all
 from .options import Covariance, Method, Residual
@@ -34,6 +36,21 @@ STARTS = (None, 0.5, 0.9, -0.5)  # correlation of neighbouring cohorts; None: fr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Corrected:
+    """What errors of measurement leave for the posterior (:mod:`valib.models.joint_measurement`).
+
+    plain: moments of the residuals about the coefficients, with a mean in each cohort. means: positions of the intercepts
+    among the P coefficients. slopes (P, m): the others as m standard normal errors have them; loadings (J, T, m): what these
+    do to the mean residuals of schools.
+    """
+
+    plain: JointMoments
+    means: np.ndarray
+    slopes: FloatArray
+    loadings: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MultivariateFit:
     """A fitted joint model of J schools and T cohorts; score points, variances score points squared.
 
@@ -44,7 +61,8 @@ class MultivariateFit:
     rank. converged: the optimiser's own criterion was met. deviances: -2 log-likelihood reached from every start.
     effects (J, T): u_hat, also for cohorts a school is missing from. conditional (J, T, T): error covariance with known
     b. sensitivity (J, T, P): d u_hat / d b, so that the error covariance to report is
-    conditional + sensitivity vcov sensitivity' and Cov(u_hat - u, b_hat - b) = sensitivity vcov.
+    conditional + sensitivity vcov sensitivity' and Cov(u_hat - u, b_hat - b) = sensitivity vcov. corrected: where errors
+    of measurement are taken off.
     """
 
     data: JointMoments
@@ -68,6 +86,7 @@ class MultivariateFit:
     effects: FloatArray
     conditional: FloatArray
     sensitivity: FloatArray
+    corrected: Corrected | None = None
 
     @property
     def comparative(self) -> FloatArray:
@@ -131,20 +150,23 @@ def fit_joint_moments(
     structure: Covariance = "unstructured",
     residual: Residual = "by_cohort",
     method: Method = "ML",
+    errors: list[FloatArray] | None = None,
 ) -> MultivariateFit:
     """Fit the joint model to the moments of T single cohorts (in calendar order).
 
     structure: a name of :data:`valib.models.structures.STRUCTURES`. residual: "by_cohort" or "common" sigma2.
-    method: "ML" or
-    "REML". Raises ModelError for fewer than two cohorts, a cohort that no model can be fitted to (named), and an
-    unstructured Omega with two cohorts that share no school.
+    method: "ML" or "REML". errors: of measurement, T of :func:`valib.models.measurement.error_vector`, to be taken off; the
+    moments are then by cell, and the result is what :func:`_as_recorded` says.
+
+    Raises ModelError for fewer than two cohorts, a cohort that no model can be fitted to (named), and an unstructured Omega
+    with two cohorts that share no school.
     """
     if residual not in RESIDUALS:
         raise ModelError(f"The residual variance must be one of {', '.join(RESIDUALS)}, not {residual!r}.")
     if len(parts) < 2:
         raise ModelError("A joint model needs at least two cohorts.")
-    separate = [_fit_cohort(m, method) for m in parts]
-    data = stack_moments(parts, [f.coefficients for f in separate])
+    separate = [_fit_cohort(m, method, None if errors is None else errors[t]) for t, m in enumerate(parts)]
+    data = stack_moments(parts, [f.coefficients for f in separate], errors)
     tau2, sigma2 = np.array([[f.tau2, f.sigma2] for f in separate]).T
     scale = magnitudes(data, tau2, sigma2)
     problem = JointProblem(data, make_structure(structure, data.cohorts, scale), residual == "common", method == "REML")
@@ -157,7 +179,8 @@ def fit_joint_moments(
     else:
         ends = _search(problem, scale, sigma2, log_sigma2)
     best = min(ends, key=lambda end: end.at.deviance)
-    return _result(best, residual, method, tuple(end.at.deviance for end in ends))
+    fit = _result(best, residual, method, tuple(end.at.deviance for end in ends))
+    return fit if errors is None else _as_recorded(fit, best, parts, errors)
 
 
 def _search(
@@ -192,9 +215,9 @@ def _is_doubtful(end: End[JointProblem]) -> bool:
     return not (se < IMPRECISE).all()
 
 
-def _fit_cohort(moments: Moments, method: Method) -> MixedFit:
+def _fit_cohort(moments: Moments, method: Method, errors: FloatArray | None = None) -> MixedFit:
     try:
-        return fit_moments(moments, method)
+        return fit_moments(moments, method) if errors is None else fit_corrected(moments, errors, method)
     except ModelError as error:
         raise ModelError(f"Cohort {moments.cohorts[0]}: {error}") from error
 
@@ -281,6 +304,91 @@ def _result(
         conditional=omega - omega @ at.H @ omega,
         sensitivity=-(omega @ at.G) @ np.linalg.inv(data.back),
     )
+
+
+def _as_recorded(
+    fit: MultivariateFit, end: End[JointProblem], parts: list[Moments], errors: list[FloatArray]
+) -> MultivariateFit:
+    """A fit from which errors of measurement are taken off, as what is recorded has it.
+
+    A residual y - x'b on record has the variance sigma2_t + b_t' F_t b_t: by it effects are shrunk, it is the sigma2 that is
+    told, at it the intercepts are fitted to the residuals, so that effects sum to zero, and at it, b known, Omega and sigma2
+    have their information. vcov is clustered by school over all its cohorts.
+    """
+    T, P, column = len(fit.sigma2), fit.data.n_fixed, fit.data.column
+    cohort = column[:P]
+    data = stack_moments(parts, [fit.coefficients[cohort == t] for t in range(T)], errors)  # of residuals
+    assert data.errors is not None
+    sigma2 = fit.sigma2 + np.diag(data.errors)[P:]
+    at = evaluate(replace(data, errors=None), fit.omega, sigma2)
+    psi = _influences(
+        fit, data, within_by_school(parts, [fit.coefficients[cohort == t] for t in range(T)], data, errors)
+    )
+    first = np.searchsorted(cohort, np.arange(T))
+    means = np.array([i + m.intercept for i, m in zip(first, parts, strict=True) if m.intercept is not None], dtype=int)
+    others = np.setdiff1d(np.arange(P), means)
+    X = data.z[:, :P] * np.sqrt(data.inverse_n)[:, cohort] @ np.linalg.inv(data.back)
+    X = X[:, None, others] * (cohort[others] == np.arange(T)[:, None])  # (J, T, m), means of the slopes' columns
+    w, b = at.w + at.G @ at.delta, fit.coefficients.copy()
+    if len(means):
+        total = at.H.sum(axis=0)
+        move = np.linalg.solve(total, w.sum(axis=0))
+        b[means] += move
+        w = w - at.H @ move
+        psi[:, means] = w @ np.linalg.inv(total) - psi[:, others] @ np.linalg.solve(total, (at.H @ X).sum(axis=0)).T
+    vcov = clustered(psi[None], np.atleast_1d(data.n_students), np.array([len(psi)]))[0]
+    split = [b[cohort == t] for t in range(T)]
+    slopes = np.zeros((P, len(others)))
+    slopes[others] = factor(vcov[np.ix_(others, others)])
+    fit = replace(
+        fit,
+        data=stack_moments(parts, split, errors),
+        coefficients=b,
+        vcov=vcov,
+        sigma2=sigma2,
+        effects=w @ fit.omega,
+        conditional=fit.omega - fit.omega @ at.H @ fit.omega,
+        sensitivity=-(fit.omega @ at.G) @ np.linalg.inv(data.back),
+        corrected=Corrected(_of_residuals(parts, split), means, slopes, -X @ slopes[others]),
+    )
+    return _with_information(fit, end)
+
+
+def _of_residuals(parts: list[Moments], b: list[FloatArray]) -> JointMoments:
+    """Moments of the residuals about b_t, with the intercepts that the cohorts have."""
+    ones = [m.intercept is not None for m in parts]
+    residuals = [residual_moments(m, own, one) for m, own, one in zip(parts, b, ones, strict=True)]
+    return stack_moments(residuals, [np.zeros(int(one)) for one in ones])
+
+
+def _with_information(fit: MultivariateFit, end: End[JointProblem]) -> MultivariateFit:
+    """Errors of Omega and sigma2 from the moments of residuals, at sigma2 as recorded."""
+    assert fit.corrected is not None
+    T, m = len(fit.sigma2), end.problem.structure.size
+    problem = replace(end.problem, data=fit.corrected.plain, common=False)
+    x = np.concatenate([end.x[:m], np.log(fit.sigma2)])
+    there = problem.value(x)
+    vcov = _variance_vcov(End(problem, x, there, problem.derivatives(x, there)[1], True))
+    se, known = np.sqrt(np.maximum(np.diag(vcov), 0)), np.isfinite(fit.omega_se)
+    return replace(
+        fit,
+        omega_se=np.where(known, se[: T * T].reshape(T, T), np.nan),
+        correlation_se=np.where(known, correlation_se(fit.omega, fit.correlation, vcov), np.nan),
+        sigma2_se=se[T * T :],
+        variance_vcov=vcov,
+    )
+
+
+def _influences(fit: MultivariateFit, data: JointMoments, cells: FloatArray) -> FloatArray:
+    """(J, P): what each school adds to b_hat - b; data: of residuals, cells (J, Q, Q) within by school, both without errors."""
+    P, column, s2 = data.n_fixed, data.column, fit.sigma2[data.column]
+    at, z = evaluate(data, fit.omega, fit.sigma2), data.z / np.sqrt(s2)
+    fitted = (at.N * z[:, None, P:]).sum(axis=-1)  # N_j z_j of the residuals
+    assert data.errors is not None
+    taken = np.diagonal(at.N, axis1=1, axis2=2)[:, column] * (data.n[:, column] > 0) * data.errors[:, P:].sum(axis=1)
+    score = (cells[..., P:].sum(axis=-1) - taken) / s2 + z * fitted[:, column]
+    F = data.back @ at.factor
+    return np.asarray(score[:, :P] @ at.factor @ F.T)
 
 
 def _variance_vcov(end: End[JointProblem]) -> FloatArray:

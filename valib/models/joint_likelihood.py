@@ -13,6 +13,14 @@ divided by sqrt(n_jt), D_j = diag(n_jt / sigma2_t), W_t the cross-products withi
 which is the Woodbury identity without its cancellations: every term is positive, Omega may be singular and needs no
 factor, a school may miss cohorts (n_jt = 0). The derivatives follow from d y'Py = -y'P dV P y and cost as much as the
 likelihood. Sources: Searle, Casella and McCulloch (1992, chapter 6); Lindstrom and Bates (1988).
+
+Errors of measurement (:mod:`valib.models.measurement`) add E1_t from every student and E2_t from every cell of cohort t to
+the columns' cross-products, so to W_t on average (n_t - C_t) E1_t and to z_jt z_jt' in every cell F_t = E1_t + E2_t:
+
+    E[X'V^-1 X] - true = sum_t 1/sigma2_t [(n_t - C_t) E1_t + sum_j N_j,tt F_t]       (without E2: s2m sum_i [V^-1]_ii)
+
+The first is taken off W_t once. The second depends on Omega: with L_j = D_j^1/2 N_j, whatever has two responses or columns
+of school j in it, such as w_j w_j', loses L_j diag_t(a_t'F_t a_t / sigma2_t) L_j', and the derivatives are exact again.
 """
 
 from __future__ import annotations
@@ -27,6 +35,7 @@ from ..errors import ModelError
 from ..sums.arrays import FloatArray, IntArray
 from ..sums.moments import Moments
 from .linalg import invert
+from .measurement import student_and_cell
 from .mixed import unshift
 
 
@@ -41,7 +50,8 @@ class JointMoments:
     column (Q,): cohort of each of the Q = P + T columns, first the fixed-effects columns cohort by cohort, then one
     response a cohort. z (J, Q): cell sums over sqrt(n). within (Q, Q): cross-products within cells, blocks by cohort.
     The fixed effects are offset + back @ delta, with delta (P,) those of the scaled columns. log_scale: the sum of the
-    logarithms of the columns' scales.
+    logarithms of the columns' scales. errors (Q, Q): F, blocks by cohort, in these columns (that of a response, a residual,
+    has the errors of its covariates), the same for R data sets; None: no errors of measurement.
     """
 
     schools: np.ndarray
@@ -54,6 +64,7 @@ class JointMoments:
     offset: FloatArray
     back: FloatArray
     log_scale: float
+    errors: FloatArray | None = None
 
     @property
     def n_fixed(self) -> int:
@@ -110,11 +121,13 @@ class Evaluation:
         return Evaluation(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def stack_moments(parts: list[Moments], coefficients: list[FloatArray]) -> JointMoments:
+def stack_moments(
+    parts: list[Moments], coefficients: list[FloatArray], errors: list[FloatArray] | None = None
+) -> JointMoments:
     """Bring the moments of T single cohorts together.
 
     coefficients: T vectors (p_t,) near b_t, those of the cohorts' own fits; their prediction is taken off the response
-    so that the sums of squares left are those of residuals.
+    so that the sums of squares left are those of residuals. errors: T of :func:`valib.models.measurement.error_vector`.
     """
     schools = np.unique(np.concatenate([m.schools for m in parts]))
     T, P = len(parts), sum(m.n_fixed for m in parts)
@@ -135,6 +148,11 @@ def stack_moments(parts: list[Moments], coefficients: list[FloatArray]) -> Joint
         offset[fixed] = coefficients[t]
         back[np.ix_(fixed, fixed)] = unshift(m)[:-1, :-1] / scale
         log_scale += np.log(scale).sum()
+    F, spare = np.zeros_like(within), (n - (n > 0)).sum(axis=0)
+    for t, one in enumerate(errors or ()):
+        square, (E1, E2) = np.ix_(column == t, column == t), _change_errors(parts[t], one, coefficients[t])
+        within[square] -= spare[t] * E1
+        F[square] = E1 + E2
     return JointMoments(
         schools,
         np.concatenate([m.cohorts for m in parts]),
@@ -146,10 +164,13 @@ def stack_moments(parts: list[Moments], coefficients: list[FloatArray]) -> Joint
         offset,
         back,
         log_scale,
+        F if errors else None,
     )
 
 
-def within_by_school(parts: list[Moments], coefficients: list[FloatArray], data: JointMoments) -> FloatArray:
+def within_by_school(
+    parts: list[Moments], coefficients: list[FloatArray], data: JointMoments, errors: list[FloatArray] | None = None
+) -> FloatArray:
     """(J, Q, Q): ``data.within`` school by school, from moments with cross-products by cell."""
     cells = np.zeros((len(data.schools), len(data.column), len(data.column)))
     for t, m in enumerate(parts):
@@ -160,7 +181,18 @@ def within_by_school(parts: list[Moments], coefficients: list[FloatArray], data:
         cells[row[:, None, None], at[:, None], at] = (
             change.T @ m.cell_cross @ change - data.z[row][:, at, None] * data.z[row][:, None, at]
         )
+        if errors:
+            cells[row[:, None, None], at[:, None], at] -= (m.n - 1)[:, None, None] * _change_errors(
+                m, errors[t], coefficients[t]
+            )[0]
     return cells
+
+
+def _change_errors(moments: Moments, errors: FloatArray, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(k, k) each: E1 and E2 of scaled columns and of residuals about the coefficients."""
+    change = _change(moments, coefficients)[0]
+    E1, E2 = (change.T @ np.pad(E, (0, 1)) @ change for E in student_and_cell(errors))
+    return E1, E2
 
 
 def _change(moments: Moments, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -188,6 +220,8 @@ def evaluate(data: JointMoments, omega: FloatArray, sigma2: FloatArray, reml: bo
     cross = data.within / sigma2[..., column, None]
     for t in range(T):
         cross[..., column == t, :] += np.swapaxes(z[..., column == t], -1, -2) @ Nz[..., t, :]
+    if data.errors is not None:
+        cross -= (_own_weight(data, N) / sigma2)[..., column, None] * data.errors
     c = cross[..., :P, P:].sum(axis=-1)
     lower = _cholesky(cross[..., :P, :P])
     factor = np.swapaxes(np.linalg.inv(lower), -1, -2)
@@ -204,6 +238,12 @@ def evaluate(data: JointMoments, omega: FloatArray, sigma2: FloatArray, reml: bo
     a = np.concatenate([-delta, np.ones_like(sigma2)], axis=-1)
     w = _times(Nz.reshape(*z.shape[:-2], -1, z.shape[-1]), a).reshape(root.shape)
     return Evaluation(deviance, delta, factor, N, root, root[..., None] * Nz[..., :P], root * w)
+
+
+def _own_weight(data: JointMoments, N: FloatArray) -> FloatArray:
+    """(..., T): sum_j N_j,tt over the schools that are there."""
+    weight: FloatArray = (np.diagonal(N, axis1=-2, axis2=-1) * (data.n > 0)).sum(axis=-2)
+    return weight
 
 
 def _times(matrix: FloatArray, vector: FloatArray) -> FloatArray:
@@ -247,6 +287,8 @@ def derivatives(
         U = U + Gf @ np.swapaxes(Gf, -1, -2)
         known = at.factor @ np.swapaxes(at.factor, -1, -2)
         energy = energy + (data.within[..., :P, :P] * known).sum(axis=-1) @ own[:, :P].T
+    if data.errors is not None:
+        U = U - _errors_in_squares(data, at, a, sigma2, reml)
     spare = data.n.sum(axis=-2) - (data.n > 0).sum(axis=-2)
     slope, Y = H - U, 2 * U - H
     of_sigma = spare / sigma2 - energy / sigma2**2 + np.einsum("...jtt,...jt->...t", slope, inverse_n)
@@ -260,30 +302,57 @@ def derivatives(
     hessian[..., T * T :, T * T :] = (Y * H * inverse_n[..., :, None] * inverse_n[..., None, :]).sum(axis=-3) + (
         2 * energy / sigma2**3 - spare / sigma2**2
     )[..., None] * np.eye(T)
-    of_omega = np.swapaxes(at.G.reshape(*lead, J, T * P), -1, -2) @ at.w
-    of_sigma = (own * Wa[..., None, :] / sigma2[..., None] ** 2)[..., :P] + np.einsum(
-        "...jtp,...jt->...tp", at.G, at.w * inverse_n
-    )
-    score = (
-        np.concatenate(
-            [np.swapaxes(of_omega.reshape(*lead, T, P, T), -1, -2).reshape(*lead, T * T, P), of_sigma], axis=-2
-        )
-        @ at.factor
-    )
+    score = _mixed_score(data, at, a, own * Wa[..., None, :] / sigma2[..., None] ** 2, sigma2) @ at.factor
     hessian -= 2 * score @ np.swapaxes(score, -1, -2)
     if reml:
-        loss = _information_lost(data, Gf, at.factor, own[:, :P], sigma2)
+        loss = _information_lost(data, at, Gf, own[:, :P], sigma2)
         hessian -= loss @ np.swapaxes(loss, -1, -2)
     return gradient, hessian
 
 
-def _information_lost(
-    data: JointMoments, Gf: FloatArray, factor: FloatArray, own: FloatArray, sigma2: FloatArray
+def _mixed_score(
+    data: JointMoments, at: Evaluation, a: FloatArray, of_within: FloatArray, sigma2: FloatArray
 ) -> FloatArray:
-    """(T T + T, P P) from Gf = G F (J, T, P), factor F (P, P) and own (T, P), each cohort's columns: rows
+    """(..., T T + T, P): rows X'V^-1 V_i V^-1 (y - X b); of_within (..., T, Q): the part of sigma2 from within cells."""
+    *lead, J, T, P = at.G.shape
+    of_omega = (np.swapaxes(at.G.reshape(*lead, J, T * P), -1, -2) @ at.w).reshape(*lead, T, P, T)
+    of_sigma = of_within[..., :P] + np.einsum("...jtp,...jt->...tp", at.G, at.w * data.inverse_n)
+    if data.errors is not None:
+        pairs, own = _errors_by_cohort(data, at, sigma2)
+        error, column = (a @ data.errors)[..., None, :P], data.column[:P]
+        of_omega = of_omega - np.swapaxes(pairs[..., column], -1, -2) * error[..., None]  # (T, P, T)
+        of_sigma = of_sigma - own[..., column] * error
+    return np.concatenate([np.swapaxes(of_omega, -1, -2).reshape(*lead, T * T, P), of_sigma], axis=-2)
+
+
+def _errors_in_squares(data: JointMoments, at: Evaluation, a: FloatArray, sigma2: FloatArray, reml: bool) -> FloatArray:
+    """(..., J, T, T): what errors of measurement add on average to w_j w_j', and to the squares that REML adds."""
+    F, P = data.errors, data.n_fixed
+    assert F is not None  # asked only where there are some
+    by_column = a * (a @ F)
+    if reml:
+        by_column[..., :P] += ((at.factor @ np.swapaxes(at.factor, -1, -2)) * F[:P, :P]).sum(axis=-1)
+    f = by_column @ (data.column[:, None] == np.arange(sigma2.shape[-1])) / sigma2
+    L = at.root[..., :, None] * at.N
+    squares: FloatArray = (L * f[..., None, None, :]) @ np.swapaxes(L, -1, -2)
+    return squares
+
+
+def _errors_by_cohort(data: JointMoments, at: Evaluation, sigma2: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(..., T, T, T): sum_j L_j,tc L_j,sc / sigma2_c, and (..., T, T): sum_j L_j,tc^2 / (n_jt sigma2_c)."""
+    L = at.root[..., :, None] * at.N
+    pairs = np.einsum("...jtc,...jsc->...tsc", L, L) / sigma2[..., None, None, :]
+    own = np.einsum("...jtc,...jt->...tc", L**2, data.inverse_n) / sigma2[..., None, :]
+    return pairs, own
+
+
+def _information_lost(
+    data: JointMoments, at: Evaluation, Gf: FloatArray, own: FloatArray, sigma2: FloatArray
+) -> FloatArray:
+    """(T T + T, P P) from Gf = G F (J, T, P), F (P, P) the factor and own (T, P), each cohort's columns: rows
     F' X'V^-1 V_i V^-1 X F with F F' = (X'V^-1 X)^-1, V_i as in :func:`derivatives`.
     """
-    (*lead, J, T, P), F = Gf.shape, factor[..., None, :, :]
+    (*lead, J, T, P), F = Gf.shape, at.factor[..., None, :, :]
     flat = Gf.reshape(*lead, J, T * P)
     of_omega = (np.swapaxes(flat, -1, -2) @ flat).reshape(*lead, T, P, T, P)
     of_omega = np.swapaxes(of_omega, -3, -2).reshape(*lead, T * T, P * P)
@@ -291,4 +360,10 @@ def _information_lost(
     of_sigma = np.matmul(np.moveaxis(scaled, -3, -1), np.swapaxes(scaled, -3, -2))
     within = own[:, :, None] * data.within[..., None, :P, :P]
     inside = np.swapaxes(F, -1, -2) @ within @ F / sigma2[..., None, None] ** 2
-    return np.concatenate([of_omega, (of_sigma + inside).reshape(*lead, T, P * P)], axis=-2)
+    loss = np.concatenate([of_omega, (of_sigma + inside).reshape(*lead, T, P * P)], axis=-2)
+    if data.errors is None:
+        return loss
+    pairs, by_sigma = _errors_by_cohort(data, at, sigma2)
+    share = np.concatenate([pairs.reshape(*lead, T * T, T), by_sigma], axis=-2)
+    error = (np.swapaxes(F, -1, -2) @ (own[:, :, None] * data.errors[:P, :P]) @ F).reshape(*lead, T, P * P)
+    return loss - share @ error

@@ -89,7 +89,7 @@ class JointNodes:
         mean, variance, df = (np.empty((1, J, M)) for _ in range(3))
         kappa = c * self.sigma
         whole = None if schools is None else self.data
-        for rows in _blocks(M, self.data):
+        for rows in node_blocks(M, self.data):
             unit = _unit(data, self.omega[rows], whole)
             k = kappa[rows]
             both = (k[..., :, None] / self.sigma[rows][..., None, :]).reshape(*k.shape[:2], -1)
@@ -122,7 +122,7 @@ class JointNodes:
         k = np.zeros(P) if k is None else k
         shape = (1, len(first), len(self.weight))
         mean, variance, df = (np.empty(shape) for _ in range(3))
-        for rows in _blocks(len(self.weight), self.data):
+        for rows in node_blocks(len(self.weight), self.data):
             unit, sigma = _unit(data, self.omega[rows], self.data), self.sigma[rows]
             u, own, reach = unit.u, unit.conditional, -unit.sensitivity
             if second is not None:
@@ -146,7 +146,7 @@ class JointNodes:
         which = (random.random(size)[:, None] > np.cumsum(self.share[at], axis=1)[:, :-1]).sum(axis=1)
         sigma = self.sigma[at, which]
         drawn = np.empty((size, len(schools), T))
-        for rows in _blocks(size, self.data):
+        for rows in node_blocks(size, self.data):
             unit, s = _unit(data, self.omega[at[rows]], self.data), sigma[rows, None]
             z, z_b = random.standard_normal(drawn[rows].shape), random.standard_normal((len(s), P, 1))
             own = (factor(unit.conditional) @ z[..., None])[..., 0]
@@ -231,14 +231,20 @@ def integrate_joint(data: JointMoments, random: int | np.random.Generator = 0) -
     return _integrate_two(data, *placed) if len(alone) == 2 else _draw(data, placed[0], placed[3].min(), random)
 
 
-def posterior_apart(data: JointMoments, t: int, schools: np.ndarray | None = None) -> Posterior:
-    """The posterior of one cohort alone, for schools (positions; by default all). Raises ModelError where improper."""
+def posterior_apart(
+    data: JointMoments, t: int, schools: np.ndarray | None = None, loadings: FloatArray | None = None
+) -> Posterior:
+    """The posterior of one cohort alone, for schools (positions; by default all). Raises ModelError where improper.
+
+    loadings (J, T, m): what m standard normal errors from elsewhere do to the mean responses of all schools.
+    """
     alone, rows = _cohort(data, t), slice(None) if schools is None else schools
     if fault := check_proper(alone):
         raise ModelError(f"Cohort {data.cohorts[t]}: {fault}")
     n = data.n[rows, t]
     means = data.z[rows][:, data.column == t] / np.sqrt(np.maximum(n, 1))[:, None]
-    return posterior(integrate(alone), n[None], means[None])
+    shared = None if loadings is None else loadings[rows, t][None]
+    return posterior(integrate(alone), n[None], means[None], "relative", shared)
 
 
 def change_apart(data: JointMoments, first: int, second: int, schools: np.ndarray) -> Mixture:
@@ -280,7 +286,7 @@ def _integrate_two(
     keep = np.sort(rising[np.searchsorted(np.cumsum(weight[rising]), LEFT_OUT) :])
     omega, weight = omega.reshape(-1, 2, 2)[keep], weight[keep]
     parts = [
-        _marginal(_unit(data, omega[rows], effects=False), _degrees(data))[1:] for rows in _blocks(len(keep), data)
+        _marginal(_unit(data, omega[rows], effects=False), _degrees(data))[1:] for rows in node_blocks(len(keep), data)
     ]
     share, sigma = (np.concatenate(part) for part in zip(*parts, strict=True))
     angle = edges[2].mean() + np.ptp(edges[2]) / 2 * leggauss(ANGLES)[0]
@@ -322,7 +328,7 @@ def _narrow(edges: FloatArray, density: FloatArray) -> FloatArray:
 def _log_density(data: JointMoments, omega: FloatArray) -> FloatArray:
     """(G,) log p(phi, R | y) without constants, sigma integrated."""
     parts = [
-        _marginal(_unit(data, omega[rows], effects=False), _degrees(data))[0] for rows in _blocks(len(omega), data)
+        _marginal(_unit(data, omega[rows], effects=False), _degrees(data))[0] for rows in node_blocks(len(omega), data)
     ]
     return np.concatenate(parts)
 
@@ -398,6 +404,13 @@ def _inner(data: JointMoments, omega: FloatArray) -> tuple[FloatArray, FloatArra
     return N, logdet, N[..., data.column] * data.z[:, None]
 
 
+def precisions(data: JointMoments, omega: FloatArray) -> FloatArray:
+    """(G, J, T, T): H_j = Z'V^-1 Z at Omega (G, T, T), every sigma 1."""
+    root = np.sqrt(data.n)[..., None]
+    H: FloatArray = root * _inner(data, omega)[0] * np.swapaxes(root, -1, -2)
+    return H
+
+
 def _solve(data: JointMoments, omega: FloatArray) -> tuple[FloatArray, ...]:
     """N, Nz of :func:`_inner`; A^-1 (G, P, P), coefficients by response (G, P, T), half log determinants, S."""
     P, column = data.n_fixed, data.column
@@ -426,7 +439,7 @@ def _schools(data: JointMoments, rows: np.ndarray) -> JointMoments:
     return replace(data, schools=data.schools[rows], n=data.n[rows], z=data.z[rows])
 
 
-def _blocks(M: int, data: JointMoments) -> Iterator[slice]:
+def node_blocks(M: int, data: JointMoments) -> Iterator[slice]:
     """Nodes in blocks whose arrays stay small."""
     size = max(1, BLOCK // (len(data.n) * data.n.shape[1] * len(data.column)))
     return (slice(first, min(first + size, M)) for first in range(0, M, size))
@@ -450,7 +463,7 @@ def _draw(data: JointMoments, centre: FloatArray, order: float, random: int | np
     def evaluate(x: FloatArray) -> tuple[FloatArray, FloatArray]:
         omega, prior = _omega(x, T)
         z = rng.standard_normal((len(x), T))
-        solved = [_solve(data, omega[rows])[4:] for rows in _blocks(len(x), data)]
+        solved = [_solve(data, omega[rows])[4:] for rows in node_blocks(len(x), data)]
         penalty, S = (np.concatenate(part) for part in zip(*solved, strict=True))
         density, sigma = drawn_sigma(penalty, S, nu, z)
         return density + prior, sigma

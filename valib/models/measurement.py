@@ -170,7 +170,11 @@ def fit_corrected(moments: Moments, variances: FloatArray, method: Method = "ML"
     not know of the correction: take clustered ones for the coefficients.
     """
     check_estimable(moments)
-    return fit_compressed(remove_error(compress(moments), variances), moments, method)
+    left = remove_error(compress(moments), variances)
+    try:
+        return fit_compressed(left, moments, method)
+    except ModelError as error:
+        raise ModelError(f"With errors of measurement taken off: {error}" if variances.any() else str(error)) from error
 
 
 def remove_error(data: Compressed, variances: FloatArray) -> Compressed:

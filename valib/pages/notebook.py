@@ -76,6 +76,14 @@ NO_BASELINE = (
     ":::{important}\nThe study of this copy has no baseline. Where this chapter speaks of baseline cohorts, it means all "
     "cohorts of the study.\n:::"
 )
+AS_RECORDED = (
+    ":::{important}\nThis study takes errors of measurement off its covariates. This chapter does not: its models are of the "
+    "covariates as they are recorded.\n:::"
+)
+TAKEN_OFF = (
+    ":::{important}\nErrors of measurement are taken off {names}, here in the value added of this study's schools and in its "
+    "benchmark; models that are shown beside them are of what is recorded.\n:::"
+)
 RESULTS_FOLDER = "VALIB_RESULTS"  # where save() writes; ./results without it
 
 _collected: list[str] = []  # what valib has warned of since setup(), as it may be shown
@@ -167,6 +175,9 @@ def setup(chapter: str, **values: Any) -> Study:
     params = _own_cohorts(params, there).settled(there)
     say(STANDS_IN, when=bool(os.environ.get(STAND_IN)))
     say(NO_BASELINE, when=not params.baseline_cohorts)
+    if params.reliability and not chapter.startswith("appendix"):
+        names = in_words([f"`{name}`" for name in params.reliability])
+        say(TAKEN_OFF.replace("{names}", names) if "reliability" in values else AS_RECORDED)
     _names.update({} if os.environ.get(STAND_IN) else school_names(records))
     select(records, [*params.baseline_cohorts, *params.focal_cohorts])
     check_baseline(params.scale_breaks, params.baseline_cohorts)

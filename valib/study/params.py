@@ -394,14 +394,9 @@ class Params(Publishing):
             )
 
     def require_points(self) -> None:
-        """Raise ParamsError for what the book and the reports do not show: outcomes in other units, scores corrected."""
+        """Raise ParamsError for what the book and the reports do not show: outcomes in other units."""
         from ..sums.formula import is_in_points
 
-        if self.reliability:
-            raise ParamsError(
-                "The book and the school reports take covariates as they are recorded: leave reliability out, or take "
-                "`valib fit`, which takes errors of measurement off."
-            )
         for formula in (self.formula, *self.further_formulas):
             if not is_in_points(formula):
                 raise ParamsError(

@@ -181,7 +181,8 @@ def put_parameters(path: Path, params: Params) -> None:
     """Write the study's values over the defaults in a notebook's parameters cell.
 
     Only what the cell declares is put in, so that a chapter never gets a name it does not use, and the page shows the
-    values in force. Data and key are given by their file's name alone: the kernel reads the prepared records.
+    values in force; but for a study's reliability, of which a chapter that leaves it out is to tell. Data and key are given
+    by their file's name alone: the kernel reads the prepared records.
     """
     notebook = nbformat.read(path, as_version=4)
     values = params.model_dump()
@@ -194,6 +195,8 @@ def put_parameters(path: Path, params: Params) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
             cell.source = with_values(cell.source, values)
+            if params.reliability and "reliability" not in map(_assigned, ast.parse(cell.source).body):
+                cell.source += f"\nreliability = {as_source(params.reliability)}  # left out here, and setup says so"
     nbformat.write(notebook, path)
 
 

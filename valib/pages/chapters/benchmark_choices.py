@@ -63,16 +63,27 @@ def _p(p: float) -> str:
 
 
 def same_coefficients(
-    changes: pd.Series, wald: Sequence[float], schools: int, as_if_known: float, level: float
+    changes: pd.Series, wald: Sequence[float], schools: int, as_if_known: float | None, level: float
 ) -> Findings:
     """Tests that a cohort's coefficients are those of the baseline: by likelihood ratio, and by Wald (Hotelling) statistics.
 
     changes: cohort less baseline. wald: of all coefficients, and of those but the intercept. as_if_known: twice the gain of
-    the log-likelihood when the coefficients of the cohort are free, those of the baseline taken as exact.
+    the log-likelihood when the coefficients of the cohort are free, those of the baseline taken as exact; None where errors of
+    measurement are taken off, for what is left has no likelihood.
     """
-    found, p = Findings(), len(changes)
+    found, p, first = (
+        Findings(),
+        len(changes),
+        "First row: likelihood ratio, referred to a chi-squared distribution. Other ",
+    )
     slopes = int((changes.index != INTERCEPT).sum())
-    rows = [("all coefficients, the baseline's taken as exact", as_if_known, str(p), stats.chi2.sf(as_if_known, p))]
+    rows = []
+    if as_if_known is not None:
+        rows = [("all coefficients, the baseline's taken as exact", as_if_known, str(p), stats.chi2.sf(as_if_known, p))]
+    found.say(
+        "The likelihood ratio is left out: sums from which errors of measurement are taken off have no likelihood.",
+        when=as_if_known is None,
+    )
     for name, value, q in (("all coefficients", wald[0], p), ("all but the intercept", wald[1], slopes)):
         if 0 < q < schools:
             f = value * (schools - q) / (q * (schools - 1))
@@ -82,9 +93,9 @@ def same_coefficients(
             [(name, as_text(float(v), ".1f"), df, _p(tail)) for name, v, df, tail in rows],
             columns=["Held equal", "Statistic", "Degrees of freedom", "p-value"],
         ),
-        "Are the coefficients of cohort {glue:text}`last_cohort` those of the baseline? First row: likelihood ratio, referred "
-        "to a chi-squared distribution. Other rows: {eq}`eq-04-test`, which counts the errors of both, referred to an F "
-        "distribution.",
+        "Are the coefficients of cohort {glue:text}`last_cohort` those of the baseline? "
+        + (f"{first}rows: " if as_if_known is not None else "By ")
+        + "{eq}`eq-04-test`, which counts the errors of both, referred to an F distribution.",
         "tab-04-test",
         index=False,
         raw=True,

@@ -25,19 +25,13 @@ def if_reliability_were(
     """Slope, shift and correlation of value added with intake as they are, and with the prior's errors taken off.
 
     fit: of the last focal cohort against ``benchmark``; settings: those of :func:`valib.fit_benchmark` by which it was made.
-    A study whose formula allows no correction gets the reason in place of the table.
+    A study whose formula allows no correction gets the reason in place of the table. What the study itself takes off is
+    put back first.
     """
     found = Findings()
+    how = (benchmark.cohorts, benchmark.formula, benchmark.estimator, benchmark.groups, benchmark.method)
     try:
-        corrected = fit_baseline(
-            records,
-            benchmark.cohorts,
-            benchmark.formula,
-            benchmark.estimator,
-            benchmark.groups,
-            benchmark.method,
-            reliability={PRIOR: reliability},
-        )
+        corrected = fit_baseline(records, *how, reliability={PRIOR: reliability})
     except ModelError as error:
         found.say(
             f"What a reliability of {reliability:g} would do cannot be said of this formula. {escape(str(error))}"
@@ -46,6 +40,9 @@ def if_reliability_were(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValibWarning)  # told of the fit as recorded
         again = fit_benchmark(records, fit.cohort, corrected, **settings)
+        if benchmark.error_variance:
+            benchmark = fit_baseline(records, *how)
+            fit = fit_benchmark(records, fit.cohort, benchmark, **settings)
     rows = {"as recorded": _row(benchmark, fit), "errors taken off": _row(corrected, again)}
     caption = (
         f"What a reliability of {reliability:g} of `{PRIOR}` would change: slope of the benchmark, shift of cohort "

@@ -55,21 +55,23 @@ class Years:
 
 def fit_years(params: Params, records: pd.DataFrame, cohorts: list[int]) -> Years:
     """Fit the models of all cohorts of a study, and of its focal ones."""
-    from ...effects.joint import cohort_moments, joint_from_moments
+    from ...effects.joint import cohort_errors, cohort_moments, joint_from_moments
 
     if len(cohorts) == 1:
         return Years(None, None, NOT_FITTED)
-    parts, _ = cohort_moments(records, cohorts, params.formula)
+    parts, students = cohort_moments(records, cohorts, params.formula, bool(params.reliability))
+    off = cohort_errors(records, students, params.formula, None, params.reliability)
+    how = {"method": params.method, "level": params.level, "error_variance": off}
     focal = [part for cohort, part in zip(cohorts, parts, strict=True) if cohort in params.focal_cohorts]
 
     def fitted(covariance: str, parts: list[Moments]) -> JointFit | None:
         try:
-            fit = joint_from_moments(parts, params.formula, covariance, "by_cohort", params.method, params.level)
+            fit = joint_from_moments(parts, params.formula, covariance, **how)
         except ModelError:
             return None
         return fit if fit.converged else None
 
-    apart = joint_from_moments(parts, params.formula, "independent", "by_cohort", params.method, params.level)
+    apart = joint_from_moments(parts, params.formula, "independent", **how)
     joint = fitted("unstructured", parts)
     together = joint if len(focal) == len(parts) else fitted("unstructured", focal) if len(focal) > 1 else None
     lasting = fitted("compound_symmetry", focal) if len(focal) > 1 else None

@@ -318,9 +318,10 @@ class SchoolPage:
         scale = "" if s["equating_se"] else ", so the intervals take the tests of all years to be on one scale"
         if self.study["linked"]:
             scale += f". Carried back over a link, whose error the intervals hold: {in_words(self.study['linked'])}"
+        taken = words.taken_off({escape(name): known for name, known in s["reliability"].items()})
         return (
             f"Records: {escape(self.study['source'])}. Model: {code(s['formula'])}, random intercept for schools, "
-            f"{s['method']}. Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
+            f"{s['method']}. {taken}Baseline coefficients: {s['estimator']}; {shift}; variances of the {s['variances']} "
             f"cohorts. Standard error of equating: {equating}{scale}. Smallest school shown: "
             f"{s['min_students']} students, {words.share(s['min_linked_share'])} of the tested linked. "
             f"{words.sides_by(s['fdr'])}Seed of the ranks: {s['seed']}. {words.VARIANCES[s['intervals']]}"

@@ -93,6 +93,7 @@ SETTINGS = (
     "min_linked_share",
     "fdr",
     "seed",
+    "reliability",
 )
 
 
@@ -154,10 +155,8 @@ def compute(params: Params, records: pd.DataFrame) -> StudyResults:
         select(records, cohorts)
         check_baseline(params.scale_breaks, baseline)
         records, breaks = on_one_scale(records, params.scale_breaks, baseline, focal)
-        relative = {
-            c: fit_relative(records, c, params.formula, params.method, params.level, intervals=params.intervals)
-            for c in cohorts
-        }
+        how = {"intervals": params.intervals, "reliability": params.reliability}
+        relative = {c: fit_relative(records, c, params.formula, params.method, params.level, **how) for c in cohorts}
         reference, against = _benchmarks(params, records, baseline, focal, breaks)
         years = fit_years(params, records, cohorts)
         moved = _prior_moved(records, focal, reference) if reference else []
@@ -203,7 +202,8 @@ def _benchmarks(
     """The baseline's benchmark and the fits of the focal cohorts against it; none for a study without a baseline."""
     if not baseline:
         return None, {}
-    reference = fit_baseline(records, baseline, params.formula, estimator=params.estimator, method=params.method)
+    how = {name: getattr(params, name) for name in ("estimator", "method", "reliability")}
+    reference = fit_baseline(records, baseline, params.formula, **how)
     settings = {name: getattr(params, name) for name in FITTED}
     return reference, {c: fit_benchmark(records, c, reference, scale_breaks=breaks, **settings) for c in focal}
 

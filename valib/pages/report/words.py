@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...effects.verdict import SCHOOLS, UNCLEAR, YEAR, sides
 from ..prose import as_text, in_words
@@ -203,6 +204,17 @@ def change(first: int, second: int, estimate: Estimate, level: float, digits: in
         f"From {first} to {second} its value added, compared with the average of each year, **{word}**: "
         f"{_figures(estimate, level, digits)}."
     )
+
+
+def taken_off(reliability: Mapping[str, Any]) -> str:
+    """Of which covariates errors of measurement are taken off, by what is known of them; empty if of none."""
+    if not reliability:
+        return ""
+    known = [
+        f"{name} (by a column of standard errors)" if isinstance(value, Mapping) else f"{name} (reliability {value:g})"
+        for name, value in reliability.items()
+    ]
+    return f"Errors of measurement are taken off {in_words(known)}. "
 
 
 def apart(why: str) -> str:
