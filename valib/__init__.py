@@ -18,7 +18,8 @@ the system    shift_in_context, shift_verdicts, shift_parts, shift_difference, m
 persistence   persistence, temporal_models, with_previous_mean, adjusted_associations, forecast_va,
               forecast_calibration
 quantiles     fit_quantile, QuantileFit, share_below
-weak and strong students   va_at, va_gap, slope_test, fifths_at: of a relative fit with random slopes
+weak and strong students   va_at, va_gap, slope_test, fifths_at: of a relative fit with random slopes; fit_joint_slopes,
+              JointSlopes: of pairs of cohorts
 students who vary more   residual_variances, variance_test: of a relative fit with unequal residual variances
 several cohorts   fit_joint, JointFit, fit_structures, compare_joint, bootstrap_joint, average_va, lasting_va
 stability     correlations, expected_correlations, attenuation_curves, two_step, pairwise_correlation, reflate_matrix,

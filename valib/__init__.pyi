@@ -91,6 +91,8 @@ from .effects.differential import fifths_at as fifths_at
 from .effects.differential import slope_test as slope_test
 from .effects.differential import va_at as va_at
 from .effects.differential import va_gap as va_gap
+from .effects.slope_pairs import JointSlopes as JointSlopes
+from .effects.slope_pairs import fit_joint_slopes as fit_joint_slopes
 
 # students who vary more
 from .effects.residual import residual_variances as residual_variances
@@ -150,6 +152,7 @@ __all__ = [
     "Capped",
     "CohortFit",
     "JointFit",
+    "JointSlopes",
     "Link",
     "Method",
     "ModelError",
@@ -187,6 +190,7 @@ __all__ = [
     "fit_estimators",
     "fit_formulas",
     "fit_joint",
+    "fit_joint_slopes",
     "fit_mixed",
     "fit_moments",
     "fit_quantile",

@@ -12,8 +12,9 @@ import valib as va
 from valib.effects import joint as joint_module
 from valib.errors import ModelError, ValibWarning
 from valib.models import joint_posterior as module
+from valib.models.importance import pareto_k
 from valib.models.joint_likelihood import stack_moments
-from valib.models.joint_posterior import integrate_joint, pareto_k
+from valib.models.joint_posterior import integrate_joint
 from valib.models.likelihood import compress
 from valib.models.mixed import fit_moments
 from valib.models.posterior import integrate, posterior

@@ -115,7 +115,7 @@ def test_every_finding_is_tried():
 
 def test_findings_without_numbers_have_none():
     scores = {t: {"n": 9000, "mean": 500.0, "sd": 76.0} for t in (2015, 2016, 2017)}
-    texts = [findings.singular_joint([2015, 2016]).text]
+    texts = [findings.singular_joint([2015, 2016]).text, findings.pair_boundary([(2015, 2016)]).text]
     found = findings.alike_scores({t: {**s, "mean": 500.0 + t % 3 / 100} for t, s in scores.items()})
     texts += [found.text] if found else []
     assert not any(set(re.findall(r"\d+", text)) - {"2015", "2016", "2017"} for text in texts)

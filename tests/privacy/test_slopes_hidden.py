@@ -106,7 +106,7 @@ def test_the_params_file_says_it_too_and_streams_agree(made, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--model", "joint", "--random", "prior_score"], "--random is for --model relative or benchmark"),
+        (["--model", "joint", "--random", "prior_score"], "at least two cohorts"),
         (["--model", "relative", "--random", "ses"], "'ses' has no column"),
     ],
 )

@@ -104,7 +104,8 @@ def fit(
     compound_symmetry lasting.csv (what a school keeps from cohort to cohort, which is no average). Of a relative or
     benchmark model also scoring.json, by which --like scores late students, and groups.csv with --groups, similar.csv
     with --similar, capped.csv with --cap; with --random (or random in the params file, or slopes of schools in the benchmark)
-    va_at.csv, value added of weak and strong students or of groups, and slopes.csv, how schools differ in it; with --residual
+    va_at.csv, value added of weak and strong students or of groups, and slopes.csv, how schools differ in it, and of a
+    joint model, for every pair of its cohorts, change_at.csv, slope_correlations.csv and slope_covariances.csv; with --residual
     of a relative model residual_sds.csv and variance_tests.csv, how much students differ by school or group. about.csv says
     how they were made, columns.csv what every column means, figures/ has the pictures (--no-figures leaves them out), and
     --excel writes results.xlsx with all tables. Figures are rounded to what may be published: errors to two digits,
@@ -124,6 +125,7 @@ def fit(
       valib fit --model benchmark --similar prior_score,ses --cap 3 --out results/similar
       valib fit parts/ --model relative --cohorts 2024 --engine duckdb --out results
       valib fit --model joint --cohorts 2019,2021,2024 --covariance ar1 --residual common --out results/joint
+      valib fit --model joint --cohorts 2019,2024 --random prior_score --out results/lines
       valib fit my.csv --model quantile --cohorts 2024 --quantile 0.25,0.75 --out results/quantiles
       valib fit --model joint --cohorts 2021,2023,2024 --average 2021,2023,2024 --out results/average
     """
@@ -176,8 +178,6 @@ def _check_choices(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("groups", "similar", "cap"):
         if given[name] is not None and model is opt.Model.joint:
             raise ParamsError(f"--{name} is for a model of one cohort: leave it out with --model joint.")
-    if given["random"] is not None and model is opt.Model.joint:
-        raise ParamsError("--random is for --model relative or benchmark; a joint model has none.")
     return structure
 
 
@@ -209,6 +209,7 @@ def _fit(
 def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bool, slopes: bool) -> list[str]:
     """The files that a fit of this model makes, with those of slopes if it may have some."""
     from ..study.beside import FILES
+    from ..study.pair_tables import FILES as PAIRS
 
     more = {
         opt.Model.relative: ["residual_sds.csv", "variance_tests.csv"] if study.residual else [],
@@ -218,6 +219,7 @@ def _names(study: Params, model: opt.Model, structure: dict[str, Any], exact: bo
     for name in (opt.Model.relative, opt.Model.benchmark):
         more[name] += ["va_at.csv", "slopes.csv"] if slopes else []
         more[name] += ["scoring.json"] + [file for parameter, file in FILES.items() if getattr(study, parameter)]
+    more[opt.Model.joint] += PAIRS if study.random else []
     more[opt.Model.joint] += ["averages.csv"] if "average" in structure else []
     more[opt.Model.joint] += ["lasting.csv"] if structure.get("covariance") == "compound_symmetry" else []
     mark = ["NOT_FOR_PUBLICATION.txt"] if exact else []
@@ -275,7 +277,7 @@ def _by_cell(study: Params, model: opt.Model, saved: Benchmark | None) -> bool:
     if model is opt.Model.benchmark:
         return saved is None or bool(study.random or saved.random)
     if model is opt.Model.joint:
-        return bool(study.reliability)
+        return bool(study.random or study.reliability)
     return model is opt.Model.relative and bool(study.random or study.reliability or study.residual == "by_school")
 
 
@@ -367,9 +369,15 @@ def _joint_results(
 ) -> tuple[list, dict[str, Any], int]:
     """Fit one model to all cohorts; return it in a list, its tables by file name, and the rows held back."""
     from ..effects.joint import fit_joint
+    from ..effects.slope_pairs import fit_joint_slopes
     from ..records.school_names import school_names, with_names
     from ..study import tables as results
+    from ..study.pair_tables import pair_tables
 
+    if study.random and study.reliability:
+        raise ParamsError(
+            "Slopes of pairs of cohorts take covariates as they are recorded: leave reliability or random out."
+        )
     average = structure.get("average")
     if average is not None and (len(average) < 2 or not set(average) <= set(cohorts)):
         raise ParamsError(
@@ -381,8 +389,20 @@ def _joint_results(
         fit = fit_joint(records, cohorts, study.formula, method=study.method, level=study.level, **chosen)
     effects, held_back = results.joint_effects(fit, study.min_students, study.intervals, study.fdr)
     effects = with_names(effects, school_names(records))
-    several = results.several_years(fit, average, study.min_students, study.intervals)
-    return [fit], {"school_effects.csv": effects, **results.joint_tables(fit, study.intervals), **several}, held_back
+    found = {"school_effects.csv": effects, **results.joint_tables(fit, study.intervals)}
+    found |= results.several_years(fit, average, study.min_students, study.intervals)
+    if not study.random:
+        return [fit], found, held_back
+    with about(records, cohorts):
+        slopes = fit_joint_slopes(records, cohorts, study.formula, study.random, study.method, study.level)
+    found |= pair_tables(
+        slopes,
+        fit.school_effects,
+        study.min_students,
+        study.intervals,
+        lambda table: with_names(table, school_names(records)),
+    )
+    return [fit, slopes], found, held_back
 
 
 def _relative_fits(study: Params, records: Any, cohorts: list[int], _: None) -> tuple[list, None]:

@@ -158,8 +158,8 @@ Random = Annotated[
         "--random",
         metavar="NAME,NAME,...",
         show_default=False,
-        help="Columns of the formula whose slope varies over schools (relative and benchmark models); a fit then writes "
-        "va_at.csv and slopes.csv.",
+        help="Columns of the formula whose slope varies over schools; a fit then writes va_at.csv and slopes.csv, or of a "
+        "joint model change_at.csv, slope_correlations.csv and slope_covariances.csv.",
     ),
 ]
 Quantiles = Annotated[

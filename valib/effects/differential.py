@@ -26,6 +26,8 @@ from ..models.slope_posterior import SlopePosterior
 from ..models.slopes import SlopesFit, fit_slopes, mixture_p
 from ..records.disclosure import shown
 from ..sums.arrays import FloatArray
+from ..sums.design import FormulaState
+from ..sums.moments import Moments
 from .cohort_fit import CohortFit
 
 FIFTHS = (1, 2, 3, 4, 5)
@@ -76,7 +78,7 @@ def va_at(fit: CohortFit, values: Mapping[str, Sequence[Any]] | None = None, **n
     slopes = _slopes(fit)
     wanted: Mapping[str, Sequence[Any]] = {**(values or {}), **named} or reference_values(fit)
     grid = list(itertools.product(*(list(v) for v in wanted.values())))
-    z = np.stack([_row(fit, slopes, dict(zip(wanted, one, strict=True))) for one in grid])
+    z = np.stack([row_at(slopes, dict(zip(wanted, one, strict=True)), fit.state) for one in grid])
     labels = pd.Index(slopes.schools, dtype="str")
     parts = []
     for row, one in zip(z, grid, strict=True):
@@ -127,7 +129,7 @@ def va_gap(fit: CohortFit, column: str, low: Any = 0.0, high: Any = 1.0) -> pd.D
     10     -0.272  0.176
     """
     slopes = _slopes(fit)
-    z = [_row(fit, slopes, {column: value}) for value in (low, high)]
+    z = [row_at(slopes, {column: value}, fit.state) for value in (low, high)]
     labels = pd.Index(slopes.schools, dtype="str", name="school")
     table = _table(fit, slopes, z[1] - z[0], labels).rename(columns={"effect": "gap"})
     ends = [slopes.at(one[None])[0][:, 0] for one in z]
@@ -237,7 +239,7 @@ def fifths_at(fit: CohortFit, column: str, low: Any = None, high: Any = None, mi
     slopes = _slopes(fit)
     usual = reference_values(fit).get(column, [0.0, 1.0])
     ends = [usual[0] if low is None else low, usual[-1] if high is None else high]
-    z = np.stack([_row(fit, slopes, {column: value}) for value in ends])
+    z = np.stack([row_at(slopes, {column: value}, fit.state) for value in ends])
     may = np.asarray(shown(fit.school_effects, min_students))
     if may.sum() < len(FIFTHS):
         raise ModelError(f"There are no fifths of {may.sum()} schools.")
@@ -251,9 +253,14 @@ def fifths_at(fit: CohortFit, column: str, low: Any = None, high: Any = None, mi
 def reference_values(fit: CohortFit) -> dict[str, list[float]]:
     """By column, the values at which value added is shown if none are named: mean and one standard deviation either side,
     to two digits of it; 0 and 1 of an indicator."""
-    slopes, moments = _slopes(fit), fit.own_moments
+    slopes = _slopes(fit)
+    return usual_values(fit.own_moments, slopes.sums.columns[1:])
+
+
+def usual_values(moments: Moments, columns: Sequence[int]) -> dict[str, list[float]]:
+    """The same of some columns of moments, by their names."""
     n, found = float(moments.n.sum()), {}
-    for c, name in zip(slopes.sums.columns[1:], slopes.random[1:], strict=True):
+    for c, name in ((c, moments.names[c]) for c in columns):
         shift, total = moments.shift[c], float(moments.sums[:, c].sum())
         square = float(moments.pooled()[c, c])
         mean = shift + total / n
@@ -274,10 +281,10 @@ def _slopes(fit: CohortFit) -> SlopesFit:
     return fit.slopes
 
 
-def _row(fit: CohortFit, slopes: SlopesFit, at: Mapping[str, Any]) -> FloatArray:
-    """z (q,) about the means, at values by column; those not named are at their mean."""
+def row_at(slopes: SlopesFit, at: Mapping[str, Any], state: FormulaState | None) -> FloatArray:
+    """z (q,) about the means, at values by column; those not named are at their mean. state: knows levels of categories."""
     z: FloatArray = np.eye(1, len(slopes.random))[0]
-    levels = fit.state.levels if fit.state is not None else {}
+    levels = state.levels if state is not None else {}
     for name, value in at.items():
         if name in slopes.random[1:]:
             k = slopes.random.index(name)

@@ -254,6 +254,19 @@ def slope_boundary(cohort: int | None, names: Sequence[str], G: np.ndarray) -> F
     return Finding("boundary", () if cohort is None else (int(cohort),), text)
 
 
+def pair_boundary(pairs: Sequence[tuple[int, int]]) -> Finding | None:
+    """Pairs of cohorts whose schools' intercepts and slopes have a covariance on its boundary."""
+    if not pairs:
+        return None
+    text = (
+        f"In the pairs of cohorts {', '.join(f'{s} and {t}' for s, t in pairs)} a variance of schools' slopes or levels "
+        "is estimated as zero, or some follow exactly from others (a perfect correlation; a boundary, or singular, fit): "
+        "errors of their covariances are not known, and correlations and changes of single schools have limits only where "
+        "intervals are integrated."
+    )
+    return Finding("singular", tuple(sorted({c for pair in pairs for c in pair})), text)
+
+
 def slopes_moved(cohort: int, names: Sequence[str], moved: np.ndarray, se: np.ndarray) -> Finding | None:
     """The system's slopes are others than the benchmark's, about which those of schools are taken to lie."""
     told = [

@@ -9,7 +9,8 @@ import pandas as pd
 
 from ..errors import ModelError
 from ..models import blup as _blup
-from ..models.joint_posterior import JointNodes, weighted_limits
+from ..models.importance import weighted_limits
+from ..models.joint_posterior import JointNodes
 from ..models.options import Covariance, Intervals, Method
 from ..records.reading import select
 from ..sums.arrays import FloatArray

@@ -23,18 +23,19 @@ Pareto's k (Vehtari, Simpson, Gelman, Yao and Gabry 2024: below 0.7 the weights 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import Legendre
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.polynomial.legendre import leggauss
-from scipy import optimize, stats
+from scipy import optimize
 
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from .blup import factor
+from .importance import FEWEST_DRAWS, LARGEST_K, correlations, mode, pareto_k, tails, weighted_draws, weighted_limits
 from .joint_likelihood import JointMoments
 from .likelihood import Compressed, compress_cells
 from .linalg import invert
@@ -53,9 +54,6 @@ BLOCK = 100_000  # numbers held for a block of nodes
 PRODUCT = 1e-8  # weight of a pair of nodes of independent cohorts, below which it is dropped
 DRAWS = (1024, 1024, 2048, 8192)  # of the looks and of the result
 MANY_SCHOOLS = 120  # beyond which the result has as many draws as the first look: the posterior is nearly normal
-TAILS = 5.0  # degrees of freedom of the proposal
-WIDER = 1.2  # factor of its scale
-LARGEST_K, FEWEST_DRAWS = 0.7, 100.0  # of weights that can be trusted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +165,7 @@ class JointNodes:
         mean = float(self.weight @ rho)
         sd = float(np.sqrt(self.weight @ (rho - mean) ** 2))
         if self.angles is not None:
-            lower, upper = (self._grid_quantile(p) for p in _tails(level))
+            lower, upper = (self._grid_quantile(p) for p in tails(level))
             return mean, sd, lower, upper
         lower, upper = weighted_limits(rho, self.weight, level)
         return mean, sd, lower, upper
@@ -196,18 +194,6 @@ def _one_component(
     fourth = (share * (3 * variance**2 + 6 * variance * off**2 + off**4)).sum(axis=1)
     df = np.minimum(4 + 6 / np.maximum(fourth / total**2 - 3, 1e-9), 1e9)
     return centre, total * (df - 2) / df, df
-
-
-def weighted_limits(values: FloatArray, weight: FloatArray, level: float) -> tuple[float, float]:
-    """Limits of values (G,) with weights (G,) that sum to 1; a value stands in the middle of its weight."""
-    rising = np.argsort(values, kind="stable")
-    F = np.cumsum(weight[rising]) - weight[rising] / 2
-    lower, upper = (float(np.interp(p, F, values[rising])) for p in _tails(level))
-    return lower, upper
-
-
-def _tails(level: float) -> tuple[float, float]:
-    return (1 - level) / 2, (1 + level) / 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -459,26 +445,9 @@ def node_blocks(M: int, data: JointMoments) -> Iterator[slice]:
     return (slice(first, min(first + size, M)) for first in range(0, M, size))
 
 
-def _correlations(y: FloatArray, T: int) -> tuple[FloatArray, FloatArray]:
-    """R (G, T, T) of tanh^-1 partial correlations y (G, T (T - 1) / 2), and the log density of LKJ(1) in y.
-
-    The partial correlation of cohorts i and j < i given those before j is tanh y_ij; under LKJ(1) its density is
-    proportional to (1 - z^2)^((T - 1 - j) / 2), j = 1 .. T - 1 (Lewandowski, Kurowicka and Joe 2009).
-    """
-    rows, columns = np.tril_indices(T, -1)
-    z, log_left = np.zeros((len(y), T, T)), np.zeros((len(y), T, T))
-    z[:, rows, columns] = np.tanh(y)
-    log_left[:, rows, columns] = -2 * (np.abs(y) + np.log1p(np.exp(-2 * np.abs(y))) - np.log(2))  # log(1 - z^2)
-    before = np.cumsum(log_left, axis=2) - log_left
-    L = z * np.exp(0.5 * before)
-    L[:, np.arange(T), np.arange(T)] = np.exp(0.5 * log_left.sum(axis=2))
-    density = (log_left[:, rows, columns] * (1 + (T - 2 - columns) / 2)).sum(axis=1)
-    return L @ np.swapaxes(L, 1, 2), density
-
-
 def _omega(x: FloatArray, T: int) -> tuple[FloatArray, FloatArray]:
     """Omega / sigma sigma' (G, T, T) at x (G, d): log phi, then y; and the log density of the prior in x."""
-    R, density = _correlations(x[:, T:], T)
+    R, density = correlations(x[:, T:], T)
     log_phi = x[:, :T]
     return np.exp(log_phi[:, :, None] + log_phi[:, None, :]) * R, density + log_phi.sum(axis=1)
 
@@ -491,94 +460,47 @@ def _draw(data: JointMoments, centre: FloatArray, order: float, random: int | np
         omega, prior = _omega(x, T)
         return _log_density(data, omega) + prior
 
-    location, scale = _mode(log_density, np.concatenate([centre, np.full(T * (T - 1) // 2, 0.3)]))
-    sizes = DRAWS if len(data.n) <= MANY_SCHOOLS else (DRAWS[0],) * 2
-    for look, size in enumerate(sizes):
-        x, log_proposal = _propose(location, WIDER * scale, size, rng)
+    def evaluate(x: FloatArray) -> tuple[FloatArray, FloatArray]:
         omega, prior = _omega(x, T)
-        z = rng.standard_normal((size, T))
-        log_weight, sigma = np.empty(size), np.empty((size, 1, T))
-        for rows in node_blocks(size, data):
-            unit = _unit(data, omega[rows], effects=False)
-            eta, lower = _mode_of_sigma(unit.S, nu)
-            log_g = eta + (lower @ z[rows, :, None])[..., 0]
-            volume = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-            value = _at_sigma(log_g[:, None], unit.S, nu)[:, 0] + 0.5 * (z[rows] ** 2).sum(axis=1)
-            log_weight[rows] = value + volume - unit.penalty
-            sigma[rows, 0] = np.exp(-log_g)
-        log_weight += prior - log_proposal
-        if look < len(sizes) - 1:
-            location, scale = _adapted(x, log_weight, location, scale)
+        z = rng.standard_normal((len(x), T))
+        solved = [_solve(data, omega[rows])[4:] for rows in node_blocks(len(x), data)]
+        penalty, S = (np.concatenate(part) for part in zip(*solved, strict=True))
+        density, sigma = drawn_sigma(penalty, S, nu, z)
+        return density + prior, sigma
+
+    location, scale = mode(log_density, np.concatenate([centre, np.full(T * (T - 1) // 2, 0.3)]))
+    sizes = DRAWS if len(data.n) <= MANY_SCHOOLS else (DRAWS[0],) * 2
+    x, sigma, log_weight = weighted_draws(evaluate, location, scale, sizes, rng)
+    omega = _omega(x, T)[0]
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     keep = weight > 1e-9
     share = np.ones((int(keep.sum()), 1))
     kept = weight[keep] / weight[keep].sum()
     return JointNodes(
-        data, omega[keep], kept, share, sigma[keep], order, None, None, float(1 / (kept**2).sum()), pareto_k(log_weight)
+        data,
+        omega[keep],
+        kept,
+        share,
+        sigma[keep, None],
+        order,
+        None,
+        None,
+        float(1 / (kept**2).sum()),
+        pareto_k(log_weight),
     )
 
 
-def _adapted(
-    x: FloatArray, log_weight: FloatArray, location: FloatArray, scale: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Location and scale of the next proposal, from weights cut at sqrt(size) times their mean (Ionides 2008)."""
-    weight = np.exp(log_weight - log_weight.max())
-    weight = np.minimum(weight, weight.mean() * np.sqrt(len(weight)))
-    weight /= weight.sum()
-    if 1 / (weight**2).sum() < 5 * len(location):
-        return location, scale
-    centre = weight @ x
-    spread = (x - centre).T @ (weight[:, None] * (x - centre))
-    return centre, np.linalg.cholesky(spread * (TAILS - 2) / TAILS)
+def drawn_sigma(penalty: FloatArray, S: FloatArray, nu: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Log density (G,) of draws of log g from its normal approximation, less that of the draw, and sigma (G, T); penalty
+    (G,): half log determinants, z (G, T): standard normal."""
+    eta, lower = _mode_of_sigma(S, nu)
+    log_g = eta + (lower @ z[..., None])[..., 0]
+    volume = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+    value = _at_sigma(log_g[:, None], S, nu)[:, 0] + 0.5 * (z**2).sum(axis=1)
+    return value + volume - penalty, np.exp(-log_g)
 
 
-def _propose(
-    location: FloatArray, scale: FloatArray, size: int, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    """Draws (size, d) of a multivariate t, evenly spread (scrambled Sobol points), and their log density."""
-    d = len(location)
-    points = stats.qmc.Sobol(d + 1, rng=rng).random(size).clip(1e-12, 1 - 1e-12)
-    z = stats.norm.ppf(points[:, :d]) / np.sqrt(stats.chi2.ppf(points[:, d:], TAILS) / TAILS)
-    density = -0.5 * (TAILS + d) * np.log1p((z**2).sum(axis=1) / TAILS)
-    return location + z @ scale.T, density
-
-
-def _mode(log_density: Callable[[FloatArray], FloatArray], start: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mode (d,) and a factor (d, d) of the inverse curvature there, by central differences taken all at once.
-
-    Both to five digits: the draws then do not hang on the last digits of a search, which differ between machines.
-    """
-    d, step = len(start), 1e-4
-    moves = step * np.concatenate([np.eye(d), -np.eye(d)])
-
-    def value_and_slope(x: FloatArray) -> tuple[float, FloatArray]:
-        values = -log_density(np.concatenate([x[None], x + moves]))
-        return values[0], (values[1 : d + 1] - values[d + 1 :]) / (2 * step)
-
-    x = optimize.minimize(value_and_slope, start, jac=True, method="BFGS", options={"gtol": 1e-3}).x.round(5)
-    wide = 30 * moves  # wide enough that rounding does not tell
-    shifted = x + (wide[:, None] + wide[None]).reshape(-1, d)
-    values = -log_density(shifted).reshape(2 * d, 2 * d)
-    plus, minus = slice(0, d), slice(d, 2 * d)
-    hessian = (values[plus, plus] - values[plus, minus] - values[minus, plus] + values[minus, minus]) / (60 * step) ** 2
-    size, axes = np.linalg.eigh((hessian + hessian.T) / 2)
-    root = (axes / np.sqrt(np.maximum(size, 0.05))) @ axes.T  # symmetric: eigenvectors have no sign of their own
-    return x, root.round(5)
-
-
-def pareto_k(log_weight: FloatArray) -> float:
-    """Shape of a generalised Pareto distribution fitted to the largest weights (Zhang and Stephens 2009)."""
-    w = np.sort(np.exp(log_weight - log_weight.max()))
-    tail = int(min(0.2 * len(w), 3 * np.sqrt(len(w))))
-    x = w[-tail:] - w[-tail - 1]
-    if x[-1] <= 0:
-        return float("-inf")
-    m = 30 + int(np.sqrt(tail))
-    b = 1 / x[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * max(x[int(tail / 4 + 0.5) - 1], 1e-300))
-    k = np.log1p(-b[:, None] * x).mean(axis=1)
-    profile = tail * (np.log(-b / k) - k - 1)
-    weights = 1 / np.exp(profile - profile[:, None]).sum(axis=1)
-    best = (b * weights).sum()
-    shape = np.log1p(-best * x).mean()
-    return float((shape * tail + 5) / (tail + 10))  # a weak prior about 0.5 for few weights
+def mode_density(penalty: FloatArray, S: FloatArray, nu: FloatArray) -> FloatArray:
+    """(G,) log density with log g integrated by its normal approximation."""
+    return drawn_sigma(penalty, S, nu, np.zeros((len(S), len(nu))))[0]

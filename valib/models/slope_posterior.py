@@ -24,17 +24,8 @@ import numpy as np
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from .blup import factor
-from .joint_posterior import (
-    FEWEST_DRAWS,
-    LARGEST_K,
-    MANY_SCHOOLS,
-    WIDER,
-    _adapted,
-    _correlations,
-    _mode,
-    _propose,
-    pareto_k,
-)
+from .importance import FEWEST_DRAWS, LARGEST_K, correlations, mode, pareto_k, weighted_draws
+from .joint_posterior import MANY_SCHOOLS
 from .linalg import invert
 from .mixture import Mixture
 from .slopes import SlopesFit, SlopeSums
@@ -112,33 +103,24 @@ def integrate_slopes(fit: SlopesFit, random: int | np.random.Generator = 0) -> S
     Raises ModelError for fewer schools than the priors need to be proper, and where the draws cannot be trusted.
     """
     sums, q, rng = fit.sums, fit.sums.q, np.random.default_rng(random)
-    fixed = sum(_is_constant(sums, c) for c in range(sums.p))
-    if len(sums.n) < fixed + q + 1:
-        raise ModelError(
-            f"Intervals cannot be integrated over the variances of {len(sums.n)} schools with {q} random effects: they need "
-            f"{fixed + q + 1}."
-        )
+    check_schools(sums)
     sd = np.sqrt(np.diag(fit.profile.Lambda))
     correlation = fit.profile.Lambda[0, 1:] / np.maximum(sd[0] * sd[1:], np.finfo(float).tiny)
     start = np.zeros(q * (q + 1) // 2)
     start[:q] = np.log(np.maximum(sd, SMALLEST))
     if q == 2:
         start[q:] = np.arctanh(np.clip(correlation, -0.8, 0.8))
-    products = np.einsum("akj,blj->abjkl", sums.W, sums.W).reshape(q * q * len(sums.n), -1)
+    products = outer_products(sums)
 
     def log_density(x: FloatArray) -> FloatArray:
-        Lambda, prior = _lambda(x, q)
+        Lambda, prior = lambda_of(x, q)
         return _evaluate(sums, products, Lambda)[0] + prior
 
-    location, scale = _mode(log_density, start)
+    location, scale = mode(log_density, start)
     fewer = 1 + (len(sums.n) > MANY_SCHOOLS) + 2 * (len(sums.n) > 4 * MANY_SCHOOLS)
     for more in (1, MORE):
-        sizes = [size * more // fewer for size in DRAWS]
-        for look, size in enumerate(sizes):
-            x, log_proposal = _propose(location, WIDER * scale, size, rng)
-            log_weight = log_density(x) - log_proposal
-            if look < len(sizes) - 1:
-                location, scale = _adapted(x, log_weight, location, scale)
+        sizes = (size * more // fewer for size in DRAWS)
+        x, _, log_weight = weighted_draws(lambda x: (log_density(x), x), location, scale, sizes, rng)
         found = _posterior(fit, products, x, log_weight)
         if found.trusted:
             return found
@@ -148,13 +130,23 @@ def integrate_slopes(fit: SlopesFit, random: int | np.random.Generator = 0) -> S
     )
 
 
+def check_schools(sums: SlopeSums) -> None:
+    """ModelError where the schools are too few for the posterior to be proper."""
+    least = sum(_is_constant(sums, c) for c in range(sums.p)) + sums.q + 1
+    if len(sums.n) < least:
+        raise ModelError(
+            f"Intervals cannot be integrated over the variances of {len(sums.n)} schools with {sums.q} random effects: they "
+            f"need {least}."
+        )
+
+
 def _posterior(fit: SlopesFit, products: FloatArray, x: FloatArray, log_weight: FloatArray) -> SlopePosterior:
     """The draws that count, with what each says of b and sigma."""
     sums = fit.sums
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     keep = weight > LEAST
-    Lambda, kept = _lambda(x[keep], sums.q)[0], weight[keep] / weight[keep].sum()
+    Lambda, kept = lambda_of(x[keep], sums.q)[0], weight[keep] / weight[keep].sum()
     _, b, A_inverse, rss = _evaluate(sums, products, Lambda)
     df, size = _degrees(sums), sums.scale[-1]
     effective, k = float(1 / (kept**2).sum()), pareto_k(log_weight)
@@ -172,9 +164,9 @@ def _is_constant(sums: SlopeSums, column: int) -> bool:
     return bool(sums.cross[column, column] - own.sum() <= 1e-9 * sums.cross[column, column])
 
 
-def _lambda(x: FloatArray, q: int) -> tuple[FloatArray, FloatArray]:
+def lambda_of(x: FloatArray, q: int) -> tuple[FloatArray, FloatArray]:
     """Lambda (G, q, q) at x (G, d): log phi, then inverse hyperbolic tangents of partial correlations; and the log prior."""
-    R, density = _correlations(x[:, q:], q)
+    R, density = correlations(x[:, q:], q)
     log_phi = x[:, :q]
     return np.exp(log_phi[:, :, None] + log_phi[:, None, :]) * R, density + log_phi.sum(axis=1)
 
@@ -189,16 +181,28 @@ def inner(sums: SlopeSums, Lambda: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.einsum("gac,cdgj,gbd->abgj", L, inverse, L, optimize=True), logdet
 
 
-def _evaluate(
-    sums: SlopeSums, products: FloatArray, Lambda: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Log density without the prior (G,), b (G, p), A^-1 (G, p, p) and rss (G,) at Lambda (G, q, q)."""
-    G, p, k = len(Lambda), sums.p, sums.p + 1
+def outer_products(sums: SlopeSums) -> FloatArray:
+    """(q q J, k k) of W, for :func:`pooled`."""
+    products: FloatArray = np.einsum("akj,blj->abjkl", sums.W, sums.W).reshape(sums.q**2 * len(sums.n), -1)
+    return products
+
+
+def pooled(sums: SlopeSums, products: FloatArray, Lambda: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """[X, y]'V^-1 [X, y] (G, k, k) and sum_j log|I + D Lambda| (G,) at Lambda (G, q, q)."""
+    G, k = len(Lambda), len(sums.cross)
     M, penalty = np.empty((G, k, k)), np.empty(G)
     for rows in blocks(G, sums):
         S, logdet = inner(sums, Lambda[rows])
         flat = S.transpose(2, 0, 1, 3).reshape(S.shape[2], -1)
         M[rows], penalty[rows] = sums.cross - (flat @ products).reshape(-1, k, k), logdet.sum(axis=1)
+    return M, penalty
+
+
+def _evaluate(
+    sums: SlopeSums, products: FloatArray, Lambda: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Log density without the prior (G,), b (G, p), A^-1 (G, p, p) and rss (G,) at Lambda (G, q, q)."""
+    p, (M, penalty) = sums.p, pooled(sums, products, Lambda)
     A_inverse, logdet_A = invert(np.moveaxis(M[:, :p, :p], 0, -1))
     A_inverse = np.moveaxis(A_inverse, -1, 0)
     b = (A_inverse @ M[:, :p, p:])[..., 0]

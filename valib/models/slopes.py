@@ -100,28 +100,53 @@ class SlopeProblem:
     sums: SlopeSums
     reml: bool
 
-    def factor(self, x: FloatArray) -> FloatArray:
-        """L (q, q)."""
-        L = np.zeros((self.sums.q, self.sums.q))
-        L[np.tril_indices(self.sums.q)] = x
-        return L
-
     def value(self, x: FloatArray) -> SlopeProfile:
         """The profile at L; LinAlgError where X loses its rank."""
-        return profile_slopes(self.sums, self.factor(x), self.reml)
+        return profile_slopes(self.sums, lower_factor(x, self.sums.q), self.reml)
 
     def derivatives(self, x: FloatArray, at: SlopeProfile) -> tuple[FloatArray, FloatArray]:
         """Gradient (m,) and Hessian (m, m) by the chain rule from those in Lambda."""
-        L, q = self.factor(x), self.sums.q
-        rows, columns = np.tril_indices(q)
-        m = len(rows)
-        moves = np.zeros((m, q, q))
-        moves[np.arange(m), rows] = L[:, columns].T
-        moves += np.swapaxes(moves, 1, 2)
+        moves = factor_moves(lower_factor(x, self.sums.q))
         gradient, hessian = derivatives_in_lambda(self.sums, at, self.reml, moves)
-        G = _slope_matrix(self.sums, at, self.reml)
-        hessian += np.where(columns[:, None] == columns, 2 * G[np.ix_(rows, rows)], 0.0)
-        return gradient, hessian
+        return gradient, hessian + factor_bend(slope_matrix(self.sums, at, self.reml))
+
+
+def lower_factor(x: FloatArray, q: int) -> FloatArray:
+    """L (q, q) of its entries x, row by row."""
+    L = np.zeros((q, q))
+    L[np.tril_indices(q)] = x
+    return L
+
+
+def factor_moves(L: FloatArray) -> FloatArray:
+    """(m, q, q): what a change of each entry of L does to Lambda = L L'."""
+    rows, columns = np.tril_indices(len(L))
+    moves = np.zeros((len(rows), *L.shape))
+    moves[np.arange(len(rows)), rows] = L[:, columns].T
+    return moves + np.swapaxes(moves, 1, 2)
+
+
+def factor_bend(G: FloatArray) -> FloatArray:
+    """(m, m): what the Hessian in L has beside the chain rule's first part; G (q, q): derivative in Lambda."""
+    rows, columns = np.tril_indices(len(G))
+    return np.where(columns[:, None] == columns, 2 * G[np.ix_(rows, rows)], 0.0)
+
+
+def entry_moves(q: int) -> FloatArray:
+    """(m, q, q): a unit change of each entry of Lambda on and below the diagonal, and of its mirror image."""
+    rows, columns = np.tril_indices(q)
+    moves, m = np.zeros((len(rows), q, q)), np.arange(len(rows))
+    moves[m, rows, columns] = moves[m, columns, rows] = 1.0
+    return moves
+
+
+def on_boundary(Lambda: FloatArray) -> bool:
+    """Whether a variance is 0 or the correlations are not of full rank."""
+    sd = np.sqrt(np.diag(Lambda))
+    if (sd <= SINGULAR).any():
+        return True
+    values = np.linalg.eigvalsh(Lambda / np.outer(sd, sd))
+    return bool(values[0] < SINGULAR * values[-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -297,7 +322,7 @@ def weigh(sums: SlopeSums, L: FloatArray) -> tuple[Weighed, FloatArray, FloatArr
     return Weighed(U, (K + K.swapaxes(0, 1)) / 2, logdet), LW, solved
 
 
-def _slope_matrix(sums: SlopeSums, at: SlopeProfile, reml: bool) -> FloatArray:
+def slope_matrix(sums: SlopeSums, at: SlopeProfile, reml: bool) -> FloatArray:
     """(q, q): derivative of the deviance in the entries of Lambda."""
     G: FloatArray = at.K.sum(axis=-1) - sums.dof(reml) / at.rss * at.r @ at.r.T
     return G - _spread_of_b(sums, at).sum(axis=-1) if reml else G
@@ -474,15 +499,10 @@ def covariance_errors(
 ) -> tuple[FloatArray, float, bool]:
     """Standard errors of G (q, q) and sigma2 from the observed information, and whether G is on its boundary (errors nan)."""
     q, size = sums.q, sums.scale[-1]
-    sd = np.sqrt(np.diag(at.Lambda))
-    known = sd > SINGULAR
-    values = np.linalg.eigvalsh(at.Lambda[np.ix_(known, known)] / np.outer(sd[known], sd[known]))
-    if not known.all() or values[0] < SINGULAR * values[-1]:
+    if on_boundary(at.Lambda):
         return np.full((q, q), np.nan), float("nan"), True
-    rows, columns = np.tril_indices(q)
-    m, dof = len(rows), sums.dof(reml)
-    moves = np.zeros((m, q, q))
-    moves[np.arange(m), rows, columns] = moves[np.arange(m), columns, rows] = 1.0
+    moves, dof = entry_moves(q), sums.dof(reml)
+    m = len(moves)
     sigma2 = at.rss / dof
     H = np.empty((m + 1, m + 1))
     H[:m, :m] = derivatives_in_lambda(sums, at, reml, moves, sigma2)[1]

@@ -86,3 +86,20 @@ def test_schools_held_back_are_in_no_figure(differing):
     fit = va.fit_relative(few, 2031, random=["prior_score"], intervals="plugin")
     assert len(numbers.lines(fit, 5).figures["fig_lines"].axes[0].lines) == 1 + 57 + 2
     assert next(iter(numbers.changes(fit, 5).tables.values())).iloc[:, 1:].to_numpy().sum() == 57
+
+
+def test_lines_in_two_cohorts():
+    both = pd.concat([rows(30, 0.2, 0, 4), rows(30, 0.2, 0, 4).assign(cohort=2032)], ignore_index=True)
+    both["score"] += np.where(both["cohort"] == 2032, np.random.default_rng(8).normal(0, 20, len(both)), 0)
+    records = va.read_records(both.assign(student=np.char.mod("Q%d", np.arange(len(both)))))
+    fit = numbers.attempt(va.fit_joint_slopes, records, [2031, 2032], random=["prior_score"])
+    found = numbers.pairs(fit, va.cell_sizes(records), 5)
+    (table,) = found.tables.values()
+    assert table["At"].tolist()[-1] == "slopes" and table["Lower"].iloc[-1] > 0  # the same lines in both
+    assert found.sentences[0].endswith("a school whose line is steep in 2031 has a steep line in 2032, as a rule.")
+    changes = fit.changes(2031, 2032)
+    low = changes.xs(fit.values["prior_score"][0], level="at")
+    clear = int(((low["lower"] > 0) | (low["upper"] < 0)).sum())
+    assert found.sentences[1].startswith(f"Of 30 schools shown in both cohorts, {clear} have a change")
+    one = numbers.attempt(va.fit_joint_slopes, records, [2031], random=["prior_score"])
+    assert one is None and "needs two focal cohorts" in numbers.pairs(one, va.cell_sizes(records), 5).sentences[0]

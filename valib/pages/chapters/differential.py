@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,10 @@ import pandas as pd
 from ...effects.cohort_fit import CohortFit
 from ...effects.differential import FIFTHS, fifths_at, reference_values, slope_test, va_at, va_gap
 from ...effects.relative import fit_relative
+from ...effects.slope_pairs import SLOPE, JointSlopes
 from ...errors import ModelError
 from ...records.datasets import load_records
-from ...records.disclosure import shown
+from ...records.disclosure import shown, shown_in_all
 from .. import figures
 from ..figures.style import percent
 from ..findings import Findings, Formats, check, formats
@@ -23,6 +24,7 @@ from ..prose import as_text, in_words
 FEW = 20  # schools below which slopes are hardly known
 STEEPEST = 2
 DOUBT = 0.05
+Fit = TypeVar("Fit")
 
 
 def slope_columns(formula: str, random: Sequence[str]) -> list[str]:
@@ -36,7 +38,7 @@ def usable_groups(records: pd.DataFrame, cohort: int, subgroups: Sequence[str]) 
     return [c for c in subgroups if c in rows and set(pd.unique(rows[c].dropna())) == {0, 1}]
 
 
-def attempt(fit: Callable[..., CohortFit], *given: Any, **named: Any) -> CohortFit | None:
+def attempt(fit: Callable[..., Fit], *given: Any, **named: Any) -> Fit | None:
     """A fit with random slopes, or None where the records cannot bear one: too few students, or no column."""
     if not named.get("random"):
         return None
@@ -49,6 +51,67 @@ def attempt(fit: Callable[..., CohortFit], *given: Any, **named: Any) -> CohortF
 def with_column(formula: str, column: str) -> str:
     """The formula, with a column where it lacks it."""
     return formula if re.search(rf"\b{re.escape(column)}\b", formula) else f"{formula} + {column}"
+
+
+def pairs(fit: JointSlopes | None, sizes: pd.Series, min_students: int) -> Findings:
+    """The last two cohorts together: how value added at named values and slopes correlate, and who has changed there.
+
+    sizes: students by cohort and school, of :func:`valib.cell_sizes`.
+    """
+    found = Findings()
+    if fit is None:
+        found.say(
+            "A comparison of lines between cohorts needs two focal cohorts that share schools and can bear slopes of them. "
+            "These records do not have them, so that this section has nothing to show."
+        )
+        return found
+    first, second = fit.cohorts
+    column, values = next(iter(fit.values.items()))
+    table = fit.correlations({column: values})
+    at = [*(as_text(float(v), "g") for v in values), *(["slopes"] if len(table) > len(values) else [])]
+    shown_table = pd.DataFrame({"At": at, **{k.capitalize(): table[k] for k in ("correlation", "lower", "upper")}})
+    found.table(
+        shown_table,
+        f"Correlation over schools between cohorts {first} and {second}: of value added at values of `{column}`, and of the "
+        "slopes, with {glue:text}`level` limits.",
+        "tab-pairs",
+        formats={"Correlation": ".2f", "Lower": ".2f", "Upper": ".2f"},
+        index=False,
+    )
+    _steepness(found, table[table["of"] == SLOPE], fit.cohorts)
+    may = shown_in_all(sizes, min_students, fit.cohorts)
+    changes = fit.changes(first, second, {column: [values[0], values[-1]]}).reset_index()
+    changes = changes[changes["school"].isin(may.index[may])]
+    clear = (changes["lower"] > 0) | (changes["upper"] < 0)
+    low, high = (int(clear[changes["at"] == value].sum()) for value in (values[0], values[-1]))
+    found.say(
+        f"Of {changes['school'].nunique()} schools shown in both cohorts, {low} have a change of value added at {at[0]} whose "
+        f"{{glue:text}}`level` interval excludes 0, and {high} have one at {at[len(values) - 1]}.",
+        when=bool(changes["lower"].notna().any()),
+    )
+    return found
+
+
+def _steepness(found: Findings, slopes: pd.DataFrame, cohorts: Sequence[int]) -> None:
+    """Whether steep lines stay steep; slopes: the row of correlations, none where the column has no slope of its own."""
+    if not len(slopes):
+        return
+    slope, (first, second) = slopes.iloc[0], cohorts
+    steep = f"a school whose line is steep in {first} has a steep line in {second}"
+    found.say(
+        "In {numref}`tab-pairs` the interval of the correlation of slopes holds 0, so these cohorts do not show that "
+        f"{steep}.",
+        when=bool(slope["lower"] <= 0 <= slope["upper"]),
+    )
+    found.say(f"In {{numref}}`tab-pairs` {steep}, as a rule.", when=bool(slope["lower"] > 0))
+    found.say(
+        f"By {{numref}}`tab-pairs` a school whose line is steep in {first} has, as a rule, a flat line in {second}.",
+        when=bool(slope["upper"] < 0),
+    )
+    found.say(
+        "{numref}`tab-pairs` has no limits of the correlation of slopes, because its variances are too little known.",
+        when=bool(np.isnan(slope["lower"])),
+    )
 
 
 def study_names(cohort: int, columns: Sequence[str], level: float) -> Findings:
