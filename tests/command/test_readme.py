@@ -80,7 +80,7 @@ def test_the_commands(here, monkeypatch):
 
 
 def test_the_params_files(here):
-    wide, study, rows, reliable, breaks = blocks("yaml")
+    study, wide, rows, reliable, breaks = blocks("yaml")
     Path("shown.yml").write_text(study + reliable + breaks, encoding="utf-8")
     Path("wide.yml").write_text(wide, encoding="utf-8")
     Path("rows.yml").write_text(rows, encoding="utf-8")
