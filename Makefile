@@ -36,7 +36,7 @@ slides: book  ## Render the book, and say where the lecturer's slides are
 check-site: $(STAMP)  ## Check the rendered pages in _build: links, ids, and in Chromium accessibility, console, weight, search
 	$(VENV)/bin/python tests/check_site.py "$(OUT)" $(if $(BROWSER),--browser)
 
-PYTEST := $(RUN) pytest -q -n 2 --dist loadfile
+PYTEST := $(RUN) pytest -q -n 2 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py
 COMPUTING := tests/records tests/sums tests/models tests/effects tests/simulation
 
 test: $(STAMP)  ## Run the tests; ROOM=effects: those of one room; COVER=yes: print the branches of what computes they miss
@@ -48,7 +48,7 @@ else
 endif
 
 test-all: test $(VENV)/.spark  ## Run the tests, then the long ones (faults, leaks, servers, Spark)
-	$(RUN) pytest -q -n 2 --dist loadfile -m long
+	$(PYTEST) -m long
 
 lint: $(STAMP)  ## Check the code's style, format and types, and the prose
 	$(RUN) ruff check .

@@ -13,6 +13,17 @@ from valib.pages import progress
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "tests" / "reference"
+LONGEST = (  # files of tests that take minutes; begun first, so that at the end no process waits for the other
+    *("test_real_book", "test_hostile_book", "test_shapes_book", "test_attacker", "test_kill", "test_readme"),
+    *(
+        "test_pictures_hidden",
+        "test_measured",
+        "test_book",
+        "test_report_build",
+        "test_chapter_numbers",
+        "test_stability",
+    ),
+)
 CODES = {"school": "str", "student": "str", "Subject": "str", "school_id": "str", "student_id": "str", "lea": "str"}
 
 
@@ -26,6 +37,10 @@ def read_table(path: Path) -> pd.DataFrame:
 def reference(name: str) -> dict:
     """One JSON file of tests/reference."""
     return json.loads((REFERENCE / f"{name}.json").read_text())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,11 +71,7 @@ def server() -> Iterator[str]:
                 USER,
                 "--pwfile",
                 folder / "password",
-                "-A",
-                "scram-sha-256",
-                "-E",
-                "UTF8",
-                "--no-sync",
+                *"-A scram-sha-256 -E UTF8 --no-sync".split(),
             ],
             **quiet,
         )

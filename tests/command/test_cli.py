@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import run
 from conftest import simulate
-from typer.testing import CliRunner
 
 import valib
 import valib as va
-from valib.command import cli
 from valib.effects.average import average_va
 from valib.effects.baseline import Benchmark, fit_baseline
 from valib.effects.benchmark import fit_benchmark
@@ -68,10 +67,6 @@ def here(tmp_path, monkeypatch, good) -> Path:
     return tmp_path
 
 
-def run(*arguments: str):
-    return CliRunner().invoke(cli.app, list(arguments), prog_name="valib")
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
 
@@ -115,16 +110,7 @@ def test_fit_relative_writes_what_the_library_finds(here, good):
 
 def test_fit_benchmark_writes_the_shift_with_every_option_in_force(here, good):
     options = [
-        "--estimator",
-        "ols",
-        "--variances",
-        "baseline",
-        "--method",
-        "REML",
-        "--level",
-        "0.9",
-        "--equating-se",
-        "2",
+        *"--estimator ols --variances baseline --method REML --level 0.9 --equating-se 2".split(),
         "--formula",
         "score ~ prior_score + female",
     ]
@@ -155,16 +141,9 @@ def test_a_baseline_with_influences_gives_a_later_year_the_error_by_school(here,
     for name, more in (("kept", ["--influences"]), ("bare", ["--exact"])):
         assert run("baseline", *more, "--out", f"{name}.json").exit_code == 0
         done = run(
-            "fit",
-            "later.csv",
-            "--model",
-            "benchmark",
-            "--benchmark",
+            *"fit later.csv --model benchmark --benchmark".split(),
             f"{name}.json",
-            "--cohorts",
-            "2021",
-            "--exact",
-            "--out",
+            *"--cohorts 2021 --exact --out".split(),
             name,
         )
         assert done.exit_code == 0, done.stderr
@@ -324,17 +303,8 @@ def test_a_saved_benchmark_scores_a_later_cohort_without_the_baseline_students(h
     assert run("fit", "--model", "benchmark", "--estimator", "within", "--exact", "--out", "whole").exit_code == 0
     good.query("cohort == 2021").to_csv("later.csv", index=False)
     done = run(
-        "fit",
-        "later.csv",
-        "--model",
-        "benchmark",
-        "--benchmark",
-        "kept/baseline.json",
-        "--cohorts",
-        "2021",
-        "--exact",
-        "--out",
-        "later",
+        *"fit later.csv --model benchmark --benchmark kept/baseline.json --cohorts 2021".split(),
+        *"--exact --out later".split(),
     )
     assert done.exit_code == 0, done.stderr
     whole = pd.read_csv("whole/school_effects.csv").query("cohort == 2021")

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import said
 from conftest import simulate
-from typer.testing import CliRunner
 
 import valib as va
-from valib.command.cli import app
 from valib.records.precision import last_place
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -38,15 +37,11 @@ def here(records, tmp_path, monkeypatch) -> Path:
 
 
 def run(*words: str) -> str:
-    done = CliRunner().invoke(app, ["fit", *words])
-    assert done.exit_code == 0, done.output
-    return done.output
+    return said("fit", *words)
 
 
 def refused(*words: str) -> str:
-    done = CliRunner().invoke(app, ["fit", *words])
-    assert done.exit_code == 2, done.output
-    return " ".join(done.output.split())
+    return " ".join(said("fit", *words, code=2).split())
 
 
 def read(path: str) -> pd.DataFrame:

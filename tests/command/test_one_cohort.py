@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import said
 from conftest import simulate
-from typer.testing import CliRunner
 
-from valib.command.cli import app
 from valib.study.params import Params
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -28,10 +27,9 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def run(*arguments, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    assert not DEMO.search(re.sub(r"\d+\.\d+", "", result.output)), result.output
-    return result.output
+    output = said(*arguments, code=code)
+    assert not DEMO.search(re.sub(r"\d+\.\d+", "", output)), output
+    return output
 
 
 def test_init_check_and_relative_fit(folder):

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import said
 from conftest import simulate
-from typer.testing import CliRunner
 
 import valib as va
-from valib.command.cli import app
 from valib.study.params import Params
 
 FEW = ("--quantile-draws", "60", "--quantile", ".25,.75", "--no-figures")
@@ -43,9 +42,7 @@ def written(source) -> dict[str, Path]:
 
 
 def run(*words, code: int = 0) -> str:
-    done = CliRunner().invoke(app, [str(w) for w in words])
-    assert done.exit_code == code, done.output
-    return " ".join(done.output.split())
+    return " ".join(said(*words, code=code).split())
 
 
 def test_the_numbers_are_the_library_s(source, written):

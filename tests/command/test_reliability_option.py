@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import said
 from conftest import simulate
-from typer.testing import CliRunner
 
 import valib as va
-from valib.command.cli import app
 from valib.study.params import Params
 
 STUDY = ("--baseline-cohorts", "2030", "--focal-cohorts", "2031")
@@ -26,10 +25,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(*arguments, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    return " ".join(result.output.split())
+def run(*words, code: int = 0) -> str:
+    return " ".join(said(*words, code=code).split())
 
 
 @pytest.mark.parametrize("engine", ["memory", "duckdb"])

@@ -5,10 +5,9 @@ import time
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from commands import run
 
 import valib as va
-from valib.command.cli import app
 from valib.pages import progress
 from valib.records import reading
 from valib.records.sources import opening
@@ -31,10 +30,6 @@ def slow(tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "_open_file", late)
     monkeypatch.setattr(progress, "PATIENCE", 0.05)
     return tmp_path
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(one) for one in arguments])
 
 
 @pytest.mark.parametrize("name", ["slow.csv", "slow.parquet"])

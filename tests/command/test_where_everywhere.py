@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import run
 from conftest import simulate
 from typer.main import get_command
-from typer.testing import CliRunner
 
 import valib as va
 from valib.command.cli import app
@@ -31,10 +31,6 @@ ORDERS = {
     "book": (*COHORTS, "--out", "{out}"),
 }
 WITHOUT = {"init", "summary"}  # the first looks at all rows, the other has no DATA: its params file says which
-
-
-def run(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

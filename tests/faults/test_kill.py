@@ -20,14 +20,7 @@ INTERRUPTS = {
 }
 CHUNKS = 24
 SIMULATION = [
-    "simulate",
-    "--scenarios",
-    "few-schools,drift",
-    "--methods",
-    "seed,default",
-    "--jobs",
-    "2",
-    "--replicates",
+    *"simulate --scenarios few-schools,drift --methods seed,default --jobs 2 --replicates".split(),
     str(CHUNKS // 2 * 50),
 ]
 
@@ -110,14 +103,9 @@ def test_an_interrupted_book(book, way):
 def test_a_killed_fit(tmp_path):
     study = make_study(tmp_path)
     order = [
-        "fit",
-        "--model",
-        "joint",
-        "--params",
+        *"fit --model joint --params".split(),
         str(study),
-        "--cohorts",
-        "2030,2031,2033",
-        "--out",
+        *"--cohorts 2030,2031,2033 --out".split(),
         str(tmp_path / "out"),
     ]
     started = time.monotonic()

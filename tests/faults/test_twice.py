@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import run
 from conftest import simulate
-from typer.testing import CliRunner
 
-from valib.command import cli
 from valib.errors import ParamsError
 from valib.study import folder as folders
 from valib.study.writing import claim, write_folder
@@ -36,10 +35,6 @@ def rng():
     import numpy as np
 
     return np.random.default_rng(11)
-
-
-def run(*arguments: str):
-    return CliRunner().invoke(cli.app, list(arguments), prog_name="valib")
 
 
 COMMANDS = {

@@ -142,19 +142,7 @@ def test_too_little_memory_is_not_called_a_quotation_mark(tmp_path, monkeypatch)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_standard_output_is_said(tmp_path):
     table().to_csv(tmp_path / "a.csv", index=False)
-    command = [
-        sys.executable,
-        "-m",
-        "valib",
-        "fit",
-        "a.csv",
-        "--model",
-        "relative",
-        "--cohorts",
-        "2019",
-        "--out",
-        "out",
-    ]
+    command = [sys.executable, *"-m valib fit a.csv --model relative --cohorts 2019 --out out".split()]
     with open("/dev/full", "w") as full:
         ended = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     said = "Error: standard output: No space left on device; files that were written stand."

@@ -9,10 +9,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from commands import run
 from faultlib import contents, make_study, one_sentence
-from typer.testing import CliRunner
 
-from valib.command import cli
 from valib.errors import ParamsError, ValibWarning
 from valib.files import write_file
 from valib.study.folder import OUTPUTS, claim, digest
@@ -31,10 +30,6 @@ def here(tmp_path, monkeypatch):
     for name in ("thesis.txt", "out/notes.txt"):
         Path(name).write_text(MINE)
     return tmp_path
-
-
-def run(*order: str):
-    return CliRunner().invoke(cli.app, list(order), prog_name="valib")
 
 
 def plant(journal: str, made: dict[str, str] | None = None, kept: dict[str, str] | None = None) -> None:

@@ -22,16 +22,7 @@ def folder(tmp_path_factory):
     place = records.groupby(["cohort", "school"]).cumcount()
     tiny = (records["school"] == "S0003") & (records["cohort"] == 2019)
     records[~tiny | (place < 2)].to_csv(folder / "my.csv", index=False)
-    words = [
-        "fit",
-        str(folder / "my.csv"),
-        "--model",
-        "benchmark",
-        "--baseline-cohorts",
-        "2015,2016",
-        "--cohorts",
-        "2019",
-    ]
+    words = ["fit", str(folder / "my.csv"), *"--model benchmark --baseline-cohorts 2015,2016 --cohorts 2019".split()]
     for name, more in (("published", []), ("again", []), ("exact", ["--exact"])):
         done = CliRunner().invoke(app, [*words, *more, "--out", str(folder / name)])
         assert done.exit_code == 0, done.output

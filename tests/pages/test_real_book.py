@@ -52,7 +52,8 @@ def rendered(tmp_path_factory):
         focal_cohorts=[2033, 2034],
         school=FOLLOWED,
         further_formulas=["score ~ prior_score + ses"],
-        simulation_replicates=100,
+        simulation_replicates=40,
+        bootstrap_replicates=60,
         quantile_draws=60,
     )
     pdf = shutil.which("latexmk") is not None

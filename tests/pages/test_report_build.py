@@ -48,7 +48,7 @@ def test_a_page_that_fails_is_named_and_the_others_are_kept_aside(tmp_path, monk
 
 
 def test_workers_and_one_process_make_the_same_files(tmp_path, monkeypatch):
-    params, made = params_for(tmp_path, panel(6)), []
+    params, made = params_for(tmp_path, panel(6), intervals="plugin"), []
     for jobs, chunk in ((1, 1000), (2, 2)):
         monkeypatch.setattr("valib.pages.report.render.CHUNK", chunk)
         out = tmp_path / f"out-{jobs}"
@@ -78,7 +78,7 @@ def run(*order: str) -> tuple[int, str]:
 )
 def test_unusable_orders_are_one_sentence_and_exit_code_2(tmp_path, order, told):
     out = tmp_path / "out"
-    study = ("--baseline-cohorts", "2015,2016", "--focal-cohorts", "2019,2024", "--quiet")
+    study = ("--baseline-cohorts", "2015,2016", "--focal-cohorts", "2019,2024", "--intervals", "plugin", "--quiet")
     code, output = run(str(PANEL), *order, *study, "--out", str(out))
     assert code == 2 and told in " ".join(output.split()) and not out.exists()
 

@@ -105,13 +105,8 @@ def told(tmp_path_factory):
     )
     order = [
         BROWSER,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--virtual-time-budget=5000",
+        *"--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking".split(),
+        *"--disable-component-update --virtual-time-budget=5000".split(),
         f"--user-data-dir={tmp_path / 'browser'}",
         "--dump-dom",
         page.as_uri(),

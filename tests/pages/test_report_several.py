@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from commands import run as valib
 from conftest import simulate
 from typer.testing import CliRunner
 
@@ -41,9 +42,7 @@ def folder(tmp_path_factory):
 
 
 def run(*words):
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-    return done
+    return valib(*words, code=0)
 
 
 def page(folder, school: str) -> BeautifulSoup:

@@ -86,11 +86,7 @@ def test_a_browser_shows_it_from_a_file_with_labels_and_moves_it(tmp_path):
     done = subprocess.run(
         [
             BROWSER,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--virtual-time-budget=2000",
-            "--dump-dom",
+            *"--headless --no-sandbox --disable-gpu --virtual-time-budget=2000 --dump-dom".split(),
             page.as_uri(),
         ],
         capture_output=True,

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from check_site import pdf_faults
+from commands import run as valib
 from conftest import simulate
 from typer.testing import CliRunner
 
@@ -25,9 +26,8 @@ PDFINFO = shutil.which("pdfinfo")
 BASELINE = ["--baseline-cohorts", "2015,2016"]
 
 
-def run(*words) -> None:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
+def run(*words):
+    return valib(*words, code=0)
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +142,6 @@ def test_other_folders_are_refused_in_a_sentence(folder, tmp_path):
     for given, said in ((tmp_path, "has no school_effects.csv"), (folder / "none", "expected a folder that")):
         done = CliRunner().invoke(app, ["summary", str(given), "--out", str(tmp_path / "out")])
         assert done.exit_code == 2 and said in done.stderr, done.stderr
-    run(
-        "fit",
-        folder / "many.csv",
-        "--no-figures",
-        "--model",
-        "joint",
-        "--cohorts",
-        "2019,2021",
-        "--out",
-        tmp_path / "joint",
-    )
+    run("fit", folder / "many.csv", *"--no-figures --model joint --cohorts 2019,2021 --out".split(), tmp_path / "joint")
     done = CliRunner().invoke(app, ["summary", str(tmp_path / "joint"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 2 and "a joint model" in done.stderr and not (tmp_path / "out").exists()

@@ -195,14 +195,7 @@ def test_a_school_that_is_held_back_says_so_on_its_own_page_alone(tmp_path):
     words = [
         "report",
         str(data),
-        "--school",
-        "S0011",
-        "--school",
-        "S0007",
-        "--quiet",
-        "--baseline-cohorts",
-        "2015,2016",
-        "--out",
+        *"--school S0011 --school S0007 --quiet --baseline-cohorts 2015,2016 --out".split(),
         str(tmp_path / "report"),
     ]
     done = CliRunner().invoke(app, [*words, "--focal-cohorts", "2018"])

@@ -34,15 +34,7 @@ COMMANDS = {
         "simulate",
         "--scenarios",
         "this study",
-        "--methods",
-        "seed,default",
-        "--replicates",
-        "3",
-        "--jobs",
-        "1",
-        "--quiet",
-        "--out",
-        "simulation",
+        *"--methods seed,default --replicates 3 --jobs 1 --quiet --out simulation".split(),
     ],
 }
 

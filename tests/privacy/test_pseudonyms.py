@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import run
 from conftest import simulate
 from leaks import search
 from test_book import ONE, tiny_sources
 from test_book import notebook as write_notebook
-from typer.testing import CliRunner
 
-from valib.command.cli import app
 from valib.errors import ParamsError, ValibWarning
 from valib.pages import build as book
 from valib.records import pseudonyms
@@ -27,10 +26,6 @@ from valib.study.params import Params, load
 KEY = bytes(range(32))
 NAMES = [f"School {k}" for k in range(2000)] + ["St. Mary's", "=1+1", "Ünï", "\udce9", " a", "a", "a ", "", "x" * 500]
 FORM = re.compile(r"[BCDFGHJKMNPQRSTVWXZ][BCDFGHJKMNPQRSTVWXZ2-9]{3}-[BCDFGHJKMNPQRSTVWXZ2-9]{4}")
-
-
-def run(*words: object):
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
@@ -194,11 +189,7 @@ def test_fit_writes_pseudonyms_and_the_list_tells_who_they_are(tmp_path, data, k
             data,
             "--model",
             model,
-            "--baseline-cohorts",
-            "2030,2031",
-            "--focal-cohorts",
-            "2033",
-            "--cohorts",
+            *"--baseline-cohorts 2030,2031 --focal-cohorts 2033 --cohorts".split(),
             cohorts,
             "--pseudonyms",
             key,
@@ -225,15 +216,9 @@ def test_streams_give_no_pseudonyms_and_say_so(tmp_path, data, key):
     done = run(
         "fit",
         data,
-        "--model",
-        "relative",
-        "--cohorts",
-        "2033",
-        "--pseudonyms",
+        *"--model relative --cohorts 2033 --pseudonyms".split(),
         key,
-        "--engine",
-        "duckdb",
-        "--out",
+        *"--engine duckdb --out".split(),
         tmp_path / "out",
     )
     assert done.exit_code == 2 and "gives no pseudonyms" in done.stderr
@@ -286,11 +271,7 @@ def test_a_report_under_pseudonyms_is_asked_for_by_name(tmp_path, data, key):
         data,
         "--school",
         name,
-        "--baseline-cohorts",
-        "2030,2031",
-        "--focal-cohorts",
-        "2033",
-        "--pseudonyms",
+        *"--baseline-cohorts 2030,2031 --focal-cohorts 2033 --pseudonyms".split(),
         key,
         "--quiet",
         "--out",

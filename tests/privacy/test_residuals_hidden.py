@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from commands import said as run
 
 import valib as va
-from valib.command.cli import app
 
 FILES = ("residual_sds.csv", "variance_tests.csv")
 
@@ -26,12 +25,6 @@ def records(seed: int = 3) -> pd.DataFrame:
     frame = pd.DataFrame({"school": [f"S{k:03d}" for k in code], "cohort": 2024, "score": score, "prior_score": prior})
     tiny = np.where(np.arange(len(code)) % 300 == 50, "few", np.where(female == 1, "F", "M"))
     return frame.assign(student=[f"P{k}" for k in range(len(frame))], female=female, tiny=tiny)
-
-
-def run(*words, code: int = 0) -> str:
-    done = CliRunner().invoke(app, [str(w) for w in words])
-    assert done.exit_code == code, done.output
-    return done.output
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from commands import said as run
 from typer.testing import CliRunner
 
 import valib as va
@@ -27,12 +28,6 @@ def records(seed: int = 3) -> pd.DataFrame:
         parts[-1]["prior_score"] = prior
     frame = pd.concat(parts, ignore_index=True)
     return frame.assign(student=[f"P{k}" for k in range(len(frame))])
-
-
-def run(*words) -> str:
-    done = CliRunner().invoke(app, [str(w) for w in words])
-    assert done.exit_code == 0, done.output
-    return done.output
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +86,7 @@ def test_the_params_file_says_it_too_and_streams_agree(made, tmp_path):
                 "fit",
                 "--params",
                 tmp_path / "params.yml",
-                "--model",
-                "relative",
-                "--engine",
+                *"--model relative --engine".split(),
                 engine,
                 "--out",
                 tmp_path / engine,

@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from commands import said as run
 from conftest import ROOT, simulate
-from typer.testing import CliRunner
 
 import valib as va
-from valib.command.cli import app
 from valib.errors import RecordsError
 from valib.records import disclosure, repeats
 from valib.study.account import check_records
@@ -20,12 +19,6 @@ from valib.sums.streams import stream_records
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 CASE = ROOT / "tests" / "cases" / "06-two-subjects-a-student"
-
-
-def run(*arguments, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    return result.output
 
 
 def people(n: int = 400, schools: int = 8) -> pd.DataFrame:
@@ -123,9 +116,7 @@ def test_three_students_in_six_rows_are_held_back(tmp_path, engine):
             "fit",
             "--params",
             tmp_path / "none.yml",
-            "--model",
-            "relative",
-            "--engine",
+            *"--model relative --engine".split(),
             engine,
             "--out",
             tmp_path / "out",

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from commands import run
 
-from valib.command import cli
 from valib.records.datasets import load_records
 from valib.simulation import runs as montecarlo
 from valib.simulation.calibrate import calibrate
@@ -22,10 +21,6 @@ COMMAND = ["simulate", "--scenarios", "few-schools,drift", "--methods", "seed,de
 def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(*arguments: str):
-    return CliRunner().invoke(cli.app, list(arguments), prog_name="valib")
 
 
 def test_help_has_examples_and_every_name_is_listed():
@@ -52,20 +47,9 @@ def test_the_files_are_the_library_s_results(here):
 
 def test_the_study_in_hand(here):
     result = run(
-        "simulate",
-        "demo",
-        "--scenarios",
+        *"simulate demo --scenarios".split(),
         "this study",
-        "--methods",
-        "default",
-        "--replicates",
-        "2",
-        "--jobs",
-        "1",
-        "--reliability",
-        "0.9",
-        "--out",
-        "out",
+        *"--methods default --replicates 2 --jobs 1 --reliability 0.9 --out out".split(),
     )
     assert result.exit_code == 0, result.output
     world = calibrate(load_records("demo"), [2015, 2016, 2017], 2024, reliability=0.9)

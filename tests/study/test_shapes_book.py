@@ -5,18 +5,16 @@ gives them. That the numbers are those of a table prepared by hand to 1e-9 is sh
 the book's files hold them rounded.
 """
 
-import json
 import re
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from chapter_code import run_chapter
+from commands import run as valib
 from shapes import SHAPES
-from typer.testing import CliRunner
 
-from valib.command.cli import app
 from valib.effects.relative import fit_relative
 from valib.errors import ParamsError, ValibWarning
 from valib.pages.build.assemble import shown_cohorts
@@ -25,10 +23,8 @@ from valib.records.reading import read_records
 from valib.study.params import load
 
 
-def run(*arguments):
-    done = CliRunner().invoke(app, [str(one) for one in arguments])
-    assert done.exit_code == 0, done.output
-    return done
+def run(*words):
+    return valib(*words, code=0)
 
 
 def by_hand():
@@ -104,12 +100,7 @@ def test_chapters_of_every_other_shape_run(tmp_path, monkeypatch, shape):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for chapter in ("02_relative", *(["04_benchmark"] if shape == "read_wide" else [])):
-            cells = json.loads((ROOT / "chapters" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-            names = {}
-            for cell in (one for one in cells if one["cell_type"] == "code"):
-                exec(compile("".join(cell["source"]), chapter, "exec"), names)  # noqa: S102
-                if "parameters" in cell["metadata"].get("tags", []):
-                    names |= {name: given[name] for name in names if name in given}
+            run_chapter(chapter, given)
     same_effects(tmp_path, records)
 
 

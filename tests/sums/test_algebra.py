@@ -408,15 +408,9 @@ def test_commands_take_the_gain_score(formula, engine, tmp_path):
     assert read_table(tmp_path / "k" / "shifts.csv")["shift"][0] == pytest.approx(-10.84836, abs=1e-4)
     if engine == "memory":
         valib(
-            "fit",
-            "--model",
-            "joint",
+            *"fit --model joint".split(),
             *asked,
-            "--cohorts",
-            "2019,2021",
-            "--covariance",
-            "compound_symmetry",
-            "--out",
+            *"--cohorts 2019,2021 --covariance compound_symmetry --out".split(),
             str(tmp_path / "j"),
         )
         assert "can be fitted" in valib("check", "--formula", formula)

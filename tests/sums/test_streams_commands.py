@@ -8,11 +8,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from commands import said
 from conftest import ROOT
 from test_streams import assert_same_sums, quietly, records
-from typer.testing import CliRunner
 
-from valib.command.cli import app
 from valib.errors import RecordsError
 from valib.records.reading import read_records
 from valib.sums.streams import moments_from_source, stream_records
@@ -39,9 +38,7 @@ COHORTS = ["--baseline-cohorts", "2015,2016,2017", "--focal-cohorts", "2019,2021
 def run(*arguments, code: int = 0) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    return result.output
+        return said(*arguments, code=code)
 
 
 def assert_same_files(ours, theirs) -> int:
@@ -75,11 +72,7 @@ def test_a_saved_benchmark_serves_every_engine(demo, tmp_path):
         run(
             "fit",
             demo / "demo.csv",
-            "--model",
-            "benchmark",
-            "--cohorts",
-            "2021",
-            "--engine",
+            *"--model benchmark --cohorts 2021 --engine".split(),
             engine,
             "--benchmark",
             tmp_path / f"{engine}.json",

@@ -12,18 +12,7 @@ import pandas as pd
 from .sources import as_numbers
 
 # Words for a grade of school, in names of columns.
-GRADE = (
-    "grade",
-    "grades",
-    "klasse",
-    "klassenstufe",
-    "jahrgang",
-    "jahrgangsstufe",
-    "groep",
-    "grado",
-    "niveau",
-    "yeargroup",
-)
+GRADE = tuple("grade grades klasse klassenstufe jahrgang jahrgangsstufe groep grado niveau yeargroup".split())
 GRADES = (*GRADE, "gradelevel", "studentgrade", "testedgrade", "testgrade")  # whole names
 SUBJECTS = (
     *("subject", "subjects", "subjectarea", "contentarea", "testsubject", "fach", "vak", "matiere", "materia"),

@@ -49,10 +49,6 @@ def _are_without_groups(column: pd.Series) -> pd.Series:
     return pd.Series(True, index=column.index)
 
 
-def _are_finite(column: pd.Series) -> pd.Series:
-    return pd.Series(~np.isinf(as_numbers(column)[0]), index=column.index)
-
-
 def _are_years(column: pd.Series) -> pd.Series:
     values, bad = as_numbers(column)
     whole = np.isnan(values) | ((values == np.floor(values)) & (np.abs(values) < EXACT))
@@ -64,7 +60,7 @@ _CODES: dict[str, Judge] = {"must hold codes (text or numbers)": _are_codes}
 _SCORES: dict[str, Judge] = {
     "must hold numbers": _are_numbers,
     "must hold numbers without points between thousands": _are_without_groups,
-    "must hold finite numbers": _are_finite,
+    "must hold finite numbers": lambda column: pd.Series(~np.isinf(as_numbers(column)[0]), index=column.index),
 }
 # What the canonical columns may hold in a source, before conversion, in the order in which faults are told; other columns
 # are not looked at.

@@ -10,17 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from ..errors import ParamsError
 
-_POSITIVE = (
-    "tau",
-    "sigma",
-    "prior_sd",
-    "intake_sd",
-    "equating_se",
-    "hetero_prior",
-    "hetero_school",
-    "cohort_sd",
-    "slope_sd",
-)
+_POSITIVE = tuple("tau sigma prior_sd intake_sd equating_se hetero_prior hetero_school cohort_sd slope_sd".split())
 _LIMITS = {
     "schools": (2, 100_000),
     "sorting": (-1, 1),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import pandas as pd
 import pytest
+from chapter_code import run_chapter
 from conftest import ROOT
 
 CASE = ROOT / "tests" / "cases" / "01-gain-score-left-side"
@@ -23,17 +23,6 @@ STUDY = {
 }
 
 
-def run(chapter: str, **parameters) -> dict:
-    """The code of a chapter, cell after cell, with these parameters."""
-    names: dict = {}
-    cells = json.loads((ROOT / "chapters" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-    for cell in (c for c in cells if c["cell_type"] == "code"):
-        exec(compile("".join(cell["source"]), chapter, "exec"), names)  # noqa: S102
-        if "parameters" in cell["metadata"].get("tags", []):
-            names |= STUDY | parameters
-    return names
-
-
 @pytest.mark.parametrize(
     "formula", [pytest.param("I(score - prior_score) ~ 1", marks=pytest.mark.long), "score - prior_score ~ 1"]
 )
@@ -42,8 +31,8 @@ def test_the_chapters_fit_the_gain(formula, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run("02_relative", formula=formula)
-        found = run("04_benchmark", formula=formula)
+        run_chapter("02_relative", STUDY | {"formula": formula})
+        found = run_chapter("04_benchmark", STUDY | {"formula": formula})
     names = ("relative_effects", "shifts")
     written = {name: pd.read_csv(tmp_path / f"{name}.csv", dtype={"school": "str"}) for name in names}
     effects = written["relative_effects"].set_index("school")["effect"]

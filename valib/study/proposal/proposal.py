@@ -21,22 +21,7 @@ SEVERAL = 3  # baseline cohorts at most
 FEWEST_ROWS = 30  # of a cohort that is proposed
 MOST_NAMED = 10  # cohorts in a sentence
 MOST_COVARIATES, MOST_LEVELS, MOST_MISSING = 5, 12, 0.05
-PRIVATE = (
-    "name",
-    "surname",
-    "forename",
-    "address",
-    "email",
-    "mail",
-    "phone",
-    "postcode",
-    "zip",
-    "birth",
-    "dob",
-    "date",
-    "id",
-    "code",
-)
+PRIVATE = tuple("name surname forename address email mail phone postcode zip birth dob date id code".split())
 
 
 @dataclass(frozen=True, slots=True)

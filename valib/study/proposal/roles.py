@@ -12,101 +12,38 @@ from ...records.long import GRADE
 from .columns import CALENDAR, Column, correlation, distinct_within, same_but_for_a_number, scalar, varies_within
 
 # Words of names in English, German, French, Spanish, Italian, Portuguese, Dutch and the languages of the North.
-STUDENT = (
-    "student",
-    "pupil",
-    "child",
-    "learner",
-    "candidate",
-    "upn",
-    "stuid",
-    "studid",
-    "stud",
-    "schueler",
-    "schuler",
-    "eleve",
-    "alumno",
-    "alumna",
-    "estudiante",
-    "aluno",
-    "alunno",
-    "studente",
-    "leerling",
-    "elev",
-    "oppilas",
+STUDENT = tuple(
+    """
+    student pupil child learner candidate upn stuid studid stud schueler schuler eleve alumno alumna estudiante
+    aluno alunno studente leerling elev oppilas
+    """.split()
 )
-SCHOOL = (
-    "school",
-    "centre",
-    "center",
-    "institution",
-    "campus",
-    "urn",
-    "schul",
-    "ecole",
-    "etab",
-    "escuela",
-    "colegio",
-    "centro",
-    "escola",
-    "scuola",
-    "skola",
-    "skole",
-    "koulu",
+SCHOOL = tuple(
+    """
+    school centre center institution campus urn schul ecole etab escuela colegio centro escola scuola skola skole
+    koulu
+    """.split()
 )
 COHORT = ("cohort", "kohorte", "cohorte", "coorte", "year", "jahr", "annee", "ano", "anno", "jaar", "aar", "vuosi")
-PRIOR = (
-    "prior",
-    "pre",
-    "pretest",
-    "previous",
-    "before",
-    "intake",
-    "entry",
-    "lag",
-    "lagged",
-    "initial",
-    "earlier",
-    "vorher",
-    "vortest",
-    "vorige",
-    "anterior",
-    "previo",
-    "previa",
-    "avant",
-    "initiale",
-    "precedente",
+PRIOR = tuple(
+    """
+    prior pre pretest previous before intake entry lag lagged initial earlier vorher vortest vorige anterior previo
+    previa avant initiale precedente
+    """.split()
 )
-SCORE = (
-    "score",
-    "outcome",
-    "post",
-    "posttest",
-    "result",
-    "final",
-    "exam",
-    "test",
-    "mark",
-    "points",
-    "attainment",
-    "achievement",
-    "attain",
-    "ergebnis",
-    "punkte",
-    "note",
-    "nota",
-    "resultat",
-    "resultado",
-    "puntaje",
-    "risultato",
-    "uitslag",
-    "poang",
+SCORE = tuple(
+    """
+    score outcome post posttest result final exam test mark points attainment achievement attain ergebnis punkte
+    note nota resultat resultado puntaje risultato uitslag poang
+    """.split()
 )
-SUBJECT = (
-    "math", "maths", "mathematics", "mathe", "mat", "algebra", "arit", "arithmetic", "numeracy", "rekenen", "reken", "calcul",
-    "read", "reading", "lezen", "lesen", "lecture", "lectura", "lang", "language", "taal", "ela", "english", "literacy",
-    "writing", "spelling", "science", "deutsch", "francais", "lengua", "vocab", "verbal",
-)  # fmt: skip
+SUBJECT = tuple(
+    """
+    math maths mathematics mathe mat algebra arit arithmetic numeracy rekenen reken calcul read reading lezen lesen
+    lecture lectura lang language taal ela english literacy writing spelling science deutsch francais lengua vocab
+    verbal
+    """.split()
+)
 STAGES = ("primary", "secondary", "second", "elementary", "middle", "high", "kindergarten")  # kinds of schools
 POST = ("post", "posttest", "postt")
 BEFORE = (*("pret", "pretests", "lastyear", "prev"), *PRIOR)
@@ -116,25 +53,10 @@ TESTED = (
     *("diff", "difference", "growth", "gain"),
 )
 # What makes a name mean something about a school, a year or a person rather than the thing itself.
-NOT_SCHOOL = (
-    "district",
-    "type",
-    "mean",
-    "avg",
-    "average",
-    "size",
-    "gender",
-    "phase",
-    "sector",
-    "status",
-    "year",
-    "district",
-    "jahr",
-    "form",
-    "schulart",
-    "annee",
-    "ano",
-    "anno",
+NOT_SCHOOL = tuple(
+    """
+    district type mean avg average size gender phase sector status year district jahr form schulart annee ano anno
+    """.split()
 )
 NOT_COHORT = ("birth", "born", "dob", "level", "grade", "group", "entry", "score", "geburt", "naissance")
 NOT_STUDENT = ("age", "gender", "sex", "count", "name", "ratio")
