@@ -89,23 +89,27 @@ class Columns(SphinxPostTransform):
 
 
 def long_columns(table: nodes.table, right: list[bool]) -> str:
-    """The columns of a long table: numbers as wide as they are, texts with what their words need and a share of the rest.
+    """The columns of a long table, as wide as the line at most: each with what it needs and a share of the rest.
 
-    Each text column gets the width of its longest word; what is left of the line is shared by how much they hold.
+    A text needs its longest word, a column of numbers its longest entry and the longest word of its head; what is left of
+    the line is shared by how much more they hold.
     """
     rows = [[entry.astext() for entry in row.children] for row in table.findall(nodes.row)]
-    columns = [[row[k] for row in rows if k < len(row)] for k in range(len(right))]
-    words = [max((1.15 * len(word) + 3 for cell in column for word in cell.split()), default=4.0) for column in columns]
-    whole = [max((1.15 * len(cell) + 3 for cell in column), default=4.0) for column in columns]
-    widths = [min(whole[k] if right[k] else words[k], 40.0) for k in range(len(right))]
-    wanted = [0.0 if right[k] else max(whole[k] - widths[k], 0.0) for k in range(len(right))]
+    heads = len(list(table.next_node(nodes.thead).findall(nodes.row))) if table.next_node(nodes.thead) else 0
+    widths, wanted = [], []
+    for k, flush in enumerate(right):
+        column = [row[k].replace("\n", " ") for row in rows if k < len(row)]
+        pieces = [word for cell in column[: heads if flush else None] for word in cell.split()]
+        pieces += column[heads:] if flush else []
+        widths.append(min(max((1.15 * len(piece) + 3 for piece in pieces), default=4.0), 40.0))
+        wanted.append(max(max((1.15 * len(cell) + 3 for cell in column), default=4.0) - widths[k], 0.0))
     spare = LINE - sum(widths)
     if sum(wanted) > 0 and spare > 0:
         share = min(spare / sum(wanted), 1.0)
         widths = [width + share * want for width, want in zip(widths, wanted, strict=True)]
     scale = min(LINE / sum(widths), 1.0) / LINE
-    kinds = (rf"\Y{{{width * scale:.3f}}}" for width in widths)
-    return "".join("r" if flush else kind for flush, kind in zip(right, kinds, strict=True))
+    kinds = [r"\Z" if flush else r"\Y" for flush in right]  # flush right, flush left
+    return "".join(f"{kind}{{{width * scale:.3f}}}" for kind, width in zip(kinds, widths, strict=True))
 
 
 def lines(table: nodes.table, columns: int) -> float:
