@@ -250,8 +250,9 @@ def test_the_commands_write_lines(records, tmp_path, monkeypatch):
         assert {"va_at.csv", "shift_in_context.csv"} <= set(written)
         lines = pd.read_csv(written["va_at.csv"], dtype={"school": str})
         assert lines["school"].nunique() >= 46 and all("S0003" not in path.read_text() for path in written.values())
-    refused = run(cli.app, "fit my.csv --model joint --cohorts 2015,2016 --random prior_score --out r3".split())
-    assert refused.exit_code == 2 and "a joint model has none" in refused.output
+    both = "fit my.csv --model joint --cohorts 2015,2016 --random prior_score --reliability prior_score=0.9 --out r3"
+    refused = run(cli.app, both.split())
+    assert refused.exit_code == 2 and "reliability" in refused.output
 
 
 def test_no_warning_but_of_the_model(records, bench):

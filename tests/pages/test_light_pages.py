@@ -82,6 +82,7 @@ def html(tmp_path):
         '<i class="fa-solid fa-none"></i><p class="used"><img alt="Dot" src="dot.png"></p>'
         '<table class="docutils align-center"><tr><td>1</td></tr></table>'
         '<p class="caption" role="heading"><span>Methods</span></p>'
+        '<div id="jb-print-toc"> <div><h2>Contents</h2></div> <nav><ul><li>One</li></ul></nav> </div><article>One</article>'
         '<pre><span class="n">name</span><span class="w"> </span><span class="k">for</span></pre>'
     )
     (tmp_path / "search.html").write_text('<script src="searchindex.js"></script>')
@@ -98,6 +99,7 @@ def test_pages_load_no_icons_and_no_search(html):
     )
     assert '<path fill="currentColor" d="M7 8">' in page, "an icon in a span"
     assert '<i class="fa-solid fa-none"></i>' in page, "one that is not known stays"
+    assert "<ul>" not in page and "<article>One</article>" in page  # the list of sections stands once
 
 
 def test_pictures_tell_their_size_and_tables_can_scroll(html):

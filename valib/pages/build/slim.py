@@ -27,6 +27,7 @@ PLAIN = re.compile(
 TOKEN = re.compile(r'<span class="([a-z]{1,2})">([^<]*)</span>')  # a word of code
 REFERENCES = re.compile(r'(<div class="citation" id="[^"]*") role="doc-biblioentry"')  # an item of a list of citations
 IMAGE = re.compile(r'<img\s([^>]*?)src="([^"]+\.png)"([^>]*?)/?>')
+PRINTED = re.compile(r'<div id="jb-print-toc">.*?</nav>\s*</div>', re.DOTALL)  # a second list of the page's sections
 RULE = re.compile(r"(?<=[{}])([^{}@]+)\{[^{}]*\}")
 CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
 NAME = re.compile(r"-?[A-Za-z_][\w-]*")
@@ -66,7 +67,7 @@ def uncoloured(styles: str) -> set[str]:
 
 def lighter(path: Path, drawn: dict[tuple[str, str], tuple[str, str]], plain: set[str]) -> str:
     """The text of a page without what it need not load or say."""
-    text = LOADING.sub("", path.read_text(encoding="utf-8"))
+    text = PRINTED.sub("", LOADING.sub("", path.read_text(encoding="utf-8")))
     if path.name != "search.html":  # the field on the other pages leads there
         text = SEARCH.sub("", text)
     text = REFERENCES.sub(r'\1 role="listitem"', PLAIN.sub(r"\1", text))
