@@ -419,3 +419,42 @@ def kept_demo():
         }
     )
     return fit_baseline(frame, [2015, 2016]).to_json()
+
+
+class TestPatternsOfPriorScores:
+    """``known`` and ``if_known``: nobody is left out, and each pattern of what is known has a line of its own."""
+
+    FORMULA = "score ~ prior_score * known(maths) + if_known(maths)"
+
+    def records(self, seed=5):
+        """Schools' effects are the same for both patterns; weak students lack the second score more often."""
+        rng, schools, n = np.random.default_rng(seed), 120, 60
+        school = np.repeat(np.arange(2 * schools), n)
+        prior, effect = rng.normal(0, 1, len(school)), rng.normal(0, 0.3, schools)
+        maths = 0.6 * prior + rng.normal(0, 0.8, len(school))
+        lacks = rng.random(len(school)) < 1 / (1 + np.exp(1 + prior))
+        score = 0.5 * prior + 0.4 * maths + effect[school % schools] + rng.normal(0, 0.7, len(school))
+        codes = [f"S{j:03d}" for j in school % schools]
+        frame = pd.DataFrame({"student": np.arange(len(school)).astype(str), "school": codes, "score": score})
+        return frame.assign(cohort=2015 + school // schools, prior_score=prior, maths=np.where(lacks, np.nan, maths))
+
+    def test_the_lines_come_back(self):
+        """Missing at random given the first score: without the second, the expected score is .5 + .4 x .6 = .74 prior."""
+        baseline = fit_baseline(self.records(), [2015, 2016], self.FORMULA)
+        b, error = baseline.coefficients, np.sqrt(np.diag(baseline.vcov))
+        truth = {"prior_score": 0.74, "if_known(maths)": 0.4, "prior_score:known(maths)": 0.5 - 0.74}
+        for name, value in truth.items():
+            assert abs(b[name] - value) < 4 * error[list(b.index).index(name)], name
+        assert baseline.n_students == 2 * 120 * 60
+
+    def test_a_kept_benchmark_gives_a_later_cohort_the_same(self, tmp_path):
+        records = self.records()
+        baseline = fit_baseline(records, [2015], self.FORMULA)
+        baseline.save(tmp_path / "kept.json")
+        here, kept = (fit_quietly(records, 2016, b) for b in (baseline, Benchmark.load(tmp_path / "kept.json")))
+        np.testing.assert_allclose(here.school_effects["effect"], kept.school_effects["effect"], atol=0.002)
+        assert here.n_students == 120 * 60 and abs(here.shift) < 4 * here.shift_se
+
+    def test_a_pattern_that_no_student_has_is_named(self):
+        with pytest.raises(ValibError, match=r"'known\(maths\)' is constant"):
+            fit_baseline(self.records().fillna({"maths": 0.0}), [2015, 2016], self.FORMULA)

@@ -436,7 +436,10 @@ def test_covariates_are_counted_by_cohort():
     assert said.covariates.loc[("ses", 2016), ["rows", "missing", "share"]].tolist() == [200, 40, 0.2]
     assert said.covariates.loc[("region", 2016), ["levels", "unseen"]].tolist() == [3, 3]
     assert said.covariates.loc[("sex", 2015), "levels"] == 2 and pd.isna(said.covariates.loc[("ses", 2015), "levels"])
-    assert "(cohort 2016: 20.0%)" in found(said, "covariate_missing")[0].text
+    told = found(said, "covariate_missing")[0].text
+    assert "(cohort 2016: 20.0%)" in told and "leave them out" in told
+    lines = take(frame, formula="score ~ prior_score * known(ses) + if_known(ses)")
+    assert "a line of their own, so see" in found(lines, "covariate_missing")[0].text
     assert said.problems == (
         "Column region of the formula has values that the baseline does not have (rows in them: "
         "cohort 2016: 3): join levels, or choose a baseline that has them.",

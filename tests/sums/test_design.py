@@ -223,6 +223,59 @@ class TestRefusals:
         assert d.left_out == {"region": 5, "female": 7} and len(d.y) == 110
 
 
+class TestPatterns:
+    """A line for each pattern of what is known of a student."""
+
+    FORMULA = "score ~ prior_score * known(maths) + if_known(maths)"
+
+    @pytest.fixture
+    def some(self, rows):
+        """Records of which some lack a second prior score."""
+        maths = np.where(np.arange(len(rows)) % 3 == 0, np.nan, 0.5 * rows["prior_score"] + np.arange(len(rows)) % 7)
+        return rows.assign(maths=maths)
+
+    @pytest.mark.parametrize("dtype", ["float64", "Int64", "boolean", "object"])
+    def test_it_is_the_design_with_indicators_by_hand(self, some, dtype):
+        values = some["maths"].round()
+        if dtype != "float64":
+            values = (values > 240).where(values.notna(), pd.NA) if dtype != "Int64" else values
+            values = values.astype(dtype)
+        by_hand = some.assign(k=values.notna() * 1.0, m=values.astype("Float64").fillna(0).astype(float))
+        with pytest.warns(ValibWarning, match="40 of 120 students have no 'maths': the formula gives them a line"):
+            found = build_design(some.assign(maths=values), self.FORMULA)
+        expected = build_design(by_hand, "score ~ prior_score * k + m")
+        np.testing.assert_array_equal(found.X, expected.X)
+        assert found.left_out == {} and len(found.y) == len(some)
+
+    def test_least_squares_are_those_of_each_pattern_alone(self, some):
+        """Closed form: without school effects the patterns have no parameter in common."""
+        design = build_design(some, self.FORMULA)
+        b = dict(zip(design.names, np.linalg.lstsq(design.X, design.y, rcond=None)[0], strict=True))
+        for there in (False, True):
+            part = some[some["maths"].notna() == there]
+            alone = build_design(part, "score ~ prior_score + maths" if there else "score ~ prior_score")
+            own = np.linalg.lstsq(alone.X, alone.y, rcond=None)[0]
+            line = [
+                b["Intercept"] + there * b["known(maths)"],
+                b["prior_score"] + there * b["prior_score:known(maths)"],
+            ]
+            np.testing.assert_allclose(own, [*line, b["if_known(maths)"]] if there else line, rtol=1e-7)
+
+    def test_a_column_that_is_needed_elsewhere_is_needed(self, some):
+        with pytest.warns(ValibWarning, match="40 without 'maths'"):
+            design = build_design(some, "score ~ prior_score + maths + known(maths)")
+        assert len(design.y) == 80
+
+    @pytest.mark.parametrize("term", ["known(log(maths))", "if_known(1)", "known(maths + 1)", "C(known(maths))"])
+    def test_something_else_than_a_column_is_refused(self, some, term):
+        with pytest.raises(ModelError, match="something else than a column"):
+            build_design(some, f"score ~ prior_score + {term}")
+
+    def test_an_outcome_is_known(self, some):
+        with pytest.raises(ModelError, match="every student has an outcome"):
+            build_design(some, "if_known(score) ~ prior_score")
+
+
 @pytest.mark.parametrize(
     ("formula", "columns"),
     [

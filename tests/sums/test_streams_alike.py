@@ -119,7 +119,9 @@ def test_sizes_are_refused_in_the_same_sentence(tmp_path, value):
 def test_what_only_memory_can_do_is_said_and_auto_takes_memory(file):
     assert not can_stream("score ~ prior_score + C(school)") and can_stream("score ~ C(ses > 0) + school_mean(ses)")
     assert not can_stream("score ~ school_mean(ses) + C(region, contr.sum)")
+    assert not can_stream("score ~ prior_score * known(ses) + if_known(ses)")
     assert "--engine memory" in _refusal(stream_records, file, formula="score ~ C(school)")
+    assert "known(ses)" in _refusal(stream_records, file, formula="score ~ prior_score * known(ses) + if_known(ses)")
     assert "2^53" in _refusal(stream_records, file, formula="score ~ C(number)")
 
 

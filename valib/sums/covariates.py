@@ -183,12 +183,13 @@ def _written(name: str) -> str:
 def _as_number(column: pd.Series, kind: str, as_category: bool) -> pd.Series:
     """A column of numbers, or of true and false, as float64; as it is for a category."""
     dtype = column.dtype
-    if kind == "truth" and dtype == object:  # true, false and once a blank, whose row is gone
-        column, dtype = column.astype(bool), np.dtype(bool)
+    if kind == "truth" and dtype == object:  # true, false and a blank, which only known() and if_known() are given
+        column = column.astype("boolean") if column.isna().any() else column.astype(bool)
+        dtype = column.dtype
     if dtype == np.float64 or (as_category and dtype != object):
         return column
     try:
-        return pd.Series(column.to_numpy(dtype=np.float64), index=column.index)
+        return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
     except (OverflowError, ArithmeticError) as error:
         raise ModelError(f"Column '{column.name}' holds numbers too large for arithmetic.") from error
 

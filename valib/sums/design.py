@@ -21,12 +21,27 @@ from formulaic import Formula, ModelSpec
 from formulaic.errors import DataMismatchWarning, FormulaicError
 from formulaic.parser.types import Factor, Term
 
-from ..errors import ModelError, RowsLeftOut
+from ..errors import ModelError, RowsLeftOut, ValibWarning
 from .covariates import WIDEST, as_covariates, as_known, check_named, check_size, check_width
 from .formula import categories_of, columns_of, factors, first_line, parse, required_columns, shown
 
 ONES = "1"  # the intercept as formulaic writes the term
 _SCHOOL_MEAN = re.compile(r"school_mean\((\w+)\)")
+
+
+def known(x: Any) -> np.ndarray:
+    """1 where a column holds a number, 0 where it is missing."""
+    return np.asarray(~np.isnan(np.asarray(x, dtype=np.float64)), dtype=np.float64)
+
+
+def if_known(x: Any) -> np.ndarray:
+    """A column, with 0 where it is missing: beside ``known`` of it, a line of their own for students without it."""
+    values = np.asarray(x, dtype=np.float64)
+    return np.where(np.isnan(values), 0.0, values)
+
+
+# What formulaic must know of the functions that a formula may hold, beside school_mean.
+FUNCTIONS: dict[str, Any] = {"np": np, "known": known, "if_known": if_known}
 
 
 def plain_matrix(
@@ -215,7 +230,7 @@ def build_design(
     if plain:
         y, X, learned = *plain[:2], FormulaState(text, plain[2], {}, {})
     else:
-        y, X, learned = materialise(covariates, parsed, state, {"school_mean": school_mean, "np": np}, text)
+        y, X, learned = materialise(covariates, parsed, state, {"school_mean": school_mean, **FUNCTIONS}, text)
     fitted = state or learned
     if learned.names != fitted.names:
         raise ModelError(
@@ -236,7 +251,15 @@ def _complete(data: pd.DataFrame, parsed: Formula, groups: str, text: str) -> tu
             f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have; "
             f"they have {_quoted(list(map(str, data.columns)))}."
         )
-    return _drop_missing(data, needed)
+    must = columns_of(parsed.lhs) | columns_of(parsed.rhs, needed=True)
+    kept, left_out = _drop_missing(data, sorted(must))
+    for column in sorted(set(needed) - must):
+        if lacking := int(kept[column].isna().sum()):
+            said = (
+                f"{lacking:,} of {len(kept):,} students have no '{column}': the formula gives them a line of their own."
+            )
+            warnings.warn(said, ValibWarning, stacklevel=4)
+    return kept, left_out
 
 
 # What formulaic and the functions of a formula raise for records that they do not fit.

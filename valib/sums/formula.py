@@ -45,6 +45,8 @@ FUNCTIONS: dict[str, dict[str, str]] = {
     "exp": {},
     "I": {},
     "school_mean": {},
+    "known": {},
+    "if_known": {},
     "center": {},
     "scale": {"center": "number", "scale": "number", "ddof": "number"},
     "standardize": {"center": "number", "rescale": "number", "ddof": "number"},
@@ -65,6 +67,7 @@ FUNCTIONS: dict[str, dict[str, str]] = {
     **{f"np.{name}": {"other": "value"} if name in ("maximum", "minimum") else {} for name in NUMPY},
 }
 LEARNING = ("center", "scale", "standardize", "poly", "bs", "cr", "cs", "cc", "school_mean")  # from the students
+KNOWN = ("known", "if_known")  # of a column that may be missing
 CURVES = ("poly", "bs", "cr", "cs", "cc")  # functions that give several columns
 WORDS = ("raise", "clip", "na", "zero", "extend", "center")
 ALLOWED = "a formula may hold columns, numbers, + - * / ** and the functions " + ", ".join(
@@ -76,12 +79,15 @@ class Refused(ValueError):
     """What a formula may not hold, in a few words."""
 
 
-def used_columns(code: str) -> Iterator[tuple[str, bool]]:
-    """Columns in a factor's code, each with whether it is used as a category (inside ``C``)."""
+def used_columns(code: str, needed: bool = False) -> Iterator[tuple[str, bool]]:
+    """Columns in a factor's code, each with whether it is used as a category (inside ``C``).
+
+    needed: only those that may not be missing, which are all that stand outside ``known`` and ``if_known``.
+    """
     tree, names = tree_of(code)
     top = tree.body
     category = isinstance(top, ast.Call) and _called(top) == "C"
-    for node, called in _values(top):
+    for node, called in _values(top, () if needed else KNOWN):
         if called == "Q":
             yield str(value_of(node)), category
         elif isinstance(node, ast.Name):
@@ -194,7 +200,10 @@ def _check_call(node: ast.Call) -> None:
         raise Refused(f"the function {name}()" if name else _what(node.func))
     if not node.args:
         raise Refused(f"{name}() without a column")
-    _check_value(node.args[0])
+    first = node.args[0]
+    if name in KNOWN and not (isinstance(first, ast.Name) or (isinstance(first, ast.Call) and _called(first) == "Q")):
+        raise Refused(f"{name}() of something else than a column")
+    _check_value(first)
     _check_arguments(node, FUNCTIONS[name])
 
 
@@ -295,20 +304,23 @@ def _called(node: ast.Call) -> str | None:
     return f.id if isinstance(f, ast.Name) else None
 
 
-def _values(node: ast.AST) -> Iterator[tuple[ast.AST, str | None]]:
-    """Names and the texts inside Q() that a factor uses as values: not functions, contrasts, levels."""
+def _values(node: ast.AST, known: tuple[str, ...] = KNOWN) -> Iterator[tuple[ast.AST, str | None]]:
+    """Names and the texts inside Q() that a factor uses as values: not functions, contrasts, levels.
+
+    known: of the functions ``known`` and ``if_known`` those that are looked into.
+    """
     if isinstance(node, ast.Call):
         name = _called(node)
         if name == "Q":
             yield node.args[0], "Q"
-        else:
+        elif name not in KNOWN or name in known:
             for argument in node.args[:2] if name in ("np.maximum", "np.minimum") else node.args[:1]:
-                yield from _values(argument)
+                yield from _values(argument, known)
     elif isinstance(node, ast.Name):
         yield node, None
     else:
         for child in ast.iter_child_nodes(node):
-            yield from _values(child)
+            yield from _values(child, known)
 
 
 def _what(node: ast.AST) -> str:
@@ -391,6 +403,8 @@ def _check_outcome(code: str) -> None:
         name = _called(node) if isinstance(node, ast.Call) else None
         if name == "C" or isinstance(node, ast.Compare):
             raise Misread("has categories left of ~, where the outcome must be a number")
+        if name in KNOWN:
+            raise Misread(f"has {name}() left of ~, where every student has an outcome")
         if name in LEARNING:
             raise Misread(
                 f"has {name}() left of ~, which takes its numbers from the students at hand and so makes another "
@@ -429,11 +443,11 @@ def required_columns(formula: str) -> list[str]:
     return sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
 
 
-def columns_of(side: SimpleFormula) -> set[str]:
-    """The columns that one side of a parsed formula uses, as numbers or as categories."""
+def columns_of(side: SimpleFormula, needed: bool = False) -> set[str]:
+    """The columns that one side of a parsed formula uses, as numbers or as categories; needed: that may not be missing."""
     found = factors(side)
     code = [text for text, factor in found.items() if factor.eval_method is Factor.EvalMethod.PYTHON]
-    return found.keys() - set(code) | {column for text in code for column, _ in used_columns(text)}
+    return found.keys() - set(code) | {column for text in code for column, _ in used_columns(text, needed)}
 
 
 def factors(side: SimpleFormula) -> dict[str, Factor]:

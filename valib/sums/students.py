@@ -151,7 +151,7 @@ def summed(design: Design, by_cell: bool = False, describe: bool = False) -> Sum
     columns = {}
     for c in needed:
         if is_number(data[c]) and c != "cohort":
-            values = data[c].astype(np.float64)
+            values = pd.Series(data[c].to_numpy(dtype=np.float64, na_value=np.nan)).fillna(0.0)  # as if_known has it
             columns[c] = {"n": len(values), "mean": float(values.mean()), "sd": float(values.std(ddof=1))}
     return Summed(moments, design.state, design.left_out, columns, f"{hash_rows(data, needed):016x}")
 

@@ -11,7 +11,7 @@ from ...errors import ModelError
 from ...names import by_cohort, counts, percent
 from ...names import listed_cohorts as cohorts
 from ...records.reading import CANONICAL
-from ...sums.design import required_columns
+from ...sums.formula import columns_of, parse, required_columns
 from .coded import Ask, Coded, Finding
 from .limits import FAR_GAP, MANY_LEVELS, MISSING_SHARE, MOST_LEVELS
 from .text import LONGEST_NAME, plain, printable
@@ -27,6 +27,14 @@ def needed(formula: str) -> list[str]:
         return [name for name in required_columns(formula) if name not in CANONICAL]
     except ModelError:
         return []
+
+
+def _never_missing(formula: str) -> set[str]:
+    """The columns of a formula without which a student is left out; none if it cannot be read."""
+    try:
+        return columns_of(parse(formula).rhs, needed=True)
+    except ModelError:
+        return set()
 
 
 def describe(coded: Coded, ask: Ask) -> pd.DataFrame:
@@ -95,6 +103,7 @@ def judge(table: pd.DataFrame, columns: list[str], ask: Ask) -> tuple[list[Findi
     """
     found, problems = [], []
     own = needed(ask.formula)
+    lost = {c for f in (ask.formula, *ask.further_formulas) for c in _never_missing(f)}
     for formula in ask.further_formulas:
         if lacking := [name for name in needed(formula) if name not in columns]:
             found.append(
@@ -115,7 +124,7 @@ def judge(table: pd.DataFrame, columns: list[str], ask: Ask) -> tuple[list[Findi
             problems += _stops(shown, here, ask, "the formula")
         else:
             found += [Finding("covariate", (), text) for text in _stops(shown, here, ask, "further_formulas")]
-        found += _misleads(shown, here)
+        found += _misleads(shown, here, name not in lost)
     return found, problems
 
 
@@ -145,9 +154,15 @@ def _stops(name: str, here: pd.DataFrame, ask: Ask, where: str) -> list[str]:
     return said
 
 
-def _misleads(name: str, here: pd.DataFrame) -> list[Finding]:
-    """Warn of missing values and of many levels in a covariate."""
+def _misleads(name: str, here: pd.DataFrame, line: bool) -> list[Finding]:
+    """Warn of missing values and of many levels in a covariate. line: who lacks it has a line of their own."""
     found = []
+    what = (
+        "the formula gives these a line of their own, so see that they are like others with the same scores."
+        if line
+        else "models with it leave them out, so compare with a model without it, or with one that gives them a line of "
+        "their own (known and if_known in a formula)."
+    )
     part = here[(here["share"] > MISSING_SHARE) & (here["missing"] < here["rows"])]
     if len(part):
         told = by_cohort({t: percent(share) for t, share in part["share"].items()})
@@ -155,10 +170,7 @@ def _misleads(name: str, here: pd.DataFrame) -> list[Finding]:
             Finding(
                 "covariate_missing",
                 tuple(part.index),
-                (
-                    f"Column {name} is missing for more than {MISSING_SHARE:.0%} of the students ({told}): models with it "
-                    "leave them out, so compare with a model without it."
-                ),
+                (f"Column {name} is missing for more than {MISSING_SHARE:.0%} of the students ({told}): {what}"),
             )
         )
     many = _most_levels(here)

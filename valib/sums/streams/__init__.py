@@ -15,7 +15,7 @@ from ...records.reading import read_records
 from ..design import FormulaState
 from ..formula import factors, parse
 from ..students import Summed, cohorts_of, sum_students
-from .chunks import learning_terms
+from .chunks import known_terms, learning_terms
 from .columns import coded_apart
 from .engines import ENGINES, choose_engine, is_spark
 from .layout import Engine
@@ -26,10 +26,13 @@ __all__ = ["ENGINES", "StreamedRecords", "can_stream", "choose_engine", "moments
 
 def can_stream(formula: str) -> bool:
     """Whether a formula has no term that only memory can make: one that learns its numbers from all students first, as
-    ``center`` and splines do, a covariate that is a code, or school means beside contrasts."""
+    ``center`` and splines do, one of a column that may be missing, a covariate that is a code, or school means beside
+    contrasts."""
     parsed = parse(formula)
     means = any("school_mean" in text for text in factors(parsed.rhs))
-    return not (learning_terms(parsed) or code_columns(parsed) or (means and coded_apart(parsed)))
+    return not (
+        learning_terms(parsed) or known_terms(parsed) or code_columns(parsed) or (means and coded_apart(parsed))
+    )
 
 
 def stream_records(

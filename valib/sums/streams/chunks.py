@@ -14,7 +14,7 @@ from ...records.sources.content import level_text
 from ..algebra import outcome_of
 from ..covariates import as_covariates, as_known, check_size
 from ..design import FormulaState, check_known, make_cells, materialise, refuse_not_finite
-from ..formula import factors, named_levels, shown
+from ..formula import KNOWN, factors, named_levels, shown
 from ..moments import Moments, moments_from_arrays, near_mean
 from .aggregate import Pass, years
 from .columns import compared
@@ -27,6 +27,11 @@ LEARNING = ("center", "scale", "standardize", "poly", "bs", "cr", "cs", "cc")
 def learning_terms(parsed: Formula) -> list[str]:
     """The factors that learn their numbers from all students first, as ``center`` and splines do."""
     return [text for text in factors(parsed.rhs) if re.search(rf"\b({'|'.join(LEARNING)})\(", text)]
+
+
+def known_terms(parsed: Formula) -> list[str]:
+    """The factors of a column that may be missing, whose rows a stream leaves out."""
+    return [text for text in factors(parsed.rhs) if re.search(rf"\b({'|'.join(KNOWN)})\(", text)]
 
 
 class Chunks:

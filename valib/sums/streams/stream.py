@@ -26,7 +26,7 @@ from ..moments import Moments
 from ..students import Summed, hash_rows
 from .aggregate import Pass, run_pass, years
 from .choice import Choice
-from .chunks import Chunks
+from .chunks import Chunks, known_terms
 from .columns import category_columns, pick, structure
 from .judge import SAMPLE, Judge, check_line_breaks, with_stripped, with_years
 from .layout import JOINED, LINKED, Column, Engine, Layout, Test, number_sql
@@ -233,6 +233,10 @@ class StreamedRecords:
             raise ModelError(
                 f"The formula {shown(text)} needs column {_quoted(absent)}, which the records do not have;"
                 f" they have {_quoted(list(self._judge.columns))}."
+            )
+        if terms := known_terms(parsed):
+            raise ModelError(
+                f"The formula {shown(text)} has the term {terms[0]}, whose rows a stream leaves out: take --engine memory."
             )
         if codes := sorted(code_columns(parsed)):
             raise ModelError(
