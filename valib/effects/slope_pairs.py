@@ -57,6 +57,8 @@ class JointSlopes(Shown):
         students, the mean, and one above; 0 and 1 of an indicator.
     pairs : dict of (int, int) to PairFit
         The fits as arrays, by their cohorts.
+    states : dict of int to FormulaState
+        What the formula learned in each cohort.
     findings : tuple of Finding
         What would mislead in the fits.
 

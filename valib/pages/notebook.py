@@ -225,13 +225,16 @@ def figure(key: str, fig: Any) -> None:
     """Record a figure of valib.pages.figures for a ``glue:figure`` directive: pixels for HTML, vectors for LaTeX.
 
     It also shows in the notebook itself; the cell is tagged remove-cell or remove-output, so that a page has it once. What
-    the pages put beneath it goes with it: the numbers drawn (:func:`valib.pages.figures.plotted.plotted`) and the code.
+    the pages put beneath it goes with it: the numbers drawn (:func:`valib.pages.figures.plotted.plotted`) and the code. A
+    figure of matplotlib's own, as in a chapter that a reader adds, stands by itself.
     """
     from ..study.writing import as_csv
     from .figures.plotted import plotted
+    from .figures.style import BookFigure
 
-    table = plotted(fig)
-    fig.beneath = {"code": fig.code, "csv": "" if table.empty else as_csv(table)}
+    if isinstance(fig, BookFigure):
+        table = plotted(fig)
+        fig.beneath = {"code": fig.code, "csv": "" if table.empty else as_csv(table)}
     _glue(key, fig, display=True)
 
 
