@@ -93,5 +93,18 @@ def test_figures_and_tables_are_listed_by_the_first_sentence_of_their_captions()
     assert table == ("Table", "4.1", "Means.", "tab-b")
 
 
+def test_what_is_drawn_of_nothing_gives_no_rows():
+    """Of records with few cohorts or schools a figure may have a series without points."""
+    fig = plotting.style.canvas(3)[0]
+    (ax,) = fig.axes
+    ax.plot([], [], label="line")
+    ax.plot([], [], "o", gid="points", ls="none")
+    ax.scatter([], [], label="cloud")
+    ax.vlines([], [], [], gid="interval")
+    ax.fill_between([], [], [], label="band")
+    ax.errorbar([], [], yerr=[], label="bars")
+    assert plotted(fig).empty
+
+
 def test_words_alone_give_no_table():
     assert plotted(plotting.release_steps()).empty

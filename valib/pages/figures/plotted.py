@@ -98,7 +98,9 @@ def _series(one: Any, by_container: dict[int, Any]) -> str:
 
 
 def _of_line(ax: Axes, line: Any, series: str) -> Iterator[Row]:
-    x, y = np.asarray(line.get_xydata(), dtype=float).T if len(line.get_xydata()) else (np.array([]), np.array([]))
+    if not len(line.get_xydata()):
+        return
+    x, y = np.asarray(line.get_xydata(), dtype=float).T
     if line.get_transform() == ax.get_yaxis_transform():
         yield series, "line", "", (None, y[0], None, None)
     elif line.get_transform() == ax.get_xaxis_transform():
@@ -120,7 +122,7 @@ def _of_collection(ax: Axes, one: Any, series: str) -> Iterator[Row]:
         x, y = np.asarray(one.get_offsets(), dtype=float).T
         for (at, value), name in zip(zip(x, y, strict=True), _names(ax, one, x, y), strict=True):
             yield series, "point", name, (at, value, None, None)
-    elif isinstance(one, PolyCollection) and series and len(one.get_offsets()) <= 1:
+    elif isinstance(one, PolyCollection) and series and len(one.get_offsets()) <= 1 and one.get_paths():
         corners = pd.DataFrame(np.vstack([path.vertices for path in one.get_paths()]), columns=["x", "y"])
         for x, (low, high) in corners.groupby("x")["y"].agg(["min", "max"]).iterrows():
             yield series, "band", "", (x, low, None, high)
