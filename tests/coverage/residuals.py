@@ -8,14 +8,13 @@ sigma_j = 45 exp(spread z_j): variances are lognormal, which is not the distribu
 
 from __future__ import annotations
 
-import json
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from stored import means, replicates_of, write_worlds
 
 import valib as va
 
@@ -85,25 +84,12 @@ def replicate(world: World, rng: np.random.Generator) -> dict[str, float]:
 
 def measure(name: str, replicates: int) -> dict[str, dict[str, float]]:
     """Means and Monte Carlo errors over replicates, each with a seed of its own."""
-    key = zlib.crc32(name.encode())
-    told = pd.DataFrame([replicate(WORLDS[name], np.random.default_rng([SEED, key, r])) for r in range(replicates)])
-    error = told.std(ddof=1) / np.sqrt(replicates)
-    return {k: {"mean": float(told[k].mean()), "mcse": float(error[k])} for k in told}
+    return means(replicates_of(name, replicates, SEED, lambda rng: replicate(WORLDS[name], rng)), replicates)
 
 
 def main() -> None:
     """Measure every world that is not stored and write the result, world by world."""
-    start = {"seed": SEED, "replicates": REPLICATES, "worlds": {}}
-    stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else start
-    for name in WORLDS:
-        if name not in stored["worlds"]:
-            stored["worlds"][name] = measure(name, REPLICATES)
-            print(
-                name,
-                {k: (round(v["mean"], 3), round(v["mcse"], 3)) for k, v in stored["worlds"][name].items()},
-                flush=True,
-            )
-            STORED.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    write_worlds(STORED, WORLDS, {"seed": SEED, "replicates": REPLICATES}, lambda name: measure(name, REPLICATES))
 
 
 if __name__ == "__main__":

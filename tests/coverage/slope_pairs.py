@@ -8,14 +8,13 @@ b_j2) are normal, the correlation of a_j1 and a_j2 and that of b_j1 and b_j2 is 
 
 from __future__ import annotations
 
-import json
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from stored import means, replicates_of, write_worlds
 
 import valib as va
 
@@ -97,28 +96,15 @@ def _correlation(way: str, name: str, row: pd.Series, truth: float) -> dict[str,
 
 def measure(name: str, replicates: int) -> dict[str, dict[str, float]]:
     """Means and Monte Carlo errors over replicates, each with a seed of its own; n: replicates in which there is one."""
-    key = zlib.crc32(name.encode())
-    told = pd.DataFrame([replicate(WORLDS[name], np.random.default_rng([SEED, key, r])) for r in range(replicates)])
-    error = told.std(ddof=1) / np.sqrt(told.notna().sum())
-    return {
-        k: {"mean": float(told[k].mean()), "mcse": float(error[k]), "n": int(told[k].notna().sum())}
-        for k in sorted(told)
-    }
+    told = replicates_of(name, replicates, SEED, lambda rng: replicate(WORLDS[name], rng))
+    n = told.notna().sum()
+    found = means(told, n)
+    return {k: {**found[k], "n": int(n[k])} for k in sorted(told)}
 
 
 def main() -> None:
     """Measure every world that is not stored and write the result, world by world."""
-    start = {"seed": SEED, "worlds": {}}
-    stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else start
-    for name in WORLDS:
-        if name not in stored["worlds"]:
-            stored["worlds"][name] = measure(name, WORLDS[name].replicates)
-            print(
-                name,
-                {k: (round(v["mean"], 3), round(v["mcse"], 3), v["n"]) for k, v in stored["worlds"][name].items()},
-                flush=True,
-            )
-            STORED.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    write_worlds(STORED, WORLDS, {"seed": SEED}, lambda name: measure(name, WORLDS[name].replicates))
 
 
 if __name__ == "__main__":
