@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 
 @dataclass(frozen=True)
@@ -152,3 +153,13 @@ def within_estimate(X: np.ndarray, y: np.ndarray, cell, cluster) -> tuple[np.nda
     scores = C.T @ ((M @ y - S @ b)[:, None] * S)
     bread = np.linalg.inv(S.T @ S)
     return b, bread @ scores.T @ scores @ bread
+
+
+def assert_derivatives(problem, x, h=1e-5):
+    """Gradient and Hessian of a problem of :mod:`valib.models.newton` at x are its central differences."""
+    gradient, hessian = problem.derivatives(x, problem.value(x))
+    for k, step in enumerate(h * np.eye(len(x))):
+        up, down = problem.value(x + step), problem.value(x - step)
+        assert gradient[k] == pytest.approx((up.deviance - down.deviance) / (2 * h), rel=1e-5, abs=1e-4)
+        bend = (problem.derivatives(x + step, up)[0] - problem.derivatives(x - step, down)[0]) / (2 * h)
+        np.testing.assert_allclose(hessian[k], bend, atol=1e-6 * np.abs(hessian).max())

@@ -11,6 +11,7 @@ from scipy import stats
 import valib as va
 from valib.effects import joint as joint_module
 from valib.errors import ModelError, ValibWarning
+from valib.models import importance
 from valib.models import joint_posterior as module
 from valib.models.importance import pareto_k
 from valib.models.joint_likelihood import stack_moments
@@ -266,7 +267,7 @@ class TestChangeInValueAdded:
 
     def test_draws_that_cannot_be_trusted_warn(self, monkeypatch):
         joint = va.fit_joint(panel(24, cohorts=(2019, 2020, 2021), tau=15.0), [2019, 2020, 2021])
-        monkeypatch.setattr(module, "FEWEST_DRAWS", 1e9)
+        monkeypatch.setattr(importance, "FEWEST_DRAWS", 1e9)
         joint_module._posterior.cache_clear()
         with pytest.warns(ValibWarning, match="independent ones"):
             va.change_in_va(joint, 2019, 2021)

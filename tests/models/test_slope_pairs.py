@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import REFERENCE, ROOT, reference
-from oracle import indicators
+from oracle import assert_derivatives, indicators
 from scipy.linalg import block_diag
 
 from valib.errors import ModelError
@@ -100,13 +100,7 @@ class TestAgainstDenseMatrices:
     def test_derivatives(self, reml):
         """By central differences, which leave 1e-6 of the largest."""
         one = PairProblem(fit_pair(problem(5)[1], [[1], [1]]).sums, reml)
-        x, h = np.append(np.linspace(0.5, -0.3, 10), [0.1, -0.2]), 1e-5
-        gradient, hessian = one.derivatives(x, one.value(x))
-        for k, step in enumerate(h * np.eye(12)):
-            up, down = one.value(x + step), one.value(x - step)
-            assert gradient[k] == pytest.approx((up.deviance - down.deviance) / (2 * h), rel=1e-5, abs=1e-4)
-            bend = (one.derivatives(x + step, up)[0] - one.derivatives(x - step, down)[0]) / (2 * h)
-            np.testing.assert_allclose(hessian[k], bend, atol=1e-6 * np.abs(hessian).max())
+        assert_derivatives(one, np.append(np.linspace(0.5, -0.3, 10), [0.1, -0.2]))
 
     @pytest.mark.parametrize("method", ["ML", "REML"])
     def test_errors_of_variances_by_differences(self, method):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import reference
-from oracle import indicators
+from oracle import assert_derivatives, indicators
 
 from valib.errors import ModelError
 from valib.models.mixed import fit_moments
@@ -101,13 +101,7 @@ class TestAgainstDenseMatrices:
         """By central differences, which leave 1e-6 of the largest."""
         _, _, _, moments = problem(5, q)
         one = SlopeProblem(fit_slopes(moments, range(1, q)).sums, reml)
-        x, h = np.linspace(0.5, -0.3, q * (q + 1) // 2), 1e-5
-        gradient, hessian = one.derivatives(x, one.value(x))
-        for k, step in enumerate(h * np.eye(len(x))):
-            up, down = one.value(x + step), one.value(x - step)
-            assert gradient[k] == pytest.approx((up.deviance - down.deviance) / (2 * h), rel=1e-5, abs=1e-4)
-            bend = (one.derivatives(x + step, up)[0] - one.derivatives(x - step, down)[0]) / (2 * h)
-            np.testing.assert_allclose(hessian[k], bend, atol=1e-6 * np.abs(hessian).max())
+        assert_derivatives(one, np.linspace(0.5, -0.3, q * (q + 1) // 2))
 
     @pytest.mark.parametrize("method", ["ML", "REML"])
     def test_errors_of_variances_by_differences(self, method):

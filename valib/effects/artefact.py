@@ -20,7 +20,7 @@ import pandas as pd
 from ..models.options import Estimator, Groups
 from ..sums.algebra import outcome_of
 from ..sums.covariates import LIMITS
-from ..sums.design import FUNCTIONS, INTERCEPT, FormulaState, materialise
+from ..sums.design import INTERCEPT, FormulaState, materialise
 from ..sums.formula import categories_of, factors, parse, required_columns
 
 FORMAT = "valib-benchmark-1"
@@ -173,7 +173,7 @@ def _check_names(state: FormulaState, columns: Mapping[str, dict[str, Any]]) -> 
             data[column] = np.full(rows, float(columns[column]["mean"]))
         else:
             raise ValueError("the summaries lack a column of its formula")
-    context = {"school_mean": lambda x: x, **FUNCTIONS}
+    context = {"school_mean": lambda x: x}
     if materialise(pd.DataFrame(data), formula, state, context, state.formula)[2].names != names:
         raise ValueError("the names of its columns are not those that its formula gives")
 

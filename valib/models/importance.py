@@ -17,6 +17,7 @@ from ..sums.arrays import FloatArray
 TAILS = 5.0  # degrees of freedom of the proposal
 WIDER = 1.2  # factor of its scale
 LARGEST_K, FEWEST_DRAWS = 0.7, 100.0  # of weights that can be trusted
+LEAST = 1e-9  # weight of a draw that is dropped
 
 
 def weighted_draws(
@@ -104,6 +105,20 @@ def correlations(y: FloatArray, T: int) -> tuple[FloatArray, FloatArray]:
     L[:, np.arange(T), np.arange(T)] = np.exp(0.5 * log_left.sum(axis=2))
     density = (log_left[:, rows, columns] * (1 + (T - 2 - columns) / 2)).sum(axis=1)
     return L @ np.swapaxes(L, 1, 2), density
+
+
+def kept_draws(log_weight: FloatArray) -> tuple[np.ndarray, FloatArray, float, float]:
+    """Which of G draws count (G,), their weights, which sum to 1, for how many independent ones they stand, Pareto's k."""
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    keep = weight > LEAST
+    kept = weight[keep] / weight[keep].sum()
+    return keep, kept, float(1 / (kept**2).sum()), pareto_k(log_weight)
+
+
+def can_be_trusted(effective: float, k: float) -> bool:
+    """Whether weights can be relied on that stand for so many independent draws and have this Pareto k."""
+    return k < LARGEST_K and effective > FEWEST_DRAWS
 
 
 def pareto_k(log_weight: FloatArray) -> float:

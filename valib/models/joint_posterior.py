@@ -35,7 +35,7 @@ from scipy import optimize
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from .blup import factor
-from .importance import FEWEST_DRAWS, LARGEST_K, correlations, mode, pareto_k, tails, weighted_draws, weighted_limits
+from .importance import can_be_trusted, correlations, kept_draws, mode, tails, weighted_draws, weighted_limits
 from .joint_likelihood import JointMoments
 from .likelihood import Compressed, compress_cells
 from .linalg import invert
@@ -80,7 +80,7 @@ class JointNodes:
     @property
     def trusted(self) -> bool:
         """Whether the nodes can be relied on: always for a grid; for draws if k and the effective size are good."""
-        return self.angles is not None or (self.pareto_k < LARGEST_K and self.effective > FEWEST_DRAWS)
+        return self.angles is not None or can_be_trusted(self.effective, self.pareto_k)
 
     def contrast(self, c: FloatArray, schools: np.ndarray | None = None) -> Mixture:
         """c' (u_j1 .. u_jT) of schools (positions; by default all), (1, J)."""
@@ -471,24 +471,9 @@ def _draw(data: JointMoments, centre: FloatArray, order: float, random: int | np
     location, scale = mode(log_density, np.concatenate([centre, np.full(T * (T - 1) // 2, 0.3)]))
     sizes = DRAWS if len(data.n) <= MANY_SCHOOLS else (DRAWS[0],) * 2
     x, sigma, log_weight = weighted_draws(evaluate, location, scale, sizes, rng)
-    omega = _omega(x, T)[0]
-    weight = np.exp(log_weight - log_weight.max())
-    weight /= weight.sum()
-    keep = weight > 1e-9
-    share = np.ones((int(keep.sum()), 1))
-    kept = weight[keep] / weight[keep].sum()
-    return JointNodes(
-        data,
-        omega[keep],
-        kept,
-        share,
-        sigma[keep, None],
-        order,
-        None,
-        None,
-        float(1 / (kept**2).sum()),
-        pareto_k(log_weight),
-    )
+    keep, kept, effective, k = kept_draws(log_weight)
+    omega, share = _omega(x, T)[0][keep], np.ones((len(kept), 1))
+    return JointNodes(data, omega, kept, share, sigma[keep, None], order, None, None, effective, k)
 
 
 def drawn_sigma(penalty: FloatArray, S: FloatArray, nu: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:

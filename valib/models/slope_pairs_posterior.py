@@ -22,12 +22,12 @@ import numpy as np
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from .blup import factor
-from .importance import FEWEST_DRAWS, LARGEST_K, mode, pareto_k, weighted_draws, weighted_limits
+from .importance import can_be_trusted, kept_draws, mode, weighted_draws, weighted_limits
 from .joint_posterior import MANY_SCHOOLS, drawn_sigma, mode_density
 from .linalg import invert
 from .mixture import Mixture
 from .slope_pairs import PairFit, PairSums, covariance_of
-from .slope_posterior import LEAST, SMALLEST, blocks, check_schools, inner, lambda_of, outer_products, pooled
+from .slope_posterior import SMALLEST, blocks, check_schools, inner, lambda_of, outer_products, pooled
 
 DRAWS = (1024, 1024, 2048, 4096)  # of the looks and of the result; of many schools the third is the last
 MORE, ENOUGH = 4, 400.0  # times as many, where those stand for fewer independent ones than that
@@ -51,7 +51,7 @@ class PairPosterior:
     @property
     def trusted(self) -> bool:
         """Whether the weights can be relied on."""
-        return self.pareto_k < LARGEST_K and self.effective > FEWEST_DRAWS
+        return can_be_trusted(self.effective, self.pareto_k)
 
     def at(self, z: FloatArray) -> Mixture:
         """w'(g_s, g_t) of every school, (1, J), for w = z (2q,) of the columns about their means."""
@@ -143,11 +143,7 @@ def _posterior(
 ) -> PairPosterior:
     """The draws that count, with what each says of b."""
     sums = fit.sums
-    weight = np.exp(log_weight - log_weight.max())
-    weight /= weight.sum()
-    keep = weight > LEAST
-    Lambda, kept = lambda_of(x[keep], sums.q)[0], weight[keep] / weight[keep].sum()
+    keep, kept, effective, k = kept_draws(log_weight)
+    Lambda = lambda_of(x[keep], sums.q)[0]
     b, A_inverse = _residuals(sums, products, Lambda)[2:]
-    return PairPosterior(
-        sums, Lambda, kept, b, A_inverse, sigma[keep], float(1 / (kept**2).sum()), pareto_k(log_weight)
-    )
+    return PairPosterior(sums, Lambda, kept, b, A_inverse, sigma[keep], effective, k)

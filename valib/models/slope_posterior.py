@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import ModelError
 from ..sums.arrays import FloatArray
 from .blup import factor
-from .importance import FEWEST_DRAWS, LARGEST_K, correlations, mode, pareto_k, weighted_draws
+from .importance import can_be_trusted, correlations, kept_draws, mode, weighted_draws
 from .joint_posterior import MANY_SCHOOLS
 from .linalg import invert
 from .mixture import Mixture
@@ -33,7 +33,6 @@ from .slopes import SlopesFit, SlopeSums
 DRAWS = (512, 512, 1024)  # of the looks and of the result; halves and quarters of many schools, of which more is known
 MORE = 4  # times as many, where those cannot be trusted
 BLOCK = 1_000_000  # numbers held for a block of draws
-LEAST = 1e-9  # weight of a draw that is dropped
 SMALLEST = 0.05  # start of phi, where the maximum has less
 
 
@@ -56,7 +55,7 @@ class SlopePosterior:
     @property
     def trusted(self) -> bool:
         """Whether the weights can be relied on."""
-        return self.pareto_k < LARGEST_K and self.effective > FEWEST_DRAWS
+        return can_be_trusted(self.effective, self.pareto_k)
 
     def effects(self) -> Mixture:
         """Value added at the mean of every random column, (1, J)."""
@@ -143,13 +142,10 @@ def check_schools(sums: SlopeSums) -> None:
 def _posterior(fit: SlopesFit, products: FloatArray, x: FloatArray, log_weight: FloatArray) -> SlopePosterior:
     """The draws that count, with what each says of b and sigma."""
     sums = fit.sums
-    weight = np.exp(log_weight - log_weight.max())
-    weight /= weight.sum()
-    keep = weight > LEAST
-    Lambda, kept = lambda_of(x[keep], sums.q)[0], weight[keep] / weight[keep].sum()
+    keep, kept, effective, k = kept_draws(log_weight)
+    Lambda = lambda_of(x[keep], sums.q)[0]
     _, b, A_inverse, rss = _evaluate(sums, products, Lambda)
     df, size = _degrees(sums), sums.scale[-1]
-    effective, k = float(1 / (kept**2).sum()), pareto_k(log_weight)
     return SlopePosterior(sums, size * sums.turn, Lambda, kept, b, A_inverse, rss / df, df, effective, k)
 
 

@@ -40,7 +40,7 @@ def if_known(x: Any) -> np.ndarray:
     return np.where(np.isnan(values), 0.0, values)
 
 
-# What formulaic must know of the functions that a formula may hold, beside school_mean.
+# What formulaic does not bring of the functions that a formula may hold; school_mean belongs to the records.
 FUNCTIONS: dict[str, Any] = {"np": np, "known": known, "if_known": if_known}
 
 
@@ -230,7 +230,7 @@ def build_design(
     if plain:
         y, X, learned = *plain[:2], FormulaState(text, plain[2], {}, {})
     else:
-        y, X, learned = materialise(covariates, parsed, state, {"school_mean": school_mean, **FUNCTIONS}, text)
+        y, X, learned = materialise(covariates, parsed, state, {"school_mean": school_mean}, text)
     fitted = state or learned
     if learned.names != fitted.names:
         raise ModelError(
@@ -272,7 +272,11 @@ UNFIT = (
 def materialise(
     data: pd.DataFrame, parsed: Formula, state: FormulaState | None, context: Mapping[str, Any], text: str
 ) -> tuple[np.ndarray, np.ndarray, FormulaState]:
-    """Run formulaic; return y (N,), X (N, p) and what it learned for the right-hand side."""
+    """Run formulaic; return y (N,), X (N, p) and what it learned for the right-hand side.
+
+    context: what belongs to these records among the functions that a formula may hold, school_mean.
+    """
+    context = {**FUNCTIONS, **context}
     learned: dict[str, Any] = (
         {}
         if state is None

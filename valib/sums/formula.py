@@ -437,10 +437,11 @@ def _slope(node: ast.AST, names: dict[str, str]) -> int | None:
     return None if "score" in used else 0
 
 
-def required_columns(formula: str) -> list[str]:
-    """The columns of the records that a formula needs, in alphabetical order."""
+def required_columns(formula: str, never_missing: bool = False) -> list[str]:
+    """The columns of the records that a formula needs, in alphabetical order; never_missing: without which a student is left
+    out."""
     parsed = parse(formula)
-    return sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs))
+    return sorted(columns_of(parsed.lhs) | columns_of(parsed.rhs, never_missing))
 
 
 def columns_of(side: SimpleFormula, needed: bool = False) -> set[str]:

@@ -11,7 +11,7 @@ from ...errors import ModelError
 from ...names import by_cohort, counts, percent
 from ...names import listed_cohorts as cohorts
 from ...records.reading import CANONICAL
-from ...sums.formula import columns_of, parse, required_columns
+from ...sums.formula import required_columns
 from .coded import Ask, Coded, Finding
 from .limits import FAR_GAP, MANY_LEVELS, MISSING_SHARE, MOST_LEVELS
 from .text import LONGEST_NAME, plain, printable
@@ -21,20 +21,13 @@ _NEGATIVE = re.compile(r"-([1-9]|9+|8+|7+)")
 _NAMES = ("rows", "missing", "share", "levels", "unseen", "not_finite", "constant")
 
 
-def needed(formula: str) -> list[str]:
-    """The covariates that a formula needs; none if it cannot be read."""
+def needed(formula: str, never_missing: bool = False) -> list[str]:
+    """The covariates that a formula needs; none if it cannot be read. never_missing: those without which a student is left
+    out."""
     try:
-        return [name for name in required_columns(formula) if name not in CANONICAL]
+        return [name for name in required_columns(formula, never_missing) if name not in CANONICAL]
     except ModelError:
         return []
-
-
-def _never_missing(formula: str) -> set[str]:
-    """The columns of a formula without which a student is left out; none if it cannot be read."""
-    try:
-        return columns_of(parse(formula).rhs, needed=True)
-    except ModelError:
-        return set()
 
 
 def describe(coded: Coded, ask: Ask) -> pd.DataFrame:
@@ -103,7 +96,7 @@ def judge(table: pd.DataFrame, columns: list[str], ask: Ask) -> tuple[list[Findi
     """
     found, problems = [], []
     own = needed(ask.formula)
-    lost = {c for f in (ask.formula, *ask.further_formulas) for c in _never_missing(f)}
+    lost = {c for f in (ask.formula, *ask.further_formulas) for c in needed(f, never_missing=True)}
     for formula in ask.further_formulas:
         if lacking := [name for name in needed(formula) if name not in columns]:
             found.append(

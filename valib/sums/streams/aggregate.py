@@ -24,9 +24,7 @@ from .layout import LEFT_OUT, MARKED, REASONS, Engine, Layout, Test
 from .sql import NotInSql
 
 FAR = 1e-4  # of a sum of squares about the shift, what must be left about the mean, or the pass is made again
-FEW_PAIRS = (
-    10  # products that are summed by school and cohort at once; more are summed by cohort alone, in another pass
-)
+FEW_PAIRS = 10  # products that are summed by school and cohort in one pass; more take another, by cohort alone
 MOST_COLUMNS = 120  # of a design that SQL sums; a wider one is summed from its rows
 
 
@@ -292,10 +290,8 @@ def _too_far(found: Pass, plain: np.ndarray) -> dict[int, np.ndarray]:
 def _fill(found: Pass, queries: Sums, shift: np.ndarray, own: Mapping[int, np.ndarray], by_cell: bool) -> None:
     """Ask for the sums about a shift."""
     engine, wide, K = queries.engine, found.wide, len(shift)
-    whole, shifted = (
-        wide is not None and (engine.is_text or len(queries.pairs) <= FEW_PAIRS),
-        queries.shifted(shift, own),
-    )
+    whole = wide is not None and (engine.is_text or len(queries.pairs) <= FEW_PAIRS)
+    shifted = queries.shifted(shift, own)
     groups = queries.query(shifted, "whole, t, status" if whole else "t, status", True)
     start = int(whole)
     products = _matrix(groups, start + 3 + K, len(queries.pairs))

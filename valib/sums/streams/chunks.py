@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,24 +14,26 @@ from ...records.sources.content import level_text
 from ..algebra import outcome_of
 from ..covariates import as_covariates, as_known, check_size
 from ..design import FormulaState, check_known, make_cells, materialise, refuse_not_finite
-from ..formula import KNOWN, factors, named_levels, shown
+from ..formula import KNOWN, LEARNING, factors, named_levels, shown
 from ..moments import Moments, moments_from_arrays, near_mean
 from .aggregate import Pass, years
 from .columns import compared
 from .layout import Engine
 from .sql import Compiler, NotInSql
 
-LEARNING = ("center", "scale", "standardize", "poly", "bs", "cr", "cs", "cc")
-
 
 def learning_terms(parsed: Formula) -> list[str]:
     """The factors that learn their numbers from all students first, as ``center`` and splines do."""
-    return [text for text in factors(parsed.rhs) if re.search(rf"\b({'|'.join(LEARNING)})\(", text)]
+    return _terms_with([name for name in LEARNING if name != "school_mean"], parsed)
 
 
 def known_terms(parsed: Formula) -> list[str]:
     """The factors of a column that may be missing, whose rows a stream leaves out."""
-    return [text for text in factors(parsed.rhs) if re.search(rf"\b({'|'.join(KNOWN)})\(", text)]
+    return _terms_with(KNOWN, parsed)
+
+
+def _terms_with(functions: Collection[str], parsed: Formula) -> list[str]:
+    return [text for text in factors(parsed.rhs) if re.search(rf"\b({'|'.join(functions)})\(", text)]
 
 
 class Chunks:
@@ -66,7 +68,7 @@ class Chunks:
             if not len(frame):
                 continue
             covariates = as_known(as_covariates(frame, self._found.parsed), self._found.parsed, state.levels)
-            y, X, learned = materialise(covariates, self._found.parsed, state, {"np": np}, self._text)
+            y, X, learned = materialise(covariates, self._found.parsed, state, {}, self._text)
             self._check(learned, state)
             refuse_not_finite(np.isfinite(X).all(axis=0), bool(np.isfinite(y).all()), learned.names, self._text)
             check_size(X, y, learned.names)

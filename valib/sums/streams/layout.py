@@ -221,8 +221,7 @@ class Engine(Protocol):
     text: the source if it is a text file; short: the condition of its rows with fewer fields than the header, "" for
     another source; has_line_breaks: whether line breaks may stand inside its quotation marks. keep: puts the rows of
     some queries aside and says what to call them, also after release, which lets go of the rest; forget: lets go of some of
-    them. derive: takes other rows that
-    are made of each row of the source, with its columns among theirs.
+    them. derive: takes other rows that are made of each row of the source, with its columns among theirs.
     """
 
     name: str
